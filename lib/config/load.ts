@@ -1,0 +1,175 @@
+/**
+ * Flags, then variables, then the file, then defaults, merged through the option table; every mistake at once.
+ * The only folder that reads `Deno.env`.
+ * @module
+ */
+import { dirname, isAbsolute, join } from "node:path";
+import { messageOf, UsageError } from "../errors.ts";
+import { flagOf, type Option, type OptionTable, parseValue, type Values, variableOf } from "./option.ts";
+import type { RawValues } from "./flags.ts";
+import { nearest } from "./nearest.ts";
+
+/** The configuration file that is read where `--config` does not name another. */
+export const CONFIG_FILE = "wss.json";
+
+/** Where values come from, strongest first. */
+export interface Sources {
+  /** From the command line. */
+  readonly flags?: RawValues;
+  /** The variables of the environment. None: they are not consulted. */
+  readonly variables?: Readonly<Record<string, string>>;
+  /** Options given in code, or read from a file. */
+  readonly object?: {
+    readonly values: Readonly<Record<string, unknown>>;
+    /** What precedes a key in a message: the file's path. */
+    readonly name?: string;
+    /** The folder that relative paths start from. Default: the working directory. */
+    readonly folder?: string;
+  };
+}
+
+/** Settings, and for each that was given the name under which it was. */
+export interface Loaded<T extends OptionTable> {
+  readonly settings: Values<T>;
+  /** By key: `--max-payload`, `WSS_MAX_PAYLOAD`, `wss.json: maxPayload`. */
+  readonly given: ReadonlyMap<string, string>;
+}
+
+/**
+ * Merges the sources through the table.
+ * @throws {UsageError} with every mistake in all of them.
+ */
+export function load<T extends OptionTable>(
+  table: T,
+  sources: Sources,
+  earlier: readonly string[] = [],
+): Loaded<T> {
+  const problems = [...earlier];
+  const settings: Record<string, unknown> = {};
+  const given = new Map<string, string>();
+
+  for (const [key, option] of Object.entries(table)) {
+    const found = fromFlags(key, sources) ?? fromVariables(key, option, sources) ?? fromObject(key, option, sources);
+    const texts = found?.texts ?? defaultTexts(option);
+    if (found) given.set(key, found.label);
+    if (texts === undefined) continue;
+    const values: unknown[] = [];
+    for (const text of texts) {
+      try {
+        values.push(typeof text === "string" ? parseValue(option, text) : checkValue(option, text));
+      } catch (error) {
+        problems.push(`${found?.label ?? flagOf(key)}: ${messageOf(error)}`);
+      }
+    }
+    settings[key] = option.repeat ? values : values[0];
+  }
+  problems.push(...unknownNames(table, sources));
+  if (problems.length > 0) throw new UsageError(problems);
+  return { settings: settings as Values<T>, given };
+}
+
+/**
+ * Reads the configuration file: the one named, or `wss.json` where there is one.
+ * @throws {UsageError} when a named file is missing, or what there is is no JSON object.
+ */
+export function readConfigFile(path: string | undefined): Sources["object"] {
+  const file = path ?? CONFIG_FILE;
+  let text: string;
+  try {
+    text = Deno.readTextFileSync(file);
+  } catch (error) {
+    if (path === undefined && error instanceof Deno.errors.NotFound) return undefined;
+    throw new UsageError(`Cannot read the configuration file ${file}: ${messageOf(error)}`);
+  }
+  let values: unknown;
+  try {
+    values = JSON.parse(text);
+  } catch (error) {
+    throw new UsageError(`Cannot read the configuration file ${file}: it is not JSON (${messageOf(error)})`);
+  }
+  if (typeof values !== "object" || values === null || Array.isArray(values)) {
+    throw new UsageError(`Cannot read the configuration file ${file}: it must hold one object of options`);
+  }
+  return { values: values as Record<string, unknown>, name: file, folder: dirname(file) };
+}
+
+/** The environment's variables, or none where reading them is not permitted. */
+export function readVariables(): Record<string, string> {
+  try {
+    return Object.fromEntries(Object.entries(Deno.env.toObject()).filter(([name]) => name.startsWith("WSS_")));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) return {};
+    throw error;
+  }
+}
+
+interface Found {
+  readonly texts: readonly unknown[];
+  readonly label: string;
+}
+
+function fromFlags(key: string, { flags }: Sources): Found | undefined {
+  const texts = flags?.get(key);
+  return texts && { texts, label: flagOf(key) };
+}
+
+function fromVariables(key: string, option: Option, { variables }: Sources): Found | undefined {
+  const name = variableOf(key);
+  const text = option.flagOnly ? undefined : variables?.[name];
+  if (text === undefined) return undefined;
+  return { texts: option.repeat ? text.split(",").map((part) => part.trim()) : [text], label: name };
+}
+
+function fromObject(key: string, option: Option, { object }: Sources): Found | undefined {
+  const value = option.flagOnly ? undefined : object?.values[key];
+  if (value === undefined) return undefined;
+  const label = labelOf(key, object);
+  const list = option.repeat && Array.isArray(value) ? value : [value];
+  const folder = object?.folder;
+  if (folder === undefined || folder === "." || option.type !== "path") return { texts: list, label };
+  return {
+    texts: list.map((path) => typeof path === "string" && !isAbsolute(path) ? join(folder, path) : path),
+    label,
+  };
+}
+
+function labelOf(key: string, object: Sources["object"]): string {
+  return object?.name === undefined ? key : `${object.name}: ${key}`;
+}
+
+function defaultTexts(option: Option): readonly unknown[] | undefined {
+  const value = option.default;
+  if (value === undefined) return undefined;
+  return typeof value === "string" || value === false ? [value] : value;
+}
+
+/** A value that is no text: from JSON or from code. It goes through the same bounds. */
+function checkValue(option: Option, value: unknown): unknown {
+  if (option.type === "switch" && typeof value === "boolean") return value;
+  const numeric = option.type === "count" || option.type === "port" || option.type === "size";
+  if (typeof value === "number" && numeric) return parseValue(option, String(value));
+  if (typeof value === "number" && option.type === "duration") return parseValue(option, `${value}ms`);
+  if (typeof value === "number" && option.type === "tls") return parseValue(option, value.toFixed(1));
+  throw new RangeError(`a ${option.type} is needed, not ${JSON.stringify(value)}`);
+}
+
+function unknownNames(table: OptionTable, { variables, object }: Sources): string[] {
+  const keys = Object.keys(table);
+  const problems: string[] = [];
+  for (const key of Object.keys(object?.values ?? {})) {
+    if (key === "$schema" || (keys.includes(key) && !table[key]!.flagOnly)) continue;
+    const guess = nearest(key, keys);
+    const label = object?.name === undefined ? "" : `${object.name}: `;
+    problems.push(`${label}unknown option ${key}${guess === undefined ? "" : `: did you mean ${guess}?`}`);
+  }
+  const known = keys.map(variableOf);
+  for (const name of Object.keys(variables ?? {})) {
+    if (known.includes(name) || RESERVED_VARIABLES.includes(name)) continue;
+    const guess = nearest(name, known);
+    problems.push(`unknown variable ${name}${guess === undefined ? "" : `: did you mean ${guess}?`}`);
+  }
+  return problems;
+}
+
+/** Variables that begin with WSS_ and are no option: the test switch, and the note from a process that hands over. */
+const RESERVED_VARIABLES: readonly string[] = ["WSS_CONFIG", "WSS_TEST_PEERS", "WSS_HANDOVER"];

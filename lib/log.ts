@@ -1,0 +1,90 @@
+/**
+ * Log lines: text for a terminal, JSON for machines; one line an event, whatever a client sent.
+ * @module
+ */
+
+/** From the quietest to the loudest. */
+export const LOG_LEVELS = ["error", "warn", "info", "debug"] as const;
+export type LogLevel = typeof LOG_LEVELS[number];
+
+/** Facts that go with an event. Undefined ones are left out. */
+export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>;
+
+/** Where events go. `enabled` lets a caller skip making fields that nobody reads. */
+export interface Logger {
+  enabled(level: LogLevel): boolean;
+  error(message: string, fields?: LogFields): void;
+  warn(message: string, fields?: LogFields): void;
+  info(message: string, fields?: LogFields): void;
+  debug(message: string, fields?: LogFields): void;
+}
+
+/** How a logger writes. */
+export interface LogOptions {
+  /** Default `info`. */
+  readonly level?: LogLevel;
+  /** Default `text`. */
+  readonly format?: "text" | "json";
+  /** Receives whole lines without their newline. Default: standard error. */
+  readonly write?: (line: string) => void;
+  /** Default: the current time. */
+  readonly now?: () => Date;
+}
+
+/** Control characters, line separators and the characters that reverse a terminal's text, as escapes. */
+export function escapeControls(text: string): string {
+  // deno-lint-ignore no-control-regex -- they are what must not reach the log
+  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, (character) => {
+    return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  });
+}
+
+const encoder = new TextEncoder();
+
+function writeStderr(line: string): void {
+  const bytes = encoder.encode(line + "\n");
+  try {
+    for (let written = 0; written < bytes.length;) written += Deno.stderr.writeSync(bytes.subarray(written));
+  } catch {
+    // A closed standard error must not take the service down: there is nowhere left to complain.
+  }
+}
+
+/** Makes a logger that writes one line an event. */
+export function createLogger(options: LogOptions = {}): Logger {
+  const { level = "info", format = "text", write = writeStderr, now = () => new Date() } = options;
+  const most = LOG_LEVELS.indexOf(level);
+
+  function emit(at: LogLevel, message: string, fields: LogFields | undefined): void {
+    if (LOG_LEVELS.indexOf(at) > most) return;
+    const time = now().toISOString();
+    if (format === "json") {
+      write(escapeControls(JSON.stringify({ time, level: at, message, ...fields })));
+      return;
+    }
+    let line = `${time} ${at.padEnd(5)} ${escapeControls(message)}`;
+    for (const [name, value] of Object.entries(fields ?? {})) {
+      if (value === undefined) continue;
+      const text = String(value);
+      line += ` ${name}=${/^[^\s"=]+$/.test(text) ? escapeControls(text) : escapeControls(JSON.stringify(text))}`;
+    }
+    write(line);
+  }
+
+  return {
+    enabled: (at) => LOG_LEVELS.indexOf(at) <= most,
+    error: (message, fields) => emit("error", message, fields),
+    warn: (message, fields) => emit("warn", message, fields),
+    info: (message, fields) => emit("info", message, fields),
+    debug: (message, fields) => emit("debug", message, fields),
+  };
+}
+
+/** A logger that says nothing: the default of the library. */
+export const silent: Logger = {
+  enabled: () => false,
+  error() {},
+  warn() {},
+  info() {},
+  debug() {},
+};

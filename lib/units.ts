@@ -1,0 +1,50 @@
+/**
+ * Sizes and durations as people write them: `1MiB`, `30s`.
+ * @module
+ */
+
+const SIZES: Readonly<Record<string, number>> = { "": 1, B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };
+const DURATIONS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+/**
+ * Reads a size in bytes: a whole number, or a number with B, KiB, MiB or GiB.
+ * @throws {RangeError} when it is anything else.
+ */
+export function parseSize(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB)?$/.exec(text.trim());
+  const bytes = match ? Number(match[1]) * SIZES[match[2] ?? ""]! : NaN;
+  if (!Number.isSafeInteger(bytes)) {
+    throw new RangeError(`a size is a whole number of bytes, or one with KiB, MiB or GiB (64KiB, 1MiB), not "${text}"`);
+  }
+  return bytes;
+}
+
+/**
+ * Reads a duration in milliseconds: a number with ms, s, m or h; `0` needs no unit.
+ * @throws {RangeError} when it is anything else.
+ */
+export function parseDuration(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h)$/.exec(text.trim());
+  const ms = match ? Number(match[1]) * DURATIONS[match[2]!]! : text.trim() === "0" ? 0 : NaN;
+  if (!Number.isSafeInteger(ms)) {
+    throw new RangeError(`a duration has a unit: ms, s, m or h (500ms, 30s, 5m), not "${text}"`);
+  }
+  return ms;
+}
+
+/** The shortest exact way to write a size: `1MiB`, `1536B`. */
+export function formatSize(bytes: number): string {
+  for (const unit of ["GiB", "MiB", "KiB"]) {
+    if (bytes !== 0 && bytes % SIZES[unit]! === 0) return `${bytes / SIZES[unit]!}${unit}`;
+  }
+  return `${bytes}B`;
+}
+
+/** The shortest exact way to write a duration: `30s`, `1500ms`. */
+export function formatDuration(ms: number): string {
+  if (ms === 0) return "0";
+  for (const unit of ["h", "m", "s"]) {
+    if (ms % DURATIONS[unit]! === 0) return `${ms / DURATIONS[unit]!}${unit}`;
+  }
+  return `${ms}ms`;
+}

@@ -1,0 +1,97 @@
+/**
+ * What an app is: the hooks of crossws (which h3, Nitro and Nuxt speak), so that an app moves between them unchanged.
+ * @module
+ */
+
+/** What `send` tells: `false` asks the app to wait for `drain`. The other types are what other servers' peers return. */
+export type SendResult = boolean | number | void | undefined;
+
+/** One connected client, as an app sees it. */
+export interface Peer {
+  /** A random UUID. */
+  readonly id: string;
+  /** The client's own address, also behind a trusted proxy. Undefined only behind a unix socket without a header. */
+  readonly remoteAddress: string | undefined;
+  /** The request that was upgraded: its URL and headers. */
+  readonly request: Request;
+  /** Anything the app keeps with this peer; begins as what `upgrade` returned. */
+  readonly context: Record<string, unknown>;
+  /** The chosen subprotocol; empty where there is none. */
+  readonly protocol?: string;
+  /** Bytes that `send` took and the network has not. */
+  readonly bufferedAmount: number;
+  /** The topics it is subscribed to. */
+  readonly topics: Set<string>;
+  /**
+   * Sends text as text, bytes as binary, anything else as JSON text. Never blocks and never throws for a peer that has
+   * gone. `false` once the buffer is over half of `maxBackpressure`: wait for `drain`.
+   */
+  send(data: unknown): SendResult;
+  /** Begins the close handshake. A code that may not stand on the wire becomes 1000 and is logged. */
+  close(code?: number, reason?: string): void;
+  /** Ends the connection at once, without a close handshake. */
+  terminate(): void;
+  subscribe(topic: string): void;
+  unsubscribe(topic: string): void;
+  /** Sends to every other subscriber of the topic in this process; never to this peer itself. At most once, in order. */
+  publish(topic: string, data: unknown): void;
+}
+
+/** One message, text or binary. */
+export interface Message {
+  /** As it came: a string or an ArrayBuffer. */
+  readonly rawData: unknown;
+  text(): string;
+  /** @throws {SyntaxError} when the text is not JSON. */
+  json<T = unknown>(): T;
+  uint8Array(): Uint8Array;
+  arrayBuffer(): ArrayBuffer | SharedArrayBuffer;
+  blob(): Blob;
+}
+
+/** What `upgrade` may return in place of a refusal. */
+export interface UpgradeResult {
+  /** Further headers of the 101 response. */
+  headers?: HeadersInit;
+  /** The subprotocol, one of those that the client offered. */
+  protocol?: string;
+  /** Becomes `peer.context`. */
+  context?: Record<string, unknown>;
+}
+
+/** A promise or not. */
+export type Awaitable<T> = T | Promise<T>;
+
+/**
+ * An app: any of these hooks. An exception in a hook closes that peer with 1011 and goes to the log and to `error`.
+ * `close` runs exactly once for each `open`.
+ */
+export interface App {
+  /** Before the handshake is answered. A Response, returned or thrown, refuses it. */
+  upgrade?(request: Request): Awaitable<UpgradeResult | Response | void>;
+  open?(peer: Peer): Awaitable<void>;
+  message?(peer: Peer, message: Message): Awaitable<void>;
+  /** `code` is 1005 where the client gave none, 1006 where the connection ended without a close frame. */
+  close?(peer: Peer, details: { code?: number; reason?: string }): Awaitable<void>;
+  error?(peer: Peer, error: Error): Awaitable<void>;
+  /** Its buffered bytes fell to zero after `send` returned false. */
+  drain?(peer: Peer): Awaitable<void>;
+}
+
+/**
+ * Gives an app its type; returns it unchanged.
+ *
+ * @example
+ * ```ts
+ * import { defineApp } from "@wss/wss";
+ *
+ * export default defineApp({
+ *   message(peer, message) {
+ *     peer.send(message.text());
+ *   },
+ * });
+ * ```
+ */
+export function defineApp<A extends App>(app: A): A {
+  return app;
+}
