@@ -61,6 +61,13 @@ export const SERVICE_OPTIONS = {
     default: LOOPBACK,
     help: "Proxied only: whose forwarding headers are believed.",
   },
+  clientAddressHeader: {
+    type: "choice",
+    values: ["auto", "x-real-ip", "x-forwarded-for", "forwarded"],
+    default: "auto",
+    help:
+      "Proxied only: the header in which the proxy names its client; auto reads all and believes none where they disagree.",
+  },
   strictProxy: {
     type: "switch",
     default: false,
