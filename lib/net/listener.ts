@@ -3,7 +3,7 @@
  * @module
  */
 import type { Address } from "../config/mode.ts";
-import { StartError, messageOf } from "../errors.ts";
+import { messageOf, StartError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 
 export interface ListenOptions {

@@ -2,12 +2,14 @@
  * One WebSocket: the app's view of it, its bounds, and the hooks in their order.
  * @module
  */
+import { whenReached } from "../auth/expiry.ts";
 import { CloseCode, fitReason, isSendable } from "../close_codes.ts";
 import { messageOf } from "../errors.ts";
 import type { Payload, Subscriber, Topics } from "../hub/topics.ts";
 import type { Logger } from "../log.ts";
 import type { App, Peer } from "./app.ts";
 import type { Attended, Attention } from "./attention.ts";
+import { type Lease, MessageRate, Monopoly, type Turns } from "./limits.ts";
 import { callHook, reportHookFailure, watchHook } from "./hooks.ts";
 import { IncomingMessage, longerThan, toPayload } from "./message.ts";
 import type { RequestSnapshot } from "./snapshot.ts";
@@ -22,6 +24,10 @@ export interface PeerRules {
   readonly maxPayload: number;
   /** Bytes that may wait to be sent. */
   readonly maxBackpressure: number;
+  /** Messages a second; 0 is unlimited. */
+  readonly messageRate: number;
+  /** Tells whether the event loop has turned. */
+  readonly turns: Turns;
   /** How long an upgrade may take to open, ms. */
   readonly openTimeout: number;
   /** The peer is open, and in `peers`. */
@@ -37,6 +43,10 @@ export interface PeerStart {
   readonly remoteAddress: string | undefined;
   readonly protocol: string;
   readonly context: Record<string, unknown>;
+  /** Given back when it ends. */
+  readonly lease: Lease;
+  /** When its token ends, ms of the epoch. */
+  readonly expiresAt?: number | undefined;
 }
 
 /** How long a peer may take to answer a close frame, ms (Deno itself waits for ever). */
@@ -54,6 +64,10 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   readonly #socket: WebSocket;
   readonly #rules: PeerRules;
   readonly #request: RequestSnapshot;
+  readonly #lease: Lease;
+  readonly #monopoly: Monopoly;
+  readonly #rate: MessageRate | undefined;
+  readonly #expiry: Disposable | undefined;
   #topics: Set<string> | undefined;
   /** An upper bound of bufferedAmount: asking Deno is a call that most sends can do without. */
   #bufferedAtMost = 0;
@@ -71,6 +85,12 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
     this.#socket = start.socket;
     this.#request = start.request;
     this.#rules = rules;
+    this.#lease = start.lease;
+    this.#monopoly = new Monopoly(rules.turns);
+    this.#rate = rules.messageRate === 0 ? undefined : new MessageRate(rules.messageRate);
+    this.#expiry = start.expiresAt === undefined
+      ? undefined
+      : whenReached(start.expiresAt, () => this.#shut(CloseCode.Unauthorized, "the token has expired"));
     this.#deadline = performance.now() + rules.openTimeout;
     for (const type of ["open", "message", "close", "error"]) start.socket.addEventListener(type, this);
     rules.attention.add(this);
@@ -178,6 +198,14 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   #message(data: string | ArrayBuffer): void {
     if (this.#closing !== undefined || this.#ended) return;
     const { maxPayload, app } = this.#rules;
+    if (!this.#monopoly.take()) {
+      this.#shut(CloseCode.PolicyViolation, "too many messages without waiting: nobody else was served");
+      return;
+    }
+    if (this.#rate !== undefined && !this.#rate.take(performance.now())) {
+      this.#shut(CloseCode.PolicyViolation, `more than ${this.#rules.messageRate} messages a second`);
+      return;
+    }
     if (longerThan(data, maxPayload)) {
       this.#shut(CloseCode.MessageTooBig, `a message may have ${maxPayload} bytes`);
       return;
@@ -245,6 +273,8 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
     this.#ended = true;
     for (const topic of this.#topics ?? []) this.#rules.topics.unsubscribe(topic, this);
     this.#topics?.clear();
+    this.#expiry?.[Symbol.dispose]();
+    this.#lease.release();
     this.#rules.ended(this);
     this.#rules.log.debug("closed", { peer: this.id, code, reason: reason || undefined });
     const { app } = this.#rules;

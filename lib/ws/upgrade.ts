@@ -4,31 +4,48 @@
  */
 import { messageOf } from "../errors.ts";
 import type { Awaitable, UpgradeResult } from "./app.ts";
-import type { Accepted } from "./handshake.ts";
+import type { Lease } from "./limits.ts";
 import { type PeerRules, WebSocketPeer } from "./peer.ts";
 import { refusalResponse } from "./refusal.ts";
 import { RequestSnapshot } from "./snapshot.ts";
 
-/** What is known of the client when its handshake was found in order. */
-export interface Client {
+/** What is known of a client whose handshake was found in order. */
+export interface Admitted {
+  /** What it offers, without a token. */
+  readonly protocols: readonly string[];
   readonly remoteAddress: string | undefined;
   /** Seconds; 0 is off. */
   readonly idleTimeout: number;
+  /** Its place among the connections. The peer gives it back, or the refusal does. */
+  readonly lease: Lease;
+  /** The request as an app may see it: without a token. */
+  readonly url: string;
+  readonly headers: Headers;
+  /** Of its token; the app finds them at `context.claims`. */
+  readonly claims: Record<string, unknown> | undefined;
+  /** When the token ends, ms of the epoch. */
+  readonly expiresAt: number | undefined;
 }
+
+/** The service's own subprotocol: what a browser offers beside `bearer.TOKEN`, so that there is one to choose. */
+export const SUBPROTOCOL = "wss.v1";
 
 /**
  * Upgrades the request, or refuses it for the app. A handler that upgrades and then throws ends Deno's listener, so
  * all that can fail comes first.
  */
-export function upgrade(request: Request, accepted: Accepted, client: Client, rules: PeerRules): Awaitable<Response> {
-  const { app } = rules;
-  if (app.upgrade === undefined) return complete(request, accepted, client, rules, undefined);
+export function upgrade(request: Request, client: Admitted, rules: PeerRules): Awaitable<Response> {
+  const { lease } = client;
+  if (rules.app.upgrade === undefined) return complete(request, client, rules, undefined);
   // Read before any await: only then does Deno tell when the client goes in between.
   const { signal } = request;
-  return consult(request, rules).then((result) => {
-    if (result instanceof Response) return result;
-    if (signal.aborted) return refusalResponse({ status: 400, reason: "The client has gone." });
-    return complete(request, accepted, client, rules, result);
+  const seen = client.headers === request.headers
+    ? request
+    : new Request(client.url, { headers: client.headers, signal });
+  return consult(seen, rules).then((result) => {
+    if (result instanceof Response) return refuse(lease, result);
+    if (signal.aborted) return refuse(lease, refusalResponse({ status: 400, reason: "The client has gone." }));
+    return complete(request, client, rules, result);
   });
 }
 
@@ -44,35 +61,45 @@ async function consult(request: Request, { app, log }: PeerRules): Promise<Upgra
 
 function complete(
   request: Request,
-  { protocols }: Accepted,
-  { remoteAddress, idleTimeout }: Client,
+  client: Admitted,
   rules: PeerRules,
   result: UpgradeResult | undefined,
 ): Response {
+  const { protocols, lease, idleTimeout } = client;
   const { log } = rules;
   let headers: Headers;
   try {
     headers = new Headers(result?.headers);
   } catch (error) {
-    return mistake(log, `the app's upgrade hook returned headers that are none: ${messageOf(error)}`);
+    return refuse(lease, mistake(log, `the app's upgrade hook returned headers that are none: ${messageOf(error)}`));
   }
-  const protocol = result?.protocol ?? headers.get("sec-websocket-protocol") ?? "";
-  if (protocol !== "" && !protocols.includes(protocol)) {
-    return mistake(log, `the app's upgrade hook chose the subprotocol "${protocol}", which the client did not offer`);
+  const chosen = result?.protocol ?? headers.get("sec-websocket-protocol") ?? undefined;
+  if (chosen !== undefined && !protocols.includes(chosen)) {
+    const problem = `the app's upgrade hook chose the subprotocol "${chosen}", which the client did not offer`;
+    return refuse(lease, mistake(log, problem));
   }
-  const snapshot = new RequestSnapshot(request.url, request.headers);
+  const protocol = chosen ?? (protocols.includes(SUBPROTOCOL) ? SUBPROTOCOL : "");
+  const snapshot = new RequestSnapshot(client.url, client.headers);
   let upgraded: Deno.WebSocketUpgrade;
   try {
     upgraded = Deno.upgradeWebSocket(request, protocol === "" ? { idleTimeout } : { idleTimeout, protocol });
   } catch (error) {
     log.debug("the upgrade failed", { error: messageOf(error) });
-    return refusalResponse({ status: 400, reason: "The connection cannot be upgraded." });
+    return refuse(lease, refusalResponse({ status: 400, reason: "The connection cannot be upgraded." }));
   }
   const { socket, response } = upgraded;
-  new WebSocketPeer({ socket, request: snapshot, remoteAddress, protocol, context: result?.context ?? {} }, rules);
+  const context = result?.context ?? {};
+  if (client.claims) context.claims = client.claims;
+  const { remoteAddress, expiresAt } = client;
+  new WebSocketPeer({ socket, request: snapshot, remoteAddress, protocol, context, lease, expiresAt }, rules);
   for (const [name, value] of headers) {
     if (!name.startsWith("sec-websocket-")) response.headers.append(name, value);
   }
+  return response;
+}
+
+function refuse(lease: Lease, response: Response): Response {
+  lease.release();
   return response;
 }
 
