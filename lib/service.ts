@@ -73,7 +73,7 @@ export interface Environment {
  * @throws {StartError} when the port is taken, the certificate unusable, a file unreadable
  */
 export async function serve(app: App, options: ServiceOptions = {}, environment: Environment = {}): Promise<Service> {
-  const { settings, given } = load(SERVICE_OPTIONS, { object: { values: options } });
+  const { settings, given } = load(SERVICE_OPTIONS, { object: { values: options } }, [], validate);
   return await startService(app, settings, given, environment);
 }
 

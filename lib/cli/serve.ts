@@ -49,12 +49,11 @@ export function loadSettings(line: Invocation): { settings: Settings; given: Rea
   }
   const variables = readVariables();
   const object = readConfigFile(line.flags.get("config")?.[0] ?? variables.WSS_CONFIG);
-  return load(SERVE_OPTIONS, { flags: line.flags, variables, ...(object ? { object } : {}) }, problems);
+  return load(SERVE_OPTIONS, { flags: line.flags, variables, ...(object ? { object } : {}) }, problems, validate);
 }
 
 async function run(line: Invocation): Promise<number> {
   const { settings, given } = loadSettings(line);
-  validate(settings, given);
   const format = settings.logFormat ?? (Deno.stdout.isTerminal() ? "text" : "json");
   const log = createLogger({ format, level: settings.logLevel });
   const app = await loadApp(settings.app);
