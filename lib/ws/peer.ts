@@ -13,6 +13,7 @@ import { Intake, type IntakeRules } from "./intake.ts";
 import type { Lease } from "./limits.ts";
 import { callHook, reportHookFailure, watchHook } from "./hooks.ts";
 import { IncomingMessage, toPayload } from "./message.ts";
+import { Outbox, type Sent } from "./outbox.ts";
 import type { RequestSnapshot } from "./snapshot.ts";
 
 /** What all peers of a service share. */
@@ -61,10 +62,9 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   readonly #request: RequestSnapshot;
   readonly #lease: Lease;
   readonly #intake: Intake;
+  readonly #outbox: Outbox;
   readonly #expiry: Disposable | undefined;
   #topics: Set<string> | undefined;
-  /** An upper bound of bufferedAmount: asking Deno is a call that most sends can do without. */
-  #bufferedAtMost = 0;
   #pressed = false;
   #opened = false;
   #ended = false;
@@ -81,6 +81,7 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
     this.#rules = rules;
     this.#lease = start.lease;
     this.#intake = new Intake(rules);
+    this.#outbox = new Outbox(start.socket, rules.maxBackpressure);
     this.#expiry = start.expiresAt === undefined
       ? undefined
       : whenReached(start.expiresAt, () => this.#shut(CloseCode.Unauthorized, "the token has expired"));
@@ -173,8 +174,7 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
       return false;
     }
     if (!this.#pressed) return false;
-    this.#bufferedAtMost = this.#socket.bufferedAmount;
-    if (this.#bufferedAtMost > 0) return true;
+    if (this.#outbox.buffered > 0) return true;
     this.#pressed = false;
     callHook(() => this.#rules.app.drain?.(this), this.#fail);
     return false;
@@ -203,26 +203,17 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   }
 
   #send(payload: Payload): boolean {
-    const socket = this.#socket;
-    if (socket.readyState !== WebSocket.OPEN) return false;
-    socket.send(payload);
-    this.#bufferedAtMost += typeof payload === "string" ? payload.length * 3 : payload.byteLength;
-    if (this.#bufferedAtMost * 2 <= this.#rules.maxBackpressure) return true;
-    return this.#relieved();
+    const sent = this.#outbox.send(payload);
+    return sent === "fine" || this.#hold(sent);
   }
 
-  /** The slow path of send: asks Deno how much really waits. */
-  #relieved(): boolean {
-    const { maxBackpressure, attention } = this.#rules;
-    const buffered = this.#bufferedAtMost = this.#socket.bufferedAmount;
-    if (buffered * 2 <= maxBackpressure) return true;
-    if (buffered > maxBackpressure) {
-      this.#shut(CloseCode.TryAgainLater, `reads too slowly: ${buffered} bytes wait`);
-      return false;
-    }
-    if (!this.#pressed) {
+  /** A send that did not just go through: wait for the buffer to empty, or end a peer that reads too slowly. */
+  #hold(sent: Sent): false {
+    if (sent === "over") {
+      this.#shut(CloseCode.TryAgainLater, `reads too slowly: over ${this.#rules.maxBackpressure} bytes wait`);
+    } else if (sent === "wait" && !this.#pressed) {
       this.#pressed = true;
-      attention.add(this);
+      this.#rules.attention.add(this);
     }
     return false;
   }
