@@ -2,10 +2,10 @@ import { assert, assertEquals } from "@std/assert";
 import { whenReached } from "../../lib/auth/expiry.ts";
 
 /** Resolves with the name of the first moment that is reached. */
-async function firstReached(moments: Readonly<Record<string, number>>): Promise<string> {
+async function firstReached(moments: Readonly<Record<string, number>>, longest?: number): Promise<string> {
   const { promise, resolve } = Promise.withResolvers<string>();
   const alive = setInterval(() => {}, 1_000);
-  const watches = Object.entries(moments).map(([name, at]) => whenReached(at, () => resolve(name)));
+  const watches = Object.entries(moments).map(([name, at]) => whenReached(at, () => resolve(name), longest));
   const first = await promise;
   for (const watch of watches) watch[Symbol.dispose]();
   clearInterval(alive);
@@ -26,6 +26,11 @@ Deno.test("a moment beyond what a timer takes is not reached early", async () =>
   const soon = Date.now() + 100;
   const moments = { far: Date.now() + 2 ** 31, farther: Date.now() + 2 ** 45, never: Infinity, soon };
   assertEquals(await firstReached(moments), "soon");
+});
+
+Deno.test("a timer that ends before the moment is armed again", async () => {
+  const moments = { far: Date.now() + 3_600_000, soon: Date.now() + 100 };
+  assertEquals(await firstReached(moments, 5), "soon");
 });
 
 Deno.test("a watch that was disposed of says nothing", async () => {
