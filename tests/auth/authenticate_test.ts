@@ -4,17 +4,8 @@ import { StartError, UsageError } from "../../lib/errors.ts";
 import { createLogger } from "../../lib/log.ts";
 import { createAuthenticator } from "../../lib/auth/authenticate.ts";
 import type { AuthSettings } from "../../lib/auth/rules.ts";
-import { refusal, sign, type Signer, signer } from "./signing.ts";
+import { NONE, refusal, sign, type Signer, signer } from "./signing.ts";
 
-const NONE: AuthSettings = {
-  authTokenFile: undefined,
-  jwtSecretFile: undefined,
-  jwtPublicKeyFile: undefined,
-  jwksUrl: undefined,
-  jwtAudience: undefined,
-  jwtIssuer: undefined,
-  authQuery: false,
-};
 const FIRST = "first-shared-secret-0123456789";
 const SECOND = "second-shared-secret-0123456789";
 

@@ -1,15 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { authRules, type AuthSettings } from "../../lib/auth/rules.ts";
-
-const NONE: AuthSettings = {
-  authTokenFile: undefined,
-  jwtSecretFile: undefined,
-  jwtPublicKeyFile: undefined,
-  jwksUrl: undefined,
-  jwtAudience: undefined,
-  jwtIssuer: undefined,
-  authQuery: false,
-};
+import { NONE } from "./signing.ts";
 
 const GOOD: readonly Partial<AuthSettings>[] = [
   {},

@@ -1,6 +1,18 @@
-/** Keys, tokens and verdicts for the tests of authentication, made by jose itself. */
+/** Settings, keys, tokens and verdicts for the tests of authentication, made by jose itself. */
 import { type CryptoKey, exportJWK, exportSPKI, generateKeyPair, type JWK, SignJWT } from "jose";
+import type { AuthSettings } from "../../lib/auth/rules.ts";
 import type { Accepted, Refused } from "../../lib/auth/verdict.ts";
+
+/** No authentication. */
+export const NONE: AuthSettings = {
+  authTokenFile: undefined,
+  jwtSecretFile: undefined,
+  jwtPublicKeyFile: undefined,
+  jwksUrl: undefined,
+  jwtAudience: undefined,
+  jwtIssuer: undefined,
+  authQuery: false,
+};
 
 export interface Signer {
   readonly algorithm: string;
