@@ -6,10 +6,13 @@ import { loadApp } from "../apps/load.ts";
 import { load, readConfigFile, readVariables } from "../config/load.ts";
 import type { OptionTable } from "../config/option.ts";
 import { SERVICE_OPTIONS, type Settings } from "../config/options.ts";
+import { messageOf } from "../errors.ts";
 import { createLogger, type Logger } from "../log.ts";
-import { type Service, startService, validate } from "../service.ts";
+import { type Service, startService } from "../service.ts";
+import { validate } from "../setup.ts";
 import { banner, bannerFields } from "./banner.ts";
 import type { Command, Invocation } from "./command.ts";
+import { handOver, takeover } from "./handover.ts";
 import { print } from "./output.ts";
 
 /** Options of the service, and where they are read from. */
@@ -30,7 +33,9 @@ export const serveCommand: Command = {
   usage: "",
   summary: "runs the service",
   details: "With nothing configured it makes a development certificate in certs/ and serves wss://localhost:8282/. " +
-    "SIGTERM and SIGINT stop it: connections get --drain-timeout to finish; a second signal ends it at once.",
+    "SIGTERM and SIGINT stop it: connections get --drain-timeout to finish; a second signal ends it at once. " +
+    "SIGHUP reads certificate and token files again, as their change does. SIGUSR2 hands the port over to a new process " +
+    "of the same command line, and this one drains.",
   examples: [
     ["wss", "try it: wss://localhost:8282/, and https://localhost:8282/ in a browser"],
     ["wss --cert fullchain.pem --key privkey.pem --port 443", "direct: your certificate, your domain"],
@@ -57,25 +62,49 @@ async function run(line: Invocation): Promise<number> {
   const format = settings.logFormat ?? (Deno.stdout.isTerminal() ? "text" : "json");
   const log = createLogger({ format, level: settings.logLevel });
   const app = await loadApp(settings.app);
-  const service = await startService(app, settings, given, { log });
+  const predecessor = takeover();
+  const service = await startService(app, settings, given, { log, takeover: predecessor });
+  await predecessor?.reportListening();
   if (format === "text") print(banner(service));
   else log.info("listening", bannerFields(service));
   return await untilStopped(service, log);
 }
 
-/** Waits for a signal, then stops. */
+/** Serves until a signal ends it. */
 async function untilStopped(service: Service, log: Logger): Promise<number> {
-  const { promise, resolve } = Promise.withResolvers<number>();
+  const { promise, resolve, reject } = Promise.withResolvers<number>();
   let stopping = false;
-  const onSignal = (signal: Deno.Signal, number: number) => () => {
-    if (stopping) Deno.exit(128 + number);
+
+  function stop(why: string): void {
     stopping = true;
-    log.info(`${signal}: stopping; a second signal ends at once`, { peers: service.peers.size });
-    service.stop().then(() => resolve(0));
-  };
-  // Windows knows no SIGTERM.
-  const handlers: [Deno.Signal, () => void][] = [["SIGINT", onSignal("SIGINT", 2)]];
-  if (Deno.build.os !== "windows") handlers.push(["SIGTERM", onSignal("SIGTERM", 15)]);
+    log.info(`${why}: stopping; a second signal ends at once`, { peers: service.peers.size });
+    service.stop().then(() => resolve(0), reject);
+  }
+  function end(signal: "SIGINT" | "SIGTERM"): void {
+    if (stopping) Deno.exit(128 + (signal === "SIGINT" ? 2 : 15));
+    stop(signal);
+  }
+  async function reload(): Promise<void> {
+    log.info("SIGHUP: reloading");
+    await service.reload().catch((error) => {
+      log.error(`nothing was reloaded, what was there goes on serving: ${messageOf(error)}`);
+    });
+  }
+  async function replace(): Promise<void> {
+    if (stopping) return;
+    log.info("SIGUSR2: handing over to a new process");
+    try {
+      const { pid } = await handOver(service);
+      if (!stopping) stop(`process ${pid} has taken over`);
+    } catch (error) {
+      log.error(messageOf(error));
+    }
+  }
+
+  const handlers: [Deno.Signal, () => void][] = [["SIGINT", () => end("SIGINT")]];
+  if (Deno.build.os !== "windows") {
+    handlers.push(["SIGTERM", () => end("SIGTERM")], ["SIGHUP", reload], ["SIGUSR2", replace]);
+  }
   for (const [signal, handler] of handlers) Deno.addSignalListener(signal, handler);
   try {
     return await promise;
