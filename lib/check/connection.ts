@@ -8,7 +8,7 @@
  */
 import { Buffer } from "node:buffer";
 import { connect as connectSocket, isIP, type Socket } from "node:net";
-import { connect as connectSecure, type DetailedPeerCertificate, type TLSSocket } from "node:tls";
+import { connect as connectSecure, type DetailedPeerCertificate, rootCertificates, type TLSSocket } from "node:tls";
 import { untilAborted } from "./deadline.ts";
 
 /** Where a connection goes. */
@@ -205,7 +205,7 @@ export async function connectTls(
     rejectUnauthorized: false,
     // An empty name sends none; without the option the address itself would be taken for the name.
     servername: serverName === undefined || isIP(serverName) !== 0 ? "" : serverName,
-    ...(ca === undefined || ca.length === 0 ? {} : { ca: [...ca] }),
+    ...(ca === undefined || ca.length === 0 ? {} : { ca: [...rootCertificates, ...ca] }),
     ...(alpn.length === 0 ? {} : { ALPNProtocols: [...alpn] }),
     ...(session === undefined ? {} : { session: Buffer.from(session) }),
   });

@@ -8,9 +8,12 @@ export class DeadlineError extends Error {
   override readonly name = "DeadlineError";
 }
 
+/** How long work may clean up once its time is over, in milliseconds. */
+const GRACE = 500;
+
 /**
- * Runs work with a signal that aborts after `ms` milliseconds or with the outer signal, and does not wait for work that
- * ignores its signal.
+ * Runs work with a signal that aborts after `ms` milliseconds or with the outer signal. Work that then ends in time,
+ * having closed what it opened, decides the outcome; work that ignores its signal is not waited for.
  * @throws {DeadlineError} when the time was over first
  */
 export async function within<T>(
@@ -19,17 +22,22 @@ export async function within<T>(
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const controller = new AbortController();
-  const stop = () => controller.abort(new DeadlineError(`no result within ${ms} ms`));
-  const timer = setTimeout(stop, ms);
+  const ignored = Promise.withResolvers<never>();
+  ignored.promise.catch(() => {});
+  let timer = setTimeout(stop, ms);
+  function stop() {
+    clearTimeout(timer);
+    const over = new DeadlineError(`no result within ${ms} ms`);
+    controller.abort(over);
+    timer = setTimeout(() => ignored.reject(over), GRACE);
+  }
   if (outer.aborted) stop();
   outer.addEventListener("abort", stop);
   try {
-    return await untilAborted(controller.signal, work(controller.signal));
+    return await Promise.race([work(controller.signal), ignored.promise]);
   } finally {
     clearTimeout(timer);
     outer.removeEventListener("abort", stop);
-    // Work that lost the race is told to stop as well.
-    stop();
   }
 }
 
