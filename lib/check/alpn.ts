@@ -43,8 +43,15 @@ export async function probeAlpn(target: Target, signal: AbortSignal): Promise<Ha
 
 async function shake(target: Target, alpn: readonly string[], outer: AbortSignal): Promise<Handshake> {
   return await within(DEADLINE, outer, async (signal) => {
-    await using connection = await connectTls(target.endpoint, { ...tlsOptions(target), alpn }, signal);
-    const { version, cipher, chain, distrust } = connection;
+    const options = { ...tlsOptions(target), alpn };
+    await using connection = await connectTls(target.endpoint, options, signal);
+    const { version, cipher, chain } = connection;
+    let { distrust } = connection;
+    const { ca = [] } = target.options;
+    if (ca.length > 0) {
+      await using judge = await connectTls(target.endpoint, { ...options, ca }, signal);
+      distrust = judge.distrust;
+    }
     const chosen = connection.alpn;
     const found = chosen === undefined || alpn.includes(chosen)
       ? finding("alpn-ok", "ok", `${chosen ?? "no ALPN, which is fine"} (${version}, ${cipher})`)

@@ -64,16 +64,18 @@ export async function probeChain(
     return { findings: [found] };
   }
   return {
-    findings: judgeChain(target, chain, presented?.distrust),
+    findings: judgeChain(target, chain, presented),
     isPublic: chain.some((one) => publicIssuer(one) !== undefined),
   };
 }
 
-function judgeChain(target: Target, chain: readonly X509Certificate[], distrust: string | undefined): Finding[] {
+function judgeChain(target: Target, chain: readonly X509Certificate[], presented: Presented | undefined): Finding[] {
   const options = { host: target.name, authorities: readAuthorities(target.options.ca ?? []) };
-  const findings = inspectChain(chain, options);
+  const trusts = presented !== undefined && presented.distrust === undefined;
+  const findings = inspectChain(chain, trusts ? { ...options, trusted: true } : options);
   if (findings.some(isBad)) return findings.map(withCaAdvice);
-  if (distrust !== undefined) return inspectChain(chain, { ...options, trusted: false }).map(withCaAdvice);
+  // What nobody could name, and still the runtime does not trust it.
+  if (presented?.distrust !== undefined) return inspectChain(chain, { ...options, trusted: false }).map(withCaAdvice);
   if (findings.length > 0) return findings;
   const days = Math.floor((Date.parse(chain[0]!.validTo) - Date.now()) / 86_400_000);
   return [finding("chain-ok", "ok", `whole and trusted, for ${target.name}, ${days} days left`)];

@@ -20,6 +20,7 @@ export async function within<T>(
   ms: number,
   outer: AbortSignal,
   work: (signal: AbortSignal) => Promise<T>,
+  grace: number = GRACE,
 ): Promise<T> {
   const controller = new AbortController();
   const ignored = Promise.withResolvers<never>();
@@ -29,7 +30,7 @@ export async function within<T>(
     clearTimeout(timer);
     const over = new DeadlineError(`no result within ${ms} ms`);
     controller.abort(over);
-    timer = setTimeout(() => ignored.reject(over), GRACE);
+    timer = setTimeout(() => ignored.reject(over), grace);
   }
   if (outer.aborted) stop();
   outer.addEventListener("abort", stop);

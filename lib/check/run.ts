@@ -8,7 +8,7 @@ import { type Inspected, probeChain } from "./chain.ts";
 import type { Version } from "./client_hello.ts";
 import { judgeForBrowser, judgeForWechat } from "./clients.ts";
 import { finding, type Observation, type Probe } from "./codes.ts";
-import { within } from "./deadline.ts";
+import { DeadlineError, within } from "./deadline.ts";
 import { probeDns } from "./dns.ts";
 import { type Exchanged, probeClose, probeMessage, probePing, probeWelcome } from "./exchange.ts";
 import { probeHold } from "./hold.ts";
@@ -48,6 +48,9 @@ export const DEFAULT_TIMEOUT = 10_000;
 
 /** Time kept for the probes that follow a message that does not come, in milliseconds. */
 const RESERVE = 2000;
+
+/** How long a probe that ignored its signal would be waited for, in milliseconds. */
+const BACKSTOP = 3000;
 
 /**
  * Runs the probes that apply to a URL; takes at most `timeout` plus `hold` and a moment to clean up. Never throws for
@@ -98,11 +101,11 @@ async function runProbes(options: CheckOptions, run: Run): Promise<void> {
   const left = () => Math.max(0, timeout - (performance.now() - start));
 
   const learnt: Learning = {};
-  const upgraded = await within(left(), run.outer, (signal) => reach(target, learnt, run, signal));
+  const upgraded = await bounded(left(), run.outer, (signal) => reach(target, learnt, run, signal));
   if (upgraded?.connection !== undefined) {
     await using connection = upgraded.connection;
     const session = new ClientSession(connection, upgraded.rest);
-    const talked = await within(left(), run.outer, (signal) => talk(session, options, run, left, signal));
+    const talked = await bounded(left(), run.outer, (signal) => talk(session, options, run, left, signal));
     if (talked) await part(session, hold, run, left);
   }
   const bad = run.observations.some(({ level }) => level === "error" || level === "warning");
@@ -124,6 +127,23 @@ interface Learning {
   chain?: Inspected;
 }
 
+/**
+ * A group of probes under one bound. Each ends by itself when the signal says so; if ever one did not, it would be left
+ * behind here after a wait longer than its own.
+ */
+async function bounded<T>(
+  ms: number,
+  outer: AbortSignal,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T | undefined> {
+  try {
+    return await within(ms, outer, work, BACKSTOP);
+  } catch (error) {
+    if (error instanceof DeadlineError) return undefined;
+    throw error;
+  }
+}
+
 /** From the name to the upgrade. */
 async function reach(asked: Target, learnt: Learning, run: Run, signal: AbortSignal): Promise<Upgraded | undefined> {
   const { hostname, port } = asked.endpoint;
@@ -142,10 +162,12 @@ async function reach(asked: Target, learnt: Learning, run: Run, signal: AbortSig
   let alpn: readonly string[] = [];
   if (target.secure) {
     const versions = await probeVersions(target, signal);
+    // A version that was not asked for in time is not a missing one.
+    if (signal.aborted) return undefined;
     learnt.offered = versions.offered;
     run.add("versions", versions.findings);
-    if (signal.aborted) return undefined;
     const handshake = await probeAlpn(target, signal);
+    if (signal.aborted) return undefined;
     if (versions.offered.length > 0) {
       learnt.chain = await probeChain(target, handshake.presented, versions.offered, signal);
       run.add("chain", learnt.chain.findings);
@@ -199,7 +221,7 @@ async function part(session: ClientSession, hold: number, run: Run, left: () => 
     if (held.over) return;
   }
   if (before === 0) return;
-  await within(before, run.outer, async (signal) => {
+  await bounded(before, run.outer, async (signal) => {
     // A connection that something on the way has forgotten looks quiet, and only a ping shows it.
     if (hold > 0 && !await ping(session, run, signal)) return;
     run.add("close", await probeClose(session, signal));

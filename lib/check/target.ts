@@ -49,5 +49,5 @@ export interface Target {
 
 /** How to speak TLS to a target. */
 export function tlsOptions(target: Target): TlsOptions {
-  return { serverName: target.name, ...(target.options.ca === undefined ? {} : { ca: target.options.ca }) };
+  return { serverName: target.name };
 }

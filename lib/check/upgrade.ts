@@ -80,6 +80,7 @@ function noAnswer(error: unknown, seconds: string): Finding {
       "See whether the service, or the one behind the proxy, hangs; --timeout waits longer.",
     );
   }
+  if (wantsCertificate(messageOf(error))) return certificateWanted(messageOf(error));
   return finding(
     "upgrade-cut",
     "error",
@@ -90,14 +91,7 @@ function noAnswer(error: unknown, seconds: string): Finding {
 
 function noHead(connection: Connection, { kind, bytes }: { kind: "cut" | "garbage"; bytes: Uint8Array }): Finding {
   const detail = connection.error === undefined ? "" : ` (${connection.error.message})`;
-  if (/certificate_?required|BadCertificate|bad_certificate/i.test(detail)) {
-    return finding(
-      "client-certificate-required",
-      "error",
-      `The server wants a certificate from the client${detail}.`,
-      "Turn client certificates off for the WebSocket path (nginx: ssl_verify_client), or use a client that has one.",
-    );
-  }
+  if (wantsCertificate(detail)) return certificateWanted(connection.error?.message ?? "");
   if (kind === "cut") {
     return finding(
       "upgrade-cut",
@@ -111,6 +105,19 @@ function noHead(connection: Connection, { kind, bytes }: { kind: "cut" | "garbag
     "error",
     `The answer to the upgrade request is not HTTP: ${quote(latin1Text(bytes.subarray(0, 60)))}.`,
     "Use the port and path on which the WebSocket service or its proxy listens.",
+  );
+}
+
+function wantsCertificate(message: string): boolean {
+  return /certificate_?required/i.test(message);
+}
+
+function certificateWanted(message: string): Finding {
+  return finding(
+    "client-certificate-required",
+    "error",
+    `The server wants a certificate from the client (${message}).`,
+    "Turn client certificates off for the WebSocket path (nginx: ssl_verify_client), or use a client that has one.",
   );
 }
 

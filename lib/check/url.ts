@@ -16,12 +16,12 @@ const TLS_PORTS = [443, 8443];
 export function probeUrl(options: CheckOptions): { readonly findings: readonly Finding[]; readonly target?: Target } {
   const text = options.url;
   let url: URL;
+  const schemeless = /^[\w.-]+(:\d+)?(\/|$)/.test(text);
   try {
+    if (schemeless) throw new TypeError();
     url = new URL(text);
   } catch {
-    const remedy = /^[\w.-]+(:\d+)?(\/|$)/.test(text)
-      ? `Write the scheme too: wss://${text}`
-      : "Write it as wss://domain.com/path.";
+    const remedy = schemeless ? `Write the scheme too: wss://${text}` : "Write it as wss://domain.com/path.";
     return { findings: [finding("url-invalid", "error", `"${text}" is no URL.`, remedy)] };
   }
   if (url.protocol !== "ws:" && url.protocol !== "wss:") {
