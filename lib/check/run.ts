@@ -15,7 +15,7 @@ import { probeHold } from "./hold.ts";
 import { probeResumption } from "./resumption.ts";
 import { ClientSession } from "./session.ts";
 import { probeSpeaks } from "./speaks.ts";
-import type { CheckOptions, Target } from "./target.ts";
+import { type CheckOptions, DEFAULT_TIMEOUT, type Target } from "./target.ts";
 import { probeTcp } from "./tcp.ts";
 import { probeUpgrade, type Upgraded } from "./upgrade.ts";
 import { probeUrl } from "./url.ts";
@@ -42,9 +42,6 @@ export interface CheckContext {
   /** Ends the check early; what was not probed by then is left out. */
   readonly signal?: AbortSignal;
 }
-
-/** The default of `timeout`, in milliseconds. */
-export const DEFAULT_TIMEOUT = 10_000;
 
 /** Time kept for the probes that follow a message that does not come, in milliseconds. */
 const RESERVE = 2000;

@@ -8,10 +8,10 @@ import { connectTcp } from "./connection.ts";
 import { DeadlineError, within } from "./deadline.ts";
 import { quote } from "./quote.ts";
 import { greet } from "./server_hello.ts";
-import type { Target } from "./target.ts";
+import { DEFAULT_TIMEOUT, type Target } from "./target.ts";
 
-/** How long one knock waits for the first bytes. */
-const DEADLINE = 2500;
+/** The part of the whole time for which one knock waits for the first bytes. */
+const PATIENCE = 1 / 4;
 
 /** The first bytes of a port. */
 type Voice =
@@ -91,7 +91,7 @@ function strange(target: Target, voice: Voice): Finding {
 }
 
 async function helloVoice(target: Target, outer: AbortSignal): Promise<Voice> {
-  return await heard(outer, async (signal) => {
+  return await heard(target, outer, async (signal) => {
     const options = { version: "TLS 1.3", either: true, serverName: sniOf(target) } as const;
     const answer = await greet(target.endpoint, options, signal);
     if (answer.kind === "closed") return answer;
@@ -105,7 +105,7 @@ export function sniOf(target: Target): string | undefined {
 }
 
 async function plainVoice(target: Target, outer: AbortSignal): Promise<Voice> {
-  return await heard(outer, async (signal) => {
+  return await heard(target, outer, async (signal) => {
     await using connection = await connectTcp(target.endpoint, signal);
     const request = `GET ${target.url.pathname} HTTP/1.1\r\nHost: ${target.url.host}\r\nConnection: close\r\n\r\n`;
     await connection.write(new TextEncoder().encode(request), signal);
@@ -119,9 +119,13 @@ async function plainVoice(target: Target, outer: AbortSignal): Promise<Voice> {
   });
 }
 
-async function heard(outer: AbortSignal, listen: (signal: AbortSignal) => Promise<Voice>): Promise<Voice> {
+async function heard(
+  target: Target,
+  outer: AbortSignal,
+  listen: (signal: AbortSignal) => Promise<Voice>,
+): Promise<Voice> {
   try {
-    return await within(DEADLINE, outer, listen);
+    return await within((target.options.timeout ?? DEFAULT_TIMEOUT) * PATIENCE, outer, listen);
   } catch (error) {
     return { kind: error instanceof DeadlineError ? "silent" : "closed" };
   }

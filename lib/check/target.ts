@@ -4,6 +4,9 @@
  */
 import type { Endpoint, TlsOptions } from "./connection.ts";
 
+/** The default of `timeout`, in milliseconds. */
+export const DEFAULT_TIMEOUT = 10_000;
+
 /** What `check` can be told. Only the URL is needed. */
 export interface CheckOptions {
   /** The endpoint: `wss://domain.com/wss`. */
