@@ -10,8 +10,11 @@ import { type Target, tlsOptions } from "./target.ts";
 
 const DEADLINE = 4000;
 
-/** How long the server may take to send its tickets, in TLS 1.3 after the handshake. */
-const TICKET_WAIT = 500;
+/**
+ * How long the server may take to send its tickets, in TLS 1.3 after the handshake: a moment and two handshakes' time,
+ * this at the most, in milliseconds.
+ */
+const MOST_TICKET_WAIT = 500;
 
 /** Connects twice, the second time with the first one's session. */
 export async function probeResumption(
@@ -39,8 +42,10 @@ async function firstSession(
   options: Parameters<typeof connectTls>[1],
   signal: AbortSignal,
 ): Promise<Uint8Array | undefined> {
+  const start = performance.now();
   await using first = await connectTls(target.endpoint, options, signal);
   // Tickets come behind the handshake, and only a read takes them in. The server says nothing else by itself.
-  await within(TICKET_WAIT, signal, (wait) => first.read(wait)).catch(() => {});
+  const wait = Math.min(MOST_TICKET_WAIT, 50 + 2 * (performance.now() - start));
+  await within(wait, signal, (stop) => first.read(stop)).catch(() => {});
   return first.session;
 }

@@ -79,13 +79,9 @@ export function explainStatus(target: Target, head: Head, body: string): Finding
   const said = gist(body);
   const quoted = said === "" ? "" : ` It says ${quote(said)}.`;
   if (REDIRECTS.includes(status)) return redirect(target, head);
+  if (status === 400 && /no required ssl certificate|ssl certificate error/i.test(body)) return certificateWanted(said);
   if (status === 400 && /https port|ssl-enabled|client sent an http request to an https/i.test(body)) {
-    return finding(
-      "upgrade-bad-request",
-      "error",
-      `The answer is 400: the proxy asks in plain where TLS is spoken: TLS is on both hops.${quoted}`,
-      "Run the service behind the proxy without TLS, or let the proxy speak TLS to it (nginx: proxy_pass https://).",
-    );
+    return tlsOnBothHops(`The answer is 400.${quoted}`);
   }
   const [code, meaning, remedy] = STATUS[status] ?? [
     "upgrade-refused",
@@ -97,6 +93,26 @@ export function explainStatus(target: Target, head: Head, body: string): Finding
     ? ` It asks to wait (Retry-After: ${quote(wait)}).`
     : "";
   return finding(code, "error", `The answer is ${status}: ${meaning}.${quoted}${later}`, remedy);
+}
+
+/** The proxy ends TLS and asks a service in plain that speaks TLS too. */
+export function tlsOnBothHops(seen: string): Finding {
+  return finding(
+    "tls-on-both-hops",
+    "error",
+    `${seen} So the proxy asks in plain where TLS is spoken: TLS is on both hops.`,
+    "Run the service behind the proxy without TLS, or let the proxy speak TLS to it (nginx: proxy_pass https://).",
+  );
+}
+
+/** The server wants to know the client by its certificate. */
+export function certificateWanted(detail: string): Finding {
+  return finding(
+    "client-certificate-required",
+    "error",
+    `The server wants a certificate from the client: it says ${quote(detail)}.`,
+    "Turn client certificates off for the WebSocket path (nginx: ssl_verify_client), or use a client that has one.",
+  );
 }
 
 function redirect(target: Target, head: Head): Finding {

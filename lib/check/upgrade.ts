@@ -8,7 +8,7 @@ import { finding } from "./codes.ts";
 import { type Connection, connectTcp, connectTls } from "./connection.ts";
 import { DeadlineError, within } from "./deadline.ts";
 import { quote } from "./quote.ts";
-import { explainStatus } from "./status.ts";
+import { certificateWanted, explainStatus, tlsOnBothHops } from "./status.ts";
 import { type Target, tlsOptions } from "./target.ts";
 import { acceptFor, type Head, latin1Text, newKey, readBody, readHead, writeUpgrade } from "./upgrade_request.ts";
 
@@ -100,6 +100,8 @@ function noHead(connection: Connection, { kind, bytes }: { kind: "cut" | "garbag
       "See the service's log at this time; a firewall for the web does this too.",
     );
   }
+  // What nginx makes of the TLS alert of the service behind it: it passes the bytes on as an answer of HTTP/0.9.
+  if (bytes[0] === 21 && bytes[1] === 3) return tlsOnBothHops("The answer to the upgrade request is a TLS alert.");
   return finding(
     "upgrade-garbage",
     "error",
@@ -110,15 +112,6 @@ function noHead(connection: Connection, { kind, bytes }: { kind: "cut" | "garbag
 
 function wantsCertificate(message: string): boolean {
   return /certificate_?required/i.test(message);
-}
-
-function certificateWanted(message: string): Finding {
-  return finding(
-    "client-certificate-required",
-    "error",
-    `The server wants a certificate from the client (${message}).`,
-    "Turn client certificates off for the WebSocket path (nginx: ssl_verify_client), or use a client that has one.",
-  );
 }
 
 /** What RFC 6455 §4.1 has a client check in a 101. */

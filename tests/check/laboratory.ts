@@ -114,6 +114,19 @@ export async function rightAnswer(request: string, further = ""): Promise<string
     `Sec-WebSocket-Accept: ${accept}\r\n${further}\r\n`;
 }
 
+/** Answers ping with pong and close with close, for frames shorter than 126 bytes that come one at a time. */
+export async function answerFrames(connection: Deno.TcpConn): Promise<void> {
+  const bytes = new Uint8Array(512);
+  while (true) {
+    const count = await connection.read(bytes);
+    if (count === null) return;
+    const [opcode, length] = [bytes[0]! & 15, bytes[1]! & 127];
+    const payload = bytes.slice(6, 6 + length).map((byte, at) => byte ^ bytes[2 + (at & 3)]!);
+    await writeAll(connection, new Uint8Array([0x80 | (opcode === 9 ? 10 : opcode), length, ...payload]));
+    if (opcode === 8) return;
+  }
+}
+
 /** A server whose plain GET is answered 426 and whose upgrades are answered as told. */
 export function upgradeServer(answer: (connection: Deno.TcpConn, request: string) => Promise<void>): Server {
   return rawServer(async (connection) => {
