@@ -1,0 +1,189 @@
+/**
+ * What every request goes through, in order: health, path, page, handshake, TLS before the proxy, draining, origin,
+ * token, counts. Then it is upgraded.
+ * @module
+ */
+import type { Authenticator, AuthResult } from "../auth/authenticate.ts";
+import type { Mode } from "../config/mode.ts";
+import { canonicalAddress } from "../ip.ts";
+import type { Logger } from "../log.ts";
+import type { Awaitable } from "../ws/app.ts";
+import { judgeHandshake } from "../ws/handshake.ts";
+import type { Admission } from "../ws/limits.ts";
+import type { OriginRule } from "../ws/origin.ts";
+import type { PeerRules } from "../ws/peer.ts";
+import { type Refusal, refusalResponse } from "../ws/refusal.ts";
+import { upgrade } from "../ws/upgrade.ts";
+import { clientAddress, forwardedHost, proxyTls } from "./client_address.ts";
+import { HEALTH_PATH, healthResponse } from "./health.ts";
+import { pageAsset, pageResponse } from "./page.ts";
+
+/** What the gate asks. */
+export interface GateRules {
+  readonly mode: Mode;
+  readonly paths: ReadonlySet<string>;
+  readonly page: boolean;
+  readonly origin: OriginRule;
+  readonly authenticator: Authenticator | undefined;
+  readonly admission: Admission;
+  readonly peers: PeerRules;
+  /** Milliseconds; 0 is off. */
+  readonly idleTimeout: number;
+  /** For refusals: throttled, so that strangers cannot fill it. */
+  readonly log: Logger;
+  /** Whether the service takes no more connections. */
+  draining(): boolean;
+  /** How many peers are connected. */
+  connected(): number;
+}
+
+/** Who asks, as far as it is known. */
+interface Client {
+  readonly address: string | undefined;
+  readonly trustedProxy: boolean;
+}
+
+/** Answers requests. */
+export class Gate {
+  readonly #rules: GateRules;
+
+  constructor(rules: GateRules) {
+    this.#rules = rules;
+  }
+
+  /** For `Deno.serve`. Never throws for what a client sends. */
+  readonly handle = (request: Request, info: Deno.ServeHandlerInfo<Deno.Addr>): Awaitable<Response> => {
+    const rules = this.#rules;
+    const client = this.#client(request, info.remoteAddr);
+    // Deno passes a missing or malformed Host on, and no URL can be made of it.
+    if (!URL.canParse(request.url)) return this.#refuse(client, { status: 400, reason: "A valid Host is needed." });
+    const { pathname, host } = new URL(request.url);
+
+    if (pathname === HEALTH_PATH) return this.#readOnly(client, request, () => this.#health());
+    const asset = rules.page ? pageAsset(pathname) : undefined;
+    if (asset) return this.#readOnly(client, request, () => asset);
+    if (!rules.paths.has(pathname)) {
+      const welcome = [...rules.paths].join(" and ");
+      return this.#refuse(client, { status: 404, reason: `Nothing is here. WebSockets are welcome at ${welcome}.` });
+    }
+
+    const verdict = judgeHandshake(request.method, request.headers);
+    if (verdict.kind === "plain") return this.#readOnly(client, request, () => this.#plain());
+    if (verdict.kind === "refuse") return this.#refuse(client, verdict.refusal);
+    const refusal = this.#judge(request, host, client);
+    if (refusal) return this.#refuse(client, refusal);
+
+    const { protocols } = verdict.accepted;
+    if (rules.authenticator === undefined) return this.#admit(request, protocols, client, undefined);
+    const result = rules.authenticator.authenticate({ headers: request.headers, url: request.url, offered: protocols });
+    if (!(result instanceof Promise)) return this.#authenticated(request, client, result);
+    // Read before the await: only then does Deno tell when the client goes in between.
+    const { signal } = request;
+    return result.then((settled) =>
+      signal.aborted
+        ? refusalResponse({ status: 400, reason: "The client has gone." })
+        : this.#authenticated(request, client, settled)
+    );
+  };
+
+  #client(request: Request, peer: Deno.Addr): Client {
+    const { mode, log } = this.#rules;
+    const remote = "hostname" in peer ? canonicalAddress(peer.hostname) : undefined;
+    if (mode.kind === "direct") return { address: remote, trustedProxy: false };
+    const client = clientAddress(request.headers, remote, mode);
+    if (client.conflict) log.warn(client.conflict, { address: client.address });
+    return client;
+  }
+
+  /** What the service's own state and the proxy say before anybody asks who the client is. */
+  #judge(request: Request, host: string, client: Client): Refusal | undefined {
+    const { mode, origin, draining } = this.#rules;
+    if (mode.kind === "proxied") {
+      const reason = proxyTls(request.headers, client.trustedProxy, mode);
+      if (reason) {
+        return { status: 426, reason: `${sentence(reason)} Connect to the proxy with wss://.`, headers: TLS_UPGRADE };
+      }
+    }
+    if (draining()) {
+      return { status: 503, reason: "The service is stopping: connect again.", headers: { "retry-after": "1" } };
+    }
+    return origin({
+      origin: request.headers.get("origin"),
+      host: (client.trustedProxy ? forwardedHost(request.headers) : undefined) ?? host,
+      credentials: request.headers.has("cookie") || request.headers.has("authorization"),
+    });
+  }
+
+  #authenticated(request: Request, client: Client, result: AuthResult): Awaitable<Response> {
+    if (!result.ok) {
+      this.#log(client, result.status, result.reason);
+      return refusalResponse({ status: result.status, reason: result.body, headers: result.headers });
+    }
+    const headers = new Headers(request.headers);
+    headers.delete("authorization");
+    if (result.offered.length > 0) headers.set("sec-websocket-protocol", result.offered.join(", "));
+    else headers.delete("sec-websocket-protocol");
+    const shown = { url: result.url, headers, claims: result.claims, expiresAt: result.expiresAt };
+    return this.#admit(request, result.offered, client, shown);
+  }
+
+  #admit(
+    request: Request,
+    protocols: readonly string[],
+    client: Client,
+    token:
+      | { url: string; headers: Headers; claims: Record<string, unknown>; expiresAt?: number | undefined }
+      | undefined,
+  ): Awaitable<Response> {
+    const { admission, idleTimeout, peers } = this.#rules;
+    const lease = admission.admit(client.address);
+    if (!lease.ok) {
+      const headers = { "retry-after": String(lease.retryAfter) };
+      return this.#refuse(client, { status: lease.status, reason: sentence(lease.reason), headers });
+    }
+    return upgrade(request, {
+      protocols,
+      remoteAddress: client.address,
+      idleTimeout: idleTimeout / 1000,
+      lease,
+      url: token?.url ?? request.url,
+      headers: token?.headers ?? request.headers,
+      claims: token?.claims,
+      expiresAt: token?.expiresAt,
+    }, peers);
+  }
+
+  #health(): Response {
+    return healthResponse(this.#rules.draining(), this.#rules.connected());
+  }
+
+  #plain(): Response {
+    if (this.#rules.page) return pageResponse();
+    const reason = "This is a WebSocket endpoint: connect with wss:// from a WebSocket client.";
+    return refusalResponse({ status: 426, reason, headers: { upgrade: "websocket", connection: "Upgrade" } });
+  }
+
+  #readOnly(client: Client, request: Request, respond: () => Response): Response {
+    if (request.method === "GET" || request.method === "HEAD") return respond();
+    return this.#refuse(client, {
+      status: 405,
+      reason: `This path answers GET and HEAD, not ${request.method}.`,
+      headers: { allow: "GET, HEAD" },
+    });
+  }
+
+  #refuse(client: Client, refusal: Refusal): Response {
+    this.#log(client, refusal.status, refusal.reason);
+    return refusalResponse(refusal);
+  }
+
+  #log(client: Client, status: number, reason: string): void {
+    this.#rules.log.info("refused", { status, reason, address: client.address });
+  }
+}
+
+const TLS_UPGRADE = { upgrade: "TLS/1.2, HTTP/1.1", connection: "Upgrade" };
+
+function sentence(text: string): string {
+  return `${text[0]!.toUpperCase()}${text.slice(1)}.`;
+}

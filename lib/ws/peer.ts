@@ -1,0 +1,294 @@
+/**
+ * One WebSocket: the app's view of it, its bounds, and the hooks in their order.
+ * @module
+ */
+import { whenReached } from "../auth/expiry.ts";
+import { CloseCode, fitReason, isSendable } from "../close_codes.ts";
+import { messageOf } from "../errors.ts";
+import type { Payload, Subscriber, Topics } from "../hub/topics.ts";
+import type { Logger } from "../log.ts";
+import type { App, Peer } from "./app.ts";
+import type { Attended, Attention } from "./attention.ts";
+import { type Lease, MessageRate, Monopoly, type Turns } from "./limits.ts";
+import { callHook, reportHookFailure, watchHook } from "./hooks.ts";
+import { IncomingMessage, longerThan, toPayload } from "./message.ts";
+import type { RequestSnapshot } from "./snapshot.ts";
+
+/** What all peers of a service share. */
+export interface PeerRules {
+  readonly app: App;
+  readonly log: Logger;
+  readonly topics: Topics;
+  readonly attention: Attention;
+  /** Bytes of one message. */
+  readonly maxPayload: number;
+  /** Bytes that may wait to be sent. */
+  readonly maxBackpressure: number;
+  /** Messages a second; 0 is unlimited. */
+  readonly messageRate: number;
+  /** Tells whether the event loop has turned. */
+  readonly turns: Turns;
+  /** How long an upgrade may take to open, ms. */
+  readonly openTimeout: number;
+  /** The peer is open, and in `peers`. */
+  opened(peer: WebSocketPeer): void;
+  /** The peer is gone, whether it was open or not. Called once. */
+  ended(peer: WebSocketPeer): void;
+}
+
+/** What one peer begins with. */
+export interface PeerStart {
+  readonly socket: WebSocket;
+  readonly request: RequestSnapshot;
+  readonly remoteAddress: string | undefined;
+  readonly protocol: string;
+  readonly context: Record<string, unknown>;
+  /** Given back when it ends. */
+  readonly lease: Lease;
+  /** When its token ends, ms of the epoch. */
+  readonly expiresAt?: number | undefined;
+}
+
+/** How long a peer may take to answer a close frame, ms (Deno itself waits for ever). */
+const CLOSE_TIMEOUT = 5000;
+
+/** What Deno says when a ping stays unanswered. */
+const NO_PONG = "No response from ping frame.";
+
+/** A peer over Deno's server-side WebSocket. */
+export class WebSocketPeer implements Peer, Subscriber, Attended {
+  readonly id: string = crypto.randomUUID();
+  readonly remoteAddress: string | undefined;
+  readonly protocol: string;
+  readonly context: Record<string, unknown>;
+  readonly #socket: WebSocket;
+  readonly #rules: PeerRules;
+  readonly #request: RequestSnapshot;
+  readonly #lease: Lease;
+  readonly #monopoly: Monopoly;
+  readonly #rate: MessageRate | undefined;
+  readonly #expiry: Disposable | undefined;
+  #topics: Set<string> | undefined;
+  /** An upper bound of bufferedAmount: asking Deno is a call that most sends can do without. */
+  #bufferedAtMost = 0;
+  #pressed = false;
+  #opened = false;
+  #ended = false;
+  /** What this side closed with, and by when the other must have answered. */
+  #closing: { readonly code: number; readonly reason: string } | undefined;
+  #deadline: number;
+
+  constructor(start: PeerStart, rules: PeerRules) {
+    this.remoteAddress = start.remoteAddress;
+    this.protocol = start.protocol;
+    this.context = start.context;
+    this.#socket = start.socket;
+    this.#request = start.request;
+    this.#rules = rules;
+    this.#lease = start.lease;
+    this.#monopoly = new Monopoly(rules.turns);
+    this.#rate = rules.messageRate === 0 ? undefined : new MessageRate(rules.messageRate);
+    this.#expiry = start.expiresAt === undefined
+      ? undefined
+      : whenReached(start.expiresAt, () => this.#shut(CloseCode.Unauthorized, "the token has expired"));
+    this.#deadline = performance.now() + rules.openTimeout;
+    for (const type of ["open", "message", "close", "error"]) start.socket.addEventListener(type, this);
+    rules.attention.add(this);
+  }
+
+  get request(): Request {
+    return this.#request.toRequest();
+  }
+
+  get bufferedAmount(): number {
+    return this.#socket.bufferedAmount;
+  }
+
+  get topics(): Set<string> {
+    return this.#topics ??= new Set();
+  }
+
+  /** Receives the socket's events: one listener object a peer in place of four closures. */
+  handleEvent(event: Event): void {
+    switch (event.type) {
+      case "message":
+        return this.#message((event as MessageEvent<string | ArrayBuffer>).data);
+      case "open":
+        return this.#open();
+      case "close":
+        return this.#close(event as CloseEvent);
+      case "error":
+        return this.#error(event as ErrorEvent);
+    }
+  }
+
+  send(data: unknown): boolean {
+    return this.#send(toPayload(data));
+  }
+
+  deliver(payload: Payload): void {
+    this.#send(payload);
+  }
+
+  close(code: number = CloseCode.NormalClosure, reason = ""): void {
+    let wire = code;
+    if (!isSendable(code)) {
+      this.#rules.log.warn("an app closed with a code that may not stand on the wire; 1000 was sent", {
+        peer: this.id,
+        code,
+      });
+      wire = CloseCode.NormalClosure;
+    }
+    this.#shut(wire, reason);
+  }
+
+  terminate(): void {
+    this.#shut(CloseCode.NormalClosure, "");
+    this.#end(CloseCode.AbnormalClosure, "terminated by the service");
+  }
+
+  subscribe(topic: string): void {
+    if (this.#ended) return;
+    this.topics.add(topic);
+    this.#rules.topics.subscribe(topic, this);
+  }
+
+  unsubscribe(topic: string): void {
+    this.#topics?.delete(topic);
+    this.#rules.topics.unsubscribe(topic, this);
+  }
+
+  publish(topic: string, data: unknown): void {
+    this.#rules.topics.publish(topic, toPayload(data), this);
+  }
+
+  toString(): string {
+    return this.id;
+  }
+
+  /** Attention: see {@link Attended}. */
+  look(now: number): boolean {
+    if (this.#ended) return false;
+    if (this.#closing) {
+      if (now < this.#deadline) return true;
+      this.#end(this.#closing.code, this.#closing.reason);
+      return false;
+    }
+    if (!this.#opened) {
+      if (now < this.#deadline) return true;
+      this.#end(CloseCode.AbnormalClosure, "the client had gone before the handshake was answered");
+      return false;
+    }
+    if (!this.#pressed) return false;
+    this.#bufferedAtMost = this.#socket.bufferedAmount;
+    if (this.#bufferedAtMost > 0) return true;
+    this.#pressed = false;
+    callHook(() => this.#rules.app.drain?.(this), this.#fail);
+    return false;
+  }
+
+  #open(): void {
+    if (this.#ended) return;
+    this.#opened = true;
+    this.#rules.opened(this);
+    const { app } = this.#rules;
+    callHook(() => app.open?.(this), this.#fail);
+  }
+
+  #message(data: string | ArrayBuffer): void {
+    if (this.#closing !== undefined || this.#ended) return;
+    const { maxPayload, app } = this.#rules;
+    if (!this.#monopoly.take()) {
+      this.#shut(CloseCode.PolicyViolation, "too many messages without waiting: nobody else was served");
+      return;
+    }
+    if (this.#rate !== undefined && !this.#rate.take(performance.now())) {
+      this.#shut(CloseCode.PolicyViolation, `more than ${this.#rules.messageRate} messages a second`);
+      return;
+    }
+    if (longerThan(data, maxPayload)) {
+      this.#shut(CloseCode.MessageTooBig, `a message may have ${maxPayload} bytes`);
+      return;
+    }
+    if (app.message === undefined) return;
+    try {
+      const result = app.message(this, new IncomingMessage(data));
+      if (result !== undefined) watchHook(result, this.#fail);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #send(payload: Payload): boolean {
+    const socket = this.#socket;
+    if (socket.readyState !== WebSocket.OPEN) return false;
+    socket.send(payload);
+    this.#bufferedAtMost += typeof payload === "string" ? payload.length * 3 : payload.byteLength;
+    if (this.#bufferedAtMost * 2 <= this.#rules.maxBackpressure) return true;
+    return this.#relieved();
+  }
+
+  /** The slow path of send: asks Deno how much really waits. */
+  #relieved(): boolean {
+    const { maxBackpressure, attention } = this.#rules;
+    const buffered = this.#bufferedAtMost = this.#socket.bufferedAmount;
+    if (buffered * 2 <= maxBackpressure) return true;
+    if (buffered > maxBackpressure) {
+      this.#shut(CloseCode.TryAgainLater, `reads too slowly: ${buffered} bytes wait`);
+      return false;
+    }
+    if (!this.#pressed) {
+      this.#pressed = true;
+      attention.add(this);
+    }
+    return false;
+  }
+
+  /** Sends a close frame once, and sees to it that the peer ends. */
+  #shut(code: number, reason: string): void {
+    if (this.#closing !== undefined || this.#ended) return;
+    const fitted = fitReason(reason);
+    this.#closing = { code, reason: fitted };
+    this.#deadline = performance.now() + CLOSE_TIMEOUT;
+    this.#rules.attention.add(this);
+    try {
+      this.#socket.close(code, fitted);
+    } catch (error) {
+      this.#rules.log.debug("a close frame could not be sent", { peer: this.id, error: messageOf(error) });
+    }
+  }
+
+  #close(event: CloseEvent): void {
+    if (this.#closing !== undefined) return this.#end(this.#closing.code, this.#closing.reason);
+    if (event.code === CloseCode.GoingAway && event.reason === NO_PONG && !event.wasClean) {
+      return this.#end(CloseCode.AbnormalClosure, "no answer to a ping: the client has vanished");
+    }
+    // Deno reports an aborted connection as code 0; RFC 6455 §7.1.5 calls it 1006.
+    if (event.code === 0) return this.#end(CloseCode.AbnormalClosure, "the connection ended without a close frame");
+    this.#end(event.code, event.reason);
+  }
+
+  #end(code: number, reason: string): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    for (const topic of this.#topics ?? []) this.#rules.topics.unsubscribe(topic, this);
+    this.#topics?.clear();
+    this.#expiry?.[Symbol.dispose]();
+    this.#lease.release();
+    this.#rules.ended(this);
+    this.#rules.log.debug("closed", { peer: this.id, code, reason: reason || undefined });
+    const { app } = this.#rules;
+    if (this.#opened) callHook(() => app.close?.(this, { code, reason }), this.#fail);
+  }
+
+  #error(event: ErrorEvent): void {
+    if (this.#ended || event.message === NO_PONG) return;
+    this.#rules.log.debug("connection error", { peer: this.id, error: event.message });
+  }
+
+  /** What a hook threw: an arrow, so that it can be handed on without a closure a call. */
+  readonly #fail = (error: unknown): void => {
+    this.#shut(CloseCode.InternalError, "internal error");
+    reportHookFailure(this.#rules.app, this.#rules.log, this, error);
+  };
+}
