@@ -1,0 +1,98 @@
+/**
+ * Just enough DER (ITU-T X.690) to read what `node:crypto` does not tell: algorithms, extensions, key sizes.
+ * @module
+ */
+
+/** One element. Views into the bytes that were read; nothing is copied. */
+export interface Der {
+  readonly tag: number;
+  readonly content: Uint8Array;
+  /** Tag, length and content. */
+  readonly whole: Uint8Array;
+}
+
+/** Tags that certificates and keys use. Context tags are 0x80 + n, constructed ones 0xa0 + n. */
+export const TAG = { boolean: 1, integer: 2, bitString: 3, octetString: 4, oid: 6, sequence: 0x30 } as const;
+
+/**
+ * Reads the first element.
+ * @throws {RangeError} when the bytes are cut off, or in a form that DER or certificates do not use.
+ */
+export function readDer(bytes: Uint8Array): Der {
+  const [tag, first] = bytes;
+  if (tag === undefined || first === undefined || (tag & 0x1f) === 0x1f) throw new RangeError("no DER element");
+  let length = first;
+  let start = 2;
+  if (first >= 0x80) {
+    const size = first & 0x7f;
+    if (size === 0 || size > 4) throw new RangeError("a length that DER does not have");
+    length = 0;
+    for (; start < 2 + size; start++) length = length * 256 + (bytes[start] ?? 0);
+  }
+  const end = start + length;
+  if (end > bytes.length) throw new RangeError(`cut off: ${end} bytes announced, ${bytes.length} there`);
+  return { tag, content: bytes.subarray(start, end), whole: bytes.subarray(0, end) };
+}
+
+/** The elements inside one. @throws {RangeError} as {@link readDer}. */
+export function derChildren(node: Der): Der[] {
+  const children: Der[] = [];
+  for (let rest = node.content; rest.length > 0;) {
+    const child = readDer(rest);
+    children.push(child);
+    rest = rest.subarray(child.whole.length);
+  }
+  return children;
+}
+
+/**
+ * The child at a place, which must be there and have the tag.
+ * @throws {RangeError} when it is not.
+ */
+export function derChild(node: Der, index: number, tag?: number): Der {
+  const child = derChildren(node)[index];
+  if (child === undefined || (tag !== undefined && child.tag !== tag)) {
+    throw new RangeError(`element ${index} is ${child === undefined ? "missing" : `of tag ${child.tag}, not ${tag}`}`);
+  }
+  return child;
+}
+
+/** An object identifier in dots: `1.2.840.10045.4.3.2`. @throws {RangeError} when the element is none. */
+export function derOid(node: Der): string {
+  if (node.tag !== TAG.oid || node.content.length === 0) throw new RangeError("no object identifier");
+  const parts: number[] = [];
+  let value = 0;
+  for (const byte of node.content) {
+    value = value * 128 + (byte & 0x7f);
+    if (byte & 0x80) continue;
+    if (parts.length === 0) {
+      const root = Math.min(2, Math.floor(value / 40));
+      parts.push(root, value - root * 40);
+    } else parts.push(value);
+    value = 0;
+  }
+  return parts.join(".");
+}
+
+/** A small non-negative INTEGER. @throws {RangeError} when it is none, or over 2^31. */
+export function derInteger(node: Der): number {
+  if (node.tag !== TAG.integer || node.content.length === 0 || node.content.length > 5) {
+    throw new RangeError("no integer");
+  }
+  const value = node.content.reduce((sum, byte) => sum * 256 + byte, 0);
+  if (value > 2 ** 31) throw new RangeError("an integer out of range");
+  return value;
+}
+
+/** How many bits a positive INTEGER has: the size of an RSA modulus. */
+export function derBits(node: Der): number {
+  let first = 0;
+  while (node.content[first] === 0) first++;
+  const top = node.content[first];
+  return top === undefined ? 0 : (node.content.length - first) * 8 - Math.clz32(top) + 24;
+}
+
+/** Lower-case hexadecimal, for comparing and for keys of maps. */
+export function hex(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
