@@ -13,7 +13,8 @@ export interface TrustStep {
 /** Every way to trust the authority whose certificate lies in a file. */
 export function trustSteps(file: string): TrustStep[] {
   const word = shellWord(file);
-  const windows = /[^\w.\\:-]/.test(file.replaceAll("/", "\\")) ? `"${file}"` : file.replaceAll("/", "\\");
+  const backslashed = file.replaceAll("/", "\\");
+  const windows = /\s/.test(file) ? `"${backslashed}"` : backslashed;
   return [
     {
       where: "Debian, Ubuntu",
