@@ -242,6 +242,6 @@ export const apache = {
   name: "apache",
   title: "Apache",
   needs: ["cert", "key"],
-  problems: (site) => unquotable(site, "Apache", /\$\{/),
+  problems: (site) => unquotable(site, "Apache", ["${"]),
   render,
 } as const satisfies Generator;

@@ -166,7 +166,7 @@ export const caddy = {
   problems: (site) => [
     ...pairProblem(site),
     ...chainProblem(site, "Caddy"),
-    ...unquotable(site, "Caddy", /["\\{}`]/),
+    ...unquotable(site, "Caddy", ['"', "\\", "{", "}", "`"]),
   ],
   render,
 } as const satisfies Generator;

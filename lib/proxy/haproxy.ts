@@ -194,7 +194,7 @@ export const haproxy = {
     ...(site.website && "root" in site.website
       ? ["--root: HAProxy serves no files: run a web server and give --website"]
       : []),
-    ...unquotable(site, "HAProxy", /'/),
+    ...unquotable(site, "HAProxy", ["'"]),
   ],
   render,
 } as const satisfies Generator;

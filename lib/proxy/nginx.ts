@@ -214,6 +214,6 @@ export const nginx = {
   name: "nginx",
   title: "nginx",
   needs: ["cert", "key"],
-  problems: (site) => [...chainProblem(site, "nginx"), ...unquotable(site, "nginx", /[$]/)],
+  problems: (site) => [...chainProblem(site, "nginx"), ...unquotable(site, "nginx", ["$"])],
   render,
 } as const satisfies Generator;

@@ -100,9 +100,9 @@ export function filesOf(site: Site): [label: string, path: string][] {
     .flatMap(([label, path]) => path === undefined ? [] : [[label, path]]);
 }
 
-/** Paths with characters that a syntax cannot carry even in quotes. */
-export function unquotable(site: Site, title: string, pattern: RegExp): string[] {
-  return filesOf(site).filter(([, path]) => pattern.test(path)).map(([label, path]) =>
-    `${label}: ${title} would read part of ${path} as its own syntax: use a path without ${pattern.source}`
+/** Files whose path holds what a syntax cannot carry even in quotes. */
+export function unquotable(site: Site, title: string, special: readonly string[]): string[] {
+  return filesOf(site).filter(([, path]) => special.some((text) => path.includes(text))).map(([label, path]) =>
+    `${label}: ${title} would read part of ${path} as its own syntax: use a path without ${special.join(" ")}`
   );
 }
