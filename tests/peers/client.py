@@ -9,8 +9,8 @@ import websockets
 
 async def main():
     url, ca, unix, *messages = sys.argv[1:]
-    context = None if ca == "-" else ssl.create_default_context(cafile=ca)
-    connection = websockets.connect(url, ssl=context) if unix == "-" else websockets.unix_connect(unix, url)
+    tls = {} if ca == "-" else {"ssl": ssl.create_default_context(cafile=ca)}
+    connection = websockets.connect(url, **tls) if unix == "-" else websockets.unix_connect(unix, url)
     async with connection as socket:
         for message in messages:
             await socket.send(message)

@@ -10,7 +10,6 @@ interface Answer {
   /** curl's exit code. */
   readonly code: number;
   readonly status: number;
-  /** Lower-case names. */
   readonly headers: Headers;
   readonly body: string;
   readonly version: string;
@@ -25,6 +24,8 @@ async function curl(program: Program, path: string, ...args: string[]): Promise<
     stdin: "null",
   }).output();
   const said = new TextDecoder().decode(stdout);
+  const text = new TextDecoder().decode(stderr);
+  if (code !== 0) return { code, status: 0, headers: new Headers(), body: "", version: "", stderr: text };
   const end = said.indexOf("\r\n\r\n");
   const [first = "", ...lines] = said.slice(0, end).split("\r\n");
   const headers = new Headers(lines.map((line): [string, string] => {
@@ -35,10 +36,10 @@ async function curl(program: Program, path: string, ...args: string[]): Promise<
   return {
     code,
     status: Number(first.split(" ")[1]),
-    headers: end < 0 ? new Headers() : headers,
+    headers,
     body: body.slice(0, body.lastIndexOf("\n")),
     version: body.slice(body.lastIndexOf("\n") + 1),
-    stderr: new TextDecoder().decode(stderr),
+    stderr: text,
   };
 }
 
@@ -75,10 +76,17 @@ Deno.test({ name: "curl, direct", ignore }, async (t) => {
   });
 
   await t.step("the page takes no POST, and HEAD has no body", async () => {
-    const posted = await curl(program, "/", "-d", "x=1");
+    // Over HTTP/2 Deno may reset the stream of an unread body before the answer is out.
+    const posted = await curl(program, "/", "--http1.1", "-d", "x=1");
     assertEquals([posted.status, posted.headers.get("allow")], [405, "GET, HEAD"]);
-    const head = await curl(program, "/", "--head");
-    assertEquals([head.status, head.body], [200, ""]);
+    for (const version of ["--http1.1", "--http2"]) {
+      for (
+        const [path, status] of [["/", 200], ["/wss-page.js", 200], ["/healthz", 200], ["/elsewhere", 404]] as const
+      ) {
+        const head = await curl(program, path, "--head", version);
+        assertEquals([head.status, head.body], [status, ""], `${version} ${path} ${head.stderr}`);
+      }
+    }
   });
 
   await t.step("health", async () => {
@@ -88,7 +96,18 @@ Deno.test({ name: "curl, direct", ignore }, async (t) => {
   });
 
   await t.step("the upgrade's headers", async () => {
-    const args = ["-sSiN", "--cacert", program.ca, ...handshake(), program.http("/wss")];
+    // Headers alone: what -i prints of a 101 comes only when the connection ends.
+    const args = [
+      "-sS",
+      "-D",
+      "/dev/stdout",
+      "-o",
+      "/dev/null",
+      "--cacert",
+      program.ca,
+      ...handshake(),
+      program.http("/wss"),
+    ];
     const child = new Deno.Command("curl", { args, stdin: "null", stdout: "piped", stderr: "null" }).spawn();
     const said = new Transcript("curl", child.stdout);
     await said.until(/\r\n\r\n/);
@@ -113,7 +132,8 @@ Deno.test({ name: "curl, direct", ignore }, async (t) => {
     ["a short key", handshake({ key: "Sec-WebSocket-Key: c2hvcnQ=" }), 400, "the base64 of 16 bytes"],
     ["no key", handshake({ key: "" }), 400, "the base64 of 16 bytes, and there is none"],
     ["POST", [...handshake(), "-X", "POST"], 405, "is a GET, not a POST", ["allow", "GET"]],
-    ["a body", [...handshake(), "-X", "GET", "-d", "x"], 400, "has no body"],
+    // Deno itself refuses it, without a reason.
+    ["a body", [...handshake(), "-X", "GET", "-d", "x"], 400, ""],
     ["the same subprotocol twice", [...handshake(), "-H", "Sec-WebSocket-Protocol: a, a"], 400, "distinct tokens"],
     [
       "another site's page",
@@ -152,7 +172,7 @@ Deno.test({ name: "curl, direct", ignore }, async (t) => {
 
 Deno.test({ name: "curl, direct without the page", ignore }, async () => {
   await using program = await startProgram(["--no-page"]);
-  const { status, headers, body } = await curl(program, "/");
+  const { status, headers, body } = await curl(program, "/", "--http1.1");
   assertEquals([status, headers.get("upgrade")], [426, "websocket"]);
   assertStringIncludes(body, "connect with wss:// from a WebSocket client");
 });
