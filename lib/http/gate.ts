@@ -74,6 +74,12 @@ export class Gate {
 
   /** For `Deno.serve`. Never throws for what a client sends. */
   readonly handle = (request: Request, info: Deno.ServeHandlerInfo<Deno.Addr>): Awaitable<Response> => {
+    const response = this.#answer(request, info);
+    // Over HTTP/2 Deno sends the body to a HEAD too, which ends its stream with PROTOCOL_ERROR (measured).
+    return request.method === "HEAD" && response instanceof Response ? withoutBody(response) : response;
+  };
+
+  #answer(request: Request, info: Deno.ServeHandlerInfo<Deno.Addr>): Awaitable<Response> {
     const rules = this.#rules;
     const client = this.#client(request, info.remoteAddr);
     // Deno passes a missing or malformed Host on, and no URL can be made of it.
@@ -114,7 +120,7 @@ export class Gate {
       lease.release();
       return this.#refuse(client, signal.aborted ? { status: 400, reason: "The client has gone." } : STOPPING);
     });
-  };
+  }
 
   #client(request: Request, peer: Deno.Addr): Client {
     const { mode, log } = this.#rules;
@@ -208,4 +214,8 @@ function withoutToken(given: Headers, offered: readonly string[]): Headers {
 
 function sentence(text: string): string {
   return `${text[0]!.toUpperCase()}${text.slice(1)}.`;
+}
+
+function withoutBody({ status, headers }: Response): Response {
+  return new Response(null, { status, headers });
 }

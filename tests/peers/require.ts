@@ -18,14 +18,15 @@ const PROBES: Readonly<Record<string, readonly [string, ...string[]]>> = {
 const found = new Map<string, boolean>();
 
 /** Whether a program is there and runs. */
-export function hasPeer(program: string): boolean {
-  let there = found.get(program);
-  if (there === undefined) found.set(program, there = probe(program));
+export function hasPeer(program: string, args: readonly string[] = []): boolean {
+  const name = [program, ...args].join(" ");
+  let there = found.get(name);
+  if (there === undefined) found.set(name, there = probe(program, args));
   return there;
 }
 
-function probe(program: string): boolean {
-  const [command, ...args] = PROBES[program] ?? [program, "--version"];
+function probe(program: string, given: readonly string[]): boolean {
+  const [command, ...args] = given.length > 0 ? [program, ...given] : PROBES[program] ?? [program, "--version"];
   try {
     return new Deno.Command(command, { args, stdin: "null", stdout: "null", stderr: "null" }).outputSync().success;
   } catch (error) {
@@ -41,11 +42,12 @@ export function peersRequired(): boolean {
 
 /**
  * Whether to go on with a program, for a test that needs it in one part only.
+ * @param args how to see that it is there, where that is not known by name
  * @returns false, loudly, where it is absent
  * @throws {Error} where it is absent and WSS_TEST_PEERS=required
  */
-export function requirePeer(program: string): boolean {
-  if (hasPeer(program)) return true;
+export function requirePeer(program: string, ...args: string[]): boolean {
+  if (hasPeer(program, args)) return true;
   if (peersRequired()) throw new Error(missing([program]));
   // deno-lint-ignore no-console -- a skipped peer is to be seen
   console.warn(`SKIPPED: ${missing([program])}`);
