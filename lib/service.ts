@@ -13,7 +13,7 @@ import { Topics } from "./hub/topics.ts";
 import { type Logger, silent } from "./log.ts";
 import { Listener } from "./net/listener.ts";
 import { Renewal } from "./renewal.ts";
-import { urlOf, validate } from "./setup.ts";
+import { connectionLimit, urlOf, validate } from "./setup.ts";
 import { throttled, type ThrottledLogger } from "./throttle.ts";
 import type { Material } from "./tls/material.ts";
 import type { App, Peer } from "./ws/app.ts";
@@ -32,6 +32,8 @@ export interface Service extends AsyncDisposable {
   readonly url: string;
   readonly mode: Mode;
   readonly settings: Settings;
+  /** How many connections it takes; undefined where the system does not say what it can carry. */
+  readonly maxConnections: number | undefined;
   /** The certificate in use; undefined in proxied mode. */
   readonly material: Material | undefined;
   /** What tokens clients need; undefined where none. */
@@ -113,6 +115,7 @@ interface Parts {
 class RunningService implements Service {
   readonly settings: Settings;
   readonly mode: Mode;
+  readonly maxConnections: number | undefined;
   readonly #parts: Parts;
   readonly #refusals: ThrottledLogger;
   readonly #renewal: Renewal;
@@ -130,6 +133,7 @@ class RunningService implements Service {
     const { app, settings, mode, origin, authenticator, log } = parts;
     this.settings = settings;
     this.mode = mode;
+    this.maxConnections = connectionLimit(settings, log);
     this.#parts = parts;
     this.#refusals = throttled(log);
     this.#renewal = new Renewal({
@@ -159,7 +163,10 @@ class RunningService implements Service {
       peers,
       paths: new Set(settings.path),
       page: settings.page ?? (mode.kind === "direct" && mode.files === undefined),
-      admission: new Admission(settings),
+      admission: new Admission({
+        maxConnections: this.maxConnections,
+        maxConnectionsPerAddress: settings.maxConnectionsPerAddress,
+      }),
       idleTimeout: settings.idleTimeout,
       log: this.#refusals,
       draining: () => this.#draining.signal.aborted,

@@ -6,6 +6,8 @@ import { authRules } from "./auth/rules.ts";
 import { type Mode, selectMode } from "./config/mode.ts";
 import type { Settings } from "./config/options.ts";
 import { UsageError } from "./errors.ts";
+import type { Logger } from "./log.ts";
+import { descriptorLimit } from "./net/native.ts";
 import { isLoopback } from "./ip.ts";
 import { type DevelopmentMaterial, developmentMaterial } from "./tls/development.ts";
 import { loadMaterial } from "./tls/load.ts";
@@ -47,6 +49,24 @@ function onLoopback({ address }: Mode): boolean {
 export async function materialFor(mode: Mode): Promise<Material | DevelopmentMaterial | undefined> {
   if (mode.kind === "proxied") return undefined;
   return mode.files === undefined ? await developmentMaterial() : loadMaterial(mode.files);
+}
+
+/**
+ * How many connections the service takes: what was asked for, or nine tenths of the descriptors that the process may
+ * have, so that files, listeners and connections that are no WebSocket yet have theirs. Undefined where nobody knows.
+ */
+export function connectionLimit(settings: Settings, log: Logger): number | undefined {
+  const descriptors = descriptorLimit();
+  const derived = descriptors === undefined ? undefined : Math.max(1, Math.floor(descriptors * 0.9) - 32);
+  const { maxConnections } = settings;
+  if (maxConnections === undefined) return derived;
+  if (derived !== undefined && maxConnections > derived) {
+    log.warn(
+      `--max-connections ${maxConnections} is more than the ${descriptors} descriptors of this process carry (${derived}): ` +
+        "raise the limit (ulimit -n, LimitNOFILE), or ask for fewer",
+    );
+  }
+  return maxConnections;
 }
 
 /** The files whose change means a reload. Development material renews itself. */

@@ -178,7 +178,7 @@ async function reach(asked: Target, learnt: Learning, run: Run, signal: AbortSig
     alpn = handshake.alpn;
     if (handshake.presented !== undefined) run.add("resumption", await probeResumption(target, alpn, signal));
   }
-  if (signal.aborted) return undefined;
+  if (signal.aborted || target.options.upgrade === false) return undefined;
   const upgraded = await probeUpgrade(target, alpn, signal);
   run.add("upgrade", upgraded.findings);
   return upgraded;
