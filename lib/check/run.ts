@@ -179,7 +179,7 @@ async function reach(asked: Target, learnt: Learning, run: Run, signal: AbortSig
     if (handshake.presented !== undefined) run.add("resumption", await probeResumption(target, alpn, signal));
   }
   if (signal.aborted) return undefined;
-  const upgraded = await probeUpgrade(target, alpn, signal);
+  const upgraded = await probeUpgrade(target, target.secure ? { alpn } : {}, signal);
   run.add("upgrade", upgraded.findings);
   return upgraded;
 }

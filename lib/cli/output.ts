@@ -1,0 +1,21 @@
+/**
+ * What commands print.
+ * @module
+ */
+
+const encoder = new TextEncoder();
+
+/** Writes all of a text to standard output or standard error; a reader that has gone is no error. */
+export function write(to: "stdout" | "stderr", text: string): void {
+  const bytes = encoder.encode(text);
+  try {
+    for (let written = 0; written < bytes.length;) written += Deno[to].writeSync(bytes.subarray(written));
+  } catch (error) {
+    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+  }
+}
+
+/** Text in a colour where standard error is a terminal. */
+export function colour(text: string, code: string): string {
+  return Deno.stderr.isTerminal() && !Deno.noColor ? `\x1b[${code}m${text}\x1b[0m` : text;
+}
