@@ -91,22 +91,25 @@ function isUnreachable({ probe, level }: Observation): boolean {
 
 async function runProbes(options: CheckOptions, run: Run): Promise<void> {
   const { timeout = DEFAULT_TIMEOUT, hold = 0 } = options;
-  const { findings, target } = probeUrl(options);
+  const { findings, target } = probeUrl(asClient(options));
   run.add("url", findings);
   if (target === undefined) return;
   const start = performance.now();
   const left = () => Math.max(0, timeout - (performance.now() - start));
 
   const learnt: Learning = {};
+  let inTime = true;
   const upgraded = await bounded(left(), run.outer, (signal) => reach(target, learnt, run, signal));
   if (upgraded?.connection !== undefined) {
     await using connection = upgraded.connection;
     const session = new ClientSession(connection, upgraded.rest);
     const talked = await bounded(left(), run.outer, (signal) => talk(session, options, run, left, signal));
-    if (talked) await part(session, hold, run, left);
-  }
+    // Looked at here: the hold's own time is not the others' time.
+    inTime = left() > 0;
+    if (talked) await part(session, hold, run, left());
+  } else inTime = left() > 0;
   const bad = run.observations.some(({ level }) => level === "error" || level === "warning");
-  if (left() === 0 && !bad) {
+  if (!inTime && !bad) {
     run.add("time", [finding(
       "time-ran-out",
       "warning",
@@ -116,6 +119,13 @@ async function runProbes(options: CheckOptions, run: Run): Promise<void> {
   }
   if (options.for === "browser") run.add("client", judgeForBrowser(target));
   if (options.for === "wechat") run.add("client", judgeForWechat(target, learnt));
+}
+
+/** A page always sends its Origin: where none is given, the endpoint's own site is taken for the page's. */
+function asClient(options: CheckOptions): CheckOptions {
+  if (options.for !== "browser" || options.origin !== undefined || !URL.canParse(options.url)) return options;
+  const { protocol, host } = new URL(options.url);
+  return { ...options, origin: `${protocol === "ws:" ? "http" : "https"}://${host}` };
 }
 
 /** What later judgements need of earlier probes. */
@@ -208,17 +218,15 @@ async function ping(session: ClientSession, run: Run, signal: AbortSignal): Prom
   return !over;
 }
 
-/** The hold, a further ping behind it, and the close handshake. */
-async function part(session: ClientSession, hold: number, run: Run, left: () => number): Promise<void> {
-  // The hold's own time is not the others' time.
-  const before = left();
+/** The hold, a further ping behind it, and the close handshake, these two in what is left of the time. */
+async function part(session: ClientSession, hold: number, run: Run, left: number): Promise<void> {
   if (hold > 0) {
     const held = await probeHold(session, hold, run.outer);
     run.add("hold", held.findings);
     if (held.over) return;
   }
-  if (before === 0) return;
-  await bounded(before, run.outer, async (signal) => {
+  if (left === 0) return;
+  await bounded(left, run.outer, async (signal) => {
     // A connection that something on the way has forgotten looks quiet, and only a ping shows it.
     if (hold > 0 && !await ping(session, run, signal)) return;
     run.add("close", await probeClose(session, signal));

@@ -88,7 +88,7 @@ export async function listenOnly(connection: Deno.TcpConn): Promise<void> {
 }
 
 /** Reads until a blank line, or the end. */
-export async function readRequest(connection: Deno.TcpConn): Promise<string> {
+export async function readRequest(connection: Deno.Conn): Promise<string> {
   const bytes = new Uint8Array(4096);
   let text = "";
   while (!text.includes("\r\n\r\n")) {
@@ -115,7 +115,7 @@ export async function rightAnswer(request: string, further = ""): Promise<string
 }
 
 /** Answers ping with pong and close with close, for frames shorter than 126 bytes that come one at a time. */
-export async function answerFrames(connection: Deno.TcpConn): Promise<void> {
+export async function answerFrames(connection: Deno.Conn): Promise<void> {
   const bytes = new Uint8Array(512);
   while (true) {
     const count = await connection.read(bytes);

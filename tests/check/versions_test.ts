@@ -89,7 +89,12 @@ Deno.test({ name: "each ClientHello is taken by openssl, and its answer read", i
       const port = closedPort();
       const args = ["s_server", "-accept", `127.0.0.1:${port}`, "-cert", leaf.cert, "-key", leaf.key, flags[version]];
       const cipher = version === "TLS 1.3" ? [] : ["-cipher", "ALL:@SECLEVEL=0"];
-      const child = new Deno.Command("openssl", { args: [...args, ...cipher], stdin: "piped", stdout: "piped" })
+      const child = new Deno.Command("openssl", {
+        args: [...args, ...cipher],
+        stdin: "piped",
+        stdout: "piped",
+        stderr: "null",
+      })
         .spawn();
       const reader = child.stdout.getReader();
       // It says ACCEPT once it listens.

@@ -1,7 +1,7 @@
 /** `connect` as a program: over pipes, and on a terminal. */
 import { assert, assertEquals } from "@std/assert";
-import { closedPort, echoService, upgradeServer, writeAll } from "../check/laboratory.ts";
-import { rightAnswer } from "../check/laboratory.ts";
+import { answerFrames, closedPort, echoService, rightAnswer, upgradeServer, writeAll } from "../check/laboratory.ts";
+import { hasProgram } from "../check/proxies.ts";
 import { identityOf, makeAuthorities, urlOf } from "../check/expect.ts";
 import { hasOpenssl, openPki } from "../openssl.ts";
 import { commandLine, runCommand } from "./commands.ts";
@@ -66,30 +66,42 @@ Deno.test("binary messages are printed as hex, or go to a file", async () => {
   }
 });
 
-Deno.test("headers, origin and subprotocols go along; pings are sent", async () => {
-  const pinged = Promise.withResolvers<void>();
+Deno.test("headers, origin and subprotocols go along", async () => {
   const seen: string[] = [];
   await using server = upgradeServer(async (connection, request) => {
     seen.push(request);
     await writeAll(connection, await rightAnswer(request, "Sec-WebSocket-Protocol: b\r\n"));
-    const bytes = new Uint8Array(1024);
-    for (let count = 0; count < 2; count++) {
-      if (await connection.read(bytes) === null) return;
-      assertEquals(bytes[0], 0x89);
-    }
-    pinged.resolve();
-    await writeAll(connection, new Uint8Array([0x88, 2, 3, 232]));
+    await answerFrames(connection);
   });
   const { code, stderr } = await runCommand([
-    ...["connect", urlOf("ws", server), "--ping", "100ms", "--header", "X-Token: tom"],
-    ...["--origin", "https://page.example", "--subprotocol", "a", "--subprotocol", "b"],
-  ], "");
-  // The end of the input closes: the close frame may come in place of a ping.
-  assertEquals(code === 0 || code === 1, true);
+    ...["connect", urlOf("ws", server), "--header", "X-Token: tom", "--origin", "https://page.example"],
+    ...["--subprotocol", "a", "--subprotocol", "b"],
+  ]);
+  assertEquals(code, 0);
   assert(stderr.includes("subprotocol b"), stderr);
   for (const line of ["X-Token: tom", "Origin: https://page.example", "Sec-WebSocket-Protocol: a, b"]) {
     assert(seen[0]?.includes(`\r\n${line}\r\n`), line);
   }
+});
+
+Deno.test("--ping sends pings and tells how long the pongs took", async () => {
+  await using echo = echoService();
+  await using child = new Deno.Command(Deno.execPath(), {
+    args: commandLine("connect", urlOf("ws", echo), "--ping", "50ms"),
+    stdin: "piped",
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
+  const reader = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
+  let said = "";
+  while ((said.match(/pong after [\d.]+ ms/g) ?? []).length < 3) {
+    const { value, done } = await reader.read();
+    assert(!done, said);
+    said += value;
+  }
+  await child.stdin.close();
+  assertEquals((await child.status).code, 0);
+  await reader.cancel();
 });
 
 Deno.test("a connection that fails is explained by the probes", async () => {
@@ -155,3 +167,45 @@ Deno.test("Ctrl-C closes with 1000", async () => {
   await reader.cancel();
   await child.stdin.close().catch(() => {});
 });
+
+const script = await hasProgram("script", "--version");
+
+Deno.test(
+  { name: "on a terminal: a prompt, history, and no escape sequences of the server's", ignore: !script },
+  async () => {
+    await using server = echoService({
+      onOpen: (socket) => socket.onmessage = ({ data }) => socket.send(`\x1b[31m${data}\x1b]0;title\x07`),
+    });
+    const line = [Deno.execPath(), ...commandLine("connect", urlOf("ws", server))].join(" ");
+    await using child = new Deno.Command("script", {
+      args: ["-qefc", line, "/dev/null"],
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "null",
+      env: { TERM: "xterm" },
+    }).spawn();
+    const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    const writer = child.stdin.getWriter();
+    const type = (keys: string) => writer.write(new TextEncoder().encode(keys));
+    let screen = "";
+    async function until(text: string): Promise<void> {
+      while (!screen.includes(text)) {
+        const { value, done } = await reader.read();
+        assert(!done, screen);
+        screen += value;
+      }
+      screen = screen.slice(screen.indexOf(text) + text.length);
+    }
+    await until("connected to");
+    await type("hello\r");
+    await until("< \\u001b[31mhello\\u001b]0;title\\u0007");
+    // The line before, two to the left, an insertion.
+    await type("\x1b[A\x1b[D\x1b[DXX\r");
+    await until("< \\u001b[31mhelXXlo");
+    await type("\x03");
+    await until("closed: 1000 (normal closure)");
+    assertEquals((await child.status).code, 0);
+    await reader.cancel();
+    await writer.close().catch(() => {});
+  },
+);
