@@ -3,7 +3,7 @@
  * @module
  */
 import type { Finding } from "../finding.ts";
-import { probeAlpn } from "./alpn.ts";
+import { judgeFailure, probeAlpn } from "./alpn.ts";
 import { type Inspected, probeChain } from "./chain.ts";
 import type { Version } from "./client_hello.ts";
 import { judgeForBrowser, judgeForWechat } from "./clients.ts";
@@ -181,12 +181,13 @@ async function reach(asked: Target, learnt: Learning, run: Run, signal: AbortSig
     }
     run.add("alpn", handshake.findings);
     const known = run.observations.some(({ level }) => level === "error" || level === "warning");
-    if (handshake.presented === undefined && known) {
+    if (handshake.presented === undefined) {
+      if (!known && handshake.failure !== undefined) run.add("alpn", [judgeFailure(handshake.failure)]);
       run.add("upgrade", [finding("upgrade-not-tried", "note", "No TLS connection came about, so no upgrade either.")]);
       return undefined;
     }
     alpn = handshake.alpn;
-    if (handshake.presented !== undefined) run.add("resumption", await probeResumption(target, alpn, signal));
+    run.add("resumption", await probeResumption(target, alpn, signal));
   }
   if (signal.aborted) return undefined;
   const upgraded = await probeUpgrade(target, target.secure ? { alpn } : {}, signal);

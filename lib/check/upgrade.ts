@@ -8,7 +8,7 @@ import { finding } from "./codes.ts";
 import { type Connection, connectTcp, connectTls, type TlsOptions } from "./connection.ts";
 import { DeadlineError, within } from "./deadline.ts";
 import { quote } from "./quote.ts";
-import { certificateWanted, explainStatus, tlsOnBothHops } from "./status.ts";
+import { certificateWanted, explainStatus, tlsOnBothHops, wantsCertificate } from "./status.ts";
 import { type Target, tlsOptions } from "./target.ts";
 import { acceptFor, type Head, latin1Text, newKey, readBody, readHead, writeUpgrade } from "./upgrade_request.ts";
 
@@ -111,10 +111,6 @@ function noHead(connection: Connection, { kind, bytes }: { kind: "cut" | "garbag
     `The answer to the upgrade request is not HTTP: ${quote(latin1Text(bytes.subarray(0, 60)))}.`,
     "Use the port and path on which the WebSocket service or its proxy listens.",
   );
-}
-
-function wantsCertificate(message: string): boolean {
-  return /certificate_?required/i.test(message);
 }
 
 /** What RFC 6455 §4.1 has a client check in a 101. */

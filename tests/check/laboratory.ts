@@ -17,6 +17,8 @@ export interface Identity {
 /** What `echoService` does otherwise than well. */
 export interface EchoOptions {
   readonly identity?: Identity;
+  /** Default 127.0.0.1. */
+  readonly hostname?: string;
   /** Where an upgrade is welcome; elsewhere 404. Default: everywhere. */
   readonly path?: string;
   readonly onRequest?: (request: Request) => Response | Promise<Response | undefined> | undefined;
@@ -39,8 +41,8 @@ export function echoService(options: EchoOptions = {}): Server {
     socket.onmessage = ({ data }) => socket.send(data);
     return response;
   }
-  const { identity } = options;
-  const base = { hostname: "127.0.0.1", port: 0, onListen() {} };
+  const { identity, hostname = "127.0.0.1" } = options;
+  const base = { hostname, port: 0, onListen() {} };
   const server = identity === undefined ? Deno.serve(base, handle) : Deno.serve({ ...base, ...identity }, handle);
   return { port: server.addr.port, [Symbol.asyncDispose]: () => server.shutdown() };
 }

@@ -48,3 +48,37 @@ Deno.test("a check that is stopped ends at once", async () => {
   await running;
   assert(performance.now() - start < 10_000);
 });
+
+/** Whether this machine has the IPv6 loopback address. */
+function hasIpv6(): boolean {
+  try {
+    Deno.listen({ hostname: "::1", port: 0 }).close();
+    return true;
+  } catch (error) {
+    if (Deno.env.get("WSS_TEST_PEERS") === "required") throw error;
+    // deno-lint-ignore no-console -- a skipped test has to be heard of
+    console.warn("SKIPPED: no IPv6 here");
+    return false;
+  }
+}
+
+Deno.test({ name: "an IPv6 address", ignore: !hasIpv6() }, async () => {
+  await using echo = echoService({ hostname: "::1" });
+  await expectCodes({ url: urlOf("ws", echo, "/", "[::1]") }, []);
+  await expectCodes({ url: "ws://name.invalid/", connectTo: { hostname: "::1", port: echo.port } }, []);
+});
+
+Deno.test("a browser's check sends an Origin", async () => {
+  const origins: (string | null)[] = [];
+  await using echo = echoService({
+    onRequest(request) {
+      if (request.headers.has("upgrade")) origins.push(request.headers.get("origin"));
+      return undefined;
+    },
+  });
+  const url = urlOf("ws", echo);
+  await expectCodes({ url, for: "browser" }, []);
+  await expectCodes({ url, for: "browser", origin: "https://page.example" }, []);
+  await expectCodes({ url }, []);
+  assertEquals(origins, [`http://127.0.0.1:${echo.port}`, "https://page.example", null]);
+});
