@@ -106,7 +106,7 @@ async function runProbes(options: CheckOptions, run: Run): Promise<void> {
     const talked = await bounded(left(), run.outer, (signal) => talk(session, options, run, left, signal));
     // Looked at here: the hold's own time is not the others' time.
     inTime = left() > 0;
-    if (talked) await part(session, hold, run, left());
+    if (talked) inTime = await part(session, hold, run, left());
   } else inTime = left() > 0;
   const bad = run.observations.some(({ level }) => level === "error" || level === "warning");
   if (!inTime && !bad) {
@@ -219,17 +219,20 @@ async function ping(session: ClientSession, run: Run, signal: AbortSignal): Prom
   return !over;
 }
 
-/** The hold, a further ping behind it, and the close handshake, these two in what is left of the time. */
-async function part(session: ClientSession, hold: number, run: Run, left: number): Promise<void> {
+/** The hold, a further ping behind it, and the close handshake, these two in what is left of the time: was it enough? */
+async function part(session: ClientSession, hold: number, run: Run, left: number): Promise<boolean> {
   if (hold > 0) {
     const held = await probeHold(session, hold, run.outer);
     run.add("hold", held.findings);
-    if (held.over) return;
+    if (held.over) return true;
   }
-  if (left === 0) return;
-  await bounded(left, run.outer, async (signal) => {
+  if (left === 0) return false;
+  const enough = await bounded(left, run.outer, async (signal) => {
     // A connection that something on the way has forgotten looks quiet, and only a ping shows it.
-    if (hold > 0 && !await ping(session, run, signal)) return;
+    if (hold > 0 && !await ping(session, run, signal)) return true;
+    if (signal.aborted) return false;
     run.add("close", await probeClose(session, signal));
+    return !signal.aborted;
   });
+  return enough ?? false;
 }

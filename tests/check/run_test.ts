@@ -1,7 +1,8 @@
 /** Endpoints that are misused or cannot be reached, and the bound of the whole. */
 import { assert, assertEquals } from "@std/assert";
 import { runCheck } from "../../lib/check/run.ts";
-import { closedPort, echoService, firewalledPort, listenOnly, rawServer } from "./laboratory.ts";
+import { closedPort, echoService, firewalledPort, listenOnly, rawServer, rightAnswer } from "./laboratory.ts";
+import { upgradeServer, writeAll } from "./laboratory.ts";
 import { expectCodes, expectReport, urlOf } from "./expect.ts";
 
 Deno.test("misuse and unreachable endpoints end with exit code 2", async (t) => {
@@ -33,8 +34,13 @@ Deno.test("the time is bound, and running out of it is said", async () => {
   await expectCodes({ url: urlOf("wss", silent), timeout: 800 }, ["speaks-nothing"]);
   assert(performance.now() - start < 6000);
 
-  await using echo = echoService();
-  await expectCodes({ url: urlOf("ws", echo), timeout: 100 }, ["time-ran-out"]);
+  // Answers the upgrade after half of the time, and no ping.
+  await using slow = upgradeServer(async (connection, request) => {
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+    await writeAll(connection, await rightAnswer(request));
+    await listenOnly(connection);
+  });
+  await expectCodes({ url: urlOf("ws", slow), timeout: 4000 }, ["time-ran-out"]);
 });
 
 Deno.test("a check that is stopped ends at once", async () => {
