@@ -5,7 +5,7 @@
 import type { Finder } from "./finder.ts";
 import { GuardTable, type Reason, REASONS, State } from "./guard_table.ts";
 import { LINUX } from "./libc.ts";
-import { assemble, type Sockets, TCP_CLOSE_WAIT, TCP_ESTABLISHED } from "./sockets.ts";
+import { assemble, type Program, type Sockets, TCP_CLOSE_WAIT, TCP_ESTABLISHED } from "./sockets.ts";
 
 /** What all connections of a guard have in common. */
 export interface Ledger {
@@ -13,6 +13,7 @@ export interface Ledger {
   readonly finder: Finder;
   readonly sockets: Sockets;
   readonly solSocket: number;
+  readonly noReset: Program;
   /** Upgrades that were not begun because the client had gone. */
   gone: number;
 }
@@ -24,7 +25,12 @@ const FRAME = 6;
  * 2.9 cannot write a 101 it forgets the connection and never lets go of it. A client's leaving does not make that write
  * fail but its reset does; held back for this moment it comes again with the first retransmission.
  */
-const NO_RESET = assemble([[0x30, 0, 0, 13], [0x45, 0, 1, 0x04], [0x06, 0, 0, 0], [0x06, 0, 0, 0xffffffff]]);
+const NO_RESET = [[0x30, 0, 0, 13], [0x45, 0, 1, 0x04], [0x06, 0, 0, 0], [0x06, 0, 0, 0xffffffff]] as const;
+
+/** Makes a ledger; needs the C library. */
+export function openLedger(parts: Omit<Ledger, "noReset" | "gone">): Ledger {
+  return { ...parts, noReset: assemble(NO_RESET), gone: 0 };
+}
 
 /** One request, and the WebSocket that it may become. Every method may be called late or twice without harm. */
 export class Connection {
@@ -54,7 +60,7 @@ export class Connection {
     const { table, sockets, finder } = this.#ledger;
     const row = this.#row;
     if (this.#lives() && sockets.cookie(row) === this.#cookie) {
-      sockets.attachProgram(row, LINUX.SO_ATTACH_FILTER, NO_RESET);
+      sockets.attachProgram(row, LINUX.SO_ATTACH_FILTER, this.#ledger.noReset);
       Atomics.store(table.state, row, State.upgrading);
       const doomed = Atomics.load(table.doomed, row) === GuardTable.mark(this.#cookie);
       const { state } = sockets.info(row) ?? { state: 0 };

@@ -5,7 +5,7 @@
  */
 import { canonicalAddress } from "../ip.ts";
 import type { Logger } from "../log.ts";
-import { Connection, type Ledger } from "./connection.ts";
+import { Connection, type Ledger, openLedger } from "./connection.ts";
 import { Finder } from "./finder.ts";
 import { GuardTable, type Reason, REASONS } from "./guard_table.ts";
 import type { GuardReport, GuardTask } from "./guard_worker.ts";
@@ -63,7 +63,7 @@ export class Guard {
     this.#log = log;
     const table = GuardTable.create(sockets.descriptorLimit());
     const finder = new Finder(sockets, port, table.rows);
-    this.#ledger = { table, finder, sockets, solSocket: libc.constants.SOL_SOCKET, gone: 0 };
+    this.#ledger = openLedger({ table, finder, sockets, solSocket: libc.constants.SOL_SOCKET });
     this.#worker = new Worker(new URL("./guard_worker.ts", import.meta.url), {
       type: "module",
       name: "guard",

@@ -38,7 +38,12 @@ export class ServerProcess {
   readonly #reading: Promise<void>;
   readonly #watchers = new Set<() => void>();
   readonly log: Logged[] = [];
-  started!: { addr: { transport: string; hostname: string; port: number; path: string }; limit: number; canStop: boolean; guarded: boolean };
+  started!: {
+    addr: { transport: string; hostname: string; port: number; path: string };
+    limit: number;
+    canStop: boolean;
+    guarded: boolean;
+  };
   failed: string | undefined;
   #next = 0;
 
