@@ -5,7 +5,7 @@
 import type { Finder } from "./finder.ts";
 import { GuardTable, type Reason, REASONS, State } from "./guard_table.ts";
 import { LINUX } from "./libc.ts";
-import { assemble, type Program, type Sockets, TCP_CLOSE_WAIT, TCP_ESTABLISHED } from "./sockets.ts";
+import { assemble, type Program, type Sockets, TCP_ESTABLISHED } from "./sockets.ts";
 
 /** What all connections of a guard have in common. */
 export interface Ledger {
@@ -13,7 +13,7 @@ export interface Ledger {
   readonly finder: Finder;
   readonly sockets: Sockets;
   readonly solSocket: number;
-  readonly noReset: Program;
+  readonly noLeaving: Program;
   /** Upgrades that were not begun because the client had gone. */
   gone: number;
 }
@@ -21,15 +21,15 @@ export interface Ledger {
 /** The least that a client's frame takes besides its payload (RFC 6455 section 5.2: header and mask). */
 const FRAME = 6;
 /**
- * Classic BPF that drops a segment with RST set (`ldb [13]; jset #4`); the kernel starts it at TCP's header. When Deno
- * 2.9 cannot write a 101 it forgets the connection and never lets go of it. A client's leaving does not make that write
- * fail but its reset does; held back for this moment it comes again with the first retransmission.
+ * Classic BPF that drops a segment with FIN or RST set (`ldb [13]; jset #5`); the kernel starts it at TCP's header.
+ * A client that leaves between a handler's decision and the 101 makes Deno 2.9 forget the connection without letting go
+ * of it: descriptor, TLS state and buffers, for good, and no event fires. For this moment its leaving is held back.
  */
-const NO_RESET = [[0x30, 0, 0, 13], [0x45, 0, 1, 0x04], [0x06, 0, 0, 0], [0x06, 0, 0, 0xffffffff]] as const;
+const NO_LEAVING = [[0x30, 0, 0, 13], [0x45, 0, 1, 0x05], [0x06, 0, 0, 0], [0x06, 0, 0, 0xffffffff]] as const;
 
 /** Makes a ledger; needs the C library. */
-export function openLedger(parts: Omit<Ledger, "noReset" | "gone">): Ledger {
-  return { ...parts, noReset: assemble(NO_RESET), gone: 0 };
+export function openLedger(parts: Omit<Ledger, "noLeaving" | "gone">): Ledger {
+  return { ...parts, noLeaving: assemble(NO_LEAVING), gone: 0 };
 }
 
 /** One request, and the WebSocket that it may become. Every method may be called late or twice without harm. */
@@ -39,6 +39,7 @@ export class Connection {
   readonly #delivered: Uint32Array;
   /** The descriptor; the row after the last where there is none, so that the hot path need not ask. */
   #row: number;
+  #drops = 0;
 
   constructor(ledger: Ledger, fd: number, body: boolean) {
     const { table, sockets } = ledger;
@@ -54,17 +55,17 @@ export class Connection {
 
   /**
    * Right before `Deno.upgradeWebSocket`, with no refusal and no await to follow. False: the client has gone; do not
-   * upgrade, for Deno would never let go of it, but answer anything. From here until `opened()` a reset is held back.
+   * upgrade, for Deno would never let go of it, but answer anything. From here until `opened()` its leaving is held back.
    */
   upgrading(): boolean {
     const { table, sockets, finder } = this.#ledger;
     const row = this.#row;
     if (this.#lives() && sockets.cookie(row) === this.#cookie) {
-      sockets.attachProgram(row, LINUX.SO_ATTACH_FILTER, this.#ledger.noReset);
+      this.#drops = sockets.drops(row);
+      sockets.attachProgram(row, LINUX.SO_ATTACH_FILTER, this.#ledger.noLeaving);
       Atomics.store(table.state, row, State.upgrading);
       const doomed = Atomics.load(table.doomed, row) === GuardTable.mark(this.#cookie);
-      const { state } = sockets.info(row) ?? { state: 0 };
-      if (!doomed && (state === TCP_ESTABLISHED || state === TCP_CLOSE_WAIT)) {
+      if (!doomed && sockets.info(row)?.state === TCP_ESTABLISHED) {
         finder.own(row);
         return true;
       }
@@ -80,6 +81,8 @@ export class Connection {
     if (!this.#lives()) return;
     this.#release();
     Atomics.store(this.#ledger.table.state, this.#row, State.open);
+    // It left meanwhile. A FIN would come again, but a reset does not.
+    if (this.#ledger.sockets.drops(this.#row) !== this.#drops) this.terminate();
   }
 
   /** For each message that reached the app: its bytes. Costs one write to an array. */

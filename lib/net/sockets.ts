@@ -7,7 +7,6 @@ import { type Libc, LINUX } from "./libc.ts";
 
 /** TCP states as TCP_INFO numbers them (net/tcp_states.h). */
 export const TCP_ESTABLISHED = 1;
-export const TCP_CLOSE_WAIT = 8;
 
 const SHUT_RDWR = 2;
 const POLLNVAL = 0x20;
@@ -52,6 +51,7 @@ export class Sockets {
   readonly #length = new Uint32Array(1);
   readonly #int = new Int32Array(1);
   readonly #cookie = new Uint32Array(2);
+  readonly #memory = new Uint32Array(9);
   readonly #info = new TcpInfo();
   /** `struct pollfd`: the descriptor, then the events asked for (none) and those that came. */
   readonly #polled = new Int32Array(RUN * 2);
@@ -124,6 +124,14 @@ export class Sockets {
     const { SOL_SOCKET } = this.#libc.constants;
     if (this.#libc.calls.getsockopt(fd, SOL_SOCKET, LINUX.SO_COOKIE, this.#cookie, this.#length) !== 0) return 0;
     return this.#cookie[0]! + this.#cookie[1]! * 2 ** 32;
+  }
+
+  /** Segments that were dropped, by a filter among other causes (SK_MEMINFO_DROPS). Linux 4.12. */
+  drops(fd: number): number {
+    this.#length[0] = this.#memory.byteLength;
+    const { SOL_SOCKET } = this.#libc.constants;
+    if (this.#libc.calls.getsockopt(fd, SOL_SOCKET, LINUX.SO_MEMINFO, this.#memory, this.#length) !== 0) return 0;
+    return this.#memory[8]!;
   }
 
   /** Bytes that were received and not yet read. Linux. */
