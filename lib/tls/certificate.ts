@@ -5,7 +5,15 @@
  */
 import type { X509Certificate } from "node:crypto";
 import type { Finding } from "../finding.ts";
-import { isIssuedBy, isSelfIssued, issuerUrl, LONGEST_CHAIN, publicIssuer, sortChain } from "./chain.ts";
+import {
+  isIssuedBy,
+  isSelfIssued,
+  issuerUrl,
+  LONGEST_CHAIN,
+  publicIssuer,
+  publicRootsKnown,
+  sortChain,
+} from "./chain.ts";
 import { issuerTitle, titleOf } from "./fields.ts";
 import { addressIn, coversHost, type Names, namesOf } from "./names.ts";
 import { finding, inspectStrength, inspectUse } from "./strength.ts";
@@ -114,7 +122,9 @@ function inspectTrust(path: readonly X509Certificate[], options: InspectOptions)
       "Use a certificate from an authority (Let's Encrypt is free), or trust this one on each client.",
     )];
   }
-  if (!path.some(known) && !isSelfIssued(top)) {
+  // No public root signs server certificates directly: a lone one lacks its intermediate, whatever the roots are.
+  const tellable = path.length === 1 || publicRootsKnown();
+  if (!path.some(known) && !isSelfIssued(top) && tellable) {
     const url = issuerUrl(top);
     return [finding(
       "warning",

@@ -75,13 +75,22 @@ export function isSelfIssued(certificate: X509Certificate): boolean {
   return isIssuedBy(certificate, certificate);
 }
 
+/**
+ * Whether the public roots may be read: Deno 2.9.6 wants `--allow-sys` for its own list. Asked so that nobody is
+ * prompted for it.
+ */
+export function publicRootsKnown(): boolean {
+  return Deno.permissions.querySync({ name: "sys", kind: "ca" as "hostname" }).state === "granted";
+}
+
 let publicRoots: Map<string, string[]> | undefined;
 
 /**
- * The public root that issued a certificate, of those that Deno ships (Mozilla's); undefined where none did. Reading
- * the 151 of them takes 7 ms, once.
+ * The public root that issued a certificate, of those that Deno ships (Mozilla's); undefined where none did, or
+ * they may not be read. Reading the 151 of them takes 7 ms, once.
  */
 export function publicIssuer(certificate: X509Certificate): X509Certificate | undefined {
+  if (publicRoots === undefined && !publicRootsKnown()) return undefined;
   publicRoots ??= Map.groupBy(rootCertificates, (pem) => fieldsOf(new X509Certificate(pem))?.subject ?? "");
   const candidates = publicRoots.get(fieldsOf(certificate)?.issuer ?? "") ?? [];
   return candidates.map((pem) => new X509Certificate(pem)).find((root) => isIssuedBy(certificate, root));

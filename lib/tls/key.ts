@@ -77,12 +77,18 @@ function openKey(block: PemBlock, file: string, passphrase: string | undefined, 
   if (passphrase !== undefined && block.label === "ENCRYPTED PRIVATE KEY") {
     const opened = decryptPkcs8(block.der, passphrase);
     if (opened === "wrong") throw fail(WRONG);
+    if (opened === "unknown") throw fail(strangeEncryption(file));
     if (opened !== undefined) return parseKey({ key: Buffer.from(opened), format: "der", type: "pkcs8" }, file, fail);
   }
   return parseKey({ key: block.text, format: "pem", passphrase }, file, fail);
 }
 
 const WRONG = "the passphrase does not open it (the first line of --key-passphrase-file, or WSS_KEY_PASSPHRASE)";
+
+function strangeEncryption(file: string): string {
+  const remedy = command("openssl pkcs8 -topk8 -in FILE -out NEW", file);
+  return `its encryption is of a kind that Deno does not open; write it in today's form with: ${remedy}`;
+}
 
 function parseKey(input: Parameters<typeof createPrivateKey>[0], file: string, fail: Fail): KeyObject {
   try {
@@ -91,10 +97,7 @@ function parseKey(input: Parameters<typeof createPrivateKey>[0], file: string, f
     const reason = messageOf(error);
     if (/bad decrypt/i.test(reason)) throw fail(WRONG);
     const passphrase = typeof input === "object" && "passphrase" in input && input.passphrase !== undefined;
-    if (passphrase) {
-      const remedy = command("openssl pkcs8 -topk8 -in FILE -out NEW", file);
-      throw fail(`its encryption is of a kind that Deno does not open; write it in today's form with: ${remedy}`);
-    }
+    if (passphrase) throw fail(strangeEncryption(file));
     if (/SEC1|EC private/i.test(reason)) {
       const remedy = command("openssl ec -in FILE -param_enc named_curve -out NEW", file);
       throw fail(`its curve is not given by name, or not known; if it is P-256 or P-384, convert it with: ${remedy}`);

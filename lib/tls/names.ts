@@ -40,8 +40,8 @@ export function coversHost(names: Names, host: string): boolean {
   const address = addressIn(host);
   if (address !== undefined) return names.addresses.includes(address);
   const name = host.toLowerCase().replace(/\.$/, "");
-  const parent = name.slice(name.indexOf(".") + 1);
-  return names.dns.some((pattern) => pattern === name || (pattern === `*.${parent}` && parent.includes(".")));
+  const [, parent] = /^[a-z0-9_-]+\.(.+\..+)$/.exec(name) ?? [];
+  return names.dns.some((pattern) => (pattern === name && !name.startsWith("*")) || pattern === `*.${parent}`);
 }
 
 function addressOf(bytes: Uint8Array): string {

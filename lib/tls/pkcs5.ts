@@ -21,9 +21,11 @@ const PRFS: Readonly<Record<string, string>> = {
 const CIPHERS: Readonly<Record<string, readonly [name: string, keyBytes: number]>> = {
   "1.2.840.113549.3.7": ["des-ede3-cbc", 24],
   "2.16.840.1.101.3.4.1.2": ["aes-128-cbc", 16],
-  "2.16.840.1.101.3.4.1.22": ["aes-192-cbc", 24],
   "2.16.840.1.101.3.4.1.42": ["aes-256-cbc", 32],
 };
+
+/** Deno's own reader decrypts it, but `createDecipheriv` does not know it (2.9.6): then SHA-1 is out of reach. */
+const AES_192 = "2.16.840.1.101.3.4.1.22";
 
 /** Keys use thousands of rounds; a file that asks for more than this would only hold the process up. */
 const MOST_ROUNDS = 50_000_000;
@@ -39,12 +41,12 @@ interface Scheme {
 
 /**
  * Decrypts an EncryptedPrivateKeyInfo.
- * @returns the PKCS#8 DER; `"wrong"` where the passphrase does not open it; undefined where the scheme is none of
- * PBES2 with PBKDF2 and AES-CBC or 3DES.
+ * @returns the PKCS#8 DER; `"wrong"` where the passphrase does not open it; `"unknown"` where neither this nor Deno can;
+ * undefined where the scheme is none of PBES2 with PBKDF2 and AES-CBC or 3DES: Deno's reader may know it.
  */
-export function decryptPkcs8(der: Uint8Array, passphrase: string): Uint8Array | "wrong" | undefined {
+export function decryptPkcs8(der: Uint8Array, passphrase: string): Uint8Array | "wrong" | "unknown" | undefined {
   const scheme = readScheme(der);
-  if (scheme === undefined) return undefined;
+  if (scheme === undefined || scheme === "unknown") return scheme;
   const [name, keyBytes] = scheme.cipher;
   const key = pbkdf2Sync(passphrase, scheme.salt, scheme.rounds, keyBytes, scheme.prf);
   try {
@@ -58,7 +60,7 @@ export function decryptPkcs8(der: Uint8Array, passphrase: string): Uint8Array | 
   }
 }
 
-function readScheme(der: Uint8Array): Scheme | undefined {
+function readScheme(der: Uint8Array): Scheme | "unknown" | undefined {
   try {
     const whole = readDer(der);
     const algorithm = derChild(whole, 0, TAG.sequence);
@@ -68,8 +70,10 @@ function readScheme(der: Uint8Array): Scheme | undefined {
     if (derOid(derChild(derivation, 0)) !== PBKDF2) return undefined;
     const [salt, rounds, ...rest] = derChildren(derChild(derivation, 1, TAG.sequence));
     const encryption = derChild(parameters, 1, TAG.sequence);
-    const cipher = CIPHERS[derOid(derChild(encryption, 0))];
+    const cipherId = derOid(derChild(encryption, 0));
+    const cipher = CIPHERS[cipherId];
     const prf = prfOf(rest);
+    if (cipherId === AES_192 && prf === "sha1") return "unknown";
     if (salt?.tag !== TAG.octetString || rounds === undefined || cipher === undefined || prf === undefined) {
       return undefined;
     }
