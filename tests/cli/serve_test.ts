@@ -18,7 +18,7 @@ Deno.test("the first run, and the second", async (t) => {
     await t.step("in an empty folder: a certificate, a banner, an answer", async () => {
       await using program = await startProgram(["--log-format", "text"], { folder });
       const files = [...Deno.readDirSync(join(folder, "certs"))].map(({ name }) => name).sort();
-      assertEquals(files, ["ca.key", "ca.pem", "cert.pem", "key.pem"]);
+      assertEquals(files, [".lock", "ca.key", "ca.pem", "cert.pem", "key.pem"]);
       for (const key of ["ca.key", "key.pem"]) assertEquals(await modeOf(join(folder, "certs", key)), 0o600);
       first = await Deno.readTextFile(join(folder, "certs/cert.pem"));
 
