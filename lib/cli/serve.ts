@@ -74,12 +74,14 @@ async function run(line: Invocation): Promise<number> {
   if (settings.check) return await checkOnly(settings, given, log);
   const predecessor = takeover();
   const service = await startService(app, settings, given, { log, takeover: predecessor });
+  // Signals are heeded before anybody is told that they may be sent.
+  const stopped = untilStopped(service, log);
   await predecessor?.reportListening();
   if (format === "text") write("stdout", banner(service));
   else log.info("listening", bannerFields(service));
   // In the background: the service serves meanwhile.
   selfCheck(service, log);
-  return await untilStopped(service, log);
+  return await stopped;
 }
 
 /** `--check`: everything that can fail at the start but the port. */
