@@ -10,14 +10,15 @@ const LONGEST = 3_600_000;
  * Runs `callback` once, when the wall clock has reached a moment, however far off. The timer keeps no process alive;
  * dispose of it when the connection ends.
  * @param at ms of the epoch, as in `Accepted.expiresAt`
+ * @param longest ms after which the clock is looked at again
  */
-export function whenReached(at: number, callback: () => void): Disposable {
+export function whenReached(at: number, callback: () => void, longest = LONGEST): Disposable {
   let timer: ReturnType<typeof setTimeout>;
   function arm(): void {
     timer = setTimeout(() => {
       if (Date.now() >= at) callback();
       else arm();
-    }, Math.min(Math.max(0, at - Date.now()), LONGEST));
+    }, Math.min(Math.max(0, at - Date.now()), longest));
     Deno.unrefTimer(timer);
   }
   arm();

@@ -71,7 +71,7 @@ function refusalOf(error: unknown, algorithms: readonly string[]): Refused {
     }
   }
   if (error instanceof errors.JOSEAlgNotAllowed) {
-    return tokenInvalid(`the token's algorithm is not ${algorithms.join(", ")}, the only one of the key`);
+    return tokenInvalid(`the key is for ${algorithms.join(", ")}, and the token has another algorithm`);
   }
   if (error instanceof errors.JWSSignatureVerificationFailed) {
     return tokenInvalid("the token's signature is not of this key");

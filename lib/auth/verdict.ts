@@ -62,13 +62,12 @@ export function keysUnavailable(reason: string, retryAfter: number): Refused {
   };
 }
 
+/** The texts are ours, ASCII without quotation marks and backslashes, as a description must be (RFC 6750 §3). */
 function challenged(error: string, reason: string, description: string): Refused {
-  // Neither `"` nor `\` may stand in a description (RFC 6750 §3).
-  const quoted = description.replace(/["\\]/g, "'");
   return {
     ok: false,
     status: 401,
-    headers: { "www-authenticate": `${REALM}, error="${error}", error_description="${quoted}"` },
+    headers: { "www-authenticate": `${REALM}, error="${error}", error_description="${description}"` },
     reason,
     body: `${description[0]!.toUpperCase()}${description.slice(1)}.`,
   };

@@ -45,7 +45,7 @@ export function proxyConfiguration(
 export const proxyCommand: Command = {
   name: "proxy",
   usage: "nginx|apache|haproxy|caddy",
-  summary: "Print the proxy configuration that fits this service's own.",
+  summary: "prints the proxy configuration that fits this service's own",
   details:
     "It reads the service's options from flags, variables and wss.json, so that path, address and timeouts fit.\n" +
     "Without --site it prints the location to paste into a server that you have; with --site the whole server.",

@@ -36,7 +36,11 @@ export function trustSteps(file: string): TrustStep[] {
     { where: "Windows (Edge, Chrome), as administrator", commands: [`certutil -addstore -f ROOT ${windows}`] },
     {
       where: "Chrome on Linux (libnss3-tools has certutil)",
-      commands: [`certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n wss-development -i ${word}`],
+      // certutil fails where Chrome has not made the folder yet.
+      commands: [
+        "mkdir -p $HOME/.pki/nssdb",
+        `certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n wss-development -i ${word}`,
+      ],
     },
     {
       where: "Firefox",

@@ -9,25 +9,21 @@ import type { Payload, Subscriber, Topics } from "../hub/topics.ts";
 import type { Logger } from "../log.ts";
 import type { App, Peer } from "./app.ts";
 import type { Attended, Attention } from "./attention.ts";
-import { type Lease, MessageRate, Monopoly, type Turns } from "./limits.ts";
+import { Intake, type IntakeRules } from "./intake.ts";
+import type { Lease } from "./limits.ts";
 import { callHook, reportHookFailure, watchHook } from "./hooks.ts";
-import { IncomingMessage, longerThan, toPayload } from "./message.ts";
+import { IncomingMessage, toPayload } from "./message.ts";
+import { Outbox, type Sent } from "./outbox.ts";
 import type { RequestSnapshot } from "./snapshot.ts";
 
 /** What all peers of a service share. */
-export interface PeerRules {
+export interface PeerRules extends IntakeRules {
   readonly app: App;
   readonly log: Logger;
   readonly topics: Topics;
   readonly attention: Attention;
-  /** Bytes of one message. */
-  readonly maxPayload: number;
   /** Bytes that may wait to be sent. */
   readonly maxBackpressure: number;
-  /** Messages a second; 0 is unlimited. */
-  readonly messageRate: number;
-  /** Tells whether the event loop has turned. */
-  readonly turns: Turns;
   /** How long an upgrade may take to open, ms. */
   readonly openTimeout: number;
   /** The peer is open, and in `peers`. */
@@ -65,12 +61,10 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   readonly #rules: PeerRules;
   readonly #request: RequestSnapshot;
   readonly #lease: Lease;
-  readonly #monopoly: Monopoly;
-  readonly #rate: MessageRate | undefined;
+  readonly #intake: Intake;
+  readonly #outbox: Outbox;
   readonly #expiry: Disposable | undefined;
   #topics: Set<string> | undefined;
-  /** An upper bound of bufferedAmount: asking Deno is a call that most sends can do without. */
-  #bufferedAtMost = 0;
   #pressed = false;
   #opened = false;
   #ended = false;
@@ -86,8 +80,8 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
     this.#request = start.request;
     this.#rules = rules;
     this.#lease = start.lease;
-    this.#monopoly = new Monopoly(rules.turns);
-    this.#rate = rules.messageRate === 0 ? undefined : new MessageRate(rules.messageRate);
+    this.#intake = new Intake(rules);
+    this.#outbox = new Outbox(start.socket, rules.maxBackpressure);
     this.#expiry = start.expiresAt === undefined
       ? undefined
       : whenReached(start.expiresAt, () => this.#shut(CloseCode.Unauthorized, "the token has expired"));
@@ -180,8 +174,7 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
       return false;
     }
     if (!this.#pressed) return false;
-    this.#bufferedAtMost = this.#socket.bufferedAmount;
-    if (this.#bufferedAtMost > 0) return true;
+    if (this.#outbox.buffered > 0) return true;
     this.#pressed = false;
     callHook(() => this.#rules.app.drain?.(this), this.#fail);
     return false;
@@ -197,19 +190,9 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
 
   #message(data: string | ArrayBuffer): void {
     if (this.#closing !== undefined || this.#ended) return;
-    const { maxPayload, app } = this.#rules;
-    if (!this.#monopoly.take()) {
-      this.#shut(CloseCode.PolicyViolation, "too many messages without waiting: nobody else was served");
-      return;
-    }
-    if (this.#rate !== undefined && !this.#rate.take(performance.now())) {
-      this.#shut(CloseCode.PolicyViolation, `more than ${this.#rules.messageRate} messages a second`);
-      return;
-    }
-    if (longerThan(data, maxPayload)) {
-      this.#shut(CloseCode.MessageTooBig, `a message may have ${maxPayload} bytes`);
-      return;
-    }
+    const refused = this.#intake.judge(data);
+    if (refused !== undefined) return this.#shut(refused.code, refused.reason);
+    const { app } = this.#rules;
     if (app.message === undefined) return;
     try {
       const result = app.message(this, new IncomingMessage(data));
@@ -220,26 +203,17 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   }
 
   #send(payload: Payload): boolean {
-    const socket = this.#socket;
-    if (socket.readyState !== WebSocket.OPEN) return false;
-    socket.send(payload);
-    this.#bufferedAtMost += typeof payload === "string" ? payload.length * 3 : payload.byteLength;
-    if (this.#bufferedAtMost * 2 <= this.#rules.maxBackpressure) return true;
-    return this.#relieved();
+    const sent = this.#outbox.send(payload);
+    return sent === "fine" || this.#hold(sent);
   }
 
-  /** The slow path of send: asks Deno how much really waits. */
-  #relieved(): boolean {
-    const { maxBackpressure, attention } = this.#rules;
-    const buffered = this.#bufferedAtMost = this.#socket.bufferedAmount;
-    if (buffered * 2 <= maxBackpressure) return true;
-    if (buffered > maxBackpressure) {
-      this.#shut(CloseCode.TryAgainLater, `reads too slowly: ${buffered} bytes wait`);
-      return false;
-    }
-    if (!this.#pressed) {
+  /** A send that did not just go through: wait for the buffer to empty, or end a peer that reads too slowly. */
+  #hold(sent: Sent): false {
+    if (sent === "over") {
+      this.#shut(CloseCode.TryAgainLater, `reads too slowly: over ${this.#rules.maxBackpressure} bytes wait`);
+    } else if (sent === "wait" && !this.#pressed) {
       this.#pressed = true;
-      attention.add(this);
+      this.#rules.attention.add(this);
     }
     return false;
   }

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { X509Certificate } from "node:crypto";
 import { join } from "node:path";
 import { parseFlags } from "../../lib/config/flags.ts";
@@ -74,15 +74,31 @@ Deno.test("cert reports all mistakes at once and makes nothing", async () => {
   }
 });
 
-Deno.test("the ways of trusting that it prints for curl, Deno and Node are true", { ignore }, async () => {
+async function isThere(program: string): Promise<boolean> {
+  const { success } = await new Deno.Command("sh", { args: ["-c", `command -v ${program}`], stdout: "null" }).output();
+  if (success || Deno.env.get("WSS_TEST_PEERS") === "required") return true;
+  // deno-lint-ignore no-console -- a skipped peer is to be seen
+  console.warn(`SKIPPED: ${program} is not installed`);
+  return false;
+}
+
+/** Runs a line of shell; its output, or what went wrong. */
+async function shell(line: string, cwd: string): Promise<string> {
+  const options: Deno.CommandOptions = { cwd, env: { HOME: cwd }, args: ["-c", line], stdin: "null" };
+  const { stdout, stderr } = await new Deno.Command("sh", options).output();
+  return new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+}
+
+Deno.test("the ways of trusting that it prints for curl, Deno, Node and Chrome are true", { ignore }, async () => {
   const folder = await Deno.makeTempDir();
   try {
     const material = await developmentMaterial({ folder: join(folder, "my certs") });
     const options = { hostname: "127.0.0.1", port: 0, cert: material.cert, key: material.key, onListen() {} };
     await using server = Deno.serve(options, () => new Response("ok"));
     const url = `https://localhost:${server.addr.port}/`;
-    await Deno.writeTextFile(join(folder, "client.ts"), `console.log(await (await fetch("${url}")).text());`);
-    await Deno.copyFile(join(folder, "client.ts"), join(folder, "client.mjs"));
+    for (const name of ["client.ts", "client.mjs"]) {
+      await Deno.writeTextFile(join(folder, name), `console.log(await (await fetch("${url}")).text());`);
+    }
     const deno = `'${Deno.execPath()}'`;
     const lines = howToTrust(material.authorityFile).split("\n").map((line) => line.trim());
     const tried = lines.filter((line) => /^(curl |DENO_CERT|deno |NODE_EXTRA)/.test(line));
@@ -91,15 +107,12 @@ Deno.test("the ways of trusting that it prints for curl, Deno and Node are true"
       const command = line.replace("https://localhost:8282/", `-sS ${url}`).replace(/\bdeno run/, `${deno} run`)
         .replace("client.js", "client.mjs");
       const program = command.includes("node ") ? "node" : command.startsWith("curl") ? "curl" : deno;
-      const there = new Deno.Command("sh", { args: ["-c", `command -v ${program}`], stdout: "null" });
-      if (!(await there.output()).success && Deno.env.get("WSS_TEST_PEERS") !== "required") {
-        // deno-lint-ignore no-console -- a skipped peer is to be seen
-        console.warn(`SKIPPED: ${program} is not installed`);
-        continue;
-      }
-      const { stdout, stderr } = await new Deno.Command("sh", { cwd: folder, args: ["-c", command] }).output();
-      assertEquals(new TextDecoder().decode(stdout).trim(), "ok", `${command}: ${new TextDecoder().decode(stderr)}`);
+      if (await isThere(program)) assertEquals((await shell(command, folder)).trim(), "ok", command);
     }
+    if (!await isThere("certutil")) return;
+    const nss = lines.slice(lines.indexOf("mkdir -p $HOME/.pki/nssdb")).slice(0, 2).join(" && ");
+    assertEquals(await shell(nss, folder), "");
+    assertMatch(await shell("certutil -d sql:$HOME/.pki/nssdb -L", folder), /wss-development +C,,/);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

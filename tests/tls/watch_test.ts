@@ -163,7 +163,7 @@ Deno.test("a write in parts is reported when it is whole", async () => {
     return Promise.resolve();
   });
   let content = "";
-  for (let part = 0; part < 20; part++) {
+  for (let part = 0; part < 40; part++) {
     content += `part ${part}\n`;
     it.write("cert.pem", content);
     await new Promise((resolve) => setTimeout(resolve, 40));
