@@ -22,7 +22,7 @@ export interface Upstream extends AsyncDisposable {
   opens(count: number): Promise<void>;
 }
 
-/** Answers `ok` to text, echoes bytes, reads a body to its end, 426 to anything else that is no upgrade. `idleTimeout` in seconds, 0 is off. */
+/** Answers `ok` to text, echoes bytes, reads a body to its end, 200 at /healthz, 426 to anything else that is no upgrade. `idleTimeout` in seconds, 0 is off. */
 export function startUpstream(options: { unix?: string; idleTimeout?: number } = {}): Upstream {
   const seen: Seen[] = [];
   const waiting = new Set<{ count: number; resolve: () => void }>();
@@ -38,6 +38,7 @@ export function startUpstream(options: { unix?: string; idleTimeout?: number } =
     const headers = new Headers(request.headers);
     const client = clientAddress(headers, remote, { trusted });
     seen.push({ method: request.method, url: new URL(request.url), headers, client });
+    if (new URL(request.url).pathname === "/healthz") return new Response("ok");
     if (request.body !== null) {
       // It throws where the proxy breaks off.
       const body = await request.arrayBuffer().catch(() => undefined);
