@@ -7,6 +7,8 @@ import { messageOf } from "../errors.ts";
 import { finding } from "./codes.ts";
 import { connectTls } from "./connection.ts";
 import { within } from "./deadline.ts";
+import { quote } from "./quote.ts";
+import { certificateWanted, wantsCertificate } from "./status.ts";
 import { type Target, tlsOptions } from "./target.ts";
 import type { Presented } from "./chain.ts";
 
@@ -16,6 +18,8 @@ const DEADLINE = 5000;
 export interface Handshake {
   readonly findings: readonly Finding[];
   readonly presented?: Presented;
+  /** Why none was possible. */
+  readonly failure?: string;
   /** A connection for the upgrade needs this, where the server refuses ALPN. */
   readonly alpn: readonly string[];
 }
@@ -26,7 +30,8 @@ export async function probeAlpn(target: Target, signal: AbortSignal): Promise<Ha
   try {
     return await shake(target, asked, signal);
   } catch (error) {
-    if (!/NoApplicationProtocol|no_application_protocol/i.test(messageOf(error))) return { findings: [], alpn: asked };
+    const failure = messageOf(error);
+    if (!/NoApplicationProtocol|no_application_protocol/i.test(failure)) return { findings: [], alpn: asked, failure };
   }
   const refused = finding(
     "alpn-refused",
@@ -36,8 +41,8 @@ export async function probeAlpn(target: Target, signal: AbortSignal): Promise<Ha
   );
   try {
     return { ...await shake(target, [], signal), findings: [refused] };
-  } catch {
-    return { findings: [refused], alpn: [] };
+  } catch (error) {
+    return { findings: [refused], alpn: [], failure: messageOf(error) };
   }
 }
 
@@ -63,4 +68,15 @@ async function shake(target: Target, alpn: readonly string[], outer: AbortSignal
       );
     return { findings: [found], presented: { chain, distrust }, alpn };
   });
+}
+
+/** A handshake that fails though a version was agreed on, and nothing else said why. */
+export function judgeFailure(failure: string): Finding {
+  if (wantsCertificate(failure)) return certificateWanted(failure);
+  return finding(
+    "handshake-failed",
+    "warning",
+    `The TLS handshake fails here: ${quote(failure)}; so it will for clients with like demands (Deno, Rust programs).`,
+    "See the server's error log, and whether its certificate has a key and a signature that clients of today take.",
+  );
 }

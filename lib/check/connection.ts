@@ -125,6 +125,8 @@ export interface TlsOptions {
   readonly ca?: readonly string[];
   /** Offered by ALPN. Default: http/1.1, as browsers do for WebSocket. Empty: no ALPN. */
   readonly alpn?: readonly string[];
+  /** Refuse a peer whose certificate is not trusted, or not for the name. Default: judge nothing. */
+  readonly verify?: true;
   /** A session to resume. */
   readonly session?: Uint8Array;
 }
@@ -201,11 +203,11 @@ export async function connectTls(
   signal: AbortSignal,
 ): Promise<TlsConnection> {
   signal.throwIfAborted();
-  const { serverName, ca, alpn = ["http/1.1"], session } = options;
+  const { serverName, ca, alpn = ["http/1.1"], session, verify = false } = options;
   const socket = connectSecure({
     host: endpoint.hostname,
     port: endpoint.port,
-    rejectUnauthorized: false,
+    rejectUnauthorized: verify,
     // An empty name sends none; without the option the address itself would be taken for the name.
     servername: serverName === undefined || isIP(serverName) !== 0 ? "" : serverName,
     ...(ca === undefined || ca.length === 0 ? {} : { ca: [...rootCertificates, ...ca] }),

@@ -15,7 +15,7 @@ import { loadMaterial } from "../tls/load.ts";
 import { banner, bannerFields } from "./banner.ts";
 import type { Command, Invocation } from "./command.ts";
 import { handOver, takeover } from "./handover.ts";
-import { print } from "./output.ts";
+import { write } from "./output.ts";
 import { selfCheck } from "./self_check.ts";
 
 /** Options of the service, and where they are read from. */
@@ -74,12 +74,14 @@ async function run(line: Invocation): Promise<number> {
   if (settings.check) return await checkOnly(settings, given, log);
   const predecessor = takeover();
   const service = await startService(app, settings, given, { log, takeover: predecessor });
+  // Signals are heeded before anybody is told that they may be sent.
+  const stopped = untilStopped(service, log);
   await predecessor?.reportListening();
-  if (format === "text") print(banner(service));
+  if (format === "text") write("stdout", banner(service));
   else log.info("listening", bannerFields(service));
   // In the background: the service serves meanwhile.
   selfCheck(service, log);
-  return await untilStopped(service, log);
+  return await stopped;
 }
 
 /** `--check`: everything that can fail at the start but the port. */
@@ -88,14 +90,14 @@ async function checkOnly(settings: Settings, given: ReadonlyMap<string, string>,
   await createAuthenticator(settings, { log });
   const material = mode.kind === "direct" && mode.files ? loadMaterial(mode.files) : undefined;
   for (const { level, fact, remedy } of material?.findings ?? []) {
-    print(`${level.padEnd(8)}${fact} ${remedy ?? ""}`.trim() + "\n");
+    write("stdout", `${level.padEnd(8)}${fact} ${remedy ?? ""}`.trim() + "\n");
   }
   const certificate = material
     ? `${material.file} for ${material.names.join(", ")} until ${material.notAfter.toISOString().slice(0, 10)}`
     : mode.kind === "direct"
     ? "the development certificate"
     : "none, TLS ends at the proxy";
-  print(`sound: mode ${mode.kind}, certificate ${certificate}, app ${settings.app}\n`);
+  write("stdout", `sound: mode ${mode.kind}, certificate ${certificate}, app ${settings.app}\n`);
   return 0;
 }
 
