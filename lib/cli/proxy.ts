@@ -12,6 +12,7 @@ import { haproxy } from "../proxy/haproxy.ts";
 import { nginx } from "../proxy/nginx.ts";
 import { PROXY_OPTIONS } from "../proxy/options.ts";
 import type { Generator } from "../proxy/site.ts";
+import { write } from "./output.ts";
 import type { Command, Invocation } from "./command.ts";
 
 /** The proxies that there is a configuration for. */
@@ -62,7 +63,7 @@ export const proxyCommand: Command = {
   async run(line: Invocation): Promise<number> {
     const { text, out } = proxyConfiguration(line, readVariables());
     if (out === undefined) {
-      await new Blob([text]).stream().pipeTo(Deno.stdout.writable, { preventClose: true });
+      write("stdout", text);
       return 0;
     }
     try {

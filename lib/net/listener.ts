@@ -142,9 +142,14 @@ export class Listener {
   async stopAccepting(): Promise<boolean> {
     this.#stop();
     await Promise.all([this.#relistening, this.#turn]);
+    if (this.#address.transport === "unix") {
+      // Nobody finds a socket without a path. Its loop goes on: accept() on a unix socket that was shut down answers
+      // EAGAIN for ever, and Deno's loop would spin (measured).
+      this.#forgetPath();
+      return true;
+    }
     const { canStop } = this;
     if (canStop) await this.#retire(this.#current, this.#shared);
-    this.#forgetPath();
     return canStop;
   }
 
