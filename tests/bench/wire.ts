@@ -85,9 +85,21 @@ export async function writeAll(conn: Deno.Conn, bytes: Uint8Array<ArrayBuffer>):
   for (let written = 0; written < bytes.length;) written += await conn.write(bytes.subarray(written));
 }
 
-/** A TLS connection without a request. No session is resumed: each call is a full handshake. */
-export function connectTls({ port, ca }: Target): Promise<Deno.TlsConn> {
-  return Deno.connectTls({ hostname: "127.0.0.1", port, caCerts: [ca] });
+/**
+ * A TLS connection without a request. No session is resumed: each call is a full handshake. TCP_NODELAY is set before
+ * it, which `Deno.connectTls` never does: the generator's own stalls would be taken for the server's.
+ */
+export async function connectTls({ port, ca }: Target): Promise<Deno.TlsConn> {
+  const tcp = await Deno.connect({ hostname: "127.0.0.1", port });
+  tcp.setNoDelay(true);
+  const conn = await Deno.startTls(tcp, { hostname: "127.0.0.1", caCerts: [ca] });
+  try {
+    await conn.handshake();
+  } catch (error) {
+    conn.close();
+    throw error;
+  }
+  return conn;
 }
 
 /**
