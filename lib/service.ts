@@ -2,28 +2,27 @@
  * The service: one app on one address, from start to stop.
  * @module
  */
-import { createAuthenticator } from "./auth/authenticate.ts";
-import { authRules } from "./auth/rules.ts";
-import { load } from "./config/load.ts";
-import { type Mode, selectMode } from "./config/mode.ts";
-import { SERVICE_OPTIONS, type ServiceOptions, type Settings } from "./config/options.ts";
+import { type Authenticator, createAuthenticator } from "./auth/authenticate.ts";
 import { CloseCode } from "./close_codes.ts";
-import { messageOf, UsageError } from "./errors.ts";
+import { load } from "./config/load.ts";
+import type { Mode } from "./config/mode.ts";
+import { SERVICE_OPTIONS, type ServiceOptions, type Settings } from "./config/options.ts";
+import { messageOf } from "./errors.ts";
 import { Gate } from "./http/gate.ts";
 import { Topics } from "./hub/topics.ts";
-import { isLoopback } from "./ip.ts";
 import { type Logger, silent } from "./log.ts";
 import { Listener } from "./net/listener.ts";
-import { throttled } from "./throttle.ts";
-import { type DevelopmentMaterial, developmentMaterial } from "./tls/development.ts";
-import { loadMaterial } from "./tls/load.ts";
+import { Renewal } from "./renewal.ts";
+import { connectionLimit, urlOf, validate } from "./setup.ts";
+import { throttled, type ThrottledLogger } from "./throttle.ts";
 import type { Material } from "./tls/material.ts";
 import type { App, Peer } from "./ws/app.ts";
 import { Attention } from "./ws/attention.ts";
 import { Admission, Turns } from "./ws/limits.ts";
 import { toPayload } from "./ws/message.ts";
-import { type OriginRule, originRule } from "./ws/origin.ts";
+import type { OriginRule } from "./ws/origin.ts";
 import type { WebSocketPeer } from "./ws/peer.ts";
+import { Roster } from "./ws/roster.ts";
 
 /** A running service. Disposing of it stops it. */
 export interface Service extends AsyncDisposable {
@@ -33,8 +32,10 @@ export interface Service extends AsyncDisposable {
   readonly url: string;
   readonly mode: Mode;
   readonly settings: Settings;
+  /** How many connections it takes; undefined where the system does not say what it can carry. */
+  readonly maxConnections: number | undefined;
   /** The certificate in use; undefined in proxied mode. */
-  readonly material: Material | DevelopmentMaterial | undefined;
+  readonly material: Material | undefined;
   /** What tokens clients need; undefined where none. */
   readonly needs: string | undefined;
   /** The connected peers. */
@@ -42,18 +43,26 @@ export interface Service extends AsyncDisposable {
   /** Sends to every subscriber of a topic. */
   publish(topic: string, data: unknown): void;
   /**
+   * Reads certificate, key and token files again; the new ones serve from then on, and no connection ends for it. The
+   * service does it by itself when the files change.
+   * @throws {StartError} why the new files are not usable; the old ones go on serving
+   */
+  reload(): Promise<void>;
+  /** Lets a successor process open the same address (`takeover`). False where the system cannot do that. */
+  share(): boolean;
+  /**
    * Stops accepting, lets connections finish within `drainTimeout`, closes the rest with 1001. Idempotent.
    * Resolves when all is ended.
    */
   stop(): Promise<void>;
-  /** Ends the drain of a `stop` under way: what is still connected is closed with 1001 now. */
-  hurry(): void;
 }
 
 /** What the caller may give beside the options. */
 export interface Environment {
   /** Default: silent. */
   readonly log?: Logger;
+  /** A predecessor process shares its address with this one, at this port. */
+  readonly takeover?: { readonly port: number } | undefined;
 }
 
 /**
@@ -82,91 +91,58 @@ export async function startService(
   app: App,
   settings: Settings,
   given: ReadonlyMap<string, string>,
-  { log = silent }: Environment = {},
+  { log = silent, takeover }: Environment = {},
 ): Promise<Service> {
   const { mode, origin } = validate(settings, given);
   const authenticator = await createAuthenticator(settings, { log });
-  const material = await materialFor(mode);
-  for (const { level, fact, remedy } of material?.findings ?? []) {
-    if (level === "warning") log.warn(`${fact} ${remedy ?? ""}`.trim());
-  }
-  const service = new RunningService(app, settings, mode, origin, material, authenticator, log);
-  await service.listen();
+  const service = new RunningService({ app, settings, mode, origin, authenticator, log });
+  await service.start(takeover);
   return service;
-}
-
-/**
- * Checks settings against each other.
- * @throws {UsageError} with every mistake
- */
-export function validate(settings: Settings, given: ReadonlyMap<string, string>): { mode: Mode; origin: OriginRule } {
-  const problems = authRules(settings, given);
-  for (const path of settings.path) {
-    if (!/^\/[^?#\s]*$/.test(path)) {
-      problems.push(`${given.get("path")}: a path starts with / and has neither query nor fragment, not "${path}"`);
-    }
-  }
-  const mode = attempt(() => selectMode(settings, given));
-  const origin = attempt(() => originRule(settings.origin, mode?.kind === "direct" && onLoopback(mode)));
-  if (problems.length > 0 || mode === undefined || origin === undefined) throw new UsageError(problems);
-  return { mode, origin };
-
-  function attempt<T>(check: () => T): T | undefined {
-    try {
-      return check();
-    } catch (error) {
-      if (error instanceof UsageError) problems.push(...error.problems);
-      else if (error instanceof RangeError) problems.push(`${given.get("origin")}: ${error.message}`);
-      else throw error;
-    }
-  }
-}
-
-function onLoopback({ address }: Mode): boolean {
-  return address.transport === "tcp" && (address.hostname === "localhost" || isLoopback(address.hostname));
-}
-
-/** The certificate that the mode asks for. */
-export async function materialFor(mode: Mode): Promise<Material | DevelopmentMaterial | undefined> {
-  if (mode.kind === "proxied") return undefined;
-  return mode.files === undefined ? await developmentMaterial() : loadMaterial(mode.files);
 }
 
 /** How long the sockets get to answer the last close frames, ms. */
 const FAREWELL = 1000;
 
+interface Parts {
+  readonly app: App;
+  readonly settings: Settings;
+  readonly mode: Mode;
+  readonly origin: OriginRule;
+  readonly authenticator: Authenticator | undefined;
+  readonly log: Logger;
+}
+
 class RunningService implements Service {
   readonly settings: Settings;
   readonly mode: Mode;
-  readonly material: Material | undefined;
-  readonly needs: string | undefined;
-  readonly #log: Logger;
-  readonly #refusals;
+  readonly maxConnections: number | undefined;
+  readonly #parts: Parts;
+  readonly #refusals: ThrottledLogger;
+  readonly #renewal: Renewal;
   readonly #topics = new Topics();
   readonly #attention = new Attention();
   readonly #turns = new Turns();
-  readonly #peers = new Set<WebSocketPeer>();
+  readonly #roster = new Roster();
   readonly #gate: Gate;
-  #listener: Listener | undefined;
-  #stopping: Promise<void> | undefined;
-  /** Called when the last peer has gone. */
-  #emptied: (() => void) | undefined;
+  /** Aborted when the service begins to stop. */
+  readonly #draining = new AbortController();
+  #listener!: Listener;
+  #stopped: Promise<void> | undefined;
 
-  constructor(
-    app: App,
-    settings: Settings,
-    mode: Mode,
-    origin: OriginRule,
-    material: Material | undefined,
-    authenticator: Awaited<ReturnType<typeof createAuthenticator>>,
-    log: Logger,
-  ) {
+  constructor(parts: Parts) {
+    const { app, settings, mode, origin, authenticator, log } = parts;
     this.settings = settings;
     this.mode = mode;
-    this.material = material;
-    this.needs = authenticator?.need;
-    this.#log = log;
+    this.maxConnections = connectionLimit(settings, log);
+    this.#parts = parts;
     this.#refusals = throttled(log);
+    this.#renewal = new Renewal({
+      mode,
+      settings,
+      authenticator,
+      log,
+      apply: (fresh) => this.#listener.replace(fresh),
+    });
     const peers = {
       app,
       log,
@@ -177,8 +153,8 @@ class RunningService implements Service {
       maxBackpressure: settings.maxBackpressure,
       messageRate: settings.messageRate,
       openTimeout: settings.handshakeTimeout,
-      opened: (peer: WebSocketPeer) => void this.#peers.add(peer),
-      ended: (peer: WebSocketPeer) => this.#ended(peer),
+      opened: (peer: WebSocketPeer) => this.#roster.add(peer),
+      ended: (peer: WebSocketPeer) => this.#roster.delete(peer),
     };
     this.#gate = new Gate({
       mode,
@@ -187,94 +163,100 @@ class RunningService implements Service {
       peers,
       paths: new Set(settings.path),
       page: settings.page ?? (mode.kind === "direct" && mode.files === undefined),
-      admission: new Admission(settings),
+      admission: new Admission({
+        maxConnections: this.maxConnections,
+        maxConnectionsPerAddress: settings.maxConnectionsPerAddress,
+      }),
       idleTimeout: settings.idleTimeout,
       log: this.#refusals,
-      draining: () => this.#stopping !== undefined,
-      connected: () => this.#peers.size,
+      draining: () => this.#draining.signal.aborted,
+      connected: () => this.#roster.size,
     });
   }
 
-  async listen(): Promise<void> {
-    const { mode, material } = this;
-    this.#listener = await Listener.open({
-      address: mode.address,
-      ...(material ? { tls: { cert: material.cert, key: material.key } } : {}),
-      handler: this.#gate.handle,
-      onError: (error) => {
-        this.#log.error("a request failed", { error: messageOf(error) });
-        return new Response("500 Internal Server Error\n", { status: 500 });
-      },
-      log: this.#log,
-    });
+  async start(takeover: Environment["takeover"]): Promise<void> {
+    const { address } = this.mode;
+    const { log } = this.#parts;
+    await this.#renewal.start();
+    try {
+      this.#listener = await Listener.open({
+        address: takeover && address.transport === "tcp" ? { ...address, ...takeover } : address,
+        ...(this.material ? { tls: this.material } : {}),
+        takeover: takeover !== undefined,
+        handler: this.#gate.handle,
+        onError: (error) => {
+          log.error("a request failed", { error: messageOf(error) });
+          return new Response("500 Internal Server Error\n", { status: 500 });
+        },
+        evict: () => this.#evict(),
+        log,
+      });
+    } catch (error) {
+      await this.#renewal.stop();
+      throw error;
+    }
   }
 
   get addr(): Deno.Addr {
-    return this.#listener!.addr;
+    return this.#listener.addr;
   }
 
   get url(): string {
-    const { addr } = this;
-    if (!("hostname" in addr)) return `ws+unix:${(addr as Deno.UnixAddr).path}`;
-    const scheme = this.mode.kind === "direct" ? "wss" : "ws";
-    return `${scheme}://${publicHost(addr.hostname, this.material)}:${addr.port}${this.settings.path[0] ?? "/"}`;
+    return urlOf(this.addr, this.mode, this.settings.path[0] ?? "/", this.material);
+  }
+
+  get material(): Material | undefined {
+    return this.#renewal.material;
+  }
+
+  get needs(): string | undefined {
+    return this.#parts.authenticator?.need;
   }
 
   get peers(): ReadonlySet<Peer> {
-    return this.#peers;
+    return this.#roster.all;
   }
 
   publish(topic: string, data: unknown): void {
     this.#topics.publish(topic, toPayload(data));
   }
 
-  stop(): Promise<void> {
-    return this.#stopping ??= this.#stop();
+  reload(): Promise<void> {
+    return this.#renewal.reload();
   }
 
-  hurry(): void {
-    this.#emptied?.();
+  share(): boolean {
+    return this.#listener.share();
+  }
+
+  stop(): Promise<void> {
+    return this.#stopped ??= this.#stop();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
   }
 
+  /** Without the C library an accept loop ends only with its connections: they are asked to come again, one by one. */
+  async #evict(): Promise<void> {
+    const { drainTimeout } = this.settings;
+    const { log } = this.#parts;
+    log.warn("the new certificate makes everybody reconnect", { peers: this.#roster.size, ms: drainTimeout });
+    const reason = "the certificate was renewed: reconnect";
+    await this.#roster.close(CloseCode.ServiceRestart, reason, drainTimeout, this.#draining.signal);
+  }
+
   async #stop(): Promise<void> {
-    // In the next turn, so that #stopping is set before anybody asks whether it drains.
-    await Promise.resolve();
-    await this.#listener?.stopAccepting();
-    await this.#empty(this.settings.drainTimeout);
-    for (const peer of this.#peers) peer.close(CloseCode.GoingAway, "the service is stopping");
-    await this.#empty(FAREWELL);
-    for (const peer of this.#peers) peer.terminate();
-    await this.#listener?.close();
+    this.#draining.abort();
+    await this.#renewal.stop();
+    await this.#listener.stopAccepting();
+    await this.#roster.empty(this.settings.drainTimeout);
+    await this.#roster.close(CloseCode.GoingAway, "the service is stopping");
+    await this.#roster.empty(FAREWELL);
+    this.#roster.terminate();
+    await this.#listener.close();
     this.#attention.stop();
     this.#turns[Symbol.dispose]();
     this.#refusals[Symbol.dispose]();
   }
-
-  /** Waits until no peer is left, but no longer than this many milliseconds. */
-  async #empty(timeout: number): Promise<void> {
-    if (this.#peers.size === 0 || timeout === 0) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, timeout);
-    this.#emptied = resolve;
-    await promise;
-    clearTimeout(timer);
-    this.#emptied = undefined;
-  }
-
-  #ended(peer: WebSocketPeer): void {
-    this.#peers.delete(peer);
-    if (this.#peers.size === 0) this.#emptied?.();
-  }
-}
-
-/** A host that a client on this machine can connect to, and that the certificate is for. */
-function publicHost(hostname: string, material: Material | undefined): string {
-  const anywhere = hostname === "0.0.0.0" || hostname === "::" || isLoopback(hostname);
-  if (anywhere && material) return material.names.find((name) => !name.startsWith("*")) ?? "localhost";
-  const host = hostname === "0.0.0.0" || hostname === "::" ? "127.0.0.1" : hostname;
-  return host.includes(":") ? `[${host}]` : host;
 }

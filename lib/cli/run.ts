@@ -7,14 +7,16 @@ import { nearest } from "../config/nearest.ts";
 import type { OptionTable } from "../config/option.ts";
 import { StartError, UsageError } from "../errors.ts";
 import { certCommand } from "./cert.ts";
+import { checkCommand } from "./check.ts";
 import type { Command } from "./command.ts";
 import { commandHelp, PROGRAM, programHelp } from "./help.ts";
 import { print, printError } from "./output.ts";
+import { proxyCommand } from "./proxy.ts";
 import { serveCommand } from "./serve.ts";
 import { VERSION } from "./version.ts";
 
 /** Every command, in the order of the help. */
-export const COMMANDS: readonly Command[] = [serveCommand, certCommand];
+export const COMMANDS: readonly Command[] = [serveCommand, checkCommand, certCommand, proxyCommand];
 
 const GENERAL = {
   help: { type: "switch", short: "h", default: false, help: "Show the help." },

@@ -3,14 +3,20 @@
  * @module
  */
 import { loadApp } from "../apps/load.ts";
-import { load, readConfigFile, readVariables } from "../config/load.ts";
+import { createAuthenticator } from "../auth/authenticate.ts";
+import { load, type Loaded, readConfigFile, readVariables } from "../config/load.ts";
 import type { OptionTable } from "../config/option.ts";
 import { SERVICE_OPTIONS, type Settings } from "../config/options.ts";
+import { messageOf } from "../errors.ts";
 import { createLogger, type Logger } from "../log.ts";
-import { type Service, startService, validate } from "../service.ts";
+import { type Service, startService } from "../service.ts";
+import { validate } from "../setup.ts";
+import { loadMaterial } from "../tls/load.ts";
 import { banner, bannerFields } from "./banner.ts";
 import type { Command, Invocation } from "./command.ts";
+import { handOver, takeover } from "./handover.ts";
 import { print } from "./output.ts";
+import { selfCheck } from "./self_check.ts";
 
 /** Options of the service, and where they are read from. */
 export const SERVE_OPTIONS = {
@@ -22,6 +28,12 @@ export const SERVE_OPTIONS = {
     unset: "wss.json, where there is one",
     help: "The configuration file: one JSON object of options in camelCase.",
   },
+  check: {
+    type: "switch",
+    default: false,
+    flagOnly: true,
+    help: "Check configuration, certificate, tokens and app, say what is wrong, and exit: 0 where it would start.",
+  },
 } as const satisfies OptionTable;
 
 /** The command. */
@@ -30,7 +42,9 @@ export const serveCommand: Command = {
   usage: "",
   summary: "runs the service",
   details: "With nothing configured it makes a development certificate in certs/ and serves wss://localhost:8282/. " +
-    "SIGTERM and SIGINT stop it: connections get --drain-timeout to finish; a second signal ends it at once.",
+    "SIGTERM and SIGINT stop it: connections get --drain-timeout to finish; a second signal ends it at once. " +
+    "SIGHUP reads certificate and token files again, as their change does. SIGUSR2 hands the port over to a new process " +
+    "of the same command line, and this one drains.",
   examples: [
     ["wss", "try it: wss://localhost:8282/, and https://localhost:8282/ in a browser"],
     ["wss --cert fullchain.pem --key privkey.pem --port 443", "direct: your certificate, your domain"],
@@ -42,7 +56,7 @@ export const serveCommand: Command = {
 };
 
 /** The service's settings from flags, variables and file. */
-export function loadSettings(line: Invocation): { settings: Settings; given: ReadonlyMap<string, string> } {
+export function loadSettings(line: Invocation): Loaded<typeof SERVE_OPTIONS> {
   const problems = [...line.problems];
   if (line.positionals.length > 0) {
     problems.push(`serve takes no arguments, and was given ${line.positionals.join(" ")}`);
@@ -57,25 +71,69 @@ async function run(line: Invocation): Promise<number> {
   const format = settings.logFormat ?? (Deno.stdout.isTerminal() ? "text" : "json");
   const log = createLogger({ format, level: settings.logLevel });
   const app = await loadApp(settings.app);
-  const service = await startService(app, settings, given, { log });
+  if (settings.check) return await checkOnly(settings, given, log);
+  const predecessor = takeover();
+  const service = await startService(app, settings, given, { log, takeover: predecessor });
+  await predecessor?.reportListening();
   if (format === "text") print(banner(service));
   else log.info("listening", bannerFields(service));
+  // In the background: the service serves meanwhile.
+  selfCheck(service, log);
   return await untilStopped(service, log);
 }
 
-/** Waits for a signal, then stops. */
+/** `--check`: everything that can fail at the start but the port. */
+async function checkOnly(settings: Settings, given: ReadonlyMap<string, string>, log: Logger): Promise<number> {
+  const { mode } = validate(settings, given);
+  await createAuthenticator(settings, { log });
+  const material = mode.kind === "direct" && mode.files ? loadMaterial(mode.files) : undefined;
+  for (const { level, fact, remedy } of material?.findings ?? []) {
+    print(`${level.padEnd(8)}${fact} ${remedy ?? ""}`.trim() + "\n");
+  }
+  const certificate = material
+    ? `${material.file} for ${material.names.join(", ")} until ${material.notAfter.toISOString().slice(0, 10)}`
+    : mode.kind === "direct"
+    ? "the development certificate"
+    : "none, TLS ends at the proxy";
+  print(`sound: mode ${mode.kind}, certificate ${certificate}, app ${settings.app}\n`);
+  return 0;
+}
+
+/** Serves until a signal ends it. */
 async function untilStopped(service: Service, log: Logger): Promise<number> {
-  const { promise, resolve } = Promise.withResolvers<number>();
+  const { promise, resolve, reject } = Promise.withResolvers<number>();
   let stopping = false;
-  const onSignal = (signal: Deno.Signal, number: number) => () => {
-    if (stopping) Deno.exit(128 + number);
+
+  function stop(why: string): void {
     stopping = true;
-    log.info(`${signal}: stopping; a second signal ends at once`, { peers: service.peers.size });
-    service.stop().then(() => resolve(0));
-  };
-  // Windows knows no SIGTERM.
-  const handlers: [Deno.Signal, () => void][] = [["SIGINT", onSignal("SIGINT", 2)]];
-  if (Deno.build.os !== "windows") handlers.push(["SIGTERM", onSignal("SIGTERM", 15)]);
+    log.info(`${why}: stopping; a second signal ends at once`, { peers: service.peers.size });
+    service.stop().then(() => resolve(0), reject);
+  }
+  function end(signal: "SIGINT" | "SIGTERM"): void {
+    if (stopping) Deno.exit(128 + (signal === "SIGINT" ? 2 : 15));
+    stop(signal);
+  }
+  async function reload(): Promise<void> {
+    log.info("SIGHUP: reloading");
+    await service.reload().catch((error) => {
+      log.error(`nothing was reloaded, what was there goes on serving: ${messageOf(error)}`);
+    });
+  }
+  async function replace(): Promise<void> {
+    if (stopping) return;
+    log.info("SIGUSR2: handing over to a new process");
+    try {
+      const { pid } = await handOver(service);
+      if (!stopping) stop(`process ${pid} has taken over`);
+    } catch (error) {
+      log.error(messageOf(error));
+    }
+  }
+
+  const handlers: [Deno.Signal, () => void][] = [["SIGINT", () => end("SIGINT")]];
+  if (Deno.build.os !== "windows") {
+    handlers.push(["SIGTERM", () => end("SIGTERM")], ["SIGHUP", reload], ["SIGUSR2", replace]);
+  }
   for (const [signal, handler] of handlers) Deno.addSignalListener(signal, handler);
   try {
     return await promise;

@@ -13,7 +13,8 @@ export interface TrustStep {
 /** Every way to trust the authority whose certificate lies in a file. */
 export function trustSteps(file: string): TrustStep[] {
   const word = shellWord(file);
-  const windows = /[^\w.\\:-]/.test(file.replaceAll("/", "\\")) ? `"${file}"` : file.replaceAll("/", "\\");
+  const backslashed = file.replaceAll("/", "\\");
+  const windows = /\s/.test(file) ? `"${backslashed}"` : backslashed;
   return [
     {
       where: "Debian, Ubuntu",
@@ -35,7 +36,11 @@ export function trustSteps(file: string): TrustStep[] {
     { where: "Windows (Edge, Chrome), as administrator", commands: [`certutil -addstore -f ROOT ${windows}`] },
     {
       where: "Chrome on Linux (libnss3-tools has certutil)",
-      commands: [`certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n wss-development -i ${word}`],
+      // certutil fails where Chrome has not made the folder yet.
+      commands: [
+        "mkdir -p $HOME/.pki/nssdb",
+        `certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n wss-development -i ${word}`,
+      ],
     },
     {
       where: "Firefox",

@@ -113,6 +113,12 @@ export function readVariables(): Record<string, string> {
   }
 }
 
+/** The note of a process that hands its port over to this one. */
+export function readHandover(): string | undefined {
+  const granted = Deno.permissions.querySync({ name: "env", variable: "WSS_HANDOVER" }).state === "granted";
+  return granted ? Deno.env.get("WSS_HANDOVER") : undefined;
+}
+
 interface Found {
   readonly texts: readonly unknown[];
   readonly label: string;

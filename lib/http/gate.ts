@@ -9,7 +9,7 @@ import { canonicalAddress } from "../ip.ts";
 import type { Logger } from "../log.ts";
 import type { Awaitable } from "../ws/app.ts";
 import { judgeHandshake } from "../ws/handshake.ts";
-import type { Admission } from "../ws/limits.ts";
+import type { Admission, Lease } from "../ws/limits.ts";
 import type { OriginRule } from "../ws/origin.ts";
 import type { PeerRules } from "../ws/peer.ts";
 import { type Refusal, refusalResponse } from "../ws/refusal.ts";
@@ -43,6 +43,27 @@ interface Client {
   readonly trustedProxy: boolean;
 }
 
+/** A client that counts. */
+interface Admitted extends Client {
+  readonly lease: Lease;
+  /** How many subprotocols it offers, its token among them. */
+  readonly offered: number;
+}
+
+/** What an app may see of a request, and what its token says. */
+interface Shown {
+  readonly url: string;
+  readonly offered: readonly string[];
+  readonly claims?: Record<string, unknown>;
+  readonly expiresAt?: number;
+}
+
+const STOPPING: Refusal = {
+  status: 503,
+  reason: "The service is stopping: connect again.",
+  headers: { "retry-after": "1" },
+};
+
 /** Answers requests. */
 export class Gate {
   readonly #rules: GateRules;
@@ -53,6 +74,12 @@ export class Gate {
 
   /** For `Deno.serve`. Never throws for what a client sends. */
   readonly handle = (request: Request, info: Deno.ServeHandlerInfo<Deno.Addr>): Awaitable<Response> => {
+    const response = this.#answer(request, info);
+    // Over HTTP/2 Deno sends the body to a HEAD too, which ends its stream with PROTOCOL_ERROR (measured).
+    return request.method === "HEAD" && response instanceof Response ? withoutBody(response) : response;
+  };
+
+  #answer(request: Request, info: Deno.ServeHandlerInfo<Deno.Addr>): Awaitable<Response> {
     const rules = this.#rules;
     const client = this.#client(request, info.remoteAddr);
     // Deno passes a missing or malformed Host on, and no URL can be made of it.
@@ -73,18 +100,27 @@ export class Gate {
     const refusal = this.#judge(request, host, client);
     if (refusal) return this.#refuse(client, refusal);
 
+    // Counted before its token is checked: that takes time, and a client over its limit shall not take it.
+    const lease = rules.admission.admit(client.address);
+    if (!lease.ok) {
+      const headers = { "retry-after": String(lease.retryAfter) };
+      return this.#refuse(client, { status: lease.status, reason: sentence(lease.reason), headers });
+    }
     const { protocols } = verdict.accepted;
-    if (rules.authenticator === undefined) return this.#admit(request, protocols, client, undefined);
+    const admitted = { ...client, lease, offered: protocols.length };
+    if (rules.authenticator === undefined) {
+      return this.#upgrade(request, admitted, { url: request.url, offered: protocols });
+    }
     const result = rules.authenticator.authenticate({ headers: request.headers, url: request.url, offered: protocols });
-    if (!(result instanceof Promise)) return this.#authenticated(request, client, result);
+    if (!(result instanceof Promise)) return this.#authenticated(request, admitted, result);
     // Read before the await: only then does Deno tell when the client goes in between.
     const { signal } = request;
-    return result.then((settled) =>
-      signal.aborted
-        ? refusalResponse({ status: 400, reason: "The client has gone." })
-        : this.#authenticated(request, client, settled)
-    );
-  };
+    return result.then((settled) => {
+      if (!signal.aborted && !rules.draining()) return this.#authenticated(request, admitted, settled);
+      lease.release();
+      return this.#refuse(client, signal.aborted ? { status: 400, reason: "The client has gone." } : STOPPING);
+    });
+  }
 
   #client(request: Request, peer: Deno.Addr): Client {
     const { mode, log } = this.#rules;
@@ -104,9 +140,7 @@ export class Gate {
         return { status: 426, reason: `${sentence(reason)} Connect to the proxy with wss://.`, headers: TLS_UPGRADE };
       }
     }
-    if (draining()) {
-      return { status: 503, reason: "The service is stopping: connect again.", headers: { "retry-after": "1" } };
-    }
+    if (draining()) return STOPPING;
     return origin({
       origin: request.headers.get("origin"),
       host: (client.trustedProxy ? forwardedHost(request.headers) : undefined) ?? host,
@@ -114,42 +148,27 @@ export class Gate {
     });
   }
 
-  #authenticated(request: Request, client: Client, result: AuthResult): Awaitable<Response> {
+  #authenticated(request: Request, client: Admitted, result: AuthResult): Awaitable<Response> {
     if (!result.ok) {
+      client.lease.release();
       this.#log(client, result.status, result.reason);
       return refusalResponse({ status: result.status, reason: result.body, headers: result.headers });
     }
-    const headers = new Headers(request.headers);
-    headers.delete("authorization");
-    if (result.offered.length > 0) headers.set("sec-websocket-protocol", result.offered.join(", "));
-    else headers.delete("sec-websocket-protocol");
-    const shown = { url: result.url, headers, claims: result.claims, expiresAt: result.expiresAt };
-    return this.#admit(request, result.offered, client, shown);
+    return this.#upgrade(request, client, result);
   }
 
-  #admit(
-    request: Request,
-    protocols: readonly string[],
-    client: Client,
-    token:
-      | { url: string; headers: Headers; claims: Record<string, unknown>; expiresAt?: number | undefined }
-      | undefined,
-  ): Awaitable<Response> {
-    const { admission, idleTimeout, peers } = this.#rules;
-    const lease = admission.admit(client.address);
-    if (!lease.ok) {
-      const headers = { "retry-after": String(lease.retryAfter) };
-      return this.#refuse(client, { status: lease.status, reason: sentence(lease.reason), headers });
-    }
+  #upgrade(request: Request, { address, lease, offered }: Admitted, shown: Shown): Awaitable<Response> {
+    const { idleTimeout, peers } = this.#rules;
     return upgrade(request, {
-      protocols,
-      remoteAddress: client.address,
+      protocols: shown.offered,
+      tokenOffered: shown.offered.length < offered,
+      remoteAddress: address,
       idleTimeout: idleTimeout / 1000,
       lease,
-      url: token?.url ?? request.url,
-      headers: token?.headers ?? request.headers,
-      claims: token?.claims,
-      expiresAt: token?.expiresAt,
+      url: shown.url,
+      headers: shown.claims === undefined ? request.headers : withoutToken(request.headers, shown.offered),
+      claims: shown.claims,
+      expiresAt: shown.expiresAt,
     }, peers);
   }
 
@@ -184,6 +203,19 @@ export class Gate {
 
 const TLS_UPGRADE = { upgrade: "TLS/1.2, HTTP/1.1", connection: "Upgrade" };
 
+/** The headers as an app may see them. */
+function withoutToken(given: Headers, offered: readonly string[]): Headers {
+  const headers = new Headers(given);
+  headers.delete("authorization");
+  if (offered.length > 0) headers.set("sec-websocket-protocol", offered.join(", "));
+  else headers.delete("sec-websocket-protocol");
+  return headers;
+}
+
 function sentence(text: string): string {
   return `${text[0]!.toUpperCase()}${text.slice(1)}.`;
+}
+
+function withoutBody({ status, headers }: Response): Response {
+  return new Response(null, { status, headers });
 }

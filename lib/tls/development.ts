@@ -8,6 +8,7 @@ import { StartError } from "../errors.ts";
 import { canonicalAddress } from "../ip.ts";
 import { SOON_DAYS, validityOf } from "./certificate.ts";
 import { isIssuedBy } from "./chain.ts";
+import { subjectLines } from "./fields.ts";
 import { lockFolder, writeReason, writeWhole } from "./folder.ts";
 import { makeAuthority, makeLeaf, ORGANISATION, type Pair } from "./issue.ts";
 import { readPrivateKey } from "./key.ts";
@@ -108,7 +109,8 @@ function goodMaterial(folder: string, wanted: readonly string[], now: Date): Dev
   const authority = ownCertificate(join(folder, FILES.authority));
   const leaf = ownCertificate(join(folder, FILES.cert));
   if (authority === undefined || leaf === undefined || !isIssuedBy(leaf, authority)) return undefined;
-  if (!hasDaysLeft(leaf, SOON_DAYS, now) || !hasDaysLeft(authority, SOON_DAYS, now)) return undefined;
+  // The authority has as many: no certificate is made to outlive it.
+  if (!hasDaysLeft(leaf, SOON_DAYS, now)) return undefined;
   const names = namesOf(leaf);
   const all = [...names.dns, ...names.addresses];
   if (!wanted.every((name) => all.includes(name) || coversHost(names, name))) return undefined;
@@ -170,7 +172,7 @@ function hasDaysLeft(certificate: X509Certificate, days: number, now: Date): boo
 /** The certificate in a file; undefined where there is none or it is damaged. Somebody else's is never written over. */
 function ownCertificate(file: string): X509Certificate | undefined {
   const certificate = unlessUnreadable(() => readCertificates(readFile(file, "development certificate"), file)[0]);
-  if (certificate === undefined || certificate.subject.split("\n").includes(`O=${ORGANISATION}`)) return certificate;
+  if (certificate === undefined || subjectLines(certificate).includes(`O=${ORGANISATION}`)) return certificate;
   throw new StartError(
     `Cannot use ${file} as the development certificate: this program did not make it. If it is yours, give it with ` +
       `--cert and --key (best from another folder); if not, move it away`,

@@ -109,16 +109,29 @@ export function fieldsOf(certificate: X509Certificate): Fields | undefined {
 
 /** How a certificate is called in a message: its common name, or whatever identifies it. */
 export function titleOf(certificate: X509Certificate): string {
-  return nameIn(certificate.subject) ?? `with serial number ${certificate.serialNumber}`;
+  return title(subjectLines(certificate)) ?? `with serial number ${certificate.serialNumber}`;
 }
 
 /** How a certificate's issuer is called. */
 export function issuerTitle(certificate: X509Certificate): string {
-  return nameIn(certificate.issuer) ?? "an issuer without a name";
+  return title(lines(() => certificate.issuer)) ?? "without a name";
 }
 
-function nameIn(distinguished: string | undefined): string | undefined {
-  const lines = (distinguished ?? "").split("\n").filter((line) => line !== "");
-  const line = lines.find((part) => part.startsWith("CN=")) ?? lines.at(-1);
-  return line === undefined ? undefined : `"${escapeControls(line.replace(/^CN=/, "")).slice(0, 100)}"`;
+/** The parts of the subject's name, as in `CN=localhost`. */
+export function subjectLines(certificate: X509Certificate): string[] {
+  return lines(() => certificate.subject);
+}
+
+/** `node:crypto` throws on names that it cannot decode. */
+function lines(read: () => string | undefined): string[] {
+  try {
+    return (read() ?? "").split("\n").filter((line) => line !== "");
+  } catch {
+    return [];
+  }
+}
+
+function title(parts: readonly string[]): string | undefined {
+  const part = parts.find((line) => line.startsWith("CN=")) ?? parts.at(-1);
+  return part === undefined ? undefined : `"${escapeControls(part.replace(/^CN=/, "")).slice(0, 100)}"`;
 }

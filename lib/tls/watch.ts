@@ -131,7 +131,7 @@ class FileWatch implements AsyncDisposable {
     } else this.#places = places;
 
     const fresh = await this.#settled();
-    if (fresh === undefined || fresh === this.#known || this.#closed) return;
+    if (fresh === undefined || this.#closed) return;
     this.#known = fresh;
     try {
       await this.#onChange();

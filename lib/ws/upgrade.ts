@@ -13,6 +13,8 @@ import { RequestSnapshot } from "./snapshot.ts";
 export interface Admitted {
   /** What it offers, without a token. */
   readonly protocols: readonly string[];
+  /** Its token stood among them: a browser, which fails where none of the others is chosen (seen in Chromium). */
+  readonly tokenOffered: boolean;
   readonly remoteAddress: string | undefined;
   /** Seconds; 0 is off. */
   readonly idleTimeout: number;
@@ -78,7 +80,8 @@ function complete(
     const problem = `the app's upgrade hook chose the subprotocol "${chosen}", which the client did not offer`;
     return refuse(lease, mistake(log, problem));
   }
-  const protocol = chosen ?? (protocols.includes(SUBPROTOCOL) ? SUBPROTOCOL : "");
+  const fallback = client.tokenOffered ? protocols[0] : undefined;
+  const protocol = chosen ?? (protocols.includes(SUBPROTOCOL) ? SUBPROTOCOL : fallback ?? "");
   const snapshot = new RequestSnapshot(client.url, client.headers);
   let upgraded: Deno.WebSocketUpgrade;
   try {

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { Buffer } from "node:buffer";
 import { X509Certificate } from "node:crypto";
 import { rootCertificates } from "node:tls";
 import type { Finding } from "../../lib/finding.ts";
@@ -187,4 +188,24 @@ Deno.test("nothing at all, and names with control characters", { ignore }, async
   const leaf = read(await pki.leaf("leaf", { subject: "a\u001b[31mred" }));
   const found = only(inspectChain([leaf]), "warning certificate-self-signed");
   assertStringIncludes(found.fact, "a\\u001b[31mred");
+});
+
+Deno.test("a certificate with any one byte damaged is inspected without throwing", { ignore }, async () => {
+  await using pki = await openPki();
+  const { leaf, middle } = await sound(pki);
+  let read = 0;
+  for (let at = 0; at < leaf.raw.length; at++) {
+    const raw = Buffer.from(leaf.raw);
+    raw[at] = raw[at]! ^ 0xff;
+    let odd: X509Certificate;
+    try {
+      odd = new X509Certificate(raw);
+    } catch {
+      continue;
+    }
+    read++;
+    inspectChain([odd, middle], { host: "localhost" });
+    inspectChain([leaf, odd], { host: "localhost" });
+  }
+  assert(read > 100, `${read} were odd and yet a certificate`);
 });

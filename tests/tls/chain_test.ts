@@ -39,16 +39,20 @@ Deno.test("the same name is not enough to have issued: identifier and signature 
   const leaf = read(await pki.leaf("leaf", { issuer: real }));
   assertEquals(isIssuedBy(leaf, read(real)), true);
   assertEquals(isIssuedBy(leaf, read(fake)), false);
+  const plain = read(await pki.leaf("plain", { issuer: real, extensions: ["authorityKeyIdentifier=none"] }));
+  assertEquals([isIssuedBy(plain, read(real)), isIssuedBy(plain, read(fake))], [true, false]);
   assertEquals([isSelfIssued(read(real)), isSelfIssued(leaf)], [true, false]);
   assertEquals(serials(sortChain([leaf, read(fake), read(real)]).path), serials([leaf, read(real)]));
 });
 
-Deno.test("keys whose signatures Deno cannot check hang together by their names", { ignore }, async () => {
+Deno.test("keys whose signatures Deno cannot check hang together by names and identifiers", { ignore }, async () => {
   await using pki = await openPki();
   const root = await pki.authority("root", { key: "P-521" });
   const leaf = await pki.leaf("leaf", { issuer: root });
   assertEquals(isIssuedBy(read(leaf), read(root)), true);
   assertEquals(isSelfIssued(read(root)), true);
+  const other = await pki.authority("other", { key: "P-521", subject: "root" });
+  assertEquals(isIssuedBy(read(leaf), read(other)), false, "the key's identifier is another");
 });
 
 Deno.test("every root that Deno ships is known as its own issuer", () => {

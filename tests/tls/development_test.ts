@@ -151,12 +151,15 @@ Deno.test("a name that is missing calls for a new certificate; a wildcard covers
 Deno.test("files that do not fit, are damaged or gone are replaced", async () => {
   await using it = await scratch();
   const first = await it.make();
+  await using elsewhere = await scratch();
+  const stranger = await Deno.readTextFile((await elsewhere.make()).authorityFile);
   const damage: readonly (readonly [file: string, content: string | undefined, authorityMade: boolean])[] = [
     ["key.pem", await Deno.readTextFile(it.path("ca.key")), false],
     ["key.pem", "damaged", false],
     ["cert.pem", undefined, false],
     ["ca.pem", undefined, true],
     ["ca.pem", "", true],
+    ["ca.pem", stranger, true],
   ];
   for (const [file, content, authorityMade] of damage) {
     if (content === undefined) await Deno.remove(it.path(file));

@@ -1,0 +1,108 @@
+/**
+ * ClientHellos from SSLv3 to TLS 1.3, written by hand: no TLS library of today offers the old ones.
+ * RFC 6101 (SSLv3), RFC 5246 (TLS 1.2), RFC 8446 (TLS 1.3).
+ * @module
+ */
+
+/** Protocol versions by name, as they stand on the wire. */
+export const VERSIONS = {
+  "SSLv3": 0x0300,
+  "TLS 1.0": 0x0301,
+  "TLS 1.1": 0x0302,
+  "TLS 1.2": 0x0303,
+  "TLS 1.3": 0x0304,
+} as const;
+export type Version = keyof typeof VERSIONS;
+
+/** The suites of TLS 1.3. */
+const SUITES_13 = [0x1301, 0x1302, 0x1303];
+
+/** ECDHE with an AEAD: what clients of today offer in TLS 1.2. */
+export const SUITES_MODERN: readonly number[] = [0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8];
+
+/** Everything else that a server may still want: CBC, DHE, plain RSA, 3DES. */
+const SUITES_OLD = [
+  ...[0xc009, 0xc013, 0xc00a, 0xc014, 0xc023, 0xc027, 0xc024, 0xc028],
+  ...[0x009e, 0x009f, 0xccaa, 0x0033, 0x0039, 0x0067, 0x006b, 0x0032, 0x0038],
+  ...[0x009c, 0x009d, 0x002f, 0x0035, 0x003c, 0x003d, 0x0041, 0x0084, 0x000a, 0x0016, 0xc012, 0xc008],
+];
+
+/** RC4, forbidden by RFC 7465. */
+export const SUITES_RC4: readonly number[] = [0x0005, 0x0004, 0xc011, 0xc007];
+
+/** What a ClientHello says. */
+export interface HelloOptions {
+  /** The highest version of the hello and, from TLS 1.3 on, the only one. */
+  readonly version: Version;
+  /** TLS 1.3 or 1.2, whichever the server likes: for finding out whether it speaks TLS at all. */
+  readonly either?: true;
+  /** Sent as SNI. Never with SSLv3, which has no extensions. */
+  readonly serverName?: string;
+  /** Default: every suite of the version. */
+  readonly suites?: readonly number[];
+}
+
+/** Writes the record that holds a ClientHello. */
+export function writeClientHello(options: HelloOptions): Uint8Array<ArrayBuffer> {
+  const version = VERSIONS[options.version];
+  const newest = version === VERSIONS["TLS 1.3"];
+  const suites = options.suites ?? [
+    ...(newest ? SUITES_13 : []),
+    ...(newest && !options.either ? [] : [...SUITES_MODERN, ...SUITES_OLD, ...SUITES_RC4]),
+  ];
+  // TLS_EMPTY_RENEGOTIATION_INFO_SCSV (RFC 5746): some servers refuse a hello without it.
+  const suiteBytes = [...suites, 0x00ff].flatMap(uint16);
+  const body = [
+    ...uint16(Math.min(version, VERSIONS["TLS 1.2"])),
+    ...crypto.getRandomValues(new Uint8Array(32)),
+    // A session id makes middleboxes take TLS 1.3 for a resumption (RFC 8446 §D.4).
+    ...vector8(newest ? [...crypto.getRandomValues(new Uint8Array(32))] : []),
+    ...vector16(suiteBytes),
+    ...vector8([0]),
+    ...(options.version === "SSLv3" ? [] : vector16(extensions(options, version))),
+  ];
+  const handshake = [1, ...uint24(body.length), ...body];
+  const recordVersion = options.version === "SSLv3" ? VERSIONS["SSLv3"] : VERSIONS["TLS 1.0"];
+  return new Uint8Array([22, ...uint16(recordVersion), ...vector16(handshake)]);
+}
+
+function extensions(options: HelloOptions, version: number): number[] {
+  const list: number[] = [];
+  const add = (type: number, body: number[]) => list.push(...uint16(type), ...vector16(body));
+  if (options.serverName !== undefined) {
+    const name = [...new TextEncoder().encode(options.serverName)];
+    add(0, vector16([0, ...vector16(name)]));
+  }
+  // x25519, secp256r1, secp384r1, secp521r1
+  add(10, vector16([0x001d, 0x0017, 0x0018, 0x0019].flatMap(uint16)));
+  add(11, vector8([0]));
+  if (version >= VERSIONS["TLS 1.2"]) {
+    const schemes = [0x0403, 0x0503, 0x0603, 0x0807, 0x0804, 0x0805, 0x0806, 0x0401, 0x0501, 0x0601, 0x0203, 0x0201];
+    add(13, vector16(schemes.flatMap(uint16)));
+  }
+  if (version === VERSIONS["TLS 1.3"]) {
+    const offered = options.either ? [VERSIONS["TLS 1.3"], VERSIONS["TLS 1.2"]] : [VERSIONS["TLS 1.3"]];
+    add(43, vector8(offered.flatMap(uint16)));
+    // Any 32 bytes are an x25519 public key. The handshake ends before its secret would be needed.
+    const share = [...crypto.getRandomValues(new Uint8Array(32))];
+    add(51, vector16([...uint16(0x001d), ...vector16(share)]));
+    add(45, vector8([1]));
+  }
+  return list;
+}
+
+function uint16(value: number): number[] {
+  return [value >> 8, value & 255];
+}
+
+function uint24(value: number): number[] {
+  return [value >> 16, (value >> 8) & 255, value & 255];
+}
+
+function vector8(bytes: number[]): number[] {
+  return [bytes.length, ...bytes];
+}
+
+function vector16(bytes: number[]): number[] {
+  return [...uint16(bytes.length), ...bytes];
+}

@@ -1,0 +1,112 @@
+/**
+ * `check`: why can't my client connect? Diagnoses a ws or wss endpoint, ours or anybody's.
+ * @module
+ */
+import { runCheck } from "../check/run.ts";
+import { formatJson, formatObservation, formatVerdict } from "../check/report.ts";
+import type { CheckOptions } from "../check/target.ts";
+import { load } from "../config/load.ts";
+import type { OptionTable } from "../config/option.ts";
+import { UsageError } from "../errors.ts";
+import { CLIENT_OPTIONS, clientOptions } from "./client_options.ts";
+import type { Command, Invocation } from "./command.ts";
+
+/** The options of `check`. */
+export const CHECK_OPTIONS = {
+  for: {
+    type: "choice",
+    values: ["wechat", "browser"],
+    help: "The client that has to get through: what it needs on top is checked too.",
+  },
+  json: { type: "switch", default: false, help: "Print one JSON object in place of the table." },
+  timeout: {
+    type: "duration",
+    default: "10s",
+    value: "TIME",
+    min: 1,
+    help: "Bound for the whole check, apart from --hold.",
+  },
+  hold: {
+    type: "duration",
+    default: "0",
+    value: "TIME",
+    help: "Hold a quiet connection so long, to find a proxy that cuts it (try 90s); 0 does not.",
+  },
+  send: { type: "text", value: "TEXT", help: "Send this as a message, and wait for one." },
+  expect: { type: "text", value: "TEXT", help: "The message that has to come, exactly." },
+  ...CLIENT_OPTIONS,
+  sni: {
+    type: "text",
+    value: "NAME",
+    unset: "the URL's host",
+    help: "The server name to send, and to look for in the certificate.",
+  },
+  connectTo: {
+    type: "text",
+    value: "HOST:PORT",
+    unset: "the URL's host and port",
+    help: "Where to connect: tests a server before DNS points to it.",
+  },
+} as const satisfies OptionTable;
+
+/** The command. */
+export const checkCommand: Command = {
+  name: "check",
+  usage: "URL",
+  summary: "diagnoses a ws or wss endpoint, ours or anybody's",
+  details:
+    "Goes through everything in the order in which a connection happens: URL, DNS, TCP, TLS versions, certificate " +
+    "chain, upgrade, messages, ping, close. Exit code: 0 sound, 1 a warning or an error, 2 misused or unreachable.",
+  examples: [
+    ["wss check wss://domain.com/wss", "why can't my client connect?"],
+    ["wss check wss://domain.com/wss --for wechat", "and a WeChat mini program?"],
+    ["wss check wss://domain.com/wss --send tom --expect ok", "does the service answer?"],
+    ["wss check wss://domain.com/wss --hold 90s", "does a proxy cut quiet connections?"],
+    ["wss check wss://domain.com/wss --connect-to 192.0.2.7:443", "before DNS points there"],
+    ["wss check wss://localhost:8282/ --ca certs/ca.pem", "the development service"],
+  ],
+  options: CHECK_OPTIONS,
+  run,
+};
+
+async function run(line: Invocation): Promise<number> {
+  const [url, ...rest] = line.positionals;
+  const problems = [...line.problems];
+  if (url === undefined) problems.push("check needs a URL: check wss://domain.com/wss");
+  if (rest.length > 0) problems.push(`check takes one URL, and was given ${rest.join(" ")} too`);
+  // The service's variables and file do not concern this command.
+  const { settings } = load(CHECK_OPTIONS, { flags: line.flags }, problems);
+  const { for: client, timeout, hold, send, expect, sni, json } = settings;
+  const options: CheckOptions = {
+    ...clientOptions(settings),
+    url: url!,
+    timeout,
+    hold,
+    ...client && { for: client },
+    ...send !== undefined && { send },
+    ...expect !== undefined && { expect },
+    ...sni !== undefined && { sni },
+    ...settings.connectTo !== undefined && { connectTo: readEndpoint(settings.connectTo) },
+  };
+  const colour = Deno.stdout.isTerminal() && !Deno.noColor;
+  const report = await runCheck(options, json ? {} : { seen: (one) => print(formatObservation(one, colour)) });
+  print(json ? formatJson(report) : `\n${formatVerdict(report, colour)}`);
+  return report.exit;
+}
+
+/** `host:port`, with an IPv6 address in brackets. */
+function readEndpoint(text: string): { hostname: string; port: number } {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
+  const port = Number(match?.[3]);
+  if (!match || port < 1 || port > 65_535) {
+    throw new UsageError(`--connect-to: it is HOST:PORT (192.0.2.7:443, [2001:db8::7]:443), not "${text}"`);
+  }
+  return { hostname: (match[1] ?? match[2])!, port };
+}
+
+const encoder = new TextEncoder();
+
+function print(text: string): void {
+  const bytes = encoder.encode(`${text}\n`);
+  for (let written = 0; written < bytes.length;) written += Deno.stdout.writeSync(bytes.subarray(written));
+}

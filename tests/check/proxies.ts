@@ -1,0 +1,121 @@
+/**
+ * Real proxies of the laboratory: nginx, Apache and Caddy, started on a free port with a configuration of the test's.
+ */
+import { join } from "node:path";
+import { closedPort, type Server, untilOpen } from "./laboratory.ts";
+
+/** Whether a program is there. Throws where it is required (WSS_TEST_PEERS=required) and is not. */
+export async function hasProgram(name: string, ...args: string[]): Promise<boolean> {
+  try {
+    await new Deno.Command(name, { args, stdout: "null", stderr: "null" }).output();
+    return true;
+  } catch (error) {
+    if (Deno.env.get("WSS_TEST_PEERS") === "required") throw error;
+    // deno-lint-ignore no-console -- a skipped test has to be heard of
+    console.warn(`SKIPPED: ${name} is not installed`);
+    return false;
+  }
+}
+
+/** Starts a program that writes its configuration for a port; tries other ports where that one was taken meanwhile. */
+async function start(
+  program: string,
+  arrange: (folder: string, port: number) => Promise<readonly string[]>,
+): Promise<Server> {
+  for (let attempt = 1;; attempt++) {
+    const folder = await Deno.makeTempDir({ prefix: "wss-lab-" });
+    const port = closedPort();
+    const args = await arrange(folder, port);
+    const child = new Deno.Command(program, {
+      args: [...args],
+      stdin: "null",
+      stdout: "null",
+      stderr: "piped",
+      env: { HOME: folder, XDG_DATA_HOME: folder, XDG_CONFIG_HOME: folder },
+    }).spawn();
+    const said = child.stderr.text();
+    const stop = async () => {
+      try {
+        child.kill("SIGTERM");
+      } catch {
+        // It has ended by itself.
+      }
+      await child.status;
+      await said;
+      await Deno.remove(folder, { recursive: true });
+    };
+    const open = await Promise.race([untilOpen(port).then(() => true), child.status.then(() => false)]);
+    if (open) return { port, [Symbol.asyncDispose]: stop };
+    await stop();
+    if (attempt === 3) throw new Error(`${program} did not start: ${await said}`);
+  }
+}
+
+/** nginx with one server block; `listen` is in place of the port: `listen` or `listen ssl`. */
+export function nginx(server: string, tls = true): Promise<Server> {
+  return start("nginx", async (folder, port) => {
+    const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+      .map((name) => `${name}_temp_path ${folder}/${name};`).join(" ");
+    const file = join(folder, "nginx.conf");
+    await Deno.writeTextFile(
+      file,
+      `daemon off; master_process off; pid ${folder}/pid; error_log stderr crit; events {}
+      http { access_log off; ${temporary}
+        server { listen 127.0.0.1:${port}${tls ? " ssl" : ""}; ${server} } }`,
+    );
+    return ["-e", "stderr", "-c", file];
+  });
+}
+
+/** What a right location of nginx holds. */
+export function nginxUpgrade(upstream: number): string {
+  return `proxy_pass http://127.0.0.1:${upstream}; proxy_http_version 1.1;
+    proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade"; proxy_set_header Host $http_host;`;
+}
+
+const APACHE_MODULES = [
+  ...["mpm_event", "authz_core", "unixd", "socache_shmcb", "ssl", "proxy", "proxy_http", "proxy_wstunnel", "headers"],
+];
+
+/** Apache with one virtual host. */
+export function apache(host: string): Promise<Server> {
+  return start("apache2", async (folder, port) => {
+    const file = join(folder, "apache.conf");
+    const modules: string[] = [];
+    for (const name of APACHE_MODULES) {
+      const path = `/usr/lib/apache2/modules/mod_${name}.so`;
+      // unixd and others are built in where there is no file.
+      if (await Deno.stat(path).catch(() => undefined)) modules.push(`LoadModule ${name}_module ${path}`);
+    }
+    await Deno.writeTextFile(
+      file,
+      `${modules.join("\n")}
+ServerRoot ${folder}
+ServerName localhost
+PidFile ${folder}/pid
+ErrorLog /dev/stderr
+Mutex file:${folder}
+User nobody
+Group nogroup
+Listen 127.0.0.1:${port}
+SSLSessionCache shmcb:${folder}/sessions
+<VirtualHost 127.0.0.1:${port}>
+${host}
+</VirtualHost>
+`,
+    );
+    return ["-D", "FOREGROUND", "-f", file];
+  });
+}
+
+/** Caddy with one site. */
+export function caddy(site: string): Promise<Server> {
+  return start("caddy", async (folder, port) => {
+    const file = join(folder, "Caddyfile");
+    await Deno.writeTextFile(
+      file,
+      `{\n admin off\n auto_https off\n}\nhttps://localhost:${port} {\n bind 127.0.0.1\n ${site}\n}\n`,
+    );
+    return ["run", "--config", file, "--adapter", "caddyfile"];
+  });
+}
