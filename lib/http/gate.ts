@@ -13,6 +13,7 @@ import type { Admission, Lease } from "../ws/limits.ts";
 import type { OriginRule } from "../ws/origin.ts";
 import type { PeerRules } from "../ws/peer.ts";
 import { type Refusal, refusalResponse } from "../ws/refusal.ts";
+import { headersOf } from "../ws/snapshot.ts";
 import { upgrade } from "../ws/upgrade.ts";
 import { clientAddress, forwardedHost, proxyTls } from "./client_address.ts";
 import { HEALTH_PATH, healthResponse } from "./health.ts";
@@ -144,7 +145,7 @@ export class Gate {
     return origin({
       origin: request.headers.get("origin"),
       host: (client.trustedProxy ? forwardedHost(request.headers) : undefined) ?? host,
-      credentials: request.headers.has("cookie") || request.headers.has("authorization"),
+      credentials: request.headers.get("cookie") !== null || request.headers.get("authorization") !== null,
     });
   }
 
@@ -166,7 +167,7 @@ export class Gate {
       idleTimeout: idleTimeout / 1000,
       lease,
       url: shown.url,
-      headers: shown.claims === undefined ? request.headers : withoutToken(request.headers, shown.offered),
+      headers: shown.claims === undefined ? request.headers : withoutToken(request, shown.offered),
       claims: shown.claims,
       expiresAt: shown.expiresAt,
     }, peers);
@@ -204,8 +205,8 @@ export class Gate {
 const TLS_UPGRADE = { upgrade: "TLS/1.2, HTTP/1.1", connection: "Upgrade" };
 
 /** The headers as an app may see them. */
-function withoutToken(given: Headers, offered: readonly string[]): Headers {
-  const headers = new Headers(given);
+function withoutToken(given: Request, offered: readonly string[]): Headers {
+  const headers = headersOf(given);
   headers.delete("authorization");
   if (offered.length > 0) headers.set("sec-websocket-protocol", offered.join(", "));
   else headers.delete("sec-websocket-protocol");

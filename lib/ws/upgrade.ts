@@ -7,7 +7,7 @@ import type { Awaitable, UpgradeResult } from "./app.ts";
 import type { Lease } from "./limits.ts";
 import { type PeerRules, WebSocketPeer } from "./peer.ts";
 import { refusalResponse } from "./refusal.ts";
-import { RequestSnapshot } from "./snapshot.ts";
+import { headersOf, RequestSnapshot } from "./snapshot.ts";
 
 /** What is known of a client whose handshake was found in order. */
 export interface Admitted {
@@ -82,7 +82,8 @@ function complete(
   }
   const fallback = client.tokenOffered ? protocols[0] : undefined;
   const protocol = chosen ?? (protocols.includes(SUBPROTOCOL) ? SUBPROTOCOL : fallback ?? "");
-  const snapshot = new RequestSnapshot(client.url, client.headers);
+  const seen = client.headers === request.headers ? headersOf(request) : client.headers;
+  const snapshot = new RequestSnapshot(client.url, seen);
   let upgraded: Deno.WebSocketUpgrade;
   try {
     upgraded = Deno.upgradeWebSocket(request, protocol === "" ? { idleTimeout } : { idleTimeout, protocol });
