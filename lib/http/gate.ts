@@ -14,6 +14,7 @@ import type { Admission, Lease } from "../ws/limits.ts";
 import type { OriginRule } from "../ws/origin.ts";
 import type { PeerRules } from "../ws/peer_rules.ts";
 import { type Refusal, refusalResponse } from "../ws/refusal.ts";
+import { headersOf } from "../ws/snapshot.ts";
 import { GONE, upgrade } from "../ws/upgrade.ts";
 import { clientAddress, forwardedHost, proxyTls } from "./client_address.ts";
 import { HEALTH_PATH, healthResponse } from "./health.ts";
@@ -129,7 +130,7 @@ export class Gate {
   #client(request: Request, peer: Deno.Addr): Client {
     const { mode, log, track } = this.#rules;
     // Told of every request, as early as it is known: until then the guard counts a connection as unfinished.
-    const connection = track(peer, request.headers.has("content-length") || request.headers.has("transfer-encoding"));
+    const connection = track(peer, hasBody(request.headers));
     const remote = "hostname" in peer ? canonicalAddress(peer.hostname) : undefined;
     if (mode.kind === "direct") return { address: remote, trustedProxy: false, connection };
     const { address, trustedProxy, conflict } = clientAddress(request.headers, remote, mode);
@@ -150,7 +151,7 @@ export class Gate {
     return origin({
       origin: request.headers.get("origin"),
       host: (client.trustedProxy ? forwardedHost(request.headers) : undefined) ?? host,
-      credentials: request.headers.has("cookie") || request.headers.has("authorization"),
+      credentials: request.headers.get("cookie") !== null || request.headers.get("authorization") !== null,
     });
   }
 
@@ -172,7 +173,7 @@ export class Gate {
       idleTimeout: idleTimeout / 1000,
       lease,
       url: shown.url,
-      headers: shown.claims === undefined ? request.headers : withoutToken(request.headers, shown.offered),
+      headers: shown.claims === undefined ? request.headers : withoutToken(request, shown.offered),
       claims: shown.claims,
       expiresAt: shown.expiresAt,
       connection,
@@ -210,9 +211,14 @@ export class Gate {
 
 const TLS_UPGRADE = { upgrade: "TLS/1.2, HTTP/1.1", connection: "Upgrade" };
 
+/** Whether a request announces a body. get, not has: see judgeHandshake. */
+function hasBody(headers: Headers): boolean {
+  return headers.get("content-length") !== null || headers.get("transfer-encoding") !== null;
+}
+
 /** The headers as an app may see them. */
-function withoutToken(given: Headers, offered: readonly string[]): Headers {
-  const headers = new Headers(given);
+function withoutToken(given: Request, offered: readonly string[]): Headers {
+  const headers = headersOf(given);
   headers.delete("authorization");
   if (offered.length > 0) headers.set("sec-websocket-protocol", offered.join(", "));
   else headers.delete("sec-websocket-protocol");

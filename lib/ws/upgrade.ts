@@ -9,7 +9,7 @@ import type { Connection } from "../net/connection.ts";
 import { WebSocketPeer } from "./peer.ts";
 import type { PeerRules } from "./peer_rules.ts";
 import { type Refusal, refusalResponse } from "./refusal.ts";
-import { RequestSnapshot } from "./snapshot.ts";
+import { headersOf, RequestSnapshot } from "./snapshot.ts";
 
 /** What is known of a client whose handshake was found in order. */
 export interface Admitted {
@@ -89,7 +89,8 @@ function complete(
   }
   const fallback = client.tokenOffered ? protocols[0] : undefined;
   const protocol = chosen ?? (protocols.includes(SUBPROTOCOL) ? SUBPROTOCOL : fallback ?? "");
-  const snapshot = new RequestSnapshot(client.url, client.headers);
+  const seen = client.headers === request.headers ? headersOf(request) : client.headers;
+  const snapshot = new RequestSnapshot(client.url, seen);
   const { connection } = client;
   if (connection?.upgrading() === false) return refuse(lease, refusalResponse(GONE));
   let upgraded: Deno.WebSocketUpgrade;
