@@ -22,6 +22,8 @@ export interface ProgramOptions {
   readonly folder?: string;
   /** What Deno may do. Default `-A`. */
   readonly permissions?: readonly string[];
+  /** A compiled program to run in place of main.ts. */
+  readonly binary?: string;
   /** A command line that ours is appended to: `setpriv …`, `ip netns exec …`. */
   readonly wrapper?: readonly string[];
 }
@@ -143,9 +145,9 @@ export async function startProgram(args: readonly string[] = [], options: Progra
 }
 
 function command(args: readonly string[], folder: string, options: ProgramOptions): Deno.Command {
-  const { permissions = ["-A"], wrapper = [], env = {} } = options;
+  const { permissions = ["-A"], binary, wrapper = [], env = {} } = options;
   const deno = [Deno.execPath(), "run", ...permissions, "--config", join(ROOT, "deno.json"), join(ROOT, "main.ts")];
-  const [first, ...rest] = [...wrapper, ...deno, ...args];
+  const [first, ...rest] = [...wrapper, ...(binary === undefined ? deno : [binary]), ...args];
   return new Deno.Command(first!, {
     args: rest,
     cwd: folder,

@@ -50,8 +50,9 @@ async function shake(target: Target, alpn: readonly string[], outer: AbortSignal
   return await within(DEADLINE, outer, async (signal) => {
     const options = { ...tlsOptions(target), alpn };
     await using connection = await connectTls(target.endpoint, options, signal);
-    const { version, cipher, chain } = connection;
+    const { version, cipher } = connection;
     let { distrust } = connection;
+    const chain = connection.resumed ? await freshChain(target, alpn, signal) : connection.chain;
     const { ca = [] } = target.options;
     if (ca.length > 0) {
       await using judge = await connectTls(target.endpoint, { ...options, ca }, signal);
@@ -79,4 +80,10 @@ export function judgeFailure(failure: string): Finding {
     `The TLS handshake fails here: ${quote(failure)}; so it will for clients with like demands (Deno, Rust programs).`,
     "See the server's error log, and whether its certificate has a key and a signature that clients of today take.",
   );
+}
+
+/** A resumed session shows the chain of the time when it began, which may have been renewed since. */
+async function freshChain(target: Target, alpn: readonly string[], signal: AbortSignal): Promise<Presented["chain"]> {
+  await using connection = await connectTls(target.endpoint, { ...tlsOptions(target), alpn, ca: [] }, signal);
+  return connection.chain;
 }

@@ -32,8 +32,8 @@ export async function openClient(
 ): Promise<Opened> {
   const { findings, target } = probeUrl(options);
   if (target === undefined) return { failure: findings[0]! };
-  const { ca = [] } = options;
-  const tls = { ca, ...insecure ? {} : { verify: true as const } };
+  const { ca } = options;
+  const tls = { ...ca !== undefined && { ca }, ...insecure ? {} : { verify: true as const } };
   const upgraded = await within(timeout, outer, (signal) => probeUpgrade(target, tls, signal));
   const failure = upgraded.findings.find(({ level }) => level === "error");
   if (upgraded.connection === undefined || failure !== undefined) {

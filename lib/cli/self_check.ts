@@ -4,7 +4,7 @@
  */
 import { messageOf } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import type { Service } from "../service.ts";
+import type { Service } from "../running.ts";
 import type { DevelopmentMaterial } from "../tls/development.ts";
 
 /** How long it may take, ms. */

@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import chat from "../../lib/apps/chat.ts";
-import { serve, type Service } from "../../lib/service.ts";
+import { serve, type Service } from "../../lib/mod.ts";
 import { Client } from "../client.ts";
 
 /** Somebody in the lobby under a name, with everything read that came before. */

@@ -75,4 +75,10 @@ Deno.test({ name: "JSON, --ca and --connect-to", ignore: !await hasOpenssl() }, 
   const untrusted = await runCommand(["check", urlOf("wss", echo, "/", "localhost"), "--json"]);
   assertEquals(untrusted.code, 1);
   assertEquals(JSON.parse(untrusted.stdout).first.code, "chain-incomplete");
+
+  // What the runtime trusts of itself needs no --ca.
+  const known = await runCommand(["check", urlOf("wss", echo, "/", "localhost"), "--json"], "", {
+    DENO_CERT: root.cert,
+  });
+  assertEquals(known.code, 0, known.stdout);
 });

@@ -14,10 +14,15 @@ export interface Outcome {
   readonly stderr: string;
 }
 
-/** Runs a command to its end; `input` is its standard input. */
-export async function runCommand(args: readonly string[], input = ""): Promise<Outcome> {
+/** Runs a command to its end; `input` is its standard input, `env` goes on top of the environment. */
+export async function runCommand(
+  args: readonly string[],
+  input = "",
+  env: Readonly<Record<string, string>> = {},
+): Promise<Outcome> {
   const child = new Deno.Command(Deno.execPath(), {
     args: commandLine(...args),
+    env: { ...env },
     stdin: "piped",
     stdout: "piped",
     stderr: "piped",
