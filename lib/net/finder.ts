@@ -6,7 +6,7 @@ import type { Endpoint, Sockets } from "./sockets.ts";
 
 /** Descriptors looked at beyond the last that was a connection, before the search ends. */
 const BEYOND = 64;
-/** Milliseconds between two looks at descriptors that belong to live WebSockets: should one have been missed. */
+/** Milliseconds between two looks at all descriptors, those of live WebSockets too: should one have been missed. */
 const DOUBT_EVERY = 100;
 
 /** Finds descriptors by peer. One a thread. */
@@ -27,6 +27,7 @@ export class Finder {
     this.#rows = rows;
     this.#owned = new Uint8Array(rows);
     this.#seen = new Uint16Array(rows);
+    this.#extend();
   }
 
   /** The descriptor is a WebSocket's from now on. */
@@ -60,13 +61,19 @@ export class Finder {
     const now = performance.now();
     if (now - this.#doubted < DOUBT_EVERY) return -1;
     this.#doubted = now;
+    this.#extend();
     for (let fd = 0; fd < this.#end; fd++) {
-      if (this.#owned[fd] === 1 && this.#is(fd, peer)) {
+      if (this.#is(fd, peer)) {
         this.disown(fd);
         return fd;
       }
     }
     return -1;
+  }
+
+  /** Takes in descriptors that are no connections: an app may hold any number of files and sockets of its own. */
+  #extend(): void {
+    this.#end = Math.min(this.#rows, Math.max(this.#end, (this.#sockets.open().at(-1) ?? 0) + 1));
   }
 
   #is(fd: number, peer: Endpoint): boolean {
