@@ -189,7 +189,7 @@ async function reach(asked: Target, learnt: Learning, run: Run, signal: AbortSig
     alpn = handshake.alpn;
     run.add("resumption", await probeResumption(target, alpn, signal));
   }
-  if (signal.aborted) return undefined;
+  if (signal.aborted || target.options.upgrade === false) return undefined;
   const upgraded = await probeUpgrade(target, target.secure ? { alpn } : {}, signal);
   run.add("upgrade", upgraded.findings);
   return upgraded;

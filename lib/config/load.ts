@@ -35,35 +35,52 @@ export interface Loaded<T extends OptionTable> {
   readonly given: ReadonlyMap<string, string>;
 }
 
+/** Checks settings against each other. It throws a UsageError, whose problems join the others. */
+export type Rules<T extends OptionTable> = (
+  settings: Values<T>,
+  given: ReadonlyMap<string, string>,
+  /** Keys whose values could not be read. */
+  wrong: ReadonlySet<string>,
+) => unknown;
+
 /**
  * Merges the sources through the table.
+ * @param earlier mistakes already seen, reported with the others
+ * @param rules run in any case, so that all mistakes come at once: where a value was wrong they see the default
  * @throws {UsageError} with every mistake in all of them.
  */
 export function load<T extends OptionTable>(
   table: T,
   sources: Sources,
   earlier: readonly string[] = [],
+  rules?: Rules<T>,
 ): Loaded<T> {
   const problems = [...earlier];
   const settings: Record<string, unknown> = {};
   const given = new Map<string, string>();
+  const wrong = new Set<string>();
 
   for (const [key, option] of Object.entries(table)) {
     const found = fromFlags(key, sources) ?? fromVariables(key, option, sources) ?? fromObject(key, option, sources);
-    const texts = found?.texts ?? defaultTexts(option);
     if (found) given.set(key, found.label);
-    if (texts === undefined) continue;
-    const values: unknown[] = [];
-    for (const text of texts) {
+    let values = read(option, defaultTexts(option));
+    if (found) {
       try {
-        values.push(typeof text === "string" ? parseValue(option, text) : checkValue(option, text));
+        values = read(option, found.texts);
       } catch (error) {
-        problems.push(`${found?.label ?? flagOf(key)}: ${messageOf(error)}`);
+        problems.push(`${found.label}: ${messageOf(error)}`);
+        wrong.add(key);
       }
     }
-    settings[key] = option.repeat ? values : values[0];
+    if (values.length > 0 || option.repeat) settings[key] = option.repeat ? values : values[0];
   }
   problems.push(...unknownNames(table, sources));
+  try {
+    rules?.(settings as Values<T>, given, wrong);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    problems.push(...error.problems);
+  }
   if (problems.length > 0) throw new UsageError(problems);
   return { settings: settings as Values<T>, given };
 }
@@ -79,7 +96,8 @@ export function readConfigFile(path: string | undefined): Sources["object"] {
     text = Deno.readTextFileSync(file);
   } catch (error) {
     if (path === undefined && error instanceof Deno.errors.NotFound) return undefined;
-    throw new UsageError(`Cannot read the configuration file ${file}: ${messageOf(error)}`);
+    const reason = error instanceof Deno.errors.NotFound ? "there is no such file" : messageOf(error);
+    throw new UsageError(`Cannot read the configuration file ${file}: ${reason}`);
   }
   let values: unknown;
   try {
@@ -101,6 +119,12 @@ export function readVariables(): Record<string, string> {
     if (error instanceof Deno.errors.NotCapable) return {};
     throw error;
   }
+}
+
+/** The note of a process that hands its port over to this one. */
+export function readHandover(): string | undefined {
+  const granted = Deno.permissions.querySync({ name: "env", variable: "WSS_HANDOVER" }).state === "granted";
+  return granted ? Deno.env.get("WSS_HANDOVER") : undefined;
 }
 
 interface Found {
@@ -137,9 +161,13 @@ function labelOf(key: string, object: Sources["object"]): string {
   return object?.name === undefined ? key : `${object.name}: ${key}`;
 }
 
-function defaultTexts(option: Option): readonly unknown[] | undefined {
+function read(option: Option, texts: readonly unknown[]): readonly unknown[] {
+  return texts.map((text) => typeof text === "string" ? parseValue(option, text) : checkValue(option, text));
+}
+
+function defaultTexts(option: Option): readonly unknown[] {
   const value = option.default;
-  if (value === undefined) return undefined;
+  if (value === undefined) return [];
   return typeof value === "string" || value === false ? [value] : value;
 }
 

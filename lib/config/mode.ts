@@ -34,6 +34,8 @@ export interface ProxiedMode {
   readonly address: Address;
   /** Whose forwarding headers are believed. A unix socket's peers always are. */
   readonly trusted: AddressSet;
+  /** The header in which they name their client. */
+  readonly header: Settings["clientAddressHeader"];
   readonly strict: boolean;
   readonly minTls: "1.2" | "1.3";
 }
@@ -41,7 +43,7 @@ export interface ProxiedMode {
 export type Mode = DirectMode | ProxiedMode;
 
 const DIRECT_ONLY = ["cert", "key", "chain", "keyPassphraseFile", "keyPassphrase"] as const;
-const PROXIED_ONLY = ["unix", "trustedProxy", "strictProxy"] as const;
+const PROXIED_ONLY = ["unix", "trustedProxy", "clientAddressHeader", "strictProxy"] as const;
 
 /**
  * Chooses the mode.
@@ -72,6 +74,7 @@ export function selectMode(settings: Settings, given: ReadonlyMap<string, string
         ? { transport: "tcp", hostname: settings.host ?? "127.0.0.1", port: settings.port }
         : { transport: "unix", path: settings.unix },
       trusted: addressSet(settings.trustedProxy),
+      header: settings.clientAddressHeader,
       strict: settings.strictProxy,
       minTls: settings.minTls,
     };

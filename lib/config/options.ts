@@ -61,6 +61,13 @@ export const SERVICE_OPTIONS = {
     default: LOOPBACK,
     help: "Proxied only: whose forwarding headers are believed.",
   },
+  clientAddressHeader: {
+    type: "choice",
+    values: ["auto", "x-real-ip", "x-forwarded-for", "forwarded"],
+    default: "auto",
+    help:
+      "Proxied only: the header in which the proxy names its client; auto reads all and believes none where they disagree.",
+  },
   strictProxy: {
     type: "switch",
     default: false,
@@ -137,6 +144,38 @@ export const SERVICE_OPTIONS = {
     value: "TIME",
     default: "10s",
     help: "How long a stopping service lets connections finish; 0 closes them at once.",
+  },
+  authTokenFile: {
+    type: "path",
+    value: "FILE",
+    help: "Clients need one of the shared secrets in this file, one a line; # begins a comment.",
+  },
+  jwtSecretFile: {
+    type: "path",
+    value: "FILE",
+    help: "Clients need a JWT signed with HS256 and the secret in this file, 32 bytes at the least.",
+  },
+  jwtPublicKeyFile: {
+    type: "path",
+    value: "FILE",
+    help:
+      "Clients need a JWT signed by the owner of this public key, PEM: RSA (RS256), P-256 (ES256) or Ed25519 (EdDSA).",
+  },
+  jwksUrl: {
+    type: "text",
+    value: "URL",
+    help: "Clients need a JWT signed with a key of the key set at this https URL (RS256, ES256, EdDSA).",
+  },
+  jwtAudience: {
+    type: "text",
+    value: "NAME",
+    help: "The aud that a JWT must name; without it, one meant for another service is taken too.",
+  },
+  jwtIssuer: { type: "text", value: "NAME", help: "The iss that a JWT must name." },
+  authQuery: {
+    type: "switch",
+    default: false,
+    help: "Take the token from ?token= too; a URL with it stays in browsers' histories and proxies' logs.",
   },
   logFormat: {
     type: "choice",

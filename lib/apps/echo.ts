@@ -1,0 +1,11 @@
+/**
+ * Sends every message back: text as text, binary as binary.
+ * @module
+ */
+import { defineApp } from "../ws/app.ts";
+
+export default defineApp({
+  message(peer, message) {
+    peer.send(message.rawData);
+  },
+});

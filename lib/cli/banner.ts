@@ -1,0 +1,90 @@
+/**
+ * What `serve` prints once it listens.
+ * @module
+ */
+import type { LogFields } from "../log.ts";
+import type { Service } from "../running.ts";
+import { formatDuration, formatSize } from "../units.ts";
+import type { DevelopmentMaterial } from "../tls/development.ts";
+import { PROGRAM } from "./help.ts";
+import { howToTrustShortly } from "./trust.ts";
+import { VERSION } from "./version.ts";
+
+/** For a person at a terminal. */
+export function banner(service: Service): string {
+  const { settings, mode, material, url, needs } = service;
+  const rows: [string, string][] = [
+    ["address", url],
+    ["paths", settings.path.join(" and ")],
+    ["mode", modeText(service)],
+  ];
+  if (material) {
+    rows.push(["certificate", `${material.file} for ${material.names.join(", ")} until ${day(material.notAfter)}`]);
+  }
+  rows.push(["app", settings.app]);
+  if (needs) rows.push(["token", `${needs}, as Authorization: Bearer TOKEN or subprotocol bearer.TOKEN`]);
+  rows.push(["limits", limitsText(service)]);
+  const lines = [`${PROGRAM} ${VERSION}`, ...rows.map(([name, text]) => `  ${name.padEnd(12)}${text}`), ""];
+
+  if (mode.kind === "direct") {
+    const authority = authorityOf(service);
+    const page = settings.page ?? authority !== undefined;
+    if (page) lines.push(`try it      ${url.replace(/^wss/, "https")} in a browser`);
+    if (authority) {
+      lines.push(`or          deno eval --cert ${authority} '${tryScript(url)}'`);
+      lines.push(`trust       ${howToTrustShortly(authority).replace(/^trust /, "")}`);
+    }
+  } else {
+    lines.push(
+      "next        a proxy in front must terminate TLS: clients connect to it with wss://, never to this port",
+    );
+  }
+  lines.push("stop        Ctrl-C", "");
+  return lines.join("\n") + "\n";
+}
+
+/** The same for a machine. */
+export function bannerFields({ settings, mode, material, url, needs }: Service): LogFields {
+  return {
+    url,
+    mode: mode.kind,
+    app: settings.app,
+    paths: settings.path.join(" "),
+    certificate: material?.file,
+    names: material?.names.join(" "),
+    notAfter: material?.notAfter.toISOString(),
+    token: needs,
+    version: VERSION,
+  };
+}
+
+function modeText({ mode, settings }: Service): string {
+  if (mode.kind === "direct") return "direct: TLS 1.2 and 1.3 end here";
+  const trusted = mode.address.transport === "unix" ? "whoever may open the socket" : settings.trustedProxy.join(", ");
+  return `proxied: plain ws here, TLS ends at the proxy in front; trusted: ${trusted}`;
+}
+
+function limitsText({ settings, maxConnections }: Service): string {
+  const limits = [
+    `messages of ${formatSize(settings.maxPayload)}`,
+    `${formatSize(settings.maxBackpressure)} unsent per peer`,
+    settings.idleTimeout === 0 ? "no idle timeout" : `idle ${formatDuration(settings.idleTimeout)}`,
+  ];
+  if (maxConnections !== undefined) limits.push(`${maxConnections} connections`);
+  if (settings.maxConnectionsPerAddress > 0) limits.push(`${settings.maxConnectionsPerAddress} per address`);
+  if (settings.messageRate > 0) limits.push(`${settings.messageRate} messages/s`);
+  return limits.join(", ");
+}
+
+function authorityOf({ material }: Service): string | undefined {
+  return material && "authorityFile" in material ? (material as DevelopmentMaterial).authorityFile : undefined;
+}
+
+function tryScript(url: string): string {
+  return `const s = new WebSocket("${url}"); s.onopen = () => s.send("tom"); ` +
+    `s.onmessage = (e) => { console.log(e.data); s.close(); }`;
+}
+
+function day(date: Date): string {
+  return date.toISOString().slice(0, 10);
+}

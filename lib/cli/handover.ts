@@ -1,0 +1,104 @@
+/**
+ * Handing the port over to a new process of the same command line: the new binary, the new code.
+ * @module
+ */
+import { readHandover } from "../config/load.ts";
+import { messageOf, StartError } from "../errors.ts";
+import type { Service } from "../running.ts";
+
+/** What the successor is told through the environment: where its predecessor waits, and the port to take. */
+interface Note {
+  /** Where to report, on loopback. */
+  readonly reportTo: number;
+  /** Shows that the report comes from the successor. */
+  readonly token: string;
+  /** The port to take over; 0 for a unix socket. */
+  readonly port: number;
+}
+
+/** How long a successor may take until it listens, ms. */
+const PATIENCE = 30_000;
+
+/**
+ * Starts a successor and waits until it listens on the same address.
+ * @throws {StartError} why there is none; this process then goes on serving.
+ */
+export async function handOver(service: Service): Promise<{ pid: number }> {
+  const fail = (why: string, cause?: unknown) => new StartError(`Cannot hand over: ${why}`, { cause });
+  const [program, ...args] = commandLine();
+  if (!service.share()) throw fail("this system cannot share the port; stop the service and start the new one");
+  using reports = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const token = crypto.randomUUID();
+  const port = "port" in service.addr ? service.addr.port : 0;
+  const note: Note = { reportTo: reports.addr.port, token, port };
+  let child: Deno.ChildProcess;
+  try {
+    child = new Deno.Command(program!, {
+      args,
+      env: { WSS_HANDOVER: JSON.stringify(note) },
+      stdin: "inherit",
+      stdout: "inherit",
+      stderr: "inherit",
+    }).spawn();
+  } catch (error) {
+    throw fail(`${program} cannot be started (${messageOf(error)}); --allow-run is needed`, error);
+  }
+  child.unref();
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () => late.reject(fail(`the successor did not listen within ${PATIENCE / 1000} s`)),
+    PATIENCE,
+  );
+  const died = child.status.then(({ code }) => {
+    throw fail(`the successor ended with exit code ${code}; its own output says why`);
+  });
+  try {
+    await Promise.race([reported(reports, token), died, late.promise]);
+  } catch (error) {
+    try {
+      child.kill("SIGKILL");
+    } catch {
+      // It has ended by itself.
+    }
+    throw error;
+  } finally {
+    clearTimeout(timer);
+    died.catch(() => {});
+  }
+  return { pid: child.pid };
+}
+
+/** The port that a predecessor hands over, or undefined where there is none. */
+export function takeover(): { readonly port: number; reportListening(): Promise<void> } | undefined {
+  const text = readHandover();
+  if (text === undefined) return undefined;
+  const note = JSON.parse(text) as Note;
+  return {
+    port: note.port,
+    async reportListening() {
+      using connection = await Deno.connect({ hostname: "127.0.0.1", port: note.reportTo });
+      await connection.write(new TextEncoder().encode(note.token));
+    },
+  };
+}
+
+/** Resolves when somebody who knows the token has connected. */
+async function reported(reports: Deno.Listener, token: string): Promise<void> {
+  const buffer = new Uint8Array(token.length);
+  for await (const connection of reports) {
+    using peer = connection;
+    const read = await peer.read(buffer).catch(() => null);
+    if (read === token.length && new TextDecoder().decode(buffer) === token) return;
+  }
+}
+
+/** This process's own command line: with `deno run` the flags of Deno stand in it too. */
+function commandLine(): string[] {
+  if (Deno.build.standalone) return [Deno.execPath(), ...Deno.args];
+  try {
+    const words = Deno.readTextFileSync(`/proc/${Deno.pid}/cmdline`).split("\0").slice(0, -1);
+    return [Deno.execPath(), ...words.slice(1)];
+  } catch (error) {
+    throw new StartError(`Cannot hand over: the command line cannot be read (${messageOf(error)})`, { cause: error });
+  }
+}

@@ -1,0 +1,76 @@
+/**
+ * The command `proxy`: prints the configuration of a proxy that fits this service's own.
+ * @module
+ */
+import { messageOf, StartError } from "../errors.ts";
+import { load, readConfigFile, readVariables } from "../config/load.ts";
+import { nearest } from "../config/nearest.ts";
+import { apache } from "../proxy/apache.ts";
+import { caddy } from "../proxy/caddy.ts";
+import { gatherSite } from "../proxy/gather.ts";
+import { haproxy } from "../proxy/haproxy.ts";
+import { nginx } from "../proxy/nginx.ts";
+import { PROXY_OPTIONS } from "../proxy/options.ts";
+import type { Generator } from "../proxy/site.ts";
+import { write } from "./output.ts";
+import type { Command, Invocation } from "./command.ts";
+
+/** The proxies that there is a configuration for. */
+export const GENERATORS: readonly Generator[] = [nginx, apache, haproxy, caddy];
+
+/**
+ * The configuration that a command line asks for, and where it goes.
+ * @throws {UsageError} with everything that is missing or wrong
+ */
+export function proxyConfiguration(
+  { flags, positionals, problems }: Invocation,
+  variables: Readonly<Record<string, string>>,
+): { readonly text: string; readonly out: string | undefined } {
+  const names = GENERATORS.map(({ name }) => name);
+  const generator = GENERATORS.find(({ name }) => name === positionals[0]);
+  const mistakes = [...problems];
+  if (generator === undefined) {
+    const asked = positionals[0];
+    const guess = asked === undefined ? undefined : nearest(asked, names);
+    mistakes.push(
+      (asked === undefined ? "which proxy" : `there is no configuration for ${JSON.stringify(asked)}`) +
+        `: it is one of ${names.join(", ")}${guess === undefined ? "" : `; did you mean ${guess}?`}`,
+    );
+  }
+  if (positionals.length > 1) mistakes.push(`one proxy at a time: ${positionals.slice(1).join(" ")} is too many`);
+  const object = readConfigFile(flags.get("config")?.at(-1) ?? variables.WSS_CONFIG);
+  const { settings, given } = load(PROXY_OPTIONS, { flags, variables, ...(object && { object }) }, mistakes);
+  const site = gatherSite(settings, given, generator!);
+  return { text: generator!.render(site), out: settings.out };
+}
+
+export const proxyCommand: Command = {
+  name: "proxy",
+  usage: "nginx|apache|haproxy|caddy",
+  summary: "prints the proxy configuration that fits this service's own",
+  details:
+    "It reads the service's options from flags, variables and wss.json, so that path, address and timeouts fit.\n" +
+    "With --domain, --cert and --key it prints the whole server; without them the location to paste into one that you have.",
+  examples: [
+    ["proxy nginx", "the location for an nginx that has your certificate"],
+    [
+      "proxy apache --domain ws.example.com --cert fullchain.pem --key key.pem --root /var/www/html",
+      "a whole site, the website at /",
+    ],
+    ["proxy caddy --domain ws.example.com --unix /run/wss.sock", "Caddy gets the certificate"],
+  ],
+  options: PROXY_OPTIONS,
+  async run(line: Invocation): Promise<number> {
+    const { text, out } = proxyConfiguration(line, readVariables());
+    if (out === undefined) {
+      write("stdout", text);
+      return 0;
+    }
+    try {
+      await Deno.writeTextFile(out, text);
+    } catch (error) {
+      throw new StartError(`Cannot write ${out}: ${messageOf(error)}`);
+    }
+    return 0;
+  },
+};

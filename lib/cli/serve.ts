@@ -1,0 +1,147 @@
+/**
+ * `serve`: runs the service until a signal ends it.
+ * @module
+ */
+import { loadApp } from "../apps/load.ts";
+import { createAuthenticator } from "../auth/authenticate.ts";
+import { load, type Loaded, readConfigFile, readVariables } from "../config/load.ts";
+import type { OptionTable } from "../config/option.ts";
+import { SERVICE_OPTIONS, type Settings } from "../config/options.ts";
+import { messageOf } from "../errors.ts";
+import { createLogger, type Logger } from "../log.ts";
+import type { Service } from "../running.ts";
+import { startService } from "../service.ts";
+import { validate } from "../setup.ts";
+import { loadMaterial } from "../tls/load.ts";
+import { banner, bannerFields } from "./banner.ts";
+import type { Command, Invocation } from "./command.ts";
+import { handOver, takeover } from "./handover.ts";
+import { write } from "./output.ts";
+import { selfCheck } from "./self_check.ts";
+
+/** Options of the service, and where they are read from. */
+export const SERVE_OPTIONS = {
+  ...SERVICE_OPTIONS,
+  config: {
+    type: "path",
+    value: "FILE",
+    flagOnly: true,
+    unset: "wss.json, where there is one",
+    help: "The configuration file: one JSON object of options in camelCase.",
+  },
+  check: {
+    type: "switch",
+    default: false,
+    flagOnly: true,
+    help: "Check configuration, certificate, tokens and app, say what is wrong, and exit: 0 where it would start.",
+  },
+} as const satisfies OptionTable;
+
+/** The command. */
+export const serveCommand: Command = {
+  name: "serve",
+  usage: "",
+  summary: "runs the service",
+  details: "With nothing configured it makes a development certificate in certs/ and serves wss://localhost:8282/. " +
+    "SIGTERM and SIGINT stop it: connections get --drain-timeout to finish; a second signal ends it at once. " +
+    "SIGHUP reads certificate and token files again, as their change does. SIGUSR2 hands the port over to a new process " +
+    "of the same command line, and this one drains.",
+  examples: [
+    ["wss", "try it: wss://localhost:8282/, and https://localhost:8282/ in a browser"],
+    ["wss --cert fullchain.pem --key privkey.pem --port 443", "direct: your certificate, your domain"],
+    ["wss --mode proxied", "plain ws on 127.0.0.1:8282, behind nginx or Apache"],
+    ["wss --app ./my_app.ts", "an app of yours"],
+  ],
+  options: SERVE_OPTIONS,
+  run,
+};
+
+/** The service's settings from flags, variables and file. */
+export function loadSettings(line: Invocation): Loaded<typeof SERVE_OPTIONS> {
+  const problems = [...line.problems];
+  if (line.positionals.length > 0) {
+    problems.push(`serve takes no arguments, and was given ${line.positionals.join(" ")}`);
+  }
+  const variables = readVariables();
+  const object = readConfigFile(line.flags.get("config")?.[0] ?? variables.WSS_CONFIG);
+  return load(SERVE_OPTIONS, { flags: line.flags, variables, ...(object ? { object } : {}) }, problems, validate);
+}
+
+async function run(line: Invocation): Promise<number> {
+  const { settings, given } = loadSettings(line);
+  const format = settings.logFormat ?? (Deno.stdout.isTerminal() ? "text" : "json");
+  const log = createLogger({ format, level: settings.logLevel });
+  const app = await loadApp(settings.app);
+  if (settings.check) return await checkOnly(settings, given, log);
+  const predecessor = takeover();
+  const service = await startService(app, settings, given, { log, takeover: predecessor });
+  // Signals are heeded before anybody is told that they may be sent.
+  const stopped = untilStopped(service, log);
+  await predecessor?.reportListening();
+  if (format === "text") write("stdout", banner(service));
+  else log.info("listening", bannerFields(service));
+  // In the background: the service serves meanwhile.
+  selfCheck(service, log);
+  return await stopped;
+}
+
+/** `--check`: everything that can fail at the start but the port. */
+async function checkOnly(settings: Settings, given: ReadonlyMap<string, string>, log: Logger): Promise<number> {
+  const { mode } = validate(settings, given);
+  await createAuthenticator(settings, { log });
+  const material = mode.kind === "direct" && mode.files ? loadMaterial(mode.files) : undefined;
+  for (const { level, fact, remedy } of material?.findings ?? []) {
+    write("stdout", `${level.padEnd(8)}${fact} ${remedy ?? ""}`.trim() + "\n");
+  }
+  const certificate = material
+    ? `${material.file} for ${material.names.join(", ")} until ${material.notAfter.toISOString().slice(0, 10)}`
+    : mode.kind === "direct"
+    ? "the development certificate"
+    : "none, TLS ends at the proxy";
+  write("stdout", `sound: mode ${mode.kind}, certificate ${certificate}, app ${settings.app}\n`);
+  return 0;
+}
+
+/** Serves until a signal ends it. */
+async function untilStopped(service: Service, log: Logger): Promise<number> {
+  const { promise, resolve, reject } = Promise.withResolvers<number>();
+  let stopping = false;
+
+  function stop(why: string): void {
+    stopping = true;
+    log.info(`${why}: stopping; a second signal ends at once`, { peers: service.peers.size });
+    service.stop().then(() => resolve(0), reject);
+  }
+  function end(signal: "SIGINT" | "SIGTERM"): void {
+    if (stopping) Deno.exit(128 + (signal === "SIGINT" ? 2 : 15));
+    stop(signal);
+  }
+  async function reload(): Promise<void> {
+    log.info("SIGHUP: reloading");
+    await service.reload().catch((error) => {
+      log.error(`nothing was reloaded, what was there goes on serving: ${messageOf(error)}`);
+    });
+  }
+  async function replace(): Promise<void> {
+    if (stopping) return;
+    log.info("SIGUSR2: handing over to a new process");
+    try {
+      const { pid } = await handOver(service);
+      if (!stopping) stop(`process ${pid} has taken over`);
+    } catch (error) {
+      log.error(messageOf(error));
+    }
+  }
+
+  const handlers: [Deno.Signal, () => void][] = [["SIGINT", () => end("SIGINT")]];
+  if (Deno.build.os !== "windows") {
+    handlers.push(["SIGTERM", () => end("SIGTERM")], ["SIGHUP", reload], ["SIGUSR2", replace]);
+  }
+  for (const [signal, handler] of handlers) Deno.addSignalListener(signal, handler);
+  try {
+    return await promise;
+  } finally {
+    for (const [signal, handler] of handlers) Deno.removeSignalListener(signal, handler);
+    log.info("stopped");
+  }
+}

@@ -1,0 +1,10 @@
+/**
+ * wss as a library: an app, and the service that serves it.
+ * @module
+ */
+export { type App, defineApp, type Message, type Peer, type SendResult, type UpgradeResult } from "./ws/app.ts";
+export { type Environment, serve } from "./service.ts";
+export type { Service } from "./running.ts";
+export type { ServiceOptions } from "./config/options.ts";
+export { StartError, UsageError } from "./errors.ts";
+export { createLogger, type LogFields, type Logger, type LogLevel } from "./log.ts";

@@ -1,0 +1,247 @@
+/**
+ * The life of the accept loop, which `Deno.serve` leaves to chance: it comes back when it dies, gives way to a new one
+ * without losing a connection, and stops without ending what is open.
+ * @module
+ */
+import type { Address } from "../config/mode.ts";
+import type { Logger } from "../log.ts";
+import { type Accepting, bind, clearAddress, describe, type Handler, refuseTaken, type TlsText } from "./bind.ts";
+import { loadNative, lost, type Native } from "./native.ts";
+import { relisten } from "./relisten.ts";
+import { Reserve } from "./reserve.ts";
+import { emptied, share, steer } from "./succession.ts";
+import { removeOwnSocket, socketInode } from "./unix_path.ts";
+
+/** How to listen. */
+export interface ListenOptions {
+  readonly address: Address;
+  /** PEM; absent: plain. */
+  readonly tls?: TlsText;
+  readonly handler: Handler;
+  /** Answers for a handler that threw. Default: Deno's, which logs it and answers 500. */
+  readonly onError?: (error: unknown) => Response | Promise<Response>;
+  readonly log: Logger;
+  /** Connections that may wait to be accepted; the kernel bounds it (net.core.somaxconn). Default 4096. */
+  readonly backlog?: number;
+  /**
+   * Milliseconds after which the kernel ends a connection whose peer acknowledges nothing of what was sent
+   * (TCP_USER_TIMEOUT, RFC 5482). Default 0: off. Only where `canStop`.
+   */
+  readonly userTimeout?: number;
+  /** A predecessor process has called `share()` and waits for this one. */
+  readonly takeover?: boolean;
+  /**
+   * Where an accept loop cannot stop alone: asks everybody to reconnect, and resolves when their time is up. Whoever is
+   * still connected through the old loop is then closed with 1001 by Deno.
+   */
+  readonly evict?: () => Promise<void>;
+}
+
+/** Milliseconds that `close()` waits for Deno: with an upgrade that leaked, `shutdown()` never resolves. */
+const CLOSE_PATIENCE = 2_000;
+/** Milliseconds after which the reserve is filled again. */
+const REFILL_AFTER = 1_000;
+const BACKLOG = 4_096;
+
+/** One address, on which connections are accepted until told otherwise. */
+export class Listener {
+  readonly #options: ListenOptions;
+  readonly #native: Native | undefined;
+  readonly #reserve: Reserve;
+  readonly #stopping = new AbortController();
+  /** Every loop that may still have connections: Deno ends them only through the loop that they came by. */
+  readonly #servers = new Set<Accepting>();
+  /** Loops that are to end, whose end is no accident. */
+  readonly #retiring = new Set<Accepting>();
+  #address: Address;
+  #current!: Accepting;
+  #inode: number | null = null;
+  #shared = false;
+  /** The retirement of the loop before this one: one at a time, because steering knows two. */
+  #turn: Promise<void> = Promise.resolve();
+  #relistening: Promise<void> | undefined;
+  #refill: ReturnType<typeof setTimeout> | undefined;
+
+  private constructor(options: ListenOptions, native: Native | undefined) {
+    this.#options = options;
+    this.#native = native;
+    this.#address = options.address;
+    this.#reserve = new Reserve(native);
+  }
+
+  /**
+   * Opens the address. Where there is no C library to help, one warning says what is lost.
+   * @throws {StartError} the port is taken or forbidden, the host is not of this machine, the socket is live.
+   */
+  static async open(options: ListenOptions): Promise<Listener> {
+    const { native, reason } = loadNative();
+    const listener = new Listener(options, native);
+    const { address, tls, takeover = false } = options;
+    if (takeover) listener.#takeOver();
+    else await listener.#open(address, tls);
+    listener.#reserve.fill();
+    if (reason !== undefined) options.log.warn(lost(reason, tls !== undefined));
+    return listener;
+  }
+
+  /** Where it listens: the real port where 0 was asked for. */
+  get addr(): Deno.Addr {
+    const address = this.#address;
+    return address.transport === "unix" ? { transport: "unix", path: address.path } : this.#current.server.addr;
+  }
+
+  /** Whether the accept loop can stop while what it accepted lives on: Linux with the C library. */
+  get canStop(): boolean {
+    return this.#native?.libc.linux === true && this.#current.fd !== undefined;
+  }
+
+  /**
+   * Listens with another certificate. New clients see it once this resolves; the old loop takes what waits in its queue
+   * and then stops, while its upgraded sockets live on. Where it cannot stop alone, `evict` is asked, and until that
+   * has resolved a new client may still see the old certificate.
+   * @throws {StartError} the new loop cannot be opened; the old one is untouched.
+   */
+  async replace(tls: TlsText | undefined): Promise<void> {
+    const turn = this.#turn;
+    let retired!: () => void;
+    this.#turn = new Promise((resolve) => retired = resolve);
+    try {
+      await turn;
+      await this.#relistening;
+      if (this.#stopping.signal.aborted) return retired();
+      const old = this.#current;
+      if (this.canStop) share(this.#native!, old.fd!);
+      this.#retiring.add(old);
+      try {
+        this.#bind(this.#address, tls, true);
+      } catch (error) {
+        this.#retiring.delete(old);
+        throw error;
+      }
+      if (this.canStop) steer(this.#native!, this.#current.fd!);
+      this.#retire(old, true).finally(retired);
+    } catch (error) {
+      retired();
+      throw error;
+    }
+  }
+
+  /**
+   * Lets a successor process of the same user open the address with `takeover`. Once it has, call `stopAccepting()`.
+   * False where that is impossible: a TCP port without the C library.
+   */
+  share(): boolean {
+    this.#shared = this.#address.transport === "unix" || (this.canStop && share(this.#native!, this.#current.fd!));
+    return this.#shared;
+  }
+
+  /**
+   * Accepts nothing new; everything open lives on, and so do requests over open connections. Resolves when the queue
+   * was emptied and the loop has ended. False where the loop cannot stop alone: then the handler should answer 503.
+   */
+  async stopAccepting(): Promise<boolean> {
+    this.#stop();
+    await Promise.all([this.#relistening, this.#turn]);
+    if (this.#address.transport === "unix") {
+      // Nobody finds a socket without a path. Its loop goes on: accept() on a unix socket that was shut down answers
+      // EAGAIN for ever, and Deno's loop would spin (measured).
+      this.#forgetPath();
+      return true;
+    }
+    const { canStop } = this;
+    if (canStop) await this.#retire(this.#current, this.#shared);
+    return canStop;
+  }
+
+  /**
+   * Ends everything, upgraded sockets with 1001. Resolves within about two seconds, whatever Deno has leaked; what leaked
+   * keeps the process alive until it exits by `Deno.exit`.
+   */
+  async close(): Promise<void> {
+    this.#stop();
+    await this.#relistening;
+    this.#retiring.add(this.#current);
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const patience = new Promise<void>((resolve) => timer = setTimeout(resolve, CLOSE_PATIENCE));
+    const ended = [...this.#servers].map(({ server }) => server.shutdown().catch(() => {}));
+    await Promise.race([Promise.all([...ended, this.#turn]), patience]);
+    clearTimeout(timer);
+    this.#servers.clear();
+    this.#reserve.release();
+    this.#forgetPath();
+  }
+
+  #stop(): void {
+    this.#stopping.abort();
+    clearTimeout(this.#refill);
+  }
+
+  #forgetPath(): void {
+    if (this.#address.transport === "unix") removeOwnSocket(this.#address.path, this.#inode);
+  }
+
+  /** Opens the first loop, or one after the last ended by itself: nobody else may hold the address. */
+  async #open(address: Address, tls: TlsText | undefined): Promise<void> {
+    await clearAddress(address);
+    // Without the C library the next certificate's loop can join only one that was opened for sharing.
+    const sharing = tls !== undefined && this.#native?.libc.linux !== true;
+    if (sharing) refuseTaken(address);
+    this.#bind(address, tls, sharing);
+  }
+
+  #takeOver(): void {
+    const { address, tls } = this.#options;
+    if (address.transport === "tcp") {
+      this.#bind(address, tls, true);
+      if (this.canStop) steer(this.#native!, this.#current.fd!);
+      return;
+    }
+    // Renaming leaves no moment without a socket at the path; the old one is reached by nobody from then on.
+    const beside = `${address.path}.${Deno.pid}`;
+    this.#bind({ ...address, path: beside }, undefined, false);
+    Deno.renameSync(beside, address.path);
+    this.#address = address;
+  }
+
+  #bind(address: Address, tls: TlsText | undefined, reusePort: boolean): void {
+    const { handler, onError, backlog = BACKLOG, userTimeout = 0 } = this.#options;
+    const accepting = bind({ address, tls, reusePort, backlog, userTimeout, handler, onError }, this.#native);
+    this.#current = accepting;
+    this.#servers.add(accepting);
+    if (address.transport === "unix") this.#inode = socketInode(address.path);
+    else this.#address = { ...address, port: (accepting.server.addr as Deno.NetAddr).port };
+    const ended = (error: unknown) => this.#ended(accepting, error);
+    accepting.server.finished.then(() => ended("Deno closed it after a handler's mistake"), ended);
+  }
+
+  async #retire(old: Accepting, followed: boolean): Promise<void> {
+    this.#retiring.add(old);
+    if (old.fd !== undefined && this.canStop) {
+      await emptied(this.#native!, old.fd, followed, this.#stopping.signal);
+      if (this.#native!.sockets.isListening(old.fd)) this.#native!.sockets.shutdown(old.fd);
+      await old.server.finished.catch(() => {});
+      return;
+    }
+    await this.#options.evict?.();
+    await old.server.shutdown().catch(() => {});
+    this.#servers.delete(old);
+  }
+
+  #ended(accepting: Accepting, error: unknown): void {
+    if (this.#retiring.has(accepting) || this.#stopping.signal.aborted) return;
+    const { signal } = this.#stopping;
+    this.#relistening = relisten({
+      where: describe(this.#address),
+      cause: error,
+      open: () => this.#open(this.#address, accepting.tls),
+      reserve: this.#reserve,
+      native: this.#native,
+      log: this.#options.log,
+      signal,
+    }).finally(() => {
+      this.#relistening = undefined;
+      // Not at once: the room is for those who have been waiting.
+      if (!signal.aborted) this.#refill = setTimeout(() => this.#reserve.fill(), REFILL_AFTER);
+    });
+  }
+}

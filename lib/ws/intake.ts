@@ -1,0 +1,52 @@
+/**
+ * What one peer may send: how large a message, how many a second, how many while nobody else is served.
+ * @module
+ */
+import { CloseCode } from "../close_codes.ts";
+import { MessageRate, Monopoly, type Turns } from "./limits.ts";
+import { longerThan } from "./message.ts";
+
+/** The bounds, the same for all peers of a service. */
+export interface IntakeRules {
+  /** Bytes of one message. */
+  readonly maxPayload: number;
+  /** Messages a second; 0 is unlimited. */
+  readonly messageRate: number;
+  /** Tells whether the event loop has turned. */
+  readonly turns: Turns;
+}
+
+/** What to close with. */
+export interface CloseFrame {
+  readonly code: number;
+  readonly reason: string;
+}
+
+/** Judges the messages of one peer. */
+export class Intake {
+  readonly #rules: IntakeRules;
+  readonly #monopoly: Monopoly;
+  readonly #rate: MessageRate | undefined;
+
+  constructor(rules: IntakeRules) {
+    this.#rules = rules;
+    this.#monopoly = new Monopoly(rules.turns);
+    this.#rate = rules.messageRate === 0 ? undefined : new MessageRate(rules.messageRate);
+  }
+
+  /** Counts a message; returns what to close with where it is one too many or too long. */
+  judge(data: string | ArrayBuffer): CloseFrame | undefined {
+    const { maxPayload, messageRate } = this.#rules;
+    if (longerThan(data, maxPayload)) {
+      return { code: CloseCode.MessageTooBig, reason: `a message may have ${maxPayload} bytes` };
+    }
+    if (!this.#monopoly.take()) {
+      const reason = "too many messages without waiting: nobody else was served";
+      return { code: CloseCode.PolicyViolation, reason };
+    }
+    if (this.#rate !== undefined && !this.#rate.take(performance.now())) {
+      return { code: CloseCode.PolicyViolation, reason: `more than ${messageRate} messages a second` };
+    }
+    return undefined;
+  }
+}

@@ -1,0 +1,71 @@
+/**
+ * One incoming message, converted only when an app asks.
+ * @module
+ */
+import type { Message } from "./app.ts";
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+/** Text or binary as Deno delivers it. */
+export class IncomingMessage implements Message {
+  readonly rawData: string | ArrayBuffer;
+
+  constructor(data: string | ArrayBuffer) {
+    this.rawData = data;
+  }
+
+  /** The same as `rawData`. */
+  get data(): string | ArrayBuffer {
+    return this.rawData;
+  }
+
+  text(): string {
+    return typeof this.rawData === "string" ? this.rawData : decoder.decode(this.rawData);
+  }
+
+  json<T = unknown>(): T {
+    return JSON.parse(this.text()) as T;
+  }
+
+  uint8Array(): Uint8Array {
+    return typeof this.rawData === "string" ? encoder.encode(this.rawData) : new Uint8Array(this.rawData);
+  }
+
+  arrayBuffer(): ArrayBuffer {
+    return typeof this.rawData === "string" ? encoder.encode(this.rawData).buffer : this.rawData;
+  }
+
+  blob(): Blob {
+    return new Blob([this.rawData]);
+  }
+
+  toString(): string {
+    return this.text();
+  }
+}
+
+/** What goes out: text and bytes as they are, a message as what it carries, anything else as JSON text. */
+export function toPayload(data: unknown): string | ArrayBuffer | Uint8Array<ArrayBuffer> {
+  if (typeof data === "string" || data instanceof ArrayBuffer) return data;
+  if (ArrayBuffer.isView(data)) {
+    const bytes = data as ArrayBufferView<ArrayBuffer>;
+    return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
+  if (data instanceof IncomingMessage) return data.rawData;
+  return JSON.stringify(data) ?? "null";
+}
+
+/** Whether a message has more bytes than `limit`. Text is counted only near it: UTF-16 units are 1 to 3 bytes each. */
+export function longerThan(data: string | ArrayBuffer, limit: number): boolean {
+  if (typeof data !== "string") return data.byteLength > limit;
+  if (data.length * 3 <= limit) return false;
+  if (data.length > limit) return true;
+  let bytes = data.length;
+  for (let i = 0; i < data.length && bytes <= limit; i++) {
+    const unit = data.charCodeAt(i);
+    // A surrogate pair is two units and four bytes, so each of the two counts one more, like any unit from 0x80 on.
+    if (unit >= 0x80) bytes += unit < 0x800 || (unit >= 0xd800 && unit <= 0xdfff) ? 1 : 2;
+  }
+  return bytes > limit;
+}

@@ -1,0 +1,126 @@
+/**
+ * From a request to a peer: the app's `upgrade` hook, then the only `Deno.upgradeWebSocket`.
+ * @module
+ */
+import { messageOf } from "../errors.ts";
+import type { Awaitable, UpgradeResult } from "./app.ts";
+import type { Lease } from "./limits.ts";
+import type { Connection } from "../net/connection.ts";
+import { WebSocketPeer } from "./peer.ts";
+import type { PeerRules } from "./peer_rules.ts";
+import { type Refusal, refusalResponse } from "./refusal.ts";
+import { RequestSnapshot } from "./snapshot.ts";
+
+/** What is known of a client whose handshake was found in order. */
+export interface Admitted {
+  /** What it offers, without a token. */
+  readonly protocols: readonly string[];
+  /** Its token stood among them: a browser, which fails where none of the others is chosen (seen in Chromium). */
+  readonly tokenOffered: boolean;
+  readonly remoteAddress: string | undefined;
+  /** Seconds; 0 is off. */
+  readonly idleTimeout: number;
+  /** Its place among the connections. The peer gives it back, or the refusal does. */
+  readonly lease: Lease;
+  /** The request as an app may see it: without a token. */
+  readonly url: string;
+  readonly headers: Headers;
+  /** Of its token; the app finds them at `context.claims`. */
+  readonly claims: Record<string, unknown> | undefined;
+  /** When the token ends, ms of the epoch. */
+  readonly expiresAt: number | undefined;
+  /** What the guard knows of the connection; undefined where there is no guard. */
+  readonly connection: Connection | undefined;
+}
+
+/** The service's own subprotocol: what a browser offers beside `bearer.TOKEN`, so that there is one to choose. */
+export const SUBPROTOCOL = "wss.v1";
+
+/** The answer to nobody: the client left while it was asked about. */
+export const GONE: Refusal = { status: 400, reason: "The client has gone." };
+
+/**
+ * Upgrades the request, or refuses it for the app. A handler that upgrades and then throws ends Deno's listener, so
+ * all that can fail comes first.
+ */
+export function upgrade(request: Request, client: Admitted, rules: PeerRules): Awaitable<Response> {
+  const { lease } = client;
+  if (rules.app.upgrade === undefined) return complete(request, client, rules, undefined);
+  // Read before any await: only then does Deno tell when the client goes in between.
+  const { signal } = request;
+  const seen = client.headers === request.headers
+    ? request
+    : new Request(client.url, { headers: client.headers, signal });
+  return consult(seen, rules).then((result) => {
+    if (result instanceof Response) return refuse(lease, result);
+    if (signal.aborted) return refuse(lease, refusalResponse(GONE));
+    return complete(request, client, rules, result);
+  });
+}
+
+/** Asks the app. What it throws is a Response that refuses, or its own mistake. */
+async function consult(request: Request, { app, log }: PeerRules): Promise<UpgradeResult | Response | undefined> {
+  try {
+    return await app.upgrade?.(request) ?? undefined;
+  } catch (thrown) {
+    if (thrown instanceof Response) return thrown;
+    return mistake(log, `the app's upgrade hook threw: ${messageOf(thrown)}`);
+  }
+}
+
+function complete(
+  request: Request,
+  client: Admitted,
+  rules: PeerRules,
+  result: UpgradeResult | undefined,
+): Response {
+  const { protocols, lease, idleTimeout } = client;
+  const { log } = rules;
+  let headers: Headers;
+  try {
+    headers = new Headers(result?.headers);
+  } catch (error) {
+    return refuse(lease, mistake(log, `the app's upgrade hook returned headers that are none: ${messageOf(error)}`));
+  }
+  const chosen = result?.protocol ?? headers.get("sec-websocket-protocol") ?? undefined;
+  if (chosen !== undefined && !protocols.includes(chosen)) {
+    const problem = `the app's upgrade hook chose the subprotocol "${chosen}", which the client did not offer`;
+    return refuse(lease, mistake(log, problem));
+  }
+  const fallback = client.tokenOffered ? protocols[0] : undefined;
+  const protocol = chosen ?? (protocols.includes(SUBPROTOCOL) ? SUBPROTOCOL : fallback ?? "");
+  const snapshot = new RequestSnapshot(client.url, client.headers);
+  const { connection } = client;
+  if (connection?.upgrading() === false) return refuse(lease, refusalResponse(GONE));
+  let upgraded: Deno.WebSocketUpgrade;
+  try {
+    upgraded = Deno.upgradeWebSocket(request, protocol === "" ? { idleTimeout } : { idleTimeout, protocol });
+  } catch (error) {
+    log.debug("the upgrade failed", { error: messageOf(error) });
+    connection?.gone();
+    return refuse(lease, refusalResponse({ status: 400, reason: "The connection cannot be upgraded." }));
+  }
+  const { socket, response } = upgraded;
+  const context = result?.context ?? {};
+  if (client.claims) context.claims = client.claims;
+  const { remoteAddress, expiresAt } = client;
+  new WebSocketPeer(
+    { socket, request: snapshot, remoteAddress, protocol, context, lease, expiresAt, connection },
+    rules,
+  );
+  for (const [name, value] of headers) {
+    if (!name.startsWith("sec-websocket-")) response.headers.append(name, value);
+  }
+  return response;
+}
+
+function refuse(lease: Lease, response: Response): Response {
+  lease.release();
+  return response;
+}
+
+/** The app's mistake, not the client's: the log says what it is, the client only that it was not its own. */
+function mistake(log: PeerRules["log"], problem: string): Response {
+  log.error(problem);
+  return refusalResponse({ status: 500, reason: "The app on this server failed; its log says why." });
+}

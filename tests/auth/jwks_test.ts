@@ -1,0 +1,149 @@
+import { assert, assertEquals } from "@std/assert";
+import { createLogger } from "../../lib/log.ts";
+import { remoteKeys } from "../../lib/auth/jwks.ts";
+import { verifyJwt } from "../../lib/auth/jwt.ts";
+import { type PublicSigner, refusal, sign, signer } from "./signing.ts";
+
+/** An identity provider's key set on loopback. */
+function provider() {
+  const state = {
+    keys: [] as unknown[],
+    answer: undefined as (() => Response | Promise<Response>) | undefined,
+    fetches: 0,
+  };
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, () => {
+    state.fetches++;
+    return state.answer?.() ?? Response.json({ keys: state.keys });
+  });
+  return {
+    state,
+    url: new URL(`http://127.0.0.1:${server.addr.port}/jwks`),
+    [Symbol.asyncDispose]: () => server.shutdown(),
+  };
+}
+
+function logged() {
+  const lines: string[] = [];
+  return { lines, log: createLogger({ write: (line) => lines.push(line) }) };
+}
+
+const publish = (...signers: readonly PublicSigner[]) => signers.map(({ jwk }) => jwk);
+
+Deno.test("a key set is fetched once for many tokens, and again for a key that it lacks", async () => {
+  await using issuer = provider();
+  const { log, lines } = logged();
+  const [first, second] = [await signer("ES256", "first"), await signer("RS256", "second")];
+  issuer.state.keys = publish(first);
+  const keys = remoteKeys(issuer.url, log, { cooldown: 0 });
+
+  const tokens = await Promise.all(Array.from({ length: 20 }, (_, i) => sign(first, { sub: String(i) })));
+  const verdicts = await Promise.all(tokens.map((token) => verifyJwt(token, keys, {})));
+  assertEquals(verdicts.map((verdict) => verdict.ok && verdict.claims["sub"]), tokens.map((_, i) => String(i)));
+  assertEquals(issuer.state.fetches, 1);
+
+  issuer.state.keys = publish(second);
+  assertEquals((await verifyJwt(await sign(second), keys, {})).ok, true);
+  assertEquals(issuer.state.fetches, 2);
+  assertEquals(refusal(await verifyJwt(tokens[0]!, keys, {})).status, 401);
+  assertEquals(lines, []);
+});
+
+Deno.test("strangers' key ids cause no fetch within the cooldown", async () => {
+  await using issuer = provider();
+  const { log } = logged();
+  issuer.state.keys = publish(await signer("ES256", "ours"));
+  const keys = remoteKeys(issuer.url, log);
+  await keys.fetch();
+  for (let i = 0; i < 20; i++) {
+    const token = await sign(await signer("ES256", `stranger ${i}`));
+    const { status, reason } = refusal(await verifyJwt(token, keys, {}));
+    assertEquals([status, reason], [401, "no key of the key set fits the token"]);
+  }
+  assertEquals(issuer.state.fetches, 1);
+});
+
+Deno.test("a token without a key id is tried with every key that fits", async () => {
+  await using issuer = provider();
+  const { log } = logged();
+  const [first, second] = [await signer("ES256"), await signer("ES256")];
+  issuer.state.keys = publish(first, second);
+  const keys = remoteKeys(issuer.url, log);
+  for (const by of [first, second]) {
+    assertEquals(await verifyJwt(await sign(by, { sub: "tom" }), keys, {}), { ok: true, claims: { sub: "tom" } });
+  }
+  const other = refusal(await verifyJwt(await sign(await signer("ES256")), keys, {}));
+  assertEquals(other.reason, "the token's signature is not of this key");
+  const late = refusal(await verifyJwt(await sign(second, {}, { exp: -600 }), keys, {}));
+  assertEquals(late.reason, "the token has expired");
+});
+
+Deno.test("a secret or an encryption key in the set signs nothing", async () => {
+  await using issuer = provider();
+  const { log } = logged();
+  const secret = new TextEncoder().encode("0123456789abcdef0123456789abcdef");
+  const by = await signer("RS256", "enc");
+  const oct = { kty: "oct", kid: "hmac", k: btoa(String.fromCharCode(...secret)).replace(/=+$/, "") };
+  issuer.state.keys = [oct, { ...by.jwk, use: "enc" }];
+  const keys = remoteKeys(issuer.url, log);
+  const token = await sign({ algorithm: "HS256", privateKey: secret, kid: "hmac" });
+  const forged = refusal(await verifyJwt(token, keys, {}));
+  assert(forged.status === 401 && forged.reason.startsWith("the key is for RS256, ES256, EdDSA"));
+  assertEquals((await verifyJwt(await sign(by), keys, {})).ok, false);
+});
+
+Deno.test("a set that cannot be had is 503, logged once a try, and not asked for again at once", async () => {
+  const by = await signer("ES256", "ours");
+  const token = await sign(by);
+  const answers: readonly (readonly [string, () => Response])[] = [
+    ["200 is needed, it answered 500", () => new Response("no", { status: 500 })],
+    ["200 is needed, it answered 302", () => new Response(null, { status: 302, headers: { location: "/other" } })],
+    ["not valid JSON", () => new Response("<html>")],
+    ["it is no JSON Web Key Set", () => Response.json({ keys: [7] })],
+    ["it is larger than 1048576 bytes", () => new Response(" ".repeat(2 * 1024 ** 2))],
+  ];
+  for (const [why, answer] of answers) {
+    await using issuer = provider();
+    const { log, lines } = logged();
+    issuer.state.answer = answer;
+    const keys = remoteKeys(issuer.url, log, { retry: 3_600_000 });
+    for (let i = 0; i < 5; i++) {
+      const { status, headers, reason, body } = refusal(await verifyJwt(token, keys, {}));
+      assertEquals([status, headers], [503, { "retry-after": "5" }]);
+      assert(reason.startsWith(`the key set ${issuer.url.href}: `) && reason.includes(why), reason);
+      assert(!body.includes(why) && !reason.includes(token));
+    }
+    assertEquals([issuer.state.fetches, lines.length], [1, 1], why);
+  }
+});
+
+Deno.test("a set that comes too late is 503, and one that comes back is used", async () => {
+  await using issuer = provider();
+  const { log, lines } = logged();
+  const by = await signer("EdDSA", "ours");
+  const token = await sign(by);
+  const answering = Promise.withResolvers<Response>();
+  issuer.state.answer = () => answering.promise;
+  const keys = remoteKeys(issuer.url, log, { timeout: 50, retry: 0 });
+  const asked = performance.now();
+  assertEquals([refusal(await verifyJwt(token, keys, {})).status, lines.length], [503, 1]);
+  assert(performance.now() - asked < 4_000, "the default of five seconds went by");
+  answering.resolve(new Response());
+
+  const patient = remoteKeys(issuer.url, log, { retry: 0 });
+  issuer.state.answer = () => new Response(null, { status: 503 });
+  assertEquals((await verifyJwt(token, patient, {})).ok, false);
+  issuer.state.answer = undefined;
+  issuer.state.keys = publish(by);
+  assertEquals((await verifyJwt(token, patient, {})).ok, true);
+});
+
+Deno.test("a set that nobody serves is 503", async () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  listener.close();
+  const { log, lines } = logged();
+  const keys = remoteKeys(new URL(`http://127.0.0.1:${port}/jwks`), log);
+  await keys.fetch();
+  const { status } = refusal(await verifyJwt(await sign(await signer("ES256", "ours")), keys, {}));
+  assertEquals([status, lines.length], [503, 1]);
+});

@@ -1,0 +1,54 @@
+/** Settings, keys, tokens and verdicts for the tests of authentication, made by jose itself. */
+import { type CryptoKey, exportJWK, exportSPKI, generateKeyPair, type JWK, SignJWT } from "jose";
+import type { AuthSettings } from "../../lib/auth/rules.ts";
+import type { Accepted, Refused } from "../../lib/auth/verdict.ts";
+
+/** No authentication. */
+export const NONE: AuthSettings = {
+  authTokenFile: undefined,
+  jwtSecretFile: undefined,
+  jwtPublicKeyFile: undefined,
+  jwksUrl: undefined,
+  jwtAudience: undefined,
+  jwtIssuer: undefined,
+  authQuery: false,
+};
+
+export interface Signer {
+  readonly algorithm: string;
+  readonly privateKey: CryptoKey | Uint8Array;
+  readonly kid?: string;
+}
+
+export interface PublicSigner extends Signer {
+  readonly pem: string;
+  readonly jwk: JWK;
+}
+
+export async function signer(algorithm: string, kid?: string): Promise<PublicSigner> {
+  const { privateKey, publicKey } = await generateKeyPair(algorithm, { extractable: true });
+  const jwk = { ...await exportJWK(publicKey), ...(kid === undefined ? {} : { kid }) };
+  return { algorithm, privateKey, kid, pem: await exportSPKI(publicKey), jwk };
+}
+
+/** A token that was signed now; times in seconds from now. */
+export function sign(
+  by: Signer,
+  claims: Record<string, unknown> = {},
+  times: { exp?: number; nbf?: number } = {},
+): Promise<string> {
+  const now = Math.floor(Date.now() / 1000);
+  const all: Record<string, unknown> = { ...claims };
+  for (const name of ["exp", "nbf"] as const) {
+    const offset = times[name];
+    if (offset !== undefined) all[name] = now + offset;
+  }
+  const header = { alg: by.algorithm, ...(by.kid === undefined ? {} : { kid: by.kid }) };
+  return new SignJWT(all).setProtectedHeader(header).sign(by.privateKey);
+}
+
+/** The refusal that a verdict is; an error where it is none. */
+export function refusal(verdict: Accepted | Refused): Refused {
+  if (verdict.ok) throw new Error("it was accepted");
+  return verdict;
+}

@@ -1,0 +1,92 @@
+/** Proxied mode as a trusted proxy uses it: plain WebSocket on loopback and on a unix socket. */
+import { assertEquals, assertRejects } from "@std/assert";
+import { join } from "node:path";
+import { Client, type ClientOptions } from "../client.ts";
+import { makeFolder, startProgram } from "../program.ts";
+
+/** Tells each client who it seems to be. */
+const WHO = {
+  "who.ts": `export default {
+    open(peer) { peer.send(peer.remoteAddress ?? "nobody"); },
+    message(peer, message) { peer.send(message.text()); },
+  };`,
+};
+
+async function whoIs(url: string, headers: Record<string, string>, more: ClientOptions = {}) {
+  await using client = await Client.open(url, { headers, ...more });
+  return await client.next();
+}
+
+Deno.test("proxied on loopback", async (t) => {
+  await using program = await startProgram(["--mode", "proxied", "--app", "./who.ts"], { files: WHO });
+  const url = `ws://127.0.0.1:${program.port}/wss`;
+
+  await t.step("the client's address is what the proxy says", async () => {
+    assertEquals(await whoIs(url, {}), "127.0.0.1");
+    assertEquals(await whoIs(url, { "X-Real-IP": "203.0.113.7" }), "203.0.113.7");
+    assertEquals(await whoIs(url, { "X-Forwarded-For": "198.51.100.1, 203.0.113.7" }), "203.0.113.7");
+    assertEquals(await whoIs(url, { "Forwarded": 'for="[2001:db8::7]:4711";proto=https' }), "2001:db8::7");
+  });
+
+  await t.step("a client that came to the proxy without TLS is refused", async () => {
+    await assertRejects(() => Client.open(url, { headers: { "X-Forwarded-Proto": "http" } }));
+    await program.stderr.until(/"message":"refused","status":426,"reason":"[^"]*"/);
+    assertEquals(await whoIs(url, { "X-Forwarded-Proto": "https" }), "127.0.0.1");
+    await assertRejects(() => Client.open(url, { headers: { "X-SSL-Protocol": "TLSv1.1" } }));
+    await program.stderr.until(/"status":426,"reason":"[^"]*1\.1/);
+  });
+
+  await t.step(
+    "the model page's proxies forward no Host: a page of the site is told from another by cookies",
+    async () => {
+      const headers = { "Origin": "https://example.com", "X-Real-IP": "203.0.113.7" };
+      assertEquals(await whoIs(url, headers), "203.0.113.7");
+      await assertRejects(() => Client.open(url, { headers: { ...headers, "Cookie": "session=1" } }));
+      await program.stderr.until(/"status":403,"reason":"[^"]*let it forward Host/);
+      const forwarded = { ...headers, "Cookie": "session=1", "X-Forwarded-Host": "example.com" };
+      assertEquals(await whoIs(url, forwarded), "203.0.113.7");
+    },
+  );
+
+  await t.step("plain http: no page, but 426 and health", async () => {
+    const response = await fetch(program.http("/wss"));
+    assertEquals([response.status, response.headers.get("upgrade")], [426, "websocket"]);
+    await response.body?.cancel();
+    assertEquals(await (await fetch(program.http("/healthz"))).json(), { status: "ok", peers: 0 });
+  });
+});
+
+Deno.test("proxied, and the peer is no trusted proxy", async () => {
+  const args = ["--mode", "proxied", "--trusted-proxy", "192.0.2.1", "--app", "./who.ts"];
+  await using program = await startProgram(args, { files: WHO });
+  const headers = { "X-Real-IP": "203.0.113.7", "X-Forwarded-Proto": "http", "Forwarded": "for=203.0.113.8" };
+  assertEquals(await whoIs(program.url, headers), "127.0.0.1");
+});
+
+Deno.test("proxied and strict: no proof of TLS, no connection", async () => {
+  await using program = await startProgram(["--mode", "proxied", "--strict-proxy", "--app", "./who.ts"], {
+    files: WHO,
+  });
+  await assertRejects(() => Client.open(program.url));
+  await program.stderr.until(/"status":426/);
+  assertEquals(await whoIs(program.url, { "X-Forwarded-Proto": "https" }), "127.0.0.1");
+});
+
+Deno.test("proxied on a unix socket", async (t) => {
+  const folder = await makeFolder(WHO);
+  const unix = join(folder, "wss.sock");
+  const args = ["--mode", "proxied", "--unix", unix, "--app", "./who.ts"];
+  try {
+    await using program = await startProgram(args, { folder });
+    await t.step("who may open the socket is trusted", async () => {
+      assertEquals(program.url, `ws+unix:${unix}`);
+      assertEquals(await whoIs("ws://localhost/wss", {}, { unix }), "nobody");
+      assertEquals(await whoIs("ws://localhost/wss", { "X-Real-IP": "203.0.113.7" }, { unix }), "203.0.113.7");
+    });
+    await t.step("stops", async () => {
+      assertEquals((await program.stop()).code, 0);
+    });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});

@@ -1,0 +1,57 @@
+/** The npm package ws as a client. */
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { once } from "node:events";
+import type { EventEmitter } from "node:events";
+import type { IncomingMessage } from "node:http";
+import { WebSocket as Untyped } from "ws";
+import { startProgram } from "../program.ts";
+
+/** The part of ws that is used here: the package carries no types. */
+interface WsClient extends EventEmitter {
+  readonly protocol: string;
+  readonly extensions: string;
+  send(data: string | Uint8Array): void;
+  close(code?: number, reason?: string): void;
+}
+const WsClient = Untyped as new (
+  url: string,
+  protocols: string[],
+  options: { ca?: string; origin?: string; headers?: Record<string, string> },
+) => WsClient;
+
+Deno.test("npm:ws, direct", async (t) => {
+  await using program = await startProgram(["--app", "echo"]);
+  const ca = await Deno.readTextFile(program.ca);
+
+  await t.step("echoes text and binary, answers a ping, closes", async () => {
+    const client = new WsClient(program.url, ["wss.v1"], { ca });
+    await once(client, "open");
+    assertEquals([client.protocol, client.extensions], ["wss.v1", ""]);
+
+    client.send("tom ✓");
+    const [text, textIsBinary] = await once(client, "message") as [Uint8Array, boolean];
+    assertEquals([new TextDecoder().decode(text), textIsBinary], ["tom ✓", false]);
+
+    client.send(new Uint8Array([0, 255, 7]));
+    const [bytes, isBinary] = await once(client, "message") as [Uint8Array, boolean];
+    assertEquals([[...bytes], isBinary], [[0, 255, 7], true]);
+
+    (client as unknown as { ping(data: string): void }).ping("are you there");
+    const [pong] = await once(client, "pong") as [Uint8Array];
+    assertEquals(new TextDecoder().decode(pong), "are you there");
+
+    client.close(4001, "enough");
+    const [code, reason] = await once(client, "close") as [number, Uint8Array];
+    assertEquals([code, new TextDecoder().decode(reason)], [4001, "enough"]);
+  });
+
+  await t.step("a page of another site is refused, and the body says why", async () => {
+    const client = new WsClient(program.url, [], { ca, origin: "https://evil.example" });
+    const [request, response] = await once(client, "unexpected-response") as [{ destroy(): void }, IncomingMessage];
+    let body = "";
+    for await (const chunk of response) body += chunk;
+    assertEquals(response.statusCode, 403);
+    assertStringIncludes(body, "A page of https://evil.example reaches into this machine");
+    request.destroy();
+  });
+});

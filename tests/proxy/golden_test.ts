@@ -1,0 +1,39 @@
+import { assert } from "@std/assert";
+import { join } from "node:path";
+import { proxyCommand, proxyConfiguration } from "../../lib/cli/proxy.ts";
+import { parseFlags } from "../../lib/config/flags.ts";
+import { UsageError } from "../../lib/errors.ts";
+import { assertGolden, goldenFiles, type GoldenInput, goldenInput } from "../golden.ts";
+
+/** What the command prints: the configuration, or its mistakes. */
+async function outcome({ args, variables, config }: GoldenInput): Promise<string> {
+  const folder = await Deno.makeTempDir();
+  try {
+    const words = args.slice(1);
+    if (config !== undefined) {
+      await Deno.writeTextFile(join(folder, "wss.json"), config);
+      words.push("--config", join(folder, "wss.json"));
+    }
+    const { values, positionals, problems } = parseFlags(words, proxyCommand.options);
+    return proxyConfiguration({ flags: values, positionals, problems }, variables).text;
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    return error.problems.map((problem) => `error: ${problem}\n`).join("").replaceAll(`${folder}/`, "");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+const files = goldenFiles("proxy_");
+
+Deno.test("proxy: there are golden files for each proxy", () => {
+  for (const name of ["nginx", "apache", "haproxy", "caddy", "error"]) {
+    assert(files.some((file) => file.pathname.includes(`/proxy_${name}`)), name);
+  }
+});
+
+for (const file of files) {
+  Deno.test(`golden: ${file.pathname.split("/").at(-1)}`, async () => {
+    assertGolden(file, await outcome(goldenInput(file)));
+  });
+}

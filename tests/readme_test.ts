@@ -1,0 +1,31 @@
+// The README's table is the option table, and what it names exists. WSS_UPDATE=1 writes the table anew.
+import { assert, assertEquals } from "@std/assert";
+import { COMMANDS } from "../lib/cli/run.ts";
+import { optionsMarkdown } from "../lib/cli/help.ts";
+import { SERVE_OPTIONS } from "../lib/cli/serve.ts";
+import { flagOf } from "../lib/config/option.ts";
+
+const FILE = new URL("../README.md", import.meta.url);
+const TABLE = /(<!-- options:[^>]*-->\n)([\s\S]*?)(<!-- \/options -->)/;
+
+Deno.test("the README's options are the option table", async () => {
+  const readme = await Deno.readTextFile(FILE);
+  const expected = optionsMarkdown(SERVE_OPTIONS) + "\n";
+  if (Deno.env.get("WSS_UPDATE") === "1") {
+    await Deno.writeTextFile(
+      FILE,
+      readme.replace(TABLE, (_, open, __, close) => open + "\n" + expected + "\n" + close),
+    );
+    return;
+  }
+  assertEquals(TABLE.exec(readme)?.[2]?.trim(), expected.trim(), "run WSS_UPDATE=1 deno test -A tests/readme_test.ts");
+});
+
+Deno.test("every flag that the README names exists", async () => {
+  const readme = await Deno.readTextFile(FILE);
+  const known = new Set(COMMANDS.flatMap(({ options }) => Object.keys(options).map(flagOf)));
+  for (const general of ["--help", "--version"]) known.add(general);
+  const ours = [...readme.matchAll(/(?:main\.ts|wss|^`|\s`|\()[^\n`]*?(--[a-z][a-z-]+)/gm)].map((match) => match[1]!);
+  assert(ours.length > 10);
+  for (const flag of ours) assert(known.has(flag), `${flag} is in the README and in no option table`);
+});

@@ -1,0 +1,172 @@
+/**
+ * The test command: `deno task test`. Format, lint, types, the examples in the documentation, then every test, each
+ * under its heading; the last line says how many passed, failed and were skipped. Paths as arguments run those tests
+ * alone: `deno task test tests/ws`.
+ * @module
+ */
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** How it went, in numbers. */
+interface Counts {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+/** What one part came to: its numbers, and what a reader should not have to search for. */
+interface Outcome extends Counts {
+  readonly failures: readonly string[];
+  readonly skips: readonly string[];
+}
+
+/** A run of `deno`. */
+interface Part {
+  readonly args: readonly string[];
+  /** Whether it is a test run, whose own counts are taken; anything else passes or fails as one. */
+  readonly tests: boolean;
+  readonly cwd?: string;
+}
+
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
+/** A part that takes longer hangs; ms. */
+const LIMIT = 15 * 60_000;
+
+/** What runs `deno test` as tests are to be run: all permissions, two at a time, nothing resolved anew. */
+const TEST = ["test", "-A", "--frozen", "--parallel"];
+
+async function main(args: readonly string[]): Promise<number> {
+  const total: Counts = { passed: 0, failed: 0, skipped: 0 };
+  const failures: string[] = [];
+  const skips: string[] = [];
+  // The examples serve with a development certificate: away from the tree, so that they leave none in it.
+  const elsewhere = await Deno.makeTempDir({ prefix: "wss-examples-" });
+  try {
+    for (const part of args.length > 0 ? [testsIn(args)] : everything(elsewhere)) {
+      const outcome = await run(part);
+      total.passed += outcome.passed;
+      total.failed += outcome.failed;
+      total.skipped += outcome.skipped;
+      failures.push(...outcome.failures);
+      skips.push(...outcome.skips);
+    }
+  } finally {
+    await Deno.remove(elsewhere, { recursive: true });
+  }
+  heading("result");
+  for (const name of skips) print(`skipped: ${name}\n`);
+  for (const name of failures) print(`FAILED: ${name}\n`);
+  print(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped\n`);
+  return total.failed === 0 ? 0 : 1;
+}
+
+function everything(elsewhere: string): Part[] {
+  return [
+    { args: ["fmt", "--check"], tests: false },
+    { args: ["lint"], tests: false },
+    { args: ["check", "--frozen", "main.ts", "lib", "tests"], tests: false },
+    {
+      args: [...TEST, "--doc", "--config", join(ROOT, "deno.json"), ...withExamples(ROOT)],
+      tests: true,
+      cwd: elsewhere,
+    },
+    testsIn(["tests/"]),
+  ];
+}
+
+function testsIn(paths: readonly string[]): Part {
+  return { args: [...TEST, ...paths], tests: true };
+}
+
+/** The files whose text carries TypeScript examples. */
+function withExamples(root: string): string[] {
+  const files: string[] = [];
+  const visit = (folder: string) => {
+    for (const { name, isDirectory } of Deno.readDirSync(folder)) {
+      const path = join(folder, name);
+      if (isDirectory) visit(path);
+      else if (/\.ts$/.test(name)) files.push(path);
+    }
+  };
+  visit(join(root, "lib"));
+  files.push(join(root, "README.md"));
+  return files.filter((path) => {
+    try {
+      return Deno.readTextFileSync(path).includes("```ts");
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return false;
+      throw error;
+    }
+  }).sort();
+}
+
+async function run({ args, tests, cwd = ROOT }: Part): Promise<Outcome> {
+  const shown = args.map((arg) => arg.startsWith(ROOT) ? arg.slice(ROOT.length) : arg).join(" ");
+  heading(`deno ${shown}`);
+  const child = new Deno.Command(Deno.execPath(), {
+    args: [...args],
+    cwd,
+    env: Deno.stdout.isTerminal() ? {} : { NO_COLOR: "1" },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  let late = false;
+  const timer = setTimeout(() => {
+    late = true;
+    child.kill("SIGKILL");
+  }, LIMIT);
+  const output = await passOn(child.stdout);
+  const { success, code, signal } = await child.status;
+  clearTimeout(timer);
+
+  const outcome = tests
+    ? countTests(output)
+    : { passed: Number(success), failed: 0, skipped: 0, skips: [], failures: [] };
+  if (success || outcome.failed > 0) return outcome;
+  // It ended badly without counting a failure: a module that does not load, or a run that hung.
+  const why = late ? `took more than ${LIMIT / 60_000} minutes` : signal ? `ended by ${signal}` : `exit code ${code}`;
+  return { ...outcome, failed: 1, failures: [`deno ${shown}: ${why}`] };
+}
+
+/** Shows the output as it comes, and returns all of it. */
+async function passOn(stream: ReadableStream<Uint8Array>): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of stream) {
+    writeAll(chunk);
+    text += decoder.decode(chunk, { stream: true });
+  }
+  return text + decoder.decode();
+}
+
+/** Reads what `deno test` says of itself: its last line, and the names of what failed or was ignored. */
+export function countTests(output: string): Outcome {
+  // deno-lint-ignore no-control-regex -- the colours of a terminal
+  const lines = output.replace(/\x1b\[[0-9;]*m/g, "").split("\n");
+  const summary = lines.findLast((line) => SUMMARY.test(line));
+  const [, passed = "0", failed = "0", skipped = "0"] = SUMMARY.exec(summary ?? "") ?? [];
+  const begin = lines.lastIndexOf(" FAILURES ");
+  const failures = begin < 0
+    ? []
+    : lines.slice(begin + 1).filter((line) => / => .*:\d+:\d+$|\(uncaught error\)$/.test(line));
+  const skips = lines.flatMap((line) => /^(.+) \.\.\. ignored(?: \(.*\))?$/.exec(line)?.[1] ?? []);
+  return { passed: Number(passed), failed: Number(failed), skipped: Number(skipped), failures, skips };
+}
+
+const SUMMARY =
+  /^(?:ok|FAILED) \| (\d+) passed(?: \(\d+ steps?\))? \| (\d+) failed(?: \(\d+ steps?\))?(?: \| (\d+) ignored(?: \(\d+ steps?\))?)?/;
+
+function heading(text: string): void {
+  print(`\n=== ${text}\n`);
+}
+
+function print(text: string): void {
+  writeAll(new TextEncoder().encode(text));
+}
+
+function writeAll(bytes: Uint8Array): void {
+  for (let written = 0; written < bytes.length;) written += Deno.stdout.writeSync(bytes.subarray(written));
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args));

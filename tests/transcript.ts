@@ -1,0 +1,65 @@
+/**
+ * What a running process prints, and waiting for a part of it.
+ * @module
+ */
+
+interface Waiting {
+  readonly pattern: RegExp;
+  readonly from: number;
+  resolve(match: RegExpExecArray): void;
+  reject(error: Error): void;
+}
+
+/** Collects a stream of text. It must be read to the end before a test ends: `done` says when. */
+export class Transcript {
+  readonly done: Promise<void>;
+  readonly #name: string;
+  readonly #waiting = new Set<Waiting>();
+  #text = "";
+  #ended = false;
+
+  /** @param name for the message of an error */
+  constructor(name: string, stream: ReadableStream<Uint8Array>) {
+    this.#name = name;
+    this.done = this.#read(stream);
+  }
+
+  /** All of it so far. */
+  get text(): string {
+    return this.#text;
+  }
+
+  /** Its lines so far. */
+  get lines(): string[] {
+    return this.#text.split("\n").filter((line) => line !== "");
+  }
+
+  /** Resolves once the text from an index on holds a match. @throws {Error} when the stream ends without one. */
+  until(pattern: RegExp, from = 0): Promise<RegExpExecArray> {
+    const { promise, resolve, reject } = Promise.withResolvers<RegExpExecArray>();
+    this.#waiting.add({ pattern, from, resolve, reject });
+    this.#settle();
+    return promise;
+  }
+
+  async #read(stream: ReadableStream<Uint8Array>): Promise<void> {
+    const decoder = new TextDecoder();
+    for await (const bytes of stream) {
+      this.#text += decoder.decode(bytes, { stream: true });
+      this.#settle();
+    }
+    this.#ended = true;
+    this.#settle();
+  }
+
+  #settle(): void {
+    for (const waiting of this.#waiting) {
+      const match = waiting.pattern.exec(this.#text.slice(waiting.from));
+      if (match) waiting.resolve(match);
+      else if (this.#ended) {
+        waiting.reject(new Error(`${this.#name} ended without ${waiting.pattern}; it said:\n${this.#text}`));
+      } else continue;
+      this.#waiting.delete(waiting);
+    }
+  }
+}

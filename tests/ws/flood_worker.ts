@@ -1,0 +1,29 @@
+/** A service in its own thread, as a flooded one cannot test itself: `/echo` answers, `/` only reads. */
+/// <reference lib="deno.worker" />
+import { Monopoly, Turns } from "../../lib/ws/limits.ts";
+
+self.onmessage = (start: MessageEvent<{ cert: string; key: string }>) => {
+  const turns = new Turns();
+  Deno.serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    ...start.data,
+    onListen: ({ port }) => self.postMessage({ port }),
+  }, (request) => {
+    const { socket, response } = Deno.upgradeWebSocket(request);
+    const echo = new URL(request.url).pathname === "/echo";
+    const monopoly = new Monopoly(turns);
+    let messages = 0;
+    let refused = false;
+    socket.onmessage = (event) => {
+      if (refused) return;
+      messages++;
+      if (!monopoly.take()) {
+        refused = true;
+        self.postMessage({ refused: messages });
+        socket.close(1008, "too many messages");
+      } else if (echo) socket.send(event.data);
+    };
+    return response;
+  });
+};
