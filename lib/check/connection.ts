@@ -9,6 +9,7 @@
 import { Buffer } from "node:buffer";
 import { connect as connectSocket, isIP, type Socket } from "node:net";
 import { connect as connectSecure, type DetailedPeerCertificate, rootCertificates, type TLSSocket } from "node:tls";
+import { publicRootsKnown } from "../tls/chain.ts";
 import { untilAborted } from "./deadline.ts";
 
 /** Where a connection goes. */
@@ -205,13 +206,14 @@ export async function connectTls(
 ): Promise<TlsConnection> {
   signal.throwIfAborted();
   const { serverName, ca, alpn = ["http/1.1"], session, verify = false } = options;
+  const roots = publicRootsKnown() ? rootCertificates : [];
   const socket = connectSecure({
     host: endpoint.hostname,
     port: endpoint.port,
     rejectUnauthorized: verify,
     // An empty name sends none; without the option the address itself would be taken for the name.
     servername: serverName === undefined || isIP(serverName) !== 0 ? "" : serverName,
-    ...(ca === undefined ? {} : { ca: ca.length === 0 ? [] : [...rootCertificates, ...ca] }),
+    ...(ca === undefined ? {} : { ca: ca.length === 0 ? [] : [...roots, ...ca] }),
     ...(alpn.length === 0 ? {} : { ALPNProtocols: [...alpn] }),
     ...(session === undefined ? {} : { session: Buffer.from(session) }),
   });

@@ -10,8 +10,12 @@ import type { DevelopmentMaterial } from "../tls/development.ts";
 /** How long it may take, ms. */
 const TIMEOUT = 5_000;
 
-/** Probes the service's own address and logs what is a warning or an error. Never throws; without --allow-sys it is silent. */
-export async function selfCheck(service: Service, log: Logger): Promise<void> {
+/**
+ * Probes the service's own address and logs what is a warning or an error. Never throws; without
+ * --allow-sys it is silent.
+ * @param signal when the service stops: what is then found says nothing
+ */
+export async function selfCheck(service: Service, log: Logger, signal: AbortSignal): Promise<void> {
   const { addr, material, url } = service;
   if (!("hostname" in addr) || material === undefined) return;
   try {
@@ -27,7 +31,8 @@ export async function selfCheck(service: Service, log: Logger): Promise<void> {
       connectTo: { hostname: any, port: addr.port },
       upgrade: false,
       ...(authority ? { ca: [authority.toString()] } : {}),
-    });
+    }, { signal });
+    if (signal.aborted) return;
     const known = new Set(material.findings.map(({ code }) => code));
     for (const { code, level, fact, remedy } of observations) {
       if (known.has(code) || (level !== "warning" && level !== "error")) continue;

@@ -76,12 +76,13 @@ async function run(line: Invocation): Promise<number> {
   const predecessor = takeover();
   const service = await startService(app, settings, given, { log, takeover: predecessor });
   // Signals are heeded before anybody is told that they may be sent.
-  const stopped = untilStopped(service, log);
+  const leaving = new AbortController();
+  const stopped = untilStopped(service, log, leaving);
   await predecessor?.reportListening();
   if (format === "text") write("stdout", banner(service));
   else log.info("listening", bannerFields(service));
   // In the background: the service serves meanwhile.
-  selfCheck(service, log);
+  selfCheck(service, log, leaving.signal);
   return await stopped;
 }
 
@@ -102,13 +103,14 @@ async function checkOnly(settings: Settings, given: ReadonlyMap<string, string>,
   return 0;
 }
 
-/** Serves until a signal ends it. */
-async function untilStopped(service: Service, log: Logger): Promise<number> {
+/** Serves until a signal ends it. `leaving` is aborted when it begins to stop. */
+async function untilStopped(service: Service, log: Logger, leaving: AbortController): Promise<number> {
   const { promise, resolve, reject } = Promise.withResolvers<number>();
   let stopping = false;
 
   function stop(why: string): void {
     stopping = true;
+    leaving.abort();
     log.info(`${why}: stopping; a second signal ends at once`, { peers: service.peers.size });
     service.stop().then(() => resolve(0), reject);
   }
