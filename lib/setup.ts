@@ -6,6 +6,8 @@ import { authRules } from "./auth/rules.ts";
 import { type Mode, selectMode } from "./config/mode.ts";
 import type { Settings } from "./config/options.ts";
 import { UsageError } from "./errors.ts";
+import type { Logger } from "./log.ts";
+import { descriptorLimit } from "./net/native.ts";
 import { isLoopback } from "./ip.ts";
 import { type DevelopmentMaterial, developmentMaterial } from "./tls/development.ts";
 import { loadMaterial } from "./tls/load.ts";
@@ -14,16 +16,22 @@ import { type OriginRule, originRule } from "./ws/origin.ts";
 
 /**
  * Checks settings against each other.
+ * @param wrong those that could not be read, and have their defaults
  * @throws {UsageError} with every mistake
  */
-export function validate(settings: Settings, given: ReadonlyMap<string, string>): { mode: Mode; origin: OriginRule } {
+export function validate(
+  settings: Settings,
+  given: ReadonlyMap<string, string>,
+  wrong: ReadonlySet<string> = new Set(),
+): { mode: Mode; origin: OriginRule } {
   const problems = authRules(settings, given);
   for (const path of settings.path) {
     if (!/^\/[^?#\s]*$/.test(path)) {
       problems.push(`${given.get("path")}: a path starts with / and has neither query nor fragment, not "${path}"`);
     }
   }
-  const mode = attempt(() => selectMode(settings, given));
+  // Of a mode that nobody could read, options of the other one are no mistake.
+  const mode = wrong.has("mode") ? undefined : attempt(() => selectMode(settings, given));
   const origin = attempt(() => originRule(settings.origin, mode?.kind === "direct" && onLoopback(mode)));
   if (problems.length > 0 || mode === undefined || origin === undefined) throw new UsageError(problems);
   return { mode, origin };
@@ -47,6 +55,24 @@ function onLoopback({ address }: Mode): boolean {
 export async function materialFor(mode: Mode): Promise<Material | DevelopmentMaterial | undefined> {
   if (mode.kind === "proxied") return undefined;
   return mode.files === undefined ? await developmentMaterial() : loadMaterial(mode.files);
+}
+
+/**
+ * How many connections the service takes: what was asked for, or nine tenths of the descriptors that the process may
+ * have, so that files, listeners and connections that are no WebSocket yet have theirs. Undefined where nobody knows.
+ */
+export function connectionLimit(settings: Settings, log: Logger): number | undefined {
+  const descriptors = descriptorLimit();
+  const derived = descriptors === undefined ? undefined : Math.max(1, Math.floor(descriptors * 0.9) - 32);
+  const { maxConnections } = settings;
+  if (maxConnections === undefined) return derived;
+  if (derived !== undefined && maxConnections > derived) {
+    log.warn(
+      `--max-connections ${maxConnections} is more than the ${descriptors} descriptors of this process carry (${derived}): ` +
+        "raise the limit (ulimit -n, LimitNOFILE), or ask for fewer",
+    );
+  }
+  return maxConnections;
 }
 
 /** The files whose change means a reload. Development material renews itself. */

@@ -31,6 +31,8 @@ export interface CheckOptions {
   readonly headers?: readonly (readonly [name: string, value: string])[];
   readonly origin?: string;
   readonly subprotocols?: readonly string[];
+  /** Whether to ask for a WebSocket at all. Default true; false: no app sees a connection. */
+  readonly upgrade?: boolean;
 }
 
 /** A URL that can be probed. */

@@ -3,7 +3,7 @@
  * @module
  */
 import type { LogFields } from "../log.ts";
-import type { Service } from "../service.ts";
+import type { Service } from "../running.ts";
 import { formatDuration, formatSize } from "../units.ts";
 import type { DevelopmentMaterial } from "../tls/development.ts";
 import { PROGRAM } from "./help.ts";
@@ -64,13 +64,13 @@ function modeText({ mode, settings }: Service): string {
   return `proxied: plain ws here, TLS ends at the proxy in front; trusted: ${trusted}`;
 }
 
-function limitsText({ settings }: Service): string {
+function limitsText({ settings, maxConnections }: Service): string {
   const limits = [
     `messages of ${formatSize(settings.maxPayload)}`,
     `${formatSize(settings.maxBackpressure)} unsent per peer`,
     settings.idleTimeout === 0 ? "no idle timeout" : `idle ${formatDuration(settings.idleTimeout)}`,
   ];
-  if (settings.maxConnections !== undefined) limits.push(`${settings.maxConnections} connections`);
+  if (maxConnections !== undefined) limits.push(`${maxConnections} connections`);
   if (settings.maxConnectionsPerAddress > 0) limits.push(`${settings.maxConnectionsPerAddress} per address`);
   if (settings.messageRate > 0) limits.push(`${settings.messageRate} messages/s`);
   return limits.join(", ");

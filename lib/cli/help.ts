@@ -45,7 +45,7 @@ export function commandHelp(command: Command): string {
 function optionLines(table: OptionTable): string[] {
   return Object.entries(table).flatMap(([key, option]) => {
     const name = option.variableOnly ? variableOf(key) : `${option.short ? `-${option.short}, ` : ""}${flagOf(key)}`;
-    const fallback = defaultOf(option);
+    const fallback = option.default === false ? "" : defaultOf(option);
     const notes = [option.repeat && "repeatable", fallback && `default: ${fallback}`].filter(Boolean).join("; ");
     return [
       `  ${name}${valueOf(option)}`,

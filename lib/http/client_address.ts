@@ -54,7 +54,7 @@ export function clientAddress(headers: Headers, remote: string | undefined, rule
   if (remote !== undefined && !trusted.has(remote)) return { address: remote, trustedProxy: false };
 
   const walks = SOURCES
-    .filter(([source]) => header === "auto" ? headers.has(source) : header === source)
+    .filter(([source]) => header === "auto" ? headers.get(source) !== null : header === source)
     .map(([source, name]) => ({ source, name, ...walk(hopsOf(headers, source), remote, trusted) }));
   // A list names more hops than X-Real-IP, which is the first of them or the last.
   const best = walks.find(({ source }) => source !== "x-real-ip") ?? walks[0];

@@ -10,13 +10,14 @@ url.value = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}
 function log(kind, text) {
   const line = document.createElement("li");
   line.className = kind;
-  line.textContent = `${new Date().toLocaleTimeString()} ${{ in: "←", out: "→", bad: "!" }[kind] ?? "·"} ${text}`;
+  line.textContent = `${new Date().toTimeString().slice(0, 8)} ${{ in: "←", out: "→", bad: "!" }[kind] ?? "·"} ${text}`;
   list.prepend(line);
   while (list.childElementCount > MOST_LINES) list.lastElementChild.remove();
 }
 
 function show(text, open, busy = open) {
   state.textContent = text;
+  state.className = open ? "open" : "";
   connect.disabled = busy;
   disconnect.disabled = !busy;
   send.disabled = !open;

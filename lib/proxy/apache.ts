@@ -27,11 +27,11 @@ function pathPattern(paths: readonly string[]): string {
   return escaped.length === 1 ? `^${escaped[0]}$` : `^(?:${escaped.join("|")})$`;
 }
 
-function address(scheme: string, upstream: Upstream, path: string, number: number): string {
+function address(scheme: string, upstream: Upstream, number: number): string {
   return upstream.transport === "unix"
     // The name tells the members of a group apart; the socket is what is connected to.
-    ? `unix:${upstream.path}|${scheme}://service${number}.localhost${path}`
-    : `${scheme}://${hostPort(upstream)}${path}`;
+    ? `unix:${upstream.path}|${scheme}://service${number}.localhost`
+    : `${scheme}://${hostPort(upstream)}`;
 }
 
 function need(module: string, what: string): string[] {
@@ -80,19 +80,15 @@ function route(site: Site, scheme: "http" | "ws"): string[] {
     `ttl=${site.keepAlive}`,
     `flushpackets=on`,
   ].join(" ");
-  if (site.upstreams.length === 1) {
-    return site.paths.map((path) =>
-      `ProxyPassMatch "${pathPattern([path])}" "${address(scheme, site.upstreams[0], path, 1)}" ${parameters}`
-    );
-  }
+  // ProxyPassMatch appends the path that matched where the address has none.
+  const pass = (to: string) => `ProxyPassMatch "${pathPattern(site.paths)}" "${to}"`;
+  if (site.upstreams.length === 1) return [`${pass(address(scheme, site.upstreams[0], 1))} ${parameters}`];
   return [
     `<Proxy "balancer://${nameOf(site)}">`,
-    ...site.upstreams.map((upstream, at) =>
-      `    BalancerMember "${address(scheme, upstream, "", at + 1)}" ${parameters}`
-    ),
+    ...site.upstreams.map((upstream, at) => `    BalancerMember "${address(scheme, upstream, at + 1)}" ${parameters}`),
     `    ProxySet lbmethod=bybusyness`,
     `</Proxy>`,
-    ...site.paths.map((path) => `ProxyPassMatch "${pathPattern([path])}" "balancer://${nameOf(site)}${path}"`),
+    pass(`balancer://${nameOf(site)}`),
   ];
 }
 
@@ -129,8 +125,12 @@ function service(site: Site): string[] {
     `<LocationMatch "${pathPattern(site.paths)}">`,
     ...indent([
       ...forwarding(),
-      comment("A handshake has no body; messages are the service's to limit (--max-payload)."),
-      `LimitRequestBody 1024`,
+      comment(
+        "A handshake has no body (LimitRequestBody does not reach what is proxied); messages are the service's to",
+      ),
+      comment("limit (--max-payload)."),
+      `AuthMerging And`,
+      `Require expr "%{HTTP:Transfer-Encoding} == '' && %{HTTP:Content-Length} in {'', '0'}"`,
     ]),
     `</LocationMatch>`,
   ];
@@ -150,7 +150,7 @@ function website(site: Site): string[] {
   }
   return [
     comment("The website, served by another server."),
-    `ProxyPass "/" "${address("http", site.website.server, "/", 0)}"`,
+    `ProxyPass "/" "${address("http", site.website.server, 0)}/"`,
     `<Location "/">`,
     ...indent(forwarding()),
     `</Location>`,
@@ -229,6 +229,8 @@ function render(site: Site): string {
       `    RequestReadTimeout header=${site.headTimeout}`,
       `</IfModule>`,
       `LimitRequestFields 100`,
+      comment("A quiet connection ends after the longer one of this and the timeout of the route below."),
+      `Timeout ${site.quietTimeout}`,
       "",
       ...service(site),
       "",

@@ -3,6 +3,14 @@
  * @module
  */
 
+/**
+ * Headers to read in full. Deno keeps an upgraded Request as long as its socket, and with it the lists that iterating
+ * over its headers makes (1.6 KiB measured, for five headers): those of a copy go with the copy.
+ */
+export function headersOf(request: Request): Headers {
+  return new Request(request, { signal: null }).headers;
+}
+
 /** URL and headers as two strings; a Request is made of them when an app asks. About 0.3 KiB for a browser's handshake. */
 export class RequestSnapshot {
   readonly #url: string;
@@ -10,11 +18,9 @@ export class RequestSnapshot {
 
   /** Copies what is needed. Call it before the upgrade. */
   constructor(url: string, headers: Headers) {
-    let lines = "";
-    for (const [name, value] of headers) lines += `${name}:${value}\n`;
     this.#url = url;
-    // Joined by replace, the string is flat: a chain of concatenations would keep its parts alive.
-    this.#headers = lines.replace(/\n$/, "");
+    // Joined, the string is flat: a chain of concatenations would keep its parts alive.
+    this.#headers = Array.from(headers, ([name, value]) => `${name}:${value}`).join("\n");
   }
 
   /** A Request that can be read as often as one likes; a new one each time. */

@@ -1,0 +1,133 @@
+/**
+ * What is measured, and what it is to reach.
+ * @module
+ */
+import type { Load, Measured } from "./job.ts";
+import type { ServerName } from "./server.ts";
+
+/** A figure of this service beside the same of another server, in the same round. */
+export interface Goal {
+  readonly what: string;
+  /** Undefined: no other server is needed. */
+  readonly beside?: ServerName;
+  figure(ours: Measured, theirs: Measured): number;
+  /** The figure that is to be reached: no more than it, or no less. */
+  readonly most?: number;
+  readonly least?: number;
+  readonly unit: string;
+}
+
+/** One case. */
+export interface Case {
+  readonly name: string;
+  readonly title: string;
+  /** What is counted. */
+  readonly unit: string;
+  readonly load: Load;
+  readonly goals: readonly Goal[];
+  /** Whether each round needs servers that have served nobody yet. */
+  readonly fresh?: boolean;
+  /** Whether it counts what happens in a time, or does one thing and is done. */
+  readonly timed: boolean;
+}
+
+/** Seconds of the server's CPU for one message. */
+export function cpuPerMessage({ serverCpu, count }: Measured): number {
+  return serverCpu / count;
+}
+
+const CPU: Goal = {
+  what: "CPU per message over raw Deno.serve with TCP_NODELAY",
+  beside: "deno+nodelay",
+  figure: (ours, theirs) => cpuPerMessage(ours) / cpuPerMessage(theirs),
+  most: 1.05,
+  unit: "×",
+};
+
+const SERVED: Goal = { what: "connections refused or lost", figure: (ours) => ours.failed, most: 0, unit: "" };
+
+/**
+ * All of them, in the order in which they run.
+ * @param idle connections of the idle case
+ */
+export function cases(idle: number): readonly Case[] {
+  return [
+    {
+      name: "echo-64",
+      title: "echo 64 B, 64 connections, 1 in flight",
+      unit: "messages",
+      load: { kind: "echo", connections: 64, inFlight: 1, size: 64 },
+      goals: [CPU],
+      timed: true,
+    },
+    {
+      name: "echo-64x16",
+      title: "echo 64 B, 64 connections, 16 in flight",
+      unit: "messages",
+      load: { kind: "echo", connections: 64, inFlight: 16, size: 64 },
+      goals: [CPU],
+      timed: true,
+    },
+    {
+      name: "echo-16k",
+      title: "echo 16 KiB, 16 connections, 4 in flight",
+      unit: "messages",
+      load: { kind: "echo", connections: 16, inFlight: 4, size: 16_384 },
+      goals: [CPU],
+      timed: true,
+    },
+    {
+      name: "echo-16k-1",
+      title: "echo 16 KiB, 1 connection, 1 in flight",
+      unit: "messages",
+      load: { kind: "echo", connections: 1, inFlight: 1, size: 16_384 },
+      goals: [{ what: "median latency", figure: (ours) => ours.latency.p50, most: 1, unit: " ms" }],
+      timed: true,
+    },
+    {
+      name: "handshake",
+      title: "full wss handshakes, 32 clients in a loop",
+      unit: "handshakes",
+      load: { kind: "handshake", connections: 32, inFlight: 1, size: 0 },
+      goals: [{
+        what: "handshakes a second over raw Deno.serve",
+        beside: "deno",
+        figure: (ours, theirs) => ours.count / ours.seconds / (theirs.count / theirs.seconds),
+        least: 2.5,
+        unit: "×",
+      }],
+      timed: true,
+    },
+    {
+      name: "fanout",
+      title: "fan-out of 64 B to 1,000, 1 publication in flight",
+      unit: "deliveries",
+      load: { kind: "fanout", connections: 1_000, inFlight: 1, size: 64 },
+      goals: [CPU],
+      timed: true,
+    },
+    {
+      name: "idle",
+      title: `${idle} idle connections`,
+      unit: "connections",
+      load: { kind: "idle", connections: idle, inFlight: 0, size: 0 },
+      goals: [{
+        what: "memory per further idle connection more than raw Deno.serve with TCP_NODELAY",
+        beside: "deno+nodelay",
+        figure: (ours, theirs) => ((ours.memory?.held ?? NaN) - (theirs.memory?.held ?? NaN)) / 1024,
+        most: 1,
+        unit: " KiB",
+      }],
+      fresh: true,
+      timed: false,
+    },
+    {
+      name: "burst",
+      title: "2,000 connects in the same moment",
+      unit: "connections",
+      load: { kind: "burst", connections: 2_000, inFlight: 0, size: 0 },
+      goals: [SERVED],
+      timed: false,
+    },
+  ];
+}

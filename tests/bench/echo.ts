@@ -1,0 +1,71 @@
+/**
+ * Echo load: each connection keeps so many messages on their way.
+ * @module
+ */
+import type { Job, Measured } from "./job.ts";
+import {
+  closeQuietly,
+  connectWebSocket,
+  maskedFrame,
+  Opcode,
+  repeated,
+  serverFrame,
+  textOf,
+  writeAll,
+} from "./wire.ts";
+import { Window } from "./window.ts";
+
+/** Runs the job. */
+export async function echo(job: Job): Promise<Measured> {
+  const payload = textOf(job.size);
+  const frame = maskedFrame(Opcode.Text, payload);
+  const batches = Array.from({ length: job.inFlight + 1 }, (_, times) => repeated(frame, times));
+  const answer = serverFrame(Opcode.Text, payload);
+  const conns = await Promise.all(Array.from({ length: job.connections }, () => connectWebSocket(job.target)));
+  const window = new Window(job);
+  for (const conn of conns) converse(conn, batches, answer, window).catch((error) => window.fail(error));
+  try {
+    return await window.measure();
+  } finally {
+    conns.forEach(closeQuietly);
+  }
+}
+
+/** Answers come in order and have one length, so that counting them is a division. */
+async function converse(
+  conn: Deno.Conn,
+  batches: readonly Uint8Array<ArrayBuffer>[],
+  answer: Uint8Array,
+  window: Window,
+): Promise<void> {
+  const inFlight = batches.length - 1;
+  const sent = new Float64Array(inFlight).fill(performance.now());
+  const buffer = new Uint8Array(Math.max(65_536, answer.length));
+  let next = 0;
+  let rest = 0;
+  let checked = false;
+  await writeAll(conn, batches[inFlight]!);
+  while (!window.over) {
+    const length = await conn.read(buffer);
+    if (length === null) throw new Error("the server ended a connection");
+    if (!checked && rest === 0) {
+      // Once the whole, from then on the head: enough to see a frame that does not belong.
+      if (length >= answer.length) checked = answer.every((byte, i) => buffer[i] === byte);
+      if (length >= answer.length && !checked) throw new Error("the server did not echo what was sent");
+    }
+    if (rest === 0 && (buffer[0] !== answer[0] || (length > 1 && buffer[1] !== answer[1]))) {
+      throw new Error(`the server sent a frame that is no echo: ${buffer.subarray(0, 2)}`);
+    }
+    rest += length;
+    const whole = Math.floor(rest / answer.length);
+    if (whole === 0) continue;
+    rest -= whole * answer.length;
+    const now = performance.now();
+    for (let i = 0; i < whole; i++) {
+      window.add(now - sent[next]!, 1);
+      sent[next] = now;
+      next = next + 1 === inFlight ? 0 : next + 1;
+    }
+    await writeAll(conn, batches[whole]!);
+  }
+}

@@ -1,0 +1,22 @@
+/**
+ * The load generator: a process of its own, on another core than the server. Reads a job as JSON from its argument and
+ * writes what it measured to standard output.
+ * @module
+ */
+import { burst, handshake, idle } from "./connections.ts";
+import { echo } from "./echo.ts";
+import { fanout } from "./fanout.ts";
+import type { Job, Measured } from "./job.ts";
+
+const RUNNERS: Readonly<Record<Job["kind"], (job: Job) => Promise<Measured>>> = {
+  echo,
+  fanout,
+  handshake,
+  idle,
+  burst,
+};
+
+const job = JSON.parse(Deno.args[0]!) as Job;
+const measured = await RUNNERS[job.kind](job);
+Deno.stdout.writeSync(new TextEncoder().encode(JSON.stringify(measured)));
+Deno.exit();

@@ -1,0 +1,156 @@
+/**
+ * `deno task bench`: this service, Deno alone, ws on Node and Bun side by side, each on the first core, the load
+ * generator on the second. `deno task bench -- soak` mixes good and bad peers.
+ * @module
+ */
+import { parseArgs } from "@std/cli/parse-args";
+import { messageOf } from "../../lib/errors.ts";
+import { type Case, cases } from "./cases.ts";
+import type { Job, Measured } from "./job.ts";
+import { describe, reached, type Rounds } from "./report.ts";
+import { absence, canPin, type Certificate, makeCertificate, onCore } from "./server.ts";
+import { type RunningServer, type ServerName, SERVERS, startServer } from "./server.ts";
+import { soakCommand } from "./soak.ts";
+
+const USAGE = `deno task bench [-- CASE… | soak] [options]
+  CASE            echo-64 echo-64x16 echo-16k echo-16k-1 handshake fanout idle burst; all by default
+  --seconds N     measured in each round (3); soak: how long (60)
+  --rounds N      rounds, of which the median counts (3)
+  --servers A,B   of ${SERVERS.join(" ")}; all that are installed by default
+  --idle N        connections of the idle case (2000)
+  --warm-up N     seconds before a measurement (1)
+  --seed N        soak: repeats a run (random by default)
+  --json          figures for machines
+`;
+
+interface Options {
+  readonly cases: readonly Case[];
+  readonly servers: readonly ServerName[];
+  readonly seconds: number;
+  readonly warmUp: number;
+  readonly rounds: number;
+  readonly json: boolean;
+}
+
+function note(text: string): void {
+  Deno.stderr.writeSync(new TextEncoder().encode(`${text}\n`));
+}
+
+function print(text: string): void {
+  Deno.stdout.writeSync(new TextEncoder().encode(`${text}\n`));
+}
+
+function positive(name: string, text: unknown): number {
+  const value = Number(text);
+  if (!(value > 0 && value < Infinity)) throw new RangeError(`--${name} takes a number above 0, not ${text}`);
+  return value;
+}
+
+function whole(name: string, text: unknown): number {
+  const value = positive(name, text);
+  if (!Number.isInteger(value)) throw new RangeError(`--${name} takes a whole number, not ${text}`);
+  return value;
+}
+
+async function readOptions(flags: Record<string, unknown>, names: readonly unknown[]): Promise<Options> {
+  const all = cases(whole("idle", flags.idle));
+  const chosen = names.map((name) => {
+    const found = all.find((it) => it.name === name);
+    if (!found) throw new RangeError(`there is no case ${name}: ${all.map((it) => it.name).join(" ")} soak`);
+    return found;
+  });
+  const asked = flags.servers === "" ? SERVERS : String(flags.servers).split(",");
+  const servers: ServerName[] = [];
+  for (const name of asked) {
+    const known = SERVERS.find((server) => server === name);
+    if (!known) throw new RangeError(`there is no server ${name}: ${SERVERS.join(" ")}`);
+    const reason = await absence(known);
+    if (reason === undefined) servers.push(known);
+    else note(reason);
+  }
+  return {
+    cases: chosen.length > 0 ? chosen : all,
+    servers,
+    seconds: positive("seconds", flags.seconds || 3),
+    warmUp: positive("warm-up", flags["warm-up"]),
+    rounds: whole("rounds", flags.rounds),
+    json: flags.json === true,
+  };
+}
+
+async function generate(job: Job, pin: boolean): Promise<Measured> {
+  const generator = new URL("generator.ts", import.meta.url).pathname;
+  const [program, ...args] = onCore(1, pin, [Deno.execPath(), "run", "-A", generator, JSON.stringify(job)]);
+  const { success, stdout, stderr } = await new Deno.Command(program!, { args, stdin: "null" }).output();
+  if (!success) throw new Error(`the load generator failed: ${new TextDecoder().decode(stderr).trim()}`);
+  return JSON.parse(new TextDecoder().decode(stdout)) as Measured;
+}
+
+/** A case, its rounds interleaved: A B A B, since what disturbs a shared machine comes and goes. */
+async function runCase(it: Case, options: Options, certificate: Certificate, pin: boolean): Promise<Rounds> {
+  const { servers, seconds, warmUp, rounds } = options;
+  await using running = new AsyncDisposableStack();
+  const start = async (name: ServerName) =>
+    running.use(await startServer(name, certificate, { pin, tight: it.load.kind === "idle" }));
+  const lasting = new Map<ServerName, RunningServer>();
+  const results = new Map<ServerName, Measured[]>(servers.map((name) => [name, []]));
+  for (let round = 0; round < rounds; round++) {
+    for (const name of servers) {
+      const server = (it.fresh ? undefined : lasting.get(name)) ?? await start(name);
+      lasting.set(name, server);
+      const target = { port: server.port, ca: certificate.ca };
+      results.get(name)!.push(await generate({ ...it.load, target, pid: server.pid, warmUp, seconds }, pin));
+      if (it.fresh) await server.stop();
+    }
+  }
+  return results;
+}
+
+async function compare(options: Options): Promise<void> {
+  const pin = await canPin();
+  if (!pin) note("server and generator share the cores: there is only one, or no taskset; expect noise");
+  await using certificate = await makeCertificate();
+  const figures: Record<string, unknown> = {};
+  for (const it of options.cases) {
+    const rounds = await runCase(it, options, certificate, pin);
+    const goals = it.goals.map((goal) => ({ what: goal.what, ...reached(goal, rounds) }));
+    figures[it.name] = { title: it.title, rounds: Object.fromEntries(rounds), goals };
+    if (!options.json) print(describe(it, rounds) + "\n");
+  }
+  if (options.json) print(JSON.stringify({ deno: Deno.version.deno, ...figures }, null, 2));
+}
+
+async function main(): Promise<number> {
+  const flags = parseArgs(Deno.args, {
+    boolean: ["json", "help"],
+    string: ["seconds", "rounds", "servers", "idle", "warm-up", "seed"],
+    default: { seconds: "", rounds: "3", servers: "", idle: "2000", "warm-up": "1", seed: "" },
+    unknown: (name: string, key?: string) => {
+      if (key !== undefined) throw new RangeError(`unknown option ${name}`);
+    },
+  }) as Record<string, unknown> & { _: unknown[] };
+  if (flags.help === true) {
+    print(USAGE);
+    return 0;
+  }
+  const names = flags._.filter((name) => name !== "--");
+  if (names[0] === "soak") {
+    return await soakCommand({
+      seconds: positive("seconds", flags.seconds || 60),
+      seed: flags.seed === "" ? undefined : whole("seed", flags.seed),
+      json: flags.json === true,
+      print,
+      note,
+    });
+  }
+  await compare(await readOptions(flags, names));
+  return 0;
+}
+
+try {
+  Deno.exit(await main());
+} catch (error) {
+  if (!(error instanceof RangeError)) throw error;
+  note(`${messageOf(error)}\n\n${USAGE}`);
+  Deno.exit(2);
+}

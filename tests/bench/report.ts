@@ -1,0 +1,91 @@
+/**
+ * Figures as people read them.
+ * @module
+ */
+import { type Case, cpuPerMessage, type Goal } from "./cases.ts";
+import type { Measured } from "./job.ts";
+import type { ServerName } from "./server.ts";
+
+/** What each server did in each round of a case. */
+export type Rounds = ReadonlyMap<ServerName, readonly Measured[]>;
+
+/** From here on the generator is taken for the limit. */
+const SATURATED = 0.9;
+
+/** The one in the middle; of an even number, the mean of the two. */
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length / 2;
+  return sorted.length % 2 === 1 ? sorted[Math.floor(middle)]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+/** A goal, what was reached, and whether that is enough. Undefined where the other server did not take part. */
+export function reached(goal: Goal, rounds: Rounds): { figure: number; met: boolean } | undefined {
+  const ours = rounds.get("wss");
+  const theirs = goal.beside === undefined ? ours : rounds.get(goal.beside);
+  if (!ours || !theirs) return undefined;
+  // Round by round: what disturbs a round disturbs both.
+  const figure = median(ours.map((measured, i) => goal.figure(measured, theirs[i]!)));
+  return { figure, met: figure <= (goal.most ?? Infinity) && figure >= (goal.least ?? -Infinity) };
+}
+
+/** A case as a table, its goals under it. */
+export function describe(it: Case, rounds: Rounds): string {
+  const head = ["", `${it.unit}/s`, "p50 ms", "p90", "p99", "max", "CPU µs each", "server", "generator"];
+  if (it.load.kind === "idle") head.push("KiB each", "KiB further");
+  if (it.load.kind === "burst") head.push("failed");
+  const lines = [it.title, ...table([head, ...[...rounds].map(([name, each]) => row(it, name, each))])];
+  for (const [name, each] of rounds) {
+    const generator = median(each.map((measured) => measured.generatorCpu / measured.seconds));
+    if (!it.timed || generator < SATURATED) continue;
+    lines.push(`  ${name}: generator at ${percent(generator)}: throughput is its limit; compare CPU`);
+  }
+  for (const goal of it.goals) {
+    const result = reached(goal, rounds);
+    if (result === undefined) continue;
+    const bound = goal.most !== undefined ? `at most ${goal.most}` : `at least ${goal.least}`;
+    lines.push(
+      `  ${result.met ? "met" : "MISSED"}: ${goal.what}: ${
+        result.figure.toFixed(2)
+      }${goal.unit} (${bound}${goal.unit})`,
+    );
+  }
+  return lines.join("\n");
+}
+
+function row(it: Case, name: ServerName, each: readonly Measured[]): string[] {
+  const of = (figure: (measured: Measured) => number) => median(each.map(figure));
+  const latencies = (["p50", "p90", "p99", "max"] as const).map((key) => of(({ latency }) => latency[key]));
+  const cells = [
+    name,
+    Math.round(of(({ count, seconds }) => count / seconds)).toLocaleString("en"),
+    ...latencies.map((ms) => ms === 0 ? "" : ms.toFixed(ms < 10 ? 2 : 0)),
+    (of(cpuPerMessage) * 1e6).toFixed(2),
+    percent(of(({ serverCpu, seconds }) => serverCpu / seconds)),
+    percent(of(({ generatorCpu, seconds }) => generatorCpu / seconds)),
+  ];
+  if (it.load.kind === "idle") {
+    cells.push(
+      kibibytes(of(({ memory }) => memory?.resident ?? NaN)),
+      kibibytes(of(({ memory }) => memory?.held ?? NaN)),
+    );
+  }
+  if (it.load.kind === "burst") cells.push(String(of(({ failed }) => failed)));
+  return cells;
+}
+
+function percent(part: number): string {
+  return `${Math.round(part * 100)} %`;
+}
+
+function kibibytes(bytes: number): string {
+  return (bytes / 1024).toFixed(1);
+}
+
+/** Names to the left, figures to the right. */
+function table(rows: readonly (readonly string[])[]): string[] {
+  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
+  return rows.map((row) =>
+    "  " + row.map((cell, i) => i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)).join("  ")
+  );
+}

@@ -1,0 +1,163 @@
+/**
+ * The servers that are compared, each a process of its own on the first core.
+ * @module
+ */
+import { TextLineStream } from "@std/streams/text-line-stream";
+import { join } from "node:path";
+import { makeAuthority, makeLeaf } from "../../lib/tls/issue.ts";
+
+/** Who serves. `wss` is this service; the others are what it is compared with. */
+export const SERVERS = ["wss", "deno", "deno+nodelay", "ws", "bun"] as const;
+export type ServerName = typeof SERVERS[number];
+
+/** A certificate for all of them. */
+export interface Certificate extends AsyncDisposable {
+  readonly folder: string;
+  readonly cert: string;
+  readonly key: string;
+  /** PEM of who signed it. */
+  readonly ca: string;
+}
+
+/** A server that listens. Disposing of it ends the process. */
+export interface RunningServer extends AsyncDisposable {
+  readonly name: ServerName;
+  readonly pid: number;
+  readonly port: number;
+  /** Asks it to end, and tells how it did. */
+  stop(): Promise<Deno.CommandStatus>;
+}
+
+/** A leaf for localhost and 127.0.0.1, in a temporary folder. */
+export async function makeCertificate(): Promise<Certificate> {
+  const folder = await Deno.makeTempDir({ prefix: "wss-bench-" });
+  const authority = await makeAuthority(new Date());
+  const leaf = await makeLeaf(authority, ["localhost", "127.0.0.1"], new Date());
+  const cert = join(folder, "cert.pem");
+  const key = join(folder, "key.pem");
+  await Deno.writeTextFile(cert, leaf.cert);
+  await Deno.writeTextFile(key, leaf.key);
+  return {
+    folder,
+    cert,
+    key,
+    ca: authority.cert,
+    [Symbol.asyncDispose]: () => Deno.remove(folder, { recursive: true }),
+  };
+}
+
+/** Whether a program can be started. */
+export async function installed(program: string, ...args: string[]): Promise<boolean> {
+  try {
+    const { success } = await new Deno.Command(program, { args, stdin: "null", stdout: "null", stderr: "null" })
+      .output();
+    return success;
+  } catch {
+    return false;
+  }
+}
+
+/** Why a server cannot take part here; undefined where it can. */
+export async function absence(name: ServerName): Promise<string | undefined> {
+  const program = name === "ws" ? "node" : name;
+  if (program !== "node" && program !== "bun") return undefined;
+  return await installed(program, "--version") ? undefined : `${name} is skipped: ${program} is not installed`;
+}
+
+/** Whether there are two cores to keep server and load generator apart on, and taskset to do it. */
+export async function canPin(): Promise<boolean> {
+  return navigator.hardwareConcurrency >= 2 && await installed("taskset", "--version");
+}
+
+/** Puts a command on a core, where that is possible. */
+export function onCore(core: number, pin: boolean, command: readonly string[]): string[] {
+  return pin ? ["taskset", "-c", String(core), ...command] : [...command];
+}
+
+function path(file: string): string {
+  return new URL(file, import.meta.url).pathname;
+}
+
+function commandOf(name: ServerName, { cert, key }: Certificate, { options = [], tight }: StartOptions): string[] {
+  const v8 = ["--expose-gc", ...(tight ? ["--max-semi-space-size=1"] : [])];
+  const deno = [Deno.execPath(), "run", "-A", `--v8-flags=${v8.join(",")}`];
+  switch (name) {
+    case "wss":
+      return [
+        ...[...deno, path("../../main.ts"), "serve", "--cert", cert, "--key", key, "--host", "127.0.0.1"],
+        ...["--port", "0", "--app", path("servers/app.ts"), "--log-format", "json", ...options],
+      ];
+    case "deno":
+      return [...deno, path("servers/raw.ts"), cert, key];
+    case "deno+nodelay":
+      return [...deno, path("servers/raw.ts"), cert, key, "nodelay"];
+    case "ws":
+      return ["node", "--expose-gc", path("servers/ws.js"), cert, key, import.meta.resolve("ws")];
+    case "bun":
+      return ["bun", path("servers/bun.ts"), cert, key];
+  }
+}
+
+/** How to start a server. */
+export interface StartOptions {
+  /** Whether it gets the first core. */
+  readonly pin?: boolean;
+  /**
+   * For comparing what connections hold. V8 sizes its young generation by how much was allocated of late, up to 48 MiB
+   * and whatever lives (measured: 24 MiB for raw Deno.serve, 46 for this service after 8,000 handshakes); this keeps
+   * it at 3 in those that run on Deno.
+   */
+  readonly tight?: boolean;
+  /** Further options of this service. */
+  readonly options?: readonly string[];
+}
+
+/**
+ * Starts a server and waits until it listens.
+ * @throws {Error} when it ends before that, with what it said.
+ */
+export async function startServer(
+  name: ServerName,
+  certificate: Certificate,
+  how: StartOptions = {},
+): Promise<RunningServer> {
+  const [program, ...args] = onCore(0, how.pin ?? false, commandOf(name, certificate, how));
+  const child = new Deno.Command(program!, {
+    args,
+    // No wss.json of a working directory takes part.
+    cwd: certificate.folder,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const said: string[] = [];
+  const listening = Promise.withResolvers<number>();
+  const reading = [child.stdout, child.stderr].map((stream) => read(stream, said, listening.resolve));
+  Promise.all(reading).then(() => listening.reject(new Error(`Cannot start ${name}: ${said.join("\n")}`)));
+  const port = await listening.promise;
+
+  let stopped: Promise<Deno.CommandStatus> | undefined;
+  const stop = () =>
+    stopped ??= (async () => {
+      child.kill("SIGTERM");
+      const timer = setTimeout(() => child.kill("SIGKILL"), 20_000);
+      const status = await child.status;
+      clearTimeout(timer);
+      await Promise.all(reading);
+      return status;
+    })();
+  return { name, pid: child.pid, port, stop, [Symbol.asyncDispose]: async () => void await stop() };
+}
+
+/** Lines kept for an error message. */
+const LINES = 100;
+
+/** Every server names its port in a line of JSON: `port`, or the `url` of this service. */
+async function read(stream: ReadableStream<Uint8Array>, said: string[], found: (port: number) => void): Promise<void> {
+  const lines: ReadableStream<string> = stream.pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream());
+  for await (const line of lines) {
+    if (said.length < LINES) said.push(line);
+    const match = /"port":(\d+)|"url":"wss:\/\/[^"]*:(\d+)\//.exec(line);
+    if (match) found(Number(match[1] ?? match[2]));
+  }
+}

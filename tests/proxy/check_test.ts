@@ -1,0 +1,94 @@
+/** Each generated configuration, checked by the program that is to read it. */
+import { assert, assertMatch } from "@std/assert";
+import { join } from "node:path";
+import { proxyCommand, proxyConfiguration } from "../../lib/cli/proxy.ts";
+import { parseFlags } from "../../lib/config/flags.ts";
+import { HAPROXY_PART } from "../../lib/proxy/haproxy.ts";
+import { NGINX_PART } from "../../lib/proxy/nginx.ts";
+import { goldenFiles, goldenInput } from "../golden.ts";
+import { hasOpenssl, openPki } from "../openssl.ts";
+import { checkProxy, hasProxy, type ProxyKind } from "../proxies.ts";
+
+const KINDS = ["nginx", "apache", "haproxy", "caddy"] as const;
+
+/** A location inside the smallest server that takes it. */
+function enclose(kind: ProxyKind, text: string, cert: string, key: string, bundle: string): string {
+  switch (kind) {
+    case "nginx": {
+      const [beside, inside] = text.split(`# ${NGINX_PART}`);
+      return `${beside}\nserver { listen 8443 ssl; ssl_certificate ${cert}; ssl_certificate_key ${key};\n${inside}\n}`;
+    }
+    case "apache":
+      return `Listen 8443\n<VirtualHost *:8443>\nSSLEngine on\nSSLCertificateFile ${cert}\nSSLCertificateKeyFile ${key}\n${text}</VirtualHost>`;
+    case "haproxy": {
+      const [inside, beside] = text.split(`# ${HAPROXY_PART}`);
+      return `frontend mine\nmode http\ntimeout client 1m\nbind :8443 ssl crt ${bundle}\n${inside}\n${beside}`;
+    }
+    case "caddy":
+      return `https://ws.example.com:8443 {\ntls ${cert} ${key}\n${text}\n}`;
+  }
+}
+
+for (const kind of KINDS) {
+  Deno.test(`${kind}: the program itself finds nothing wrong with any golden configuration`, async (t) => {
+    if (!await hasProxy(kind) || !await hasOpenssl()) return;
+    await using pki = await openPki();
+    const { cert, key } = await pki.leaf("leaf");
+    const bundle = await pki.bundle("bundle.pem", cert, key);
+    const quoted = { cert: pki.path('a b;"c".pem'), key: pki.path("k\\y{}.pem") };
+    await Deno.copyFile(cert, quoted.cert);
+    await Deno.copyFile(key, quoted.key);
+    for (const file of goldenFiles(`proxy_${kind}`)) {
+      await t.step(file.pathname.split("/").at(-1)!, async () => {
+        const { args, variables, config } = goldenInput(file);
+        const words = args.slice(1).map((word, at, all) => {
+          const odd = word.includes(" ") || word.includes("\\");
+          if (all[at - 1] === "--cert") return odd ? quoted.cert : kind === "haproxy" ? bundle : cert;
+          if (all[at - 1] === "--key") return odd ? quoted.key : key;
+          if (all[at - 1] === "--chain") return cert;
+          return all[at - 1] === "--root" ? pki.folder : word;
+        });
+        if (config !== undefined) words.push("--config", await pki.write("wss.json", config));
+        const { values, positionals, problems } = parseFlags(words, proxyCommand.options);
+        const { text } = proxyConfiguration({ flags: values, positionals, problems }, variables);
+        const whole = text.includes(": the part that goes into your server")
+          ? enclose(kind, text, cert, key, bundle)
+          : text;
+        const { success, output } = await checkProxy(kind, whole);
+        assert(success, `${output}\n${whole}`);
+        assert(!/warn/i.test(output.replaceAll(/Caddyfile input is not formatted|"level":"warn".*/g, "")), output);
+      });
+    }
+  });
+}
+
+Deno.test("apache: a module that is missing is named by the configuration test", async () => {
+  if (!await hasProxy("apache")) return;
+  const { text } = proxyConfiguration({ flags: new Map(), positionals: ["apache"], problems: [] }, {});
+  const inside = `Listen 8443\n<VirtualHost *:8443>\n${text}</VirtualHost>`;
+  for (const module of ["headers", "proxy_http"]) {
+    const { success, output } = await checkProxy("apache", inside, [module]);
+    assert(!success);
+    assertMatch(output, new RegExp(`wss: mod_${module} is missing, .*a2enmod ${module}`));
+  }
+});
+
+Deno.test("proxy --out writes the file, and says which one it cannot write", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const line = (out: string) => {
+      const { values, positionals, problems } = parseFlags(["nginx", "--out", out], proxyCommand.options);
+      return proxyCommand.run({ flags: values, positionals, problems });
+    };
+    const saved = join(folder, "wss.conf");
+    assert(await line(saved) === 0);
+    assertMatch(await Deno.readTextFile(saved), /location = \/wss \{/);
+    const message = await line(join(folder, "none", "x")).then(
+      () => "",
+      (error: Error) => `${error.name}: ${error.message}`,
+    );
+    assertMatch(message, /^StartError: Cannot write .*none\/x: /);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});

@@ -1,0 +1,48 @@
+/**
+ * A proxy of each kind, with the configuration that the command generates, in front of a server.
+ */
+import { proxyCommand, proxyConfiguration } from "../../lib/cli/proxy.ts";
+import { parseFlags } from "../../lib/config/flags.ts";
+import { hasOpenssl, openPki } from "../openssl.ts";
+import { hasProxy, type ProxyKind, type RunningProxy, startProxy } from "../proxies.ts";
+
+export const KINDS: readonly ProxyKind[] = ["nginx", "apache", "haproxy", "caddy"];
+
+/** Certificates for the tests of one file's proxies. */
+export interface Stage extends AsyncDisposable {
+  /** PEM text. */
+  readonly ca: string;
+  readonly folder: string;
+  /** Starts a proxy with the generated site and these further flags; `redirect` is its plain port. */
+  start(kind: ProxyKind, ...flags: string[]): Promise<RunningProxy & { readonly redirect: number }>;
+}
+
+/** Undefined, said loudly, where a program is absent. */
+export async function openStage(kind: ProxyKind): Promise<Stage | undefined> {
+  if (!await hasProxy(kind) || !await hasOpenssl()) return undefined;
+  const pki = await openPki();
+  // The website is read by workers that run as another user.
+  await Deno.chmod(pki.folder, 0o755);
+  const root = await pki.authority("root");
+  const middle = await pki.authority("middle", { issuer: root });
+  const leaf = await pki.leaf("leaf", { issuer: middle });
+  const cert = await pki.bundle("full.pem", leaf.cert, middle.cert);
+  const bundle = await pki.bundle("haproxy.pem", leaf.cert, middle.cert, leaf.key);
+  const tls = kind === "haproxy" ? ["--cert", bundle] : ["--cert", cert, "--key", leaf.key];
+  return {
+    ca: await Deno.readTextFile(root.cert),
+    folder: pki.folder,
+    async start(kind, ...flags) {
+      let redirect = 0;
+      const proxy = await startProxy(kind, (port, other) => {
+        redirect = other("redirect");
+        const ports = ["--listen-port", String(port), "--redirect-port", String(redirect)];
+        const words = [kind, "--site", "--domain", "localhost", ...tls, ...ports, ...flags];
+        const { values, positionals, problems } = parseFlags(words, proxyCommand.options);
+        return proxyConfiguration({ flags: values, positionals, problems }, {}).text;
+      });
+      return Object.assign(proxy, { redirect });
+    },
+    [Symbol.asyncDispose]: () => pki[Symbol.asyncDispose](),
+  };
+}

@@ -1,0 +1,82 @@
+/**
+ * The real service behind the proxies, with an app that remembers what it saw: each peer's address and request, who is
+ * connected.
+ */
+import { defineApp, serve, type ServiceOptions } from "../../lib/mod.ts";
+import { loadLibc } from "../../lib/net/libc.ts";
+
+// A process loads it once and keeps it: before the tests, whose sanitizer would take it for a leak of the first one's.
+loadLibc();
+
+/** One handshake as it arrived. */
+export interface Seen {
+  readonly url: URL;
+  readonly headers: Headers;
+  /** The client's address as the app sees it. */
+  readonly address: string | undefined;
+}
+
+/** A service that is running. Disposing it stops it. */
+export interface Upstream extends AsyncDisposable {
+  /** `127.0.0.1:PORT`, or the socket's path. */
+  readonly address: string;
+  readonly seen: readonly Seen[];
+  readonly open: number;
+  /** Resolves once so many connections are open; rejects after 20 s. */
+  opens(count: number): Promise<void>;
+}
+
+/** Starts it in proxied mode, at `/wss` on a free loopback port; it answers `ok` to text and echoes bytes. */
+export async function startUpstream(options: ServiceOptions = {}): Promise<Upstream> {
+  const seen: Seen[] = [];
+  const waiting = new Set<{ count: number; resolve: () => void }>();
+  let open = 0;
+  const changed = (by: number) => {
+    open += by;
+    for (const waiter of waiting) if (waiter.count === open) waiter.resolve();
+  };
+  const app = defineApp({
+    open(peer) {
+      seen.push({ url: new URL(peer.request.url), headers: peer.request.headers, address: peer.remoteAddress });
+      changed(1);
+    },
+    message(peer, { rawData }) {
+      peer.send(typeof rawData === "string" ? "ok" : rawData);
+    },
+    close: () => changed(-1),
+  });
+  const service = await serve(app, {
+    mode: "proxied",
+    path: ["/wss"],
+    maxPayload: "64MiB",
+    maxBackpressure: "64MiB",
+    drainTimeout: 0,
+    ...(options.unix === undefined ? { port: 0 } : {}),
+    ...options,
+  });
+  // A proxy's workers run as another user.
+  if (options.unix !== undefined) await Deno.chmod(options.unix, 0o777);
+
+  return {
+    address: service.addr.transport === "tcp" ? `127.0.0.1:${service.addr.port}` : options.unix!,
+    seen,
+    get open() {
+      return open;
+    },
+    async opens(count) {
+      if (open === count) return;
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      const waiter = { count, resolve };
+      waiting.add(waiter);
+      const timer = setTimeout(
+        () => reject(new Error(`${open} connections are open, not ${count}, after 20s`)),
+        20_000,
+      );
+      await promise.finally(() => {
+        clearTimeout(timer);
+        waiting.delete(waiter);
+      });
+    },
+    [Symbol.asyncDispose]: () => service.stop(),
+  };
+}
