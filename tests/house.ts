@@ -27,6 +27,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ["check/"],
   ["setup.ts"],
   ["renewal.ts"],
+  ["running.ts"],
   ["service.ts"],
   ["apps/"],
   ["cli/"],

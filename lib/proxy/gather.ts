@@ -25,6 +25,12 @@ export function gatherSite(settings: ProxySettings, given: ReadonlyMap<string, s
         `with the certificate at the proxy only`,
     );
   }
+  if (settings.clientAddressHeader === "forwarded") {
+    problems.push(
+      `${given.get("clientAddressHeader")} forwarded: the proxy is set to remove Forwarded and to name the client in ` +
+        `X-Real-IP and X-Forwarded-For; use auto, x-real-ip or x-forwarded-for`,
+    );
+  }
   if (scope === "location") {
     for (const key of SITE_ONLY) {
       if (given.get(key) === flagOf(key)) {

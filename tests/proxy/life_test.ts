@@ -19,7 +19,7 @@ async function assertAnswers(client: Client): Promise<void> {
 
 Deno.test("a quiet connection outlives the proxy's timeout, as the service pings it", async () => {
   // All at once: each waits for real time to pass.
-  await Promise.all(KINDS.map(async (kind) => {
+  const outcomes = await Promise.allSettled(KINDS.map(async (kind) => {
     await using stage = await openStage(kind);
     if (stage === undefined) return;
     const { ca } = stage;
@@ -40,6 +40,8 @@ Deno.test("a quiet connection outlives the proxy's timeout, as the service pings
     await upstream.opens(0);
     await mute.opens(0);
   }));
+  const failed = outcomes.flatMap((outcome) => outcome.status === "rejected" ? [outcome.reason] : []);
+  if (failed.length > 0) throw new AggregateError(failed, failed.map(String).join("\n"));
 });
 
 for (const kind of KINDS) {
