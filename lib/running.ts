@@ -154,7 +154,7 @@ export class RunningService implements Service {
       });
       const { addr } = this.#listener;
       const { handshakeTimeout, maxPayload } = this.settings;
-      this.#guard = await Guard.start({ addr, handshakeTimeout, maxPayload, log: this.#refusals });
+      this.#guard = Guard.start({ addr, handshakeTimeout, maxPayload, log: this.#refusals });
     } catch (error) {
       await this.#renewal.stop();
       throw error;

@@ -11,7 +11,8 @@ import type { DevelopmentMaterial } from "../tls/development.ts";
 const TIMEOUT = 5_000;
 
 /**
- * Probes the service's own address and logs what is a warning or an error. Never throws; without --allow-sys it is silent.
+ * Probes the service's own address and logs what is a warning or an error. Never throws; without
+ * --allow-sys it is silent.
  * @param signal when the service stops: what is then found says nothing
  */
 export async function selfCheck(service: Service, log: Logger, signal: AbortSignal): Promise<void> {

@@ -48,19 +48,22 @@ export class Guard {
   readonly #ended = new Map<Reason, number>();
   #stopped: (() => void) | undefined;
 
+  /** Whether its thread runs; resolves once that is known. Connections are written down from the start. */
+  readonly ready: Promise<boolean>;
+
   /**
-   * Starts the guard's thread. Undefined without the C library, not on Linux, and on a unix socket, where the proxy in
-   * front keeps such clients away. Needs a bare `--allow-ffi`.
+   * Starts the guard's thread, which takes a moment; connections can be told of at once. Undefined without the C
+   * library, not on Linux, and on a unix socket, where the proxy in front keeps such clients away. Needs a bare
+   * `--allow-ffi`.
    */
-  static async start(options: GuardOptions): Promise<Guard | undefined> {
+  static start(options: GuardOptions): Guard | undefined {
     const { native } = loadNative();
     if (native?.libc.linux !== true || !("port" in options.addr)) return undefined;
-    const guard = new Guard(options.log, options.addr.port, native);
-    return await guard.#start(options, options.addr.port) ? guard : undefined;
+    return new Guard(options, options.addr.port, native);
   }
 
-  private constructor(log: Logger, port: number, { sockets, libc }: Native) {
-    this.#log = log;
+  private constructor(options: GuardOptions, port: number, { sockets, libc }: Native) {
+    this.#log = options.log;
     const table = GuardTable.create(sockets.descriptorLimit());
     const finder = new Finder(sockets, port, table.rows);
     this.#ledger = openLedger({ table, finder, sockets, solSocket: libc.constants.SOL_SOCKET });
@@ -72,6 +75,7 @@ export class Guard {
     const { header } = table;
     this.#beat = setInterval(() => Atomics.add(header, 0, 1), BEAT_EVERY);
     this.#beat.unref();
+    this.ready = this.#start(options, port);
   }
 
   #start(options: GuardOptions, port: number): Promise<boolean> {

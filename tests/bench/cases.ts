@@ -112,7 +112,7 @@ export function cases(idle: number): readonly Case[] {
       unit: "connections",
       load: { kind: "idle", connections: idle, inFlight: 0, size: 0 },
       goals: [{
-        what: "memory held per connection more than raw Deno.serve with TCP_NODELAY",
+        what: "memory per further idle connection more than raw Deno.serve with TCP_NODELAY",
         beside: "deno+nodelay",
         figure: (ours, theirs) => ((ours.memory?.held ?? NaN) - (theirs.memory?.held ?? NaN)) / 1024,
         most: 1,

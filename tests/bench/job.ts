@@ -37,6 +37,6 @@ export interface Measured {
   readonly latency: Latency;
   /** Connections that failed. */
   readonly failed: number;
-  /** Bytes of memory that a connection took: as it stood, and after the collector had run. */
+  /** Bytes of memory that a connection took, before the collector ran; and one of the second half, after it had. */
   readonly memory?: { readonly resident: number; readonly held: number };
 }

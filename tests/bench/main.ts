@@ -90,7 +90,8 @@ async function generate(job: Job, pin: boolean): Promise<Measured> {
 async function runCase(it: Case, options: Options, certificate: Certificate, pin: boolean): Promise<Rounds> {
   const { servers, seconds, warmUp, rounds } = options;
   await using running = new AsyncDisposableStack();
-  const start = async (name: ServerName) => running.use(await startServer(name, certificate, { pin }));
+  const start = async (name: ServerName) =>
+    running.use(await startServer(name, certificate, { pin, tight: it.load.kind === "idle" }));
   const lasting = new Map<ServerName, RunningServer>();
   const results = new Map<ServerName, Measured[]>(servers.map((name) => [name, []]));
   for (let round = 0; round < rounds; round++) {

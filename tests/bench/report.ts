@@ -32,7 +32,7 @@ export function reached(goal: Goal, rounds: Rounds): { figure: number; met: bool
 /** A case as a table, its goals under it. */
 export function describe(it: Case, rounds: Rounds): string {
   const head = ["", `${it.unit}/s`, "p50 ms", "p90", "p99", "max", "CPU µs each", "server", "generator"];
-  if (it.load.kind === "idle") head.push("KiB each", "KiB held");
+  if (it.load.kind === "idle") head.push("KiB each", "KiB further");
   if (it.load.kind === "burst") head.push("failed");
   const lines = [it.title, ...table([head, ...[...rounds].map(([name, each]) => row(it, name, each))])];
   for (const [name, each] of rounds) {

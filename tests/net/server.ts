@@ -88,7 +88,10 @@ async function main(options: ServerOptions): Promise<void> {
     handler,
     log,
   });
-  if (options.guard) guard = await Guard.start({ ...options.guard, addr: listener.addr, log });
+  if (options.guard) {
+    guard = Guard.start({ ...options.guard, addr: listener.addr, log });
+    if (await guard?.ready === false) guard = undefined;
+  }
   say({ addr: listener.addr, limit: descriptorLimit(), canStop: listener.canStop, guarded: guard !== undefined });
 
   async function obey(command: string, argument: string): Promise<unknown> {
