@@ -16,16 +16,22 @@ import { type OriginRule, originRule } from "./ws/origin.ts";
 
 /**
  * Checks settings against each other.
+ * @param wrong those that could not be read, and have their defaults
  * @throws {UsageError} with every mistake
  */
-export function validate(settings: Settings, given: ReadonlyMap<string, string>): { mode: Mode; origin: OriginRule } {
+export function validate(
+  settings: Settings,
+  given: ReadonlyMap<string, string>,
+  wrong: ReadonlySet<string> = new Set(),
+): { mode: Mode; origin: OriginRule } {
   const problems = authRules(settings, given);
   for (const path of settings.path) {
     if (!/^\/[^?#\s]*$/.test(path)) {
       problems.push(`${given.get("path")}: a path starts with / and has neither query nor fragment, not "${path}"`);
     }
   }
-  const mode = attempt(() => selectMode(settings, given));
+  // Of a mode that nobody could read, options of the other one are no mistake.
+  const mode = wrong.has("mode") ? undefined : attempt(() => selectMode(settings, given));
   const origin = attempt(() => originRule(settings.origin, mode?.kind === "direct" && onLoopback(mode)));
   if (problems.length > 0 || mode === undefined || origin === undefined) throw new UsageError(problems);
   return { mode, origin };

@@ -6,6 +6,10 @@
  *     assertEquals(await client.next(), "ok");
  * @module
  */
+import { loadNative } from "../lib/net/native.ts";
+
+// It stays for the life of a process: loaded before a test begins, it is no leak of that test.
+loadNative();
 
 /** How to connect. */
 export interface ClientOptions {

@@ -1,5 +1,5 @@
 /**
- * Golden files: what goes in, a line of dashes, what comes out. `UPDATE_GOLDEN=1 deno test -A tests/…` writes the
+ * Golden files: what goes in, a line of dashes, what comes out. `WSS_UPDATE=1 deno test -A tests/…` writes the
  * outcome into them; read the difference before you commit it.
  *
  * What goes in: variables (`WSS_PORT=9000`), the configuration file (`{ … }`), then the command line, one a line.
@@ -43,6 +43,6 @@ export function goldenInput(file: URL): GoldenInput {
 /** Compares with the lower part, or writes it. */
 export function assertGolden(file: URL, outcome: string): void {
   const [upper = "", lower = ""] = Deno.readTextFileSync(file).split(SEPARATOR);
-  if (Deno.env.get("UPDATE_GOLDEN") === "1") Deno.writeTextFileSync(file, upper.trimEnd() + SEPARATOR + outcome);
-  else assertEquals(outcome, lower, `${file.pathname}: the outcome differs (UPDATE_GOLDEN=1 writes it)`);
+  if (Deno.env.get("WSS_UPDATE") === "1") Deno.writeTextFileSync(file, upper.trimEnd() + SEPARATOR + outcome);
+  else assertEquals(outcome, lower, `${file.pathname}: the outcome differs (WSS_UPDATE=1 writes it)`);
 }

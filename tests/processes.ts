@@ -3,10 +3,20 @@
  * @module
  */
 
-/** A port that was free a moment ago. For programs that cannot pick one themselves; anything of ours takes port 0. */
+/**
+ * A port that was free a moment ago. For programs that cannot pick one themselves; anything of ours takes port 0. It lies
+ * under the range from which systems take the ports of outgoing connections, and port 0 its answers.
+ */
 export function freePort(): number {
-  using listener = Deno.listen({ hostname: "::", port: 0 });
-  return listener.addr.port;
+  for (;;) {
+    try {
+      const port = 20_000 + Math.floor(Math.random() * 12_000);
+      using _listener = Deno.listen({ hostname: "::", port });
+      return port;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    }
+  }
 }
 
 /** Adds the lines of a stream to a list until it ends. */

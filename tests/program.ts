@@ -22,6 +22,8 @@ export interface ProgramOptions {
   readonly folder?: string;
   /** What Deno may do. Default `-A`. */
   readonly permissions?: readonly string[];
+  /** A compiled program to run in place of main.ts. */
+  readonly binary?: string;
   /** A command line that ours is appended to: `setpriv …`, `ip netns exec …`. */
   readonly wrapper?: readonly string[];
 }
@@ -51,7 +53,7 @@ export interface Program extends AsyncDisposable {
   signal(signal: Deno.Signal): void;
   /** Resolves when it has ended. */
   readonly ended: Promise<Ended>;
-  /** Signals, and waits for the end. Default SIGTERM. */
+  /** Signals, and waits for the end; a program that hangs is killed after 30 s (code 137). Default SIGTERM. */
   stop(signal?: Deno.Signal): Promise<Ended>;
 }
 
@@ -109,10 +111,11 @@ export async function startProgram(args: readonly string[] = [], options: Progra
   let url: string;
   try {
     // One of the two never comes; its rejection at the end of the stream says nothing.
-    url = (await Promise.any([
+    const listening = Promise.any([
       stderr.until(/"message":"listening","url":"([^"]+)"/),
       stdout.until(/^ {2}address +(\S+)\n[^]*^stop /m),
-    ]))[1]!;
+    ]);
+    url = (await within(PATIENCE, listening, () => signal("SIGKILL")))[1]!;
   } catch {
     const { code } = await ended;
     await dispose();
@@ -136,16 +139,29 @@ export async function startProgram(args: readonly string[] = [], options: Progra
     http: (path = "/") => `${proxied ? "http://127.0.0.1" : "https://localhost"}:${port}${path}`,
     stop(name = "SIGTERM") {
       signal(name);
-      return ended;
+      return within(PATIENCE, ended, () => signal("SIGKILL"));
     },
     [Symbol.asyncDispose]: dispose,
   };
 }
 
+/** How long a program may take to start or stop, ms: far more than it does on the busiest machine. */
+const PATIENCE = 30_000;
+
+/** Waits; what is to happen after so many milliseconds must end the wait. */
+async function within<T>(milliseconds: number, promise: Promise<T>, late: () => void): Promise<T> {
+  const timer = setTimeout(late, milliseconds);
+  try {
+    return await promise;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 function command(args: readonly string[], folder: string, options: ProgramOptions): Deno.Command {
-  const { permissions = ["-A"], wrapper = [], env = {} } = options;
+  const { permissions = ["-A"], binary, wrapper = [], env = {} } = options;
   const deno = [Deno.execPath(), "run", ...permissions, "--config", join(ROOT, "deno.json"), join(ROOT, "main.ts")];
-  const [first, ...rest] = [...wrapper, ...deno, ...args];
+  const [first, ...rest] = [...wrapper, ...(binary === undefined ? deno : [binary]), ...args];
   return new Deno.Command(first!, {
     args: rest,
     cwd: folder,

@@ -18,7 +18,7 @@ export interface RunningProxy extends AsyncDisposable {
   log(): string;
   /** Has it read its configuration again; resolves once the command for that is done. */
   reload(): Promise<void>;
-  /** Ends it: `SIGTERM` (at once, for all four), or `SIGKILL` for it and its workers. */
+  /** Ends it: `SIGTERM` (Apache takes 10 s over open WebSockets), or `SIGKILL` for it and its workers. */
   stop(signal?: "SIGTERM" | "SIGKILL"): Promise<void>;
 }
 

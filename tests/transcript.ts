@@ -5,6 +5,7 @@
 
 interface Waiting {
   readonly pattern: RegExp;
+  readonly from: number;
   resolve(match: RegExpExecArray): void;
   reject(error: Error): void;
 }
@@ -33,10 +34,10 @@ export class Transcript {
     return this.#text.split("\n").filter((line) => line !== "");
   }
 
-  /** Resolves once the text holds a match. @throws {Error} when the stream ends without one. */
-  until(pattern: RegExp): Promise<RegExpExecArray> {
+  /** Resolves once the text from an index on holds a match. @throws {Error} when the stream ends without one. */
+  until(pattern: RegExp, from = 0): Promise<RegExpExecArray> {
     const { promise, resolve, reject } = Promise.withResolvers<RegExpExecArray>();
-    this.#waiting.add({ pattern, resolve, reject });
+    this.#waiting.add({ pattern, from, resolve, reject });
     this.#settle();
     return promise;
   }
@@ -53,7 +54,7 @@ export class Transcript {
 
   #settle(): void {
     for (const waiting of this.#waiting) {
-      const match = waiting.pattern.exec(this.#text);
+      const match = waiting.pattern.exec(this.#text.slice(waiting.from));
       if (match) waiting.resolve(match);
       else if (this.#ended) {
         waiting.reject(new Error(`${this.#name} ended without ${waiting.pattern}; it said:\n${this.#text}`));

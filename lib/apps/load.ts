@@ -4,6 +4,7 @@
  */
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { stripVTControlCharacters } from "node:util";
 import { messageOf, StartError } from "../errors.ts";
 import type { App } from "../ws/app.ts";
 import chat from "./chat.ts";
@@ -34,7 +35,9 @@ export async function loadApp(name: string): Promise<App> {
   try {
     module = await import(isUrl ? name : pathToFileURL(resolve(name)).href);
   } catch (error) {
-    throw new StartError(`Cannot load the app ${name}: ${messageOf(error)}`, { cause: error });
+    // Deno colours its messages even where nobody can see colours.
+    const reason = stripVTControlCharacters(messageOf(error));
+    throw new StartError(`Cannot load the app ${name}: ${reason}`, { cause: error });
   }
   return checkApp(module.default, name);
 }

@@ -7,6 +7,8 @@ import { messageOf } from "../errors.ts";
 import { finding } from "./codes.ts";
 import { connectTls } from "./connection.ts";
 import { within } from "./deadline.ts";
+import { quote } from "./quote.ts";
+import { certificateWanted, wantsCertificate } from "./status.ts";
 import { type Target, tlsOptions } from "./target.ts";
 import type { Presented } from "./chain.ts";
 
@@ -16,6 +18,8 @@ const DEADLINE = 5000;
 export interface Handshake {
   readonly findings: readonly Finding[];
   readonly presented?: Presented;
+  /** Why none was possible. */
+  readonly failure?: string;
   /** A connection for the upgrade needs this, where the server refuses ALPN. */
   readonly alpn: readonly string[];
 }
@@ -26,7 +30,8 @@ export async function probeAlpn(target: Target, signal: AbortSignal): Promise<Ha
   try {
     return await shake(target, asked, signal);
   } catch (error) {
-    if (!/NoApplicationProtocol|no_application_protocol/i.test(messageOf(error))) return { findings: [], alpn: asked };
+    const failure = messageOf(error);
+    if (!/NoApplicationProtocol|no_application_protocol/i.test(failure)) return { findings: [], alpn: asked, failure };
   }
   const refused = finding(
     "alpn-refused",
@@ -36,8 +41,8 @@ export async function probeAlpn(target: Target, signal: AbortSignal): Promise<Ha
   );
   try {
     return { ...await shake(target, [], signal), findings: [refused] };
-  } catch {
-    return { findings: [refused], alpn: [] };
+  } catch (error) {
+    return { findings: [refused], alpn: [], failure: messageOf(error) };
   }
 }
 
@@ -45,8 +50,9 @@ async function shake(target: Target, alpn: readonly string[], outer: AbortSignal
   return await within(DEADLINE, outer, async (signal) => {
     const options = { ...tlsOptions(target), alpn };
     await using connection = await connectTls(target.endpoint, options, signal);
-    const { version, cipher, chain } = connection;
+    const { version, cipher } = connection;
     let { distrust } = connection;
+    const chain = connection.resumed ? await freshChain(target, alpn, signal) : connection.chain;
     const { ca = [] } = target.options;
     if (ca.length > 0) {
       await using judge = await connectTls(target.endpoint, { ...options, ca }, signal);
@@ -63,4 +69,21 @@ async function shake(target: Target, alpn: readonly string[], outer: AbortSignal
       );
     return { findings: [found], presented: { chain, distrust }, alpn };
   });
+}
+
+/** A handshake that fails though a version was agreed on, and nothing else said why. */
+export function judgeFailure(failure: string): Finding {
+  if (wantsCertificate(failure)) return certificateWanted(failure);
+  return finding(
+    "handshake-failed",
+    "warning",
+    `The TLS handshake fails here: ${quote(failure)}; so it will for clients with like demands (Deno, Rust programs).`,
+    "See the server's error log, and whether its certificate has a key and a signature that clients of today take.",
+  );
+}
+
+/** A resumed session shows the chain of the time when it began, which may have been renewed since. */
+async function freshChain(target: Target, alpn: readonly string[], signal: AbortSignal): Promise<Presented["chain"]> {
+  await using connection = await connectTls(target.endpoint, { ...tlsOptions(target), alpn, ca: [] }, signal);
+  return connection.chain;
 }

@@ -73,9 +73,9 @@ function judgeChain(target: Target, chain: readonly X509Certificate[], presented
   const options = { host: target.name, authorities: readAuthorities(target.options.ca ?? []) };
   const trusts = presented !== undefined && presented.distrust === undefined;
   const findings = inspectChain(chain, trusts ? { ...options, trusted: true } : options);
-  if (findings.some(isBad)) return findings.map(withCaAdvice);
+  if (findings.some(isBad)) return findings.map(withAdvice);
   // What nobody could name, and still the runtime does not trust it.
-  if (presented?.distrust !== undefined) return inspectChain(chain, { ...options, trusted: false }).map(withCaAdvice);
+  if (presented?.distrust !== undefined) return inspectChain(chain, { ...options, trusted: false }).map(withAdvice);
   if (findings.length > 0) return findings;
   const days = Math.floor((Date.parse(chain[0]!.validTo) - Date.now()) / 86_400_000);
   return [finding("chain-ok", "ok", `whole and trusted, for ${target.name}, ${days} days left`)];
@@ -85,11 +85,16 @@ function isBad({ level }: Finding): boolean {
   return level === "warning" || level === "error";
 }
 
-/** Where a private authority may stand behind the chain, the way to say so here. */
-function withCaAdvice(found: Finding): Finding {
-  const about: readonly string[] = ["certificate-self-signed", "chain-incomplete", "issuer-untrusted"];
-  if (!about.includes(found.code)) return found;
-  return { ...found, remedy: `${found.remedy} To check as a client that trusts a private root: --ca FILE.` };
+/** What helps from outside, beyond what helps with the files. */
+function withAdvice(found: Finding): Finding {
+  const authority: readonly string[] = ["certificate-self-signed", "chain-incomplete", "issuer-untrusted"];
+  const time: readonly string[] = ["certificate-expired", "certificate-expires-soon"];
+  const advice = authority.includes(found.code)
+    ? "To check as a client that trusts a private root: --ca FILE."
+    : time.includes(found.code)
+    ? "If it was renewed already, the server still sends the old one: reload it."
+    : undefined;
+  return advice === undefined ? found : { ...found, remedy: `${found.remedy} ${advice}` };
 }
 
 async function chainInPlain(

@@ -66,6 +66,7 @@ export const CODES = {
   "alpn-ok": "The server agrees to http/1.1 by ALPN, or does without ALPN.",
   "alpn-refused": "The server refuses http/1.1 by ALPN, and with it every browser's WebSocket.",
   "alpn-wrong": "The server chose by ALPN a protocol that was not offered.",
+  "handshake-failed": "A version was agreed on, and the handshake fails all the same.",
   "client-certificate-required": "The server wants a certificate from the client, which WebSocket clients seldom have.",
   "resumption-ok": "A TLS session was resumed.",
   "resumption-missing": "TLS sessions are not resumed: each reconnection costs a whole handshake.",

@@ -9,6 +9,7 @@
 import { Buffer } from "node:buffer";
 import { connect as connectSocket, isIP, type Socket } from "node:net";
 import { connect as connectSecure, type DetailedPeerCertificate, rootCertificates, type TLSSocket } from "node:tls";
+import { publicRootsKnown } from "../tls/chain.ts";
 import { untilAborted } from "./deadline.ts";
 
 /** Where a connection goes. */
@@ -120,12 +121,15 @@ export interface TlsOptions {
   readonly serverName?: string;
   /**
    * Further authorities to trust, PEM. With them `chain` is no longer what was sent (the root is added) and sessions
-   * are not resumed, so give them only to learn `distrust` (measured on Deno 2.9.6).
+   * are not resumed, so give them only to learn `distrust`. An empty list trusts nobody, adds nothing and so makes a
+   * handshake that is surely a whole one (measured on Deno 2.9.6).
    */
   readonly ca?: readonly string[];
   /** Offered by ALPN. Default: http/1.1, as browsers do for WebSocket. Empty: no ALPN. */
   readonly alpn?: readonly string[];
-  /** A session to resume. */
+  /** Refuse a peer whose certificate is not trusted, or not for the name. Default: judge nothing. */
+  readonly verify?: true;
+  /** A session to resume. Deno resumes by itself too what it remembers of the same process. */
   readonly session?: Uint8Array;
 }
 
@@ -201,14 +205,15 @@ export async function connectTls(
   signal: AbortSignal,
 ): Promise<TlsConnection> {
   signal.throwIfAborted();
-  const { serverName, ca, alpn = ["http/1.1"], session } = options;
+  const { serverName, ca, alpn = ["http/1.1"], session, verify = false } = options;
+  const roots = publicRootsKnown() ? rootCertificates : [];
   const socket = connectSecure({
     host: endpoint.hostname,
     port: endpoint.port,
-    rejectUnauthorized: false,
+    rejectUnauthorized: verify,
     // An empty name sends none; without the option the address itself would be taken for the name.
     servername: serverName === undefined || isIP(serverName) !== 0 ? "" : serverName,
-    ...(ca === undefined || ca.length === 0 ? {} : { ca: [...rootCertificates, ...ca] }),
+    ...(ca === undefined ? {} : { ca: ca.length === 0 ? [] : [...roots, ...ca] }),
     ...(alpn.length === 0 ? {} : { ALPNProtocols: [...alpn] }),
     ...(session === undefined ? {} : { session: Buffer.from(session) }),
   });

@@ -89,6 +89,8 @@ export async function probePing(session: ClientSession, outer: AbortSignal): Pro
     });
   } catch (error) {
     if (!(error instanceof DeadlineError)) throw error;
+    // The whole time was over before this probe's own.
+    if (outer.aborted) return { findings: [], over: false };
     const found = finding(
       "ping-unanswered",
       "warning",
@@ -113,7 +115,7 @@ export async function probeClose(session: ClientSession, outer: AbortSignal): Pr
     });
   } catch (error) {
     if (!(error instanceof DeadlineError)) throw error;
-    return [closeMissing("nothing came back")];
+    return outer.aborted ? [] : [closeMissing("nothing came back")];
   }
 }
 

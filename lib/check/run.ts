@@ -3,7 +3,7 @@
  * @module
  */
 import type { Finding } from "../finding.ts";
-import { probeAlpn } from "./alpn.ts";
+import { judgeFailure, probeAlpn } from "./alpn.ts";
 import { type Inspected, probeChain } from "./chain.ts";
 import type { Version } from "./client_hello.ts";
 import { judgeForBrowser, judgeForWechat } from "./clients.ts";
@@ -91,22 +91,25 @@ function isUnreachable({ probe, level }: Observation): boolean {
 
 async function runProbes(options: CheckOptions, run: Run): Promise<void> {
   const { timeout = DEFAULT_TIMEOUT, hold = 0 } = options;
-  const { findings, target } = probeUrl(options);
+  const { findings, target } = probeUrl(asClient(options));
   run.add("url", findings);
   if (target === undefined) return;
   const start = performance.now();
   const left = () => Math.max(0, timeout - (performance.now() - start));
 
   const learnt: Learning = {};
+  let inTime = true;
   const upgraded = await bounded(left(), run.outer, (signal) => reach(target, learnt, run, signal));
   if (upgraded?.connection !== undefined) {
     await using connection = upgraded.connection;
     const session = new ClientSession(connection, upgraded.rest);
     const talked = await bounded(left(), run.outer, (signal) => talk(session, options, run, left, signal));
-    if (talked) await part(session, hold, run, left);
-  }
+    // Looked at here: the hold's own time is not the others' time.
+    inTime = left() > 0;
+    if (talked) inTime = await part(session, hold, run, left());
+  } else inTime = left() > 0;
   const bad = run.observations.some(({ level }) => level === "error" || level === "warning");
-  if (left() === 0 && !bad) {
+  if (!inTime && !bad) {
     run.add("time", [finding(
       "time-ran-out",
       "warning",
@@ -116,6 +119,13 @@ async function runProbes(options: CheckOptions, run: Run): Promise<void> {
   }
   if (options.for === "browser") run.add("client", judgeForBrowser(target));
   if (options.for === "wechat") run.add("client", judgeForWechat(target, learnt));
+}
+
+/** A page always sends its Origin: where none is given, the endpoint's own site is taken for the page's. */
+function asClient(options: CheckOptions): CheckOptions {
+  if (options.for !== "browser" || options.origin !== undefined || !URL.canParse(options.url)) return options;
+  const { protocol, host } = new URL(options.url);
+  return { ...options, origin: `${protocol === "ws:" ? "http" : "https"}://${host}` };
 }
 
 /** What later judgements need of earlier probes. */
@@ -171,15 +181,16 @@ async function reach(asked: Target, learnt: Learning, run: Run, signal: AbortSig
     }
     run.add("alpn", handshake.findings);
     const known = run.observations.some(({ level }) => level === "error" || level === "warning");
-    if (handshake.presented === undefined && known) {
+    if (handshake.presented === undefined) {
+      if (!known && handshake.failure !== undefined) run.add("alpn", [judgeFailure(handshake.failure)]);
       run.add("upgrade", [finding("upgrade-not-tried", "note", "No TLS connection came about, so no upgrade either.")]);
       return undefined;
     }
     alpn = handshake.alpn;
-    if (handshake.presented !== undefined) run.add("resumption", await probeResumption(target, alpn, signal));
+    run.add("resumption", await probeResumption(target, alpn, signal));
   }
   if (signal.aborted || target.options.upgrade === false) return undefined;
-  const upgraded = await probeUpgrade(target, alpn, signal);
+  const upgraded = await probeUpgrade(target, target.secure ? { alpn } : {}, signal);
   run.add("upgrade", upgraded.findings);
   return upgraded;
 }
@@ -208,19 +219,20 @@ async function ping(session: ClientSession, run: Run, signal: AbortSignal): Prom
   return !over;
 }
 
-/** The hold, a further ping behind it, and the close handshake. */
-async function part(session: ClientSession, hold: number, run: Run, left: () => number): Promise<void> {
-  // The hold's own time is not the others' time.
-  const before = left();
+/** The hold, a further ping behind it, and the close handshake, these two in what is left of the time: was it enough? */
+async function part(session: ClientSession, hold: number, run: Run, left: number): Promise<boolean> {
   if (hold > 0) {
     const held = await probeHold(session, hold, run.outer);
     run.add("hold", held.findings);
-    if (held.over) return;
+    if (held.over) return true;
   }
-  if (before === 0) return;
-  await bounded(before, run.outer, async (signal) => {
+  if (left === 0) return false;
+  const enough = await bounded(left, run.outer, async (signal) => {
     // A connection that something on the way has forgotten looks quiet, and only a ping shows it.
-    if (hold > 0 && !await ping(session, run, signal)) return;
+    if (hold > 0 && !await ping(session, run, signal)) return true;
+    if (signal.aborted) return false;
     run.add("close", await probeClose(session, signal));
+    return !signal.aborted;
   });
+  return enough ?? false;
 }

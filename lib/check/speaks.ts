@@ -2,6 +2,7 @@
  * What speaks on the port: TLS, plain HTTP, or something else?
  * @module
  */
+import { isIP } from "node:net";
 import type { Finding } from "../finding.ts";
 import { finding } from "./codes.ts";
 import { connectTcp } from "./connection.ts";
@@ -101,7 +102,7 @@ async function helloVoice(target: Target, outer: AbortSignal): Promise<Voice> {
 
 /** The name for SNI: none for an address. */
 export function sniOf(target: Target): string | undefined {
-  return target.isAddress && target.options.sni === undefined ? undefined : target.name;
+  return isIP(target.name) === 0 ? target.name : undefined;
 }
 
 async function plainVoice(target: Target, outer: AbortSignal): Promise<Voice> {

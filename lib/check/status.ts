@@ -105,6 +105,11 @@ export function tlsOnBothHops(seen: string): Finding {
   );
 }
 
+/** Whether an alert says so: certificate_required in TLS 1.3, bad_certificate below. */
+export function wantsCertificate(message: string): boolean {
+  return /certificate_?required|alert:? bad_?certificate/i.test(message);
+}
+
 /** The server wants to know the client by its certificate. */
 export function certificateWanted(detail: string): Finding {
   return finding(

@@ -5,10 +5,10 @@
 import type { Finding } from "../finding.ts";
 import { messageOf } from "../errors.ts";
 import { finding } from "./codes.ts";
-import { type Connection, connectTcp, connectTls } from "./connection.ts";
+import { type Connection, connectTcp, connectTls, type TlsOptions } from "./connection.ts";
 import { DeadlineError, within } from "./deadline.ts";
 import { quote } from "./quote.ts";
-import { certificateWanted, explainStatus, tlsOnBothHops } from "./status.ts";
+import { certificateWanted, explainStatus, tlsOnBothHops, wantsCertificate } from "./status.ts";
 import { type Target, tlsOptions } from "./target.ts";
 import { acceptFor, type Head, latin1Text, newKey, readBody, readHead, writeUpgrade } from "./upgrade_request.ts";
 
@@ -30,13 +30,16 @@ export interface Upgraded {
 
 const NOTHING = new Uint8Array(0);
 
-/** Connects and asks for the upgrade. */
-export async function probeUpgrade(target: Target, alpn: readonly string[], signal: AbortSignal): Promise<Upgraded> {
+/**
+ * Connects and asks for the upgrade.
+ * @param tls what the connection is to do beyond sending the target's name; by default no certificate is judged
+ */
+export async function probeUpgrade(target: Target, tls: TlsOptions, signal: AbortSignal): Promise<Upgraded> {
   let connection: Connection | undefined;
   const start = performance.now();
   try {
     connection = target.secure
-      ? await connectTls(target.endpoint, { ...tlsOptions(target), alpn }, signal)
+      ? await connectTls(target.endpoint, { ...tlsOptions(target), ...tls }, signal)
       : await connectTcp(target.endpoint, signal);
     const asked = performance.now();
     const key = newKey();
@@ -108,10 +111,6 @@ function noHead(connection: Connection, { kind, bytes }: { kind: "cut" | "garbag
     `The answer to the upgrade request is not HTTP: ${quote(latin1Text(bytes.subarray(0, 60)))}.`,
     "Use the port and path on which the WebSocket service or its proxy listens.",
   );
-}
-
-function wantsCertificate(message: string): boolean {
-  return /certificate_?required/i.test(message);
 }
 
 /** What RFC 6455 §4.1 has a client check in a 101. */

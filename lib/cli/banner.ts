@@ -3,7 +3,7 @@
  * @module
  */
 import type { LogFields } from "../log.ts";
-import type { Service } from "../service.ts";
+import type { Service } from "../running.ts";
 import { formatDuration, formatSize } from "../units.ts";
 import type { DevelopmentMaterial } from "../tls/development.ts";
 import { PROGRAM } from "./help.ts";

@@ -8,6 +8,7 @@ import { messageOf } from "../errors.ts";
 import { type DevelopmentMaterial, developmentMaterial, developmentName } from "../tls/development.ts";
 import { validityOf } from "../tls/certificate.ts";
 import type { Command, Invocation } from "./command.ts";
+import { write } from "./output.ts";
 import { howToTrust } from "./trust.ts";
 
 /** The options of `cert`. */
@@ -58,7 +59,7 @@ async function run(line: Invocation): Promise<number> {
   // The service's variables and file do not concern this command.
   const { settings } = load(CERT_OPTIONS, { flags: line.flags }, problems);
   const material = await developmentMaterial({ folder: settings.folder, names: settings.name, force: settings.force });
-  print(certReport(material));
+  write("stdout", certReport(material));
   return 0;
 }
 
@@ -77,9 +78,4 @@ export function certReport(material: DevelopmentMaterial): string {
     howToTrust(authorityFile),
     "",
   ].join("\n");
-}
-
-function print(text: string): void {
-  const bytes = new TextEncoder().encode(text);
-  for (let written = 0; written < bytes.length;) written += Deno.stdout.writeSync(bytes.subarray(written));
 }

@@ -10,6 +10,7 @@ import type { OptionTable } from "../config/option.ts";
 import { UsageError } from "../errors.ts";
 import { CLIENT_OPTIONS, clientOptions } from "./client_options.ts";
 import type { Command, Invocation } from "./command.ts";
+import { write } from "./output.ts";
 
 /** The options of `check`. */
 export const CHECK_OPTIONS = {
@@ -89,8 +90,11 @@ async function run(line: Invocation): Promise<number> {
     ...settings.connectTo !== undefined && { connectTo: readEndpoint(settings.connectTo) },
   };
   const colour = Deno.stdout.isTerminal() && !Deno.noColor;
-  const report = await runCheck(options, json ? {} : { seen: (one) => print(formatObservation(one, colour)) });
-  print(json ? formatJson(report) : `\n${formatVerdict(report, colour)}`);
+  const report = await runCheck(
+    options,
+    json ? {} : { seen: (one) => write("stdout", `${formatObservation(one, colour)}\n`) },
+  );
+  write("stdout", json ? `${formatJson(report)}\n` : `\n${formatVerdict(report, colour)}\n`);
   return report.exit;
 }
 
@@ -102,11 +106,4 @@ function readEndpoint(text: string): { hostname: string; port: number } {
     throw new UsageError(`--connect-to: it is HOST:PORT (192.0.2.7:443, [2001:db8::7]:443), not "${text}"`);
   }
   return { hostname: (match[1] ?? match[2])!, port };
-}
-
-const encoder = new TextEncoder();
-
-function print(text: string): void {
-  const bytes = encoder.encode(`${text}\n`);
-  for (let written = 0; written < bytes.length;) written += Deno.stdout.writeSync(bytes.subarray(written));
 }

@@ -4,7 +4,7 @@
  */
 import { readHandover } from "../config/load.ts";
 import { messageOf, StartError } from "../errors.ts";
-import type { Service } from "../service.ts";
+import type { Service } from "../running.ts";
 
 /** What the successor is told through the environment: where its predecessor waits, and the port to take. */
 interface Note {

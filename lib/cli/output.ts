@@ -1,26 +1,21 @@
 /**
- * Standard output and error of the commands.
+ * What commands print.
  * @module
  */
 
 const encoder = new TextEncoder();
 
-/** Writes all of the text to standard output. */
-export function print(text: string): void {
-  write(Deno.stdout, text);
-}
-
-/** Writes all of the text to standard error. */
-export function printError(text: string): void {
-  write(Deno.stderr, text);
-}
-
-function write(stream: { writeSync(bytes: Uint8Array): number }, text: string): void {
+/** Writes all of a text to standard output or standard error; a reader that has gone is no error. */
+export function write(to: "stdout" | "stderr", text: string): void {
   const bytes = encoder.encode(text);
   try {
-    for (let written = 0; written < bytes.length;) written += stream.writeSync(bytes.subarray(written));
+    for (let written = 0; written < bytes.length;) written += Deno[to].writeSync(bytes.subarray(written));
   } catch (error) {
-    // `wss check … | head`: the reader has seen enough.
     if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
   }
+}
+
+/** Text in a colour where standard error is a terminal. */
+export function colour(text: string, code: string): string {
+  return Deno.stderr.isTerminal() && !Deno.noColor ? `\x1b[${code}m${text}\x1b[0m` : text;
 }

@@ -7,10 +7,12 @@ import { load, readConfigFile, readVariables } from "../config/load.ts";
 import { nearest } from "../config/nearest.ts";
 import { apache } from "../proxy/apache.ts";
 import { caddy } from "../proxy/caddy.ts";
+import { gatherSite } from "../proxy/gather.ts";
 import { haproxy } from "../proxy/haproxy.ts";
 import { nginx } from "../proxy/nginx.ts";
 import { PROXY_OPTIONS } from "../proxy/options.ts";
-import { gatherSite, type Generator } from "../proxy/site.ts";
+import type { Generator } from "../proxy/site.ts";
+import { write } from "./output.ts";
 import type { Command, Invocation } from "./command.ts";
 
 /** The proxies that there is a configuration for. */
@@ -48,20 +50,20 @@ export const proxyCommand: Command = {
   summary: "prints the proxy configuration that fits this service's own",
   details:
     "It reads the service's options from flags, variables and wss.json, so that path, address and timeouts fit.\n" +
-    "Without --site it prints the location to paste into a server that you have; with --site the whole server.",
+    "With --domain, --cert and --key it prints the whole server; without them the location to paste into one that you have.",
   examples: [
     ["proxy nginx", "the location for an nginx that has your certificate"],
     [
-      "proxy apache --site --domain ws.example.com --cert fullchain.pem --key key.pem --root /var/www/html",
+      "proxy apache --domain ws.example.com --cert fullchain.pem --key key.pem --root /var/www/html",
       "a whole site, the website at /",
     ],
-    ["proxy caddy --site --domain ws.example.com --unix /run/wss.sock", "Caddy gets the certificate"],
+    ["proxy caddy --domain ws.example.com --unix /run/wss.sock", "Caddy gets the certificate"],
   ],
   options: PROXY_OPTIONS,
   async run(line: Invocation): Promise<number> {
     const { text, out } = proxyConfiguration(line, readVariables());
     if (out === undefined) {
-      await new Blob([text]).stream().pipeTo(Deno.stdout.writable, { preventClose: true });
+      write("stdout", text);
       return 0;
     }
     try {

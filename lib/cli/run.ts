@@ -9,14 +9,15 @@ import { StartError, UsageError } from "../errors.ts";
 import { certCommand } from "./cert.ts";
 import { checkCommand } from "./check.ts";
 import type { Command } from "./command.ts";
+import { connectCommand } from "./connect.ts";
 import { commandHelp, PROGRAM, programHelp } from "./help.ts";
-import { print, printError } from "./output.ts";
+import { write } from "./output.ts";
 import { proxyCommand } from "./proxy.ts";
 import { serveCommand } from "./serve.ts";
 import { VERSION } from "./version.ts";
 
 /** Every command, in the order of the help. */
-export const COMMANDS: readonly Command[] = [serveCommand, checkCommand, certCommand, proxyCommand];
+export const COMMANDS: readonly Command[] = [serveCommand, checkCommand, connectCommand, certCommand, proxyCommand];
 
 const GENERAL = {
   help: { type: "switch", short: "h", default: false, help: "Show the help." },
@@ -29,12 +30,12 @@ export async function run(args: readonly string[]): Promise<number> {
     return await dispatch(args);
   } catch (error) {
     if (error instanceof UsageError) {
-      for (const problem of error.problems) printError(`${PROGRAM}: ${problem}\n`);
-      printError(`${PROGRAM}: ${PROGRAM} --help lists what there is\n`);
+      for (const problem of error.problems) write("stderr", `${PROGRAM}: ${problem}\n`);
+      write("stderr", `${PROGRAM}: ${PROGRAM} --help lists what there is\n`);
       return 2;
     }
     if (error instanceof StartError) {
-      for (const line of error.message.split("\n")) printError(`${PROGRAM}: ${line}\n`);
+      for (const line of error.message.split("\n")) write("stderr", `${PROGRAM}: ${line}\n`);
       return 1;
     }
     throw error;
@@ -49,14 +50,14 @@ async function dispatch(args: readonly string[]): Promise<number> {
   const { values, positionals, problems } = parseFlags(named ? rest : args, { ...command.options, ...GENERAL });
   if (values.get("help")?.[0] === "true") return help(named ? command.name : undefined);
   if (values.get("version")?.[0] === "true") {
-    print(`${PROGRAM} ${VERSION} (Deno ${Deno.version.deno}, V8 ${Deno.version.v8})\n`);
+    write("stdout", `${PROGRAM} ${VERSION} (Deno ${Deno.version.deno}, V8 ${Deno.version.v8})\n`);
     return 0;
   }
   return await command.run({ flags: values, positionals, problems });
 }
 
 function help(name: string | undefined): number {
-  print(name === undefined ? programHelp(COMMANDS, VERSION) : commandHelp(find(name)));
+  write("stdout", name === undefined ? programHelp(COMMANDS, VERSION) : commandHelp(find(name)));
   return 0;
 }
 

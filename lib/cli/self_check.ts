@@ -4,17 +4,23 @@
  */
 import { messageOf } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import type { Service } from "../service.ts";
+import type { Service } from "../running.ts";
 import type { DevelopmentMaterial } from "../tls/development.ts";
 
 /** How long it may take, ms. */
 const TIMEOUT = 5_000;
 
-/** Probes the service's own address and logs what is a warning or an error. Never throws. */
-export async function selfCheck(service: Service, log: Logger): Promise<void> {
+/**
+ * Probes the service's own address and logs what is a warning or an error. Never throws; without
+ * --allow-sys it is silent.
+ * @param signal when the service stops: what is then found says nothing
+ */
+export async function selfCheck(service: Service, log: Logger, signal: AbortSignal): Promise<void> {
   const { addr, material, url } = service;
   if (!("hostname" in addr) || material === undefined) return;
   try {
+    // Reading the public roots takes all of --allow-sys (measured: no narrower form is taken).
+    if ((await Deno.permissions.query({ name: "sys" })).state !== "granted") return;
     // Loaded when it is needed: a service that starts does not wait for it.
     const { runCheck } = await import("../check/run.ts");
     const authority = (material as Partial<DevelopmentMaterial>).authority;
@@ -25,7 +31,8 @@ export async function selfCheck(service: Service, log: Logger): Promise<void> {
       connectTo: { hostname: any, port: addr.port },
       upgrade: false,
       ...(authority ? { ca: [authority.toString()] } : {}),
-    });
+    }, { signal });
+    if (signal.aborted) return;
     const known = new Set(material.findings.map(({ code }) => code));
     for (const { code, level, fact, remedy } of observations) {
       if (known.has(code) || (level !== "warning" && level !== "error")) continue;

@@ -9,13 +9,14 @@ import type { OptionTable } from "../config/option.ts";
 import { SERVICE_OPTIONS, type Settings } from "../config/options.ts";
 import { messageOf } from "../errors.ts";
 import { createLogger, type Logger } from "../log.ts";
-import { type Service, startService } from "../service.ts";
+import type { Service } from "../running.ts";
+import { startService } from "../service.ts";
 import { validate } from "../setup.ts";
 import { loadMaterial } from "../tls/load.ts";
 import { banner, bannerFields } from "./banner.ts";
 import type { Command, Invocation } from "./command.ts";
 import { handOver, takeover } from "./handover.ts";
-import { print } from "./output.ts";
+import { write } from "./output.ts";
 import { selfCheck } from "./self_check.ts";
 
 /** Options of the service, and where they are read from. */
@@ -74,12 +75,15 @@ async function run(line: Invocation): Promise<number> {
   if (settings.check) return await checkOnly(settings, given, log);
   const predecessor = takeover();
   const service = await startService(app, settings, given, { log, takeover: predecessor });
+  // Signals are heeded before anybody is told that they may be sent.
+  const leaving = new AbortController();
+  const stopped = untilStopped(service, log, leaving);
   await predecessor?.reportListening();
-  if (format === "text") print(banner(service));
+  if (format === "text") write("stdout", banner(service));
   else log.info("listening", bannerFields(service));
   // In the background: the service serves meanwhile.
-  selfCheck(service, log);
-  return await untilStopped(service, log);
+  selfCheck(service, log, leaving.signal);
+  return await stopped;
 }
 
 /** `--check`: everything that can fail at the start but the port. */
@@ -88,24 +92,25 @@ async function checkOnly(settings: Settings, given: ReadonlyMap<string, string>,
   await createAuthenticator(settings, { log });
   const material = mode.kind === "direct" && mode.files ? loadMaterial(mode.files) : undefined;
   for (const { level, fact, remedy } of material?.findings ?? []) {
-    print(`${level.padEnd(8)}${fact} ${remedy ?? ""}`.trim() + "\n");
+    write("stdout", `${level.padEnd(8)}${fact} ${remedy ?? ""}`.trim() + "\n");
   }
   const certificate = material
     ? `${material.file} for ${material.names.join(", ")} until ${material.notAfter.toISOString().slice(0, 10)}`
     : mode.kind === "direct"
     ? "the development certificate"
     : "none, TLS ends at the proxy";
-  print(`sound: mode ${mode.kind}, certificate ${certificate}, app ${settings.app}\n`);
+  write("stdout", `sound: mode ${mode.kind}, certificate ${certificate}, app ${settings.app}\n`);
   return 0;
 }
 
-/** Serves until a signal ends it. */
-async function untilStopped(service: Service, log: Logger): Promise<number> {
+/** Serves until a signal ends it. `leaving` is aborted when it begins to stop. */
+async function untilStopped(service: Service, log: Logger, leaving: AbortController): Promise<number> {
   const { promise, resolve, reject } = Promise.withResolvers<number>();
   let stopping = false;
 
   function stop(why: string): void {
     stopping = true;
+    leaving.abort();
     log.info(`${why}: stopping; a second signal ends at once`, { peers: service.peers.size });
     service.stop().then(() => resolve(0), reject);
   }

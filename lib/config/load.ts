@@ -36,7 +36,12 @@ export interface Loaded<T extends OptionTable> {
 }
 
 /** Checks settings against each other. It throws a UsageError, whose problems join the others. */
-export type Rules<T extends OptionTable> = (settings: Values<T>, given: ReadonlyMap<string, string>) => unknown;
+export type Rules<T extends OptionTable> = (
+  settings: Values<T>,
+  given: ReadonlyMap<string, string>,
+  /** Keys whose values could not be read. */
+  wrong: ReadonlySet<string>,
+) => unknown;
 
 /**
  * Merges the sources through the table.
@@ -53,6 +58,7 @@ export function load<T extends OptionTable>(
   const problems = [...earlier];
   const settings: Record<string, unknown> = {};
   const given = new Map<string, string>();
+  const wrong = new Set<string>();
 
   for (const [key, option] of Object.entries(table)) {
     const found = fromFlags(key, sources) ?? fromVariables(key, option, sources) ?? fromObject(key, option, sources);
@@ -63,13 +69,14 @@ export function load<T extends OptionTable>(
         values = read(option, found.texts);
       } catch (error) {
         problems.push(`${found.label}: ${messageOf(error)}`);
+        wrong.add(key);
       }
     }
     if (values.length > 0 || option.repeat) settings[key] = option.repeat ? values : values[0];
   }
   problems.push(...unknownNames(table, sources));
   try {
-    rules?.(settings as Values<T>, given);
+    rules?.(settings as Values<T>, given, wrong);
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     problems.push(...error.problems);
@@ -89,7 +96,8 @@ export function readConfigFile(path: string | undefined): Sources["object"] {
     text = Deno.readTextFileSync(file);
   } catch (error) {
     if (path === undefined && error instanceof Deno.errors.NotFound) return undefined;
-    throw new UsageError(`Cannot read the configuration file ${file}: ${messageOf(error)}`);
+    const reason = error instanceof Deno.errors.NotFound ? "there is no such file" : messageOf(error);
+    throw new UsageError(`Cannot read the configuration file ${file}: ${reason}`);
   }
   let values: unknown;
   try {

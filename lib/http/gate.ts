@@ -7,14 +7,15 @@ import type { Authenticator, AuthResult } from "../auth/authenticate.ts";
 import type { Mode } from "../config/mode.ts";
 import { canonicalAddress } from "../ip.ts";
 import type { Logger } from "../log.ts";
+import type { Connection } from "../net/connection.ts";
 import type { Awaitable } from "../ws/app.ts";
 import { judgeHandshake } from "../ws/handshake.ts";
 import type { Admission, Lease } from "../ws/limits.ts";
 import type { OriginRule } from "../ws/origin.ts";
-import type { PeerRules } from "../ws/peer.ts";
+import type { PeerRules } from "../ws/peer_rules.ts";
 import { type Refusal, refusalResponse } from "../ws/refusal.ts";
 import { headersOf } from "../ws/snapshot.ts";
-import { upgrade } from "../ws/upgrade.ts";
+import { GONE, upgrade } from "../ws/upgrade.ts";
 import { clientAddress, forwardedHost, proxyTls } from "./client_address.ts";
 import { HEALTH_PATH, healthResponse } from "./health.ts";
 import { pageAsset, pageResponse } from "./page.ts";
@@ -36,12 +37,15 @@ export interface GateRules {
   draining(): boolean;
   /** How many peers are connected. */
   connected(): number;
+  /** Tells the guard of a request; undefined where there is no guard. */
+  track(peer: Deno.Addr, body: boolean): Connection | undefined;
 }
 
 /** Who asks, as far as it is known. */
 interface Client {
   readonly address: string | undefined;
   readonly trustedProxy: boolean;
+  readonly connection: Connection | undefined;
 }
 
 /** A client that counts. */
@@ -119,17 +123,19 @@ export class Gate {
     return result.then((settled) => {
       if (!signal.aborted && !rules.draining()) return this.#authenticated(request, admitted, settled);
       lease.release();
-      return this.#refuse(client, signal.aborted ? { status: 400, reason: "The client has gone." } : STOPPING);
+      return this.#refuse(client, signal.aborted ? GONE : STOPPING);
     });
   }
 
   #client(request: Request, peer: Deno.Addr): Client {
-    const { mode, log } = this.#rules;
+    const { mode, log, track } = this.#rules;
+    // Told of every request, as early as it is known: until then the guard counts a connection as unfinished.
+    const connection = track(peer, hasBody(request.headers));
     const remote = "hostname" in peer ? canonicalAddress(peer.hostname) : undefined;
-    if (mode.kind === "direct") return { address: remote, trustedProxy: false };
-    const client = clientAddress(request.headers, remote, mode);
-    if (client.conflict) log.warn(client.conflict, { address: client.address });
-    return client;
+    if (mode.kind === "direct") return { address: remote, trustedProxy: false, connection };
+    const { address, trustedProxy, conflict } = clientAddress(request.headers, remote, mode);
+    if (conflict) log.warn(conflict, { address });
+    return { address, trustedProxy, connection };
   }
 
   /** What the service's own state and the proxy say before anybody asks who the client is. */
@@ -158,7 +164,7 @@ export class Gate {
     return this.#upgrade(request, client, result);
   }
 
-  #upgrade(request: Request, { address, lease, offered }: Admitted, shown: Shown): Awaitable<Response> {
+  #upgrade(request: Request, { address, lease, offered, connection }: Admitted, shown: Shown): Awaitable<Response> {
     const { idleTimeout, peers } = this.#rules;
     return upgrade(request, {
       protocols: shown.offered,
@@ -170,6 +176,7 @@ export class Gate {
       headers: shown.claims === undefined ? request.headers : withoutToken(request, shown.offered),
       claims: shown.claims,
       expiresAt: shown.expiresAt,
+      connection,
     }, peers);
   }
 
@@ -203,6 +210,11 @@ export class Gate {
 }
 
 const TLS_UPGRADE = { upgrade: "TLS/1.2, HTTP/1.1", connection: "Upgrade" };
+
+/** Whether a request announces a body. get, not has: see judgeHandshake. */
+function hasBody(headers: Headers): boolean {
+  return headers.get("content-length") !== null || headers.get("transfer-encoding") !== null;
+}
 
 /** The headers as an app may see them. */
 function withoutToken(given: Request, offered: readonly string[]): Headers {

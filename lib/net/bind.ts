@@ -40,8 +40,6 @@ export interface Accepting {
   /** Its listening descriptor; undefined without libc. */
   readonly fd: number | undefined;
   readonly tls: TlsText | undefined;
-  /** Drops what `server.shutdown()` does not end. */
-  readonly abort: AbortController;
 }
 
 /**
@@ -52,11 +50,9 @@ export interface Accepting {
 export function bind(options: BindOptions, native: Native | undefined): Accepting {
   const { address, tls } = options;
   const before = native === undefined ? undefined : listening(native.sockets);
-  const abort = new AbortController();
   const common = {
     handler: options.handler as Deno.ServeHandler<Deno.Addr>,
     onListen() {},
-    signal: abort.signal,
     ...(options.onError === undefined ? {} : { onError: options.onError }),
   };
   let server: Deno.HttpServer<Deno.Addr>;
@@ -74,7 +70,7 @@ export function bind(options: BindOptions, native: Native | undefined): Acceptin
   } catch (error) {
     throw explained(error, address);
   }
-  if (native === undefined || before === undefined) return { server, fd: undefined, tls, abort };
+  if (native === undefined || before === undefined) return { server, fd: undefined, tls };
 
   const { sockets, libc } = native;
   const port = "port" in server.addr ? server.addr.port : 0;
@@ -85,7 +81,7 @@ export function bind(options: BindOptions, native: Native | undefined): Acceptin
       sockets.setOption(fd, libc.constants.IPPROTO_TCP, LINUX.TCP_USER_TIMEOUT, options.userTimeout);
     }
   }
-  return { server, fd, tls, abort };
+  return { server, fd, tls };
 }
 
 /**

@@ -13,6 +13,7 @@ const SYMBOLS = {
   dup: { parameters: ["i32"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },
   poll: { parameters: ["buffer", "usize", "i32"], result: "i32" },
+  ioctl: { parameters: ["i32", "usize", "buffer"], result: "i32" },
   getrlimit: { parameters: ["i32", "buffer"], result: "i32" },
 } as const satisfies Deno.ForeignLibraryInterface;
 
@@ -42,6 +43,7 @@ export const LINUX = {
   SO_COOKIE: 57,
   SO_MEMINFO: 55,
   TCP_INFO: 11,
+  FIONREAD: 0x541b,
   TCP_USER_TIMEOUT: 18,
 } as const;
 

@@ -7,7 +7,6 @@ import { type Libc, LINUX } from "./libc.ts";
 
 /** TCP states as TCP_INFO numbers them (net/tcp_states.h). */
 export const TCP_ESTABLISHED = 1;
-export const TCP_CLOSE = 7;
 
 const SHUT_RDWR = 2;
 const POLLNVAL = 0x20;
@@ -15,8 +14,8 @@ const POLLNVAL = 0x20;
 const RUN = 256;
 /** `struct sockaddr_storage`. */
 const SOCKADDR_BYTES = 128;
-/** `struct tcp_info` up to and with tcpi_notsent_bytes: Linux 4.6. */
-const TCP_INFO_BYTES = 148;
+/** `struct tcp_info` up to and with tcpi_bytes_received: Linux 4.1. */
+const TCP_INFO_BYTES = 136;
 
 /** One end of a TCP connection. */
 export interface Endpoint {
@@ -25,15 +24,35 @@ export interface Endpoint {
   readonly port: number;
 }
 
+/** `struct tcp_info` of linux/tcp.h, as far as it is asked for. */
+export class TcpInfo {
+  readonly bytes = new Uint8Array(TCP_INFO_BYTES);
+  readonly #view = new DataView(this.bytes.buffer);
+
+  get state(): number {
+    return this.bytes[0]!;
+  }
+  /** Segments sent and not acknowledged. Of a listening socket: connections that wait to be accepted. */
+  get unacknowledged(): number {
+    return this.#view.getUint32(24, true);
+  }
+  get bytesAcknowledged(): number {
+    return Number(this.#view.getBigUint64(120, true));
+  }
+  get bytesReceived(): number {
+    return Number(this.#view.getBigUint64(128, true));
+  }
+}
+
 /** Calls on descriptors. Not shared between threads: it reuses its buffers. */
 export class Sockets {
   readonly #libc: Libc;
   readonly #address = new Uint8Array(SOCKADDR_BYTES);
   readonly #length = new Uint32Array(1);
   readonly #int = new Int32Array(1);
-  readonly #cookie = new BigUint64Array(1);
-  readonly #info = new Uint8Array(TCP_INFO_BYTES);
-  readonly #infoView = new DataView(this.#info.buffer);
+  readonly #cookie = new Uint32Array(2);
+  readonly #memory = new Uint32Array(9);
+  readonly #info = new TcpInfo();
   /** `struct pollfd`: the descriptor, then the events asked for (none) and those that came. */
   readonly #polled = new Int32Array(RUN * 2);
   readonly #events = new Int16Array(this.#polled.buffer);
@@ -90,37 +109,43 @@ export class Sockets {
     return this.peerPort(fd) === peer.port && this.#hostname() === peer.hostname;
   }
 
-  /** The kernel's name for the socket, never used twice while it runs: what tells a reused descriptor. Linux. */
-  cookie(fd: number): bigint {
+  /** The other end for a log line, or empty where it has gone. */
+  peerOf(fd: number): string {
+    const port = this.peerPort(fd);
+    return port === 0 ? "" : `${this.#hostname()} port ${port}`;
+  }
+
+  /**
+   * The kernel's number for the socket, never used twice while the machine runs: what tells a reused descriptor. 0 where
+   * the descriptor is no socket. Linux.
+   */
+  cookie(fd: number): number {
     this.#length[0] = 8;
     const { SOL_SOCKET } = this.#libc.constants;
-    if (this.#libc.calls.getsockopt(fd, SOL_SOCKET, LINUX.SO_COOKIE, this.#cookie, this.#length) !== 0) return 0n;
-    return this.#cookie[0]!;
+    if (this.#libc.calls.getsockopt(fd, SOL_SOCKET, LINUX.SO_COOKIE, this.#cookie, this.#length) !== 0) return 0;
+    return this.#cookie[0]! + this.#cookie[1]! * 2 ** 32;
   }
 
-  /** Reads TCP_INFO; the accessors below then tell of this socket until the next reading. Linux. */
-  readInfo(fd: number): boolean {
+  /** Segments that were dropped, by a filter among other causes (SK_MEMINFO_DROPS). Linux 4.12. */
+  drops(fd: number): number {
+    this.#length[0] = this.#memory.byteLength;
+    const { SOL_SOCKET } = this.#libc.constants;
+    if (this.#libc.calls.getsockopt(fd, SOL_SOCKET, LINUX.SO_MEMINFO, this.#memory, this.#length) !== 0) return 0;
+    return this.#memory[8]!;
+  }
+
+  /** Bytes that were received and not yet read. Linux. */
+  unread(fd: number): number {
+    return this.#libc.calls.ioctl(fd, BigInt(LINUX.FIONREAD), this.#int) === 0 ? this.#int[0]! : 0;
+  }
+
+  /** TCP_INFO, or undefined where the descriptor is no TCP socket. What it returned before changes with it. Linux. */
+  info(fd: number): TcpInfo | undefined {
     this.#length[0] = TCP_INFO_BYTES;
     const { IPPROTO_TCP } = this.#libc.constants;
-    if (this.#libc.calls.getsockopt(fd, IPPROTO_TCP, LINUX.TCP_INFO, this.#info, this.#length) !== 0) return false;
-    return this.#length[0]! >= TCP_INFO_BYTES;
-  }
-
-  get state(): number {
-    return this.#info[0]!;
-  }
-  /** Segments sent and not acknowledged. Of a listening socket: connections that wait to be accepted. */
-  get unacknowledged(): number {
-    return this.#infoView.getUint32(24, true);
-  }
-  get bytesAcknowledged(): number {
-    return Number(this.#infoView.getBigUint64(120, true));
-  }
-  get bytesReceived(): number {
-    return Number(this.#infoView.getBigUint64(128, true));
-  }
-  get bytesNotSent(): number {
-    return this.#infoView.getUint32(144, true);
+    const { bytes } = this.#info;
+    if (this.#libc.calls.getsockopt(fd, IPPROTO_TCP, LINUX.TCP_INFO, bytes, this.#length) !== 0) return undefined;
+    return this.#length[0]! >= TCP_INFO_BYTES ? this.#info : undefined;
   }
 
   /** Ends both directions at once. On a listening socket of Linux: its accept loop ends, what it accepted lives on. */
@@ -132,7 +157,7 @@ export class Sockets {
    * Ends the connection with this cookie and no other. The descriptor may be closed and used again by the thread that
    * owns it between the look and the blow: a duplicate holds the socket still for that time.
    */
-  shutdownIf(fd: number, cookie: bigint): boolean {
+  shutdownIf(fd: number, cookie: number): boolean {
     const held = this.#libc.calls.dup(fd);
     const at = held < 0 ? fd : held;
     const ended = this.cookie(at) === cookie && this.shutdown(at);

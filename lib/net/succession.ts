@@ -46,9 +46,10 @@ export async function emptied(
   handshakes: boolean,
   signal: AbortSignal,
 ): Promise<void> {
+  const waiting = () => sockets.info(fd)?.unacknowledged ?? 0;
   const until = performance.now() + PATIENCE;
   if (handshakes) await sleep(GRACE, signal);
-  while (sockets.isListening(fd) && sockets.readInfo(fd) && sockets.unacknowledged > 0 && performance.now() < until) {
+  while (sockets.isListening(fd) && waiting() > 0 && performance.now() < until) {
     await delay(LOOK_EVERY);
   }
 }

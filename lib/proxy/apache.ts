@@ -229,6 +229,8 @@ function render(site: Site): string {
       `    RequestReadTimeout header=${site.headTimeout}`,
       `</IfModule>`,
       `LimitRequestFields 100`,
+      comment("A quiet connection ends after the longer one of this and the timeout of the route below."),
+      `Timeout ${site.quietTimeout}`,
       "",
       ...service(site),
       "",

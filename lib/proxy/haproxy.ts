@@ -20,9 +20,9 @@ import {
 /** Where the text of a location splits: lines for your frontend, and a section of its own. */
 export const HAPROXY_PART = "---- a section of its own ----";
 
-function server(upstream: Upstream, number: number, parameters: string): string {
+function server(upstream: Upstream, number: number): string {
   const address = upstream.transport === "unix" ? `unix@${upstream.path}` : hostPort(upstream);
-  return `server s${number} ${address}${parameters}`;
+  return `server s${number} ${address}`;
 }
 
 function forwarding(): string[] {
@@ -70,7 +70,10 @@ function backend(site: Site): string[] {
       comment("Kept connections serve what is no WebSocket; the service closes idle ones after a while."),
       `http-reuse safe`,
       `default-server pool-purge-delay ${site.keepAlive}s${group ? " check" : ""}`,
-      ...site.upstreams.map((upstream, at) => server(upstream, at + 1, "")),
+      ...(site.upstreams.some(({ transport }) => transport === "unix")
+        ? [comment("With chroot in the global section, HAProxy looks for the socket's path inside of it.")]
+        : []),
+      ...site.upstreams.map((upstream, at) => server(upstream, at + 1)),
     ]),
   ];
 }
@@ -82,7 +85,7 @@ function website(site: Site): string[] {
     "",
     comment("The website."),
     `backend ${nameOf(site)}_website`,
-    ...indent([`mode http`, `timeout connect 5s`, `timeout server 60s`, server(other, 1, "")]),
+    ...indent([`mode http`, `timeout connect 5s`, `timeout server 60s`, server(other, 1)]),
   ];
 }
 

@@ -185,6 +185,7 @@ function render(site: Site): string {
       "Put it inside http, as a file of its own in conf.d or sites-enabled; then: nginx -t && nginx -s reload",
       "Old workers keep their connections after a reload; worker_shutdown_timeout (main context) bounds that.",
       "Each connection takes two of worker_connections (events) and of the file descriptors.",
+      "Where the machine has no IPv6, drop the lines with [::].",
     ]),
     "",
     ...shared(site),

@@ -9,9 +9,9 @@ import { SERVICE_OPTIONS } from "../config/options.ts";
 const OWN = {
   site: {
     type: "switch",
-    default: false,
+    unset: "on where --domain, --cert or another fact of a whole server is given",
     flagOnly: true,
-    help: "Print the whole server with TLS, redirect and website; without it only the location to paste into yours.",
+    help: "Print the whole server with TLS, redirect and website; --no-site: only the location to paste into yours.",
   },
   domain: { type: "text", value: "NAME", flagOnly: true, help: "The name that clients connect to." },
   listenPort: {
@@ -20,14 +20,14 @@ const OWN = {
     value: "PORT",
     min: 1,
     flagOnly: true,
-    help: "With --site: the proxy's TLS port.",
+    help: "Of the whole server: the proxy's TLS port.",
   },
   redirectPort: {
     type: "port",
     default: "80",
     value: "PORT",
     flagOnly: true,
-    help: "With --site: the port whose plain HTTP is redirected to the TLS port; 0 leaves the redirect out.",
+    help: "Of the whole server: the port whose plain HTTP is redirected to the TLS port; 0 leaves the redirect out.",
   },
   upstream: {
     type: "text",
@@ -41,13 +41,13 @@ const OWN = {
     type: "path",
     value: "DIRECTORY",
     flagOnly: true,
-    help: "With --site: the website's files, served at / (HAProxy serves no files: --website).",
+    help: "Of the whole server: the website's files, served at / (HAProxy serves no files: --website).",
   },
   website: {
     type: "text",
     value: "ADDRESS",
     flagOnly: true,
-    help: "With --site: where another server serves the website at /: HOST:PORT or the path of a unix socket.",
+    help: "Of the whole server: where another server serves the website at /: HOST:PORT or the path of a unix socket.",
   },
   out: {
     type: "path",
@@ -70,12 +70,13 @@ const TURNED = {
   cert: {
     ...SERVICE_OPTIONS.cert,
     unset: undefined,
-    help: "With --site: the proxy's certificate, PEM, with its chain (HAProxy: and its key).",
+    help: "Of the whole server: the proxy's certificate, PEM, with its chain (HAProxy: and its key).",
   },
-  key: { ...SERVICE_OPTIONS.key, help: "With --site: its private key, PEM, not encrypted." },
+  key: { ...SERVICE_OPTIONS.key, help: "Of the whole server: its private key, PEM, not encrypted." },
   chain: {
     ...SERVICE_OPTIONS.chain,
-    help: "With --site: the intermediate certificates (Apache; the others want them in the certificate's file).",
+    help:
+      "Of the whole server: the intermediate certificates (Apache; the others want them in the certificate's file).",
   },
   minTls: {
     ...SERVICE_OPTIONS.minTls,
@@ -89,4 +90,6 @@ export const PROXY_OPTIONS = { ...SERVICE_OPTIONS, ...TURNED, ...OWN } as const 
 export type ProxySettings = Values<typeof PROXY_OPTIONS>;
 
 /** Which of the flags make sense for a whole server only. */
-export const SITE_ONLY = ["cert", "key", "chain", "listenPort", "redirectPort", "root", "website"] as const;
+export const SITE_ONLY: readonly (keyof ProxySettings)[] = [
+  ...["cert", "key", "chain", "listenPort", "redirectPort", "root", "website"] as const,
+];

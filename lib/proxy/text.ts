@@ -49,6 +49,7 @@ export function heading(site: Site, title: string, howTo: readonly string[]): st
     ? `wss service behind ${title}: wss${publicOrigin(site).slice(5)}${site.paths[0]}`
     : `wss service behind ${title}: the part that goes into your server`;
   const far = site.upstreams.some((upstream) => !isLocal(upstream));
+  const socket = site.upstreams.some(({ transport }) => transport === "unix");
   return [
     what,
     "",
@@ -56,7 +57,10 @@ export function heading(site: Site, title: string, howTo: readonly string[]): st
     "",
     "It fits a service started with:",
     `  main.ts ${site.flags.join(" ")}`,
-    ...(far ? ["and, as that runs on another machine, --trusted-proxy with the address of this one."] : []),
+    ...(socket
+      ? ["The proxy's user needs to write to the socket: the service in its group, started with umask 007."]
+      : []),
+    ...(far ? ["What runs on another machine needs --trusted-proxy with the address of this one, too."] : []),
   ].map(comment);
 }
 

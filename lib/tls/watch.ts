@@ -62,7 +62,8 @@ class FileWatch implements AsyncDisposable {
     this.#places = placesOf(this.#paths);
     // The watch comes before the first reading, so that no change falls between the two.
     this.#watch();
-    this.#known = this.#fingerprint();
+    // Whoever loads the files says what is wrong with them now; the watch speaks of later.
+    this.#known = this.#fingerprint(() => {});
     this.#schedule(this.#poll);
   }
 
@@ -155,14 +156,14 @@ class FileWatch implements AsyncDisposable {
   }
 
   /** One text for the content of all files; undefined while one cannot be read. */
-  #fingerprint(): string | undefined {
+  #fingerprint(complain = (what: string, reason: string) => this.#complain(what, reason)): string | undefined {
     const hash = createHash("sha256");
     for (const path of this.#paths) {
       try {
         const content = Deno.readFileSync(path);
         hash.update(`${content.length}:`).update(content);
       } catch (error) {
-        this.#complain(`${path} cannot be read; the certificate in use stays`, messageOf(error));
+        complain(`${path} cannot be read; the certificate in use stays`, messageOf(error));
         return undefined;
       }
     }

@@ -5,53 +5,24 @@
 import { whenReached } from "../auth/expiry.ts";
 import { CloseCode, fitReason, isSendable } from "../close_codes.ts";
 import { messageOf } from "../errors.ts";
-import type { Payload, Subscriber, Topics } from "../hub/topics.ts";
-import type { Logger } from "../log.ts";
-import type { App, Peer } from "./app.ts";
-import type { Attended, Attention } from "./attention.ts";
-import { Intake, type IntakeRules } from "./intake.ts";
+import { Membership } from "../hub/membership.ts";
+import type { Payload, Subscriber } from "../hub/topics.ts";
+import type { Connection } from "../net/connection.ts";
+import type { Peer } from "./app.ts";
+import type { Attended } from "./attention.ts";
+import { type CloseFrame, Intake } from "./intake.ts";
 import type { Lease } from "./limits.ts";
+import { endingOf, guardEnding, NO_PONG } from "./ending.ts";
 import { callHook, reportHookFailure, watchHook } from "./hooks.ts";
 import { IncomingMessage, toPayload } from "./message.ts";
 import { Outbox, type Sent } from "./outbox.ts";
+import type { PeerRules, PeerStart } from "./peer_rules.ts";
 import type { RequestSnapshot } from "./snapshot.ts";
-
-/** What all peers of a service share. */
-export interface PeerRules extends IntakeRules {
-  readonly app: App;
-  readonly log: Logger;
-  readonly topics: Topics;
-  readonly attention: Attention;
-  /** Bytes that may wait to be sent. */
-  readonly maxBackpressure: number;
-  /** How long an upgrade may take to open, ms. */
-  readonly openTimeout: number;
-  /** The peer is open, and in `peers`. */
-  opened(peer: WebSocketPeer): void;
-  /** The peer is gone, whether it was open or not. Called once. */
-  ended(peer: WebSocketPeer): void;
-}
-
-/** What one peer begins with. */
-export interface PeerStart {
-  readonly socket: WebSocket;
-  readonly request: RequestSnapshot;
-  readonly remoteAddress: string | undefined;
-  readonly protocol: string;
-  readonly context: Record<string, unknown>;
-  /** Given back when it ends. */
-  readonly lease: Lease;
-  /** When its token ends, ms of the epoch. */
-  readonly expiresAt?: number | undefined;
-}
 
 /** How long a peer may take to answer a close frame, ms (Deno itself waits for ever). */
 const CLOSE_TIMEOUT = 5000;
 
 const ONCE = { once: true } as const;
-
-/** What Deno says when a ping stays unanswered. */
-const NO_PONG = "No response from ping frame.";
 
 /** A peer over Deno's server-side WebSocket. */
 export class WebSocketPeer implements Peer, Subscriber, Attended {
@@ -63,15 +34,16 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   readonly #rules: PeerRules;
   readonly #request: RequestSnapshot;
   readonly #lease: Lease;
+  readonly #connection: Connection | undefined;
   readonly #intake: Intake;
   readonly #outbox: Outbox;
   readonly #expiry: Disposable | undefined;
-  #topics: Set<string> | undefined;
+  readonly #membership: Membership;
   #pressed = false;
   #opened = false;
   #ended = false;
   /** What this side closed with, and by when the other must have answered. */
-  #closing: { readonly code: number; readonly reason: string } | undefined;
+  #closing: CloseFrame | undefined;
   #deadline: number;
 
   constructor(start: PeerStart, rules: PeerRules) {
@@ -82,6 +54,8 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
     this.#request = start.request;
     this.#rules = rules;
     this.#lease = start.lease;
+    this.#connection = start.connection;
+    this.#membership = new Membership(rules.topics, this);
     this.#intake = new Intake(rules);
     this.#outbox = new Outbox(start.socket, rules.maxBackpressure);
     this.#expiry = start.expiresAt === undefined
@@ -105,7 +79,7 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   }
 
   get topics(): Set<string> {
-    return this.#topics ??= new Set();
+    return this.#membership.joined;
   }
 
   /** Receives the socket's events: one listener object a peer in place of four closures. */
@@ -144,18 +118,16 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
 
   terminate(): void {
     this.#shut(CloseCode.NormalClosure, "");
+    this.#connection?.terminate();
     this.#end(CloseCode.AbnormalClosure, "terminated by the service");
   }
 
   subscribe(topic: string): void {
-    if (this.#ended) return;
-    this.topics.add(topic);
-    this.#rules.topics.subscribe(topic, this);
+    if (!this.#ended) this.#membership.join(topic);
   }
 
   unsubscribe(topic: string): void {
-    this.#topics?.delete(topic);
-    this.#rules.topics.unsubscribe(topic, this);
+    this.#membership.leave(topic);
   }
 
   publish(topic: string, data: unknown): void {
@@ -171,6 +143,7 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
     if (this.#ended) return false;
     if (this.#closing) {
       if (now < this.#deadline) return true;
+      this.#connection?.terminate();
       this.#end(this.#closing.code, this.#closing.reason);
       return false;
     }
@@ -188,6 +161,7 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
 
   #open(): void {
     if (this.#ended) return;
+    this.#connection?.opened();
     this.#opened = true;
     this.#rules.opened(this);
     const { app } = this.#rules;
@@ -196,6 +170,7 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
 
   #message(data: string | ArrayBuffer): void {
     if (this.#closing !== undefined || this.#ended) return;
+    this.#connection?.delivered(typeof data === "string" ? data.length : data.byteLength);
     const refused = this.#intake.judge(data);
     if (refused !== undefined) return this.#shut(refused.code, refused.reason);
     const { app } = this.#rules;
@@ -231,6 +206,7 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
     this.#closing = { code, reason: fitted };
     this.#deadline = performance.now() + CLOSE_TIMEOUT;
     this.#rules.attention.add(this);
+    this.#connection?.closing();
     try {
       this.#socket.close(code, fitted);
     } catch (error) {
@@ -239,26 +215,21 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   }
 
   #close(event: CloseEvent): void {
-    if (this.#closing !== undefined) return this.#end(this.#closing.code, this.#closing.reason);
-    if (event.code === CloseCode.GoingAway && event.reason === NO_PONG && !event.wasClean) {
-      return this.#end(CloseCode.AbnormalClosure, "no answer to a ping: the client has vanished");
-    }
-    // Deno reports an aborted connection as code 0; RFC 6455 §7.1.5 calls it 1006.
-    if (event.code === 0) return this.#end(CloseCode.AbnormalClosure, "the connection ended without a close frame");
-    this.#end(event.code, event.reason);
+    const { code, reason } = this.#closing ?? endingOf(event);
+    this.#end(code, reason);
   }
 
   #end(code: number, reason: string): void {
     if (this.#ended) return;
     this.#ended = true;
-    for (const topic of this.#topics ?? []) this.#rules.topics.unsubscribe(topic, this);
-    this.#topics?.clear();
+    const cut = this.#connection?.gone();
+    const ending = cut === undefined ? { code, reason } : guardEnding(cut, { code, reason });
+    this.#membership.leaveAll();
     this.#expiry?.[Symbol.dispose]();
     this.#lease.release();
     this.#rules.ended(this);
-    this.#rules.log.debug("closed", { peer: this.id, code, reason: reason || undefined });
-    const { app } = this.#rules;
-    if (this.#opened) callHook(() => app.close?.(this, { code, reason }), this.#fail);
+    this.#rules.log.debug("closed", { peer: this.id, code: ending.code, reason: ending.reason || undefined });
+    if (this.#opened) callHook(() => this.#rules.app.close?.(this, ending), this.#fail);
   }
 
   #error(event: ErrorEvent): void {

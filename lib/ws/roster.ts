@@ -3,14 +3,14 @@
  * @module
  */
 import { delay } from "@std/async/delay";
-import type { WebSocketPeer } from "./peer.ts";
+import type { Peer } from "./app.ts";
 
 /** The peers that are open. */
 export class Roster {
-  readonly #peers = new Set<WebSocketPeer>();
+  readonly #peers = new Set<Peer>();
   #emptied: (() => void) | undefined;
 
-  get all(): ReadonlySet<WebSocketPeer> {
+  get all(): ReadonlySet<Peer> {
     return this.#peers;
   }
 
@@ -18,12 +18,12 @@ export class Roster {
     return this.#peers.size;
   }
 
-  add(peer: WebSocketPeer): void {
+  add(peer: Peer): void {
     this.#peers.add(peer);
   }
 
   /** Idempotent. */
-  delete(peer: WebSocketPeer): void {
+  delete(peer: Peer): void {
     this.#peers.delete(peer);
     if (this.#peers.size === 0) this.#emptied?.();
   }

@@ -5,8 +5,10 @@
 import { messageOf } from "../errors.ts";
 import type { Awaitable, UpgradeResult } from "./app.ts";
 import type { Lease } from "./limits.ts";
-import { type PeerRules, WebSocketPeer } from "./peer.ts";
-import { refusalResponse } from "./refusal.ts";
+import type { Connection } from "../net/connection.ts";
+import { WebSocketPeer } from "./peer.ts";
+import type { PeerRules } from "./peer_rules.ts";
+import { type Refusal, refusalResponse } from "./refusal.ts";
 import { headersOf, RequestSnapshot } from "./snapshot.ts";
 
 /** What is known of a client whose handshake was found in order. */
@@ -27,10 +29,15 @@ export interface Admitted {
   readonly claims: Record<string, unknown> | undefined;
   /** When the token ends, ms of the epoch. */
   readonly expiresAt: number | undefined;
+  /** What the guard knows of the connection; undefined where there is no guard. */
+  readonly connection: Connection | undefined;
 }
 
 /** The service's own subprotocol: what a browser offers beside `bearer.TOKEN`, so that there is one to choose. */
 export const SUBPROTOCOL = "wss.v1";
+
+/** The answer to nobody: the client left while it was asked about. */
+export const GONE: Refusal = { status: 400, reason: "The client has gone." };
 
 /**
  * Upgrades the request, or refuses it for the app. A handler that upgrades and then throws ends Deno's listener, so
@@ -46,7 +53,7 @@ export function upgrade(request: Request, client: Admitted, rules: PeerRules): A
     : new Request(client.url, { headers: client.headers, signal });
   return consult(seen, rules).then((result) => {
     if (result instanceof Response) return refuse(lease, result);
-    if (signal.aborted) return refuse(lease, refusalResponse({ status: 400, reason: "The client has gone." }));
+    if (signal.aborted) return refuse(lease, refusalResponse(GONE));
     return complete(request, client, rules, result);
   });
 }
@@ -84,18 +91,24 @@ function complete(
   const protocol = chosen ?? (protocols.includes(SUBPROTOCOL) ? SUBPROTOCOL : fallback ?? "");
   const seen = client.headers === request.headers ? headersOf(request) : client.headers;
   const snapshot = new RequestSnapshot(client.url, seen);
+  const { connection } = client;
+  if (connection?.upgrading() === false) return refuse(lease, refusalResponse(GONE));
   let upgraded: Deno.WebSocketUpgrade;
   try {
     upgraded = Deno.upgradeWebSocket(request, protocol === "" ? { idleTimeout } : { idleTimeout, protocol });
   } catch (error) {
     log.debug("the upgrade failed", { error: messageOf(error) });
+    connection?.gone();
     return refuse(lease, refusalResponse({ status: 400, reason: "The connection cannot be upgraded." }));
   }
   const { socket, response } = upgraded;
   const context = result?.context ?? {};
   if (client.claims) context.claims = client.claims;
   const { remoteAddress, expiresAt } = client;
-  new WebSocketPeer({ socket, request: snapshot, remoteAddress, protocol, context, lease, expiresAt }, rules);
+  new WebSocketPeer(
+    { socket, request: snapshot, remoteAddress, protocol, context, lease, expiresAt, connection },
+    rules,
+  );
   for (const [name, value] of headers) {
     if (!name.startsWith("sec-websocket-")) response.headers.append(name, value);
   }

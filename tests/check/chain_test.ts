@@ -68,6 +68,22 @@ Deno.test({ name: "certificates", ignore: !await hasOpenssl() }, async (t) => {
     const leaf = await pki.leaf("bare", { issuer: middle, from: -20, to: -10 });
     await expectOf([leaf.cert], leaf.key, ["certificate-expired", "chain-incomplete"]);
   });
+  await t.step("an address that the certificate names is sound", async () => {
+    await using server = echoService({ identity: await identityOf(full, sound.key) });
+    await expectCodes({ url: urlOf("wss", server), ca }, []);
+  });
+  await t.step("signed with SHA-1", async () => {
+    const leaf = await pki.leaf("sha1", { issuer: middle, digest: "sha1" });
+    await expectOf([leaf.cert, middle.cert], leaf.key, ["signature-sha1"]);
+  });
+  await t.step("no subjectAltName", async () => {
+    const leaf = await pki.leaf("localhost", { issuer: middle, names: "" });
+    await expectOf([leaf.cert, middle.cert], leaf.key, ["name-missing"]);
+  });
+  await t.step("issued by what is no authority", async () => {
+    const leaf = await pki.leaf("forged", { issuer: sound });
+    await expectOf([leaf.cert, ...chain], leaf.key, ["issuer-untrusted"]);
+  });
   await t.step("TLS asked as ws", async () => {
     await using server = echoService({ identity: await identityOf(full, sound.key) });
     await expectCodes({ url: urlOf("ws", server, "/", "localhost") }, ["speaks-tls"], 1);

@@ -17,6 +17,8 @@ export interface Identity {
 /** What `echoService` does otherwise than well. */
 export interface EchoOptions {
   readonly identity?: Identity;
+  /** Default 127.0.0.1. */
+  readonly hostname?: string;
   /** Where an upgrade is welcome; elsewhere 404. Default: everywhere. */
   readonly path?: string;
   readonly onRequest?: (request: Request) => Response | Promise<Response | undefined> | undefined;
@@ -39,8 +41,8 @@ export function echoService(options: EchoOptions = {}): Server {
     socket.onmessage = ({ data }) => socket.send(data);
     return response;
   }
-  const { identity } = options;
-  const base = { hostname: "127.0.0.1", port: 0, onListen() {} };
+  const { identity, hostname = "127.0.0.1" } = options;
+  const base = { hostname, port: 0, onListen() {} };
   const server = identity === undefined ? Deno.serve(base, handle) : Deno.serve({ ...base, ...identity }, handle);
   return { port: server.addr.port, [Symbol.asyncDispose]: () => server.shutdown() };
 }
@@ -88,7 +90,7 @@ export async function listenOnly(connection: Deno.TcpConn): Promise<void> {
 }
 
 /** Reads until a blank line, or the end. */
-export async function readRequest(connection: Deno.TcpConn): Promise<string> {
+export async function readRequest(connection: Deno.Conn): Promise<string> {
   const bytes = new Uint8Array(4096);
   let text = "";
   while (!text.includes("\r\n\r\n")) {
@@ -115,7 +117,7 @@ export async function rightAnswer(request: string, further = ""): Promise<string
 }
 
 /** Answers ping with pong and close with close, for frames shorter than 126 bytes that come one at a time. */
-export async function answerFrames(connection: Deno.TcpConn): Promise<void> {
+export async function answerFrames(connection: Deno.Conn): Promise<void> {
   const bytes = new Uint8Array(512);
   while (true) {
     const count = await connection.read(bytes);

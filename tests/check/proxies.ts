@@ -51,8 +51,8 @@ async function start(
   }
 }
 
-/** nginx with one server block; `listen` is in place of the port: `listen` or `listen ssl`. */
-export function nginx(server: string, tls = true): Promise<Server> {
+/** nginx with one server block; `listen` is what follows the port in its directive. */
+export function nginx(server: string, listen: "ssl" | "ssl http2" = "ssl"): Promise<Server> {
   return start("nginx", async (folder, port) => {
     const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
       .map((name) => `${name}_temp_path ${folder}/${name};`).join(" ");
@@ -61,7 +61,7 @@ export function nginx(server: string, tls = true): Promise<Server> {
       file,
       `daemon off; master_process off; pid ${folder}/pid; error_log stderr crit; events {}
       http { access_log off; ${temporary}
-        server { listen 127.0.0.1:${port}${tls ? " ssl" : ""}; ${server} } }`,
+        server { listen 127.0.0.1:${port} ${listen}; ${server} } }`,
     );
     return ["-e", "stderr", "-c", file];
   });

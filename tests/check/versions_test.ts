@@ -3,7 +3,7 @@ import { assertEquals } from "@std/assert";
 import { greet } from "../../lib/check/server_hello.ts";
 import type { CheckOptions } from "../../lib/check/target.ts";
 import { hasOpenssl, openPki } from "../openssl.ts";
-import { closedPort, echoService, helloServer } from "./laboratory.ts";
+import { closedPort, echoService, helloServer, rawServer, type Server, writeAll } from "./laboratory.ts";
 import { expectCodes, expectReport, identityOf, makeAuthorities, urlOf } from "./expect.ts";
 import { hasProgram, nginx, nginxUpgrade } from "./proxies.ts";
 
@@ -80,28 +80,71 @@ Deno.test({ name: "TLS versions of nginx", ignore: !peers }, async (t) => {
   });
 });
 
+Deno.test("a server that agrees to no version", async () => {
+  await using server = rawServer(async (connection) => {
+    await connection.read(new Uint8Array(4096));
+    // A fatal alert: handshake_failure.
+    await writeAll(connection, new Uint8Array([21, 3, 3, 0, 2, 2, 40]));
+  });
+  const report = await expectReport({ url: urlOf("wss", server) }, ["tls-none"]);
+  assertEquals(report.observations.at(-1)?.code, "upgrade-not-tried");
+});
+
 Deno.test({ name: "each ClientHello is taken by openssl, and its answer read", ignore: !openssl }, async (t) => {
   await using pki = await openPki();
   const leaf = await pki.leaf("leaf", { key: "rsa2048" });
   const flags = { "TLS 1.0": "-tls1", "TLS 1.1": "-tls1_1", "TLS 1.2": "-tls1_2", "TLS 1.3": "-tls1_3" } as const;
   for (const version of Object.keys(flags) as (keyof typeof flags)[]) {
     await t.step(version, async () => {
-      const port = closedPort();
-      const args = ["s_server", "-accept", `127.0.0.1:${port}`, "-cert", leaf.cert, "-key", leaf.key, flags[version]];
       const cipher = version === "TLS 1.3" ? [] : ["-cipher", "ALL:@SECLEVEL=0"];
-      const child = new Deno.Command("openssl", { args: [...args, ...cipher], stdin: "piped", stdout: "piped" })
-        .spawn();
-      const reader = child.stdout.getReader();
-      // It says ACCEPT once it listens.
-      for (let said = ""; !said.includes("ACCEPT");) said += new TextDecoder().decode((await reader.read()).value);
-      const endpoint = { hostname: "127.0.0.1", port };
+      await using server = await opensslServer("-cert", leaf.cert, "-key", leaf.key, flags[version], ...cipher);
       const options = { version, serverName: "localhost", certificates: true };
-      const answer = await greet(endpoint, options, AbortSignal.timeout(10_000));
-      child.kill();
-      await Promise.all([child.stdin.close().catch(() => {}), reader.cancel(), child.status]);
+      const answer = await greet({ hostname: "127.0.0.1", port: server.port }, options, AbortSignal.timeout(10_000));
       assertEquals(answer.kind === "hello" && answer.version, version);
       // From TLS 1.3 on the certificates are encrypted.
       assertEquals(answer.kind === "hello" && answer.chain.length, version === "TLS 1.3" ? 0 : 1);
     });
   }
 });
+
+Deno.test({ name: "a handshake that fails here for a key that TLS 1.3 hides", ignore: !openssl }, async () => {
+  await using pki = await openPki();
+  const leaf = await pki.leaf("leaf", { key: "rsa1024" });
+  await using server = await opensslServer(
+    "-cert",
+    leaf.cert,
+    "-key",
+    leaf.key,
+    "-tls1_3",
+    "-cipher",
+    "ALL:@SECLEVEL=0",
+  );
+  const report = await expectReport({ url: urlOf("wss", server, "/", "localhost") }, ["handshake-failed"]);
+  const codes = report.observations.map(({ code }) => code);
+  assertEquals(codes.filter((code) => ["tls12-missing", "chain-unread", "upgrade-not-tried"].includes(code)).length, 3);
+});
+
+/** `openssl s_server` on a free port, once it listens. */
+async function opensslServer(...args: string[]): Promise<Server> {
+  const port = closedPort();
+  const child = new Deno.Command("openssl", {
+    args: ["s_server", "-accept", `127.0.0.1:${port}`, ...args],
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "null",
+  }).spawn();
+  const reader = child.stdout.getReader();
+  // It says ACCEPT once it listens.
+  for (let said = ""; !said.includes("ACCEPT");) {
+    const { value, done } = await reader.read();
+    if (done) throw new Error(`openssl s_server ${args.join(" ")} did not start`);
+    said += new TextDecoder().decode(value);
+  }
+  return {
+    port,
+    async [Symbol.asyncDispose]() {
+      child.kill();
+      await Promise.all([child.stdin.close().catch(() => {}), reader.cancel(), child.status]);
+    },
+  };
+}

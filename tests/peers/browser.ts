@@ -2,7 +2,7 @@
  * The installed Chromium, driven by playwright-core.
  * @module
  */
-import { type Browser, chromium, type Page } from "playwright-core";
+import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
 import { createHash, X509Certificate } from "node:crypto";
 import { join } from "node:path";
 import { requirePeer } from "./require.ts";
@@ -36,11 +36,39 @@ export interface BrowserOptions {
   readonly flags?: readonly string[];
 }
 
-/** Starts a browser with a fresh profile. Disposing of it ends it. */
-export async function launchBrowser({ accept, home, flags = [] }: BrowserOptions): Promise<Browser> {
+/** Starts a browser. Its contexts are private windows, each with cookies of its own. Disposing of it ends it. */
+export async function launchBrowser(options: BrowserOptions): Promise<Browser> {
+  return await chromium.launch(await launchOptions(options));
+}
+
+/** A browser with one profile, in a folder of its own. */
+export interface Profile extends AsyncDisposable {
+  readonly context: BrowserContext;
+}
+
+/**
+ * Starts a browser with one fresh profile that sends cookies from pages of other sites, too: Chrome's default for
+ * ordinary windows, while Debian's Chromium was seen to send none. Disposing of it ends it.
+ */
+export async function launchProfile(options: BrowserOptions): Promise<Profile> {
+  const folder = await Deno.makeTempDir({ prefix: "wss-profile-" });
+  await Deno.mkdir(join(folder, "Default"));
+  const preferences = { profile: { cookie_controls_mode: 0, block_third_party_cookies: false } };
+  await Deno.writeTextFile(join(folder, "Default/Preferences"), JSON.stringify(preferences));
+  const context = await chromium.launchPersistentContext(folder, await launchOptions(options));
+  return {
+    context,
+    async [Symbol.asyncDispose]() {
+      await context.close();
+      await Deno.remove(folder, { recursive: true });
+    },
+  };
+}
+
+async function launchOptions({ accept, home, flags = [] }: BrowserOptions) {
   const key = accept === undefined ? [] : [`--ignore-certificate-errors-spki-list=${await keyHash(accept)}`];
   const env = { ...Deno.env.toObject(), ...(home === undefined ? {} : { HOME: home }) };
-  return await chromium.launch({ executablePath: CHROMIUM, args: [...FLAGS, ...key, ...flags], env });
+  return { executablePath: CHROMIUM, args: [...FLAGS, ...key, ...flags], env };
 }
 
 /** SHA-256 over the public key of the program's certificate, as Chromium takes it. */

@@ -51,7 +51,9 @@ for (const kind of KINDS) {
         if (config !== undefined) words.push("--config", await pki.write("wss.json", config));
         const { values, positionals, problems } = parseFlags(words, proxyCommand.options);
         const { text } = proxyConfiguration({ flags: values, positionals, problems }, variables);
-        const whole = words.includes("--site") ? text : enclose(kind, text, cert, key, bundle);
+        const whole = text.includes(": the part that goes into your server")
+          ? enclose(kind, text, cert, key, bundle)
+          : text;
         const { success, output } = await checkProxy(kind, whole);
         assert(success, `${output}\n${whole}`);
         assert(!/warn/i.test(output.replaceAll(/Caddyfile input is not formatted|"level":"warn".*/g, "")), output);

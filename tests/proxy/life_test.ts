@@ -17,40 +17,45 @@ async function assertAnswers(client: Client): Promise<void> {
   assertEquals(await client.next(), "ok");
 }
 
-for (const kind of KINDS) {
-  Deno.test(`${kind}: a quiet connection outlives the proxy's timeout, as the service pings it`, async () => {
+Deno.test("a quiet connection outlives the proxy's timeout, as the service pings it", async () => {
+  // All at once: each waits for real time to pass.
+  const outcomes = await Promise.allSettled(KINDS.map(async (kind) => {
     await using stage = await openStage(kind);
     if (stage === undefined) return;
     const { ca } = stage;
     // The service pings every second; the proxy gives up after four.
-    await using upstream = startUpstream({ idleTimeout: 2 });
-    await using mute = startUpstream({ idleTimeout: 0 });
+    await using upstream = await startUpstream({ idleTimeout: "2s" });
+    await using mute = await startUpstream({ idleTimeout: 0 });
     await using proxy = await stage.start(kind, "--idle-timeout", "2s", "--upstream", upstream.address);
     await using muteProxy = await stage.start(kind, "--idle-timeout", "2s", "--upstream", mute.address);
     const client = await connect({ ca, port: proxy.port });
     const control = await connect({ ca, port: muteProxy.port });
     const [code, muteCode] = await Promise.all([closedWithin(client, 9_000), closedWithin(control, 9_000)]);
-    assertEquals(code, undefined);
+    assertEquals(code, undefined, kind);
     // Without pings the timeout is real; Caddy has none.
-    if (kind !== "caddy") assertNotEquals(muteCode, undefined, "the proxy's timeout is not in effect");
+    if (kind !== "caddy") assertNotEquals(muteCode, undefined, `${kind}: its timeout is not in effect`);
     await assertAnswers(client);
     await client.close();
     await control.close();
     await upstream.opens(0);
     await mute.opens(0);
-  });
+  }));
+  const failed = outcomes.flatMap((outcome) => outcome.status === "rejected" ? [outcome.reason] : []);
+  if (failed.length > 0) throw new AggregateError(failed, failed.map(String).join("\n"));
+});
 
+for (const kind of KINDS) {
   Deno.test(`${kind}: finds the service at a unix socket, and one of several that lives`, async () => {
     await using stage = await openStage(kind);
     if (stage === undefined) return;
     const { ca } = stage;
-    await using upstream = startUpstream({ unix: join(stage.folder, "wss.sock") });
-    await using second = startUpstream();
+    await using upstream = await startUpstream({ unix: join(stage.folder, "wss.sock") });
+    await using second = await startUpstream();
     {
       await using proxy = await stage.start(kind, "--unix", upstream.address, "--path", "/wss");
       const client = await connect({ ca, port: proxy.port });
       await assertAnswers(client);
-      assertEquals(upstream.seen.at(-1)!.client, { address: "::1", trustedProxy: true });
+      assertEquals(upstream.seen.at(-1)!.address, "::1");
       await client.close();
       await upstream.opens(0);
     }
@@ -68,7 +73,7 @@ for (const kind of KINDS) {
     await using stage = await openStage(kind);
     if (stage === undefined) return;
     const { ca } = stage;
-    await using upstream = startUpstream();
+    await using upstream = await startUpstream();
     const many = async (port: number) => await Promise.all(Array.from({ length: 20 }, () => connect({ ca, port })));
 
     await t.step("a reload keeps each connection or closes it at both ends; new ones are taken", async () => {

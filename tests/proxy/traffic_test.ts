@@ -1,5 +1,5 @@
 /** Each generated configuration, used: the real proxy, a real wss client through it. */
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { proxyTls } from "../../lib/http/client_address.ts";
 import { type Client, connect, rawRequest } from "./client.ts";
@@ -23,7 +23,7 @@ for (const kind of KINDS) {
   Deno.test(`${kind}: carries what the service is for`, async (t) => {
     await using stage = await openStage(kind);
     if (stage === undefined) return;
-    await using upstream = startUpstream();
+    await using upstream = await startUpstream({ strictProxy: true });
     await Deno.mkdir(join(stage.folder, "www"));
     await Deno.writeTextFile(join(stage.folder, "www", "index.html"), "the website");
     await using website = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, (request) => {
@@ -79,8 +79,8 @@ for (const kind of KINDS) {
         const answer = await rawRequest(ca, port, lines);
         assertMatch(answer, /^HTTP\/1\.1 101 /, lines.join("\n"));
         assertEquals(upstream.seen.length, before + 1);
-        const { headers, client, url } = upstream.seen.at(-1)!;
-        assertEquals(client, { address: "::1", trustedProxy: true }, lines.join("\n"));
+        const { headers, address, url } = upstream.seen.at(-1)!;
+        assertEquals(address, "::1", lines.join("\n"));
         assertEquals(url.pathname + url.search, "/wss?a=1");
         assertEquals(headers.get("x-real-ip"), "::1");
         assertEquals(headers.get("x-forwarded-for"), "::1");
@@ -98,12 +98,15 @@ for (const kind of KINDS) {
       const http = Deno.createHttpClient({ caCerts: [ca] });
       const get = async (path: string, init: RequestInit = {}) => {
         const response = await fetch(`https://localhost:${port}${path}`, { ...init, client: http });
-        return [response.status, await response.text()];
+        return [response.status, await response.text()] as const;
       };
-      assertEquals(await get("/wss"), [426, "no upgrade"]);
+      const [status, text] = await get("/wss");
+      assertEquals(status, 426);
+      assertMatch(text, /WebSocket endpoint/);
       assertEquals(await get("/"), [200, "the website"]);
-      const [status, text] = await get("/wss", { method: "POST", body: "x".repeat(100_000) });
-      assert(status === 413 || status === 403 || status === 502, `a long body was let through: ${status} ${text}`);
+      // Caddy limits a body as it is read, and the service refuses it unread.
+      const refusals = { nginx: 413, apache: 403, haproxy: 413, caddy: 405 };
+      assertEquals((await get("/wss", { method: "POST", body: "x".repeat(5_000) }))[0], refusals[kind]);
       http.close();
       await assertRejects(() => connect({ ca, port, path: "/other" }), Error);
     });

@@ -1,18 +1,22 @@
 /**
- * A plain WebSocket server that stands behind the proxies and remembers what it saw: the client's address as the service
- * reads it, the headers, who is connected.
+ * The real service behind the proxies, with an app that remembers what it saw: each peer's address and request, who is
+ * connected.
  */
-import { addressSet, canonicalAddress, LOOPBACK } from "../../lib/ip.ts";
-import { type ClientAddress, clientAddress } from "../../lib/http/client_address.ts";
+import { defineApp, serve, type ServiceOptions } from "../../lib/mod.ts";
+import { loadLibc } from "../../lib/net/libc.ts";
 
-/** One request as it arrived. */
+// A process loads it once and keeps it: before the tests, whose sanitizer would take it for a leak of the first one's.
+loadLibc();
+
+/** One handshake as it arrived. */
 export interface Seen {
-  readonly method: string;
   readonly url: URL;
   readonly headers: Headers;
-  readonly client: ClientAddress;
+  /** The client's address as the app sees it. */
+  readonly address: string | undefined;
 }
 
+/** A service that is running. Disposing it stops it. */
 export interface Upstream extends AsyncDisposable {
   /** `127.0.0.1:PORT`, or the socket's path. */
   readonly address: string;
@@ -22,43 +26,39 @@ export interface Upstream extends AsyncDisposable {
   opens(count: number): Promise<void>;
 }
 
-/** Answers `ok` to text, echoes bytes, reads a body to its end, 426 to anything else that is no upgrade. `idleTimeout` in seconds, 0 is off. */
-export function startUpstream(options: { unix?: string; idleTimeout?: number } = {}): Upstream {
+/** Starts it in proxied mode, at `/wss` on a free loopback port; it answers `ok` to text and echoes bytes. */
+export async function startUpstream(options: ServiceOptions = {}): Promise<Upstream> {
   const seen: Seen[] = [];
   const waiting = new Set<{ count: number; resolve: () => void }>();
-  const trusted = addressSet(LOOPBACK);
   let open = 0;
   const changed = (by: number) => {
     open += by;
     for (const waiter of waiting) if (waiter.count === open) waiter.resolve();
   };
-
-  const handler = async (request: Request, info: Deno.ServeHandlerInfo<Deno.Addr>) => {
-    const remote = info.remoteAddr.transport === "tcp" ? canonicalAddress(info.remoteAddr.hostname) : undefined;
-    const headers = new Headers(request.headers);
-    const client = clientAddress(headers, remote, { trusted });
-    seen.push({ method: request.method, url: new URL(request.url), headers, client });
-    if (request.body !== null) {
-      // It throws where the proxy breaks off.
-      const body = await request.arrayBuffer().catch(() => undefined);
-      return new Response(`read ${body?.byteLength} bytes`, { status: body ? 200 : 400 });
-    }
-    if (headers.get("upgrade")?.toLowerCase() !== "websocket") return new Response("no upgrade", { status: 426 });
-    const { socket, response } = Deno.upgradeWebSocket(request, { idleTimeout: options.idleTimeout ?? 30 });
-    socket.binaryType = "arraybuffer";
-    socket.onopen = () => changed(1);
-    socket.onmessage = ({ data }) => socket.send(typeof data === "string" ? "ok" : data);
-    socket.onclose = () => changed(-1);
-    return response;
-  };
-  const server = options.unix === undefined
-    ? Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, handler)
-    : Deno.serve({ path: options.unix, onListen() {} }, handler);
+  const app = defineApp({
+    open(peer) {
+      seen.push({ url: new URL(peer.request.url), headers: peer.request.headers, address: peer.remoteAddress });
+      changed(1);
+    },
+    message(peer, { rawData }) {
+      peer.send(typeof rawData === "string" ? "ok" : rawData);
+    },
+    close: () => changed(-1),
+  });
+  const service = await serve(app, {
+    mode: "proxied",
+    path: ["/wss"],
+    maxPayload: "64MiB",
+    maxBackpressure: "64MiB",
+    drainTimeout: 0,
+    ...(options.unix === undefined ? { port: 0 } : {}),
+    ...options,
+  });
   // A proxy's workers run as another user.
-  if (options.unix !== undefined) Deno.chmodSync(options.unix, 0o777);
+  if (options.unix !== undefined) await Deno.chmod(options.unix, 0o777);
 
   return {
-    address: server.addr.transport === "tcp" ? `127.0.0.1:${server.addr.port}` : options.unix!,
+    address: service.addr.transport === "tcp" ? `127.0.0.1:${service.addr.port}` : options.unix!,
     seen,
     get open() {
       return open;
@@ -77,8 +77,6 @@ export function startUpstream(options: { unix?: string; idleTimeout?: number } =
         waiting.delete(waiter);
       });
     },
-    async [Symbol.asyncDispose]() {
-      await server.shutdown();
-    },
+    [Symbol.asyncDispose]: () => service.stop(),
   };
 }

@@ -1,0 +1,181 @@
+/**
+ * `connect`: a WebSocket client for a terminal and for scripts.
+ * @module
+ */
+import { openClient } from "../check/client.ts";
+import { DeadlineError, within } from "../check/deadline.ts";
+import { closeWords, isOver } from "../check/exchange.ts";
+import { formatObservation, formatVerdict } from "../check/report.ts";
+import { runCheck } from "../check/run.ts";
+import type { ClientSession } from "../check/session.ts";
+import type { CheckOptions } from "../check/target.ts";
+import { probeUrl } from "../check/url.ts";
+import { CloseCode } from "../close_codes.ts";
+import { load } from "../config/load.ts";
+import type { OptionTable } from "../config/option.ts";
+import { StartError, UsageError } from "../errors.ts";
+import { formatDuration } from "../units.ts";
+import { CLIENT_OPTIONS, clientOptions } from "./client_options.ts";
+import type { Command, Invocation } from "./command.ts";
+import { converse } from "./converse.ts";
+import { colour, write } from "./output.ts";
+import { openTalk } from "./terminal.ts";
+
+/** The options of `connect`. */
+export const CONNECT_OPTIONS = {
+  ...CLIENT_OPTIONS,
+  insecure: {
+    type: "switch",
+    default: false,
+    help: "DANGEROUS: do not check the server's certificate; anybody on the way can read and change everything.",
+  },
+  ping: { type: "duration", default: "0", value: "TIME", help: "Send a ping so often; 0 sends none." },
+  execute: {
+    type: "text",
+    value: "MSG",
+    short: "x",
+    help: "Send this one message, print the first that comes, and exit.",
+  },
+  timeout: {
+    type: "duration",
+    default: "10s",
+    value: "TIME",
+    min: 1,
+    help: "How long to wait for the connection, and with -x for the reply.",
+  },
+  out: {
+    type: "path",
+    value: "FILE",
+    help: "Append binary messages to this file in place of printing them as hex.",
+  },
+} as const satisfies OptionTable;
+
+/** The command. */
+export const connectCommand: Command = {
+  name: "connect",
+  usage: "URL",
+  summary: "talks to a ws or wss endpoint: lines go out as messages, what comes in is printed",
+  details:
+    "Ctrl-C, Ctrl-D or the end of the input closes with 1000. Exit code: 0 closed in order, 1 closed otherwise, no " +
+    "reply, or no upgrade; 2 misused or unreachable. Where the connection fails, the probes of check say why.",
+  examples: [
+    ["wss connect wss://localhost:8282/ --ca certs/ca.pem", "talk to the development service"],
+    ["wss connect wss://domain.com/wss -x tom", "send one message, print the reply"],
+    ["wss connect wss://domain.com/wss --header 'Authorization: Bearer …'", "with a token"],
+  ],
+  options: CONNECT_OPTIONS,
+  run,
+};
+
+/** How long -x waits for the answer to its close frame, in milliseconds. */
+const CLOSE_WAIT = 1000;
+
+const ALARM = "WARNING: --insecure: the server's certificate is NOT checked. Anybody on the way can read and change " +
+  "everything, and pass for the server. Never send anything that matters.";
+
+async function run(line: Invocation): Promise<number> {
+  const [url, ...rest] = line.positionals;
+  const problems = [...line.problems];
+  if (url === undefined) problems.push("connect needs a URL: connect wss://domain.com/wss");
+  if (rest.length > 0) {
+    problems.push(`connect takes one URL, and was given ${rest.join(" ")} too; a message goes by -x`);
+  }
+  // The service's variables and file do not concern this command.
+  const { settings } = load(CONNECT_OPTIONS, { flags: line.flags }, problems);
+  const { insecure, timeout } = settings;
+  const options: CheckOptions = { ...clientOptions(settings), url: url!, timeout };
+  const { target, findings } = probeUrl(options);
+  if (target === undefined) throw new UsageError(findings.map(({ fact, remedy }) => `${fact} ${remedy ?? ""}`.trim()));
+  if (insecure && settings.ca !== undefined) throw new UsageError("choose one: --ca or --insecure");
+  if (insecure) write("stderr", `${colour(ALARM, "1;31")}\n`);
+
+  using out = settings.out === undefined ? undefined : openFile(settings.out);
+  const opened = await openClient(options, { insecure, timeout }, new AbortController().signal);
+  if ("failure" in opened) return await explain(options, opened.failure.fact);
+  await using _connection = opened.connection;
+  const { session } = opened;
+  if (settings.execute !== undefined) {
+    return await once(session, settings.execute, timeout, (data) => write("stdout", `${printed(data, out)}\n`));
+  }
+  const talk = openTalk();
+  const by = opened.subprotocol === undefined ? "" : `, subprotocol ${opened.subprotocol}`;
+  talk.tell(`connected to ${url}${by}`);
+  return await converse(session, talk, { ping: settings.ping, show: (data) => talk.show(printed(data, out)) });
+}
+
+/** Sends one message and prints the first that comes. */
+async function once(
+  session: ClientSession,
+  message: string,
+  timeout: number,
+  show: (data: string | Uint8Array) => void,
+): Promise<number> {
+  try {
+    return await within(timeout, new AbortController().signal, async (signal) => {
+      await session.send(message, signal);
+      while (true) {
+        const event = await session.next(signal);
+        if (event.type === "message") {
+          show(event.data);
+          await part(session);
+          return 0;
+        }
+        const how = event.type === "close"
+          ? closeWords(event.code, event.reason)
+          : event.type === "end"
+          ? closeWords(CloseCode.AbnormalClosure, "")
+          : event.type === "invalid"
+          ? event.fact
+          : undefined;
+        if (how !== undefined) throw new StartError(`No reply came: the connection was closed: ${how}`);
+      }
+    });
+  } catch (error) {
+    if (!(error instanceof DeadlineError)) throw error;
+    throw new StartError(`No reply came within ${formatDuration(timeout)}; --timeout waits longer`);
+  }
+}
+
+/** Closes, and waits a moment for the answer: a connection that is dropped at once can take the close frame with it. */
+async function part(session: ClientSession): Promise<void> {
+  try {
+    await within(CLOSE_WAIT, new AbortController().signal, async (signal) => {
+      await session.close(CloseCode.NormalClosure, "", signal);
+      while (!isOver(await session.next(signal)));
+    });
+  } catch (error) {
+    if (!(error instanceof DeadlineError)) throw error;
+  }
+}
+
+/** Why the connection failed, as the probes see it. */
+async function explain(options: CheckOptions, fact: string): Promise<number> {
+  write("stderr", `${fact}\nLooking for the reason:\n\n`);
+  const tinted = Deno.stderr.isTerminal() && !Deno.noColor;
+  const report = await runCheck(options, {
+    seen(one) {
+      if (one.level !== "note") write("stderr", `${formatObservation(one, tinted)}\n`);
+    },
+  });
+  const verdict = report.first === undefined
+    ? "The check got through where the connection did not: try again."
+    : formatVerdict(report, tinted);
+  write("stderr", `\n${verdict}\n`);
+  return report.exit === 2 ? 2 : 1;
+}
+
+function openFile(path: string): Deno.FsFile {
+  try {
+    return Deno.openSync(path, { append: true, create: true });
+  } catch (error) {
+    throw new UsageError(`--out: ${path} cannot be written (${error instanceof Error ? error.message : error})`);
+  }
+}
+
+/** What is printed of a message: text itself, bytes as hex, or where they went. */
+export function printed(data: string | Uint8Array, out: Deno.FsFile | undefined): string {
+  if (typeof data === "string") return data;
+  if (out === undefined) return data.toHex();
+  for (let written = 0; written < data.length;) written += out.writeSync(data.subarray(written));
+  return `${data.length} bytes`;
+}

@@ -1,0 +1,94 @@
+/**
+ * A person or a pipe at the other end of `connect`: lines in, messages out.
+ * @module
+ */
+import process from "node:process";
+import { createInterface, type Interface } from "node:readline";
+import { TextLineStream } from "@std/streams/text-line-stream";
+import { escapeControls } from "../log.ts";
+import { write } from "./output.ts";
+
+/** Where lines come from and messages go. */
+export interface Talk extends Disposable {
+  /** Ends with the input, or at `stop`. */
+  readonly lines: AsyncIterable<string>;
+  /** Prints what the other side said. */
+  show(text: string): void;
+  /** Prints what `connect` itself has to say, to standard error. */
+  tell(text: string): void;
+  /** Calls back for each Ctrl-C. */
+  onInterrupt(interrupted: () => void): void;
+}
+
+/** A conversation on a terminal with history and line editing, or over pipes. */
+export function openTalk(): Talk {
+  return Deno.stdin.isTerminal() && Deno.stdout.isTerminal() ? onTerminal() : overPipes();
+}
+
+function onTerminal(): Talk {
+  const editor: Interface = createInterface({ input: process.stdin, output: process.stdout, prompt: "> " });
+  const interrupted: (() => void)[] = [];
+  const queue: string[] = [];
+  let open = true;
+  let wake = () => {};
+  editor.on("line", (line: string) => {
+    queue.push(line);
+    wake();
+    editor.prompt();
+  });
+  editor.on("close", () => {
+    open = false;
+    wake();
+  });
+  editor.on("SIGINT", () => interrupted.forEach((call) => call()));
+  editor.prompt();
+
+  async function* lines() {
+    while (true) {
+      const line = queue.shift();
+      if (line !== undefined) yield line;
+      else if (!open) return;
+      else await new Promise<void>((resolve) => wake = resolve);
+    }
+  }
+  /** Above the line that is being written. */
+  function above(text: string): void {
+    write("stdout", `\r\x1b[K${text}\n`);
+    if (open) editor.prompt(true);
+  }
+  return {
+    lines: lines(),
+    // What a server sends must not command the terminal.
+    show: (text) => above(`< ${text.split("\n").map(escapeControls).join("\n  ")}`),
+    tell: above,
+    onInterrupt: (call) => void interrupted.push(call),
+    [Symbol.dispose]: () => editor.close(),
+  };
+}
+
+function overPipes(): Talk {
+  // deno-std carries no types: this is the boundary.
+  const split: TransformStream<string, string> = new TextLineStream();
+  const reader = Deno.stdin.readable.pipeThrough(new TextDecoderStream()).pipeThrough(split).getReader();
+  const interrupted: (() => void)[] = [];
+  const onSignal = () => interrupted.forEach((call) => call());
+  Deno.addSignalListener("SIGINT", onSignal);
+  async function* lines() {
+    while (true) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      yield value;
+    }
+  }
+  const safe = Deno.stdout.isTerminal();
+  return {
+    lines: lines(),
+    show: (text) => write("stdout", `${safe ? text.split("\n").map(escapeControls).join("\n") : text}\n`),
+    tell: (text) => write("stderr", `${text}\n`),
+    onInterrupt: (call) => void interrupted.push(call),
+    [Symbol.dispose]() {
+      Deno.removeSignalListener("SIGINT", onSignal);
+      reader.cancel().catch(() => {});
+    },
+  };
+}

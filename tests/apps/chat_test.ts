@@ -1,0 +1,76 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import chat from "../../lib/apps/chat.ts";
+import { serve, type Service } from "../../lib/mod.ts";
+import { Client } from "../client.ts";
+
+/** Somebody in the lobby under a name, with everything read that came before. */
+async function enter(service: Service, name: string): Promise<Client> {
+  const client = await Client.open(service.url);
+  assertMatch(await client.next() as string, /^welcome, guest\d+: \/name NAME/);
+  assertMatch(await client.next() as string, /^\* guest\d+ joined lobby$/);
+  assertMatch(await client.ask(`/name ${name}`) as string, new RegExp(`^\\* guest\\d+ is now ${name}$`));
+  return client;
+}
+
+Deno.test("chat", async (t) => {
+  await using service = await serve(chat, { mode: "proxied", port: 0 });
+  await using anna = await enter(service, "Anna");
+  await using ben = await enter(service, "Ben");
+  await anna.until(/is now Ben$/);
+
+  await t.step("what is said reaches the room, the speaker too, once", async () => {
+    assertEquals(await anna.ask("hello"), "Anna: hello");
+    assertEquals(await ben.next(), "Anna: hello");
+    assertEquals(await ben.ask("  and hello to you "), "Ben: and hello to you");
+    assertEquals(await anna.next(), "Ben: and hello to you");
+  });
+
+  await t.step("who is here", async () => assertEquals(await ben.ask("/who"), "in lobby: Anna, Ben"));
+
+  await t.step("another room hears nothing of this one", async () => {
+    assertEquals(await ben.ask("/join garden"), "* Ben joined garden");
+    assertEquals(await anna.next(), "* Ben left lobby");
+    assertEquals(await anna.ask("anybody?"), "Anna: anybody?");
+    assertEquals(await ben.ask("nobody here"), "Ben: nobody here");
+    assertEquals(await anna.ask("/who"), "in lobby: Anna");
+    assertEquals(await ben.ask("/who"), "in garden: Ben");
+    assertEquals(await ben.ask("/join lobby"), "* Ben joined lobby");
+    assertEquals(await anna.next(), "* Ben joined lobby");
+  });
+
+  await t.step("names and rooms that are none; unknown commands; empty lines", async () => {
+    assertMatch(await ben.ask("/name two words") as string, /^\* Ben is now two$/);
+    assertMatch(await ben.ask("/name <b>") as string, /^a name has 1 to 32 letters/);
+    assertMatch(await ben.ask("/name") as string, /^a name has 1 to 32 letters/);
+    assertMatch(await ben.ask(`/name ${"x".repeat(33)}`) as string, /^a name has/);
+    assertMatch(await ben.ask("/join a/b") as string, /^a room's name has/);
+    assertMatch(await ben.ask("/dance") as string, /^\/name NAME/);
+    ben.send("   ");
+    assertEquals(await ben.ask("汤姆"), "two: 汤姆");
+    await anna.until(/汤姆/);
+  });
+
+  await t.step("binary is read as text", async () => {
+    assertEquals(await anna.ask(new TextEncoder().encode("bytes")), "Anna: bytes");
+    await ben.until(/^Anna: bytes$/);
+  });
+
+  await t.step("who leaves is said to have left", async () => {
+    const carl = await enter(service, "Carl");
+    await anna.until(/is now Carl$/);
+    await carl.close();
+    assertEquals(await anna.next(), "* Carl left lobby");
+    assertEquals(await anna.ask("/who"), "in lobby: Anna, two");
+  });
+
+  await t.step("who vanishes without a close has left, too", async () => {
+    const { hostname, port } = service.addr as Deno.NetAddr;
+    const raw = await Deno.connect({ hostname, port });
+    const head = `GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +
+      `Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`;
+    await raw.write(new TextEncoder().encode(head));
+    const joined = /^\* (guest\d+) joined lobby$/.exec(await anna.until(/joined lobby$/))!;
+    raw.close();
+    await anna.until(new RegExp(`^\\* ${joined[1]} left lobby$`));
+  });
+});

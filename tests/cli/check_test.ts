@@ -1,0 +1,84 @@
+/** `check` as a program: the table, JSON, exit codes, options. */
+import { assert, assertEquals } from "@std/assert";
+import { closedPort, echoService } from "../check/laboratory.ts";
+import { identityOf, makeAuthorities, urlOf } from "../check/expect.ts";
+import { hasOpenssl, openPki } from "../openssl.ts";
+import { runCommand } from "./commands.ts";
+
+Deno.test("a sound endpoint: a table without colour, exit 0", async () => {
+  await using echo = echoService();
+  const { code, stdout } = await runCommand(["check", urlOf("ws", echo), "--send", "tom", "--expect", "tom"]);
+  assertEquals(code, 0, stdout);
+  const lines = stdout.trimEnd().split("\n");
+  assertEquals(lines.slice(0, -2).map((line) => line.split(/\s+/).slice(0, 2).join(" ")), [
+    "url ok",
+    "tcp ok",
+    "speaks ok",
+    "upgrade ok",
+    "message ok",
+    "ping ok",
+    "close ok",
+  ]);
+  assertEquals(lines.at(-1), "Sound: a client gets through.");
+  assert(!stdout.includes("\x1b"));
+});
+
+Deno.test("findings: exit 1, and the first error is explained last", async () => {
+  await using echo = echoService();
+  const { code, stdout } = await runCommand(["check", urlOf("wss", echo)]);
+  assertEquals(code, 1);
+  const last = stdout.trimEnd().split("\n").at(-1)!;
+  assert(last.startsWith("A client does not get through: "), last);
+  assert(last.includes("speaks plain") && last.includes("What to do: "), last);
+  assert(stdout.includes("[speaks-plain]"));
+});
+
+Deno.test("unreachable and misused: exit 2", async () => {
+  assertEquals((await runCommand(["check", `ws://127.0.0.1:${closedPort()}/`])).code, 2);
+  assertEquals((await runCommand(["check", "https://localhost/"])).code, 2);
+  const none = await runCommand(["check"]);
+  assertEquals(none.code, 2);
+  assert(none.stderr.includes("check needs a URL"));
+  const wrong = await runCommand([
+    ...["check", "ws://localhost/", "more", "--for", "fax", "--timeout", "ten", "--nonsense"],
+  ]);
+  assertEquals(wrong.code, 2);
+  for (const part of ["more", "--for", "--timeout", "--nonsense"]) assert(wrong.stderr.includes(part), wrong.stderr);
+});
+
+Deno.test("mistakes in the shared options are named, all at once", async () => {
+  const { code, stderr } = await runCommand([
+    ...["check", "ws://localhost/", "--header", "no colon", "--subprotocol", "a b", "--ca", "/nowhere/ca.pem"],
+    ...["--origin", "two words"],
+  ]);
+  assertEquals(code, 2);
+  for (const part of ["--header", "--subprotocol", "--ca", "--origin"]) assert(stderr.includes(part), stderr);
+  const to = await runCommand(["check", "ws://localhost/", "--connect-to", "nowhere"]);
+  assertEquals(to.code, 2);
+  assert(to.stderr.includes("--connect-to"), to.stderr);
+});
+
+Deno.test({ name: "JSON, --ca and --connect-to", ignore: !await hasOpenssl() }, async () => {
+  await using pki = await openPki();
+  const { root, sound, full } = await makeAuthorities(pki);
+  await using echo = echoService({ identity: await identityOf(full, sound.key) });
+  const { code, stdout } = await runCommand([
+    ...["check", "wss://localhost/", "--connect-to", `127.0.0.1:${echo.port}`, "--ca", root.cert, "--json"],
+    ...["--header", "X-Token: tom", "--origin", "https://page.example", "--subprotocol", "a"],
+  ]);
+  assertEquals(code, 0, stdout);
+  const report = JSON.parse(stdout);
+  assertEquals(report.url, "wss://localhost/");
+  assertEquals(report.exit, 0);
+  assert(report.observations.every(({ level }: { level: string }) => level === "ok" || level === "note"));
+
+  const untrusted = await runCommand(["check", urlOf("wss", echo, "/", "localhost"), "--json"]);
+  assertEquals(untrusted.code, 1);
+  assertEquals(JSON.parse(untrusted.stdout).first.code, "chain-incomplete");
+
+  // What the runtime trusts of itself needs no --ca.
+  const known = await runCommand(["check", urlOf("wss", echo, "/", "localhost"), "--json"], "", {
+    DENO_CERT: root.cert,
+  });
+  assertEquals(known.code, 0, known.stdout);
+});

@@ -1,0 +1,232 @@
+/** `serve`: the first run and the second, apps of the user's, variables and file, and stopping. */
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { Client } from "../client.ts";
+import { makeFolder, runProgram, startProgram } from "../program.ts";
+
+/** Far above the second that is promised: other tests run beside this one. */
+const SOON = 10_000;
+
+async function modeOf(path: string): Promise<number> {
+  return ((await Deno.stat(path)).mode ?? 0) & 0o777;
+}
+
+Deno.test("the first run, and the second", async (t) => {
+  const folder = await makeFolder();
+  try {
+    let first = "";
+    await t.step("in an empty folder: a certificate, a banner, an answer", async () => {
+      await using program = await startProgram(["--log-format", "text"], { folder });
+      const files = [...Deno.readDirSync(join(folder, "certs"))].map(({ name }) => name).sort();
+      assertEquals(files, [".lock", "ca.key", "ca.pem", "cert.pem", "key.pem"]);
+      for (const key of ["ca.key", "key.pem"]) assertEquals(await modeOf(join(folder, "certs", key)), 0o600);
+      first = await Deno.readTextFile(join(folder, "certs/cert.pem"));
+
+      const banner = program.stdout.text;
+      assertMatch(banner, /^ {2}address +wss:\/\/localhost:\d+\/$/m);
+      assertMatch(banner, /^ {2}mode +direct: TLS 1\.2 and 1\.3/m);
+      assertMatch(
+        banner,
+        /^ {2}certificate +certs\/cert\.pem for localhost, .*127\.0\.0\.1, ::1 until \d{4}-\d\d-\d\d$/m,
+      );
+      assertMatch(banner, /^ {2}app +ok$/m);
+      assertMatch(banner, /^ {2}limits +messages of 1MiB, /m);
+      assertMatch(banner, /^try it +https:\/\/localhost:\d+\/ in a browser$/m);
+      assertMatch(banner, /^trust +certs\/ca\.pem /m);
+      assertMatch(banner, /^stop +Ctrl-C$/m);
+      assertEquals(program.stderr.text, "");
+
+      // The line to copy does what it says.
+      const [, ca, script] = /^or +deno eval --cert (\S+) '(.*)'$/m.exec(banner)!;
+      const { stdout } = await new Deno.Command(Deno.execPath(), {
+        args: ["eval", "--cert", ca!, script!],
+        cwd: folder,
+        env: { NO_COLOR: "1" },
+      }).output();
+      assertEquals(new TextDecoder().decode(stdout), "ok\n");
+      report("first run", program.startup);
+    });
+
+    await t.step("again: the same certificate, and soon", async () => {
+      await using program = await startProgram([], { folder });
+      assertEquals(await Deno.readTextFile(join(folder, "certs/cert.pem")), first);
+      await using client = await Client.open(program.url, { ca: program.ca });
+      assertEquals(await client.ask("tom"), "ok");
+      report("second run", program.startup);
+      assert(program.startup < SOON, `${program.startup} ms`);
+      const { message, mode, app, notAfter } = JSON.parse(program.stderr.lines[0]!);
+      assertEquals([message, mode, app], ["listening", "direct", "ok"]);
+      assert(Date.parse(notAfter) > Date.now());
+      assertEquals(program.stdout.text, "");
+    });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+function report(what: string, milliseconds: number): void {
+  // deno-lint-ignore no-console -- the figure is to be seen
+  console.info(`${what}: listening after ${Math.round(milliseconds)} ms`);
+}
+
+Deno.test("proxied: the banner says that a proxy must stand in front", async () => {
+  await using program = await startProgram(["--mode", "proxied", "--log-format", "text"]);
+  assertMatch(program.stdout.text, /^ {2}address +ws:\/\/127\.0\.0\.1:\d+\/$/m);
+  assertMatch(program.stdout.text, /^next +a proxy in front must terminate TLS/m);
+  assertEquals(/certificate|certs/.test(program.stdout.text), false);
+  assertEquals([...Deno.readDirSync(program.folder)], []);
+});
+
+Deno.test("flags before variables before wss.json before defaults", async () => {
+  const file = { $schema: "x", app: "echo", maxPayload: "10B", path: ["/a", "/b"], logLevel: "debug" };
+  await using program = await startProgram(["--path", "/flag"], {
+    files: { "wss.json": JSON.stringify(file) },
+    env: { WSS_MAX_PAYLOAD: "20B", WSS_PATH: "/variable,/other" },
+  });
+  await using client = await Client.open(`${new URL("/flag", program.url)}`, { ca: program.ca });
+  assertEquals(await client.ask("x".repeat(20)), "x".repeat(20));
+  client.send("x".repeat(21));
+  assertEquals((await client.closed).code, 1009);
+});
+
+Deno.test("--config: relative paths start from the file's folder", async () => {
+  const folder = await makeFolder();
+  try {
+    await runProgram(["cert", "--folder", "tls"], { folder });
+    await Deno.writeTextFile(join(folder, "tls/my.json"), JSON.stringify({ cert: "cert.pem", key: "key.pem" }));
+    const args = ["--config", "tls/my.json", "--host", "127.0.0.1"];
+    await using program = await startProgram(args, { folder });
+    await using client = await Client.open(program.url, { ca: join(folder, "tls/ca.pem") });
+    assertEquals(await client.ask("tom"), "ok");
+    // With a certificate of one's own there is no page.
+    const http = Deno.createHttpClient({ caCerts: [await Deno.readTextFile(join(folder, "tls/ca.pem"))] });
+    const response = await fetch(program.http(), { client: http });
+    assertEquals(response.status, 426);
+    await response.body?.cancel();
+    http.close();
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+const USERS_APP = {
+  "my_app.ts": `
+    import { defineApp } from "@wss/wss";
+    import { greeting } from "./greeting.ts";
+    export default defineApp({
+      open(peer) { peer.send(greeting); },
+      message(peer, message) {
+        if (message.text() === "throw") throw new Error("thrown on purpose");
+        if (message.text() === "reject") return Promise.reject(new Error("rejected on purpose"));
+        peer.send(message.json());
+      },
+    });`,
+  "greeting.ts": `export const greeting: string = "hello";`,
+};
+
+Deno.test("a module of the user's", async (t) => {
+  await using program = await startProgram(["--app", "./my_app.ts"], { files: USERS_APP });
+  await using other = await Client.open(program.url, { ca: program.ca });
+  assertEquals(await other.next(), "hello");
+
+  for (const how of ["throw", "reject"]) {
+    await t.step(`a hook that ${how}s: its own peer is closed with 1011, the log names the module`, async () => {
+      await using client = await Client.open(program.url, { ca: program.ca });
+      assertEquals(await client.next(), "hello");
+      assertEquals(await client.ask("[1,2]"), "[1,2]");
+      client.send(how);
+      assertEquals((await client.closed).code, 1011);
+      await program.stderr.until(
+        new RegExp(`"level":"error".*${how === "throw" ? "thrown" : "rejected"} on purpose.*my_app\\.ts`),
+      );
+    });
+  }
+
+  await t.step("the others notice nothing", async () => assertEquals(await other.ask("1"), "1"));
+});
+
+const BAD_APPS: [what: string, content: string, lines: RegExp][] = [
+  [
+    "without a default export",
+    "export const app = {};",
+    /^wss: Cannot use the app \.\/app\.ts: it has no default export/,
+  ],
+  [
+    "that exports a number",
+    "export default 5;",
+    /^wss: Cannot use the app \.\/app\.ts: its default export is a number/,
+  ],
+  [
+    "without a hook",
+    "export default {};",
+    /^wss: Cannot use the app \.\/app\.ts: it has none of the hooks upgrade, open/,
+  ],
+  [
+    "with a hook that is no function",
+    "export default { open: 5 };",
+    /app\.ts: its open is a number, and must be a function$/,
+  ],
+  ["with a syntax error", "export default {\n  open( ", /^wss: Cannot load the app \.\/app\.ts: [^]*app\.ts:2:\d+$/],
+  ["that throws", "throw new Error('boom');", /^wss: Cannot load the app \.\/app\.ts: boom$/],
+  ["that rejects", "await Promise.reject('boom');", /^wss: Cannot load the app \.\/app\.ts: boom$/],
+  [
+    "that imports what is not there",
+    'import "./gone.ts";',
+    /^wss: Cannot load the app \.\/app\.ts: Module not found .*gone\.ts/,
+  ],
+];
+
+Deno.test("a module that is no app: exit 1, and the message names it", async (t) => {
+  for (const [what, content, lines] of BAD_APPS) {
+    await t.step(what, async () => {
+      // Colours would stand in Deno's own messages: they are for a terminal.
+      const { code, stdout, stderr } = await runProgram(["--app", "./app.ts"], {
+        files: { "app.ts": content },
+        env: { NO_COLOR: "" },
+      });
+      assertEquals([code, stdout], [1, ""], stderr);
+      assertMatch(stderr.trimEnd(), lines);
+      assert(!stderr.includes("\x1b") && !/Uncaught|lib\//.test(stderr), stderr);
+    });
+  }
+});
+
+Deno.test("stopping", async (t) => {
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    await t.step(`${signal}: without clients at once, exit 0`, async () => {
+      await using program = await startProgram(["--drain-timeout", "1h"]);
+      const { code, stderr } = await program.stop(signal);
+      assertEquals(code, 0);
+      assertStringIncludes(stderr, `${signal}: stopping`);
+      assertMatch(stderr.trimEnd(), /"message":"stopped"\}$/);
+    });
+  }
+
+  await t.step("a client that finishes in time is let finish", async () => {
+    await using program = await startProgram(["--drain-timeout", "1h"]);
+    await using client = await Client.open(program.url, { ca: program.ca });
+    program.signal("SIGTERM");
+    await program.stderr.until(/stopping/);
+    assertEquals(await client.ask("tom"), "ok");
+    assertEquals((await client.close(1000)).code, 1000);
+    assertEquals((await program.ended).code, 0);
+  });
+
+  await t.step("one that does not is closed with 1001 at --drain-timeout", async () => {
+    await using program = await startProgram(["--drain-timeout", "200ms"]);
+    await using client = await Client.open(program.url, { ca: program.ca });
+    const { code } = await program.stop();
+    assertEquals([code, (await client.closed).code], [0, 1001]);
+  });
+
+  for (const [signal, expected] of [["SIGTERM", 143], ["SIGINT", 130]] as const) {
+    await t.step(`a second ${signal} ends at once`, async () => {
+      await using program = await startProgram(["--drain-timeout", "1h"]);
+      const client = await Client.open(program.url, { ca: program.ca });
+      program.signal(signal);
+      await program.stderr.until(/stopping/);
+      assertEquals((await program.stop(signal)).code, expected);
+      await client.closed;
+    });
+  }
+});

@@ -1,0 +1,241 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import {
+  cycles,
+  type Graph,
+  longFiles,
+  loosePins,
+  strayEntries,
+  strayUses,
+  type Texts,
+  unmappedImports,
+  upwardImports,
+} from "./house.ts";
+
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
+
+/** The part of `deno info --json` that counts here. */
+interface Info {
+  readonly modules: readonly {
+    readonly kind?: string;
+    readonly specifier: string;
+    readonly error?: string;
+    readonly dependencies?: readonly {
+      readonly specifier: string;
+      readonly code?: { readonly specifier?: string; readonly error?: string };
+      readonly type?: { readonly specifier?: string; readonly error?: string };
+    }[];
+  }[];
+}
+
+async function importsOf(entry: string): Promise<Map<string, Set<string>>> {
+  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["info", "--json", entry],
+    cwd: ROOT,
+  }).output();
+  assert(success, new TextDecoder().decode(stderr));
+  const info = JSON.parse(new TextDecoder().decode(stdout)) as Info;
+  const graph = new Map<string, Set<string>>();
+  for (const { specifier, dependencies = [], error } of info.modules) {
+    assertEquals(error, undefined);
+    const path = ours(specifier);
+    if (path === undefined || !path.endsWith(".ts")) continue;
+    // `code` is missing where only types are imported: an import all the same.
+    const targets = dependencies.map(({ code, type }) => ours(code?.specifier ?? type?.specifier ?? ""));
+    graph.set(path, new Set(targets.filter((to) => to !== undefined)));
+  }
+  return graph;
+}
+
+function ours(specifier: string): string | undefined {
+  const root = new URL("..", import.meta.url).href;
+  return specifier.startsWith(root) ? specifier.slice(root.length) : undefined;
+}
+
+/** Every module of the program, those too that only a Worker loads. */
+async function wholeGraph(): Promise<Graph> {
+  const graph = new Map<string, Set<string>>();
+  const entries = ["main.ts", "lib/mod.ts"];
+  for (const entry of entries) for (const [path, imports] of await importsOf(entry)) graph.set(path, imports);
+  for (const path of texts().keys()) {
+    if (graph.has(path) || !path.endsWith(".ts")) continue;
+    for (const [found, imports] of await importsOf(path)) graph.set(found, imports);
+  }
+  return graph;
+}
+
+/** main.ts and the code in lib/. */
+function texts(): Texts {
+  const found = new Map([["main.ts", Deno.readTextFileSync(join(ROOT, "main.ts"))]]);
+  const visit = (folder: string): void => {
+    for (const { name, isDirectory } of Deno.readDirSync(join(ROOT, folder))) {
+      const path = `${folder}/${name}`;
+      if (isDirectory) visit(path);
+      else if (/\.(ts|js)$/.test(name)) found.set(path, Deno.readTextFileSync(join(ROOT, path)));
+    }
+  };
+  visit("lib");
+  return found;
+}
+
+function graphOf(edges: Record<string, string[]>): Graph {
+  return new Map(Object.entries(edges).map(([path, imports]) => [path, new Set(imports)]));
+}
+
+Deno.test("the house has no cycle and no import that goes up", async () => {
+  const graph = await wholeGraph();
+  // Not an empty graph, and one that has followed types as well as code.
+  assert(graph.get("main.ts")?.has("lib/cli/run.ts"));
+  assert(graph.get("lib/ws/handshake.ts")?.has("lib/ws/refusal.ts"));
+  assertEquals(upwardImports(graph), []);
+  assertEquals(cycles(graph), []);
+});
+
+Deno.test("the house serves, upgrades and opens the C library in one place each, and reads the environment in config", () => {
+  const all = texts();
+  assertEquals(strayUses(all), []);
+  for (const member of ["serve(", "upgradeWebSocket(", "dlopen(", "env."]) {
+    assert([...all.values()].some((text) => text.includes(`Deno.${member}`)), `nobody uses Deno.${member}`);
+  }
+});
+
+Deno.test("the house has no long file", () => {
+  assertEquals(longFiles(texts()), []);
+});
+
+Deno.test("the house has nothing at the top that does not belong there", () => {
+  const tracked = new Deno.Command("git", { args: ["ls-files"], cwd: ROOT, stdout: "piped", stderr: "null" });
+  let names: string[];
+  try {
+    const { success, stdout } = tracked.outputSync();
+    names = success ? new TextDecoder().decode(stdout).trim().split("\n").map((path) => path.split("/")[0]!) : [];
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    names = [];
+  }
+  // Without git, what lies there: a build's result that .gitignore names is then in the way.
+  if (names.length === 0) names = [...Deno.readDirSync(ROOT)].map(({ name }) => name);
+  assert(names.includes("main.ts"));
+  assertEquals(strayEntries([...new Set(names)]), []);
+});
+
+Deno.test("the house pins every dependency exactly, in deno.json", () => {
+  const { imports } = JSON.parse(Deno.readTextFileSync(join(ROOT, "deno.json"))) as { imports: Record<string, string> };
+  assert(Object.keys(imports).length > 0);
+  assertEquals(loosePins(imports), []);
+  assertEquals(unmappedImports(texts()), []);
+});
+
+Deno.test("rule: an import that goes up is found", () => {
+  for (
+    const [from, to] of [
+      ["lib/errors.ts", "lib/log.ts"],
+      ["lib/log.ts", "lib/config/load.ts"],
+      ["lib/config/load.ts", "lib/tls/load.ts"],
+      ["lib/tls/load.ts", "lib/auth/jwt.ts"],
+      ["lib/auth/jwt.ts", "lib/net/listener.ts"],
+      ["lib/net/listener.ts", "lib/ws/peer.ts"],
+      ["lib/hub/topics.ts", "lib/ws/peer.ts"],
+      ["lib/ws/peer.ts", "lib/http/gate.ts"],
+      ["lib/http/gate.ts", "lib/proxy/site.ts"],
+      ["lib/proxy/site.ts", "lib/check/run.ts"],
+      ["lib/check/run.ts", "lib/service.ts"],
+      ["lib/service.ts", "lib/apps/ok.ts"],
+      ["lib/apps/ok.ts", "lib/cli/run.ts"],
+      ["lib/cli/run.ts", "lib/mod.ts"],
+    ] as const
+  ) {
+    assertEquals(upwardImports(graphOf({ [from]: [to] })), [`${from} imports ${to}, which stands above it`]);
+    // The other way round all is well, but for the leaves, which do not know each other.
+    if (from !== "lib/errors.ts") assertEquals(upwardImports(graphOf({ [to]: [from] })), []);
+  }
+  assertEquals(upwardImports(graphOf({ "lib/ws/peer.ts": ["lib/ws/message.ts", "lib/errors.ts"] })), []);
+});
+
+Deno.test("rule: main.ts, a file on no floor and an import from outside are found", () => {
+  assertEquals(upwardImports(graphOf({ "main.ts": ["lib/cli/run.ts"] })), []);
+  assertMatch(upwardImports(graphOf({ "main.ts": ["lib/service.ts"] })).join(), /^main\.ts imports lib\/service\.ts:/);
+  assertMatch(upwardImports(graphOf({ "lib/odds.ts": [] })).join(), /^lib\/odds\.ts stands on no floor/);
+  assertMatch(upwardImports(graphOf({ "lib/attic/a.ts": [] })).join(), /^lib\/attic\/a\.ts stands on no floor/);
+  assertMatch(
+    upwardImports(graphOf({ "lib/ws/peer.ts": ["tests/raw.ts"] })).join(),
+    /tests\/raw\.ts, which is no part/,
+  );
+  assertEquals(upwardImports(graphOf({ "lib/cli/version.ts": ["deno.json"] })), []);
+});
+
+Deno.test("rule: a cycle is found, however long, and named", () => {
+  const ring = { a: ["b", "d"], b: ["c"], c: ["a"], d: [] };
+  assertEquals(cycles(graphOf(ring)), ["a cycle: a -> b -> c -> a"]);
+  assertEquals(cycles(graphOf({ a: ["a"] })), ["a cycle: a -> a"]);
+  assertEquals(cycles(graphOf({ a: ["b", "c"], b: ["d"], c: ["d"], d: [] })), []);
+  assertEquals(cycles(graphOf({ x: ["a"], a: ["b"], b: ["a"] })), ["a cycle: a -> b -> a"]);
+});
+
+Deno.test("rule: a second use, a use elsewhere and another spelling are found, a comment is none", () => {
+  const right = new Map([
+    ["lib/net/bind.ts", "// Deno.serve( is here\nDeno.serve(\n"],
+    ["lib/net/libc.ts", "/**\n * Deno.dlopen(\n */\nDeno.dlopen(name)"],
+    ["lib/ws/upgrade.ts", "Deno.upgradeWebSocket(request)"],
+    ["lib/config/load.ts", "Deno.env.get(name)"],
+  ]);
+  assertEquals(strayUses(right), []);
+  const wrong = (path: string, text: string) => strayUses(new Map([...right, [path, text]]));
+  assertEquals(wrong("lib/net/guard.ts", "Deno.serve({})").length, 1);
+  for (
+    const text of [
+      "Deno.serve(() => x)",
+      "const s = Deno\n  .serve",
+      'Deno["serve"]',
+      "const { serve } = Deno;",
+      "const { serve: x, env } = globalThis.Deno;",
+      "globalThis.Deno.serve()",
+    ]
+  ) {
+    assertMatch(
+      wrong("lib/ws/peer.ts", text).join("\n"),
+      /^lib\/ws\/peer\.ts:1: Deno\.serve belongs into lib\/net\/$/m,
+    );
+  }
+  assertEquals(wrong("lib/ws/upgrade.ts", "Deno.upgradeWebSocket(a); Deno.upgradeWebSocket(b)").length, 1);
+  assertEquals(wrong("lib/http/gate.ts", "x;\nDeno.upgradeWebSocket(a)").sort(), [
+    "Deno.upgradeWebSocket once, not 2 times: lib/ws/upgrade.ts, lib/http/gate.ts",
+    "lib/http/gate.ts:2: Deno.upgradeWebSocket belongs into lib/ws/upgrade.ts",
+  ]);
+  assertEquals(wrong("lib/tls/load.ts", "Deno.dlopen(x)").length, 2);
+  assertEquals(wrong("lib/tls/load.ts", "x;\ny;\nDeno.env.get(x)"), [
+    "lib/tls/load.ts:3: Deno.env is for lib/config/ alone",
+  ]);
+  assertEquals(
+    wrong("lib/tls/load.ts", "const { serverName } = options; const { PermissionDenied } = Deno.errors;"),
+    [],
+  );
+});
+
+Deno.test("rule: the 251st line, a stray entry, a loose version and a version past the map are found", () => {
+  assertEquals(longFiles(new Map([["lib/a.ts", "x\n".repeat(250)]])), []);
+  assertEquals(longFiles(new Map([["lib/a.ts", "x\n".repeat(251)]])), ["lib/a.ts has 251 lines, and 250 is the most"]);
+  assertEquals(strayEntries(["main.ts", ".ci", ".gitignore", "notes.md", "src"]), [
+    "notes.md lies at the top",
+    "src lies at the top",
+  ]);
+  const good = {
+    a: "npm:@x/y@1.2.3",
+    b: "npm:deno-std@1.4.0/assert/mod.js",
+    c: "./lib/mod.ts",
+    d: "jsr:@std/cli@1.0.0",
+  };
+  assertEquals(loosePins(good), []);
+  for (
+    const target of ["npm:jose", "npm:jose@6", "npm:jose@^6.2.17", "npm:jose@6.2", "npm:jose@latest", "https://x/y.ts"]
+  ) {
+    assertEquals(loosePins({ jose: target }).length, 1, target);
+  }
+  const texts = new Map([[
+    "lib/a.ts",
+    'import { x } from "npm:jose@6.2.17";\nexport {\n  y,\n} from "jsr:@std/cli";\n',
+  ]]);
+  assertEquals(unmappedImports(texts).length, 2);
+  assertEquals(unmappedImports(new Map([["lib/a.ts", 'import { x } from "jose";\nsay("npm:jose");\n']])), []);
+});

@@ -1,0 +1,144 @@
+/**
+ * A small echo service on a Listener and a Guard, as a process of its own: its descriptors, its event loop and its
+ * memory are then not the test's. Commands come as lines on standard input, answers go as JSON lines to standard output.
+ * @module
+ */
+import { createLogger } from "../../lib/log.ts";
+import type { Address } from "../../lib/config/mode.ts";
+import { Guard } from "../../lib/net/guard.ts";
+import { Listener } from "../../lib/net/listener.ts";
+import { descriptorLimit } from "../../lib/net/native.ts";
+import type { Connection } from "../../lib/net/connection.ts";
+
+/** What the process is started with. */
+export interface ServerOptions {
+  readonly address?: Address;
+  readonly tls?: { readonly cert: string; readonly key: string };
+  readonly takeover?: boolean;
+  readonly userTimeout?: number;
+  /** No guard where absent. */
+  readonly guard?: {
+    readonly handshakeTimeout: number;
+    readonly keepAliveTimeout?: number;
+    readonly closeTimeout?: number;
+    readonly maxPayload: number;
+  };
+}
+
+function say(value: unknown): void {
+  const bytes = new TextEncoder().encode(JSON.stringify(value) + "\n");
+  for (let written = 0; written < bytes.length;) written += Deno.stdout.writeSync(bytes.subarray(written));
+}
+
+async function main(options: ServerOptions): Promise<void> {
+  const log = createLogger({ level: "debug", format: "json", write: (line) => say({ log: JSON.parse(line) }) });
+  const counts = { opened: 0, closed: 0, requests: 0 };
+  const reasons: string[] = [];
+  const sockets = new Set<WebSocket>();
+  const connections = new Map<WebSocket, Connection | undefined>();
+  let guard: Guard | undefined;
+
+  async function handler(request: Request, info: Deno.ServeHandlerInfo<Deno.Addr>): Promise<Response> {
+    counts.requests++;
+    const connection = guard?.connection(info.remoteAddr, request.body !== null);
+    const path = new URL(request.url).pathname;
+    if (path === "/mistake") Deno.upgradeWebSocket(request);
+    if (request.headers.get("upgrade") === null) {
+      return new Response("plain", path === "/close" ? { headers: { connection: "close" } } : {});
+    }
+    // As an app's hook would: the client may leave meanwhile.
+    if (path === "/slow") await new Promise((resolve) => setTimeout(resolve, 5));
+    if (connection?.upgrading() === false) return new Response("gone", { status: 400 });
+    const { socket, response } = Deno.upgradeWebSocket(request, { idleTimeout: 0 });
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => {
+      counts.opened++;
+      sockets.add(socket);
+      connections.set(socket, connection);
+      connection?.opened();
+    };
+    socket.onmessage = ({ data }) => {
+      connection?.delivered(typeof data === "string" ? data.length : data.byteLength);
+      if (data === "close me") {
+        connection?.closing();
+        socket.close(1000);
+      } else if (data === "cut me") connection?.terminate();
+      else if (data === "feed me") socket.send(new Uint8Array(8 * 1024 * 1024));
+      else socket.send(data);
+    };
+    socket.onerror = () => {};
+    let ended = false;
+    socket.onclose = () => {
+      if (ended) return;
+      ended = true;
+      counts.closed++;
+      sockets.delete(socket);
+      connections.delete(socket);
+      const reason = connection?.gone();
+      if (reason) reasons.push(reason);
+    };
+    return response;
+  }
+
+  const listener = await Listener.open({
+    address: options.address ?? { transport: "tcp", hostname: "127.0.0.1", port: 0 },
+    tls: options.tls,
+    takeover: options.takeover,
+    userTimeout: options.userTimeout,
+    handler,
+    log,
+  });
+  if (options.guard) {
+    guard = Guard.start({ ...options.guard, addr: listener.addr, log });
+    if (await guard?.ready === false) guard = undefined;
+  }
+  say({ addr: listener.addr, limit: descriptorLimit(), canStop: listener.canStop, guarded: guard !== undefined });
+
+  async function obey(command: string, argument: string): Promise<unknown> {
+    switch (command) {
+      case "stat": {
+        const fds = [...Deno.readDirSync("/proc/self/fd")].length;
+        const rss = Deno.memoryUsage().rss;
+        return { ...counts, sockets: sockets.size, fds, rss, reasons, guard: guard?.stats() };
+      }
+      case "reload":
+        return await listener.replace(JSON.parse(argument));
+      case "share":
+        return listener.share();
+      case "stop":
+        return await listener.stopAccepting();
+      case "close": {
+        await guard?.stop();
+        const began = performance.now();
+        await listener.close();
+        return performance.now() - began;
+      }
+      case "freeze": {
+        const until = performance.now() + Number(argument);
+        while (performance.now() < until);
+        return null;
+      }
+    }
+    throw new TypeError(`no command ${command}`);
+  }
+
+  let rest = "";
+  for await (const text of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
+    const lines = (rest + text).split("\n");
+    rest = lines.pop()!;
+    for (const line of lines) {
+      const [id = "", command = "", ...argument] = line.split(" ");
+      obey(command, argument.join(" ")).then(
+        (result) => say({ id, result: result ?? null }),
+        (error) => say({ id, error: String(error) }),
+      );
+    }
+  }
+}
+
+if (import.meta.main) {
+  main(JSON.parse(Deno.args[0]!)).catch((error) => {
+    say({ failed: `${error.name}: ${error.message}` });
+    Deno.exit(1);
+  });
+}

@@ -1,0 +1,73 @@
+/** The origin rule against Chromium's own pages of other sites, with and without cookies. */
+import { assertEquals } from "@std/assert";
+import { type Program, startProgram } from "../program.ts";
+import { launchProfile, type Profile, requireBrowser } from "./browser.ts";
+
+const ignore = !requireBrowser();
+/** A name that the browser is told to find on this machine; a page of it is another site's. */
+const OTHER = "other.example";
+const FLAGS = [`--host-resolver-rules=MAP ${OTHER} 127.0.0.1`];
+/** As a log-in sets it so that it works within frames of other sites, too. */
+const COOKIE = { name: "session", value: "secret", path: "/", sameSite: "None", secure: true } as const;
+
+/** A website with one empty page. */
+function serveSite(): Deno.HttpServer<Deno.NetAddr> {
+  const html = { headers: { "content-type": "text/html" } };
+  return Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, () => new Response("<!DOCTYPE html>", html));
+}
+
+/** What a page of that origin gets: `ok`, or the reason that the service logged. */
+async function ask({ context }: Profile, origin: string, program: Program, cookie: boolean): Promise<string> {
+  await context.clearCookies();
+  if (cookie) await context.addCookies([{ ...COOKIE, domain: "localhost" }]);
+  await using page = await context.newPage();
+  await page.goto(origin);
+  const known = program.stderr.text.length;
+  const answer = await page.evaluate(`new Promise((resolve) => {
+    const socket = new WebSocket(${JSON.stringify(program.url)});
+    socket.onopen = () => socket.send("tom");
+    socket.onmessage = ({ data }) => resolve(data);
+    socket.onclose = ({ code }) => resolve("closed " + code);
+  })`);
+  if (answer !== "closed 1006") return String(answer);
+  const refused = await program.stderr.until(/"message":"refused","status":403,"reason":"([^"]*)"/, known);
+  return refused[1]!;
+}
+
+const HIJACKING = /with the user's cookies or credentials: cross-site WebSocket hijacking/;
+const LOOPBACK = /reaches into this machine/;
+
+Deno.test({ name: "a page of another site, in Chromium", ignore }, async (t) => {
+  await using site = serveSite();
+  const other = `http://${OTHER}:${site.addr.port}`;
+  const sibling = `http://localhost:${site.addr.port}`;
+
+  await t.step("the service on loopback: no page from elsewhere, this machine's own without cookies", async () => {
+    await using program = await startProgram();
+    await using browser = await launchProfile({ accept: program.folder, flags: FLAGS });
+    assertEquals(await ask(browser, program.http(), program, false), "ok");
+    assertEquals(await ask(browser, program.http(), program, true), "ok");
+    assertMatches(await ask(browser, other, program, false), LOOPBACK);
+    assertMatches(await ask(browser, other, program, true), HIJACKING);
+    assertEquals(await ask(browser, sibling, program, false), "ok");
+    assertMatches(await ask(browser, sibling, program, true), HIJACKING);
+  });
+
+  await t.step("the service on every address: another site without cookies only", async () => {
+    await using program = await startProgram(["--host", "0.0.0.0", "--page"]);
+    await using browser = await launchProfile({ accept: program.folder, flags: FLAGS });
+    assertEquals(await ask(browser, other, program, false), "ok");
+    assertMatches(await ask(browser, other, program, true), HIJACKING);
+  });
+
+  await t.step("allowed by name: with cookies too, and nobody else", async () => {
+    await using program = await startProgram(["--origin", other]);
+    await using browser = await launchProfile({ accept: program.folder, flags: FLAGS });
+    assertEquals(await ask(browser, other, program, true), "ok");
+    assertMatches(await ask(browser, sibling, program, false), /may not connect: --origin allows/);
+  });
+});
+
+function assertMatches(answer: string, pattern: RegExp): void {
+  if (!pattern.test(answer)) throw new Error(`"${answer}" is not ${pattern}`);
+}
