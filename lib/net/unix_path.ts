@@ -40,13 +40,10 @@ function removeSocket(path: string, where: string): void {
   }
 }
 
-/** The inode of the socket at `path`, to know later whether it still is the same one. */
-export function socketInode(path: string): number | null {
-  try {
-    return Deno.lstatSync(path).ino;
-  } catch {
-    return null;
-  }
+/** Puts a socket in its place; its inode, to know later whether it still is there. */
+export function moveSocket(from: string, to: string): number | null {
+  Deno.renameSync(from, to);
+  return Deno.lstatSync(to).ino;
 }
 
 /** Removes the socket's file, unless a successor has put its own there. */
