@@ -87,8 +87,7 @@ export class Gate {
   #answer(request: Request, info: Deno.ServeHandlerInfo<Deno.Addr>): Awaitable<Response> {
     const rules = this.#rules;
     const client = this.#client(request, info.remoteAddr);
-    // Deno passes a missing or malformed Host on, and no URL can be made of it.
-    if (!URL.canParse(request.url)) return this.#refuse(client, { status: 400, reason: "A valid Host is needed." });
+    if (!hasValidUrl(request)) return this.#refuse(client, { status: 400, reason: "A valid Host is needed." });
     const { pathname, host } = new URL(request.url);
 
     if (pathname === HEALTH_PATH) return this.#readOnly(client, request, () => this.#health());
@@ -223,6 +222,14 @@ function withoutToken(given: Request, offered: readonly string[]): Headers {
   if (offered.length > 0) headers.set("sec-websocket-protocol", offered.join(", "));
   else headers.delete("sec-websocket-protocol");
   return headers;
+}
+
+/**
+ * Deno passes any Host on and pastes it into the URL: of some no URL can be made, others (`a/b`, `a@b`) would move the
+ * path or the host (measured).
+ */
+function hasValidUrl({ url, headers }: Request): boolean {
+  return URL.canParse(url) && !/[/\\?#@\s]/.test(headers.get("host") ?? "");
 }
 
 function sentence(text: string): string {
