@@ -9,7 +9,7 @@ import { join } from "node:path";
 import type { ServiceOptions } from "../lib/config/options.ts";
 import { createLogger } from "../lib/log.ts";
 import { loadNative } from "../lib/net/native.ts";
-import { serve, type Service } from "../lib/service.ts";
+import { serve, type Service } from "../lib/mod.ts";
 import { developmentMaterial } from "../lib/tls/development.ts";
 import type { App } from "../lib/ws/app.ts";
 import { Client, type ClientOptions } from "./client.ts";
