@@ -1,5 +1,6 @@
 // The README's table is the option table, and what it names exists. WSS_UPDATE=1 writes the table anew.
 import { assert, assertEquals } from "@std/assert";
+import { GENERATORS, proxyConfiguration } from "../lib/cli/proxy.ts";
 import { COMMANDS } from "../lib/cli/run.ts";
 import { optionsMarkdown } from "../lib/cli/help.ts";
 import { SERVE_OPTIONS } from "../lib/cli/serve.ts";
@@ -7,6 +8,23 @@ import { flagOf } from "../lib/config/option.ts";
 
 const FILE = new URL("../README.md", import.meta.url);
 const TABLE = /(<!-- options:[^>]*-->\n)([\s\S]*?)(<!-- \/options -->)/;
+
+const PROXY = /(<!-- proxy (\w+) -->\n)([\s\S]*?)(<!-- \/proxy -->)/g;
+
+Deno.test("the README's proxy configurations are what the command prints", async () => {
+  const readme = await Deno.readTextFile(FILE);
+  const none = { flags: new Map(), problems: [] };
+  const blocks = [...readme.matchAll(PROXY)];
+  assertEquals(blocks.map((block) => block[2]), GENERATORS.map(({ name }) => name));
+  let fresh = readme;
+  for (const [whole, open, name, found, close] of blocks) {
+    const { text } = proxyConfiguration({ ...none, positionals: [name!] }, {});
+    const expected = "\n```\n" + text.trim() + "\n```\n\n";
+    fresh = fresh.replace(whole, () => open + expected + close);
+    if (Deno.env.get("WSS_UPDATE") !== "1") assertEquals(found!.trim(), expected.trim(), name);
+  }
+  if (Deno.env.get("WSS_UPDATE") === "1") await Deno.writeTextFile(FILE, fresh);
+});
 
 Deno.test("the README's options are the option table", async () => {
   const readme = await Deno.readTextFile(FILE);

@@ -9,7 +9,12 @@ import type { Settings } from "./options.ts";
 /** Where the service listens. */
 export type Address =
   | { readonly transport: "tcp"; readonly hostname: string; readonly port: number }
-  | { readonly transport: "unix"; readonly path: string };
+  | {
+    readonly transport: "unix";
+    readonly path: string;
+    /** Permissions of the socket file. */
+    readonly mode: number;
+  };
 
 /** Paths of the operator's own TLS material. */
 export interface CertificateFiles {
@@ -43,7 +48,7 @@ export interface ProxiedMode {
 export type Mode = DirectMode | ProxiedMode;
 
 const DIRECT_ONLY = ["cert", "key", "chain", "keyPassphraseFile", "keyPassphrase"] as const;
-const PROXIED_ONLY = ["unix", "trustedProxy", "clientAddressHeader", "strictProxy"] as const;
+const PROXIED_ONLY = ["unix", "unixMode", "trustedProxy", "clientAddressHeader", "strictProxy"] as const;
 
 /**
  * Chooses the mode.
@@ -67,12 +72,18 @@ export function selectMode(settings: Settings, given: ReadonlyMap<string, string
     if (settings.unix !== undefined && both.length > 0) {
       problems.push(`choose one: ${given.get("unix")} listens on a socket file, ${both.join(", ")} on the network`);
     }
+    if (settings.unix === undefined && given.has("unixMode")) {
+      problems.push(`${given.get("unixMode")} is given without --unix`);
+    }
+    if (!/^0?[0-7]{3}$/.test(settings.unixMode)) {
+      problems.push(`${given.get("unixMode")}: it is three octal digits (660, 666), not "${settings.unixMode}"`);
+    }
     if (problems.length > 0) throw new UsageError(problems);
     return {
       kind: "proxied",
       address: settings.unix === undefined
         ? { transport: "tcp", hostname: settings.host ?? "127.0.0.1", port: settings.port }
-        : { transport: "unix", path: settings.unix },
+        : { transport: "unix", path: settings.unix, mode: parseInt(settings.unixMode, 8) },
       trusted: addressSet(settings.trustedProxy),
       header: settings.clientAddressHeader,
       strict: settings.strictProxy,

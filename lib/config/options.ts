@@ -27,6 +27,14 @@ export const SERVICE_OPTIONS = {
     value: "PATH",
     help: "Proxied only: a unix socket in place of host and port; a stale socket file is replaced.",
   },
+  unixMode: {
+    type: "text",
+    value: "MODE",
+    default: "660",
+    help:
+      "Proxied only: who may connect to the unix socket, octal; 660 is its owner and its group, where the proxy's " +
+      "user belongs.",
+  },
   path: {
     type: "text",
     value: "PATH",

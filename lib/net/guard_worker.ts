@@ -151,7 +151,7 @@ class Patrol {
     const upgrading = Atomics.load(table.state, fd) === State.upgrading && table.cookie[fd] === watched.cookie;
     if (upgrading && reason !== "upgrade") return void Atomics.store(table.doomed, fd, 0);
     table.reason[fd] = REASONS.indexOf(reason);
-    if (!this.#sockets.shutdownIf(fd, watched.cookie)) return;
+    if (!this.#sockets.abort(fd, watched.cookie)) return;
     scope.postMessage({ kind: "ended", reason, peer, received });
   }
 }

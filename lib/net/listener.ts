@@ -10,7 +10,7 @@ import { loadNative, lost, type Native } from "./native.ts";
 import { relisten } from "./relisten.ts";
 import { Reserve } from "./reserve.ts";
 import { emptied, share, steer } from "./succession.ts";
-import { removeOwnSocket, socketInode } from "./unix_path.ts";
+import { openSocket, removeOwnSocket } from "./unix_path.ts";
 
 /** How to listen. */
 export interface ListenOptions {
@@ -208,7 +208,7 @@ export class Listener {
     const accepting = bind({ address, tls, reusePort, backlog, userTimeout, handler, onError }, this.#native);
     this.#current = accepting;
     this.#servers.add(accepting);
-    if (address.transport === "unix") this.#inode = socketInode(address.path);
+    if (address.transport === "unix") this.#inode = openSocket(address.path, address.mode);
     else this.#address = { ...address, port: (accepting.server.addr as Deno.NetAddr).port };
     const ended = (error: unknown) => this.#ended(accepting, error);
     accepting.server.finished.then(() => ended("Deno closed it after a handler's mistake"), ended);

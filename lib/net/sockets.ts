@@ -17,6 +17,9 @@ const SOCKADDR_BYTES = 128;
 /** `struct tcp_info` up to and with tcpi_bytes_received: Linux 4.1. */
 const TCP_INFO_BYTES = 136;
 
+/** A `struct sockaddr` of AF_UNSPEC. */
+const NOBODY = new Uint8Array(16);
+
 /** One end of a TCP connection. */
 export interface Endpoint {
   /** Canonical: IPv4-mapped IPv6 is IPv4. */
@@ -154,13 +157,15 @@ export class Sockets {
   }
 
   /**
-   * Ends the connection with this cookie and no other. The descriptor may be closed and used again by the thread that
-   * owns it between the look and the blow: a duplicate holds the socket still for that time.
+   * Aborts the connection with this cookie and no other: the peer gets a reset, both queues are freed, and the owner
+   * reads an error. Dissolving the association (connect(2) with AF_UNSPEC) does that where shutdown(2) leaves the kernel
+   * with what a peer does not take, and a flooder with a window that never opens. The descriptor may be closed and used
+   * again by the thread that owns it between the look and the blow: a duplicate holds the socket still for that time.
    */
-  shutdownIf(fd: number, cookie: number): boolean {
+  abort(fd: number, cookie: number): boolean {
     const held = this.#libc.calls.dup(fd);
     const at = held < 0 ? fd : held;
-    const ended = this.cookie(at) === cookie && this.shutdown(at);
+    const ended = this.cookie(at) === cookie && this.#libc.calls.connect(at, NOBODY, NOBODY.length) === 0;
     if (held >= 0) this.#libc.calls.close(held);
     return ended;
   }

@@ -40,13 +40,14 @@ function removeSocket(path: string, where: string): void {
   }
 }
 
-/** The inode of the socket at `path`, to know later whether it still is the same one. */
-export function socketInode(path: string): number | null {
-  try {
-    return Deno.lstatSync(path).ino;
-  } catch {
-    return null;
-  }
+/**
+ * Gives the socket its permissions: Deno makes it with what the umask leaves, commonly without the group's right to
+ * connect.
+ * @returns its inode, to know later whether it still is the same one
+ */
+export function openSocket(path: string, mode: number): number | null {
+  Deno.chmodSync(path, mode);
+  return Deno.lstatSync(path).ino;
 }
 
 /** Removes the socket's file, unless a successor has put its own there. */

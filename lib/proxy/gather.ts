@@ -64,7 +64,7 @@ export function gatherSite(settings: ProxySettings, given: ReadonlyMap<string, s
     settings[key] === undefined ? undefined : checkFile(given.get(key) ?? flagOf(key), settings[key], problems);
   const cert = scope === "site" ? file("cert") : undefined;
   const certificate = cert === undefined ? undefined : { cert, key: file("key"), chain: file("chain") };
-  const paths = gatherPaths(settings, given, website !== undefined, problems);
+  const paths = gatherPaths(settings, given, { website: website !== undefined, scope }, problems);
 
   const [path, ...otherPaths] = paths;
   const [upstream, ...otherUpstreams] = upstreams;
@@ -155,7 +155,7 @@ function gatherUpstreams(settings: ProxySettings, given: ReadonlyMap<string, str
 function gatherPaths(
   { path: paths }: ProxySettings,
   given: ReadonlyMap<string, string>,
-  hasWebsite: boolean,
+  { website, scope }: { readonly website: boolean; readonly scope: "site" | "location" },
   problems: string[],
 ): string[] {
   const label = given.get("path") ?? "--path";
@@ -168,13 +168,17 @@ function gatherPaths(
     }
   }
   if (paths.length === 0) problems.push(`${label}: the service needs a path`);
-  if (!hasWebsite || !paths.includes("/")) return [...new Set(paths)];
-  if (given.has("path")) {
+  const distinct = [...new Set(paths)];
+  if (!given.has("path")) {
+    // A server to paste into has something at / already.
+    return website || scope === "location" ? distinct.filter((path) => path !== "/") : distinct;
+  }
+  if (website && paths.includes("/")) {
     problems.push(
       `choose one: ${label} / is the service, --root and --website put the website there; give --path /wss`,
     );
   }
-  return [...new Set(paths)].filter((path) => path !== "/");
+  return distinct;
 }
 
 /** The flags that start a service which this configuration fits; only those that were given, and the mode. */

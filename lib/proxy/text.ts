@@ -58,7 +58,7 @@ export function heading(site: Site, title: string, howTo: readonly string[]): st
     "It fits a service started with:",
     `  main.ts ${site.flags.join(" ")}`,
     ...(socket
-      ? ["The proxy's user needs to write to the socket: the service in its group, started with umask 007."]
+      ? ["The proxy's user needs to write to the socket: make it a member of the service's group (--unix-mode)."]
       : []),
     ...(far ? ["What runs on another machine needs --trusted-proxy with the address of this one, too."] : []),
   ].map(comment);

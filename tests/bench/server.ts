@@ -134,13 +134,17 @@ export async function startServer(
   const listening = Promise.withResolvers<number>();
   const reading = [child.stdout, child.stderr].map((stream) => read(stream, said, listening.resolve));
   Promise.all(reading).then(() => listening.reject(new Error(`Cannot start ${name}: ${said.join("\n")}`)));
-  const port = await listening.promise;
+  const timer = setTimeout(() => {
+    listening.reject(new Error(`Cannot start ${name}: it named no port within ${PATIENCE / 1000} s`));
+    child.kill("SIGKILL");
+  }, PATIENCE);
+  const port = await listening.promise.finally(() => clearTimeout(timer));
 
   let stopped: Promise<Deno.CommandStatus> | undefined;
   const stop = () =>
     stopped ??= (async () => {
       child.kill("SIGTERM");
-      const timer = setTimeout(() => child.kill("SIGKILL"), 20_000);
+      const timer = setTimeout(() => child.kill("SIGKILL"), PATIENCE);
       const status = await child.status;
       clearTimeout(timer);
       await Promise.all(reading);
@@ -149,6 +153,8 @@ export async function startServer(
   return { name, pid: child.pid, port, stop, [Symbol.asyncDispose]: async () => void await stop() };
 }
 
+/** How long a server may take to start or to stop, ms. */
+const PATIENCE = 20_000;
 /** Lines kept for an error message. */
 const LINES = 100;
 

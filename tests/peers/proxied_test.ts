@@ -80,6 +80,7 @@ Deno.test("proxied on a unix socket", async (t) => {
     await using program = await startProgram(args, { folder });
     await t.step("who may open the socket is trusted", async () => {
       assertEquals(program.url, `ws+unix:${unix}`);
+      assertEquals((await Deno.stat(unix)).mode! & 0o777, 0o660, "--unix-mode's default");
       assertEquals(await whoIs("ws://localhost/wss", {}, { unix }), "nobody");
       assertEquals(await whoIs("ws://localhost/wss", { "X-Real-IP": "203.0.113.7" }, { unix }), "203.0.113.7");
     });
