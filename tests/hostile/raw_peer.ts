@@ -33,6 +33,8 @@ export interface RawEnd {
   /** The close frame's code; undefined where none came; 1005 for an empty one. */
   readonly code: number | undefined;
   readonly reason: string;
+  /** What was wrong with what the service sent. */
+  readonly broken?: string;
 }
 
 const encoder = new TextEncoder();
@@ -166,7 +168,7 @@ export class RawPeer implements AsyncDisposable {
       }
     } catch (error) {
       // Anything else is a reset, or this side dropped it.
-      if (error instanceof FrameError) throw error;
+      if (error instanceof FrameError) end = { ...end, broken: error.message };
     }
     this.#over = true;
     this.#wake();
