@@ -226,22 +226,21 @@ function unknownNames(table: OptionTable, { variables, object }: Sources): strin
   const keys = Object.keys(table);
   const problems: string[] = [];
   for (const key of Object.keys(object?.values ?? {})) {
-    if (key === "$schema" || (keys.includes(key) && !table[key]!.flagOnly)) continue;
-    const label = object?.name === undefined ? "" : `${object.name}: `;
-    if (keys.includes(key)) {
-      problems.push(`${label}${key} is taken on the command line only: ${flagOf(key)}`);
-      continue;
-    }
-    const guess = nearest(key, keys.filter((known) => !table[known]!.flagOnly));
-    problems.push(`${label}unknown option ${key}${guess === undefined ? "" : `: did you mean ${guess}?`}`);
+    if (key !== "$schema") check(key, keys, key, labelOf(key, object).slice(0, -key.length), "option");
   }
-  const known = keys.map(variableOf);
   for (const name of Object.keys(variables ?? {})) {
-    if (known.includes(name) || RESERVED_VARIABLES.includes(name)) continue;
-    const guess = nearest(name, known);
-    problems.push(`unknown variable ${name}${guess === undefined ? "" : `: did you mean ${guess}?`}`);
+    const key = keys.find((each) => variableOf(each) === name);
+    if (!RESERVED_VARIABLES.includes(name)) check(key, keys.map(variableOf), name, "", "variable");
   }
   return problems;
+
+  function check(key: string | undefined, known: readonly string[], name: string, label: string, kind: string): void {
+    const row = key !== undefined && Object.hasOwn(table, key) ? table[key] : undefined;
+    if (row?.flagOnly) problems.push(`${label}${name} is for the command line alone: ${flagOf(key!)}`);
+    if (row !== undefined) return;
+    const guess = nearest(name, known);
+    problems.push(`${label}unknown ${kind} ${name}${guess === undefined ? "" : `: did you mean ${guess}?`}`);
+  }
 }
 
 /** Variables that begin with WSS_ and are no option: the test switch, and the note from a process that hands over. */

@@ -131,7 +131,7 @@ Deno.test("all mistakes of a file, with those of the command line, and no secret
     /^wss\.json: keyPassphrase: a text is needed$/,
     /^wss\.json: trustedProxy: an address or a CIDR range .*"nowhere"$/,
     /^wss\.json: trustedProxy: a text is needed, not 7$/,
-    /^wss\.json: check is taken on the command line only: --check$/,
+    /^wss\.json: check is for the command line alone: --check$/,
     /^wss\.json: unknown option constructor$/,
     /^choose one: --mode proxied /,
     HINT,
