@@ -13,7 +13,7 @@ async function withFolder(test: (path: string) => Promise<void>): Promise<void> 
 }
 
 async function upgraded(path: string): Promise<Deno.Conn> {
-  const connection = await Deno.connect({ transport: "unix", path });
+  const connection = await Deno.connect({ transport: "unix", mode: 0o600, path });
   await writeAll(connection, upgradeRequest());
   await readUntil(connection, "\r\n\r\n");
   return connection;
@@ -21,7 +21,7 @@ async function upgraded(path: string): Promise<Deno.Conn> {
 
 Deno.test("a unix socket: a stale file is replaced, a live one and a plain file are errors", () =>
   withFolder(async (path) => {
-    const address = { transport: "unix", path } as const;
+    const address = { transport: "unix", mode: 0o600, path } as const;
     {
       await using killed = await ServerProcess.start({ address });
       assertEquals(killed.started.addr.path, path);
@@ -45,13 +45,15 @@ Deno.test("a unix socket: a stale file is replaced, a live one and a plain file 
 
 Deno.test("a folder that is not there is named", () =>
   withFolder(async (path) => {
-    await using server = await ServerProcess.start({ address: { transport: "unix", path: join(path, "deeper") } });
+    await using server = await ServerProcess.start({
+      address: { transport: "unix", mode: 0o600, path: join(path, "deeper") },
+    });
     assertMatch(server.failed ?? "it started", /^StartError: Cannot listen on .*folder does not exist/);
   }));
 
 Deno.test("a successor takes a unix socket over without a moment in which a connection is refused", () =>
   withFolder(async (path) => {
-    const address = { transport: "unix", path } as const;
+    const address = { transport: "unix", mode: 0o600, path } as const;
     await using server = await ServerProcess.start({ address });
     const held = await upgraded(path);
     let changing = true;
