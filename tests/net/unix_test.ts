@@ -13,7 +13,7 @@ async function withFolder(test: (path: string) => Promise<void>): Promise<void> 
 }
 
 async function upgraded(path: string): Promise<Deno.Conn> {
-  const connection = await Deno.connect({ transport: "unix", mode: 0o600, path });
+  const connection = await Deno.connect({ transport: "unix", path });
   await writeAll(connection, upgradeRequest());
   await readUntil(connection, "\r\n\r\n");
   return connection;
