@@ -25,6 +25,7 @@ export interface Stat {
   readonly guard?: {
     readonly ended: Readonly<Record<string, number>>;
     readonly scans: number;
+    readonly fullScans: number;
     readonly spent: number;
     readonly gone: number;
   };
