@@ -101,11 +101,11 @@ Deno.test("load: the file and code give numbers, switches and text, and all of t
     "wss.json: port: it is from 0 to 65535, not 70000",
     "wss.json: host: a text is needed, not 7",
     "wss.json: path: a text is needed, not 7",
-    "wss.json: cert: a path is needed, not null",
-    "wss.json: maxPayload: it is at least 1, not 0",
+    "wss.json: cert: a text is needed, not null",
+    "wss.json: maxPayload: it is at least 1B, not 0B",
     'wss.json: idleTimeout: a duration has a unit: ms, s, m or h (500ms, 30s, 5m), not "-1ms"',
-    "wss.json: minTls: 1.0 is refused: SSL and TLS before 1.2 are broken (RFC 7568, RFC 8996); give 1.2 or 1.3",
-    "wss.json: page: a switch is needed, not 1",
+    "wss.json: minTls: 1 is refused: SSL and TLS before 1.2 are broken (RFC 7568, RFC 8996); give 1.2 or 1.3",
+    "wss.json: page: true or false is needed, not 1",
   ]);
 });
 

@@ -43,6 +43,7 @@ Deno.test("mode: proxied on loopback, or on a unix socket; trusted proxies, head
   assertEquals(modeOf({ mode: "proxied", unix: "/run/wss.sock" }).address, {
     transport: "unix",
     path: "/run/wss.sock",
+    mode: 0o660,
   });
 });
 
