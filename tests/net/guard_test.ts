@@ -1,3 +1,7 @@
+/**
+ * The guard against real clients, good and bad. It measures when connections end and what memory they leave.
+ * @alone
+ */
 import { assert, assertEquals } from "@std/assert";
 import { testAuthority } from "./certificates.ts";
 import { dial, dialUpgraded, endOf, frame, readUntil, skip, upgradeRequest, writeAll } from "./clients.ts";
