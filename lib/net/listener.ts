@@ -10,7 +10,7 @@ import { loadNative, lost, type Native } from "./native.ts";
 import { relisten } from "./relisten.ts";
 import { Reserve } from "./reserve.ts";
 import { emptied, share, steer } from "./succession.ts";
-import { openSocket, removeOwnSocket } from "./unix_path.ts";
+import { placeSocket, removeOwnSocket } from "./unix_path.ts";
 
 /** How to listen. */
 export interface ListenOptions {
@@ -191,16 +191,8 @@ export class Listener {
 
   #takeOver(): void {
     const { address, tls } = this.#options;
-    if (address.transport === "tcp") {
-      this.#bind(address, tls, true);
-      if (this.canStop) steer(this.#native!, this.#current.fd!);
-      return;
-    }
-    // Renaming leaves no moment without a socket at the path; the old one is reached by nobody from then on.
-    const beside = `${address.path}.${Deno.pid}`;
-    this.#bind({ ...address, path: beside }, undefined, false);
-    Deno.renameSync(beside, address.path);
-    this.#address = address;
+    this.#bind(address, tls, true);
+    if (address.transport === "tcp" && this.canStop) steer(this.#native!, this.#current.fd!);
   }
 
   #bind(address: Address, tls: TlsText | undefined, reusePort: boolean): void {
@@ -208,7 +200,7 @@ export class Listener {
     const accepting = bind({ address, tls, reusePort, backlog, userTimeout, handler, onError }, this.#native);
     this.#current = accepting;
     this.#servers.add(accepting);
-    if (address.transport === "unix") this.#inode = openSocket(address.path, address.mode);
+    if (address.transport === "unix") this.#inode = placeSocket(address.path, address.mode);
     else this.#address = { ...address, port: (accepting.server.addr as Deno.NetAddr).port };
     const ended = (error: unknown) => this.#ended(accepting, error);
     accepting.server.finished.then(() => ended("Deno closed it after a handler's mistake"), ended);

@@ -41,12 +41,22 @@ function removeSocket(path: string, where: string): void {
 }
 
 /**
- * Gives the socket its permissions: Deno makes it with what the umask leaves, commonly without the group's right to
- * connect.
+ * Where a socket is bound before it is moved to its path. Deno removes the file that it bound when its loop ends, even
+ * if another service has put its own socket there by then (measured); of this name nothing is left to remove.
+ */
+export function birthplace(path: string): string {
+  return `${path}.${Deno.pid}`;
+}
+
+/**
+ * Gives a bound socket its permissions, as Deno makes it with what the umask leaves, commonly without the group's right
+ * to connect; then moves it to its path. There is no moment without a socket at the path where there was one.
  * @returns its inode, to know later whether it still is the same one
  */
-export function openSocket(path: string, mode: number): number | null {
-  Deno.chmodSync(path, mode);
+export function placeSocket(path: string, mode: number): number | null {
+  const from = birthplace(path);
+  Deno.chmodSync(from, mode);
+  Deno.renameSync(from, path);
   return Deno.lstatSync(path).ino;
 }
 
