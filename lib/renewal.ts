@@ -95,10 +95,12 @@ export class Renewal {
 
   async #reload(): Promise<void> {
     if (this.#stopped) return;
-    const { authenticator, apply, log } = this.#options;
+    const { settings, authenticator, apply, log } = this.#options;
     // All is read before anything is put to use: a bad file leaves everything as it was.
     const fresh = await this.#load();
     await authenticator?.reload();
+    const file = settings.authTokenFile ?? settings.jwtSecretFile ?? settings.jwtPublicKeyFile;
+    if (file !== undefined) log.info(`${file} was read again`, { token: authenticator?.need });
     if (fresh === undefined || (fresh.cert === this.#material?.cert && fresh.key === this.#material.key)) return;
     await apply(fresh);
     this.#material = fresh;

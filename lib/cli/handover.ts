@@ -21,12 +21,14 @@ const PATIENCE = 30_000;
 
 /**
  * Starts a successor and waits until it listens on the same address.
+ * @param signal ends the successor that does not listen yet: this service is to stop, and with it what it started
  * @throws {StartError} why there is none; this process then goes on serving.
  */
-export async function handOver(service: Service): Promise<{ pid: number }> {
+export async function handOver(service: Service, signal: AbortSignal): Promise<{ pid: number }> {
   const fail = (why: string, cause?: unknown) => new StartError(`Cannot hand over: ${why}`, { cause });
-  const [program, ...args] = commandLine();
+  // First what nothing can be done about: the rest may be a right that is missing.
   if (!service.share()) throw fail("this system cannot share the port; stop the service and start the new one");
+  const [program, ...args] = commandLine();
   using reports = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const token = crypto.randomUUID();
   const port = "port" in service.addr ? service.addr.port : 0;
@@ -49,6 +51,8 @@ export async function handOver(service: Service): Promise<{ pid: number }> {
     () => late.reject(fail(`the successor did not listen within ${PATIENCE / 1000} s`)),
     PATIENCE,
   );
+  const stop = () => late.reject(fail("the service is stopping"));
+  signal.addEventListener("abort", stop);
   const died = child.status.then(({ code }) => {
     throw fail(`the successor ended with exit code ${code}; its own output says why`);
   });
@@ -63,6 +67,7 @@ export async function handOver(service: Service): Promise<{ pid: number }> {
     throw error;
   } finally {
     clearTimeout(timer);
+    signal.removeEventListener("abort", stop);
     died.catch(() => {});
   }
   return { pid: child.pid };

@@ -105,6 +105,7 @@ async function checkOnly(settings: Settings, given: ReadonlyMap<string, string>,
 async function untilStopped(service: Service, log: Logger, leaving: AbortController): Promise<number> {
   const { promise, resolve, reject } = Promise.withResolvers<number>();
   let stopping = false;
+  let handingOver = false;
 
   function stop(why: string): void {
     stopping = true;
@@ -123,13 +124,17 @@ async function untilStopped(service: Service, log: Logger, leaving: AbortControl
     });
   }
   async function replace(): Promise<void> {
-    if (stopping) return;
+    // Two successors would both take the port.
+    if (stopping || handingOver) return log.info("SIGUSR2: the service is being handed over or stopped already");
+    handingOver = true;
     log.info("SIGUSR2: handing over to a new process");
     try {
-      const { pid } = await handOver(service);
+      const { pid } = await handOver(service, leaving.signal);
       if (!stopping) stop(`process ${pid} has taken over`);
     } catch (error) {
       log.error(messageOf(error));
+    } finally {
+      handingOver = false;
     }
   }
 
