@@ -18,8 +18,8 @@ export function endingOf({ code, reason, wasClean }: CloseEvent): CloseFrame {
   return { code, reason };
 }
 
-/** What the guard cut off, of those connections that were WebSockets. */
-export function guardEnding(reason: Reason, otherwise: CloseFrame): CloseFrame {
+/** What the guard cut off, of those connections that were WebSockets; undefined: it was not the guard. */
+export function guardEnding(reason: Reason | undefined, otherwise: CloseFrame): CloseFrame {
   if (reason === "flood") {
     return { code: CloseCode.PolicyViolation, reason: "flooded the service with frames, and nobody else was served" };
   }

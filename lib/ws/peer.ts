@@ -10,7 +10,8 @@ import type { Payload, Subscriber } from "../hub/topics.ts";
 import type { Connection } from "../net/connection.ts";
 import type { Peer } from "./app.ts";
 import type { Attended } from "./attention.ts";
-import { type CloseFrame, Intake } from "./intake.ts";
+import { Farewell } from "./farewell.ts";
+import { Intake } from "./intake.ts";
 import type { Lease } from "./limits.ts";
 import { endingOf, guardEnding, NO_PONG } from "./ending.ts";
 import { callHook, reportHookFailure, watchHook } from "./hooks.ts";
@@ -18,9 +19,6 @@ import { IncomingMessage, toPayload } from "./message.ts";
 import { Outbox, type Sent } from "./outbox.ts";
 import type { PeerRules, PeerStart } from "./peer_rules.ts";
 import type { RequestSnapshot } from "./snapshot.ts";
-
-/** How long a peer may take to answer a close frame, ms (Deno itself waits for ever). */
-const CLOSE_TIMEOUT = 5000;
 
 const ONCE = { once: true } as const;
 
@@ -44,9 +42,9 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   #pressed = false;
   #opened = false;
   #ended = false;
-  /** What this side closed with, and by when the other must have answered. */
-  #closing: CloseFrame | undefined;
-  #deadline: number;
+  #closing: Farewell | undefined;
+  /** By when it must have opened. */
+  readonly #deadline: number;
 
   constructor(start: PeerStart, rules: PeerRules) {
     this.remoteAddress = start.remoteAddress;
@@ -120,8 +118,7 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
 
   terminate(): void {
     this.#shut(CloseCode.NormalClosure, "");
-    this.#connection?.terminate();
-    this.#end(CloseCode.AbnormalClosure, "terminated by the service");
+    this.#cut(CloseCode.AbnormalClosure, "terminated by the service");
   }
 
   subscribe(topic: string): void {
@@ -144,9 +141,8 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   look(now: number): boolean {
     if (this.#ended) return false;
     if (this.#closing) {
-      if (now < this.#deadline) return true;
-      this.#connection?.terminate();
-      this.#end(this.#closing.code, this.#closing.reason);
+      if (!this.#closing.over(now)) return true;
+      this.#cut(this.#closing.frame.code, this.#closing.frame.reason);
       return false;
     }
     if (!this.#opened) {
@@ -193,7 +189,8 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   /** A send that did not just go through: wait for the buffer to empty, or end a peer that reads too slowly. */
   #hold(sent: Sent): false {
     if (sent === "over") {
-      this.#shut(CloseCode.TryAgainLater, `reads too slowly: over ${this.#rules.maxBackpressure} bytes wait`);
+      const reason = `reads too slowly: over ${this.#rules.maxBackpressure} bytes wait`;
+      this.#shut(CloseCode.TryAgainLater, reason, this.#connection);
     } else if (sent === "wait" && !this.#pressed) {
       this.#pressed = true;
       this.#rules.attention.add(this);
@@ -202,11 +199,10 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   }
 
   /** Sends a close frame once, and sees to it that the peer ends. */
-  #shut(code: number, reason: string): void {
+  #shut(code: number, reason: string, reading?: Connection): void {
     if (this.#closing !== undefined || this.#ended) return;
     const fitted = fitReason(reason);
-    this.#closing = { code, reason: fitted };
-    this.#deadline = performance.now() + CLOSE_TIMEOUT;
+    this.#closing = new Farewell({ code, reason: fitted }, reading);
     this.#rules.attention.add(this);
     this.#connection?.closing();
     try {
@@ -217,18 +213,25 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   }
 
   #close(event: CloseEvent): void {
-    const { code, reason } = this.#closing ?? endingOf(event);
+    const { code, reason } = this.#closing?.frame ?? endingOf(event);
+    this.#lease.release();
     this.#end(code, reason);
   }
 
-  #end(code: number, reason: string): void {
+  /** Ends the connection; where nobody can, Deno's socket lives on with all that it holds, and goes on to count. */
+  #cut(code: number, reason: string): void {
+    this.#connection?.terminate();
+    this.#end(code, reason, this.#connection === undefined);
+  }
+
+  /** @param stays the socket outlives the peer */
+  #end(code: number, reason: string, stays = false): void {
     if (this.#ended) return;
     this.#ended = true;
-    const cut = this.#connection?.gone();
-    const ending = cut === undefined ? { code, reason } : guardEnding(cut, { code, reason });
+    const ending = guardEnding(this.#connection?.gone(), { code, reason });
     this.#membership.leaveAll();
     this.#expiry?.[Symbol.dispose]();
-    this.#lease.release();
+    if (!stays) this.#lease.release();
     this.#rules.ended(this);
     this.#rules.log.debug("closed", {
       peer: this.id,
