@@ -3,7 +3,7 @@
  * @module
  */
 import { messageOf, StartError } from "../errors.ts";
-import { load, readConfigFile, readVariables } from "../config/load.ts";
+import { loadWithFile, readVariables } from "../config/load.ts";
 import { nearest } from "../config/nearest.ts";
 import { apache } from "../proxy/apache.ts";
 import { caddy } from "../proxy/caddy.ts";
@@ -38,8 +38,7 @@ export function proxyConfiguration(
     );
   }
   if (positionals.length > 1) mistakes.push(`one proxy at a time: ${positionals.slice(1).join(" ")} is too many`);
-  const object = readConfigFile(flags.get("config")?.at(-1) ?? variables.WSS_CONFIG);
-  const { settings, given } = load(PROXY_OPTIONS, { flags, variables, ...(object && { object }) }, mistakes);
+  const { settings, given } = loadWithFile(PROXY_OPTIONS, { flags, variables }, mistakes);
   const site = gatherSite(settings, given, generator!);
   return { text: generator!.render(site), out: settings.out };
 }

@@ -133,7 +133,8 @@ export class Gate {
     const remote = "hostname" in peer ? canonicalAddress(peer.hostname) : undefined;
     if (mode.kind === "direct") return { address: remote, trustedProxy: false, connection };
     const { address, trustedProxy, conflict } = clientAddress(request.headers, remote, mode);
-    if (conflict) log.warn(conflict, { address });
+    // The message stays the same, so that the throttle knows one event however the client varies what it forges.
+    if (conflict) log.warn("forwarding headers contradict each other", { address, conflict });
     return { address, trustedProxy, connection };
   }
 
