@@ -105,6 +105,7 @@ export class RunningService implements Service {
     const peers = {
       app,
       log,
+      notices: this.#refusals,
       topics: this.#topics,
       attention: this.#attention,
       turns: this.#turns,

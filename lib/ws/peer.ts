@@ -10,19 +10,19 @@ import type { Payload, Subscriber } from "../hub/topics.ts";
 import type { Connection } from "../net/connection.ts";
 import type { Peer } from "./app.ts";
 import type { Attended } from "./attention.ts";
+import { Farewell } from "./farewell.ts";
 import { type CloseFrame, Intake } from "./intake.ts";
 import type { Lease } from "./limits.ts";
-import { endingOf, guardEnding, NO_PONG } from "./ending.ts";
+import { endingOf, guardEnding, NEVER_OPENED, NO_PONG, reportEnding } from "./ending.ts";
 import { callHook, reportHookFailure, watchHook } from "./hooks.ts";
 import { IncomingMessage, toPayload } from "./message.ts";
 import { Outbox, type Sent } from "./outbox.ts";
 import type { PeerRules, PeerStart } from "./peer_rules.ts";
 import type { RequestSnapshot } from "./snapshot.ts";
 
-/** How long a peer may take to answer a close frame, ms (Deno itself waits for ever). */
-const CLOSE_TIMEOUT = 5000;
-
 const ONCE = { once: true } as const;
+const EXPIRED: CloseFrame = { code: CloseCode.Unauthorized, reason: "the token has expired" };
+const FAILED: CloseFrame = { code: CloseCode.InternalError, reason: "internal error" };
 
 /** A peer over Deno's server-side WebSocket. */
 export class WebSocketPeer implements Peer, Subscriber, Attended {
@@ -44,9 +44,9 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   #pressed = false;
   #opened = false;
   #ended = false;
-  /** What this side closed with, and by when the other must have answered. */
-  #closing: CloseFrame | undefined;
-  #deadline: number;
+  #closing: Farewell | undefined;
+  /** By when it must have opened. */
+  readonly #deadline: number;
 
   constructor(start: PeerStart, rules: PeerRules) {
     this.remoteAddress = start.remoteAddress;
@@ -60,9 +60,7 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
     this.#membership = new Membership(rules.topics, this);
     this.#intake = new Intake(rules);
     this.#outbox = new Outbox(start.socket, rules.maxBackpressure);
-    this.#expiry = start.expiresAt === undefined
-      ? undefined
-      : whenReached(start.expiresAt, () => this.#shut(CloseCode.Unauthorized, "the token has expired"));
+    this.#expiry = start.expiresAt === undefined ? undefined : whenReached(start.expiresAt, () => this.#shut(EXPIRED));
     this.#deadline = performance.now() + rules.openTimeout;
     // Each list of listeners costs 0.3 KiB for as long as the socket lives (measured): none for what nobody reads.
     start.socket.addEventListener("open", this, ONCE);
@@ -115,13 +113,12 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
       });
       wire = CloseCode.NormalClosure;
     }
-    this.#shut(wire, reason);
+    this.#shut({ code: wire, reason });
   }
 
   terminate(): void {
-    this.#shut(CloseCode.NormalClosure, "");
-    this.#connection?.terminate();
-    this.#end(CloseCode.AbnormalClosure, "terminated by the service");
+    this.#shut({ code: CloseCode.NormalClosure, reason: "" });
+    this.#cut({ code: CloseCode.AbnormalClosure, reason: "terminated by the service" });
   }
 
   subscribe(topic: string): void {
@@ -144,14 +141,13 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   look(now: number): boolean {
     if (this.#ended) return false;
     if (this.#closing) {
-      if (now < this.#deadline) return true;
-      this.#connection?.terminate();
-      this.#end(this.#closing.code, this.#closing.reason);
+      if (!this.#closing.over(now)) return true;
+      this.#cut(this.#closing.frame);
       return false;
     }
     if (!this.#opened) {
       if (now < this.#deadline) return true;
-      this.#end(CloseCode.AbnormalClosure, "the client had gone before the handshake was answered");
+      this.#end(NEVER_OPENED);
       return false;
     }
     if (!this.#pressed) return false;
@@ -174,7 +170,7 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
     if (this.#closing !== undefined || this.#ended) return;
     this.#connection?.delivered(typeof data === "string" ? data.length : data.byteLength);
     const refused = this.#intake.judge(data);
-    if (refused !== undefined) return this.#shut(refused.code, refused.reason);
+    if (refused !== undefined) return this.#shut(refused);
     const { app } = this.#rules;
     if (app.message === undefined) return;
     try {
@@ -193,7 +189,8 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   /** A send that did not just go through: wait for the buffer to empty, or end a peer that reads too slowly. */
   #hold(sent: Sent): false {
     if (sent === "over") {
-      this.#shut(CloseCode.TryAgainLater, `reads too slowly: over ${this.#rules.maxBackpressure} bytes wait`);
+      const reason = `reads too slowly: over ${this.#rules.maxBackpressure} bytes wait`;
+      this.#shut({ code: CloseCode.TryAgainLater, reason, limit: true }, this.#connection);
     } else if (sent === "wait" && !this.#pressed) {
       this.#pressed = true;
       this.#rules.attention.add(this);
@@ -202,11 +199,10 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   }
 
   /** Sends a close frame once, and sees to it that the peer ends. */
-  #shut(code: number, reason: string): void {
+  #shut({ code, reason, limit }: CloseFrame, reading?: Connection): void {
     if (this.#closing !== undefined || this.#ended) return;
     const fitted = fitReason(reason);
-    this.#closing = { code, reason: fitted };
-    this.#deadline = performance.now() + CLOSE_TIMEOUT;
+    this.#closing = new Farewell({ code, reason: fitted, limit }, reading);
     this.#rules.attention.add(this);
     this.#connection?.closing();
     try {
@@ -217,31 +213,33 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   }
 
   #close(event: CloseEvent): void {
-    const { code, reason } = this.#closing ?? endingOf(event);
-    this.#end(code, reason);
+    this.#lease.release();
+    this.#end(this.#closing?.frame ?? endingOf(event));
   }
 
-  #end(code: number, reason: string): void {
+  /** Ends the connection; where nobody can, Deno's socket lives on with all that it holds, and goes on to count. */
+  #cut(frame: CloseFrame): void {
+    this.#connection?.terminate();
+    this.#end(frame, this.#connection === undefined);
+  }
+
+  /** @param stays the socket outlives the peer */
+  #end(frame: CloseFrame, stays = false): void {
     if (this.#ended) return;
     this.#ended = true;
-    const cut = this.#connection?.gone();
-    const ending = cut === undefined ? { code, reason } : guardEnding(cut, { code, reason });
+    const ending = guardEnding(this.#connection?.gone(), frame);
+    const { code, reason } = ending;
     this.#membership.leaveAll();
     this.#expiry?.[Symbol.dispose]();
-    this.#lease.release();
+    if (!stays) this.#lease.release();
     this.#rules.ended(this);
-    this.#rules.log.debug("closed", {
-      peer: this.id,
-      code: ending.code,
-      reason: ending.reason || undefined,
-      error: this.#failure,
-    });
-    if (this.#opened) callHook(() => this.#rules.app.close?.(this, ending), this.#fail);
+    reportEnding(this.#rules, this, ending, this.#failure);
+    if (this.#opened) callHook(() => this.#rules.app.close?.(this, { code, reason }), this.#fail);
   }
 
   /** What a hook threw: an arrow, so that it can be handed on without a closure a call. */
   readonly #fail = (error: unknown): void => {
-    this.#shut(CloseCode.InternalError, "internal error");
+    this.#shut(FAILED);
     reportHookFailure(this.#rules.app, this.#rules.log, this, error);
   };
 }

@@ -15,6 +15,8 @@ import type { RequestSnapshot } from "./snapshot.ts";
 export interface PeerRules extends IntakeRules {
   readonly app: App;
   readonly log: Logger;
+  /** For what strangers can cause again and again: throttled. */
+  readonly notices: Logger;
   readonly topics: Topics;
   readonly attention: Attention;
   /** Bytes that may wait to be sent. */

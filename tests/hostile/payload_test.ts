@@ -75,7 +75,8 @@ for (const mode of ["direct", "proxied"]) {
       if (sent % 200_000 === 0) await bystander.ask("tick");
     }
     const { code, reason, messages } = await service.event("endless", "close");
-    assertEquals([code, reason, messages], [1009, "a message in fragments grew beyond the limit", 0]);
+    assertEquals([code, messages], [1009, 0]);
+    assert(reason?.startsWith("more came without a whole message than one may have"), reason);
     assertEquals(service.told("close", "endless").length, 1);
     assertEquals(await bystander.ask("still here"), "still here");
   });
