@@ -16,6 +16,10 @@ export interface PeerRules extends IntakeRules {
   readonly app: App;
   readonly log: Logger;
   readonly topics: Topics;
+  /** The open peers. */
+  readonly everybody: ReadonlySet<Peer>;
+  /** Whether the service takes no more connections. */
+  draining(): boolean;
   readonly attention: Attention;
   /** Bytes that may wait to be sent. */
   readonly maxBackpressure: number;
@@ -33,6 +37,7 @@ export interface PeerStart {
   readonly request: RequestSnapshot;
   readonly remoteAddress: string | undefined;
   readonly protocol: string;
+  readonly namespace?: string | undefined;
   readonly context: Record<string, unknown>;
   /** Given back when it ends. */
   readonly lease: Lease;
