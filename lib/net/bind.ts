@@ -24,6 +24,8 @@ export type Handler = (
 /** How to open one. */
 export interface BindOptions {
   readonly address: Address;
+  /** A unix socket's path for now, to be moved to that of `address`. */
+  readonly place?: string;
   readonly tls: TlsText | undefined;
   /** Join the listeners that share the port. Otherwise a port in use is an error. */
   readonly reusePort: boolean;
@@ -58,7 +60,7 @@ export function bind(options: BindOptions, native: Native | undefined): Acceptin
   let server: Deno.HttpServer<Deno.Addr>;
   try {
     server = Deno.serve(
-      (address.transport === "unix" ? { ...common, path: address.path } : {
+      (address.transport === "unix" ? { ...common, path: options.place ?? address.path } : {
         ...common,
         hostname: address.hostname,
         port: address.port,

@@ -10,7 +10,7 @@ import { loadNative, lost, type Native } from "./native.ts";
 import { relisten } from "./relisten.ts";
 import { Reserve } from "./reserve.ts";
 import { emptied, share, steer } from "./succession.ts";
-import { openSocket, removeOwnSocket } from "./unix_path.ts";
+import { moveSocket, removeOwnSocket } from "./unix_path.ts";
 
 /** How to listen. */
 export interface ListenOptions {
@@ -90,8 +90,12 @@ export class Listener {
     return address.transport === "unix" ? { transport: "unix", path: address.path } : this.#current.server.addr;
   }
 
-  /** Whether the accept loop can stop while what it accepted lives on: Linux with the C library. */
+  /** Whether accepting can stop while what was accepted lives on: on a unix socket, and on Linux with the C library. */
   get canStop(): boolean {
+    return this.#address.transport === "unix" || this.#loopCanEnd;
+  }
+
+  get #loopCanEnd(): boolean {
     return this.#native?.libc.linux === true && this.#current.fd !== undefined;
   }
 
@@ -99,9 +103,11 @@ export class Listener {
    * Listens with another certificate. New clients see it once this resolves; the old loop takes what waits in its queue
    * and then stops, while its upgraded sockets live on. Where it cannot stop alone, `evict` is asked, and until that
    * has resolved a new client may still see the old certificate.
+   * A unix socket, which has no TLS, is left as it is.
    * @throws {StartError} the new loop cannot be opened; the old one is untouched.
    */
   async replace(tls: TlsText | undefined): Promise<void> {
+    if (this.#address.transport === "unix") return;
     const turn = this.#turn;
     let retired!: () => void;
     this.#turn = new Promise((resolve) => retired = resolve);
@@ -110,7 +116,7 @@ export class Listener {
       await this.#relistening;
       if (this.#stopping.signal.aborted) return retired();
       const old = this.#current;
-      if (this.canStop) share(this.#native!, old.fd!);
+      if (this.#loopCanEnd) share(this.#native!, old.fd!);
       this.#retiring.add(old);
       try {
         this.#bind(this.#address, tls, true);
@@ -118,7 +124,7 @@ export class Listener {
         this.#retiring.delete(old);
         throw error;
       }
-      if (this.canStop) steer(this.#native!, this.#current.fd!);
+      if (this.#loopCanEnd) steer(this.#native!, this.#current.fd!);
       this.#retire(old, true).finally(retired);
     } catch (error) {
       retired();
@@ -131,7 +137,7 @@ export class Listener {
    * False where that is impossible: a TCP port without the C library.
    */
   share(): boolean {
-    this.#shared = this.#address.transport === "unix" || (this.canStop && share(this.#native!, this.#current.fd!));
+    this.#shared = this.#address.transport === "unix" || (this.#loopCanEnd && share(this.#native!, this.#current.fd!));
     return this.#shared;
   }
 
@@ -142,15 +148,11 @@ export class Listener {
   async stopAccepting(): Promise<boolean> {
     this.#stop();
     await Promise.all([this.#relistening, this.#turn]);
-    if (this.#address.transport === "unix") {
-      // Nobody finds a socket without a path. Its loop goes on: accept() on a unix socket that was shut down answers
-      // EAGAIN for ever, and Deno's loop would spin (measured).
-      this.#forgetPath();
-      return true;
-    }
-    const { canStop } = this;
-    if (canStop) await this.#retire(this.#current, this.#shared);
-    return canStop;
+    this.#forgetPath();
+    // Shutting a listening unix socket down makes Deno's loop spin on EAGAIN; without its path nobody reaches it.
+    if (this.#address.transport === "unix") return true;
+    if (this.#loopCanEnd) await this.#retire(this.#current, this.#shared);
+    return this.#loopCanEnd;
   }
 
   /**
@@ -191,24 +193,19 @@ export class Listener {
 
   #takeOver(): void {
     const { address, tls } = this.#options;
-    if (address.transport === "tcp") {
-      this.#bind(address, tls, true);
-      if (this.canStop) steer(this.#native!, this.#current.fd!);
-      return;
-    }
-    // Renaming leaves no moment without a socket at the path; the old one is reached by nobody from then on.
-    const beside = `${address.path}.${Deno.pid}`;
-    this.#bind({ ...address, path: beside }, undefined, false);
-    Deno.renameSync(beside, address.path);
-    this.#address = address;
+    this.#bind(address, tls, true);
+    if (this.#loopCanEnd) steer(this.#native!, this.#current.fd!);
   }
 
   #bind(address: Address, tls: TlsText | undefined, reusePort: boolean): void {
     const { handler, onError, backlog = BACKLOG, userTimeout = 0 } = this.#options;
-    const accepting = bind({ address, tls, reusePort, backlog, userTimeout, handler, onError }, this.#native);
+    // Renaming leaves no moment without a socket at the path; and Deno, which removes the path that it bound, even where
+    // a successor's socket is by then, does not know this one.
+    const place = address.transport === "unix" ? `${address.path}.${Deno.pid}` : undefined;
+    const accepting = bind({ address, place, tls, reusePort, backlog, userTimeout, handler, onError }, this.#native);
     this.#current = accepting;
     this.#servers.add(accepting);
-    if (address.transport === "unix") this.#inode = openSocket(address.path, address.mode);
+    if (address.transport === "unix") this.#inode = moveSocket(place!, address.path, address.mode);
     else this.#address = { ...address, port: (accepting.server.addr as Deno.NetAddr).port };
     const ended = (error: unknown) => this.#ended(accepting, error);
     accepting.server.finished.then(() => ended("Deno closed it after a handler's mistake"), ended);
@@ -216,7 +213,7 @@ export class Listener {
 
   async #retire(old: Accepting, followed: boolean): Promise<void> {
     this.#retiring.add(old);
-    if (old.fd !== undefined && this.canStop) {
+    if (old.fd !== undefined && this.#loopCanEnd) {
       await emptied(this.#native!, old.fd, followed, this.#stopping.signal);
       if (this.#native!.sockets.isListening(old.fd)) this.#native!.sockets.shutdown(old.fd);
       await old.server.finished.catch(() => {});

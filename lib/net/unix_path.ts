@@ -41,13 +41,14 @@ function removeSocket(path: string, where: string): void {
 }
 
 /**
- * Gives the socket its permissions: Deno makes it with what the umask leaves, commonly without the group's right to
- * connect.
- * @returns its inode, to know later whether it still is the same one
+ * Puts a socket in its place, with its permissions: Deno makes it with what the umask leaves, commonly without the
+ * group's right to connect.
+ * @returns its inode, to know later whether it still is there
  */
-export function openSocket(path: string, mode: number): number | null {
-  Deno.chmodSync(path, mode);
-  return Deno.lstatSync(path).ino;
+export function moveSocket(from: string, to: string, mode: number): number | null {
+  Deno.chmodSync(from, mode);
+  Deno.renameSync(from, to);
+  return Deno.lstatSync(to).ino;
 }
 
 /** Removes the socket's file, unless a successor has put its own there. */

@@ -39,6 +39,8 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   readonly #outbox: Outbox;
   readonly #expiry: Disposable | undefined;
   readonly #membership: Membership;
+  /** What Deno did not like, of which a close event follows; for the log. */
+  #failure: string | undefined;
   #pressed = false;
   #opened = false;
   #ended = false;
@@ -100,7 +102,7 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
       case "close":
         return this.#close(event as CloseEvent);
       case "error":
-        return this.#error(event as ErrorEvent);
+        if ((event as ErrorEvent).message !== NO_PONG) this.#failure = (event as ErrorEvent).message;
     }
   }
 
@@ -233,13 +235,13 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
     this.#expiry?.[Symbol.dispose]();
     this.#lease.release();
     this.#rules.ended(this);
-    this.#rules.log.debug("closed", { peer: this.id, code: ending.code, reason: ending.reason || undefined });
+    this.#rules.log.debug("closed", {
+      peer: this.id,
+      code: ending.code,
+      reason: ending.reason || undefined,
+      error: this.#failure,
+    });
     if (this.#opened) callHook(() => this.#rules.app.close?.(this, ending), this.#fail);
-  }
-
-  #error(event: ErrorEvent): void {
-    if (this.#ended || event.message === NO_PONG) return;
-    this.#rules.log.debug("connection error", { peer: this.id, error: event.message });
   }
 
   /** What a hook threw: an arrow, so that it can be handed on without a closure a call. */

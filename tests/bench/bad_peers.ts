@@ -2,6 +2,7 @@
  * Peers that do not keep to the rules: each kind once through is a few seconds at the most, whatever the service does.
  * @module
  */
+import { seeded } from "../seeded.ts";
 import { BAD_FRAMES } from "./bad_frames.ts";
 import {
   closeQuietly,
@@ -164,19 +165,17 @@ async function closeCode(conn: Deno.Conn): Promise<number | undefined> {
   return (buffer[2]! << 8) | buffer[3]!;
 }
 
-/** So many at a time, each of a random kind, until the time is up. */
-export async function misbehave(
-  target: Target,
-  count: number,
-  random: (below: number) => number,
-  until: number,
-): Promise<Tally> {
+/** So many at a time, each dealing itself one kind after the other from a deck that holds all, until the time is up. */
+export async function misbehave(target: Target, count: number, seed: number, until: number): Promise<Tally> {
   const names = Object.keys(KINDS);
   const times: Record<string, number> = Object.fromEntries(names.map((name) => [name, 0]));
   const wrong: string[] = [];
-  await Promise.all(Array.from({ length: count }, async () => {
+  await Promise.all(Array.from({ length: count }, async (_, nth) => {
+    const random = seeded(seed + nth);
+    const deck: string[] = [];
     while (performance.now() < until) {
-      const name = names[random(names.length)]!;
+      if (deck.length === 0) deck.push(...names);
+      const [name] = deck.splice(random(deck.length), 1) as [string];
       times[name]!++;
       await play(target, random, KINDS[name]!, (text) => void wrong.push(`${name}: ${text}`));
     }

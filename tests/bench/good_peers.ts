@@ -3,6 +3,7 @@
  * @module
  */
 import { Histogram, type Latency } from "./histogram.ts";
+import { seeded } from "../seeded.ts";
 import { pause } from "./pause.ts";
 import type { Target } from "./wire.ts";
 
@@ -21,19 +22,15 @@ const PATIENCE = 20_000;
 const MOST_LOST = 20;
 
 /** So many at a time, each with connections of random length, until the time is up. */
-export async function behave(
-  target: Target,
-  count: number,
-  random: (below: number) => number,
-  until: number,
-): Promise<Goodness> {
+export async function behave(target: Target, count: number, seed: number, until: number): Promise<Goodness> {
   using client = Deno.createHttpClient({ caCerts: [target.ca] });
   const histogram = new Histogram();
   const lost: string[] = [];
   let messages = 0;
   let connections = 0;
 
-  const talk = async () => {
+  const talk = async (_: unknown, nth: number) => {
+    const random = seeded(seed + nth);
     while (performance.now() < until) {
       connections++;
       try {

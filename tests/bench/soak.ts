@@ -3,7 +3,6 @@
  * the good ones, and counts, descriptors and memory are back where they were.
  * @module
  */
-import { seeded } from "../seeded.ts";
 import { misbehave, type Tally } from "./bad_peers.ts";
 import { behave, type Goodness } from "./good_peers.ts";
 import { pause } from "./pause.ts";
@@ -24,7 +23,7 @@ export interface SoakOptions {
 /** The service at rest. */
 export interface Rest {
   readonly peers: number;
-  readonly descriptors: number;
+  readonly descriptors: readonly string[];
   readonly resident: number;
 }
 
@@ -59,40 +58,38 @@ export async function soak({ seconds, seed, note = () => {} }: SoakOptions): Pro
   await using certificate = await makeCertificate();
   await using server = await startServer("wss", certificate, { options: LIMITS });
   const target = { port: server.port, ca: certificate.ca };
+  // Whatever is opened with the first connection is there from then on.
+  for (let i = 0; i < 3; i++) await collect(target);
   const fresh = descriptors(server.pid);
 
   /** So many seconds of everybody. */
   async function mix(length: number, random: number): Promise<{ good: Goodness; bad: Tally }> {
     const until = performance.now() + length * 1000;
     const [good, bad] = await Promise.all([
-      behave(target, GOOD, seeded(random), until),
-      misbehave(target, BAD, seeded(random + 1), until),
+      behave(target, GOOD, random, until),
+      misbehave(target, BAD, random + GOOD, until),
     ]);
     return { good, bad };
   }
 
   note(`seed ${seed}: warming up for ${WARM_UP} s`);
   const rehearsal = await mix(WARM_UP, seed + 1_000);
-  const before = await atRest(server.pid, target, certificate, fresh);
+  const before = await atRest(server.pid, target, certificate, fresh.length);
   note(`at rest: ${describeRest(before)}; ${seconds} s of ${GOOD} good and ${BAD} bad peers`);
   const { good, bad } = await mix(seconds, seed);
-  const after = await atRest(server.pid, target, certificate, before.descriptors);
+  const after = await atRest(server.pid, target, certificate, before.descriptors.length);
   note(`at rest: ${describeRest(after)}`);
 
   const problems = [...rehearsal.good.lost, ...good.lost, ...rehearsal.bad.wrong, ...bad.wrong];
   if (good.messages === 0) problems.push("the good peers got nothing through");
-  if (before.descriptors > fresh) {
-    problems.push(`descriptors: ${before.descriptors} after the warm-up, ${fresh} at start`);
-  }
+  problems.push(...leaked("the warm-up", fresh, before.descriptors));
   if (after.peers !== 0) problems.push(`peers: /healthz counts ${after.peers} when nobody is connected`);
-  if (after.descriptors > before.descriptors) {
-    problems.push(`descriptors: ${after.descriptors} at the end, ${before.descriptors} before`);
-  }
+  problems.push(...leaked("the soak", before.descriptors, after.descriptors));
   if (after.resident > before.resident * MORE_MEMORY) {
     problems.push(`memory: ${mebibytes(after.resident)} at the end, ${mebibytes(before.resident)} before`);
   }
   const { success, code } = await server.stop();
-  if (!success) problems.push(`the service ended with ${code} when asked to stop`);
+  if (!success) problems.push(`the service ended with ${code} when asked to stop: ${server.said()}`);
   return { seed, seconds, good, bad, before, after, problems };
 }
 
@@ -126,8 +123,15 @@ export function describeSoak({ seed, good, bad, before, after, problems }: SoakR
   ].join("\n");
 }
 
+/** Numbers are used again for what has nothing to do with what they were: the count alone tells. */
+function leaked(when: string, before: readonly string[], after: readonly string[]): string[] {
+  if (after.length <= before.length) return [];
+  const strange = after.filter((descriptor) => !before.includes(descriptor));
+  return [`descriptors: ${before.length} before ${when}, ${after.length} after it; new are ${strange.join(", ")}`];
+}
+
 function describeRest({ peers, descriptors, resident }: Rest): string {
-  return `${peers} peers, ${descriptors} descriptors, ${mebibytes(resident)}`;
+  return `${peers} peers, ${descriptors.length} descriptors, ${mebibytes(resident)}`;
 }
 
 function mebibytes(bytes: number): string {
@@ -135,8 +139,8 @@ function mebibytes(bytes: number): string {
 }
 
 /**
- * Waits until nobody is connected and no more descriptors are open than expected, or patience ends; has the garbage
- * collected, and looks.
+ * Has the garbage collected and waits until nobody is connected and no more descriptors are open than expected, or
+ * patience ends.
  */
 async function atRest(
   pid: number,
@@ -145,19 +149,14 @@ async function atRest(
   expected: number,
 ): Promise<Rest> {
   const until = performance.now() + PATIENCE;
-  let peers = await countPeers(target.port, certificate);
-  while ((peers > 0 || descriptors(pid) > expected) && performance.now() < until) {
-    await pause(250);
-    peers = await countPeers(target.port, certificate);
-  }
   for (let i = 0; i < 3; i++) await collect(target);
-  // The connections of the collection itself have to go, too.
-  while (descriptors(pid) > expected && performance.now() < until) await pause(100);
-  return {
-    peers: await countPeers(target.port, certificate),
-    descriptors: descriptors(pid),
-    resident: residentBytes(pid),
-  };
+  let peers: number;
+  do {
+    peers = await countPeers(target.port, certificate);
+    // The connection of the question has to go, too.
+    await pause(250);
+  } while ((peers > 0 || descriptors(pid).length > expected) && performance.now() < until);
+  return { peers, descriptors: descriptors(pid), resident: residentBytes(pid) };
 }
 
 async function collect(target: { port: number; ca: string }): Promise<void> {
