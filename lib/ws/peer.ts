@@ -100,7 +100,7 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
       case "open":
         return this.#open();
       case "close":
-        return this.#close(event as CloseEvent);
+        return this.#end(this.#closing ?? endingOf(event as CloseEvent));
       case "error":
         if ((event as ErrorEvent).message !== NO_PONG) this.#failure = (event as ErrorEvent).message;
     }
@@ -131,7 +131,7 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   terminate(): void {
     this.#shut(CloseCode.NormalClosure, "");
     this.#connection?.terminate();
-    this.#end(CloseCode.AbnormalClosure, "terminated by the service");
+    this.#end({ code: CloseCode.AbnormalClosure, reason: "terminated by the service" });
   }
 
   subscribe(topic: string): void {
@@ -156,12 +156,13 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
     if (this.#closing) {
       if (now < this.#deadline) return true;
       this.#connection?.terminate();
-      this.#end(this.#closing.code, this.#closing.reason);
+      this.#end(this.#closing);
       return false;
     }
     if (!this.#opened) {
       if (now < this.#deadline) return true;
-      this.#end(CloseCode.AbnormalClosure, "the client had gone before the handshake was answered");
+      const reason = "the client had gone before the handshake was answered";
+      this.#end({ code: CloseCode.AbnormalClosure, reason });
       return false;
     }
     if (!this.#pressed) return false;
@@ -221,16 +222,11 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
     }
   }
 
-  #close(event: CloseEvent): void {
-    const { code, reason } = this.#closing ?? endingOf(event);
-    this.#end(code, reason);
-  }
-
-  #end(code: number, reason: string): void {
+  #end(otherwise: CloseFrame): void {
     if (this.#ended) return;
     this.#ended = true;
     const cut = this.#connection?.gone();
-    const ending = cut === undefined ? { code, reason } : guardEnding(cut, { code, reason });
+    const ending = cut === undefined ? otherwise : guardEnding(cut, otherwise);
     this.#membership.leaveAll();
     this.#expiry?.[Symbol.dispose]();
     this.#lease.release();
