@@ -8,6 +8,7 @@ import type { Mode } from "./config/mode.ts";
 import type { Settings } from "./config/options.ts";
 import { messageOf } from "./errors.ts";
 import { Gate } from "./http/gate.ts";
+import { topicIn } from "./hub/membership.ts";
 import { Topics } from "./hub/topics.ts";
 import type { Logger } from "./log.ts";
 import { Guard } from "./net/guard.ts";
@@ -39,8 +40,8 @@ export interface Service extends AsyncDisposable {
   readonly needs: string | undefined;
   /** The connected peers. */
   readonly peers: ReadonlySet<Peer>;
-  /** Sends to every subscriber of a topic. */
-  publish(topic: string, data: unknown): void;
+  /** Sends to every subscriber of a topic: of those without a namespace, or of the namespace that is named. */
+  publish(topic: string, data: unknown, options?: { readonly namespace?: string }): void;
   /**
    * Reads certificate, key and token files again; the new ones serve from then on, and no connection ends for it. The
    * service does it by itself when the files change.
@@ -107,6 +108,8 @@ export class RunningService implements Service {
       log,
       notices: this.#refusals,
       topics: this.#topics,
+      everybody: this.#roster.all,
+      draining: () => this.#draining.signal.aborted,
       attention: this.#attention,
       turns: this.#turns,
       maxPayload: settings.maxPayload,
@@ -129,7 +132,6 @@ export class RunningService implements Service {
       }),
       idleTimeout: settings.idleTimeout,
       log: this.#refusals,
-      draining: () => this.#draining.signal.aborted,
       connected: () => this.#roster.size,
       track: (peer, body) => this.#guard?.connection(peer, body),
     });
@@ -182,8 +184,8 @@ export class RunningService implements Service {
     return this.#roster.all;
   }
 
-  publish(topic: string, data: unknown): void {
-    this.#topics.publish(topic, toPayload(data));
+  publish(topic: string, data: unknown, { namespace = "" }: { readonly namespace?: string } = {}): void {
+    this.#topics.publish(topicIn(namespace, topic), toPayload(data));
   }
 
   reload(): Promise<void> {

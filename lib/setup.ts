@@ -12,6 +12,7 @@ import { isLoopback } from "./ip.ts";
 import { type DevelopmentMaterial, developmentMaterial } from "./tls/development.ts";
 import { loadMaterial } from "./tls/load.ts";
 import type { Material } from "./tls/material.ts";
+import { coversHost, namesOf } from "./tls/names.ts";
 import { type OriginRule, originRule } from "./ws/origin.ts";
 
 /**
@@ -95,10 +96,14 @@ export function urlOf(addr: Deno.Addr, { kind }: Mode, path: string, material: M
   return `${kind === "direct" ? "wss" : "ws"}://${publicHost(addr.hostname, material)}:${addr.port}${path}`;
 }
 
-/** A host that a client on this machine can connect to, and that the certificate is for. */
+/** A host that the certificate is for; where there is none, one that a client on this machine can connect to. */
 function publicHost(hostname: string, material: Material | undefined): string {
   const anywhere = hostname === "0.0.0.0" || hostname === "::" || isLoopback(hostname);
-  if (anywhere && material) return material.names.find((name) => !name.startsWith("*")) ?? "localhost";
+  if (material && (anywhere || !coversHost(namesOf(material.leaf), hostname))) {
+    const name = material.names.find((name) => !name.startsWith("*")) ?? material.names[0] ?? "localhost";
+    // Of a wildcard any name will do.
+    return name.replace("*", "www");
+  }
   const host = hostname === "0.0.0.0" || hostname === "::" ? "127.0.0.1" : hostname;
   return host.includes(":") ? `[${host}]` : host;
 }

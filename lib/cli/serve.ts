@@ -76,7 +76,9 @@ async function run(line: Invocation): Promise<number> {
   // Signals are heeded before anybody is told that they may be sent.
   const leaving = new AbortController();
   const stopped = untilStopped(service, log, leaving);
-  await predecessor?.reportListening();
+  await predecessor?.reportListening().catch((error) => {
+    log.warn(`the process that handed over has gone (${messageOf(error)}): this one serves all the same`);
+  });
   if (format === "text") write("stdout", banner(service));
   else log.info("listening", bannerFields(service));
   // In the background: the service serves meanwhile.

@@ -36,6 +36,13 @@ export interface Admitted {
 /** The service's own subprotocol: what a browser offers beside `bearer.TOKEN`, so that there is one to choose. */
 export const SUBPROTOCOL = "wss.v1";
 
+/** The answer while the service stops. */
+export const STOPPING: Refusal = {
+  status: 503,
+  reason: "The service is stopping: connect again.",
+  headers: { "retry-after": "1" },
+};
+
 /** The answer to nobody: the client left while it was asked about. */
 export const GONE: Refusal = { status: 400, reason: "The client has gone." };
 
@@ -54,6 +61,7 @@ export function upgrade(request: Request, client: Admitted, rules: PeerRules): A
   return consult(seen, rules).then((result) => {
     if (result instanceof Response) return refuse(lease, result);
     if (signal.aborted) return refuse(lease, refusalResponse(GONE));
+    if (rules.draining()) return refuse(lease, refusalResponse(STOPPING));
     return complete(request, client, rules, result);
   });
 }
@@ -63,7 +71,9 @@ async function consult(request: Request, { app, log }: PeerRules): Promise<Upgra
   try {
     return await app.upgrade?.(request) ?? undefined;
   } catch (thrown) {
-    if (thrown instanceof Response) return thrown;
+    // Errors of h3 and Nitro carry their answer.
+    const answer = (thrown as { response?: unknown } | null | undefined)?.response ?? thrown;
+    if (answer instanceof Response) return answer;
     return mistake(log, `the app's upgrade hook threw: ${messageOf(thrown)}`);
   }
 }
@@ -91,6 +101,8 @@ function complete(
   const protocol = chosen ?? (protocols.includes(SUBPROTOCOL) ? SUBPROTOCOL : fallback ?? "");
   const seen = client.headers === request.headers ? headersOf(request) : client.headers;
   const snapshot = new RequestSnapshot(client.url, seen);
+  // A copy: an app may return one object for all its peers, or a frozen one.
+  const context = { ...result?.context, ...client.claims && { claims: client.claims } };
   const { connection } = client;
   if (connection?.upgrading() === false) return refuse(lease, refusalResponse(GONE));
   let upgraded: Deno.WebSocketUpgrade;
@@ -102,18 +114,20 @@ function complete(
     return refuse(lease, refusalResponse({ status: 400, reason: "The connection cannot be upgraded." }));
   }
   const { socket, response } = upgraded;
-  const context = result?.context ?? {};
-  if (client.claims) context.claims = client.claims;
   const { remoteAddress, expiresAt } = client;
+  const namespace = result?.namespace;
   new WebSocketPeer(
-    { socket, request: snapshot, remoteAddress, protocol, context, lease, expiresAt, connection },
+    { socket, request: snapshot, remoteAddress, protocol, context, namespace, lease, expiresAt, connection },
     rules,
   );
   for (const [name, value] of headers) {
-    if (!name.startsWith("sec-websocket-")) response.headers.append(name, value);
+    if (!HANDSHAKE.test(name)) response.headers.append(name, value);
   }
   return response;
 }
+
+/** What the answer says itself: another word of the app's would break it. */
+const HANDSHAKE = /^(?:sec-websocket-.*|connection|upgrade|content-length|transfer-encoding)$/;
 
 function refuse(lease: Lease, response: Response): Response {
   lease.release();
