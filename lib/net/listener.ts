@@ -101,8 +101,8 @@ export class Listener {
 
   /**
    * Listens with another certificate. New clients see it once this resolves; the old loop takes what waits in its queue
-   * and then stops, while its upgraded sockets live on. Where it cannot stop alone, `evict` is asked, and until that
-   * has resolved a new client may still see the old certificate.
+   * and then stops, while its upgraded sockets live on. Where it cannot stop alone, `evict` is awaited first; meanwhile a
+   * new client may see either certificate, and what comes in while the old loop is closed is lost.
    * A unix socket, which has no TLS, is left as it is.
    * @throws {StartError} the new loop cannot be opened; the old one is untouched.
    */
@@ -125,7 +125,9 @@ export class Listener {
         throw error;
       }
       if (this.#loopCanEnd) steer(this.#native!, this.#current.fd!);
-      this.#retire(old, true).finally(retired);
+      const retirement = this.#retire(old, true).finally(retired);
+      // The kernel spreads new connections over both loops until the old one has gone.
+      if (!this.#loopCanEnd) await retirement;
     } catch (error) {
       retired();
       throw error;
