@@ -14,7 +14,7 @@ import type { Logger } from "./log.ts";
 import { Guard } from "./net/guard.ts";
 import { Listener } from "./net/listener.ts";
 import { Renewal } from "./renewal.ts";
-import { connectionLimit, urlOf } from "./setup.ts";
+import { connectionLimit, requestPath, urlOf } from "./setup.ts";
 import { throttled, type ThrottledLogger } from "./throttle.ts";
 import type { Material } from "./tls/material.ts";
 import type { App, Peer } from "./ws/app.ts";
@@ -124,7 +124,7 @@ export class RunningService implements Service {
       origin,
       authenticator,
       peers,
-      paths: new Set(settings.path),
+      paths: new Set(settings.path.map(requestPath)),
       page: settings.page ?? (mode.kind === "direct" && mode.files === undefined),
       admission: new Admission({
         maxConnections: this.maxConnections,

@@ -6,6 +6,7 @@ import { authRules } from "./auth/rules.ts";
 import { type Mode, selectMode } from "./config/mode.ts";
 import type { Settings } from "./config/options.ts";
 import { UsageError } from "./errors.ts";
+import { HEALTH_PATH } from "./http/health.ts";
 import type { Logger } from "./log.ts";
 import { descriptorLimit } from "./net/native.ts";
 import { isLoopback } from "./ip.ts";
@@ -29,6 +30,10 @@ export function validate(
   for (const path of settings.path) {
     if (!/^\/[^?#\s]*$/.test(path)) {
       problems.push(`${given.get("path")}: a path starts with / and has neither query nor fragment, not "${path}"`);
+    } else if (requestPath(path) === HEALTH_PATH) {
+      problems.push(
+        `${given.get("path")}: ${HEALTH_PATH} answers health checks, and no WebSocket; choose another path`,
+      );
     }
   }
   // Of a mode that nobody could read, options of the other one are no mistake.
@@ -46,6 +51,11 @@ export function validate(
       else throw error;
     }
   }
+}
+
+/** A path as requests have it: `/chat/ä` comes as `/chat/%C3%A4`. */
+export function requestPath(path: string): string {
+  return new URL(`http://localhost${path}`).pathname;
 }
 
 function onLoopback({ address }: Mode): boolean {

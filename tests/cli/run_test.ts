@@ -67,6 +67,7 @@ const MISTAKES: [what: string, args: string[], lines: RegExp[]][] = [
   ["a port that is none", ["--port", "70000"], [/^--port: it is from 0 to 65535, not 70000$/]],
   ["no value", ["--port"], [/^--port needs a value: --port PORT$/]],
   ["a path without a slash", ["--path", "wss"], [/^--path: a path starts with \/ .*, not "wss"$/]],
+  ["the path of the health check", ["--path", "/healthz"], [/^--path: \/healthz answers health checks/]],
   ["an origin that is none", ["--origin", "example.com"], [/^--origin: an origin is .*https:\/\/example\.com.*$/]],
   ["origins, all of them", ["--origin", "https://*.a.com", "--origin", "wss://b.com", "--origin", "HTTPS://C.com"], [
     /^--origin: an origin is .*; not "https:\/\/\*\.a\.com", "wss:\/\/b\.com"$/,
