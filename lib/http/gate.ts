@@ -33,8 +33,10 @@ export interface GateRules {
   readonly idleTimeout: number;
   /** For refusals: throttled, so that strangers cannot fill it. */
   readonly log: Logger;
-  /** Whether the service takes no more connections. */
+  /** Whether the service is about to end. */
   draining(): boolean;
+  /** Whether it takes no more peers: after a hand-over it takes those who were accepted before. */
+  refusing(): boolean;
   /** How many peers are connected. */
   connected(): number;
   /** Tells the guard of a request; undefined where there is no guard. */
@@ -121,7 +123,7 @@ export class Gate {
     // Read before the await: only then does Deno tell when the client goes in between.
     const { signal } = request;
     return result.then((settled) => {
-      if (!signal.aborted && !rules.draining()) return this.#authenticated(request, admitted, settled);
+      if (!signal.aborted && !rules.refusing()) return this.#authenticated(request, admitted, settled);
       lease.release();
       return this.#refuse(client, signal.aborted ? GONE : STOPPING);
     });
@@ -140,14 +142,14 @@ export class Gate {
 
   /** What the service's own state and the proxy say before anybody asks who the client is. */
   #judge(request: Request, host: string, client: Client): Refusal | undefined {
-    const { mode, origin, draining } = this.#rules;
+    const { mode, origin, refusing } = this.#rules;
     if (mode.kind === "proxied") {
       const reason = proxyTls(request.headers, client.trustedProxy, mode);
       if (reason) {
         return { status: 426, reason: `${sentence(reason)} Connect to the proxy with wss://.`, headers: TLS_UPGRADE };
       }
     }
-    if (draining()) return STOPPING;
+    if (refusing()) return STOPPING;
     return origin({
       origin: request.headers.get("origin"),
       host: (client.trustedProxy ? forwardedHost(request.headers) : undefined) ?? host,

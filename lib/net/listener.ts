@@ -6,10 +6,11 @@
 import type { Address } from "../config/mode.ts";
 import type { Logger } from "../log.ts";
 import { type Accepting, bind, clearAddress, describe, type Handler, refuseTaken, type TlsText } from "./bind.ts";
+import { delay } from "@std/async/delay";
 import { loadNative, lost, type Native } from "./native.ts";
 import { relisten } from "./relisten.ts";
 import { Reserve } from "./reserve.ts";
-import { emptied, share, steer } from "./succession.ts";
+import { emptied, GRACE, settled, share, steer } from "./succession.ts";
 import { placeSocket, removeOwnSocket } from "./unix_path.ts";
 
 /** How to listen. */
@@ -149,8 +150,20 @@ export class Listener {
       return true;
     }
     const { canStop } = this;
-    if (canStop) await this.#retire(this.#current, this.#shared);
+    // With a signal of its own: the stop does not cut the wait for handshakes short.
+    if (canStop) await this.#retire(this.#current, this.#shared, new AbortController().signal);
     return canStop;
+  }
+
+  /**
+   * After a hand-over: resolves when nothing is left but what `known` counts, so that nobody who was accepted here is
+   * cut off in a handshake; after `timeout` milliseconds at the latest.
+   */
+  async settled(known: () => number, timeout: number): Promise<void> {
+    const address = this.#address;
+    // The connections of a unix socket come from a proxy on this machine, and have no port to be told by.
+    if (address.transport === "unix") return await delay(Math.min(GRACE, timeout));
+    if (this.#native) await settled(this.#native, address.port, known, timeout);
   }
 
   /**
@@ -206,10 +219,10 @@ export class Listener {
     accepting.server.finished.then(() => ended("Deno closed it after a handler's mistake"), ended);
   }
 
-  async #retire(old: Accepting, followed: boolean): Promise<void> {
+  async #retire(old: Accepting, followed: boolean, signal = this.#stopping.signal): Promise<void> {
     this.#retiring.add(old);
     if (old.fd !== undefined && this.canStop) {
-      await emptied(this.#native!, old.fd, followed, this.#stopping.signal);
+      await emptied(this.#native!, old.fd, followed, signal);
       if (this.#native!.sockets.isListening(old.fd)) this.#native!.sockets.shutdown(old.fd);
       await old.server.finished.catch(() => {});
       return;

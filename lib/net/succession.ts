@@ -10,10 +10,12 @@ import { LINUX } from "./libc.ts";
 import { assemble } from "./sockets.ts";
 
 /** Milliseconds for handshakes that the old socket answered and whose last segment is still under way. */
-const GRACE = 1_000;
+export const GRACE = 1_000;
 /** Milliseconds after which a queue that does not empty is given up: its loop has died. */
 const PATIENCE = 10_000;
 const LOOK_EVERY = 5;
+/** Every descriptor is looked at: not as often. */
+const SETTLED_EVERY = 100;
 /** BPF_RET | BPF_K */
 const RETURN = 0x06;
 
@@ -51,6 +53,17 @@ export async function emptied(
   if (handshakes) await sleep(GRACE, signal);
   while (sockets.isListening(fd) && waiting() > 0 && performance.now() < until) {
     await delay(LOOK_EVERY);
+  }
+}
+
+/**
+ * Resolves when every connection of a port is one of those that `known` counts, or the time is up: what was accepted
+ * last may still be in its handshake.
+ */
+export async function settled({ sockets }: Native, port: number, known: () => number, timeout: number): Promise<void> {
+  const open = () => sockets.open().filter((fd) => sockets.localPort(fd) === port && !sockets.isListening(fd)).length;
+  for (const until = performance.now() + timeout; performance.now() < until && open() > known();) {
+    await delay(SETTLED_EVERY);
   }
 }
 
