@@ -51,66 +51,81 @@ export function upgrade(request: Request, client: Admitted, rules: PeerRules): A
   const seen = client.headers === request.headers
     ? request
     : new Request(client.url, { headers: client.headers, signal });
-  return consult(seen, rules).then((result) => {
-    if (result instanceof Response) return refuse(lease, result);
+  return consult(seen, rules).then((answer) => {
+    if (answer instanceof Response) return refuse(lease, answer);
     if (signal.aborted) return refuse(lease, refusalResponse(GONE));
-    return complete(request, client, rules, result);
+    return complete(request, client, rules, answer);
   });
 }
 
+/** What the app answered, read once and before the upgrade: a getter of its own may throw. */
+interface Answer {
+  readonly headers: Headers;
+  readonly protocol: string | undefined;
+  readonly context: Record<string, unknown> | undefined;
+}
+
 /** Asks the app. What it throws is a Response that refuses, or its own mistake. */
-async function consult(request: Request, { app, log }: PeerRules): Promise<UpgradeResult | Response | undefined> {
+async function consult(request: Request, { app, log }: PeerRules): Promise<Answer | Response> {
   try {
-    return await app.upgrade?.(request) ?? undefined;
+    const result: unknown = await app.upgrade?.(request);
+    return result instanceof Response ? result : read(result);
   } catch (thrown) {
     if (thrown instanceof Response) return thrown;
-    return mistake(log, `the app's upgrade hook threw: ${messageOf(thrown)}`);
+    return mistake(log, `the app's upgrade hook failed: ${messageOf(thrown)}`);
   }
 }
 
-function complete(
-  request: Request,
-  client: Admitted,
-  rules: PeerRules,
-  result: UpgradeResult | undefined,
-): Response {
-  const { protocols, lease, idleTimeout } = client;
-  const { log } = rules;
-  let headers: Headers;
-  try {
-    headers = new Headers(result?.headers);
-  } catch (error) {
-    return refuse(lease, mistake(log, `the app's upgrade hook returned headers that are none: ${messageOf(error)}`));
+/** @throws {TypeError} when it is nothing that the hook may return: who returns `false` means no welcome. */
+function read(result: unknown): Answer {
+  if (!isRecord(result ?? {})) {
+    throw new TypeError(`it returned a ${typeof result}; a Response refuses, nothing or an object welcomes`);
   }
-  const chosen = result?.protocol ?? headers.get("sec-websocket-protocol") ?? undefined;
+  const { headers, protocol, context } = (result ?? {}) as UpgradeResult;
+  if (!isRecord(context ?? {})) throw new TypeError(`its context is a ${typeof context}, and must be an object`);
+  const given = new Headers(headers);
+  return { headers: given, protocol: protocol ?? given.get("sec-websocket-protocol") ?? undefined, context };
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null;
+}
+
+/** Headers of the 101 that are the handshake's own, beside those of its name. */
+const OWN_HEADERS: ReadonlySet<string> = new Set(["connection", "upgrade", "content-length", "transfer-encoding"]);
+
+function complete(request: Request, client: Admitted, rules: PeerRules, answer: Answer | undefined): Response {
+  const { protocols, lease, idleTimeout, connection } = client;
+  const { log } = rules;
+  const chosen = answer?.protocol;
   if (chosen !== undefined && !protocols.includes(chosen)) {
     const problem = `the app's upgrade hook chose the subprotocol "${chosen}", which the client did not offer`;
     return refuse(lease, mistake(log, problem));
   }
   const fallback = client.tokenOffered ? protocols[0] : undefined;
   const protocol = chosen ?? (protocols.includes(SUBPROTOCOL) ? SUBPROTOCOL : fallback ?? "");
-  const seen = client.headers === request.headers ? headersOf(request) : client.headers;
-  const snapshot = new RequestSnapshot(client.url, seen);
-  const { connection } = client;
-  if (connection?.upgrading() === false) return refuse(lease, refusalResponse(GONE));
+  let snapshot: RequestSnapshot;
   let upgraded: Deno.WebSocketUpgrade;
   try {
+    const seen = client.headers === request.headers ? headersOf(request) : client.headers;
+    snapshot = new RequestSnapshot(client.url, seen);
+    if (connection?.upgrading() === false) return refuse(lease, refusalResponse(GONE));
     upgraded = Deno.upgradeWebSocket(request, protocol === "" ? { idleTimeout } : { idleTimeout, protocol });
   } catch (error) {
+    // The app's hook may have upgraded it itself; then Deno closes the listener, which comes back.
     log.debug("the upgrade failed", { error: messageOf(error) });
     connection?.gone();
     return refuse(lease, refusalResponse({ status: 400, reason: "The connection cannot be upgraded." }));
   }
   const { socket, response } = upgraded;
-  const context = result?.context ?? {};
-  if (client.claims) context.claims = client.claims;
-  const { remoteAddress, expiresAt } = client;
+  const { remoteAddress, expiresAt, claims } = client;
+  const context = claims ? { ...answer?.context, claims } : answer?.context ?? {};
   new WebSocketPeer(
     { socket, request: snapshot, remoteAddress, protocol, context, lease, expiresAt, connection },
     rules,
   );
-  for (const [name, value] of headers) {
-    if (!name.startsWith("sec-websocket-")) response.headers.append(name, value);
+  for (const [name, value] of answer?.headers ?? []) {
+    if (!name.startsWith("sec-websocket-") && !OWN_HEADERS.has(name)) response.headers.append(name, value);
   }
   return response;
 }

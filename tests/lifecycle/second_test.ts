@@ -42,7 +42,8 @@ Deno.test("a second service while the first reloads: the clear error every time,
     await Deno.mkdir(`${folder}/live`);
     const put = async (name: string) => {
       for (const file of ["cert.pem", "key.pem"]) {
-        await Deno.copyFile(`${folder}/${name}/${file}`, `${folder}/live/${file}`);
+        await Deno.copyFile(`${folder}/${name}/${file}`, `${folder}/live/new`);
+        await Deno.rename(`${folder}/live/new`, `${folder}/live/${file}`);
       }
     };
     await put("one");
