@@ -53,8 +53,9 @@ export interface Service extends AsyncDisposable {
   /**
    * Stops accepting, lets connections finish within `drainTimeout`, closes the rest with 1001. Idempotent.
    * Resolves when all is ended.
+   * @param followed a successor process has opened the address: who was accepted here before that is still served here
    */
-  stop(): Promise<void>;
+  stop(followed?: boolean): Promise<void>;
 }
 
 /** How long the sockets get to answer the last close frames, ms. */
@@ -85,6 +86,8 @@ export class RunningService implements Service {
   readonly #gate: Gate;
   /** Aborted when the service begins to stop. */
   readonly #draining = new AbortController();
+  /** A successor process serves the address. */
+  #followed = false;
   #listener!: Listener;
   #guard: Guard | undefined;
   #stopped: Promise<void> | undefined;
@@ -110,6 +113,7 @@ export class RunningService implements Service {
       topics: this.#topics,
       everybody: this.#roster.all,
       draining: () => this.#draining.signal.aborted,
+      refusing: () => this.#draining.signal.aborted && !this.#followed,
       attention: this.#attention,
       turns: this.#turns,
       maxPayload: settings.maxPayload,
@@ -196,8 +200,8 @@ export class RunningService implements Service {
     return this.#listener.share();
   }
 
-  stop(): Promise<void> {
-    return this.#stopped ??= this.#stop();
+  stop(followed = false): Promise<void> {
+    return this.#stopped ??= this.#stop(followed);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -213,11 +217,15 @@ export class RunningService implements Service {
     await this.#roster.close(CloseCode.ServiceRestart, reason, drainTimeout, this.#draining.signal);
   }
 
-  async #stop(): Promise<void> {
+  async #stop(followed: boolean): Promise<void> {
+    const { drainTimeout, handshakeTimeout } = this.settings;
+    const until = performance.now() + drainTimeout;
+    this.#followed = followed;
     this.#draining.abort();
     await this.#renewal.stop();
     await this.#listener.stopAccepting();
-    await this.#roster.empty(this.settings.drainTimeout);
+    if (followed) await this.#listener.settled(() => this.#roster.size, Math.min(handshakeTimeout, drainTimeout));
+    await this.#roster.empty(Math.max(0, until - performance.now()));
     await this.#roster.close(CloseCode.GoingAway, "the service is stopping");
     await this.#roster.empty(FAREWELL);
     this.#roster.terminate();

@@ -112,7 +112,7 @@ export class Gate {
     // Read before the await: only then does Deno tell when the client goes in between.
     const { signal } = request;
     return result.then((settled) => {
-      if (!signal.aborted && !rules.peers.draining()) return this.#authenticated(request, admitted, settled);
+      if (!signal.aborted && !rules.peers.refusing()) return this.#authenticated(request, admitted, settled);
       lease.release();
       return this.#refuse(client, signal.aborted ? GONE : STOPPING);
     });
@@ -139,7 +139,7 @@ export class Gate {
         return { status: 426, reason: `${sentence(reason)} Connect to the proxy with wss://.`, headers: TLS_UPGRADE };
       }
     }
-    if (peers.draining()) return STOPPING;
+    if (peers.refusing()) return STOPPING;
     return origin({
       origin: request.headers.get("origin"),
       host: (client.trustedProxy ? forwardedHost(request.headers) : undefined) ?? host,

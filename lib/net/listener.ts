@@ -9,7 +9,7 @@ import { type Accepting, bind, clearAddress, describe, type Handler, refuseTaken
 import { loadNative, lost, type Native } from "./native.ts";
 import { relisten } from "./relisten.ts";
 import { Reserve } from "./reserve.ts";
-import { emptied, share, steer } from "./succession.ts";
+import { emptied, settled, share, steer } from "./succession.ts";
 import { moveSocket, removeOwnSocket } from "./unix_path.ts";
 
 /** How to listen. */
@@ -153,8 +153,14 @@ export class Listener {
     this.#forgetPath();
     // Shutting a listening unix socket down makes Deno's loop spin on EAGAIN; without its path nobody reaches it.
     if (this.#address.transport === "unix") return true;
-    if (this.#loopCanEnd) await this.#retire(this.#current, this.#shared);
+    // With a signal of its own: the stop does not cut the wait for handshakes short.
+    if (this.#loopCanEnd) await this.#retire(this.#current, this.#shared, new AbortController().signal);
     return this.#loopCanEnd;
+  }
+
+  /** After a hand-over: see `settled` in succession.ts. */
+  settled(known: () => number, timeout: number): Promise<void> {
+    return settled(this.#native, this.#address, known, timeout);
   }
 
   /**
@@ -213,10 +219,10 @@ export class Listener {
     accepting.server.finished.then(() => ended("Deno closed it after a handler's mistake"), ended);
   }
 
-  async #retire(old: Accepting, followed: boolean): Promise<void> {
+  async #retire(old: Accepting, followed: boolean, signal = this.#stopping.signal): Promise<void> {
     this.#retiring.add(old);
     if (old.fd !== undefined && this.#loopCanEnd) {
-      await emptied(this.#native!, old.fd, followed, this.#stopping.signal);
+      await emptied(this.#native!, old.fd, followed, signal);
       if (this.#native!.sockets.isListening(old.fd)) this.#native!.sockets.shutdown(old.fd);
       await old.server.finished.catch(() => {});
       return;

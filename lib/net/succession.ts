@@ -5,6 +5,7 @@
  * @module
  */
 import { delay } from "@std/async/delay";
+import type { Address } from "../config/mode.ts";
 import type { Native } from "./native.ts";
 import { LINUX } from "./libc.ts";
 import { assemble } from "./sockets.ts";
@@ -14,6 +15,8 @@ const GRACE = 1_000;
 /** Milliseconds after which a queue that does not empty is given up: its loop has died. */
 const PATIENCE = 10_000;
 const LOOK_EVERY = 5;
+/** Every descriptor is looked at: not as often. */
+const SETTLED_EVERY = 100;
 /** BPF_RET | BPF_K */
 const RETURN = 0x06;
 
@@ -51,6 +54,27 @@ export async function emptied(
   if (handshakes) await sleep(GRACE, signal);
   while (sockets.isListening(fd) && waiting() > 0 && performance.now() < until) {
     await delay(LOOK_EVERY);
+  }
+}
+
+/**
+ * Resolves when every connection of an address is one of those that `known` counts, or the time is up: what was accepted
+ * last may still be in its handshake. The connections of a unix socket come from a proxy on this machine and have no port
+ * to be told by: they get a moment.
+ */
+export async function settled(
+  native: Native | undefined,
+  address: Address,
+  known: () => number,
+  timeout: number,
+): Promise<void> {
+  if (address.transport === "unix") return await delay(Math.min(GRACE, timeout));
+  if (native === undefined) return;
+  const { sockets } = native;
+  const { port } = address;
+  const open = () => sockets.open().filter((fd) => sockets.localPort(fd) === port && !sockets.isListening(fd)).length;
+  for (const until = performance.now() + timeout; performance.now() < until && open() > known();) {
+    await delay(SETTLED_EVERY);
   }
 }
 

@@ -3,8 +3,10 @@ import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert"
 import { join } from "node:path";
 import { Client, type ClientOptions } from "../client.ts";
 import { makeFolder, type Program, runProgram, startProgram } from "../program.ts";
+import { dial, readUntil, writeAll } from "../net/clients.ts";
 import { Arrivals, Crowd, figures, most, residentMemory } from "./crowd.ts";
 import { isAlive, killIn, PID_APP } from "./processes.ts";
+import { ask, exchange, handshake, request } from "./raw.ts";
 
 const TAKEN = /"message":"process (\d+) has taken over: stopping/;
 
@@ -108,6 +110,33 @@ Deno.test("SIGUSR2 under load, twice, on a unix socket", async () => {
     assertEquals([...Deno.readDirSync(folder)], []);
   } finally {
     await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("SIGUSR2: a client in the middle of its handshake is served, by the old process", async (t) => {
+  for (const [name, pause] of [["quick", 100], ["slower than the port changes hands", 2_500]] as const) {
+    await t.step(name, async () => {
+      await withProgram(["--drain-timeout", "1h"], async (program) => {
+        const ca = await Deno.readTextFile(program.ca);
+        const tcp = await Deno.connect({ hostname: "127.0.0.1", port: program.port });
+        const tls = await dial(program.port, ca);
+        const half = await dial(program.port, ca);
+        const text = new TextEncoder().encode(handshake());
+        await writeAll(half, text.subarray(0, 30));
+        // Answered, so that the others have been accepted.
+        assertMatch(await ask(program.port, ca, request("/healthz")), /^HTTP\/1\.1 200/);
+        await handOver(program, program.pid);
+        await new Promise((resolve) => setTimeout(resolve, pause));
+        const late = await Deno.startTls(tcp, { hostname: "localhost", caCerts: [ca] });
+        assertMatch(await exchange(late, handshake()), /^HTTP\/1\.1 101/);
+        assertMatch(await exchange(tls, handshake()), /^HTTP\/1\.1 101/);
+        await writeAll(half, text.subarray(30));
+        assertMatch(await readUntil(half, "\r\n\r\n"), /^HTTP\/1\.1 101/);
+        assertEquals(isAlive(program.pid), true);
+        for (const connection of [late, tls, half]) connection.close();
+        assertEquals(await program.exited, 0);
+      });
+    });
   }
 });
 
