@@ -163,10 +163,7 @@ export class Listener {
     return settled(this.#native, this.#address, known, timeout);
   }
 
-  /**
-   * Ends everything, upgraded sockets with 1001. Resolves within about two seconds, whatever Deno has leaked; what leaked
-   * keeps the process alive until it exits by `Deno.exit`.
-   */
+  /** Ends everything, upgraded sockets with 1001, in about two seconds; what Deno leaked lives on until `Deno.exit`. */
   async close(): Promise<void> {
     this.#stop();
     await this.#relistening;
