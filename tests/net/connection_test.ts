@@ -19,7 +19,8 @@ for (const mode of ["plain", "tls"] as const) {
     const after = await server.settle((stat) => idle(stat) && stat.fds <= start.fds + 4);
     // Deno itself opens one or two when it first needs them.
     assert(after.fds <= start.fds + 4, `${start.fds} descriptors became ${after.fds}`);
-    assert(after.rss < before.rss * 1.2, `${before.rss} became ${after.rss}`);
+    // A leaked upgrade holds 20 KiB. Without one the process grows in steps to some 155 MB by 20,000, and stays there.
+    assert(after.rss - before.rss < 5_000 * 10_000, `${before.rss} became ${after.rss}`);
     assert(after.guard!.gone > 0, "no client had gone before its upgrade: nothing was tested");
     assertEquals(after.guard!.ended.upgrade, 0);
     const took = await server.ask<number>("close");
