@@ -159,7 +159,7 @@ for (const mode of ["direct", "proxied"]) {
     const random = seeded(seed);
     await using service = await Witness.start(["--mode", mode, "--max-connections", `${quota}`]);
     await eventually(() => service.peers().then((peers) => peers === 0), "nobody");
-    const open = descriptors(service.program.pid);
+    const open = descriptors(service.program.pid).length;
     let live: RawPeer[] = [];
     const used: RawPeer[] = [];
     let refused = 0;
@@ -194,7 +194,7 @@ for (const mode of ["direct", "proxied"]) {
     await service.until(0);
     assertEquals(service.told("open").length, service.told("close").length, `seed ${seed}`);
     assert(refused > 0 && used.length > quota * 3, `seed ${seed}: ${refused} refused, ${used.length} used`);
-    await eventually(() => descriptors(service.program.pid) <= open + 1, `seed ${seed}: ${open} descriptors`);
+    await eventually(() => descriptors(service.program.pid).length <= open + 1, `seed ${seed}: ${open} descriptors`);
     const whole = [];
     for (let count = 0; count < quota; count++) whole.push(await RawPeer.open(service, { name: `w${count}` }));
     assertRefused(await answer(service));

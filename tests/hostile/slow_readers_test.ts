@@ -51,8 +51,8 @@ for (const mode of ["direct", "proxied"]) {
     drop(company);
     await Promise.all(company.map((_, index) => service.event(`company-${index}`, "close")));
     const memory = residentBytes(pid);
-    await eventually(() => descriptors(pid) <= healthy.length + 60, "the company's descriptors are back");
-    const open = descriptors(pid);
+    await eventually(() => descriptors(pid).length <= healthy.length + 60, "the company's descriptors are back");
+    const open = descriptors(pid).length;
 
     const times: number[] = [];
     const grown: number[] = [];
@@ -65,7 +65,7 @@ for (const mode of ["direct", "proxied"]) {
       const reason = `reads too slowly: over ${LIMIT} bytes wait`;
       for (const ending of endings) assertEquals([ending.code, ending.reason], [1013, reason]);
       // They never read again, and have not gone by themselves.
-      await eventually(() => descriptors(pid) <= open, "the descriptors are back");
+      await eventually(() => descriptors(pid).length <= open, "the descriptors are back");
       assertEquals(await service.peers(), healthy.length + 1);
       grown.push(residentBytes(pid) - memory);
       drop(slow);
