@@ -110,6 +110,13 @@ export class Connection {
     return this.#lives() ? this.#ledger.sockets.info(this.#row)?.bytesAcknowledged : undefined;
   }
 
+  /** Whether the peer left unanswered what the kernel sent it again; of a connection that ended, the cause. */
+  vanished(): boolean {
+    const { sockets } = this.#ledger;
+    return this.#lives() && sockets.cookie(this.#row) === this.#cookie &&
+      (sockets.info(this.#row)?.unanswered ?? 0) > 0;
+  }
+
   /** Ends the connection at once, without a close frame; the close event follows. False: it has gone already. */
   terminate(): boolean {
     return this.#lives() && this.#ledger.sockets.abort(this.#row, this.#cookie);

@@ -22,6 +22,7 @@ import type { RequestSnapshot } from "./snapshot.ts";
 
 const ONCE = { once: true } as const;
 const EXPIRED: CloseFrame = { code: CloseCode.Unauthorized, reason: "the token has expired" };
+const TERMINATED: CloseFrame = { code: CloseCode.AbnormalClosure, reason: "terminated by the service" };
 const FAILED: CloseFrame = { code: CloseCode.InternalError, reason: "internal error" };
 
 /** A peer over Deno's server-side WebSocket. */
@@ -127,8 +128,10 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   }
 
   terminate(): void {
+    // Whoever was sent a close frame before, and did not answer in time, is told that one's code.
+    const frame = this.#closing?.frame ?? TERMINATED;
     this.#shut({ code: CloseCode.NormalClosure, reason: "" });
-    this.#cut({ code: CloseCode.AbnormalClosure, reason: "terminated by the service" });
+    this.#cut(frame);
   }
 
   subscribe(topic: string): void {
@@ -219,7 +222,7 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
 
   #close(event: CloseEvent): void {
     this.#lease.release();
-    this.#end(this.#closing?.frame ?? endingOf(event));
+    this.#end(this.#closing?.frame ?? endingOf(event, this.#connection));
   }
 
   /** Ends the connection; where nobody can, Deno's socket lives on with all that it holds, and goes on to count. */
