@@ -10,7 +10,7 @@ import { delay } from "@std/async/delay";
 import { loadNative, lost, type Native } from "./native.ts";
 import { relisten } from "./relisten.ts";
 import { Reserve } from "./reserve.ts";
-import { emptied, GRACE, settled, share, steer } from "./succession.ts";
+import { emptied, GRACE, patiently, settled, share, sleep, steer } from "./succession.ts";
 import { placeSocket, removeOwnSocket } from "./unix_path.ts";
 
 /** How to listen. */
@@ -58,7 +58,7 @@ export class Listener {
   #current!: Accepting;
   #inode: number | null = null;
   #shared = false;
-  /** The retirement of the loop before this one: one at a time, because steering knows two. */
+  /** The retirement of the loop before this one, or of a predecessor's: one at a time, because steering knows two. */
   #turn: Promise<void> = Promise.resolve();
   #relistening: Promise<void> | undefined;
   #refill: ReturnType<typeof setTimeout> | undefined;
@@ -128,10 +128,11 @@ export class Listener {
   }
 
   /**
-   * Lets a successor process of the same user open the address with `takeover`. Once it has, call `stopAccepting()`.
-   * False where that is impossible: a TCP port without the C library.
+   * Lets a successor process of the same user open the address with `takeover`. Once it has, call `stopAccepting()`;
+   * until then replace nothing. False where that is impossible: a TCP port without the C library.
    */
-  share(): boolean {
+  async share(): Promise<boolean> {
+    if (this.canStop) await this.#turn;
     this.#shared = this.#address.transport === "unix" || (this.canStop && share(this.#native!, this.#current.fd!));
     return this.#shared;
   }
@@ -155,10 +156,7 @@ export class Listener {
     return canStop;
   }
 
-  /**
-   * After a hand-over: resolves when nothing is left but what `known` counts, so that nobody who was accepted here is
-   * cut off in a handshake; after `timeout` milliseconds at the latest.
-   */
+  /** After a hand-over: resolves when nothing is left but what `known` counts, or after `timeout` milliseconds. */
   async settled(known: () => number, timeout: number): Promise<void> {
     const address = this.#address;
     // The connections of a unix socket come from a proxy on this machine, and have no port to be told by.
@@ -174,11 +172,8 @@ export class Listener {
     this.#stop();
     await this.#relistening;
     this.#retiring.add(this.#current);
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const patience = new Promise<void>((resolve) => timer = setTimeout(resolve, CLOSE_PATIENCE));
     const ended = [...this.#servers].map(({ server }) => server.shutdown().catch(() => {}));
-    await Promise.race([Promise.all([...ended, this.#turn]), patience]);
-    clearTimeout(timer);
+    await patiently(Promise.all([...ended, this.#turn]), CLOSE_PATIENCE);
     this.#servers.clear();
     this.#reserve.release();
     this.#forgetPath();
@@ -206,6 +201,8 @@ export class Listener {
     const { address, tls } = this.#options;
     this.#bind(address, tls, true);
     if (address.transport === "tcp" && this.canStop) steer(this.#native!, this.#current.fd!);
+    // So long a predecessor's loop may still be there.
+    this.#turn = sleep(2 * GRACE, this.#stopping.signal);
   }
 
   #bind(address: Address, tls: TlsText | undefined, reusePort: boolean): void {

@@ -67,6 +67,12 @@ export async function settled({ sockets }: Native, port: number, known: () => nu
   }
 }
 
+/** Waits for a promise, but no longer than this many milliseconds. */
+export async function patiently(promise: Promise<unknown>, milliseconds: number): Promise<void> {
+  const done = new AbortController();
+  await Promise.race([promise.finally(() => done.abort()), sleep(milliseconds, done.signal)]);
+}
+
 /** Waits, or less when the signal comes. */
 export async function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
   await delay(milliseconds, { signal }).catch(() => {});
