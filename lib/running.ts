@@ -8,12 +8,13 @@ import type { Mode } from "./config/mode.ts";
 import type { Settings } from "./config/options.ts";
 import { messageOf, StartError } from "./errors.ts";
 import { Gate } from "./http/gate.ts";
+import { topicIn } from "./hub/membership.ts";
 import { Topics } from "./hub/topics.ts";
 import type { Logger } from "./log.ts";
 import { Guard } from "./net/guard.ts";
 import { Listener } from "./net/listener.ts";
 import { Renewal } from "./renewal.ts";
-import { connectionLimit, urlOf } from "./setup.ts";
+import { connectionLimit, requestPath, urlOf } from "./setup.ts";
 import { throttled, type ThrottledLogger } from "./throttle.ts";
 import type { Material } from "./tls/material.ts";
 import type { App, Peer } from "./ws/app.ts";
@@ -39,8 +40,8 @@ export interface Service extends AsyncDisposable {
   readonly needs: string | undefined;
   /** The connected peers. */
   readonly peers: ReadonlySet<Peer>;
-  /** Sends to every subscriber of a topic. */
-  publish(topic: string, data: unknown): void;
+  /** Sends to every subscriber of a topic: of those without a namespace, or of the namespace that is named. */
+  publish(topic: string, data: unknown, options?: { readonly namespace?: string }): void;
   /**
    * Reads certificate, key and token files again; the new ones serve from then on, and no connection ends for it. The
    * service does it by itself when the files change.
@@ -111,7 +112,11 @@ export class RunningService implements Service {
     const peers = {
       app,
       log,
+      notices: this.#refusals,
       topics: this.#topics,
+      everybody: this.#roster.all,
+      draining: () => this.#draining.signal.aborted,
+      refusing: () => this.#draining.signal.aborted && !this.#followed,
       attention: this.#attention,
       turns: this.#turns,
       maxPayload: settings.maxPayload,
@@ -126,7 +131,7 @@ export class RunningService implements Service {
       origin,
       authenticator,
       peers,
-      paths: new Set(settings.path),
+      paths: new Set(settings.path.map(requestPath)),
       page: settings.page ?? (mode.kind === "direct" && mode.files === undefined),
       admission: new Admission({
         maxConnections: this.maxConnections,
@@ -134,8 +139,6 @@ export class RunningService implements Service {
       }),
       idleTimeout: settings.idleTimeout,
       log: this.#refusals,
-      draining: () => this.#draining.signal.aborted,
-      refusing: () => this.#draining.signal.aborted && !this.#followed,
       connected: () => this.#roster.size,
       track: (peer, body) => this.#guard?.connection(peer, body),
     });
@@ -188,8 +191,8 @@ export class RunningService implements Service {
     return this.#roster.all;
   }
 
-  publish(topic: string, data: unknown): void {
-    this.#topics.publish(topic, toPayload(data));
+  publish(topic: string, data: unknown, { namespace = "" }: { readonly namespace?: string } = {}): void {
+    this.#topics.publish(topicIn(namespace, topic), toPayload(data));
   }
 
   reload(): Promise<void> {

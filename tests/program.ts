@@ -5,7 +5,7 @@
  *     await using client = await Client.open(program.url, { ca: program.ca });
  * @module
  */
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Transcript } from "./transcript.ts";
 
@@ -59,10 +59,14 @@ export interface Program extends AsyncDisposable {
   stop(signal?: Deno.Signal): Promise<Ended>;
 }
 
-/** Makes a temporary folder with files in it. */
+/** Makes a temporary folder with files in it, in folders of their own where their names say so. */
 export async function makeFolder(files: Readonly<Record<string, string>> = {}): Promise<string> {
   const folder = await Deno.makeTempDir({ prefix: "wss-test-" });
-  for (const [name, content] of Object.entries(files)) await Deno.writeTextFile(join(folder, name), content);
+  for (const [name, content] of Object.entries(files)) {
+    const path = join(folder, name);
+    await Deno.mkdir(dirname(path), { recursive: true });
+    await Deno.writeTextFile(path, content);
+  }
   return folder;
 }
 

@@ -42,7 +42,8 @@ Deno.test("the README's options are the option table", async () => {
 Deno.test("every flag that the README names exists", async () => {
   const readme = await Deno.readTextFile(FILE);
   const known = new Set(COMMANDS.flatMap(({ options }) => Object.keys(options).map(flagOf)));
-  for (const general of ["--help", "--version"]) known.add(general);
+  // The two that every command has, and one of Deno.
+  for (const general of ["--help", "--version", "--allow-ffi"]) known.add(general);
   const ours = [...readme.matchAll(/(?:main\.ts|wss|^`|\s`|\()[^\n`]*?(--[a-z][a-z-]+)/gm)].map((match) => match[1]!);
   assert(ours.length > 10);
   for (const flag of ours) assert(known.has(flag), `${flag} is in the README and in no option table`);

@@ -3,7 +3,7 @@
  * @module
  */
 import { readHandover } from "../config/load.ts";
-import { messageOf, StartError } from "../errors.ts";
+import { messageOf, StartError, UsageError } from "../errors.ts";
 import type { Service } from "../running.ts";
 
 /** What the successor is told through the environment: where its predecessor waits, and the port to take. */
@@ -76,7 +76,7 @@ export async function handOver(service: Service, signal: AbortSignal): Promise<{
 export function takeover(): { readonly port: number; reportListening(): Promise<void> } | undefined {
   const text = readHandover();
   if (text === undefined) return undefined;
-  const note = JSON.parse(text) as Note;
+  const note = readNote(text);
   return {
     port: note.port,
     async reportListening() {
@@ -84,6 +84,19 @@ export function takeover(): { readonly port: number; reportListening(): Promise<
       await connection.write(new TextEncoder().encode(note.token));
     },
   };
+}
+
+/** What a predecessor wrote. @throws {UsageError} when somebody else did */
+function readNote(text: string): Note {
+  try {
+    const { reportTo, token, port } = JSON.parse(text) as Partial<Note>;
+    if (typeof reportTo === "number" && typeof token === "string" && typeof port === "number") {
+      return { reportTo, token, port };
+    }
+  } catch (error) {
+    if (!(error instanceof SyntaxError) && !(error instanceof TypeError)) throw error;
+  }
+  throw new UsageError("WSS_HANDOVER is what one process of the service tells the next (SIGUSR2): unset it");
 }
 
 /** Resolves when somebody who knows the token has connected. */

@@ -3,7 +3,7 @@
  * @module
  */
 import { messageOf, StartError } from "../errors.ts";
-import { load, readConfigFile, readVariables } from "../config/load.ts";
+import { loadWithFile, readVariables } from "../config/load.ts";
 import { nearest } from "../config/nearest.ts";
 import { apache } from "../proxy/apache.ts";
 import { caddy } from "../proxy/caddy.ts";
@@ -38,8 +38,7 @@ export function proxyConfiguration(
     );
   }
   if (positionals.length > 1) mistakes.push(`one proxy at a time: ${positionals.slice(1).join(" ")} is too many`);
-  const object = readConfigFile(flags.get("config")?.at(-1) ?? variables.WSS_CONFIG);
-  const { settings, given } = load(PROXY_OPTIONS, { flags, variables, ...(object && { object }) }, mistakes);
+  const { settings, given } = loadWithFile(PROXY_OPTIONS, { flags, variables }, mistakes);
   const site = gatherSite(settings, given, generator!);
   return { text: generator!.render(site), out: settings.out };
 }
@@ -52,12 +51,12 @@ export const proxyCommand: Command = {
     "It reads the service's options from flags, variables and wss.json, so that path, address and timeouts fit.\n" +
     "With --domain, --cert and --key it prints the whole server; without them the location to paste into one that you have.",
   examples: [
-    ["proxy nginx", "the location for an nginx that has your certificate"],
+    ["wss proxy nginx", "the location for an nginx that has your certificate"],
     [
-      "proxy apache --domain ws.example.com --cert fullchain.pem --key key.pem --root /var/www/html",
+      "wss proxy apache --domain ws.example.com --cert fullchain.pem --key key.pem --root /var/www/html",
       "a whole site, the website at /",
     ],
-    ["proxy caddy --domain ws.example.com --unix /run/wss.sock", "Caddy gets the certificate"],
+    ["wss proxy caddy --domain ws.example.com --unix /run/wss.sock", "Caddy gets the certificate"],
   ],
   options: PROXY_OPTIONS,
   async run(line: Invocation): Promise<number> {

@@ -4,7 +4,7 @@
  */
 import { loadApp } from "../apps/load.ts";
 import { createAuthenticator } from "../auth/authenticate.ts";
-import { load, type Loaded, readConfigFile, readVariables } from "../config/load.ts";
+import { type Loaded, loadWithFile, readVariables } from "../config/load.ts";
 import type { OptionTable } from "../config/option.ts";
 import { SERVICE_OPTIONS, type Settings } from "../config/options.ts";
 import { messageOf } from "../errors.ts";
@@ -27,7 +27,7 @@ export const SERVE_OPTIONS = {
     value: "FILE",
     flagOnly: true,
     unset: "wss.json, where there is one",
-    help: "The configuration file: one JSON object of options in camelCase.",
+    help: "The configuration file: one JSON object of options in camelCase. WSS_CONFIG names it too.",
   },
   check: {
     type: "switch",
@@ -62,9 +62,7 @@ export function loadSettings(line: Invocation): Loaded<typeof SERVE_OPTIONS> {
   if (line.positionals.length > 0) {
     problems.push(`serve takes no arguments, and was given ${line.positionals.join(" ")}`);
   }
-  const variables = readVariables();
-  const object = readConfigFile(line.flags.get("config")?.[0] ?? variables.WSS_CONFIG);
-  return load(SERVE_OPTIONS, { flags: line.flags, variables, ...(object ? { object } : {}) }, problems, validate);
+  return loadWithFile(SERVE_OPTIONS, { flags: line.flags, variables: readVariables() }, problems, validate);
 }
 
 async function run(line: Invocation): Promise<number> {
@@ -78,7 +76,9 @@ async function run(line: Invocation): Promise<number> {
   // Signals are heeded before anybody is told that they may be sent.
   const leaving = new AbortController();
   const stopped = untilStopped(service, log, leaving);
-  await predecessor?.reportListening();
+  await predecessor?.reportListening().catch((error) => {
+    log.warn(`the process that handed over has gone (${messageOf(error)}): this one serves all the same`);
+  });
   if (format === "text") write("stdout", banner(service));
   else log.info("listening", bannerFields(service));
   // In the background: the service serves meanwhile.

@@ -42,12 +42,17 @@ export function parseFlags(args: readonly string[], table: OptionTable): Command
     },
   });
 
+  // What follows -- are no flags.
+  const own = args.includes("--") ? args.slice(0, args.indexOf("--")) : args;
   const values = new Map<string, readonly string[]>();
   for (const [name, key] of names) {
     const option: Option = table[key]!;
     if (option.type === "switch") {
-      const given = args.some((arg) => switchGiven(arg, name, option.short));
-      if (given) values.set(key, [String(parsed[name] === true)]);
+      const wrong = own.find((arg) => arg.startsWith(`--${name}=`) && !/=(?:true|false)$/.test(arg));
+      if (wrong !== undefined) problems.push(`--${name}: it is true or false, not "${wrong.slice(name.length + 3)}"`);
+      else if (own.some((arg) => switchGiven(arg, name, option.short))) {
+        values.set(key, [String(parsed[name] === true)]);
+      }
       continue;
     }
     const list = (parsed[name] as unknown[]).map(String);
@@ -57,7 +62,9 @@ export function parseFlags(args: readonly string[], table: OptionTable): Command
     } else values.set(key, option.repeat ? list : list.slice(-1));
   }
   const rest = (parsed["--"] ?? []) as unknown[];
-  return { values, positionals: [...(parsed["_"] as unknown[]), ...rest].map(String), problems };
+  // An empty argument is what an unset variable of a shell leaves: `--host "$HOST"`.
+  const positionals = [...(parsed["_"] as unknown[]), ...rest].map(String).filter((text) => text !== "");
+  return { values, positionals, problems };
 }
 
 function switchGiven(argument: string, name: string, short: string | undefined): boolean {

@@ -63,14 +63,12 @@ export function load<T extends OptionTable>(
   for (const [key, option] of Object.entries(table)) {
     const found = fromFlags(key, sources) ?? fromVariables(key, option, sources) ?? fromObject(key, option, sources);
     if (found) given.set(key, found.label);
-    let values = read(option, defaultTexts(option));
-    if (found) {
-      try {
-        values = read(option, found.texts);
-      } catch (error) {
-        problems.push(`${found.label}: ${messageOf(error)}`);
-        wrong.add(key);
-      }
+    const mistakes: string[] = [];
+    let values = read(option, found?.texts ?? defaultTexts(option), mistakes);
+    if (mistakes.length > 0) {
+      problems.push(...mistakes.map((mistake) => `${found?.label}: ${mistake}`));
+      wrong.add(key);
+      values = read(option, defaultTexts(option), []);
     }
     if (values.length > 0 || option.repeat) settings[key] = option.repeat ? values : values[0];
   }
@@ -83,6 +81,28 @@ export function load<T extends OptionTable>(
   }
   if (problems.length > 0) throw new UsageError(problems);
   return { settings: settings as Values<T>, given };
+}
+
+/**
+ * Merges flags, variables and the configuration file that they name.
+ * @param earlier mistakes already seen; those in the file's syntax join them
+ * @throws {UsageError} with every mistake
+ */
+export function loadWithFile<T extends OptionTable>(
+  table: T,
+  sources: { readonly flags: RawValues; readonly variables: Readonly<Record<string, string>> },
+  earlier: readonly string[],
+  rules?: Rules<T>,
+): Loaded<T> {
+  let object: Sources["object"];
+  try {
+    object = readConfigFile(sources.flags.get("config")?.at(-1) ?? sources.variables.WSS_CONFIG);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    // The rules would miss what the file says.
+    return load(table, sources, [...earlier, ...error.problems]);
+  }
+  return load(table, { ...sources, ...(object && { object }) }, earlier, rules);
 }
 
 /**
@@ -150,19 +170,30 @@ function fromObject(key: string, option: Option, { object }: Sources): Found | u
   const label = labelOf(key, object);
   const list = option.repeat && Array.isArray(value) ? value : [value];
   const folder = object?.folder;
-  if (folder === undefined || folder === "." || option.type !== "path") return { texts: list, label };
-  return {
-    texts: list.map((path) => typeof path === "string" && !isAbsolute(path) ? join(folder, path) : path),
-    label,
-  };
+  if (folder === undefined || folder === ".") return { texts: list, label };
+  return { texts: list.map((text) => typeof text === "string" ? fromFolder(option, folder, text) : text), label };
+}
+
+/** A path in a file starts from the file's folder. */
+function fromFolder({ type }: Option, folder: string, text: string): string {
+  const isPath = type === "path" ? text !== "" : type === "module" && /[/\\.]/.test(text) && !/^[a-z]{2,}:/.test(text);
+  return isPath && !isAbsolute(text) ? join(folder, text) : text;
 }
 
 function labelOf(key: string, object: Sources["object"]): string {
   return object?.name === undefined ? key : `${object.name}: ${key}`;
 }
 
-function read(option: Option, texts: readonly unknown[]): readonly unknown[] {
-  return texts.map((text) => typeof text === "string" ? parseValue(option, text) : checkValue(option, text));
+/** The values of an option; what cannot be read is told to `mistakes` instead. */
+function read(option: Option, texts: readonly unknown[], mistakes: string[]): readonly unknown[] {
+  return texts.flatMap((text) => {
+    try {
+      return [typeof text === "string" ? parseValue(option, text) : checkValue(option, text)];
+    } catch (error) {
+      mistakes.push(messageOf(error));
+      return [];
+    }
+  });
 }
 
 function defaultTexts(option: Option): readonly unknown[] {
@@ -171,32 +202,45 @@ function defaultTexts(option: Option): readonly unknown[] {
   return typeof value === "string" || value === false ? [value] : value;
 }
 
+const NEEDED: Readonly<Partial<Record<Option["type"], string>>> = {
+  switch: "true or false",
+  count: "a whole number",
+  port: "a whole number",
+  size: "a number of bytes or a text with a unit",
+  duration: "a text with a unit (30s)",
+};
+
 /** A value that is no text: from JSON or from code. It goes through the same bounds. */
 function checkValue(option: Option, value: unknown): unknown {
   if (option.type === "switch" && typeof value === "boolean") return value;
   const numeric = option.type === "count" || option.type === "port" || option.type === "size";
   if (typeof value === "number" && numeric) return parseValue(option, String(value));
   if (typeof value === "number" && option.type === "duration") return parseValue(option, `${value}ms`);
-  if (typeof value === "number" && option.type === "tls") return parseValue(option, value.toFixed(1));
-  throw new RangeError(`a ${option.type} is needed, not ${JSON.stringify(value)}`);
+  if (typeof value === "number" && option.type === "tls") return parseValue(option, String(value));
+  // What stands in place of a secret may hold it.
+  const shown = option.variableOnly ? "" : `, not ${JSON.stringify(value)}`;
+  throw new RangeError(`${NEEDED[option.type] ?? "a text"} is needed${shown}`);
 }
 
 function unknownNames(table: OptionTable, { variables, object }: Sources): string[] {
   const keys = Object.keys(table);
   const problems: string[] = [];
   for (const key of Object.keys(object?.values ?? {})) {
-    if (key === "$schema" || (keys.includes(key) && !table[key]!.flagOnly)) continue;
-    const guess = nearest(key, keys);
-    const label = object?.name === undefined ? "" : `${object.name}: `;
-    problems.push(`${label}unknown option ${key}${guess === undefined ? "" : `: did you mean ${guess}?`}`);
+    if (key !== "$schema") check(key, keys, key, labelOf(key, object).slice(0, -key.length), "option");
   }
-  const known = keys.map(variableOf);
   for (const name of Object.keys(variables ?? {})) {
-    if (known.includes(name) || RESERVED_VARIABLES.includes(name)) continue;
-    const guess = nearest(name, known);
-    problems.push(`unknown variable ${name}${guess === undefined ? "" : `: did you mean ${guess}?`}`);
+    const key = keys.find((each) => variableOf(each) === name);
+    if (!RESERVED_VARIABLES.includes(name)) check(key, keys.map(variableOf), name, "", "variable");
   }
   return problems;
+
+  function check(key: string | undefined, known: readonly string[], name: string, label: string, kind: string): void {
+    const row = key !== undefined && Object.hasOwn(table, key) ? table[key] : undefined;
+    if (row?.flagOnly) problems.push(`${label}${name} is for the command line alone: ${flagOf(key!)}`);
+    if (row !== undefined) return;
+    const guess = nearest(name, known);
+    problems.push(`${label}unknown ${kind} ${name}${guess === undefined ? "" : `: did you mean ${guess}?`}`);
+  }
 }
 
 /** Variables that begin with WSS_ and are no option: the test switch, and the note from a process that hands over. */

@@ -3,12 +3,16 @@
  * @module
  */
 import { addressSet } from "../ip.ts";
-import { parseDuration, parseSize } from "../units.ts";
+import { formatDuration, formatSize, parseDuration, parseSize } from "../units.ts";
 
-/** How the text of a value is read. `tls` is a protocol version, `cidr` an address or a range. */
+/**
+ * How the text of a value is read. `tls` is a protocol version, `cidr` an address or a range, `module` a name, or the path
+ * or URL of a module.
+ */
 export type OptionType =
   | "text"
   | "path"
+  | "module"
   | "choice"
   | "switch"
   | "count"
@@ -115,16 +119,25 @@ export function parseValue(option: Option, text: string): string | number | bool
       return bounded(option, Number(text));
     case "text":
     case "path":
+    case "module":
       if (text === "") throw new RangeError("it needs a value, and was given an empty one");
       return text;
   }
 }
 
+/**
+ * The longest duration, in ms: 24 days. A timer of 2^31 ms or more fires at once, and a longer idle timeout ended every
+ * connection at once (measured).
+ */
+const LONGEST = 24 * 24 * 3_600_000;
+
 function bounded(option: Option, value: number): number {
-  const { min = 0, max = option.type === "port" ? 65_535 : Number.MAX_SAFE_INTEGER } = option;
+  const { type, min = 0 } = option;
+  const { max = type === "port" ? 65_535 : type === "duration" ? LONGEST : Number.MAX_SAFE_INTEGER } = option;
   if (value < min || value > max) {
-    const range = max === Number.MAX_SAFE_INTEGER ? `at least ${min}` : `from ${min} to ${max}`;
-    throw new RangeError(`it is ${range}, not ${value}`);
+    const show = type === "duration" ? formatDuration : type === "size" ? formatSize : String;
+    const range = max === Number.MAX_SAFE_INTEGER ? `at least ${show(min)}` : `from ${show(min)} to ${show(max)}`;
+    throw new RangeError(`it is ${range}, not ${show(value)}`);
   }
   return value;
 }

@@ -82,7 +82,7 @@ export const SERVICE_OPTIONS = {
     help: "Proxied only: refuse a request without the proxy's proof of TLS (X-Forwarded-Proto or X-SSL-Protocol).",
   },
   app: {
-    type: "text",
+    type: "module",
     value: "APP",
     default: "ok",
     help: "What answers: ok, echo, chat, or the path or URL of a module that exports an app.",

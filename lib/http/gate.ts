@@ -15,7 +15,7 @@ import type { OriginRule } from "../ws/origin.ts";
 import type { PeerRules } from "../ws/peer_rules.ts";
 import { type Refusal, refusalResponse } from "../ws/refusal.ts";
 import { headersOf } from "../ws/snapshot.ts";
-import { GONE, upgrade } from "../ws/upgrade.ts";
+import { GONE, STOPPING, upgrade } from "../ws/upgrade.ts";
 import { clientAddress, forwardedHost, proxyTls } from "./client_address.ts";
 import { HEALTH_PATH, healthResponse } from "./health.ts";
 import { pageAsset, pageResponse } from "./page.ts";
@@ -33,10 +33,6 @@ export interface GateRules {
   readonly idleTimeout: number;
   /** For refusals: throttled, so that strangers cannot fill it. */
   readonly log: Logger;
-  /** Whether the service is about to end. */
-  draining(): boolean;
-  /** Whether it takes no more peers: after a hand-over it takes those who were accepted before. */
-  refusing(): boolean;
   /** How many peers are connected. */
   connected(): number;
   /** Tells the guard of a request; undefined where there is no guard. */
@@ -65,12 +61,6 @@ interface Shown {
   readonly expiresAt?: number;
 }
 
-const STOPPING: Refusal = {
-  status: 503,
-  reason: "The service is stopping: connect again.",
-  headers: { "retry-after": "1" },
-};
-
 /** Answers requests. */
 export class Gate {
   readonly #rules: GateRules;
@@ -89,8 +79,7 @@ export class Gate {
   #answer(request: Request, info: Deno.ServeHandlerInfo<Deno.Addr>): Awaitable<Response> {
     const rules = this.#rules;
     const client = this.#client(request, info.remoteAddr);
-    // Deno passes a missing or malformed Host on, and no URL can be made of it.
-    if (!URL.canParse(request.url)) return this.#refuse(client, { status: 400, reason: "A valid Host is needed." });
+    if (!hasValidUrl(request)) return this.#refuse(client, { status: 400, reason: "A valid Host is needed." });
     const { pathname, host } = new URL(request.url);
 
     if (pathname === HEALTH_PATH) return this.#readOnly(client, request, () => this.#health());
@@ -123,7 +112,7 @@ export class Gate {
     // Read before the await: only then does Deno tell when the client goes in between.
     const { signal } = request;
     return result.then((settled) => {
-      if (!signal.aborted && !rules.refusing()) return this.#authenticated(request, admitted, settled);
+      if (!signal.aborted && !rules.peers.refusing()) return this.#authenticated(request, admitted, settled);
       lease.release();
       return this.#refuse(client, signal.aborted ? GONE : STOPPING);
     });
@@ -136,20 +125,21 @@ export class Gate {
     const remote = "hostname" in peer ? canonicalAddress(peer.hostname) : undefined;
     if (mode.kind === "direct") return { address: remote, trustedProxy: false, connection };
     const { address, trustedProxy, conflict } = clientAddress(request.headers, remote, mode);
-    if (conflict) log.warn(conflict, { address });
+    // The message stays the same, so that the throttle knows one event however the client varies what it forges.
+    if (conflict) log.warn("forwarding headers contradict each other", { address, conflict });
     return { address, trustedProxy, connection };
   }
 
   /** What the service's own state and the proxy say before anybody asks who the client is. */
   #judge(request: Request, host: string, client: Client): Refusal | undefined {
-    const { mode, origin, refusing } = this.#rules;
+    const { mode, origin, peers } = this.#rules;
     if (mode.kind === "proxied") {
       const reason = proxyTls(request.headers, client.trustedProxy, mode);
       if (reason) {
         return { status: 426, reason: `${sentence(reason)} Connect to the proxy with wss://.`, headers: TLS_UPGRADE };
       }
     }
-    if (refusing()) return STOPPING;
+    if (peers.refusing()) return STOPPING;
     return origin({
       origin: request.headers.get("origin"),
       host: (client.trustedProxy ? forwardedHost(request.headers) : undefined) ?? host,
@@ -183,7 +173,7 @@ export class Gate {
   }
 
   #health(): Response {
-    return healthResponse(this.#rules.draining(), this.#rules.connected());
+    return healthResponse(this.#rules.peers.draining(), this.#rules.connected());
   }
 
   #plain(): Response {
@@ -225,6 +215,14 @@ function withoutToken(given: Request, offered: readonly string[]): Headers {
   if (offered.length > 0) headers.set("sec-websocket-protocol", offered.join(", "));
   else headers.delete("sec-websocket-protocol");
   return headers;
+}
+
+/**
+ * Deno passes any Host on and pastes it into the URL: of some no URL can be made, others (`a/b`, `a@b`) would move the
+ * path or the host (measured).
+ */
+function hasValidUrl({ url, headers }: Request): boolean {
+  return URL.canParse(url) && !/[/\\?#@\s]/.test(headers.get("host") ?? "");
 }
 
 function sentence(text: string): string {

@@ -2,13 +2,12 @@
  * Opens one `Deno.serve` on an address, and says in one line why it cannot. The only `Deno.serve`.
  * @module
  */
-import { dirname } from "node:path";
 import { messageOf, StartError } from "../errors.ts";
 import type { Address } from "../config/mode.ts";
 import { LINUX } from "./libc.ts";
 import type { Native } from "./native.ts";
 import type { Sockets } from "./sockets.ts";
-import { birthplace, clearSocketPath } from "./unix_path.ts";
+import { clearSocketPath } from "./unix_path.ts";
 
 /** PEM text, as `Deno.serve` takes it. */
 export interface TlsText {
@@ -25,6 +24,8 @@ export type Handler = (
 /** How to open one. */
 export interface BindOptions {
   readonly address: Address;
+  /** A unix socket's path for now, to be moved to that of `address`. */
+  readonly place?: string;
   readonly tls: TlsText | undefined;
   /** Join the listeners that share the port. Otherwise a port in use is an error. */
   readonly reusePort: boolean;
@@ -44,7 +45,7 @@ export interface Accepting {
 }
 
 /**
- * Opens an accept loop; a unix socket at its birthplace. Where libc is there, TCP_NODELAY is set before the first connection is accepted, which inherits
+ * Opens an accept loop. Where libc is there, TCP_NODELAY is set before the first connection is accepted, which inherits
  * it: Deno leaves it off under TLS, and an echo of 16 KiB then takes 44 ms in place of 0.1 ms.
  * @throws {StartError} why it cannot, and what would help.
  */
@@ -59,7 +60,7 @@ export function bind(options: BindOptions, native: Native | undefined): Acceptin
   let server: Deno.HttpServer<Deno.Addr>;
   try {
     server = Deno.serve(
-      (address.transport === "unix" ? { ...common, path: birthplace(address.path) } : {
+      (address.transport === "unix" ? { ...common, path: options.place ?? address.path } : {
         ...common,
         hostname: address.hostname,
         port: address.port,
@@ -127,8 +128,7 @@ function explained(error: unknown, address: Address): Error {
       return fail("this user may not write in its folder; change the folder's owner or mode, or give another --unix");
     }
     if (error instanceof Deno.errors.NotCapable) {
-      const folder = dirname(address.path);
-      return fail(`Deno was not given the right; add --allow-read=${folder} and --allow-write=${folder}`);
+      return fail(`Deno was not given the right; add --allow-read=${address.path} and --allow-write=${address.path}`);
     }
     return fail(messageOf(error));
   }

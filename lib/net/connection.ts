@@ -98,9 +98,14 @@ export class Connection {
     }
   }
 
+  /** Bytes sent that the peer has taken; undefined where it has gone. */
+  acknowledged(): number | undefined {
+    return this.#lives() ? this.#ledger.sockets.info(this.#row)?.bytesAcknowledged : undefined;
+  }
+
   /** Ends the connection at once, without a close frame; the close event follows. False: it has gone already. */
   terminate(): boolean {
-    return this.#lives() && this.#ledger.sockets.shutdownIf(this.#row, this.#cookie);
+    return this.#lives() && this.#ledger.sockets.abort(this.#row, this.#cookie);
   }
 
   /** In `onclose`, and when an upgrade threw. Returns why the guard ended it, if it did. */

@@ -6,12 +6,11 @@
 import type { Address } from "../config/mode.ts";
 import type { Logger } from "../log.ts";
 import { type Accepting, bind, clearAddress, describe, type Handler, refuseTaken, type TlsText } from "./bind.ts";
-import { delay } from "@std/async/delay";
 import { loadNative, lost, type Native } from "./native.ts";
 import { relisten } from "./relisten.ts";
 import { Reserve } from "./reserve.ts";
 import { emptied, GRACE, patiently, settled, share, sleep, steer } from "./succession.ts";
-import { placeSocket, removeOwnSocket } from "./unix_path.ts";
+import { moveSocket, removeOwnSocket } from "./unix_path.ts";
 
 /** How to listen. */
 export interface ListenOptions {
@@ -91,18 +90,24 @@ export class Listener {
     return address.transport === "unix" ? { transport: "unix", path: address.path } : this.#current.server.addr;
   }
 
-  /** Whether the accept loop can stop while what it accepted lives on: Linux with the C library. */
+  /** Whether accepting can stop while what was accepted lives on: on a unix socket, and on Linux with the C library. */
   get canStop(): boolean {
+    return this.#address.transport === "unix" || this.#loopCanEnd;
+  }
+
+  get #loopCanEnd(): boolean {
     return this.#native?.libc.linux === true && this.#current.fd !== undefined;
   }
 
   /**
    * Listens with another certificate. New clients see it once this resolves; the old loop takes what waits in its queue
-   * and then stops, while its upgraded sockets live on. Where it cannot stop alone, `evict` is asked, and until that
-   * has resolved a new client may still see the old certificate.
+   * and then stops, while its upgraded sockets live on. Where it cannot stop alone, `evict` is awaited first; meanwhile a
+   * new client may see either certificate, and what comes in while the old loop is closed is lost.
+   * A unix socket, which has no TLS, is left as it is.
    * @throws {StartError} the new loop cannot be opened; the old one is untouched.
    */
   async replace(tls: TlsText | undefined): Promise<void> {
+    if (this.#address.transport === "unix") return;
     const turn = this.#turn;
     let retired!: () => void;
     this.#turn = new Promise((resolve) => retired = resolve);
@@ -111,7 +116,7 @@ export class Listener {
       await this.#relistening;
       if (this.#stopping.signal.aborted) return retired();
       const old = this.#current;
-      if (this.canStop) share(this.#native!, old.fd!);
+      if (this.#loopCanEnd) share(this.#native!, old.fd!);
       this.#retiring.add(old);
       try {
         this.#bind(this.#address, tls, true);
@@ -119,8 +124,10 @@ export class Listener {
         this.#retiring.delete(old);
         throw error;
       }
-      if (this.canStop) steer(this.#native!, this.#current.fd!);
-      this.#retire(old, true).finally(retired);
+      if (this.#loopCanEnd) steer(this.#native!, this.#current.fd!);
+      const retirement = this.#retire(old, true).finally(retired);
+      // The kernel spreads new connections over both loops until the old one has gone.
+      if (!this.#loopCanEnd) await retirement;
     } catch (error) {
       retired();
       throw error;
@@ -132,8 +139,8 @@ export class Listener {
    * until then replace nothing. False where that is impossible: a TCP port without the C library.
    */
   async share(): Promise<boolean> {
-    if (this.canStop) await this.#turn;
-    this.#shared = this.#address.transport === "unix" || (this.canStop && share(this.#native!, this.#current.fd!));
+    if (this.#loopCanEnd) await this.#turn;
+    this.#shared = this.#address.transport === "unix" || (this.#loopCanEnd && share(this.#native!, this.#current.fd!));
     return this.#shared;
   }
 
@@ -144,30 +151,20 @@ export class Listener {
   async stopAccepting(): Promise<boolean> {
     this.#stop();
     await Promise.all([this.#relistening, this.#turn]);
-    if (this.#address.transport === "unix") {
-      // Nobody finds a socket without a path. Its loop goes on: accept() on a unix socket that was shut down answers
-      // EAGAIN for ever, and Deno's loop would spin (measured).
-      this.#forgetPath();
-      return true;
-    }
-    const { canStop } = this;
+    this.#forgetPath();
+    // Shutting a listening unix socket down makes Deno's loop spin on EAGAIN; without its path nobody reaches it.
+    if (this.#address.transport === "unix") return true;
     // With a signal of its own: the stop does not cut the wait for handshakes short.
-    if (canStop) await this.#retire(this.#current, this.#shared, new AbortController().signal);
-    return canStop;
+    if (this.#loopCanEnd) await this.#retire(this.#current, this.#shared, new AbortController().signal);
+    return this.#loopCanEnd;
   }
 
-  /** After a hand-over: resolves when nothing is left but what `known` counts, or after `timeout` milliseconds. */
-  async settled(known: () => number, timeout: number): Promise<void> {
-    const address = this.#address;
-    // The connections of a unix socket come from a proxy on this machine, and have no port to be told by.
-    if (address.transport === "unix") return await delay(Math.min(GRACE, timeout));
-    if (this.#native) await settled(this.#native, address.port, known, timeout);
+  /** After a hand-over: see `settled` in succession.ts. */
+  settled(known: () => number, timeout: number): Promise<void> {
+    return settled(this.#native, this.#address, known, timeout);
   }
 
-  /**
-   * Ends everything, upgraded sockets with 1001. Resolves within about two seconds, whatever Deno has leaked; what leaked
-   * keeps the process alive until it exits by `Deno.exit`.
-   */
+  /** Ends everything, upgraded sockets with 1001, in about two seconds; what Deno leaked lives on until `Deno.exit`. */
   async close(): Promise<void> {
     this.#stop();
     await this.#relistening;
@@ -200,17 +197,21 @@ export class Listener {
   #takeOver(): void {
     const { address, tls } = this.#options;
     this.#bind(address, tls, true);
-    if (address.transport === "tcp" && this.canStop) steer(this.#native!, this.#current.fd!);
+    if (!this.#loopCanEnd) return;
+    steer(this.#native!, this.#current.fd!);
     // So long a predecessor's loop may still be there.
     this.#turn = sleep(2 * GRACE, this.#stopping.signal);
   }
 
   #bind(address: Address, tls: TlsText | undefined, reusePort: boolean): void {
     const { handler, onError, backlog = BACKLOG, userTimeout = 0 } = this.#options;
-    const accepting = bind({ address, tls, reusePort, backlog, userTimeout, handler, onError }, this.#native);
+    // Renaming leaves no moment without a socket at the path; and Deno, which removes the path that it bound, even where
+    // a successor's socket is by then, does not know this one.
+    const place = address.transport === "unix" ? `${address.path}.${Deno.pid}` : undefined;
+    const accepting = bind({ address, place, tls, reusePort, backlog, userTimeout, handler, onError }, this.#native);
     this.#current = accepting;
     this.#servers.add(accepting);
-    if (address.transport === "unix") this.#inode = placeSocket(address.path, address.mode);
+    if (address.transport === "unix") this.#inode = moveSocket(place!, address.path, address.mode);
     else this.#address = { ...address, port: (accepting.server.addr as Deno.NetAddr).port };
     const ended = (error: unknown) => this.#ended(accepting, error);
     accepting.server.finished.then(() => ended("Deno closed it after a handler's mistake"), ended);
@@ -218,7 +219,7 @@ export class Listener {
 
   async #retire(old: Accepting, followed: boolean, signal = this.#stopping.signal): Promise<void> {
     this.#retiring.add(old);
-    if (old.fd !== undefined && this.canStop) {
+    if (old.fd !== undefined && this.#loopCanEnd) {
       await emptied(this.#native!, old.fd, followed, signal);
       if (this.#native!.sockets.isListening(old.fd)) this.#native!.sockets.shutdown(old.fd);
       await old.server.finished.catch(() => {});

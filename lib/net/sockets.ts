@@ -17,6 +17,9 @@ const SOCKADDR_BYTES = 128;
 /** `struct tcp_info` up to and with tcpi_bytes_received: Linux 4.1. */
 const TCP_INFO_BYTES = 136;
 
+/** A `struct sockaddr` of AF_UNSPEC. */
+const NOBODY = new Uint8Array(16);
+
 /** One end of a TCP connection. */
 export interface Endpoint {
   /** Canonical: IPv4-mapped IPv6 is IPv4. */
@@ -27,20 +30,20 @@ export interface Endpoint {
 /** `struct tcp_info` of linux/tcp.h, as far as it is asked for. */
 export class TcpInfo {
   readonly bytes = new Uint8Array(TCP_INFO_BYTES);
-  readonly #view = new DataView(this.bytes.buffer);
+  readonly #words = new Uint32Array(this.bytes.buffer);
 
   get state(): number {
     return this.bytes[0]!;
   }
   /** Segments sent and not acknowledged. Of a listening socket: connections that wait to be accepted. */
   get unacknowledged(): number {
-    return this.#view.getUint32(24, true);
+    return this.#words[6]!;
   }
   get bytesAcknowledged(): number {
-    return Number(this.#view.getBigUint64(120, true));
+    return this.#words[30]! + this.#words[31]! * 2 ** 32;
   }
   get bytesReceived(): number {
-    return Number(this.#view.getBigUint64(128, true));
+    return this.#words[32]! + this.#words[33]! * 2 ** 32;
   }
 }
 
@@ -154,25 +157,24 @@ export class Sockets {
   }
 
   /**
-   * Ends the connection with this cookie and no other. The descriptor may be closed and used again by the thread that
-   * owns it between the look and the blow: a duplicate holds the socket still for that time.
+   * Aborts the connection with this cookie and no other: the peer gets a reset, both queues are freed, and the owner
+   * reads an error. Dissolving the association (connect(2) with AF_UNSPEC) does that where shutdown(2) leaves the kernel
+   * with what a peer does not take, and a flooder with a window that never opens. The descriptor may be closed and used
+   * again by the thread that owns it between the look and the blow: a duplicate holds the socket still for that time.
    */
-  shutdownIf(fd: number, cookie: number): boolean {
+  abort(fd: number, cookie: number): boolean {
     const held = this.#libc.calls.dup(fd);
     const at = held < 0 ? fd : held;
-    const ended = this.cookie(at) === cookie && this.shutdown(at);
+    const ended = this.cookie(at) === cookie && this.#libc.calls.connect(at, NOBODY, NOBODY.length) === 0;
     if (held >= 0) this.#libc.calls.close(held);
     return ended;
   }
 
-  /**
-   * The open descriptors, through one system call a run of 256. Ends after a run without any beyond `least`: a process
-   * allowed a million descriptors has its few at the beginning.
-   */
-  open(least = 0): number[] {
+  /** The open descriptors, through one system call a run of 256. Ends after a run in which there is none. */
+  open(): number[] {
     const open: number[] = [];
     const run = Math.min(RUN, this.#limit);
-    for (let first = 0, found = 1; found > 0 || first < least; first += run) {
+    for (let first = 0, found = 1; found > 0; first += run) {
       for (let at = 0; at < run; at++) this.#polled[at * 2] = first + at;
       if (this.#libc.calls.poll(this.#polled, BigInt(run), 0) < 0) return open;
       found = 0;

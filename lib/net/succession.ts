@@ -5,6 +5,7 @@
  * @module
  */
 import { delay } from "@std/async/delay";
+import type { Address } from "../config/mode.ts";
 import type { Native } from "./native.ts";
 import { LINUX } from "./libc.ts";
 import { assemble } from "./sockets.ts";
@@ -57,10 +58,20 @@ export async function emptied(
 }
 
 /**
- * Resolves when every connection of a port is one of those that `known` counts, or the time is up: what was accepted
- * last may still be in its handshake.
+ * Resolves when every connection of an address is one of those that `known` counts, or the time is up: what was accepted
+ * last may still be in its handshake. The connections of a unix socket come from a proxy on this machine and have no port
+ * to be told by: they get a moment.
  */
-export async function settled({ sockets }: Native, port: number, known: () => number, timeout: number): Promise<void> {
+export async function settled(
+  native: Native | undefined,
+  address: Address,
+  known: () => number,
+  timeout: number,
+): Promise<void> {
+  if (address.transport === "unix") return await delay(Math.min(GRACE, timeout));
+  if (native === undefined) return;
+  const { sockets } = native;
+  const { port } = address;
   const open = () => sockets.open().filter((fd) => sockets.localPort(fd) === port && !sockets.isListening(fd)).length;
   for (const until = performance.now() + timeout; performance.now() < until && open() > known();) {
     await delay(SETTLED_EVERY);

@@ -41,23 +41,14 @@ function removeSocket(path: string, where: string): void {
 }
 
 /**
- * Where a socket is bound before it is moved to its path. Deno removes the file that it bound when its loop ends, even
- * if another service has put its own socket there by then (measured); of this name nothing is left to remove.
+ * Puts a socket in its place, with its permissions: Deno makes it with what the umask leaves, commonly without the
+ * group's right to connect.
+ * @returns its inode, to know later whether it still is there
  */
-export function birthplace(path: string): string {
-  return `${path}.${Deno.pid}`;
-}
-
-/**
- * Gives a bound socket its permissions, as Deno makes it with what the umask leaves, commonly without the group's right
- * to connect; then moves it to its path. There is no moment without a socket at the path where there was one.
- * @returns its inode, to know later whether it still is the same one
- */
-export function placeSocket(path: string, mode: number): number | null {
-  const from = birthplace(path);
+export function moveSocket(from: string, to: string, mode: number): number | null {
   Deno.chmodSync(from, mode);
-  Deno.renameSync(from, path);
-  return Deno.lstatSync(path).ino;
+  Deno.renameSync(from, to);
+  return Deno.lstatSync(to).ino;
 }
 
 /** Removes the socket's file, unless a successor has put its own there. */

@@ -4,10 +4,18 @@
  */
 import { CloseCode } from "../close_codes.ts";
 import type { Reason } from "../net/guard_table.ts";
+import type { Peer } from "./app.ts";
 import type { CloseFrame } from "./intake.ts";
+import type { PeerRules } from "./peer_rules.ts";
 
 /** What Deno says when a ping stays unanswered. */
 export const NO_PONG = "No response from ping frame.";
+
+/** An upgrade that never came to its open event. */
+export const NEVER_OPENED: CloseFrame = {
+  code: CloseCode.AbnormalClosure,
+  reason: "the client had gone before the handshake was answered",
+};
 
 /** Deno's close event: an aborted connection is code 0 there, an unanswered ping 1001 as if the client had left. */
 export function endingOf({ code, reason, wasClean }: CloseEvent): CloseFrame {
@@ -18,13 +26,26 @@ export function endingOf({ code, reason, wasClean }: CloseEvent): CloseFrame {
   return { code, reason };
 }
 
-/** What the guard cut off, of those connections that were WebSockets. */
-export function guardEnding(reason: Reason, otherwise: CloseFrame): CloseFrame {
+/** What the guard cut off, of those connections that were WebSockets; undefined: it was not the guard. */
+export function guardEnding(reason: Reason | undefined, otherwise: CloseFrame): CloseFrame {
   if (reason === "flood") {
-    return { code: CloseCode.PolicyViolation, reason: "flooded the service with frames, and nobody else was served" };
+    const reason = "flooded the service with frames, and nobody else was served";
+    return { code: CloseCode.PolicyViolation, reason, limit: true };
   }
   if (reason === "payload") {
-    return { code: CloseCode.MessageTooBig, reason: "a message in fragments grew beyond the limit" };
+    const reason = "more came without a whole message than one may have: fragments without end, or pings or pongs";
+    return { code: CloseCode.MessageTooBig, reason, limit: true };
   }
   return otherwise;
+}
+
+/**
+ * Logs an end: at debug, and at info too where a limit of the operator's brought it about.
+ * @param error what Deno did not like
+ */
+export function reportEnding({ log, notices }: PeerRules, peer: Peer, ending: CloseFrame, error?: string): void {
+  const { code, limit } = ending;
+  const reason = ending.reason || undefined;
+  log.debug("closed", { peer: peer.id, code, reason, error });
+  if (limit) notices.info("a limit ended a connection", { peer: peer.id, code, reason, address: peer.remoteAddress });
 }

@@ -23,7 +23,7 @@ export const VERSION = "13";
 
 /**
  * Judges a request on a WebSocket path by method and headers alone.
- * The method comes first, then what proxies drop (Upgrade, Connection), then version, key and subprotocols.
+ * The method comes first, then what proxies drop (Upgrade, Connection), then Host, version, key and subprotocols.
  */
 export function judgeHandshake(method: string, headers: Headers): Verdict {
   const key = headers.get("sec-websocket-key");
@@ -47,6 +47,9 @@ export function judgeHandshake(method: string, headers: Headers): Verdict {
       "The request carries Upgrade: websocket but no Connection: Upgrade. A proxy in front drops it: " +
         'nginx needs proxy_set_header Connection "Upgrade".',
     );
+  }
+  if (!headers.get("host")) {
+    return refuse(400, "A WebSocket handshake names the Host that it asks (RFC 6455 §4.2.1), and this one does not.");
   }
   const version = headers.get("sec-websocket-version");
   if (version !== VERSION) {

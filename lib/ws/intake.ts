@@ -20,6 +20,8 @@ export interface IntakeRules {
 export interface CloseFrame {
   readonly code: number;
   readonly reason: string;
+  /** Whether a limit of the operator's is the cause. */
+  readonly limit?: boolean | undefined;
 }
 
 /** Judges the messages of one peer. */
@@ -30,7 +32,7 @@ export class Intake {
 
   constructor(rules: IntakeRules) {
     this.#rules = rules;
-    this.#monopoly = new Monopoly(rules.turns);
+    this.#monopoly = new Monopoly(rules.turns, rules.maxPayload);
     this.#rate = rules.messageRate === 0 ? undefined : new MessageRate(rules.messageRate);
   }
 
@@ -38,14 +40,14 @@ export class Intake {
   judge(data: string | ArrayBuffer): CloseFrame | undefined {
     const { maxPayload, messageRate } = this.#rules;
     if (longerThan(data, maxPayload)) {
-      return { code: CloseCode.MessageTooBig, reason: `a message may have ${maxPayload} bytes` };
+      return { code: CloseCode.MessageTooBig, reason: `a message may have ${maxPayload} bytes`, limit: true };
     }
-    if (!this.#monopoly.take()) {
+    if (!this.#monopoly.take(typeof data === "string" ? data.length : data.byteLength)) {
       const reason = "too many messages without waiting: nobody else was served";
-      return { code: CloseCode.PolicyViolation, reason };
+      return { code: CloseCode.PolicyViolation, reason, limit: true };
     }
     if (this.#rate !== undefined && !this.#rate.take(performance.now())) {
-      return { code: CloseCode.PolicyViolation, reason: `more than ${messageRate} messages a second` };
+      return { code: CloseCode.PolicyViolation, reason: `more than ${messageRate} messages a second`, limit: true };
     }
     return undefined;
   }

@@ -149,10 +149,14 @@ export class MessageRate {
   }
 }
 
-/** How often a connection looks whether the event loop has turned: every this many of its messages. */
+/** How often a connection looks whether the event loop has turned: every this many of its messages, or of their bytes. */
 const STRIDE = 1_000;
-/** So many strides without a turn in between are one too many: 20,000 messages. */
-const STRIDES = 20;
+const STRIDE_BYTES = 8 * 1024 ** 2;
+/** What is too much without a turn in between: messages, and bytes. */
+const MOST_MESSAGES = 20_000;
+const MOST_BYTES = 128 * 1024 ** 2;
+/** Messages of the longest kind that are never too much, however long that is. */
+const MOST_LONGEST = 4;
 
 /**
  * Tells whether the event loop has turned. While a client floods over TLS, Deno delivers its frames in microtasks and
@@ -181,35 +185,49 @@ export class Turns implements Disposable {
 }
 
 /**
- * Nobody monopolises the service: finds the connection that sent 20,000 messages (20,999 at the most) while the event
- * loop could not turn once. Always on. A message costs one decrement and one comparison; every thousandth looks at the
- * turn. A client that waits for answers never meets it, as its next message comes in a later turn; nor does one that
- * spreads its messages over time. Frames above some 16 KiB let the loop turn by themselves (measured).
+ * Nobody monopolises the service: finds the connection that sent 20,000 messages (20,999 at the most) or 128 MiB while
+ * the event loop could not turn once. Always on. A message costs an addition, a decrement and two comparisons; every
+ * thousandth, or every 8 MiB, looks at the turn. A client that waits for answers never meets it, as its next message
+ * comes in a later turn; nor does one that spreads its messages over time. Messages of 1 MiB over TLS let the loop turn
+ * now and then by themselves, but held it for 0.7 s at a time (measured), which no count of messages sees.
  */
 export class Monopoly {
   readonly #turns: Turns;
-  #left = STRIDE;
-  #strides = 0;
+  readonly #mostBytes: number;
   #turn = -1;
+  /** Until the next look, and since the last. */
+  #left = STRIDE;
+  #bytes = 0;
+  /** In this turn, up to the last look. */
+  #messages = 0;
+  #heldBytes = 0;
 
-  /** @param turns one for all the connections of a service */
-  constructor(turns: Turns) {
+  /**
+   * @param turns one for all the connections of a service
+   * @param longest bytes that one message may have
+   */
+  constructor(turns: Turns, longest: number) {
     this.#turns = turns;
+    this.#mostBytes = Math.max(MOST_BYTES, longest * MOST_LONGEST);
   }
 
-  /** Counts one message; false when the connection must be closed with 1008. */
-  take(): boolean {
-    return --this.#left > 0 || this.#stride();
+  /** Counts one message of so many bytes; false when the connection must be closed with 1008. */
+  take(bytes: number): boolean {
+    this.#bytes += bytes;
+    return (--this.#left > 0 && this.#bytes < STRIDE_BYTES) || this.#look();
   }
 
-  #stride(): boolean {
-    this.#left = STRIDE;
+  #look(): boolean {
     const turn = this.#turns.watch();
-    if (turn !== this.#turn) {
+    if (turn === this.#turn) {
+      this.#messages += STRIDE - this.#left;
+      this.#heldBytes += this.#bytes;
+    } else {
       this.#turn = turn;
-      this.#strides = 0;
-      return true;
+      this.#messages = this.#heldBytes = 0;
     }
-    return ++this.#strides < STRIDES;
+    this.#left = STRIDE;
+    this.#bytes = 0;
+    return this.#messages < MOST_MESSAGES && this.#heldBytes < this.#mostBytes;
   }
 }

@@ -23,12 +23,22 @@ export type OriginRule = (facts: OriginFacts) => Refusal | undefined;
  * Compiles `--origin` once.
  * @param allowed `undefined` is automatic; `*` is anybody; else origins like `https://example.com`
  * @param loopbackOnly whether the service listens on loopback in direct mode, where a foreign page has no business
- * @throws {RangeError} naming an entry that is no origin
+ * @throws {RangeError} naming the entries that are no origins
  */
 export function originRule(allowed: readonly string[] | undefined, loopbackOnly: boolean): OriginRule {
   if (allowed === undefined || allowed.length === 0) return (facts) => automatic(facts, loopbackOnly);
-  if (allowed.includes("*")) return () => undefined;
-  const origins = new Set(allowed.map(normalOrigin));
+  if (allowed.includes("*")) {
+    if (allowed.length > 1) {
+      throw new RangeError(`choose one: * is any site, and needs no ${others(allowed)} beside it`);
+    }
+    return () => undefined;
+  }
+  const bad = allowed.filter((entry) => normalOrigin(entry) === undefined);
+  if (bad.length > 0) {
+    const shown = bad.map((entry) => JSON.stringify(entry)).join(", ");
+    throw new RangeError(`an origin is scheme, host and port (https://example.com), or *; not ${shown}`);
+  }
+  const origins = new Set(allowed.map((entry) => normalOrigin(entry)!));
   const list = [...origins].join(", ");
   return ({ origin }) => {
     if (origin === null || origins.has(origin.toLowerCase())) return undefined;
@@ -77,15 +87,16 @@ function parse(text: string): URL | undefined {
   return URL.canParse(text) ? new URL(text) : undefined;
 }
 
-function normalOrigin(entry: string): string {
-  const url = parse(entry);
-  if (entry === "null") return entry;
-  if (!url || url.origin === "null" || (entry !== url.origin && entry !== url.origin + "/" && !isDefaultPort(entry))) {
-    throw new RangeError(`an origin is scheme, host and port (https://example.com), or *; not "${entry}"`);
-  }
-  return url.origin;
+function others(allowed: readonly string[]): string {
+  return allowed.filter((entry) => entry !== "*").join(", ") || "second *";
 }
 
-function isDefaultPort(entry: string): boolean {
-  return /^(https:\/\/[^/]+:443|http:\/\/[^/]+:80)\/?$/.test(entry);
+/** As a browser writes it: lower case, a name in ASCII, no default port. Undefined for what is no origin. */
+function normalOrigin(entry: string): string | undefined {
+  if (entry === "null") return entry;
+  // Extensions and apps in a web view: chrome-extension://abc, capacitor://localhost. To URL their origin is opaque.
+  if (/^(?!https?:|wss?:|ftp:|file:)[a-z][a-z0-9+.-]*:\/\/[^\s/?#@*]+$/i.test(entry)) return entry.toLowerCase();
+  const url = parse(entry);
+  const plain = url && /^https?:$/.test(url.protocol) && url.href === `${url.origin}/` && !url.hostname.includes("*");
+  return plain ? url.origin : undefined;
 }

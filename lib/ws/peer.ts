@@ -8,21 +8,21 @@ import { messageOf } from "../errors.ts";
 import { Membership } from "../hub/membership.ts";
 import type { Payload, Subscriber } from "../hub/topics.ts";
 import type { Connection } from "../net/connection.ts";
-import type { Peer } from "./app.ts";
+import type { Peer, WaitForDrainOptions } from "./app.ts";
 import type { Attended } from "./attention.ts";
+import { Farewell } from "./farewell.ts";
 import { type CloseFrame, Intake } from "./intake.ts";
 import type { Lease } from "./limits.ts";
-import { endingOf, guardEnding, NO_PONG } from "./ending.ts";
+import { endingOf, guardEnding, NEVER_OPENED, NO_PONG, reportEnding } from "./ending.ts";
 import { callHook, reportHookFailure, watchHook } from "./hooks.ts";
 import { IncomingMessage, toPayload } from "./message.ts";
 import { Outbox, type Sent } from "./outbox.ts";
 import type { PeerRules, PeerStart } from "./peer_rules.ts";
 import type { RequestSnapshot } from "./snapshot.ts";
 
-/** How long a peer may take to answer a close frame, ms (Deno itself waits for ever). */
-const CLOSE_TIMEOUT = 5000;
-
 const ONCE = { once: true } as const;
+const EXPIRED: CloseFrame = { code: CloseCode.Unauthorized, reason: "the token has expired" };
+const FAILED: CloseFrame = { code: CloseCode.InternalError, reason: "internal error" };
 
 /** A peer over Deno's server-side WebSocket. */
 export class WebSocketPeer implements Peer, Subscriber, Attended {
@@ -39,12 +39,14 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   readonly #outbox: Outbox;
   readonly #expiry: Disposable | undefined;
   readonly #membership: Membership;
+  /** What Deno did not like, of which a close event follows; for the log. */
+  #failure: string | undefined;
   #pressed = false;
   #opened = false;
   #ended = false;
-  /** What this side closed with, and by when the other must have answered. */
-  #closing: CloseFrame | undefined;
-  #deadline: number;
+  #closing: Farewell | undefined;
+  /** By when it must have opened. */
+  readonly #deadline: number;
 
   constructor(start: PeerStart, rules: PeerRules) {
     this.remoteAddress = start.remoteAddress;
@@ -55,12 +57,10 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
     this.#rules = rules;
     this.#lease = start.lease;
     this.#connection = start.connection;
-    this.#membership = new Membership(rules.topics, this);
+    this.#membership = new Membership(rules.topics, this, start.namespace);
     this.#intake = new Intake(rules);
     this.#outbox = new Outbox(start.socket, rules.maxBackpressure);
-    this.#expiry = start.expiresAt === undefined
-      ? undefined
-      : whenReached(start.expiresAt, () => this.#shut(CloseCode.Unauthorized, "the token has expired"));
+    this.#expiry = start.expiresAt === undefined ? undefined : whenReached(start.expiresAt, () => this.#shut(EXPIRED));
     this.#deadline = performance.now() + rules.openTimeout;
     // Each list of listeners costs 0.3 KiB for as long as the socket lives (measured): none for what nobody reads.
     start.socket.addEventListener("open", this, ONCE);
@@ -82,6 +82,14 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
     return this.#membership.joined;
   }
 
+  get namespace(): string {
+    return this.#membership.namespace;
+  }
+
+  get peers(): ReadonlySet<Peer> {
+    return new Set([...this.#rules.everybody].filter(({ namespace }) => namespace === this.namespace));
+  }
+
   /** Receives the socket's events: one listener object a peer in place of four closures. */
   handleEvent(event: Event): void {
     switch (event.type) {
@@ -92,34 +100,35 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
       case "close":
         return this.#close(event as CloseEvent);
       case "error":
-        return this.#error(event as ErrorEvent);
+        if ((event as ErrorEvent).message !== NO_PONG) this.#failure = (event as ErrorEvent).message;
     }
   }
 
   send(data: unknown): boolean {
-    return this.#send(toPayload(data));
+    return this.deliver(toPayload(data));
   }
 
-  deliver(payload: Payload): void {
-    this.#send(payload);
+  waitForDrain(options?: WaitForDrainOptions): Promise<void> {
+    return this.#outbox.drained(options);
+  }
+
+  deliver(payload: Payload): boolean {
+    const sent = this.#outbox.send(payload);
+    return sent === "fine" || this.#hold(sent);
   }
 
   close(code: number = CloseCode.NormalClosure, reason = ""): void {
-    let wire = code;
-    if (!isSendable(code)) {
-      this.#rules.log.warn("an app closed with a code that may not stand on the wire; 1000 was sent", {
-        peer: this.id,
-        code,
-      });
-      wire = CloseCode.NormalClosure;
+    const sendable = isSendable(code);
+    if (!sendable) {
+      const problem = "an app closed with a code that may not stand on the wire; 1000 was sent";
+      this.#rules.log.warn(problem, { peer: this.id, code });
     }
-    this.#shut(wire, reason);
+    this.#shut({ code: sendable ? code : CloseCode.NormalClosure, reason });
   }
 
   terminate(): void {
-    this.#shut(CloseCode.NormalClosure, "");
-    this.#connection?.terminate();
-    this.#end(CloseCode.AbnormalClosure, "terminated by the service");
+    this.#shut({ code: CloseCode.NormalClosure, reason: "" });
+    this.#cut({ code: CloseCode.AbnormalClosure, reason: "terminated by the service" });
   }
 
   subscribe(topic: string): void {
@@ -131,7 +140,7 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   }
 
   publish(topic: string, data: unknown): void {
-    this.#rules.topics.publish(topic, toPayload(data), this);
+    this.#membership.publish(topic, toPayload(data));
   }
 
   toString(): string {
@@ -142,14 +151,13 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   look(now: number): boolean {
     if (this.#ended) return false;
     if (this.#closing) {
-      if (now < this.#deadline) return true;
-      this.#connection?.terminate();
-      this.#end(this.#closing.code, this.#closing.reason);
+      if (!this.#closing.over(now)) return true;
+      this.#cut(this.#closing.frame);
       return false;
     }
     if (!this.#opened) {
       if (now < this.#deadline) return true;
-      this.#end(CloseCode.AbnormalClosure, "the client had gone before the handshake was answered");
+      this.#end(NEVER_OPENED);
       return false;
     }
     if (!this.#pressed) return false;
@@ -172,26 +180,22 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
     if (this.#closing !== undefined || this.#ended) return;
     this.#connection?.delivered(typeof data === "string" ? data.length : data.byteLength);
     const refused = this.#intake.judge(data);
-    if (refused !== undefined) return this.#shut(refused.code, refused.reason);
+    if (refused !== undefined) return this.#shut(refused);
     const { app } = this.#rules;
     if (app.message === undefined) return;
     try {
-      const result = app.message(this, new IncomingMessage(data));
+      const result = app.message(this, new IncomingMessage(data, this));
       if (result !== undefined) watchHook(result, this.#fail);
     } catch (error) {
       this.#fail(error);
     }
   }
 
-  #send(payload: Payload): boolean {
-    const sent = this.#outbox.send(payload);
-    return sent === "fine" || this.#hold(sent);
-  }
-
   /** A send that did not just go through: wait for the buffer to empty, or end a peer that reads too slowly. */
   #hold(sent: Sent): false {
     if (sent === "over") {
-      this.#shut(CloseCode.TryAgainLater, `reads too slowly: over ${this.#rules.maxBackpressure} bytes wait`);
+      const reason = `reads too slowly: over ${this.#rules.maxBackpressure} bytes wait`;
+      this.#shut({ code: CloseCode.TryAgainLater, reason, limit: true }, this.#connection);
     } else if (sent === "wait" && !this.#pressed) {
       this.#pressed = true;
       this.#rules.attention.add(this);
@@ -200,11 +204,10 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   }
 
   /** Sends a close frame once, and sees to it that the peer ends. */
-  #shut(code: number, reason: string): void {
+  #shut({ code, reason, limit }: CloseFrame, reading?: Connection): void {
     if (this.#closing !== undefined || this.#ended) return;
     const fitted = fitReason(reason);
-    this.#closing = { code, reason: fitted };
-    this.#deadline = performance.now() + CLOSE_TIMEOUT;
+    this.#closing = new Farewell({ code, reason: fitted, limit }, reading);
     this.#rules.attention.add(this);
     this.#connection?.closing();
     try {
@@ -215,31 +218,33 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   }
 
   #close(event: CloseEvent): void {
-    const { code, reason } = this.#closing ?? endingOf(event);
-    this.#end(code, reason);
+    this.#lease.release();
+    this.#end(this.#closing?.frame ?? endingOf(event));
   }
 
-  #end(code: number, reason: string): void {
+  /** Ends the connection; where nobody can, Deno's socket lives on with all that it holds, and goes on to count. */
+  #cut(frame: CloseFrame): void {
+    this.#connection?.terminate();
+    this.#end(frame, this.#connection === undefined);
+  }
+
+  /** @param stays the socket outlives the peer */
+  #end(frame: CloseFrame, stays = false): void {
     if (this.#ended) return;
     this.#ended = true;
-    const cut = this.#connection?.gone();
-    const ending = cut === undefined ? { code, reason } : guardEnding(cut, { code, reason });
+    const ending = guardEnding(this.#connection?.gone(), frame);
+    const { code, reason } = ending;
     this.#membership.leaveAll();
     this.#expiry?.[Symbol.dispose]();
-    this.#lease.release();
+    if (!stays) this.#lease.release();
     this.#rules.ended(this);
-    this.#rules.log.debug("closed", { peer: this.id, code: ending.code, reason: ending.reason || undefined });
-    if (this.#opened) callHook(() => this.#rules.app.close?.(this, ending), this.#fail);
-  }
-
-  #error(event: ErrorEvent): void {
-    if (this.#ended || event.message === NO_PONG) return;
-    this.#rules.log.debug("connection error", { peer: this.id, error: event.message });
+    reportEnding(this.#rules, this, ending, this.#failure);
+    if (this.#opened) callHook(() => this.#rules.app.close?.(this, { code, reason }), this.#fail);
   }
 
   /** What a hook threw: an arrow, so that it can be handed on without a closure a call. */
   readonly #fail = (error: unknown): void => {
-    this.#shut(CloseCode.InternalError, "internal error");
+    this.#shut(FAILED);
     reportHookFailure(this.#rules.app, this.#rules.log, this, error);
   };
 }

@@ -36,6 +36,13 @@ export interface Admitted {
 /** The service's own subprotocol: what a browser offers beside `bearer.TOKEN`, so that there is one to choose. */
 export const SUBPROTOCOL = "wss.v1";
 
+/** The answer while the service stops. */
+export const STOPPING: Refusal = {
+  status: 503,
+  reason: "The service is stopping: connect again.",
+  headers: { "retry-after": "1" },
+};
+
 /** The answer to nobody: the client left while it was asked about. */
 export const GONE: Refusal = { status: 400, reason: "The client has gone." };
 
@@ -54,6 +61,7 @@ export function upgrade(request: Request, client: Admitted, rules: PeerRules): A
   return consult(seen, rules).then((answer) => {
     if (answer instanceof Response) return refuse(lease, answer);
     if (signal.aborted) return refuse(lease, refusalResponse(GONE));
+    if (rules.refusing()) return refuse(lease, refusalResponse(STOPPING));
     return complete(request, client, rules, answer);
   });
 }
@@ -63,6 +71,7 @@ interface Answer {
   readonly headers: Headers;
   readonly protocol: string | undefined;
   readonly context: Record<string, unknown> | undefined;
+  readonly namespace: string | undefined;
 }
 
 /** Asks the app. What it throws is a Response that refuses, or its own mistake. */
@@ -71,7 +80,9 @@ async function consult(request: Request, { app, log }: PeerRules): Promise<Answe
     const result: unknown = await app.upgrade?.(request);
     return result instanceof Response ? result : read(result);
   } catch (thrown) {
-    if (thrown instanceof Response) return thrown;
+    // Errors of h3 and Nitro carry their answer.
+    const answer = (thrown as { response?: unknown } | null | undefined)?.response ?? thrown;
+    if (answer instanceof Response) return answer;
     return mistake(log, `the app's upgrade hook failed: ${messageOf(thrown)}`);
   }
 }
@@ -81,18 +92,15 @@ function read(result: unknown): Answer {
   if (!isRecord(result ?? {})) {
     throw new TypeError(`it returned a ${typeof result}; a Response refuses, nothing or an object welcomes`);
   }
-  const { headers, protocol, context } = (result ?? {}) as UpgradeResult;
+  const { headers, protocol, context, namespace } = (result ?? {}) as UpgradeResult;
   if (!isRecord(context ?? {})) throw new TypeError(`its context is a ${typeof context}, and must be an object`);
   const given = new Headers(headers);
-  return { headers: given, protocol: protocol ?? given.get("sec-websocket-protocol") ?? undefined, context };
+  return { headers: given, protocol: protocol ?? given.get("sec-websocket-protocol") ?? undefined, context, namespace };
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null;
 }
-
-/** Headers of the 101 that are the handshake's own, beside those of its name. */
-const OWN_HEADERS: ReadonlySet<string> = new Set(["connection", "upgrade", "content-length", "transfer-encoding"]);
 
 function complete(request: Request, client: Admitted, rules: PeerRules, answer: Answer | undefined): Response {
   const { protocols, lease, idleTimeout, connection } = client;
@@ -104,6 +112,8 @@ function complete(request: Request, client: Admitted, rules: PeerRules, answer: 
   }
   const fallback = client.tokenOffered ? protocols[0] : undefined;
   const protocol = chosen ?? (protocols.includes(SUBPROTOCOL) ? SUBPROTOCOL : fallback ?? "");
+  // A copy: an app may return one object for all its peers, or a frozen one.
+  const context = { ...answer?.context, ...client.claims && { claims: client.claims } };
   let snapshot: RequestSnapshot;
   let upgraded: Deno.WebSocketUpgrade;
   try {
@@ -118,17 +128,20 @@ function complete(request: Request, client: Admitted, rules: PeerRules, answer: 
     return refuse(lease, refusalResponse({ status: 400, reason: "The connection cannot be upgraded." }));
   }
   const { socket, response } = upgraded;
-  const { remoteAddress, expiresAt, claims } = client;
-  const context = claims ? { ...answer?.context, claims } : answer?.context ?? {};
+  const { remoteAddress, expiresAt } = client;
+  const namespace = answer?.namespace;
   new WebSocketPeer(
-    { socket, request: snapshot, remoteAddress, protocol, context, lease, expiresAt, connection },
+    { socket, request: snapshot, remoteAddress, protocol, context, namespace, lease, expiresAt, connection },
     rules,
   );
   for (const [name, value] of answer?.headers ?? []) {
-    if (!name.startsWith("sec-websocket-") && !OWN_HEADERS.has(name)) response.headers.append(name, value);
+    if (!HANDSHAKE.test(name)) response.headers.append(name, value);
   }
   return response;
 }
+
+/** What the answer says itself: another word of the app's would break it. */
+const HANDSHAKE = /^(?:sec-websocket-.*|connection|upgrade|content-length|transfer-encoding)$/;
 
 function refuse(lease: Lease, response: Response): Response {
   lease.release();

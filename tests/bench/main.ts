@@ -99,7 +99,13 @@ async function runCase(it: Case, options: Options, certificate: Certificate, pin
       const server = (it.fresh ? undefined : lasting.get(name)) ?? await start(name);
       lasting.set(name, server);
       const target = { port: server.port, ca: certificate.ca };
-      results.get(name)!.push(await generate({ ...it.load, target, pid: server.pid, warmUp, seconds }, pin));
+      try {
+        results.get(name)!.push(await generate({ ...it.load, target, pid: server.pid, warmUp, seconds }, pin));
+      } catch (error) {
+        throw new Error(`${it.name}, ${name}: ${messageOf(error)}; the server said:\n${server.said()}`, {
+          cause: error,
+        });
+      }
       if (it.fresh) await server.stop();
     }
   }

@@ -21,7 +21,15 @@ export function residentBytes(pid: number): number {
   return Number(match[1]) * 1024;
 }
 
-/** Open descriptors. */
-export function descriptors(pid: number): number {
-  return [...Deno.readDirSync(`/proc/${pid}/fd`)].length;
+/** Open descriptors, each with what it is: `21 socket:[4711]`. */
+export function descriptors(pid: number): string[] {
+  const folder = `/proc/${pid}/fd`;
+  return [...Deno.readDirSync(folder)].flatMap(({ name }) => {
+    try {
+      return [`${name} ${Deno.readLinkSync(`${folder}/${name}`)}`];
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return [];
+      throw error;
+    }
+  });
 }

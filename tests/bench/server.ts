@@ -24,6 +24,8 @@ export interface RunningServer extends AsyncDisposable {
   readonly name: ServerName;
   readonly pid: number;
   readonly port: number;
+  /** The last lines that it wrote. */
+  said(): string;
   /** Asks it to end, and tells how it did. */
   stop(): Promise<Deno.CommandStatus>;
 }
@@ -134,29 +136,43 @@ export async function startServer(
   const listening = Promise.withResolvers<number>();
   const reading = [child.stdout, child.stderr].map((stream) => read(stream, said, listening.resolve));
   Promise.all(reading).then(() => listening.reject(new Error(`Cannot start ${name}: ${said.join("\n")}`)));
-  const port = await listening.promise;
+  const timer = setTimeout(() => {
+    listening.reject(new Error(`Cannot start ${name}: it named no port within ${PATIENCE / 1000} s`));
+    child.kill("SIGKILL");
+  }, PATIENCE);
+  const port = await listening.promise.finally(() => clearTimeout(timer));
 
   let stopped: Promise<Deno.CommandStatus> | undefined;
   const stop = () =>
     stopped ??= (async () => {
       child.kill("SIGTERM");
-      const timer = setTimeout(() => child.kill("SIGKILL"), 20_000);
+      const timer = setTimeout(() => child.kill("SIGKILL"), PATIENCE);
       const status = await child.status;
       clearTimeout(timer);
       await Promise.all(reading);
       return status;
     })();
-  return { name, pid: child.pid, port, stop, [Symbol.asyncDispose]: async () => void await stop() };
+  return {
+    name,
+    pid: child.pid,
+    port,
+    said: () => said.join("\n"),
+    stop,
+    [Symbol.asyncDispose]: async () => void await stop(),
+  };
 }
 
+/** How long a server may take to start or to stop, ms. */
+const PATIENCE = 20_000;
 /** Lines kept for an error message. */
-const LINES = 100;
+const LINES = 20;
 
 /** Every server names its port in a line of JSON: `port`, or the `url` of this service. */
 async function read(stream: ReadableStream<Uint8Array>, said: string[], found: (port: number) => void): Promise<void> {
   const lines: ReadableStream<string> = stream.pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream());
   for await (const line of lines) {
-    if (said.length < LINES) said.push(line);
+    said.push(line);
+    if (said.length > LINES) said.shift();
     const match = /"port":(\d+)|"url":"wss:\/\/[^"]*:(\d+)\//.exec(line);
     if (match) found(Number(match[1] ?? match[2]));
   }

@@ -1,5 +1,179 @@
-export function soakCommand(
-  _: { seconds: number; seed: number | undefined; json: boolean; print(t: string): void; note(t: string): void },
+/**
+ * Good and bad peers mixed at random against the service as a process of its own; afterwards nothing may be lost for
+ * the good ones, and counts, descriptors and memory are back where they were.
+ * @module
+ */
+import { misbehave, type Tally } from "./bad_peers.ts";
+import { behave, type Goodness } from "./good_peers.ts";
+import { pause } from "./pause.ts";
+import { descriptors, residentBytes } from "./proc.ts";
+import { type Certificate, makeCertificate, startServer } from "./server.ts";
+import { closeQuietly, connectWebSocket, maskedFrame, Opcode, writeAll } from "./wire.ts";
+
+/** How to soak. */
+export interface SoakOptions {
+  /** How long the peers run, without warm-up and settling. */
+  readonly seconds: number;
+  /** Repeats the mix. */
+  readonly seed: number;
+  /** Told what is going on. */
+  readonly note?: (text: string) => void;
+}
+
+/** The service at rest. */
+export interface Rest {
+  readonly peers: number;
+  readonly descriptors: readonly string[];
+  readonly resident: number;
+}
+
+/** What came of it. */
+export interface SoakResult {
+  readonly seed: number;
+  readonly seconds: number;
+  readonly good: Goodness;
+  readonly bad: Tally;
+  readonly before: Rest;
+  readonly after: Rest;
+  /** What must not be. Empty: all is well. */
+  readonly problems: readonly string[];
+}
+
+const GOOD = 16;
+const BAD = 16;
+/** The warm-up, s: code is compiled and buffers are grown by the same mix before the first look. */
+const WARM_UP = 10;
+/** How long the service gets to come to rest, ms. */
+const PATIENCE = 30_000;
+/** How much more memory is no leak. */
+const MORE_MEMORY = 1.2;
+/** Short, so that each limit is met many times in a short run. */
+const LIMITS = [
+  ...["--max-payload", "64KiB", "--max-backpressure", "256KiB", "--handshake-timeout", "2s"],
+  ...["--idle-timeout", "4s", "--drain-timeout", "1s"],
+];
+
+/** Runs it. Bounded: `seconds`, 10 to warm up, twice 30 at the most to come to rest. */
+export async function soak({ seconds, seed, note = () => {} }: SoakOptions): Promise<SoakResult> {
+  await using certificate = await makeCertificate();
+  await using server = await startServer("wss", certificate, { options: LIMITS });
+  const target = { port: server.port, ca: certificate.ca };
+  // Whatever is opened with the first connection is there from then on.
+  for (let i = 0; i < 3; i++) await collect(target);
+  const fresh = descriptors(server.pid);
+
+  /** So many seconds of everybody. */
+  async function mix(length: number, random: number): Promise<{ good: Goodness; bad: Tally }> {
+    const until = performance.now() + length * 1000;
+    const [good, bad] = await Promise.all([
+      behave(target, GOOD, random, until),
+      misbehave(target, BAD, random + GOOD, until),
+    ]);
+    return { good, bad };
+  }
+
+  note(`seed ${seed}: warming up for ${WARM_UP} s`);
+  const rehearsal = await mix(WARM_UP, seed + 1_000);
+  const before = await atRest(server.pid, target, certificate, fresh.length);
+  note(`at rest: ${describeRest(before)}; ${seconds} s of ${GOOD} good and ${BAD} bad peers`);
+  const { good, bad } = await mix(seconds, seed);
+  const after = await atRest(server.pid, target, certificate, before.descriptors.length);
+  note(`at rest: ${describeRest(after)}`);
+
+  const problems = [...rehearsal.good.lost, ...good.lost, ...rehearsal.bad.wrong, ...bad.wrong];
+  if (good.messages === 0) problems.push("the good peers got nothing through");
+  problems.push(...leaked("the warm-up", fresh, before.descriptors));
+  if (after.peers !== 0) problems.push(`peers: /healthz counts ${after.peers} when nobody is connected`);
+  problems.push(...leaked("the soak", before.descriptors, after.descriptors));
+  if (after.resident > before.resident * MORE_MEMORY) {
+    problems.push(`memory: ${mebibytes(after.resident)} at the end, ${mebibytes(before.resident)} before`);
+  }
+  const { success, code } = await server.stop();
+  if (!success) problems.push(`the service ended with ${code} when asked to stop: ${server.said()}`);
+  return { seed, seconds, good, bad, before, after, problems };
+}
+
+/** `deno task bench -- soak`. Exit code 1 where something is wrong. */
+export async function soakCommand(
+  { seconds, seed = Math.floor(Math.random() * 1e6), json, print, note }: {
+    readonly seconds: number;
+    readonly seed: number | undefined;
+    readonly json: boolean;
+    print(text: string): void;
+    note(text: string): void;
+  },
 ): Promise<number> {
-  return Promise.resolve(0);
+  const result = await soak({ seconds, seed, note });
+  print(json ? JSON.stringify(result, null, 2) : describeSoak(result));
+  return result.problems.length === 0 ? 0 : 1;
+}
+
+/** The result in lines. */
+export function describeSoak({ seed, good, bad, before, after, problems }: SoakResult): string {
+  const { messages, connections, latency } = good;
+  return [
+    `soak, seed ${seed}`,
+    `  good: ${messages} messages over ${connections} connections, each verified; ` +
+    `p50 ${latency.p50.toFixed(1)} ms, p99 ${latency.p99.toFixed(0)} ms, max ${latency.max.toFixed(0)} ms`,
+    `  bad: ${Object.entries(bad.times).map(([kind, times]) => `${kind} ${times}`).join(", ")}`,
+    `  before: ${describeRest(before)}`,
+    `  after: ${describeRest(after)}`,
+    ...problems.map((problem) => `  WRONG: ${problem}`),
+    ...(problems.length === 0 ? ["  nothing lost, nothing left behind"] : []),
+  ].join("\n");
+}
+
+/** Numbers are used again for what has nothing to do with what they were: the count alone tells. */
+function leaked(when: string, before: readonly string[], after: readonly string[]): string[] {
+  if (after.length <= before.length) return [];
+  const strange = after.filter((descriptor) => !before.includes(descriptor));
+  return [`descriptors: ${before.length} before ${when}, ${after.length} after it; new are ${strange.join(", ")}`];
+}
+
+function describeRest({ peers, descriptors, resident }: Rest): string {
+  return `${peers} peers, ${descriptors.length} descriptors, ${mebibytes(resident)}`;
+}
+
+function mebibytes(bytes: number): string {
+  return `${(bytes / 1024 ** 2).toFixed(1)} MiB`;
+}
+
+/**
+ * Has the garbage collected and waits until nobody is connected and no more descriptors are open than expected, or
+ * patience ends.
+ */
+async function atRest(
+  pid: number,
+  target: { port: number; ca: string },
+  certificate: Certificate,
+  expected: number,
+): Promise<Rest> {
+  const until = performance.now() + PATIENCE;
+  for (let i = 0; i < 3; i++) await collect(target);
+  let peers: number;
+  do {
+    peers = await countPeers(target.port, certificate);
+    // The connection of the question has to go, too.
+    await pause(250);
+  } while ((peers > 0 || descriptors(pid).length > expected) && performance.now() < until);
+  return { peers, descriptors: descriptors(pid), resident: residentBytes(pid) };
+}
+
+async function collect(target: { port: number; ca: string }): Promise<void> {
+  const conn = await connectWebSocket(target);
+  try {
+    await writeAll(conn, maskedFrame(Opcode.Binary, new Uint8Array([3])));
+    await conn.read(new Uint8Array(64));
+    await writeAll(conn, maskedFrame(Opcode.Close, new Uint8Array([0x03, 0xe8])));
+    while (await conn.read(new Uint8Array(64)) !== null);
+  } finally {
+    closeQuietly(conn);
+  }
+  await pause(300);
+}
+
+async function countPeers(port: number, { ca }: Certificate): Promise<number> {
+  using client = Deno.createHttpClient({ caCerts: [ca], poolMaxIdlePerHost: 0 });
+  const response = await fetch(`https://localhost:${port}/healthz`, { client });
+  return ((await response.json()) as { peers: number }).peers;
 }

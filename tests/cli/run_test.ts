@@ -38,7 +38,11 @@ Deno.test("--help and --version", async (t) => {
     }
   });
 
-  for (const { name, options } of COMMANDS) {
+  await t.step("the program's help says what to type where there is no program of that name", async () => {
+    assertMatch((await runProgram(["--help"])).stdout, /^Without the binary, wss stands for: deno run -A main\.ts$/m);
+  });
+
+  for (const { name, options, examples = [] } of COMMANDS) {
     await t.step(`${name} --help lists every option of it`, async () => {
       const { code, stdout, stderr } = await runProgram([name, "--help"]);
       assertEquals([code, stderr], [0, ""]);
@@ -47,6 +51,7 @@ Deno.test("--help and --version", async (t) => {
         assertMatch(stdout, new RegExp(`^  (-\\w, )?${option.variableOnly ? variableOf(key) : flagOf(key)}\\b`, "m"));
         assert(stdout.replaceAll(/\s+/g, " ").includes(option.help), option.help);
       }
+      for (const [line] of examples) assertMatch(line, /^wss( |$)/);
       assertEquals((await runProgram(["help", name])).stdout, stdout);
     });
   }
@@ -67,7 +72,18 @@ const MISTAKES: [what: string, args: string[], lines: RegExp[]][] = [
   ["a port that is none", ["--port", "70000"], [/^--port: it is from 0 to 65535, not 70000$/]],
   ["no value", ["--port"], [/^--port needs a value: --port PORT$/]],
   ["a path without a slash", ["--path", "wss"], [/^--path: a path starts with \/ .*, not "wss"$/]],
+  ["the path of the health check", ["--path", "/healthz"], [/^--path: \/healthz answers health checks/]],
   ["an origin that is none", ["--origin", "example.com"], [/^--origin: an origin is .*https:\/\/example\.com.*$/]],
+  ["origins, all of them", ["--origin", "https://*.a.com", "--origin", "wss://b.com", "--origin", "HTTPS://C.com"], [
+    /^--origin: an origin is .*; not "https:\/\/\*\.a\.com", "wss:\/\/b\.com"$/,
+  ]],
+  ["any origin and some", ["--origin", "*", "--origin", "https://a.com"], [/^--origin: choose one: \* is any site/]],
+  ["a switch that is neither on nor off", ["--page=maybe"], [/^--page: it is true or false, not "maybe"$/]],
+  ["an empty value", ["--host", ""], [/^--host needs a value: --host ADDRESS$/]],
+  ["a time that no timer can wait", ["--drain-timeout", "1000h"], [
+    /^--drain-timeout: it is from 0 to 576h, not 1000h$/,
+  ]],
+  ["one letter", ["-p", "1"], [/^unknown option -p$/]],
   ["TLS 1.0", ["--min-tls", "1.0"], [/^--min-tls: 1\.0 is refused: .*give 1\.2 or 1\.3$/]],
   ["TLSv1.1", ["--min-tls", "TLSv1.1"], [/^--min-tls: TLSv1\.1 is refused/]],
   ["SSLv3", ["--min-tls", "SSLv3"], [/^--min-tls: SSLv3 is refused/]],
@@ -107,6 +123,37 @@ Deno.test("all mistakes at once, from flags, variables, file, and between them",
     /^--path: a path starts with \//,
     HINT,
   ]);
+});
+
+Deno.test("all mistakes of a file, with those of the command line, and no secret among them", async () => {
+  const file = JSON.stringify({
+    trustedProxy: ["nowhere", 7],
+    keyPassphrase: ["geheim"],
+    check: true,
+    constructor: 1,
+  });
+  assertLines(await fails(2, ["--mode", "proxied", "--port", "x"], { files: { "wss.json": file } }), [
+    /^--port: it is a whole number, not "x"$/,
+    /^wss\.json: keyPassphrase: a text is needed$/,
+    /^wss\.json: trustedProxy: an address or a CIDR range .*"nowhere"$/,
+    /^wss\.json: trustedProxy: a text is needed, not 7$/,
+    /^wss\.json: check is for the command line alone: --check$/,
+    /^wss\.json: unknown option constructor$/,
+    /^choose one: --mode proxied /,
+    HINT,
+  ]);
+  assertLines(await fails(2, ["--prot", "1", "--config", "my.json"]), [
+    /^unknown option --prot/,
+    /^Cannot read the configuration file my\.json: there is no such file$/,
+    HINT,
+  ]);
+});
+
+Deno.test("a path in a file, the app's too, starts from the file's folder", async () => {
+  const files = { "etc/wss.json": '{ "app": "./app.ts" }', "etc/app.ts": "export default { message() {} };" };
+  const { code, stdout, stderr } = await runProgram(["--check", "--config", "etc/wss.json"], { files });
+  assertEquals([code, stderr], [0, ""]);
+  assertMatch(stdout, /app etc\/app\.ts\n$/);
 });
 
 Deno.test("a wrong mode is one mistake, and no reason to complain of the options for it", async () => {

@@ -60,7 +60,7 @@ Deno.test("connections that never speak take every descriptor: held clients echo
           try {
             silent.push(await Deno.connect({ hostname: "127.0.0.1", port: program.port }));
           } catch (error) {
-            // The listener has just died: those in its queue are reset, later ones refused.
+            // Whoever waits in the queue of a listener that dies is reset.
             const { ConnectionRefused, ConnectionReset } = Deno.errors;
             if (!(error instanceof ConnectionRefused || error instanceof ConnectionReset)) throw error;
           }

@@ -12,13 +12,13 @@ self.onmessage = (start: MessageEvent<{ cert: string; key: string }>) => {
   }, (request) => {
     const { socket, response } = Deno.upgradeWebSocket(request);
     const echo = new URL(request.url).pathname === "/echo";
-    const monopoly = new Monopoly(turns);
+    const monopoly = new Monopoly(turns, 1024 ** 2);
     let messages = 0;
     let refused = false;
     socket.onmessage = (event) => {
       if (refused) return;
       messages++;
-      if (!monopoly.take()) {
+      if (!monopoly.take(2)) {
         refused = true;
         self.postMessage({ refused: messages });
         socket.close(1008, "too many messages");

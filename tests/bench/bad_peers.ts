@@ -1,0 +1,209 @@
+/**
+ * Peers that do not keep to the rules: each kind once through is a few seconds at the most, whatever the service does.
+ * @module
+ */
+import { seeded } from "../seeded.ts";
+import { BAD_FRAMES } from "./bad_frames.ts";
+import {
+  closeQuietly,
+  connectTls,
+  connectWebSocket,
+  maskedFrame,
+  Opcode,
+  readHead,
+  repeated,
+  type Target,
+  textOf,
+  upgradeRequest,
+  writeAll,
+} from "./wire.ts";
+
+/** How often each kind was there, and what the service did wrong. */
+export interface Tally {
+  readonly times: Readonly<Record<string, number>>;
+  readonly wrong: readonly string[];
+}
+
+/** What a kind of peer needs. */
+interface Scene {
+  readonly target: Target;
+  readonly random: (below: number) => number;
+  /** Connects; the connection is closed with the scene. */
+  open(kind: "tcp" | "tls" | "websocket"): Promise<Deno.Conn>;
+  /** Tells what should not have been. */
+  wrong(text: string): void;
+}
+
+/** No kind lasts longer, ms: what still waits then is closed. */
+const LONGEST = 6_000;
+const FLOOD = 700;
+
+const empty = new Uint8Array(0);
+
+/** The kinds. What a service does to them is seen by whoever else is connected, and by what is left afterwards. */
+const KINDS: Readonly<Record<string, (scene: Scene) => Promise<void>>> = {
+  async silentTcp({ open }) {
+    await untilEnd(await open("tcp"));
+  },
+  async halfHello({ open, random }) {
+    const conn = await open("tcp");
+    const hello = new Uint8Array([0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3, ...new Uint8Array(64)]);
+    await writeAll(conn, hello.slice(0, 1 + random(hello.length)));
+    if (random(2) === 0) await untilEnd(conn);
+  },
+  async plainText({ open }) {
+    const conn = await open("tcp");
+    await writeAll(conn, upgradeRequest());
+    await untilEnd(conn);
+  },
+  async halfRequest({ open, random }) {
+    const conn = await open("tls");
+    const request = upgradeRequest();
+    await writeAll(conn, request.slice(0, random(request.length)));
+    if (random(2) === 0) await untilEnd(conn);
+  },
+  async abortedUpgrade({ open }) {
+    await writeAll(await open("tls"), upgradeRequest());
+  },
+  async refusedUpgrade({ open, random, wrong }) {
+    const conn = await open("tls");
+    const [from, to, status] = [
+      ["GET / ", "GET /nowhere ", 404],
+      ["GET / ", "POST / ", 405],
+      ["Version: 13", "Version: 8", 426],
+      ["Key: dGhl", "Key: d", 400],
+      ["Connection: Upgrade", "Connection: close", 400],
+    ][random(5)] as [string, string, number];
+    const request = new TextDecoder().decode(upgradeRequest()).replace(from, to);
+    await writeAll(conn, new TextEncoder().encode(request));
+    const head = await readHead(conn);
+    if (!head.startsWith(`HTTP/1.1 ${status} `)) wrong(`${to}: ${status} was due, not ${head.split("\r\n")[0]}`);
+  },
+  async reset({ open, random }) {
+    const conn = await open("websocket");
+    // Closed with unread data in its buffer, a socket sends RST.
+    await writeAll(conn, repeated(maskedFrame(Opcode.Text, textOf(512)), 1 + random(20)));
+    await conn.read(new Uint8Array(1));
+  },
+  async vanished({ open, random }) {
+    const conn = await open("websocket");
+    await writeAll(conn, maskedFrame(Opcode.Text, textOf(random(100))));
+    // Reads nothing, and so answers no ping, until the service gives up.
+    await new Promise((resolve) => setTimeout(resolve, LONGEST));
+  },
+  textFlood: (scene) => flood(scene, maskedFrame(Opcode.Text, textOf(32))),
+  pongFlood: (scene) => flood(scene, maskedFrame(Opcode.Pong, empty)),
+  pingFlood: (scene) => flood(scene, maskedFrame(Opcode.Ping, textOf(100))),
+  fragmentFlood: (scene) =>
+    flood(
+      scene,
+      maskedFrame(Opcode.Continuation, empty, { fin: false }),
+      maskedFrame(Opcode.Text, empty, { fin: false }),
+    ),
+  async endlessFragments({ open }) {
+    const conn = await open("websocket");
+    await writeAll(conn, maskedFrame(Opcode.Text, textOf(16_384), { fin: false }));
+    const more = maskedFrame(Opcode.Continuation, textOf(16_384), { fin: false });
+    for (let i = 0; i < 256; i++) await writeAll(conn, more);
+    await untilEnd(conn);
+  },
+  async oversized({ open, random, wrong }) {
+    const conn = await open("websocket");
+    await writeAll(conn, maskedFrame(Opcode.Text, textOf(65_537 + random(100_000))));
+    // A good goodbye, or none: both must end.
+    if (random(2) === 0) return await untilEnd(conn);
+    const code = await closeCode(conn);
+    if (code !== 1009) wrong(`a message that is too long: 1009 was due, not ${code}`);
+  },
+  async hugeHeader({ open }) {
+    const conn = await open("websocket");
+    await writeAll(conn, maskedFrame(Opcode.Binary, new Uint8Array(64), { length: 65 * 1024 ** 2 }));
+    await untilEnd(conn);
+  },
+  async halfFrame({ open, random }) {
+    const conn = await open("websocket");
+    const frame = maskedFrame(Opcode.Text, textOf(1_000));
+    await writeAll(conn, frame.slice(0, 1 + random(frame.length - 1)));
+    await untilEnd(conn);
+  },
+  async badFrame({ open, random }) {
+    const conn = await open("websocket");
+    await writeAll(conn, BAD_FRAMES[random(BAD_FRAMES.length)]!);
+    await untilEnd(conn);
+  },
+  async slowReader({ open }) {
+    const conn = await open("websocket");
+    const frame = maskedFrame(Opcode.Text, textOf(32_768));
+    // 16 MiB asked for and never read: four times what kernel buffers and the limit hold together.
+    for (let i = 0; i < 512; i++) await writeAll(conn, frame);
+    await new Promise((resolve) => setTimeout(resolve, LONGEST));
+  },
+};
+
+/** Sends as fast as it is taken, and reads nothing. */
+async function flood({ open }: Scene, frame: Uint8Array, first?: Uint8Array<ArrayBuffer>): Promise<void> {
+  const conn = await open("websocket");
+  if (first) await writeAll(conn, first);
+  const many = repeated(frame, Math.ceil(16_384 / frame.length));
+  const until = performance.now() + FLOOD;
+  while (performance.now() < until) await writeAll(conn, many);
+}
+
+/** Reads until the service ends the connection. */
+async function untilEnd(conn: Deno.Conn): Promise<void> {
+  const buffer = new Uint8Array(16_384);
+  while (await conn.read(buffer) !== null);
+}
+
+/** The code of the close frame that comes, answered; undefined where none comes. */
+async function closeCode(conn: Deno.Conn): Promise<number | undefined> {
+  const buffer = new Uint8Array(4096);
+  const length = await conn.read(buffer) ?? 0;
+  if (length < 4 || buffer[0] !== (0x80 | Opcode.Close)) return undefined;
+  await writeAll(conn, maskedFrame(Opcode.Close, buffer.slice(2, 4)));
+  await untilEnd(conn);
+  return (buffer[2]! << 8) | buffer[3]!;
+}
+
+/** So many at a time, each dealing itself one kind after the other from a deck that holds all, until the time is up. */
+export async function misbehave(target: Target, count: number, seed: number, until: number): Promise<Tally> {
+  const names = Object.keys(KINDS);
+  const times: Record<string, number> = Object.fromEntries(names.map((name) => [name, 0]));
+  const wrong: string[] = [];
+  await Promise.all(Array.from({ length: count }, async (_, nth) => {
+    const random = seeded(seed + nth);
+    const deck: string[] = [];
+    while (performance.now() < until) {
+      if (deck.length === 0) deck.push(...names);
+      const [name] = deck.splice(random(deck.length), 1) as [string];
+      times[name]!++;
+      await play(target, random, KINDS[name]!, (text) => void wrong.push(`${name}: ${text}`));
+    }
+  }));
+  return { times, wrong };
+}
+
+async function play(
+  target: Target,
+  random: (below: number) => number,
+  kind: (scene: Scene) => Promise<void>,
+  wrong: (text: string) => void,
+): Promise<void> {
+  const conns: Deno.Conn[] = [];
+  const open: Scene["open"] = async (layer) => {
+    const conn = layer === "tcp"
+      ? await Deno.connect({ hostname: "127.0.0.1", port: target.port })
+      : await (layer === "tls" ? connectTls(target) : connectWebSocket(target));
+    conns.push(conn);
+    return conn;
+  };
+  const timer = setTimeout(() => conns.forEach(closeQuietly), LONGEST);
+  try {
+    await kind({ target, random, open, wrong });
+  } catch {
+    // To be cut is what they are here for.
+  } finally {
+    clearTimeout(timer);
+    conns.forEach(closeQuietly);
+  }
+}

@@ -1,0 +1,122 @@
+/**
+ * Peers that keep to the rules and check every answer: Deno's own WebSocket client, as a program would use it.
+ * @module
+ */
+import { Histogram, type Latency } from "./histogram.ts";
+import { seeded } from "../seeded.ts";
+import { pause } from "./pause.ts";
+import type { Target } from "./wire.ts";
+
+/** How they fared. */
+export interface Goodness {
+  readonly messages: number;
+  readonly connections: number;
+  readonly latency: Latency;
+  /** What they should have got and did not. */
+  readonly lost: readonly string[];
+}
+
+/** An answer that takes longer than this, ms, is lost. */
+const PATIENCE = 20_000;
+/** What is told of each kind of loss would be the same. */
+const MOST_LOST = 20;
+
+/** So many at a time, each with connections of random length, until the time is up. */
+export async function behave(target: Target, count: number, seed: number, until: number): Promise<Goodness> {
+  using client = Deno.createHttpClient({ caCerts: [target.ca] });
+  const histogram = new Histogram();
+  const lost: string[] = [];
+  let messages = 0;
+  let connections = 0;
+
+  const talk = async (_: unknown, nth: number) => {
+    const random = seeded(seed + nth);
+    while (performance.now() < until) {
+      connections++;
+      try {
+        await using conversation = await Conversation.open(target.port, client);
+        for (let left = 20 + random(400); left > 0 && performance.now() < until; left--) {
+          const began = performance.now();
+          await conversation.exchange(textOf(random));
+          histogram.add(performance.now() - began);
+          messages++;
+          if (random(10) === 0) await pause(random(200));
+        }
+      } catch (error) {
+        if (lost.length < MOST_LOST) lost.push(`a good peer: ${error instanceof Error ? error.message : error}`);
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: count }, talk));
+  return { messages, connections, latency: histogram.latency(), lost };
+}
+
+/** Up to 8 KiB, of which one in four has more bytes than characters. */
+function textOf(random: (below: number) => number): string {
+  const unit = random(4) === 0 ? "žluťoučký 🐎 " : "the quick brown fox ";
+  return `${random(2 ** 32)} ${unit.repeat(random(4) === 0 ? random(400) : random(10))}`;
+}
+
+/** One connection: a question at a time. */
+class Conversation {
+  readonly #socket: WebSocket;
+  #answered: ((answer: string) => void) | undefined;
+  #failed: ((error: Error) => void) | undefined;
+  readonly #ended = Promise.withResolvers<CloseEvent>();
+
+  private constructor(socket: WebSocket) {
+    this.#socket = socket;
+    socket.onmessage = ({ data }) => {
+      if (this.#answered) this.#answered(data);
+      else this.#failed?.(new Error("got a message that it did not ask for"));
+    };
+    socket.onclose = (event) => {
+      this.#ended.resolve(event);
+      this.#failed?.(new Error(`was closed with ${event.code} ${event.reason}`));
+    };
+  }
+
+  static async open(port: number, client: Deno.HttpClient): Promise<Conversation> {
+    const socket = new WebSocket(`wss://localhost:${port}/`, { client });
+    const conversation = new Conversation(socket);
+    await conversation.#within("the handshake", (resolve) => socket.onopen = () => resolve(undefined));
+    return conversation;
+  }
+
+  /** @throws {Error} when what comes back is something else, or nothing. */
+  async exchange(text: string): Promise<void> {
+    const answer = await this.#within<string>("an answer", (resolve) => {
+      this.#answered = resolve;
+      this.#socket.send(text);
+    });
+    this.#answered = undefined;
+    if (answer !== text) {
+      throw new Error(`got ${answer.length} characters back that are not the ${text.length} it sent`);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#failed = undefined;
+    this.#answered = undefined;
+    if (this.#socket.readyState === WebSocket.CLOSED) return;
+    this.#socket.close(1000);
+    const timer = setTimeout(() => this.#ended.resolve(new CloseEvent("close", { code: 0 })), PATIENCE);
+    const { code } = await this.#ended.promise;
+    clearTimeout(timer);
+    if (code !== 1000) throw new Error(`said goodbye with 1000 and got ${code}`);
+  }
+
+  #within<T>(what: string, begin: (resolve: (value: T) => void) => void): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`waited ${PATIENCE / 1000} s for ${what}`)), PATIENCE);
+      this.#failed = (error) => {
+        clearTimeout(timer);
+        reject(error);
+      };
+      begin((value) => {
+        clearTimeout(timer);
+        resolve(value);
+      });
+    });
+  }
+}

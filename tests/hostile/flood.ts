@@ -1,0 +1,55 @@
+/**
+ * A flood, and what another client's echo makes of it meanwhile.
+ * @module
+ */
+import type { Flooded, FloodKind, FloodOrder } from "./flood_worker.ts";
+import { RawPeer } from "./raw_peer.ts";
+import type { Witness } from "./witness.ts";
+
+/** How it went. */
+export interface FloodResult extends Flooded {
+  /** Milliseconds that each echo of the other client took while it lasted. */
+  readonly echoes: readonly number[];
+  /** The longest. */
+  readonly worst: number;
+}
+
+/** Floods a service for so many seconds at the most, from another thread. */
+export async function flood(
+  { port, ca }: Witness,
+  name: string,
+  kind: FloodKind,
+  seconds: number,
+): Promise<FloodResult> {
+  const service = { port, ca };
+  const worker = new Worker(import.meta.resolve("./flood_worker.ts"), { type: "module" });
+  try {
+    await using bystander = await RawPeer.open(service, { name: `beside-${name}` });
+    await bystander.ask("before");
+    const { promise, resolve, reject } = Promise.withResolvers<Flooded>();
+    const begun = Promise.withResolvers<void>();
+    worker.onmessage = ({ data }: MessageEvent<Flooded | "begun">) => {
+      if (data === "begun") begun.resolve();
+      else resolve(data);
+    };
+    worker.onerror = (event) => {
+      event.preventDefault();
+      begun.resolve();
+      reject(new Error(event.message));
+    };
+    worker.postMessage({ service, name, kind, seconds } satisfies FloodOrder);
+    await begun.promise;
+    let flooding = true;
+    const done = promise.finally(() => flooding = false);
+    const echoes: number[] = [];
+    while (flooding) {
+      const asked = performance.now();
+      await bystander.ask("meanwhile");
+      echoes.push(performance.now() - asked);
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+    return { ...await done, echoes, worst: Math.max(...echoes) };
+  } finally {
+    worker.terminate();
+  }
+}

@@ -1,0 +1,59 @@
+/** A flooder in a thread of its own: sends one block again and again and reads nothing, until it is cut or told to stop. */
+/// <reference lib="deno.worker" />
+import { maskedFrame, repeated } from "../bench/wire.ts";
+import { Opcode, RawPeer, type Service, textFrame } from "./raw_peer.ts";
+
+/** What it is told. */
+export interface FloodOrder {
+  readonly service: Service;
+  readonly name: string;
+  readonly kind: FloodKind;
+  /** At the most. */
+  readonly seconds: number;
+}
+
+/** What it says in the end. */
+export interface Flooded {
+  readonly cut: boolean;
+  /** Milliseconds. */
+  readonly after: number;
+  readonly sent: number;
+}
+
+export type FloodKind = "text" | "pong" | "continuation" | "binary" | "text-16k";
+
+const nothing = new Uint8Array();
+
+function blocks(kind: FloodKind): Uint8Array<ArrayBuffer>[] {
+  switch (kind) {
+    case "text":
+      return [nothing, repeated(textFrame("hi"), 8_192)];
+    case "pong":
+      return [nothing, repeated(maskedFrame(Opcode.Pong, nothing), 10_000)];
+    case "continuation":
+      return [
+        maskedFrame(Opcode.Text, nothing, { fin: false }),
+        repeated(maskedFrame(Opcode.Continuation, nothing, { fin: false }), 10_000),
+      ];
+    case "binary":
+      return [nothing, maskedFrame(Opcode.Binary, new Uint8Array(1024 ** 2))];
+    case "text-16k":
+      return [nothing, repeated(textFrame("x".repeat(16_384)), 8)];
+  }
+}
+
+self.onmessage = async ({ data }: MessageEvent<FloodOrder>) => {
+  const { service, name, kind, seconds } = data;
+  await using peer = await RawPeer.open(service, { name, reading: false });
+  const [first, block] = blocks(kind);
+  await peer.send(first!);
+  self.postMessage("begun");
+  const began = performance.now();
+  let sent = 0;
+  let cut = false;
+  while (!cut && performance.now() - began < seconds * 1000) {
+    cut = !await peer.send(block!);
+    sent += block!.length;
+  }
+  self.postMessage({ cut, after: performance.now() - began, sent } satisfies Flooded);
+};

@@ -1,0 +1,210 @@
+import { assert, assertEquals } from "@std/assert";
+import { descriptors } from "../bench/proc.ts";
+import { median } from "../net/clients.ts";
+import { readHead, upgradeRequest, writeAll } from "../bench/wire.ts";
+import { seeded } from "../seeded.ts";
+import { flood } from "./flood.ts";
+import type { FloodKind } from "./flood_worker.ts";
+import { closeFrame, dial, RawPeer, textFrame } from "./raw_peer.ts";
+import { eventually, Witness } from "./witness.ts";
+
+/** Half a second is the rule; a busy machine makes it longer. Without the rule it is the whole flood. */
+const WORST = 3_000;
+const FLOOD_SECONDS = 20;
+
+const FLOODS: readonly (readonly [FloodKind, codes: readonly number[], reason: RegExp])[] = [
+  ["text", [1008], /^too many messages without waiting/],
+  ["binary", [1008], /^too many messages without waiting|^flooded the service/],
+  // No event tells of these: the guard sees their bytes, or that the loop stands still.
+  ["pong", [1009, 1008], /^more came without a whole message|^flooded the service/],
+  ["continuation", [1009, 1008], /^more came without a whole message|^flooded the service/],
+];
+
+Deno.test("a flood over TLS ends its own connection, and nobody else waits for it", async (t) => {
+  await using service = await Witness.start();
+  for (const [kind, codes, expected] of FLOODS) {
+    await t.step(kind, async () => {
+      const name = `quiet-${kind}`;
+      const { cut, after, sent, echoes, worst } = await flood(service, name, kind, FLOOD_SECONDS);
+      // A sender of long messages that is slower than the service leaves others their turn: then it may go on.
+      if (kind === "binary" && !cut && worst < 500) return report(`${kind}: not cut, worst echo ${worst} ms`);
+      assert(cut, `it went on for ${FLOOD_SECONDS} s and ${sent} bytes`);
+      const { code, reason } = await service.event(name, "close");
+      assert(codes.includes(code!) && expected.test(reason!), `${code} ${reason}`);
+      assert(worst < WORST, `another client's echo took ${worst} ms`);
+      assertEquals(service.told("close", name).length, 1);
+      const notice = () => service.log.find((line) => line.level === "info" && line.reason === reason);
+      await eventually(() => notice() !== undefined, "a line in the log");
+      assertEquals([notice()!.message, notice()!.code, notice()!.address], [
+        "a limit ended a connection",
+        code,
+        "127.0.0.1",
+      ]);
+      report(
+        `${kind}: cut after ${Math.round(after)} ms and ${sent} bytes; echoes beside it: worst ${
+          Math.round(worst)
+        } ms, median ${median(echoes).toFixed(1)} ms`,
+      );
+    });
+  }
+  await service.until(0);
+});
+
+Deno.test("--message-rate: a burst of twice the rate passes, one more closes with 1008, and a steady client stays", async () => {
+  await using service = await Witness.start(["--message-rate", "20", "--mode", "proxied"]);
+  await using steady = await RawPeer.open(service, { name: "steady" });
+  await using hasty = await RawPeer.open(service, { name: "hasty" });
+  const messages = Array.from({ length: 200 }, (_, index) => textFrame(`${index}`));
+  let sending = true;
+  const going = (async () => {
+    for (let count = 0; sending; count++) {
+      assertEquals(await steady.ask(`${count}`), `${count}`);
+      await new Promise((resolve) => setTimeout(resolve, 60));
+    }
+  })();
+  await hasty.send(...messages.slice(0, 40));
+  await hasty.until(() => hasty.texts.length === 40);
+  await hasty.send(...messages);
+  await hasty.ended;
+  const { code, reason, messages: taken } = await service.event("hasty", "close");
+  assertEquals([code, reason], [1008, "more than 20 messages a second"]);
+  assert(taken! >= 40 && taken! < 40 + 40, `${taken} messages passed`);
+  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  sending = false;
+  await going;
+  assertEquals(service.told("close", "steady"), []);
+});
+
+/** What an upgrade request gets: the status line and the headers. */
+async function answer(service: Witness, hostname?: string, headers = ""): Promise<string> {
+  const conn = await dial(service, hostname);
+  try {
+    const request = new TextDecoder().decode(upgradeRequest("/?name=asking"));
+    await writeAll(conn, new TextEncoder().encode(request.replace("\r\n\r\n", `\r\n${headers}\r\n`)));
+    return await readHead(conn);
+  } finally {
+    conn.close();
+  }
+}
+
+function assertRefused(head: string): void {
+  assert(head.startsWith("HTTP/1.1 503 "), head);
+  assert(/^retry-after: 10$/mi.test(head), head);
+}
+
+Deno.test("--max-connections and --max-connections-per-address answer 503 with Retry-After, and count back", async (t) => {
+  for (const option of ["--max-connections", "--max-connections-per-address"]) {
+    await t.step(option, async () => {
+      await using service = await Witness.start([option, "3"]);
+      const held = [];
+      for (const name of ["one", "two", "three"]) held.push(await RawPeer.open(service, { name }));
+      assertRefused(await answer(service));
+      // Another connection's requests, plain ones, are no connection that counts.
+      assertEquals(await service.peers(), 3);
+      // By close frame, by FIN without one, by the service: each gives its place back.
+      await held[0]!.send(closeFrame(1000));
+      await service.event("one", "close");
+      await using four = await RawPeer.open(service, { name: "four" });
+      assertRefused(await answer(service));
+      held[1]!.drop();
+      await service.event("two", "close");
+      await using five = await RawPeer.open(service, { name: "five" });
+      await five.send(textFrame("!terminate"));
+      await service.event("five", "close");
+      await using six = await RawPeer.open(service, { name: "six" });
+      assertRefused(await answer(service));
+      assertEquals(await six.ask("hi") + await four.ask(" there"), "hi there");
+      for (const peer of held) peer.drop();
+    });
+  }
+});
+
+Deno.test("an IPv6 client counts by its /64, an IPv4 client by itself, as the proxy names them", async () => {
+  await using service = await Witness.start(["--mode", "proxied", "--max-connections-per-address", "2"]);
+  const from = (address: string) => answer(service, undefined, `X-Forwarded-For: ${address}\r\n`);
+  const hold = async (address: string) => {
+    const conn = await dial(service);
+    const request = new TextDecoder().decode(upgradeRequest(`/?name=${address.replaceAll(/[:.]/g, "-")}`));
+    const text = request.replace("\r\n\r\n", `\r\nX-Forwarded-For: ${address}\r\n\r\n`);
+    await writeAll(conn, new TextEncoder().encode(text));
+    assert((await readHead(conn)).startsWith("HTTP/1.1 101 "));
+    return conn;
+  };
+  const held = [await hold("2001:db8:0:1::1"), await hold("2001:db8:0:1:ffff::2")];
+  assertRefused(await from("2001:db8:0:1:1234::9"));
+  held.push(await hold("2001:db8:0:2::1"), await hold("192.0.2.1"), await hold("::ffff:192.0.2.1"));
+  assertRefused(await from("192.0.2.1"));
+  assert((await from("192.0.2.2")).startsWith("HTTP/1.1 101 "));
+  for (const conn of held) conn.close();
+  await service.until(0);
+});
+
+Deno.test("::1 counts by its /64 on a dual-stack service, and apart from 127.0.0.1", async () => {
+  try {
+    Deno.listen({ hostname: "::1", port: 0 }).close();
+  } catch {
+    return report("SKIPPED: this machine has no ::1");
+  }
+  await using service = await Witness.start(["--host", "::", "--max-connections-per-address", "1"]);
+  await using _six = await RawPeer.open(service, { hostname: "::1", name: "six" });
+  await using _four = await RawPeer.open(service, { name: "four" });
+  assertRefused(await answer(service, "::1"));
+  assertRefused(await answer(service));
+});
+
+for (const mode of ["direct", "proxied"]) {
+  Deno.test(`whatever opens, closes and breaks off, the counts come back to zero and the quota is whole (${mode})`, async () => {
+    const quota = 12;
+    const seed = 20_261_123;
+    const random = seeded(seed);
+    await using service = await Witness.start(["--mode", mode, "--max-connections", `${quota}`]);
+    await eventually(() => service.peers().then((peers) => peers === 0), "nobody");
+    const open = descriptors(service.program.pid).length;
+    let live: RawPeer[] = [];
+    const used: RawPeer[] = [];
+    let refused = 0;
+    for (let step = 0; step < 400; step++) {
+      const peer = live[random(live.length || 1)];
+      const what = random(8);
+      if (what < 4 || peer === undefined) {
+        try {
+          // Asked something, so that it is open at both ends: the count is then exact.
+          const next = await RawPeer.open(service, { name: `r${step}`, answering: random(4) > 0 });
+          used.push(next);
+          live.push(next);
+        } catch (error) {
+          assert(/no upgrade: HTTP\/1.1 503/.test(String(error)), String(error));
+          refused++;
+        }
+        continue;
+      }
+      live = live.filter((one) => one !== peer);
+      if (what === 4) await peer.send(closeFrame(1000));
+      else if (what === 5) peer.drop();
+      else if (what === 6) await peer.send(textFrame(`!${["terminate", "throw", "reject"][random(3)]}`));
+      else {
+        // Leaves in the middle of its handshake.
+        const conn = await dial(service);
+        await writeAll(conn, upgradeRequest("/?name=left").slice(0, 20 + random(200)));
+        conn.close();
+        live.push(peer);
+      }
+    }
+    for (const peer of used) peer.drop();
+    await service.until(0);
+    assertEquals(service.told("open").length, service.told("close").length, `seed ${seed}`);
+    assert(refused > 0 && used.length > quota * 3, `seed ${seed}: ${refused} refused, ${used.length} used`);
+    await eventually(() => descriptors(service.program.pid).length <= open + 1, `seed ${seed}: ${open} descriptors`);
+    const whole = [];
+    for (let count = 0; count < quota; count++) whole.push(await RawPeer.open(service, { name: `w${count}` }));
+    assertRefused(await answer(service));
+    for (const peer of whole) peer.drop();
+    await service.until(0);
+    for (const peer of [...used, ...whole]) await peer.ended;
+  });
+}
+
+function report(text: string): void {
+  // deno-lint-ignore no-console -- figures are to be seen
+  console.log(text);
+}

@@ -1,0 +1,187 @@
+/**
+ * A client that can break every rule: bytes on a connection, and the frames that come back.
+ * @module
+ */
+import { type Frame, FrameError, FrameReader, Opcode } from "../../lib/check/frames.ts";
+import { closeQuietly, maskedFrame, readHead, upgradeRequest, writeAll } from "../bench/wire.ts";
+import { loadNative } from "../../lib/net/native.ts";
+
+export { Opcode };
+
+// It stays for the life of a process: loaded before a test begins, it is no leak of that test.
+loadNative();
+
+/** Where to connect. */
+export interface Service {
+  readonly port: number;
+  /** PEM; undefined: plain. */
+  readonly ca: string | undefined;
+}
+
+/** How to connect. */
+export interface RawOptions {
+  readonly name?: string;
+  /** False: nothing is read after the 101, and the service's window closes. */
+  readonly reading?: boolean;
+  /** Whether a close frame is answered. Default: it is. */
+  readonly answering?: boolean;
+  readonly hostname?: string;
+}
+
+/** How its connection ended: by the service's close frame or without one. */
+export interface RawEnd {
+  /** The close frame's code; undefined where none came; 1005 for an empty one. */
+  readonly code: number | undefined;
+  readonly reason: string;
+  /** What was wrong with what the service sent. */
+  readonly broken?: string;
+}
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+/** Text as bytes. */
+export function utf8(text: string): Uint8Array<ArrayBuffer> {
+  return encoder.encode(text);
+}
+
+/** A masked text frame. */
+export function textFrame(text: string): Uint8Array<ArrayBuffer> {
+  return maskedFrame(Opcode.Text, utf8(text));
+}
+
+/** A masked close frame; any code, or none. */
+export function closeFrame(code?: number, reason: string | Uint8Array = ""): Uint8Array<ArrayBuffer> {
+  if (code === undefined) return maskedFrame(Opcode.Close, new Uint8Array());
+  const text = typeof reason === "string" ? utf8(reason) : reason;
+  return maskedFrame(Opcode.Close, new Uint8Array([code >> 8, code & 255, ...text]));
+}
+
+/** A TCP or TLS connection to the service, without Nagle's algorithm on this side. */
+export async function dial(service: Service, hostname = "127.0.0.1"): Promise<Deno.Conn> {
+  const tcp = await Deno.connect({ hostname, port: service.port });
+  tcp.setNoDelay(true);
+  if (service.ca === undefined) return tcp;
+  const conn = await Deno.startTls(tcp, { hostname: "localhost", caCerts: [service.ca] });
+  await conn.handshake();
+  return conn;
+}
+
+/** An upgraded connection. Disposing of it drops it, without a close frame. */
+export class RawPeer implements AsyncDisposable {
+  /** All data frames and control frames so far. */
+  readonly frames: Frame[] = [];
+  readonly #conn: Deno.Conn;
+  readonly #answering: boolean;
+  readonly #reader = new FrameReader(64 * 1024 * 1024);
+  readonly #watchers = new Set<() => void>();
+  #reading: Promise<RawEnd> | undefined;
+  #over = false;
+
+  private constructor(conn: Deno.Conn, answering: boolean) {
+    this.#conn = conn;
+    this.#answering = answering;
+  }
+
+  /** @throws {Error} with the answer's first line when it is not 101 */
+  static async open(service: Service, options: RawOptions = {}): Promise<RawPeer> {
+    const { name = "nobody", reading = true, answering = true, hostname } = options;
+    const conn = await dial(service, hostname);
+    try {
+      await writeAll(conn, upgradeRequest(`/?name=${name}`));
+      const head = await readHead(conn);
+      if (!head.startsWith("HTTP/1.1 101 ")) throw new Error(`no upgrade: ${head.split("\r\n")[0]}`);
+    } catch (error) {
+      closeQuietly(conn);
+      throw error;
+    }
+    const peer = new RawPeer(conn, answering);
+    if (reading) peer.read();
+    return peer;
+  }
+
+  /** Begins to read. */
+  read(): Promise<RawEnd> {
+    return this.#reading ??= this.#read();
+  }
+
+  /** Resolves when the service has ended the connection, or this side has. */
+  get ended(): Promise<RawEnd> {
+    return this.read();
+  }
+
+  /** Writes bytes as they are; false where the service has gone. */
+  async send(...parts: Uint8Array<ArrayBuffer>[]): Promise<boolean> {
+    try {
+      for (const part of parts) await writeAll(this.#conn, part);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** The text of data frames so far. */
+  get texts(): string[] {
+    return this.frames.filter(({ opcode }) => opcode === Opcode.Text).map(({ payload }) => decoder.decode(payload));
+  }
+
+  /** Resolves once the frames are as wanted. @throws {Error} when the connection ends before */
+  async until(condition: () => boolean): Promise<void> {
+    this.read();
+    while (!condition()) {
+      if (this.#over) throw new Error("the connection ended before");
+      await new Promise<void>((resolve) => this.#watchers.add(resolve));
+    }
+  }
+
+  /** Sends text and waits for one more data frame. */
+  async ask(text: string): Promise<string> {
+    const before = this.texts.length;
+    await this.send(textFrame(text));
+    await this.until(() => this.texts.length > before);
+    return this.texts[before]!;
+  }
+
+  /** Drops the connection. */
+  drop(): void {
+    closeQuietly(this.#conn);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.drop();
+    await this.#reading;
+  }
+
+  async #read(): Promise<RawEnd> {
+    let end: RawEnd = { code: undefined, reason: "" };
+    const buffer = new Uint8Array(65_536);
+    try {
+      for (let count; (count = await this.#conn.read(buffer)) !== null;) {
+        this.#reader.push(buffer.slice(0, count));
+        for (let frame; (frame = this.#reader.next()) !== undefined;) {
+          this.frames.push(frame);
+          if (frame.opcode !== Opcode.Close) continue;
+          end = endOf(frame.payload);
+          if (this.#answering) await this.send(maskedFrame(Opcode.Close, frame.payload));
+        }
+        this.#wake();
+      }
+    } catch (error) {
+      // Anything else is a reset, or this side dropped it.
+      if (error instanceof FrameError) end = { ...end, broken: error.message };
+    }
+    this.#over = true;
+    this.#wake();
+    return end;
+  }
+
+  #wake(): void {
+    for (const watcher of this.#watchers) watcher();
+    this.#watchers.clear();
+  }
+}
+
+function endOf(payload: Uint8Array): RawEnd {
+  if (payload.length < 2) return { code: 1005, reason: "" };
+  return { code: (payload[0]! << 8) | payload[1]!, reason: decoder.decode(payload.subarray(2)) };
+}

@@ -1,0 +1,135 @@
+import { assert, assertEquals } from "@std/assert";
+import { descriptors, residentBytes } from "../bench/proc.ts";
+import { median } from "../net/clients.ts";
+import { RawPeer, textFrame } from "./raw_peer.ts";
+import { eventually, Witness } from "./witness.ts";
+
+const MIB = 1024 ** 2;
+const LIMIT = MIB;
+const READERS = 50;
+const CHUNK = 65_536;
+
+/** Peers that subscribe to the news. */
+async function subscribers(service: Witness, count: number, name: string, reading: boolean): Promise<RawPeer[]> {
+  const peers: RawPeer[] = [];
+  for (let index = 0; index < count; index++) {
+    const peer = await RawPeer.open(service, { name: `${name}-${index}`, reading });
+    await peer.send(textFrame("!subscribe"));
+    peers.push(peer);
+  }
+  return peers;
+}
+
+/** Publishes again and again; milliseconds each until all healthy peers have it. */
+async function fanOut(publisher: RawPeer, healthy: readonly RawPeer[], rounds: number): Promise<number[]> {
+  const times: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    const wanted = healthy.map((peer) => peer.frames.length + 1);
+    const began = performance.now();
+    await publisher.send(textFrame(`!publish ${CHUNK}`));
+    await Promise.all(healthy.map((peer, index) => peer.until(() => peer.frames.length >= wanted[index]!)));
+    times.push(performance.now() - began);
+    if (round % 50 === 49) { for (const peer of healthy) peer.frames.length = 0; }
+  }
+  return times;
+}
+
+function drop(peers: readonly RawPeer[]): void {
+  for (const peer of peers) peer.drop();
+}
+
+for (const mode of ["direct", "proxied"]) {
+  Deno.test(`50 readers that stop are closed with 1013 and let go of; memory and the others' latency stay (${mode})`, async () => {
+    await using service = await Witness.start(["--mode", mode, "--max-backpressure", `${LIMIT}B`]);
+    const { pid } = service.program;
+    await using publisher = await RawPeer.open(service, { name: "publisher" });
+    const healthy = await subscribers(service, 10, "healthy", true);
+
+    // As many more who read: what 60 subscribers cost.
+    const company = await subscribers(service, READERS, "company", true);
+    const beside = await fanOut(publisher, [...healthy, ...company], 100);
+    drop(company);
+    await Promise.all(company.map((_, index) => service.event(`company-${index}`, "close")));
+    const memory = residentBytes(pid);
+    await eventually(() => descriptors(pid).length <= healthy.length + 60, "the company's descriptors are back");
+    const open = descriptors(pid).length;
+
+    const times: number[] = [];
+    const grown: number[] = [];
+    for (const wave of ["first", "second"]) {
+      const slow = await subscribers(service, READERS, wave, false);
+      // 400 times 64 KiB for each: without a bound it would be 1.2 GiB.
+      times.push(...await fanOut(publisher, healthy, 400));
+      grown.push(residentBytes(pid) - memory);
+      const endings = await Promise.all(slow.map((_, index) => service.event(`${wave}-${index}`, "close")));
+      const reason = `reads too slowly: over ${LIMIT} bytes wait`;
+      for (const ending of endings) assertEquals([ending.code, ending.reason], [1013, reason]);
+      // They never read again, and have not gone by themselves.
+      await eventually(() => descriptors(pid).length <= open, "the descriptors are back");
+      assertEquals(await service.peers(), healthy.length + 1);
+      grown.push(residentBytes(pid) - memory);
+      drop(slow);
+    }
+    const most = READERS * LIMIT + 64 * MIB;
+    for (const bytes of grown) assert(bytes < most, `${grown.map((value) => Math.round(value / MIB))} MiB`);
+    // The second wave lives in what the first gave back.
+    assert(grown[2]! - grown[0]! < 32 * MIB, `${grown.map((value) => Math.round(value / MIB))} MiB`);
+    const [before, after] = [median(beside), median(times)];
+    assert(after < before * 1.2 + 5, `${before} ms became ${after} ms`);
+    report(
+      `${mode}: ${before.toFixed(2)} ms with readers, ${after.toFixed(2)} ms with slow ones; grew by ${
+        grown.map((value) => Math.round(value / MIB))
+      } MiB`,
+    );
+    drop(healthy);
+    await service.until(1);
+  });
+}
+
+Deno.test("a peer that is closed for not reading is cut after a second; one that still reads has its time", async () => {
+  await using service = await Witness.start(["--max-backpressure", "64KiB"]);
+  await using stuck = await RawPeer.open(service, { name: "stuck", reading: false });
+  const fed = feedUntilClosed(service, stuck, "stuck");
+  const began = performance.now();
+  await fed;
+  const { code } = await service.event("stuck", "close");
+  assertEquals(code, 1013);
+  assert(performance.now() - began < 4_500, "it had the time of one that reads");
+});
+
+Deno.test("send returns false from half the limit on, and drain comes once all is out", async () => {
+  const limit = 512 * 1024;
+  await using service = await Witness.start(["--max-backpressure", `${limit}B`]);
+  await using peer = await RawPeer.open(service, { name: "pausing", reading: false });
+  let told = 0;
+  while (service.told("sent").at(-1)?.fine !== false) {
+    for (let more = 0; more < 8; more++, told++) await peer.send(textFrame("!feed 16384"));
+    await eventually(() => service.told("sent").length === told, "the answer");
+    assert(told < 5_000, "it never filled");
+  }
+  const sent = service.told("sent");
+  for (const { fine, buffered } of sent) assertEquals(fine, buffered! * 2 <= limit, `${buffered} bytes`);
+  assertEquals(service.told("drain"), []);
+  peer.read();
+  assertEquals((await service.event("pausing", "drain")).buffered, 0);
+  await peer.until(() => peer.frames.length === told);
+  assertEquals(await peer.ask("go on"), "go on");
+  assertEquals(service.told("drain").length, 1);
+  assertEquals(service.told("close"), []);
+});
+
+/** Makes the service send to a peer that does not read, until it has no patience left. */
+async function feedUntilClosed(service: Witness, peer: RawPeer, name: string): Promise<void> {
+  while (service.told("sent", name).every(({ buffered }) => buffered! < 65_536)) {
+    const told = service.told("sent", name).length;
+    await peer.send(textFrame("!feed 65536"));
+    await eventually(() => service.told("sent", name).length > told, "the answer");
+  }
+  // Two more: the limit is passed for sure.
+  await peer.send(textFrame("!feed 65536"), textFrame("!feed 65536"));
+}
+
+function report(text: string): void {
+  // deno-lint-ignore no-console -- figures are to be seen
+  console.log(text);
+}

@@ -1,0 +1,121 @@
+/**
+ * The real program with the witness app, and what the app told of each peer.
+ *
+ *     await using service = await Witness.start();
+ *     await using peer = await RawPeer.open(service, { name: "mallory" });
+ *     peer.send(…);
+ *     assertEquals((await service.event("mallory", "close")).code, 1009);
+ * @module
+ */
+import { fileURLToPath } from "node:url";
+import { Client } from "../client.ts";
+import { type Ended, type Program, type ProgramOptions, startProgram } from "../program.ts";
+
+/** A hook that ran. */
+export interface Told {
+  readonly name: string;
+  readonly hook: string;
+  readonly code?: number;
+  readonly reason?: string;
+  readonly messages?: number;
+  readonly bytes?: number;
+  readonly fine?: boolean;
+  readonly buffered?: number;
+  readonly message?: string;
+  readonly id?: string;
+}
+
+/** A log line. */
+export interface Logged {
+  readonly level: string;
+  readonly message: string;
+  readonly peer?: string;
+  readonly [field: string]: unknown;
+}
+
+const APP = fileURLToPath(new URL("./witness_app.ts", import.meta.url));
+
+/** The running service. */
+export class Witness implements AsyncDisposable {
+  readonly program: Program;
+  /** The authority's certificate, PEM; undefined where it serves plain ws. */
+  readonly ca: string | undefined;
+
+  private constructor(program: Program, ca: string | undefined) {
+    this.program = program;
+    this.ca = ca;
+  }
+
+  /** Logs at debug, as JSON. */
+  static async start(args: readonly string[] = [], options: ProgramOptions = {}): Promise<Witness> {
+    const logging = args.includes("--log-level") ? [] : ["--log-level", "debug"];
+    const program = await startProgram(["--app", APP, ...logging, ...args], options);
+    try {
+      const plain = args.includes("proxied");
+      return new Witness(program, plain ? undefined : await Deno.readTextFile(program.ca));
+    } catch (error) {
+      await program[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  get port(): number {
+    return this.program.port;
+  }
+
+  /** An ordinary client of Deno's. */
+  client(name: string): Promise<Client> {
+    const { program } = this;
+    return Client.open(`${program.url}?name=${name}`, this.ca === undefined ? {} : { ca: program.ca });
+  }
+
+  /** The first time that a hook ran for a peer. */
+  async event(name: string, hook: string): Promise<Told> {
+    const [line] = await this.program.stdout.until(new RegExp(`^\\{"name":"${name}","hook":"${hook}".*\\}$`, "m"));
+    return JSON.parse(line) as Told;
+  }
+
+  /** All that was told so far of a hook. */
+  told(hook: string, name?: string): Told[] {
+    return this.program.stdout.lines.filter((line) => line.startsWith('{"name":')).map((line) => JSON.parse(line))
+      .filter((told: Told) => told.hook === hook && (name === undefined || told.name === name));
+  }
+
+  /** What was logged so far. */
+  get log(): Logged[] {
+    return this.program.stderr.lines.filter((line) => line.startsWith("{")).map((line) => JSON.parse(line));
+  }
+
+  /** What /healthz says of the peers. */
+  async peers(): Promise<number> {
+    using client = Deno.createHttpClient({ caCerts: this.ca === undefined ? [] : [this.ca] });
+    const response = await fetch(this.program.http("/healthz"), { client });
+    return (await response.json() as { peers: number }).peers;
+  }
+
+  /** Resolves when /healthz says that so many peers are connected. */
+  async until(peers: number, patience = 20_000): Promise<void> {
+    await eventually(async () => await this.peers() === peers, `${peers} peers`, patience);
+  }
+
+  stop(): Promise<Ended> {
+    return this.program.stop();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.program[Symbol.asyncDispose]();
+  }
+}
+
+/** Asks every 50 ms until it is so. @throws {Error} after `patience` ms */
+export async function eventually(
+  condition: () => boolean | Promise<boolean>,
+  what: string,
+  patience = 20_000,
+): Promise<void> {
+  const end = performance.now() + patience;
+  while (!await condition()) {
+    if (performance.now() > end) throw new Error(`after ${patience} ms there was still not: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}

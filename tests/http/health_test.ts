@@ -1,0 +1,29 @@
+import { assertEquals } from "@std/assert";
+import { defineApp } from "../../lib/ws/app.ts";
+import { healthResponse } from "../../lib/http/health.ts";
+import { rawResponse } from "../raw.ts";
+import { serving } from "../serving.ts";
+
+Deno.test("health: 200 while connections are taken, 503 while draining, never cached", async () => {
+  const fine = healthResponse(false, 3);
+  assertEquals([fine.status, fine.headers.get("cache-control")], [200, "no-store"]);
+  assertEquals(await fine.json(), { status: "ok", peers: 3 });
+  const draining = healthResponse(true, 1);
+  assertEquals([draining.status, draining.headers.get("cache-control")], [503, "no-store"]);
+  assertEquals(await draining.json(), { status: "draining", peers: 1 });
+});
+
+Deno.test("health: GET and HEAD on /healthz, whatever the paths; anything else is 405", async () => {
+  await using served = await serving(defineApp({ open() {} }), { path: ["/only"] });
+  await using _client = await served.connect();
+  const ask = (method: string) =>
+    rawResponse(served.raw, `${method} /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`);
+  const get = await ask("GET");
+  assertEquals([get.status, get.headers.get("content-type")], [200, "application/json"]);
+  assertEquals(JSON.parse(get.body), { status: "ok", peers: 1 });
+  const head = await ask("HEAD");
+  assertEquals([head.status, head.body], [200, ""]);
+  const post = await ask("POST");
+  assertEquals([post.status, post.headers.get("allow")], [405, "GET, HEAD"]);
+  assertEquals(post.body, "405 Method Not Allowed\nThis path answers GET and HEAD, not POST.\n");
+});

@@ -1,0 +1,118 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { addressKey, addressSet, canonicalAddress, isLoopback, LOOPBACK } from "../lib/ip.ts";
+
+Deno.test("an address has one canonical form, and IPv4 in IPv6 is IPv4", () => {
+  for (
+    const [text, canonical] of [
+      ["192.0.2.1", "192.0.2.1"],
+      ["0.0.0.0", "0.0.0.0"],
+      ["::1", "::1"],
+      ["2001:DB8:0:0:0:0:0:1", "2001:db8::1"],
+      ["2001:db8::0:1", "2001:db8::1"],
+      ["::ffff:192.0.2.1", "192.0.2.1"],
+      ["::FFFF:c000:201", "192.0.2.1"],
+      ["0:0:0:0:0:ffff:7f00:1", "127.0.0.1"],
+      ["::ffff:0:1", "0.0.0.1"],
+      // Compatible (deprecated) and translated (RFC 6052) addresses are not mapped ones.
+      ["64:ff9b::c000:201", "64:ff9b::c000:201"],
+    ] as const
+  ) assertEquals(canonicalAddress(text), canonical, text);
+});
+
+Deno.test("what is no address is none: hexadecimal, octal, short and long forms, zones, ports, spaces", () => {
+  for (
+    const text of [
+      "",
+      "0x10.0.0.0",
+      "0x7f000001",
+      "2130706433",
+      "010.0.0.1",
+      "127.1",
+      "1.2.3",
+      "1.2.3.4.5",
+      "256.0.0.1",
+      "1.2.3.4 ",
+      " 1.2.3.4",
+      "1.2.3.4:80",
+      "[::1]",
+      "[::1]:80",
+      "fe80::1%eth0",
+      "::1%1",
+      "1::2::3",
+      "12345::",
+      "::ffff:300.1.1.1",
+      "localhost",
+      "unix:",
+      "1.2.3.4/8",
+      "１.2.3.4",
+      "1.2.3.4\n",
+    ]
+  ) assertEquals(canonicalAddress(text), undefined, JSON.stringify(text));
+});
+
+Deno.test("loopback is 127.0.0.0/8 and ::1", () => {
+  for (const address of ["127.0.0.1", "127.255.255.254", "::1"]) assertEquals(isLoopback(address), true, address);
+  for (const address of ["128.0.0.1", "10.127.0.1", "::", "::2", "127.example", "localhost", "127::1"]) {
+    assertEquals(isLoopback(address), false, address);
+  }
+});
+
+Deno.test("a client counts as its IPv4 address, or as its IPv6 /64", () => {
+  assertEquals(addressKey("192.0.2.1"), "192.0.2.1");
+  assertEquals(addressKey("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
+  for (const address of ["2001:db8::1", "2001:db8::2:0:0:1", "2001:db8:0:0:ffff::"]) {
+    assertEquals(addressKey(address), "2001:db8:0:0::/64", address);
+  }
+  assertEquals(addressKey("::1"), "0:0:0:0::/64");
+  assertEquals(addressKey("1::"), "1:0:0:0::/64");
+  // One bit of the network part away is another client.
+  assertEquals(addressKey("2001:db8:0:1::1") === addressKey("2001:db8::1"), false);
+});
+
+Deno.test("a set holds addresses and ranges, at their very edges, of both families", () => {
+  const set = addressSet(["10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "::1", "198.51.100.0/31"]);
+  for (
+    const address of [
+      "10.0.0.0",
+      "10.255.255.255",
+      "192.0.2.7",
+      "2001:db8::",
+      "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff",
+      "::1",
+      "198.51.100.1",
+    ]
+  ) assertEquals(set.has(address), true, address);
+  for (const address of ["9.255.255.255", "11.0.0.0", "192.0.2.8", "2001:db9::", "::2", "198.51.100.2"]) {
+    assertEquals(set.has(address), false, address);
+  }
+  // The client as the kernel tells it to a dual-stack socket.
+  assertEquals(set.has(canonicalAddress("::ffff:10.1.2.3")!), true);
+  assertEquals(addressSet(["0.0.0.0/0"]).has("203.0.113.9"), true);
+  assertEquals(addressSet([]).has("127.0.0.1"), false);
+  assertEquals(["127.0.0.1", "127.9.9.9", "::1", "10.0.0.1"].map((one) => addressSet(LOOPBACK).has(one)), [
+    true,
+    true,
+    true,
+    false,
+  ]);
+});
+
+Deno.test("a set names the first entry that is neither an address nor a range", () => {
+  for (
+    const entry of [
+      "",
+      "localhost",
+      "0x10.0.0.0/8",
+      "010.0.0.0/8",
+      "10.0.0.0/33",
+      "10.0.0.0/",
+      "10.0.0.0/8/8",
+      "10.0.0.0/-1",
+      "10.0.0.0/8.0",
+      "10.0.0.0/255.0.0.0",
+      "2001:db8::/129",
+      "fe80::%eth0/64",
+      "*",
+    ]
+  ) assertThrows(() => addressSet(["127.0.0.1", entry, "also wrong"]), RangeError, `not "${entry}"`, entry);
+});

@@ -1,0 +1,87 @@
+/**
+ * An app moves between this service and crossws (h3, Nitro, Nuxt) unchanged: held by the type check, which
+ * `deno check` and `deno test` run over this file. The assignments are the test.
+ */
+import { assertEquals } from "@std/assert";
+import type * as crossws from "crossws";
+import chat from "../../lib/apps/chat.ts";
+import echo from "../../lib/apps/echo.ts";
+import ok from "../../lib/apps/ok.ts";
+import { type App, defineApp, type Message, type Peer } from "../../lib/ws/app.ts";
+
+type Assignable<From, To> = [From] extends [To] ? true : false;
+/** `any` is assignable both ways and would make everything below true. */
+type IsAny<T> = 0 extends 1 & T ? true : false;
+
+const real: [IsAny<crossws.Hooks>, IsAny<crossws.Peer>, IsAny<crossws.Message>, IsAny<App>, IsAny<Peer>] = [
+  false,
+  false,
+  false,
+  false,
+  false,
+];
+
+// An app of ours is an app of theirs, whole and hook by hook.
+const toTheirs: Assignable<App, Partial<crossws.Hooks>> = true;
+type Names = keyof App & keyof crossws.Hooks;
+const everyHook: Assignable<keyof App, keyof crossws.Hooks> = true;
+const hooksToTheirs: { [N in Names]: Assignable<NonNullable<App[N]>, crossws.Hooks[N]> } = {
+  upgrade: true,
+  open: true,
+  message: true,
+  close: true,
+  error: true,
+  drain: true,
+};
+
+// What a hook is handed: their peer and message serve a hook of ours.
+const peer: Assignable<crossws.Peer, Peer> = true;
+const message: Assignable<crossws.Message, Message> = true;
+
+const theirs: Partial<crossws.Hooks>[] = [
+  ok,
+  echo,
+  chat,
+  defineApp({
+    upgrade: () => ({ headers: { "x-a": "b" }, protocol: "chat", context: { user: "tom" } }),
+    open: (peer) => void peer.send("welcome"),
+    async message(peer, message) {
+      await Promise.resolve();
+      peer.send(message.text());
+    },
+    close: (_peer, { code, reason }) => void [code, reason],
+    error: (_peer, error) => void error.message,
+    drain: (peer) => void peer.bufferedAmount,
+  }),
+];
+
+// And an app of theirs is one of ours: hooks written against their types alone.
+const toOurs: Assignable<Partial<crossws.Hooks>, App> = true;
+const written: Partial<crossws.Hooks> = {
+  upgrade: (request) => new URL(request.url).searchParams.has("no") ? new Response("no", { status: 403 }) : undefined,
+  open: (peer) => peer.subscribe("room"),
+  message(peer, message) {
+    peer.publish("room", message.text());
+    peer.send(message.uint8Array());
+  },
+  close: (peer) => peer.unsubscribe("room"),
+};
+const ours: App = written;
+
+// The checks above would see a drift: a hook that wants more of a peer or a message than theirs have, another order of
+// arguments, a result that they do not take.
+const drifts: [
+  Assignable<{ open: (peer: Peer & { invented: string }) => void }, Partial<crossws.Hooks>>,
+  Assignable<{ message: (peer: Peer, message: Message & { invented(): void }) => void }, Partial<crossws.Hooks>>,
+  Assignable<{ message: (message: Message, peer: Peer) => void }, Partial<crossws.Hooks>>,
+  Assignable<{ upgrade: () => { headers: number } }, Partial<crossws.Hooks>>,
+  Assignable<{ close: (peer: Peer, code: number) => void }, Partial<crossws.Hooks>>,
+  Assignable<Omit<crossws.Peer, "bufferedAmount">, Peer>,
+  Assignable<Omit<crossws.Message, "text">, Message>,
+] = [false, false, false, false, false, false, false];
+
+Deno.test("an app is a set of crossws hooks and back, by their published types", () => {
+  assertEquals([toTheirs, everyHook, peer, message, toOurs, ...Object.values(hooksToTheirs)].every(Boolean), true);
+  assertEquals([...real, ...drifts].some(Boolean), false);
+  assertEquals([theirs.length, typeof ours.message], [4, "function"]);
+});

@@ -1,0 +1,73 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { IncomingMessage, longerThan, toPayload } from "../../lib/ws/message.ts";
+import { seeded } from "../seeded.ts";
+
+const encode = (text: string) => new TextEncoder().encode(text);
+
+Deno.test("a message's length is counted in bytes, exact at the limit, for every width of character", () => {
+  // One to four bytes each, at the edges of every width.
+  for (const character of ["x", "\x7f", "\x80", "é", "\u07ff", "\u0800", "€", "\uffff", "😀", "\u{10ffff}"]) {
+    for (const count of [1, 2, 7, 100]) {
+      const text = character.repeat(count);
+      const bytes = encode(text).length;
+      const shown = `${count} times U+${character.codePointAt(0)!.toString(16)}`;
+      assertEquals(longerThan(text, bytes), false, shown);
+      assertEquals(longerThan(text, bytes - 1), true, shown);
+    }
+  }
+});
+
+Deno.test("a message's length agrees with the encoder for any mixture, one byte below, at and above the limit", () => {
+  const random = seeded(6455);
+  const alphabet = ["a", "Z", "é", "ß", "€", "語", "😀", "🏳️‍🌈", "\n"];
+  for (let round = 0; round < 500; round++) {
+    let text = "";
+    for (let length = random(60); length > 0; length--) text += alphabet[random(alphabet.length)];
+    const bytes = encode(text).length;
+    for (const limit of [bytes - 1, bytes, bytes + 1]) {
+      assertEquals(longerThan(text, limit), bytes > limit, JSON.stringify({ text, limit }));
+    }
+  }
+});
+
+Deno.test("a binary message's length is its bytes", () => {
+  assertEquals([9, 10, 11].map((limit) => longerThan(new ArrayBuffer(10), limit)), [true, false, false]);
+  assertEquals(longerThan(new ArrayBuffer(0), 0), false);
+  assertEquals(longerThan("", 0), false);
+});
+
+Deno.test("a message gives text, bytes and JSON of either kind", async () => {
+  const json = '{"name":"tom é"}';
+  for (const data of [json, encode(json).buffer]) {
+    const message = new IncomingMessage(data);
+    assertEquals(message.rawData, data);
+    assertEquals(message.data, data);
+    assertEquals(message.text(), json);
+    assertEquals(`${message}`, json);
+    assertEquals(message.json<{ name: string }>().name, "tom é");
+    assertEquals(message.uint8Array(), encode(json));
+    assertEquals(new Uint8Array(message.arrayBuffer()), encode(json));
+    assertEquals(await message.blob().text(), json);
+  }
+  assertThrows(() => new IncomingMessage("{").json(), SyntaxError);
+});
+
+Deno.test("what is sent: text and bytes as they are, a message as what it carries, all else as JSON", () => {
+  const buffer = encode("hello").buffer;
+  assertEquals(toPayload("tom"), "tom");
+  assertEquals(toPayload(""), "");
+  assertEquals(toPayload(buffer), buffer);
+  assertEquals(toPayload(new Uint8Array(buffer, 1, 3)), encode("ell"));
+  assertEquals(toPayload(new DataView(buffer, 4)), encode("o"));
+  assertEquals(toPayload(new Uint16Array([0x4142])), new Uint8Array(new Uint16Array([0x4142]).buffer));
+  assertEquals(toPayload(new IncomingMessage("again")), "again");
+  assertEquals(toPayload(new IncomingMessage(buffer)), buffer);
+  assertEquals([{ a: [1] }, 7, true, null, undefined, () => 1].map(toPayload), [
+    '{"a":[1]}',
+    "7",
+    "true",
+    "",
+    "",
+    "{}",
+  ]);
+});
