@@ -6,7 +6,7 @@ import type { Authenticator } from "./auth/authenticate.ts";
 import { CloseCode } from "./close_codes.ts";
 import type { Mode } from "./config/mode.ts";
 import type { Settings } from "./config/options.ts";
-import { messageOf } from "./errors.ts";
+import { messageOf, StartError } from "./errors.ts";
 import { Gate } from "./http/gate.ts";
 import { topicIn } from "./hub/membership.ts";
 import { Topics } from "./hub/topics.ts";
@@ -48,14 +48,17 @@ export interface Service extends AsyncDisposable {
    * @throws {StartError} why the new files are not usable; the old ones go on serving
    */
   reload(): Promise<void>;
-  /** Lets a successor process open the same address (`takeover`). False where the system cannot do that. */
-  share(): boolean;
+  /**
+   * Lets a successor process open the same address (`takeover`) while `start` brings it up, then begins to stop; who was
+   * accepted here before that is still served here. Certificates are not replaced meanwhile.
+   * @throws {StartError} where the system cannot do that; and what `start` throws. The service then goes on.
+   */
+  handOver(start: () => Promise<void>): Promise<void>;
   /**
    * Stops accepting, lets connections finish within `drainTimeout`, closes the rest with 1001. Idempotent.
    * Resolves when all is ended.
-   * @param followed a successor process has opened the address: who was accepted here before that is still served here
    */
-  stop(followed?: boolean): Promise<void>;
+  stop(): Promise<void>;
 }
 
 /** How long the sockets get to answer the last close frames, ms. */
@@ -196,12 +199,21 @@ export class RunningService implements Service {
     return this.#renewal.reload();
   }
 
-  share(): boolean {
-    return this.#listener.share();
+  handOver(start: () => Promise<void>): Promise<void> {
+    return this.#renewal.exclusively(async () => {
+      if (!await this.#listener.share()) {
+        throw new StartError(
+          "Cannot hand over: this system cannot share the port; stop the service and start the new one",
+        );
+      }
+      await start();
+      // At once: a reload that waits for its turn finds a service that stops.
+      this.#stopped ??= this.#stop(true);
+    });
   }
 
-  stop(followed = false): Promise<void> {
-    return this.#stopped ??= this.#stop(followed);
+  stop(): Promise<void> {
+    return this.#stopped ??= this.#stop(false);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

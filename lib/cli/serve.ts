@@ -109,11 +109,11 @@ async function untilStopped(service: Service, log: Logger, leaving: AbortControl
   let stopping = false;
   let handingOver = false;
 
-  function stop(why: string, followed = false): void {
+  function stop(why: string): void {
     stopping = true;
     leaving.abort();
     log.info(`${why}: stopping; a second signal ends at once`, { peers: service.peers.size });
-    service.stop(followed).then(() => resolve(0), reject);
+    service.stop().then(() => resolve(0), reject);
   }
   function end(signal: "SIGINT" | "SIGTERM"): void {
     if (stopping) Deno.exit(128 + (signal === "SIGINT" ? 2 : 15));
@@ -131,8 +131,11 @@ async function untilStopped(service: Service, log: Logger, leaving: AbortControl
     handingOver = true;
     log.info("SIGUSR2: handing over to a new process");
     try {
-      const { pid } = await handOver(service, leaving.signal);
-      if (!stopping) stop(`process ${pid} has taken over`, true);
+      let pid = 0;
+      await service.handOver(async () => {
+        ({ pid } = await handOver(service, leaving.signal));
+      });
+      if (!stopping) stop(`process ${pid} has taken over`);
     } catch (error) {
       log.error(messageOf(error));
     } finally {

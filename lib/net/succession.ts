@@ -11,7 +11,7 @@ import { LINUX } from "./libc.ts";
 import { assemble } from "./sockets.ts";
 
 /** Milliseconds for handshakes that the old socket answered and whose last segment is still under way. */
-const GRACE = 1_000;
+export const GRACE = 1_000;
 /** Milliseconds after which a queue that does not empty is given up: its loop has died. */
 const PATIENCE = 10_000;
 const LOOK_EVERY = 5;
@@ -76,6 +76,12 @@ export async function settled(
   for (const until = performance.now() + timeout; performance.now() < until && open() > known();) {
     await delay(SETTLED_EVERY);
   }
+}
+
+/** Waits for a promise, but no longer than this many milliseconds. */
+export async function patiently(promise: Promise<unknown>, milliseconds: number): Promise<void> {
+  const done = new AbortController();
+  await Promise.race([promise.finally(() => done.abort()), sleep(milliseconds, done.signal)]);
 }
 
 /** Waits, or less when the signal comes. */
