@@ -115,7 +115,7 @@ const ENDINGS: Readonly<Record<string, (peer: RawPeer) => Promise<readonly numbe
   },
   async isClosedAndTerminated(peer) {
     await peer.send(textFrame("!close 4004"), textFrame("!terminate"));
-    return [4004];
+    return [1006];
   },
   async breaksAHook(peer) {
     await peer.send(textFrame("!throw"), textFrame("!reject"));
@@ -131,7 +131,8 @@ const ENDINGS: Readonly<Record<string, (peer: RawPeer) => Promise<readonly numbe
   },
   // deno-lint-ignore require-await -- one shape for all
   async stays() {
-    return [1001];
+    // 1006: it did not answer the service's close frame, and was terminated when the service ended.
+    return [1001, 1006];
   },
 };
 
