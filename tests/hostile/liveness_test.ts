@@ -113,9 +113,10 @@ const ENDINGS: Readonly<Record<string, (peer: RawPeer) => Promise<readonly numbe
     await peer.send(textFrame("!terminate"));
     return [1006];
   },
-  async isClosedAndTerminated(peer) {
+  async isClosedAndGoesOn(peer) {
+    // What comes after the service's close frame reaches no app.
     await peer.send(textFrame("!close 4004"), textFrame("!terminate"));
-    return [1006];
+    return [4004];
   },
   async breaksAHook(peer) {
     await peer.send(textFrame("!throw"), textFrame("!reject"));
