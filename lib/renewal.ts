@@ -63,7 +63,12 @@ export class Renewal {
 
   /** See `Service.reload`. One after the other, and a failed one does not stand in the way of the next. */
   reload(): Promise<void> {
-    return this.#last = this.#last.catch(() => {}).then(() => this.#reload());
+    return this.exclusively(() => this.#reload());
+  }
+
+  /** Runs something while no certificate is replaced: after what was asked for before, and before what comes next. */
+  exclusively(run: () => Promise<void>): Promise<void> {
+    return this.#last = this.#last.catch(() => {}).then(run);
   }
 
   /** Reloads; what is not usable goes to the log. */
@@ -95,10 +100,12 @@ export class Renewal {
 
   async #reload(): Promise<void> {
     if (this.#stopped) return;
-    const { authenticator, apply, log } = this.#options;
+    const { settings, authenticator, apply, log } = this.#options;
     // All is read before anything is put to use: a bad file leaves everything as it was.
     const fresh = await this.#load();
     await authenticator?.reload();
+    const file = settings.authTokenFile ?? settings.jwtSecretFile ?? settings.jwtPublicKeyFile;
+    if (file !== undefined) log.info(`${file} was read again`, { token: authenticator?.need });
     if (fresh === undefined || (fresh.cert === this.#material?.cert && fresh.key === this.#material.key)) return;
     await apply(fresh);
     this.#material = fresh;

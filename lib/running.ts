@@ -6,14 +6,15 @@ import type { Authenticator } from "./auth/authenticate.ts";
 import { CloseCode } from "./close_codes.ts";
 import type { Mode } from "./config/mode.ts";
 import type { Settings } from "./config/options.ts";
-import { messageOf } from "./errors.ts";
+import { messageOf, StartError } from "./errors.ts";
 import { Gate } from "./http/gate.ts";
+import { topicIn } from "./hub/membership.ts";
 import { Topics } from "./hub/topics.ts";
 import type { Logger } from "./log.ts";
 import { Guard } from "./net/guard.ts";
 import { Listener } from "./net/listener.ts";
 import { Renewal } from "./renewal.ts";
-import { connectionLimit, urlOf } from "./setup.ts";
+import { connectionLimit, requestPath, urlOf } from "./setup.ts";
 import { throttled, type ThrottledLogger } from "./throttle.ts";
 import type { Material } from "./tls/material.ts";
 import type { App, Peer } from "./ws/app.ts";
@@ -39,16 +40,20 @@ export interface Service extends AsyncDisposable {
   readonly needs: string | undefined;
   /** The connected peers. */
   readonly peers: ReadonlySet<Peer>;
-  /** Sends to every subscriber of a topic. */
-  publish(topic: string, data: unknown): void;
+  /** Sends to every subscriber of a topic: of those without a namespace, or of the namespace that is named. */
+  publish(topic: string, data: unknown, options?: { readonly namespace?: string }): void;
   /**
    * Reads certificate, key and token files again; the new ones serve from then on, and no connection ends for it. The
    * service does it by itself when the files change.
    * @throws {StartError} why the new files are not usable; the old ones go on serving
    */
   reload(): Promise<void>;
-  /** Lets a successor process open the same address (`takeover`). False where the system cannot do that. */
-  share(): boolean;
+  /**
+   * Lets a successor process open the same address (`takeover`) while `start` brings it up, then begins to stop; who was
+   * accepted here before that is still served here. Certificates are not replaced meanwhile.
+   * @throws {StartError} where the system cannot do that; and what `start` throws. The service then goes on.
+   */
+  handOver(start: () => Promise<void>): Promise<void>;
   /**
    * Stops accepting, lets connections finish within `drainTimeout`, closes the rest with 1001. Idempotent.
    * Resolves when all is ended.
@@ -84,6 +89,8 @@ export class RunningService implements Service {
   readonly #gate: Gate;
   /** Aborted when the service begins to stop. */
   readonly #draining = new AbortController();
+  /** A successor process serves the address. */
+  #followed = false;
   #listener!: Listener;
   #guard: Guard | undefined;
   #stopped: Promise<void> | undefined;
@@ -107,6 +114,9 @@ export class RunningService implements Service {
       log,
       notices: this.#refusals,
       topics: this.#topics,
+      everybody: this.#roster.all,
+      draining: () => this.#draining.signal.aborted,
+      refusing: () => this.#draining.signal.aborted && !this.#followed,
       attention: this.#attention,
       turns: this.#turns,
       maxPayload: settings.maxPayload,
@@ -121,7 +131,7 @@ export class RunningService implements Service {
       origin,
       authenticator,
       peers,
-      paths: new Set(settings.path),
+      paths: new Set(settings.path.map(requestPath)),
       page: settings.page ?? (mode.kind === "direct" && mode.files === undefined),
       admission: new Admission({
         maxConnections: this.maxConnections,
@@ -129,7 +139,6 @@ export class RunningService implements Service {
       }),
       idleTimeout: settings.idleTimeout,
       log: this.#refusals,
-      draining: () => this.#draining.signal.aborted,
       connected: () => this.#roster.size,
       track: (peer, body) => this.#guard?.connection(peer, body),
     });
@@ -182,20 +191,29 @@ export class RunningService implements Service {
     return this.#roster.all;
   }
 
-  publish(topic: string, data: unknown): void {
-    this.#topics.publish(topic, toPayload(data));
+  publish(topic: string, data: unknown, { namespace = "" }: { readonly namespace?: string } = {}): void {
+    this.#topics.publish(topicIn(namespace, topic), toPayload(data));
   }
 
   reload(): Promise<void> {
     return this.#renewal.reload();
   }
 
-  share(): boolean {
-    return this.#listener.share();
+  handOver(start: () => Promise<void>): Promise<void> {
+    return this.#renewal.exclusively(async () => {
+      if (!await this.#listener.share()) {
+        throw new StartError(
+          "Cannot hand over: this system cannot share the port; stop the service and start the new one",
+        );
+      }
+      await start();
+      // At once: a reload that waits for its turn finds a service that stops.
+      this.#stopped ??= this.#stop(true);
+    });
   }
 
   stop(): Promise<void> {
-    return this.#stopped ??= this.#stop();
+    return this.#stopped ??= this.#stop(false);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -211,11 +229,15 @@ export class RunningService implements Service {
     await this.#roster.close(CloseCode.ServiceRestart, reason, drainTimeout, this.#draining.signal);
   }
 
-  async #stop(): Promise<void> {
+  async #stop(followed: boolean): Promise<void> {
+    const { drainTimeout, handshakeTimeout } = this.settings;
+    const until = performance.now() + drainTimeout;
+    this.#followed = followed;
     this.#draining.abort();
     await this.#renewal.stop();
     await this.#listener.stopAccepting();
-    await this.#roster.empty(this.settings.drainTimeout);
+    if (followed) await this.#listener.settled(() => this.#roster.size, Math.min(handshakeTimeout, drainTimeout));
+    await this.#roster.empty(Math.max(0, until - performance.now()));
     await this.#roster.close(CloseCode.GoingAway, "the service is stopping");
     await this.#roster.empty(FAREWELL);
     this.#roster.terminate();

@@ -6,12 +6,14 @@ import { authRules } from "./auth/rules.ts";
 import { type Mode, selectMode } from "./config/mode.ts";
 import type { Settings } from "./config/options.ts";
 import { UsageError } from "./errors.ts";
+import { HEALTH_PATH } from "./http/health.ts";
 import type { Logger } from "./log.ts";
 import { descriptorLimit } from "./net/native.ts";
 import { isLoopback } from "./ip.ts";
 import { type DevelopmentMaterial, developmentMaterial } from "./tls/development.ts";
 import { loadMaterial } from "./tls/load.ts";
 import type { Material } from "./tls/material.ts";
+import { coversHost, namesOf } from "./tls/names.ts";
 import { type OriginRule, originRule } from "./ws/origin.ts";
 
 /**
@@ -28,6 +30,10 @@ export function validate(
   for (const path of settings.path) {
     if (!/^\/[^?#\s]*$/.test(path)) {
       problems.push(`${given.get("path")}: a path starts with / and has neither query nor fragment, not "${path}"`);
+    } else if (requestPath(path) === HEALTH_PATH) {
+      problems.push(
+        `${given.get("path")}: ${HEALTH_PATH} answers health checks, and no WebSocket; choose another path`,
+      );
     }
   }
   // Of a mode that nobody could read, options of the other one are no mistake.
@@ -47,6 +53,11 @@ export function validate(
   }
 }
 
+/** A path as requests have it: `/chat/ä` comes as `/chat/%C3%A4`. */
+export function requestPath(path: string): string {
+  return new URL(`http://localhost${path}`).pathname;
+}
+
 function onLoopback({ address }: Mode): boolean {
   return address.transport === "tcp" && (address.hostname === "localhost" || isLoopback(address.hostname));
 }
@@ -59,11 +70,11 @@ export async function materialFor(mode: Mode): Promise<Material | DevelopmentMat
 
 /**
  * How many connections the service takes: what was asked for, or nine tenths of the descriptors that the process may
- * have, so that files, listeners and connections that are no WebSocket yet have theirs. Undefined where nobody knows.
+ * have, less 64: Deno and the listener's reserve hold 47 (measured), and connections that are no WebSocket yet need theirs. Undefined where nobody knows.
  */
 export function connectionLimit(settings: Settings, log: Logger): number | undefined {
   const descriptors = descriptorLimit();
-  const derived = descriptors === undefined ? undefined : Math.max(1, Math.floor(descriptors * 0.9) - 32);
+  const derived = descriptors === undefined ? undefined : Math.max(1, Math.floor(descriptors * 0.9) - 64);
   const { maxConnections } = settings;
   if (maxConnections === undefined) return derived;
   if (derived !== undefined && maxConnections > derived) {
@@ -95,10 +106,14 @@ export function urlOf(addr: Deno.Addr, { kind }: Mode, path: string, material: M
   return `${kind === "direct" ? "wss" : "ws"}://${publicHost(addr.hostname, material)}:${addr.port}${path}`;
 }
 
-/** A host that a client on this machine can connect to, and that the certificate is for. */
+/** A host that the certificate is for; where there is none, one that a client on this machine can connect to. */
 function publicHost(hostname: string, material: Material | undefined): string {
   const anywhere = hostname === "0.0.0.0" || hostname === "::" || isLoopback(hostname);
-  if (anywhere && material) return material.names.find((name) => !name.startsWith("*")) ?? "localhost";
+  if (material && (anywhere || !coversHost(namesOf(material.leaf), hostname))) {
+    const name = material.names.find((name) => !name.startsWith("*")) ?? material.names[0] ?? "localhost";
+    // Of a wildcard any name will do.
+    return name.replace("*", "www");
+  }
   const host = hostname === "0.0.0.0" || hostname === "::" ? "127.0.0.1" : hostname;
   return host.includes(":") ? `[${host}]` : host;
 }

@@ -51,7 +51,9 @@ export interface Program extends AsyncDisposable {
   /** The page's or a path's address over http or https. */
   http(path?: string): string;
   signal(signal: Deno.Signal): void;
-  /** Resolves when it has ended. */
+  /** The exit code, once it has exited; what it started may still hold its output open. */
+  readonly exited: Promise<number>;
+  /** Resolves when it has ended, and so has everything that writes to its output. */
   readonly ended: Promise<Ended>;
   /** Signals, and waits for the end; a program that hangs is killed after 30 s (code 137). Default SIGTERM. */
   stop(signal?: Deno.Signal): Promise<Ended>;
@@ -138,6 +140,7 @@ export async function startProgram(args: readonly string[] = [], options: Progra
     pid: child.pid,
     stdout,
     stderr,
+    exited: child.status.then(({ code }) => code),
     ended,
     signal,
     http: (path = "/") => `${proxied ? "http://127.0.0.1" : "https://localhost"}:${port}${path}`,

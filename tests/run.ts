@@ -1,10 +1,11 @@
 /**
  * The test command: `deno task test`. Format, lint, types, the examples in the documentation, then every test, each
  * under its heading; the last line says how many passed, failed and were skipped. Paths as arguments run those tests
- * alone: `deno task test tests/ws`.
+ * only: `deno task test tests/ws`. A test that measures time or memory has `@alone` in the comment at its head: it
+ * waits until the others are done.
  * @module
  */
-import { join } from "node:path";
+import { join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** How it went, in numbers. */
@@ -25,6 +26,8 @@ interface Part {
   readonly args: readonly string[];
   /** Whether it is a test run, whose own counts are taken; anything else passes or fails as one. */
   readonly tests: boolean;
+  /** What stands in the heading. Default: the arguments. */
+  readonly shown?: string;
   readonly cwd?: string;
 }
 
@@ -32,8 +35,8 @@ const ROOT = fileURLToPath(new URL("..", import.meta.url));
 /** A part that takes longer hangs; ms. */
 const LIMIT = 15 * 60_000;
 
-/** What runs `deno test` as tests are to be run: all permissions, two at a time, nothing resolved anew. */
-const TEST = ["test", "-A", "--frozen", "--parallel"];
+/** How tests are run: all permissions, nothing resolved anew. */
+const TEST = ["test", "-A", "--frozen"];
 
 async function main(args: readonly string[]): Promise<number> {
   const total: Counts = { passed: 0, failed: 0, skipped: 0 };
@@ -42,7 +45,7 @@ async function main(args: readonly string[]): Promise<number> {
   // The examples serve with a development certificate: away from the tree, so that they leave none in it.
   const elsewhere = await Deno.makeTempDir({ prefix: "wss-examples-" });
   try {
-    for (const part of args.length > 0 ? [testsIn(args)] : everything(elsewhere)) {
+    for (const part of args.length > 0 ? testsIn(args) : everything(elsewhere)) {
       const outcome = await run(part);
       total.passed += outcome.passed;
       total.failed += outcome.failed;
@@ -66,42 +69,48 @@ function everything(elsewhere: string): Part[] {
     { args: ["lint"], tests: false },
     { args: ["check", "--frozen", "main.ts", "lib", "tests"], tests: false },
     {
-      args: [...TEST, "--doc", "--config", join(ROOT, "deno.json"), ...withExamples(ROOT)],
+      args: [...TEST, "--parallel", "--doc", "--config", join(ROOT, "deno.json"), ...withExamples()],
       tests: true,
       cwd: elsewhere,
     },
-    testsIn(["tests/"]),
+    ...testsIn(["tests"]),
   ];
 }
 
-function testsIn(paths: readonly string[]): Part {
-  return { args: [...TEST, ...paths], tests: true };
+/** First what runs side by side, then what runs alone. */
+function testsIn(paths: readonly string[]): Part[] {
+  const files = paths.flatMap((path) => filesIn(path)).filter((path) => /[_.]test\.ts$/.test(path));
+  const alone = files.filter((path) => /^\/\*\*[^]*?@alone\b[^]*?\*\//.test(headOf(path)));
+  const beside = files.filter((path) => !alone.includes(path));
+  return [
+    { args: [...TEST, "--parallel", ...beside], shown: `--parallel ${paths.join(" ")}`, count: beside.length },
+    { args: [...TEST, ...alone], shown: alone.join(" "), count: alone.length },
+  ].flatMap(({ args, shown, count }) => count > 0 ? [{ args, shown: [...TEST, shown].join(" "), tests: true }] : []);
+}
+
+/** The comment that a file begins with, if any, and some more. */
+function headOf(path: string): string {
+  return Deno.readTextFileSync(join(ROOT, path)).slice(0, 1000).split("*/", 1)[0] + "*/";
+}
+
+/** A file, or the files of a folder and its folders, by path from the root. */
+function filesIn(path: string): string[] {
+  const whole = resolve(ROOT, path);
+  if (Deno.statSync(whole).isFile) return [relative(ROOT, whole)];
+  return [...Deno.readDirSync(whole)].flatMap(({ name, isFile, isDirectory }) =>
+    isFile ? [relative(ROOT, join(whole, name))] : isDirectory ? filesIn(join(whole, name)) : []
+  ).sort();
 }
 
 /** The files whose text carries TypeScript examples. */
-function withExamples(root: string): string[] {
-  const files: string[] = [];
-  const visit = (folder: string) => {
-    for (const { name, isDirectory } of Deno.readDirSync(folder)) {
-      const path = join(folder, name);
-      if (isDirectory) visit(path);
-      else if (/\.ts$/.test(name)) files.push(path);
-    }
-  };
-  visit(join(root, "lib"));
-  files.push(join(root, "README.md"));
-  return files.filter((path) => {
-    try {
-      return Deno.readTextFileSync(path).includes("```ts");
-    } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return false;
-      throw error;
-    }
-  }).sort();
+function withExamples(): string[] {
+  return [...filesIn("lib"), "README.md"]
+    .filter((path) => /\.(ts|md)$/.test(path))
+    .map((path) => join(ROOT, path))
+    .filter((path) => Deno.readTextFileSync(path).includes("```ts"));
 }
 
-async function run({ args, tests, cwd = ROOT }: Part): Promise<Outcome> {
-  const shown = args.map((arg) => arg.startsWith(ROOT) ? arg.slice(ROOT.length) : arg).join(" ");
+async function run({ args, tests, shown = args.join(" ").replaceAll(ROOT, ""), cwd = ROOT }: Part): Promise<Outcome> {
   heading(`deno ${shown}`);
   const child = new Deno.Command(Deno.execPath(), {
     args: [...args],

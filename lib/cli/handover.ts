@@ -3,7 +3,7 @@
  * @module
  */
 import { readHandover } from "../config/load.ts";
-import { messageOf, StartError } from "../errors.ts";
+import { messageOf, StartError, UsageError } from "../errors.ts";
 import type { Service } from "../running.ts";
 
 /** What the successor is told through the environment: where its predecessor waits, and the port to take. */
@@ -20,13 +20,14 @@ interface Note {
 const PATIENCE = 30_000;
 
 /**
- * Starts a successor and waits until it listens on the same address.
+ * Starts a successor and waits until it listens on the same address; for `Service.handOver`.
+ * @param signal ends the successor that does not listen yet: this service is to stop, and with it what it started
  * @throws {StartError} why there is none; this process then goes on serving.
  */
-export async function handOver(service: Service): Promise<{ pid: number }> {
+export async function handOver(service: Service, signal: AbortSignal): Promise<{ pid: number }> {
   const fail = (why: string, cause?: unknown) => new StartError(`Cannot hand over: ${why}`, { cause });
+  if (signal.aborted) throw fail("the service is stopping");
   const [program, ...args] = commandLine();
-  if (!service.share()) throw fail("this system cannot share the port; stop the service and start the new one");
   using reports = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const token = crypto.randomUUID();
   const port = "port" in service.addr ? service.addr.port : 0;
@@ -49,6 +50,8 @@ export async function handOver(service: Service): Promise<{ pid: number }> {
     () => late.reject(fail(`the successor did not listen within ${PATIENCE / 1000} s`)),
     PATIENCE,
   );
+  const stop = () => late.reject(fail("the service is stopping"));
+  signal.addEventListener("abort", stop);
   const died = child.status.then(({ code }) => {
     throw fail(`the successor ended with exit code ${code}; its own output says why`);
   });
@@ -63,6 +66,7 @@ export async function handOver(service: Service): Promise<{ pid: number }> {
     throw error;
   } finally {
     clearTimeout(timer);
+    signal.removeEventListener("abort", stop);
     died.catch(() => {});
   }
   return { pid: child.pid };
@@ -72,7 +76,7 @@ export async function handOver(service: Service): Promise<{ pid: number }> {
 export function takeover(): { readonly port: number; reportListening(): Promise<void> } | undefined {
   const text = readHandover();
   if (text === undefined) return undefined;
-  const note = JSON.parse(text) as Note;
+  const note = readNote(text);
   return {
     port: note.port,
     async reportListening() {
@@ -80,6 +84,19 @@ export function takeover(): { readonly port: number; reportListening(): Promise<
       await connection.write(new TextEncoder().encode(note.token));
     },
   };
+}
+
+/** What a predecessor wrote. @throws {UsageError} when somebody else did */
+function readNote(text: string): Note {
+  try {
+    const { reportTo, token, port } = JSON.parse(text) as Partial<Note>;
+    if (typeof reportTo === "number" && typeof token === "string" && typeof port === "number") {
+      return { reportTo, token, port };
+    }
+  } catch (error) {
+    if (!(error instanceof SyntaxError) && !(error instanceof TypeError)) throw error;
+  }
+  throw new UsageError("WSS_HANDOVER is what one process of the service tells the next (SIGUSR2): unset it");
 }
 
 /** Resolves when somebody who knows the token has connected. */

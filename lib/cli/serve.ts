@@ -76,7 +76,9 @@ async function run(line: Invocation): Promise<number> {
   // Signals are heeded before anybody is told that they may be sent.
   const leaving = new AbortController();
   const stopped = untilStopped(service, log, leaving);
-  await predecessor?.reportListening();
+  await predecessor?.reportListening().catch((error) => {
+    log.warn(`the process that handed over has gone (${messageOf(error)}): this one serves all the same`);
+  });
   if (format === "text") write("stdout", banner(service));
   else log.info("listening", bannerFields(service));
   // In the background: the service serves meanwhile.
@@ -105,6 +107,7 @@ async function checkOnly(settings: Settings, given: ReadonlyMap<string, string>,
 async function untilStopped(service: Service, log: Logger, leaving: AbortController): Promise<number> {
   const { promise, resolve, reject } = Promise.withResolvers<number>();
   let stopping = false;
+  let handingOver = false;
 
   function stop(why: string): void {
     stopping = true;
@@ -123,13 +126,20 @@ async function untilStopped(service: Service, log: Logger, leaving: AbortControl
     });
   }
   async function replace(): Promise<void> {
-    if (stopping) return;
+    // Two successors would both take the port.
+    if (stopping || handingOver) return log.info("SIGUSR2: the service is being handed over or stopped already");
+    handingOver = true;
     log.info("SIGUSR2: handing over to a new process");
     try {
-      const { pid } = await handOver(service);
+      let pid = 0;
+      await service.handOver(async () => {
+        ({ pid } = await handOver(service, leaving.signal));
+      });
       if (!stopping) stop(`process ${pid} has taken over`);
     } catch (error) {
       log.error(messageOf(error));
+    } finally {
+      handingOver = false;
     }
   }
 

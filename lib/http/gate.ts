@@ -15,7 +15,7 @@ import type { OriginRule } from "../ws/origin.ts";
 import type { PeerRules } from "../ws/peer_rules.ts";
 import { type Refusal, refusalResponse } from "../ws/refusal.ts";
 import { headersOf } from "../ws/snapshot.ts";
-import { GONE, upgrade } from "../ws/upgrade.ts";
+import { GONE, STOPPING, upgrade } from "../ws/upgrade.ts";
 import { clientAddress, forwardedHost, proxyTls } from "./client_address.ts";
 import { HEALTH_PATH, healthResponse } from "./health.ts";
 import { pageAsset, pageResponse } from "./page.ts";
@@ -33,8 +33,6 @@ export interface GateRules {
   readonly idleTimeout: number;
   /** For refusals: throttled, so that strangers cannot fill it. */
   readonly log: Logger;
-  /** Whether the service takes no more connections. */
-  draining(): boolean;
   /** How many peers are connected. */
   connected(): number;
   /** Tells the guard of a request; undefined where there is no guard. */
@@ -62,12 +60,6 @@ interface Shown {
   readonly claims?: Record<string, unknown>;
   readonly expiresAt?: number;
 }
-
-const STOPPING: Refusal = {
-  status: 503,
-  reason: "The service is stopping: connect again.",
-  headers: { "retry-after": "1" },
-};
 
 /** Answers requests. */
 export class Gate {
@@ -120,7 +112,7 @@ export class Gate {
     // Read before the await: only then does Deno tell when the client goes in between.
     const { signal } = request;
     return result.then((settled) => {
-      if (!signal.aborted && !rules.draining()) return this.#authenticated(request, admitted, settled);
+      if (!signal.aborted && !rules.peers.refusing()) return this.#authenticated(request, admitted, settled);
       lease.release();
       return this.#refuse(client, signal.aborted ? GONE : STOPPING);
     });
@@ -140,14 +132,14 @@ export class Gate {
 
   /** What the service's own state and the proxy say before anybody asks who the client is. */
   #judge(request: Request, host: string, client: Client): Refusal | undefined {
-    const { mode, origin, draining } = this.#rules;
+    const { mode, origin, peers } = this.#rules;
     if (mode.kind === "proxied") {
       const reason = proxyTls(request.headers, client.trustedProxy, mode);
       if (reason) {
         return { status: 426, reason: `${sentence(reason)} Connect to the proxy with wss://.`, headers: TLS_UPGRADE };
       }
     }
-    if (draining()) return STOPPING;
+    if (peers.refusing()) return STOPPING;
     return origin({
       origin: request.headers.get("origin"),
       host: (client.trustedProxy ? forwardedHost(request.headers) : undefined) ?? host,
@@ -181,7 +173,7 @@ export class Gate {
   }
 
   #health(): Response {
-    return healthResponse(this.#rules.draining(), this.#rules.connected());
+    return healthResponse(this.#rules.peers.draining(), this.#rules.connected());
   }
 
   #plain(): Response {

@@ -28,6 +28,8 @@ export interface GuardStats {
   /** Connections ended, by reason. */
   readonly ended: Readonly<Record<Reason, number>>;
   readonly scans: number;
+  /** Scans that looked at every connection, not only at those that are no WebSocket yet. */
+  readonly fullScans: number;
   /** Microseconds that the scans took. */
   readonly spent: number;
   /** Upgrades that were not begun because the client had gone. */
@@ -36,7 +38,7 @@ export interface GuardStats {
 
 const KEEP_ALIVE = 75_000;
 const CLOSE = 5_000;
-const BEAT_EVERY = 50;
+const BEAT_EVERY = 100;
 /** Milliseconds to wait for the thread to start or end. */
 const PATIENCE = 5_000;
 /** See the module. */
@@ -125,6 +127,7 @@ export class Guard {
     return {
       ended: ended as Record<Reason, number>,
       scans: Atomics.load(header, 3),
+      fullScans: Atomics.load(header, 5),
       spent: Atomics.load(header, 4),
       gone: this.#ledger.gone,
     };

@@ -41,7 +41,10 @@ const HEADER = 8;
 export class GuardTable {
   readonly buffer: SharedArrayBuffer;
   readonly rows: number;
-  /** `[0]` beats while the event loop turns, `[1]` asks the guard to stop, `[2]` one past the highest descriptor. */
+  /**
+   * `[0]` beats while the event loop turns, `[1]` asks the guard to stop; it counts its scans in `[3]`, those that looked
+   * at every connection in `[5]`, and the microseconds that they took in `[4]`.
+   */
   readonly header: Int32Array;
   /** The socket's cookie, which tells whether the row still speaks of the socket at hand. */
   readonly cookie: Float64Array;

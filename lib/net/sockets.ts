@@ -30,7 +30,7 @@ export interface Endpoint {
 /** `struct tcp_info` of linux/tcp.h, as far as it is asked for. */
 export class TcpInfo {
   readonly bytes = new Uint8Array(TCP_INFO_BYTES);
-  readonly #view = new DataView(this.bytes.buffer);
+  readonly #words = new Uint32Array(this.bytes.buffer);
 
   get state(): number {
     return this.bytes[0]!;
@@ -41,13 +41,13 @@ export class TcpInfo {
   }
   /** Segments sent and not acknowledged. Of a listening socket: connections that wait to be accepted. */
   get unacknowledged(): number {
-    return this.#view.getUint32(24, true);
+    return this.#words[6]!;
   }
   get bytesAcknowledged(): number {
-    return Number(this.#view.getBigUint64(120, true));
+    return this.#words[30]! + this.#words[31]! * 2 ** 32;
   }
   get bytesReceived(): number {
-    return Number(this.#view.getBigUint64(128, true));
+    return this.#words[32]! + this.#words[33]! * 2 ** 32;
   }
 }
 
@@ -174,14 +174,11 @@ export class Sockets {
     return ended;
   }
 
-  /**
-   * The open descriptors, through one system call a run of 256. Ends after a run without any beyond `least`: a process
-   * allowed a million descriptors has its few at the beginning.
-   */
-  open(least = 0): number[] {
+  /** The open descriptors, through one system call a run of 256. Ends after a run in which there is none. */
+  open(): number[] {
     const open: number[] = [];
     const run = Math.min(RUN, this.#limit);
-    for (let first = 0, found = 1; found > 0 || first < least; first += run) {
+    for (let first = 0, found = 1; found > 0; first += run) {
       for (let at = 0; at < run; at++) this.#polled[at * 2] = first + at;
       if (this.#libc.calls.poll(this.#polled, BigInt(run), 0) < 0) return open;
       found = 0;

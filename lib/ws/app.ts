@@ -6,6 +6,15 @@
 /** What `send` tells: `false` asks the app to wait for `drain`. The other types are what other servers' peers return. */
 export type SendResult = boolean | number | void | undefined;
 
+/** How `waitForDrain` waits. */
+export interface WaitForDrainOptions {
+  /** Bytes. Default 0. */
+  threshold?: number;
+  /** Milliseconds between two looks: Deno fires nothing when a buffer empties. Default 100. */
+  pollInterval?: number;
+  signal?: AbortSignal;
+}
+
 /** One connected client, as an app sees it. */
 export interface Peer {
   /** A random UUID. */
@@ -14,7 +23,7 @@ export interface Peer {
   readonly remoteAddress: string | undefined;
   /** The request that was upgraded: its URL and headers. */
   readonly request: Request;
-  /** Anything the app keeps with this peer; begins as what `upgrade` returned. */
+  /** Anything the app keeps with this peer; begins with the entries of what `upgrade` returned. */
   readonly context: Record<string, unknown>;
   /** The chosen subprotocol; empty where there is none. */
   readonly protocol?: string;
@@ -22,11 +31,20 @@ export interface Peer {
   readonly bufferedAmount: number;
   /** The topics it is subscribed to. */
   readonly topics: Set<string>;
+  /** Its topics and `peers` are those of its namespace: what `upgrade` returned, else the one that all others share. */
+  readonly namespace: string;
+  /** All open peers of its namespace, itself too: collected anew each time, so ask once and not for each message. */
+  readonly peers: ReadonlySet<Peer>;
   /**
    * Sends text as text, bytes as binary, anything else as JSON text. Never blocks and never throws for a peer that has
    * gone. `false` once the buffer is over half of `maxBackpressure`: wait for `drain`.
    */
   send(data: unknown): SendResult;
+  /**
+   * Waits until `bufferedAmount` is at or below `threshold`, or the peer is no longer open.
+   * @throws the reason of `signal`, once it is aborted
+   */
+  waitForDrain(options?: WaitForDrainOptions): Promise<void>;
   /** Begins the close handshake. A code that may not stand on the wire becomes 1000 and is logged. */
   close(code?: number, reason?: string): void;
   /** Ends the connection at once, without a close handshake. */
@@ -39,6 +57,10 @@ export interface Peer {
 
 /** One message, text or binary. */
 export interface Message {
+  /** A random UUID. */
+  readonly id: string;
+  /** Who sent it. */
+  readonly peer?: Peer;
   /** As it came: a string or an ArrayBuffer. */
   readonly rawData: unknown;
   text(): string;
@@ -55,8 +77,10 @@ export interface UpgradeResult {
   headers?: HeadersInit;
   /** The subprotocol, one of those that the client offered. */
   protocol?: string;
-  /** Becomes `peer.context`. */
+  /** Its entries become those of `peer.context`. */
   context?: Record<string, unknown>;
+  /** Becomes `peer.namespace`. */
+  namespace?: string;
 }
 
 /** A promise or not. */
@@ -67,7 +91,7 @@ export type Awaitable<T> = T | Promise<T>;
  * `close` runs exactly once for each `open`.
  */
 export interface App {
-  /** Before the handshake is answered. A Response, returned or thrown, refuses it. */
+  /** Before the handshake is answered. A Response, returned or thrown (or thrown as an error's `response`), refuses it. */
   upgrade?(request: Request): Awaitable<UpgradeResult | Response | void>;
   open?(peer: Peer): Awaitable<void>;
   message?(peer: Peer, message: Message): Awaitable<void>;

@@ -2,7 +2,7 @@
  * One incoming message, converted only when an app asks.
  * @module
  */
-import type { Message } from "./app.ts";
+import type { Message, Peer } from "./app.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -10,9 +10,16 @@ const decoder = new TextDecoder();
 /** Text or binary as Deno delivers it. */
 export class IncomingMessage implements Message {
   readonly rawData: string | ArrayBuffer;
+  readonly peer: Peer | undefined;
+  #id: string | undefined;
 
-  constructor(data: string | ArrayBuffer) {
+  constructor(data: string | ArrayBuffer, peer?: Peer) {
     this.rawData = data;
+    this.peer = peer;
+  }
+
+  get id(): string {
+    return this.#id ??= crypto.randomUUID();
   }
 
   /** The same as `rawData`. */
@@ -45,7 +52,10 @@ export class IncomingMessage implements Message {
   }
 }
 
-/** What goes out: text and bytes as they are, a message as what it carries, anything else as JSON text. */
+/**
+ * What goes out, as crossws has it: text and bytes as they are, a message as what it carries, nothing as empty text,
+ * anything else as JSON text.
+ */
 export function toPayload(data: unknown): string | ArrayBuffer | Uint8Array<ArrayBuffer> {
   if (typeof data === "string" || data instanceof ArrayBuffer) return data;
   if (ArrayBuffer.isView(data)) {
@@ -53,7 +63,8 @@ export function toPayload(data: unknown): string | ArrayBuffer | Uint8Array<Arra
     return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
   if (data instanceof IncomingMessage) return data.rawData;
-  return JSON.stringify(data) ?? "null";
+  if (data === undefined || data === null) return "";
+  return typeof data === "bigint" ? String(data) : JSON.stringify(data) ?? "{}";
 }
 
 /** Whether a message has more bytes than `limit`. Text is counted only near it: UTF-16 units are 1 to 3 bytes each. */

@@ -2,7 +2,9 @@
  * What one peer has still to take: Deno's send buffer is unbounded, and nothing fires when it falls.
  * @module
  */
+import { delay } from "@std/async/delay";
 import type { Payload } from "../hub/topics.ts";
+import type { WaitForDrainOptions } from "./app.ts";
 
 /** How a send went. `gone`: the socket is not open; `wait`: over half the limit; `over`: over the limit. */
 export type Sent = "fine" | "gone" | "wait" | "over";
@@ -23,6 +25,14 @@ export class Outbox {
   /** Bytes that wait, as Deno tells. */
   get buffered(): number {
     return this.#atMost = this.#socket.bufferedAmount;
+  }
+
+  /** See `Peer.waitForDrain`. */
+  async drained({ threshold = 0, pollInterval = 100, signal }: WaitForDrainOptions = {}): Promise<void> {
+    signal?.throwIfAborted();
+    while (this.#socket.readyState === WebSocket.OPEN && this.buffered > threshold) {
+      await delay(pollInterval, signal ? { signal } : {});
+    }
   }
 
   /** Hands a message to Deno, and tells how full the buffer then is. */

@@ -8,7 +8,7 @@ import { messageOf } from "../errors.ts";
 import { Membership } from "../hub/membership.ts";
 import type { Payload, Subscriber } from "../hub/topics.ts";
 import type { Connection } from "../net/connection.ts";
-import type { Peer } from "./app.ts";
+import type { Peer, WaitForDrainOptions } from "./app.ts";
 import type { Attended } from "./attention.ts";
 import { Farewell } from "./farewell.ts";
 import { type CloseFrame, Intake } from "./intake.ts";
@@ -58,7 +58,7 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
     this.#rules = rules;
     this.#lease = start.lease;
     this.#connection = start.connection;
-    this.#membership = new Membership(rules.topics, this);
+    this.#membership = new Membership(rules.topics, this, start.namespace);
     this.#intake = new Intake(rules);
     this.#outbox = new Outbox(start.socket, rules.maxBackpressure);
     this.#expiry = start.expiresAt === undefined ? undefined : whenReached(start.expiresAt, () => this.#shut(EXPIRED));
@@ -83,6 +83,14 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
     return this.#membership.joined;
   }
 
+  get namespace(): string {
+    return this.#membership.namespace;
+  }
+
+  get peers(): ReadonlySet<Peer> {
+    return new Set([...this.#rules.everybody].filter(({ namespace }) => namespace === this.namespace));
+  }
+
   /** Receives the socket's events: one listener object a peer in place of four closures. */
   handleEvent(event: Event): void {
     switch (event.type) {
@@ -98,23 +106,25 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   }
 
   send(data: unknown): boolean {
-    return this.#send(toPayload(data));
+    return this.deliver(toPayload(data));
   }
 
-  deliver(payload: Payload): void {
-    this.#send(payload);
+  waitForDrain(options?: WaitForDrainOptions): Promise<void> {
+    return this.#outbox.drained(options);
+  }
+
+  deliver(payload: Payload): boolean {
+    const sent = this.#outbox.send(payload);
+    return sent === "fine" || this.#hold(sent);
   }
 
   close(code: number = CloseCode.NormalClosure, reason = ""): void {
-    let wire = code;
-    if (!isSendable(code)) {
-      this.#rules.log.warn("an app closed with a code that may not stand on the wire; 1000 was sent", {
-        peer: this.id,
-        code,
-      });
-      wire = CloseCode.NormalClosure;
+    const sendable = isSendable(code);
+    if (!sendable) {
+      const problem = "an app closed with a code that may not stand on the wire; 1000 was sent";
+      this.#rules.log.warn(problem, { peer: this.id, code });
     }
-    this.#shut({ code: wire, reason });
+    this.#shut({ code: sendable ? code : CloseCode.NormalClosure, reason });
   }
 
   terminate(): void {
@@ -131,7 +141,7 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   }
 
   publish(topic: string, data: unknown): void {
-    this.#rules.topics.publish(topic, toPayload(data), this);
+    this.#membership.publish(topic, toPayload(data));
   }
 
   toString(): string {
@@ -175,16 +185,11 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
     const { app } = this.#rules;
     if (app.message === undefined) return;
     try {
-      const result = app.message(this, new IncomingMessage(data));
+      const result = app.message(this, new IncomingMessage(data, this));
       if (result !== undefined) watchHook(result, this.#fail);
     } catch (error) {
       this.#fail(error);
     }
-  }
-
-  #send(payload: Payload): boolean {
-    const sent = this.#outbox.send(payload);
-    return sent === "fine" || this.#hold(sent);
   }
 
   /** A send that did not just go through: wait for the buffer to empty, or end a peer that reads too slowly. */

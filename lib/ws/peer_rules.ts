@@ -18,6 +18,12 @@ export interface PeerRules extends IntakeRules {
   /** For what strangers can cause again and again: throttled. */
   readonly notices: Logger;
   readonly topics: Topics;
+  /** The open peers. */
+  readonly everybody: ReadonlySet<Peer>;
+  /** Whether the service takes no more connections. */
+  draining(): boolean;
+  /** Whether it takes no more peers: after a hand-over it takes those who were accepted before. */
+  refusing(): boolean;
   readonly attention: Attention;
   /** Bytes that may wait to be sent. */
   readonly maxBackpressure: number;
@@ -35,6 +41,7 @@ export interface PeerStart {
   readonly request: RequestSnapshot;
   readonly remoteAddress: string | undefined;
   readonly protocol: string;
+  readonly namespace?: string | undefined;
   readonly context: Record<string, unknown>;
   /** Given back when it ends. */
   readonly lease: Lease;

@@ -66,8 +66,8 @@ Deno.test("what is sent: text and bytes as they are, a message as what it carrie
     '{"a":[1]}',
     "7",
     "true",
-    "null",
-    "null",
-    "null",
+    "",
+    "",
+    "{}",
   ]);
 });

@@ -1,0 +1,126 @@
+/**
+ * Clients that notice when a service loses or refuses somebody: held connections that go on echoing, and a loop of new
+ * ones.
+ * @module
+ */
+import { assertEquals } from "@std/assert";
+import { delay } from "@std/async/delay";
+import { Client, type ClientOptions } from "../client.ts";
+
+/** Connections that echo in turn until told to stop. Disposing of it closes them. */
+export class Crowd implements AsyncDisposable {
+  readonly clients: readonly Client[];
+  /** Echoes that were answered. */
+  echoes = 0;
+  /** The longest that an answer took, ms. */
+  slowest = 0;
+  readonly #stopping = new AbortController();
+  readonly #loops: Promise<void>[];
+
+  private constructor(clients: readonly Client[], pause: number) {
+    this.clients = clients;
+    this.#loops = clients.map((client, index) => this.#talk(client, index, pause));
+    // Looked at in the end.
+    for (const loop of this.#loops) loop.catch(() => {});
+  }
+
+  /** Opens so many, each of which then sends again `pause` milliseconds after an answer. */
+  static async open(count: number, url: string, options: ClientOptions, pause = 20): Promise<Crowd> {
+    const clients = await Promise.all(Array.from({ length: count }, () => Client.open(url, options)));
+    return new Crowd(clients, pause);
+  }
+
+  /** Ends the echoing. @throws {Error} when an echo was not answered, or answered wrongly */
+  async settle(): Promise<void> {
+    this.#stopping.abort();
+    await Promise.all(this.#loops);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopping.abort();
+    for (const { socket } of this.clients) socket.close();
+    await Promise.allSettled(this.#loops);
+    await Promise.all(this.clients.map(({ closed }) => closed));
+  }
+
+  async #talk(client: Client, index: number, pause: number): Promise<void> {
+    const { signal } = this.#stopping;
+    for (let round = 0; !signal.aborted; round++) {
+      const text = `${index} ${round}`;
+      const began = performance.now();
+      assertEquals(await client.ask(text), text);
+      this.slowest = Math.max(this.slowest, performance.now() - began);
+      this.echoes++;
+      await delay(pause, { signal }).catch(() => {});
+    }
+  }
+}
+
+/** New connections one after the other, in `lanes` at a time, each with an echo. */
+export class Arrivals implements AsyncDisposable {
+  /** Milliseconds from connecting to the echo, of each that was served. */
+  readonly served: number[] = [];
+  /** What the others were told. */
+  readonly refused: string[] = [];
+  readonly #open: () => Promise<Client>;
+  readonly #lanes: Promise<void>[];
+  readonly #waiting = new Set<() => void>();
+  #stopping = false;
+
+  constructor(url: string, options: ClientOptions, lanes = 3) {
+    this.#open = () => Client.open(url, options);
+    this.#lanes = Array.from({ length: lanes }, () => this.#run());
+  }
+
+  /** Waits until so many more were served (or one was refused). */
+  async more(count: number): Promise<void> {
+    const aim = this.served.length + count;
+    while (this.served.length < aim && this.refused.length === 0) {
+      await new Promise<void>((resolve) => this.#waiting.add(resolve));
+    }
+  }
+
+  /** Ends the loop, and asserts that nobody was refused. */
+  async settle(): Promise<void> {
+    await this[Symbol.asyncDispose]();
+    assertEquals(this.refused, []);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopping = true;
+    await Promise.all(this.#lanes);
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#stopping && this.refused.length === 0) {
+      const began = performance.now();
+      try {
+        await using client = await this.#open();
+        assertEquals(await client.ask("new"), "new");
+        this.served.push(performance.now() - began);
+      } catch (error) {
+        this.refused.push(`${error}`);
+      }
+      for (const wake of this.#waiting) wake();
+      this.#waiting.clear();
+    }
+    for (const wake of this.#waiting) wake();
+  }
+}
+
+/** A line of figures for whoever reads the run. */
+export function figures(what: string, values: Readonly<Record<string, number>>): void {
+  const text = Object.entries(values).map(([name, value]) => `${name} ${Math.round(value)}`).join(", ");
+  // deno-lint-ignore no-console -- the figures are to be seen
+  console.info(`${what}: ${text}`);
+}
+
+/** The greatest, or 0. */
+export function most(values: readonly number[]): number {
+  return values.reduce((one, other) => Math.max(one, other), 0);
+}
+
+/** Resident memory of a process, KiB. */
+export function residentMemory(pid: number): number {
+  return Number(/^VmRSS:\s+(\d+)/m.exec(Deno.readTextFileSync(`/proc/${pid}/status`))![1]);
+}

@@ -1,0 +1,258 @@
+/** SIGUSR2: a new process of the same command line takes the port over, and nobody notices. Linux. */
+import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { join } from "node:path";
+import { Client, type ClientOptions } from "../client.ts";
+import { makeFolder, type Program, runProgram, startProgram } from "../program.ts";
+import { dial, readUntil, writeAll } from "../net/clients.ts";
+import { Arrivals, Crowd, figures, most, residentMemory } from "./crowd.ts";
+import { isAlive, killIn, PID_APP } from "./processes.ts";
+import { ask, exchange, handshake, request } from "./raw.ts";
+
+const TAKEN = /"message":"process (\d+) has taken over: stopping/;
+
+/** Runs a test with a program whose successors are stopped in any case. */
+async function withProgram(
+  args: readonly string[],
+  test: (program: Program, folder: string) => Promise<void>,
+  files: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  const folder = await Deno.realPath(await makeFolder({ ...PID_APP, ...files }));
+  try {
+    await using program = await startProgram(["--app", "./pid.ts", ...args], { folder });
+    try {
+      await test(program, folder);
+    } finally {
+      killIn(folder);
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** Sends SIGUSR2 to a process; the successor's number, once it has taken over. */
+async function handOver(program: Program, pid: number): Promise<number> {
+  const from = program.stderr.text.length;
+  Deno.kill(pid, "SIGUSR2");
+  return Number((await program.stderr.until(TAKEN, from))[1]);
+}
+
+async function gone(pid: number): Promise<void> {
+  const deadline = performance.now() + 20_000;
+  while (isAlive(pid)) {
+    assert(performance.now() < deadline, `process ${pid} is still there`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+async function pidOf(url: string, options: ClientOptions): Promise<number> {
+  await using client = await Client.open(url, options);
+  return Number(await client.ask("pid"));
+}
+
+/** Twice in a row, with held clients and a loop of new ones. */
+async function twice(program: Program, url: string, options: ClientOptions): Promise<void> {
+  assertEquals(await pidOf(url, options), program.pid);
+  const held = await Client.open(url, options);
+  const leaving = await Crowd.open(10, url, options);
+  await using arrivals = new Arrivals(url, options);
+  await arrivals.more(20);
+  const quiet = most(arrivals.served);
+
+  const began = performance.now();
+  const second = await handOver(program, program.pid);
+  const took = performance.now() - began;
+  assertNotEquals(second, program.pid);
+  await arrivals.more(20);
+  assertEquals(await pidOf(url, options), second);
+  assertEquals(await held.ask("pid"), `${program.pid}`);
+  assertEquals(isAlive(program.pid), true);
+  await leaving.settle();
+  await leaving[Symbol.asyncDispose]();
+  assertEquals(await held.ask("pid"), `${program.pid}`);
+  await held.close();
+  assertEquals(await program.exited, 0);
+
+  await using other = await Client.open(url, options);
+  const third = await handOver(program, second);
+  assertNotEquals(third, second);
+  await arrivals.more(20);
+  assertEquals(await pidOf(url, options), third);
+  assertEquals(await other.ask("pid"), `${second}`);
+  await other.close();
+  await gone(second);
+  await arrivals.settle();
+  figures(`hand-over of ${url.replace(/:.*/, "")}`, {
+    "new connections": arrivals.served.length,
+    "slowest of them before (ms)": quiet,
+    "and throughout": most(arrivals.served),
+    "SIGUSR2 to the new process (ms)": took,
+    "memory of the third process (KiB)": residentMemory(third),
+  });
+  Deno.kill(third, "SIGTERM");
+  const { stderr } = await program.ended;
+  assertEquals(stderr.match(/"message":"stopped"/g)?.length, 3);
+  assertEquals(stderr.split("\n").filter((line) => /"level":"error"/.test(line)), []);
+}
+
+Deno.test("SIGUSR2 under load, twice: nobody is refused, held connections live on to their end", async () => {
+  await withProgram(["--drain-timeout", "1h"], (program) => twice(program, program.url, { ca: program.ca }));
+});
+
+Deno.test("SIGUSR2 under load, twice, on a unix socket", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "wss-socket-" });
+  const unix = join(folder, "s");
+  try {
+    await withProgram(
+      ["--mode", "proxied", "--unix", unix, "--drain-timeout", "1h"],
+      (program) => twice(program, "ws://localhost/", { unix }),
+    );
+    // The last one has taken it along.
+    assertEquals([...Deno.readDirSync(folder)], []);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("SIGUSR2: a client in the middle of its handshake is served, by the old process", async (t) => {
+  for (const [name, pause] of [["quick", 100], ["slower than the port changes hands", 2_500]] as const) {
+    await t.step(name, async () => {
+      await withProgram(["--drain-timeout", "1h"], async (program) => {
+        const ca = await Deno.readTextFile(program.ca);
+        const tcp = await Deno.connect({ hostname: "127.0.0.1", port: program.port });
+        const tls = await dial(program.port, ca);
+        const half = await dial(program.port, ca);
+        const text = new TextEncoder().encode(handshake());
+        await writeAll(half, text.subarray(0, 30));
+        // Answered, so that the others have been accepted.
+        assertMatch(await ask(program.port, ca, request("/healthz")), /^HTTP\/1\.1 200/);
+        await handOver(program, program.pid);
+        await new Promise((resolve) => setTimeout(resolve, pause));
+        const late = await Deno.startTls(tcp, { hostname: "localhost", caCerts: [ca] });
+        assertMatch(await exchange(late, handshake()), /^HTTP\/1\.1 101/);
+        assertMatch(await exchange(tls, handshake()), /^HTTP\/1\.1 101/);
+        await writeAll(half, text.subarray(30));
+        assertMatch(await readUntil(half, "\r\n\r\n"), /^HTTP\/1\.1 101/);
+        assertEquals(isAlive(program.pid), true);
+        for (const connection of [late, tls, half]) connection.close();
+        assertEquals(await program.exited, 0);
+      });
+    });
+  }
+});
+
+Deno.test("SIGUSR2 in the middle of a certificate reload, and a reload in the middle of a hand-over", async () => {
+  const folder = await makeFolder();
+  try {
+    const put = async (name: string) => {
+      for (const file of ["cert.pem", "key.pem"]) await Deno.copyFile(join(folder, name, file), join(folder, file));
+    };
+    for (const name of ["one", "two", "three"]) {
+      // One authority for all of them.
+      if (name !== "one") {
+        await Deno.mkdir(join(folder, name));
+        for (const file of ["ca.pem", "ca.key"]) {
+          await Deno.copyFile(join(folder, "one", file), join(folder, name, file));
+        }
+      }
+      assertEquals((await runProgram(["cert", "--folder", name], { folder })).code, 0);
+    }
+    await put("one");
+    const args = ["--cert", join(folder, "cert.pem"), "--key", join(folder, "key.pem"), "--host", "127.0.0.1"];
+    const options = { ca: join(folder, "one/ca.pem") };
+    await withProgram([...args, "--drain-timeout", "1h"], async (program) => {
+      await using held = await Crowd.open(5, program.url, options);
+      await using arrivals = new Arrivals(program.url, options);
+      await arrivals.more(20);
+      await put("two");
+      program.signal("SIGHUP");
+      await program.stderr.until(/the new certificate serves/);
+      const from = program.stderr.text.length;
+      program.signal("SIGUSR2");
+      await program.stderr.until(/handing over to a new process/, from);
+      await put("three");
+      program.signal("SIGHUP");
+      const [, next] = await program.stderr.until(TAKEN, from);
+      await arrivals.more(200);
+      assertEquals(await pidOf(program.url, options), Number(next));
+      await held.settle();
+      await held[Symbol.asyncDispose]();
+      assertEquals(await program.exited, 0);
+      await arrivals.more(50);
+      await arrivals.settle();
+      assertEquals(await pidOf(program.url, options), Number(next));
+    });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("SIGUSR2: who stays longer than --drain-timeout is closed with 1001, and the old process exits 0", async () => {
+  await withProgram(["--drain-timeout", "500ms"], async (program) => {
+    await using held = await Client.open(program.url, { ca: program.ca });
+    await handOver(program, program.pid);
+    assertEquals((await held.closed).code, 1001);
+    assertEquals(await program.exited, 0);
+    await using client = await Client.open(program.url, { ca: program.ca });
+    assertEquals(await client.ask("new"), "new");
+  });
+});
+
+Deno.test("SIGUSR2: a second service is still the clear error, while the old process drains", async () => {
+  await withProgram(["--drain-timeout", "1h"], async (program, folder) => {
+    await using _held = await Client.open(program.url, { ca: program.ca });
+    await handOver(program, program.pid);
+    const second = await runProgram(["--port", `${program.port}`], { folder });
+    assertEquals(second.code, 1);
+    assertMatch(second.stderr, /^wss: Cannot listen on 127\.0\.0\.1:\d+: the port is in use/);
+    killIn(folder);
+  });
+});
+
+Deno.test("SIGUSR2: a successor that cannot start leaves the old one serving, and the log says why", async (t) => {
+  await withProgram([], async (program, folder) => {
+    const options = { ca: program.ca };
+    await using held = await Client.open(program.url, options);
+    await using arrivals = new Arrivals(program.url, options, 2);
+    const broken: [string, string, string, RegExp][] = [
+      ["the configuration is broken", "wss.json", "{ nonsense", /wss\.json/],
+      ["an option is unknown", "wss.json", '{"maxPaylod": 5}', /maxPaylod.*maxPayload/],
+      ["the app does not load", "pid.ts", "export default {", /Cannot load the app/],
+    ];
+    for (const [name, file, content, why] of broken) {
+      await t.step(name, async () => {
+        const path = join(folder, file);
+        const before = await Deno.readTextFile(path);
+        const from = program.stderr.text.length;
+        await Deno.writeTextFile(path, content);
+        program.signal("SIGUSR2");
+        await program.stderr.until(
+          /"level":"error","message":"Cannot hand over: the successor ended with exit code [12]/,
+          from,
+        );
+        assertMatch(program.stderr.text.slice(from), why);
+        await Deno.writeTextFile(path, before);
+        await arrivals.more(10);
+        assertEquals(await pidOf(program.url, options), program.pid);
+        assertEquals(await held.ask("still"), "still");
+      });
+    }
+    await t.step("and when it is mended, it hands over", async () => {
+      const next = await handOver(program, program.pid);
+      await arrivals.more(10);
+      assertEquals(await pidOf(program.url, options), next);
+      await arrivals.settle();
+    });
+  }, { "wss.json": "{}" });
+});
+
+Deno.test("SIGUSR2 twice at once makes one successor; SIGTERM meanwhile ends both", async () => {
+  // An app that takes its time to load, once it is asked to.
+  const slow = `if (Deno.env.get("WSS_HANDOVER")) await new Promise((go) => setTimeout(go, 3_600_000));`;
+  await withProgram(["--drain-timeout", "1h", "--app", "./slow.ts"], async (program) => {
+    program.signal("SIGUSR2");
+    await program.stderr.until(/handing over to a new process/);
+    program.signal("SIGUSR2");
+    await program.stderr.until(/being handed over or stopped already/);
+    assertEquals((await program.stop()).code, 0);
+  }, { "slow.ts": `${slow} export default { message(peer) { peer.send("ok"); } };` });
+});

@@ -1,0 +1,281 @@
+/** Certificates and tokens are renewed while the program serves: nothing is lost, and what is bad changes nothing. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { X509Certificate } from "node:crypto";
+import { join } from "node:path";
+import { Client } from "../client.ts";
+import { serve } from "../../lib/service.ts";
+import echo from "../../lib/apps/echo.ts";
+import { type Issued, openPki, type Pki } from "../openssl.ts";
+import { peerTest } from "../peers/require.ts";
+import { type Program, startProgram } from "../program.ts";
+import { dial, readUntil, serialOf, writeAll } from "../net/clients.ts";
+import { Arrivals, Crowd, figures, most, residentMemory } from "./crowd.ts";
+import { ask, exchange, handshake } from "./raw.ts";
+
+const SERVES = /"message":"the new certificate serves","serial":"([0-9A-F]+)"/;
+
+async function serial({ cert }: Issued): Promise<string> {
+  return new X509Certificate(await Deno.readTextFile(cert)).serialNumber.toLowerCase();
+}
+
+/** A folder in which the service finds `cert.pem` and `key.pem`, and the ways in which operators replace them. */
+class Place {
+  readonly cert: string;
+  readonly key: string;
+  readonly #folder: string;
+  #turn = 0;
+
+  private constructor(folder: string) {
+    this.#folder = folder;
+    this.cert = join(folder, "cert.pem");
+    this.key = join(folder, "key.pem");
+  }
+
+  static async with(pki: Pki, first: Issued): Promise<Place> {
+    const folder = pki.path("live");
+    await Deno.mkdir(folder);
+    const place = new Place(folder);
+    await place.inPlace(first);
+    return place;
+  }
+
+  /** Certificate first, the key in a second write: in between they do not belong together. */
+  readonly inPlace = async (next: Issued): Promise<void> => {
+    await Deno.writeFile(this.cert, await Deno.readFile(next.cert));
+    await Deno.writeFile(this.key, await Deno.readFile(next.key));
+  };
+
+  readonly renamedOver = async (next: Issued): Promise<void> => {
+    for (const [from, to] of [[next.cert, this.cert], [next.key, this.key]] as const) {
+      await Deno.copyFile(from, `${to}.new`);
+      await Deno.rename(`${to}.new`, to);
+    }
+  };
+
+  /** certbot: the files are links into an archive, and each link is replaced. */
+  readonly certbot = async (next: Issued): Promise<void> => {
+    for (const [from, to] of [[next.cert, this.cert], [next.key, this.key]] as const) {
+      await Deno.symlink(from, `${to}.link`);
+      await Deno.rename(`${to}.link`, to);
+    }
+  };
+
+  /** Kubernetes: the files are links through `..data`, itself a link to a folder, which alone is replaced. */
+  readonly kubernetes = async (next: Issued): Promise<void> => {
+    const folder = `..${++this.#turn}`;
+    await Deno.mkdir(join(this.#folder, folder));
+    await Deno.copyFile(next.cert, join(this.#folder, folder, "cert.pem"));
+    await Deno.copyFile(next.key, join(this.#folder, folder, "key.pem"));
+    await Deno.symlink(folder, join(this.#folder, "..data.link"));
+    await Deno.rename(join(this.#folder, "..data.link"), join(this.#folder, "..data"));
+    for (const path of [this.cert, this.key]) {
+      const target = `..data/${path === this.cert ? "cert" : "key"}.pem`;
+      if (await Deno.readLink(path).catch(() => "") === target) continue;
+      await Deno.symlink(target, `${path}.link`);
+      await Deno.rename(`${path}.link`, path);
+    }
+  };
+}
+
+/** Changes the files, and waits until the log says that the new certificate serves. */
+async function renew(program: Program, next: Issued, change: () => Promise<void>): Promise<void> {
+  const from = program.stderr.text.length;
+  await change();
+  const [, named] = await program.stderr.until(SERVES, from);
+  assertEquals(named!.toLowerCase(), await serial(next));
+}
+
+peerTest(
+  "openssl",
+  "ten certificate reloads under load: nothing lost, nothing refused, new clients see the new one",
+  async (t) => {
+    await using pki = await openPki();
+    const root = await pki.authority("root");
+    const ca = await Deno.readTextFile(root.cert);
+    const place = await Place.with(pki, await pki.leaf("first", { issuer: root }));
+    const options = { ca: root.cert };
+    await using program = await startProgram(
+      ["--cert", place.cert, "--key", place.key, "--host", "127.0.0.1", "--app", "echo"],
+    );
+    const hangup = async (next: Issued) => {
+      await place.inPlace(next);
+      program.signal("SIGHUP");
+    };
+    const ways: [string, (next: Issued) => Promise<void>][] = [
+      ["rewritten in place", place.inPlace],
+      ["SIGHUP", hangup],
+      ["renamed over", place.renamedOver],
+      ["SIGHUP again", hangup],
+      ["links as certbot's put in place of files", place.certbot],
+      ["certbot's links replaced", place.certbot],
+      ["links as Kubernetes' put in place", place.kubernetes],
+      ["..data swapped", place.kubernetes],
+      ["..data swapped again", place.kubernetes],
+      ["SIGHUP through ..data", hangup],
+    ];
+    const leaves: Issued[] = [];
+    for (const index of ways.keys()) leaves.push(await pki.leaf(`leaf${index}`, { issuer: root }));
+
+    const before = residentMemory(program.pid);
+    await using held = await Crowd.open(50, program.url, options);
+    await using arrivals = new Arrivals(program.url, options);
+    await arrivals.more(20);
+    const quiet = most(arrivals.served);
+    for (const [index, [name, change]] of ways.entries()) {
+      await t.step(name, async () => {
+        const next = leaves[index]!;
+        await renew(program, next, () => change(next));
+        assertEquals(await serialOf(program.port, ca), await serial(next));
+        await arrivals.more(5);
+      });
+    }
+    await arrivals.settle();
+    await held.settle();
+    assertEquals(held.clients.filter(({ socket }) => socket.readyState !== WebSocket.OPEN), []);
+    figures("reloads under load", {
+      "new connections": arrivals.served.length,
+      "slowest of them before (ms)": quiet,
+      "and throughout": most(arrivals.served),
+      "held echoes": held.echoes,
+      "slowest (ms)": held.slowest,
+      "memory before (KiB)": before,
+      "and after": residentMemory(program.pid),
+    });
+    const { stderr } = await (held[Symbol.asyncDispose](), program.stop());
+    assertEquals(stderr.split("\n").filter((line) => /"level":"error"/.test(line)), []);
+  },
+);
+
+peerTest("openssl", "a bad certificate leaves the old one serving, and the log says why", async (t) => {
+  await using pki = await openPki();
+  const root = await pki.authority("root");
+  const ca = await Deno.readTextFile(root.cert);
+  const first = await pki.leaf("first", { issuer: root });
+  const other = await pki.leaf("other", { issuer: root });
+  const place = await Place.with(pki, first);
+  await using program = await startProgram(
+    ["--cert", place.cert, "--key", place.key, "--host", "127.0.0.1", "--app", "echo"],
+  );
+  await using client = await Client.open(program.url, { ca: root.cert });
+  const bad: [string, Issued, RegExp][] = [
+    ["the key of another certificate", { cert: other.cert, key: first.key }, /cert\.pem.*key\.pem|key\.pem.*cert\.pem/],
+    ["expired", await pki.leaf("expired", { issuer: root, from: -20, to: -10 }), /cert\.pem.*expired/],
+    ["not yet valid", await pki.leaf("early", { issuer: root, from: 10, to: 20 }), /cert\.pem.*not.*valid/],
+    ["no PEM at all", { cert: await pki.write("garbage", "hello"), key: first.key }, /cert\.pem/],
+  ];
+  for (const [index, [name, pair, why]] of bad.entries()) {
+    await t.step(name, async () => {
+      const from = program.stderr.text.length;
+      await place.inPlace(pair);
+      if (index > 0) program.signal("SIGHUP");
+      const [line] = await program.stderr.until(/"level":"error","message":"nothing was reloaded.*/, from);
+      assertMatch(line, why);
+      assert(!/^\s+at /m.test(program.stderr.text), program.stderr.text);
+      assertEquals(await serialOf(program.port, ca), await serial(first));
+      assertEquals(await client.ask(name), name);
+    });
+  }
+  await t.step("the files gone", async () => {
+    const from = program.stderr.text.length;
+    await Deno.remove(place.key);
+    program.signal("SIGHUP");
+    await program.stderr.until(/"level":"error","message":"nothing was reloaded.*key\.pem/, from);
+    assertEquals(await serialOf(program.port, ca), await serial(first));
+  });
+  await t.step("a good one then serves", async () => {
+    await renew(program, other, () => place.renamedOver(other));
+    assertEquals(await serialOf(program.port, ca), await serial(other));
+    assertEquals(await client.ask("still"), "still");
+  });
+});
+
+peerTest("openssl", "a client in the middle of its handshake when the certificate changes is served", async () => {
+  await using pki = await openPki();
+  const root = await pki.authority("root");
+  const ca = await Deno.readTextFile(root.cert);
+  const place = await Place.with(pki, await pki.leaf("first", { issuer: root }));
+  await using program = await startProgram(
+    ["--cert", place.cert, "--key", place.key, "--host", "127.0.0.1", "--app", "echo"],
+  );
+  const tcp = await Deno.connect({ hostname: "127.0.0.1", port: program.port });
+  const tls = await dial(program.port, ca);
+  const half = await dial(program.port, ca);
+  const text = new TextEncoder().encode(handshake());
+  await writeAll(half, text.subarray(0, 30));
+  for (const name of ["second", "third"]) {
+    const next = await pki.leaf(name, { issuer: root });
+    await place.inPlace(next);
+    // The third waits until the loop of the first has ended.
+    program.signal("SIGHUP");
+    await program.stderr.until(new RegExp(`serves","serial":"${await serial(next)}"`, "i"));
+  }
+  const late = await Deno.startTls(tcp, { hostname: "localhost", caCerts: [ca] });
+  for (const connection of [late, tls]) assertMatch(await exchange(connection, handshake()), /^HTTP\/1\.1 101/);
+  await writeAll(half, text.subarray(30));
+  assertMatch(await readUntil(half, "\r\n\r\n"), /^HTTP\/1\.1 101/);
+  for (const connection of [late, tls, half]) connection.close();
+});
+
+peerTest("openssl", "service.reload() in a program of one's own", async () => {
+  await using pki = await openPki();
+  const root = await pki.authority("root");
+  const ca = await Deno.readTextFile(root.cert);
+  const place = await Place.with(pki, await pki.leaf("first", { issuer: root }));
+  await using service = await serve(echo, { cert: place.cert, key: place.key, host: "127.0.0.1", port: 0 });
+  const { port } = service.addr as Deno.NetAddr;
+  await using held = await Crowd.open(5, service.url, { ca: root.cert });
+  await using arrivals = new Arrivals(service.url, { ca: root.cert }, 1);
+  for (const name of ["second", "third"]) {
+    const next = await pki.leaf(name, { issuer: root });
+    await place.inPlace(next);
+    await service.reload();
+    assertEquals(await serialOf(port, ca), await serial(next));
+    assertEquals(service.material?.leaf.serialNumber.toLowerCase(), await serial(next));
+    await arrivals.more(3);
+  }
+  await arrivals.settle();
+  await held.settle();
+  await held[Symbol.asyncDispose]();
+});
+
+Deno.test("a token file that changes: the new secret is welcome, the old one is not, connections stay", async (t) => {
+  const [old, fresh] = ["old-secret-of-more-than-22-characters", "new-secret-of-more-than-22-characters"];
+  await using program = await startProgram(["--app", "echo", "--auth-token-file", "tokens"], {
+    files: { tokens: `${old}\n` },
+  });
+  const file = join(program.folder, "tokens");
+  const open = (token: string) =>
+    Client.open(program.url, { ca: program.ca, headers: { authorization: `Bearer ${token}` } });
+  const ca = await Deno.readTextFile(program.ca);
+  const answer = (token: string) => ask(program.port, ca, handshake({ Authorization: `Bearer ${token}` }));
+  await using held = await open(old);
+  assertMatch(await answer(fresh), /^HTTP\/1\.1 401/);
+
+  for (const how of ["renamed over", "SIGHUP"]) {
+    await t.step(how, async () => {
+      const from = program.stderr.text.length;
+      const [gone, come] = how === "SIGHUP" ? [fresh, old] : [old, fresh];
+      if (how === "SIGHUP") {
+        await Deno.writeTextFile(file, come);
+        program.signal("SIGHUP");
+      } else {
+        await Deno.writeTextFile(`${file}.new`, come);
+        await Deno.rename(`${file}.new`, file);
+      }
+      await program.stderr.until(/"message":"[^"]*tokens was read again"/, from);
+      assertMatch(await answer(gone), /^HTTP\/1\.1 401/);
+      await using client = await open(come);
+      assertEquals(await client.ask("new"), "new");
+      assertEquals(await held.ask("held"), "held");
+    });
+  }
+  await t.step("one without a secret leaves the old one welcome", async () => {
+    const from = program.stderr.text.length;
+    await Deno.writeTextFile(file, "# none\n");
+    program.signal("SIGHUP");
+    await program.stderr.until(/"level":"error","message":"nothing was reloaded.*tokens holds no secret/, from);
+    await using client = await open(old);
+    assertEquals(await client.ask("new"), "new");
+  });
+  assertEquals(program.stderr.text.includes(old) || program.stderr.text.includes(fresh), false);
+});

@@ -1,0 +1,100 @@
+/** Without --allow-ffi: one warning says what is lost, and that is what is lost. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { X509Certificate } from "node:crypto";
+import { Client } from "../client.ts";
+import { serialOf } from "../net/clients.ts";
+import { openPki } from "../openssl.ts";
+import { peerTest } from "../peers/require.ts";
+import { runProgram, startProgram } from "../program.ts";
+import { figures } from "./crowd.ts";
+import { WITHOUT_FFI } from "./permissions.ts";
+
+const DRAIN = 3_000;
+
+peerTest(
+  "openssl",
+  "without FFI: a reload makes the new certificate serve, and everybody reconnect in turn",
+  async (t) => {
+    await using pki = await openPki();
+    const root = await pki.authority("root");
+    const ca = await Deno.readTextFile(root.cert);
+    const first = await pki.leaf("first", { issuer: root });
+    const next = await pki.leaf("next", { issuer: root });
+    const [cert, key] = [await pki.bundle("cert.pem", first.cert), await pki.bundle("key.pem", first.key)];
+    const args = [
+      "--cert",
+      cert,
+      "--key",
+      key,
+      "--host",
+      "127.0.0.1",
+      "--app",
+      "echo",
+      "--drain-timeout",
+      `${DRAIN}ms`,
+    ];
+    await using program = await startProgram(args, { permissions: WITHOUT_FFI });
+
+    await t.step("one warning names what is lost, and the way out", () => {
+      // What there is to say about a certificate of one's own is another matter.
+      const warnings = program.stderr.lines.filter((line) =>
+        /"level":"(warn|error)"/.test(line) && !/root|key/.test(line)
+      );
+      assertEquals(warnings.length, 1, program.stderr.text);
+      assertMatch(warnings[0]!, /--allow-ffi.*40 ms.*reconnect.*503.*hand-over.*impossible/);
+    });
+
+    await t.step("a second service on the port is the clear error", async () => {
+      const second = await runProgram([...args, "--port", `${program.port}`], { permissions: WITHOUT_FFI });
+      assertEquals([second.code, second.stdout], [1, ""]);
+      assertMatch(second.stderr, /\nwss: Cannot listen on 127\.0\.0\.1:\d+: the port is in use .*--port\n$/);
+    });
+
+    await t.step("SIGUSR2 says that it is impossible, and goes on serving", async () => {
+      program.signal("SIGUSR2");
+      await program.stderr.until(/"level":"error","message":"Cannot hand over: this system cannot share the port/);
+      await using client = await Client.open(program.url, { ca: root.cert });
+      assertEquals(await client.ask("still"), "still");
+    });
+
+    await t.step("the old peers are asked to come again, spread over --drain-timeout", async () => {
+      const clients = await Promise.all(Array.from({ length: 20 }, () => Client.open(program.url, { ca: root.cert })));
+      const times: number[] = [];
+      const codes: number[] = [];
+      for (const { closed } of clients) {
+        closed.then(({ code }) => (codes.push(code), times.push(performance.now())));
+      }
+      await Deno.copyFile(next.cert, cert);
+      await Deno.copyFile(next.key, key);
+      program.signal("SIGHUP");
+      await program.stderr.until(new RegExp(`makes everybody reconnect","peers":20,"ms":${DRAIN}`));
+      const last = clients.at(-1)!;
+      assertEquals(await last.ask("not yet asked to go"), "not yet asked to go");
+      await Promise.all(clients.map(({ closed }) => closed));
+      assertEquals(codes, Array(20).fill(1012));
+      const spread = times.at(-1)! - times[0]!;
+      figures("1012 of twenty peers, first to last (ms)", { spread });
+      assert(spread > DRAIN * 0.6 && spread < DRAIN * 3, `${spread} ms`);
+      assertMatch((await last.closed).reason, /certificate.*reconnect/);
+    });
+
+    await t.step("who comes again sees the new certificate", async () => {
+      const serial = new X509Certificate(await Deno.readTextFile(next.cert)).serialNumber.toLowerCase();
+      // The kernel spreads new connections over both loops until the old one has gone.
+      const deadline = performance.now() + 20_000;
+      for (let inRow = 0; inRow < 20;) {
+        inRow = await serialOf(program.port, ca).catch(() => "") === serial ? inRow + 1 : 0;
+        assert(performance.now() < deadline, "the old certificate is still shown");
+      }
+      await using client = await Client.open(program.url, { ca: root.cert });
+      assertEquals(await client.ask("again"), "again");
+    });
+
+    await t.step("and after that a second service is the clear error still", async () => {
+      const second = await runProgram([...args, "--port", `${program.port}`], { permissions: WITHOUT_FFI });
+      assertEquals(second.code, 1);
+      assertMatch(second.stderr, /the port is in use/);
+      assertEquals((await program.stop()).code, 0);
+    });
+  },
+);

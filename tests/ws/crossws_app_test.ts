@@ -1,0 +1,155 @@
+/**
+ * Apps as they are written for crossws: what they find at a peer, a message and `upgrade` when they run here. Their types
+ * are held by crossws_types_test.ts.
+ */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { defineHooks, type Peer } from "crossws";
+import { handshake, rawExchange } from "../raw.ts";
+import { serving } from "../serving.ts";
+
+Deno.test("crossws: peer and message are text by themselves, and a message knows its id and peer", async () => {
+  const app = defineHooks({
+    open: (peer) => void peer.send(`${peer} ${peer.id}`),
+    message: (peer, message) =>
+      void peer.send(`${message} ${message.peer === peer} ${message.id === message.id} ${message.id}`),
+  });
+  await using served = await serving(app, { mode: "proxied" });
+  await using client = await served.connect();
+  assertMatch(String(await client.next()), /^([0-9a-f-]{36}) \1$/);
+  assertMatch(String(await client.ask("tom")), /^tom true true [0-9a-f-]{36}$/);
+});
+
+Deno.test("crossws: what is sent of nothing, numbers and objects", async () => {
+  const values: unknown[] = [null, undefined, 7, 10n, false, { a: 1 }];
+  const app = defineHooks({ message: (peer, message) => void peer.send(values[Number(message.text())]) });
+  await using served = await serving(app, { mode: "proxied" });
+  await using client = await served.connect();
+  const seen = [];
+  for (const at of values.keys()) seen.push(await client.ask(String(at)));
+  assertEquals(seen, ["", "", "7", "10", "false", '{"a":1}']);
+});
+
+Deno.test("crossws: a namespace has its own topics and peers; the rest share one", async () => {
+  const app = defineHooks({
+    upgrade: (request) => {
+      const namespace = new URL(request.url).searchParams.get("in");
+      return namespace === null ? {} : { namespace };
+    },
+    open: (peer) => peer.subscribe("news"),
+    message(peer, message) {
+      if (message.text() === "who") peer.send(`${peer.namespace}:${peer.peers.size}:${peer.peers.has(peer)}`);
+      else peer.publish("news", message.text());
+    },
+  });
+  await using served = await serving(app, { mode: "proxied" });
+  await using a1 = await served.connect({ path: "/?in=a" });
+  await using a2 = await served.connect({ path: "/wss?in=a" });
+  await using b = await served.connect({ path: "/?in=b" });
+  await using none = await served.connect({ path: "/" });
+  await using wss = await served.connect({ path: "/wss" });
+  const all = [a1, a2, b, none, wss];
+  const who = () => Promise.all(all.map((client) => client.ask("who")));
+  const told = ["a:2:true", "a:2:true", "b:1:true", ":2:true", ":2:true"];
+  assertEquals(await who(), told);
+  a1.send("from a");
+  none.send("from none");
+  assertEquals([await a2.next(), await wss.next()], ["from a", "from none"]);
+  // Order holds for each peer, so that what it should not have got would have come first.
+  served.service.publish("news", "to none");
+  served.service.publish("news", "to b", { namespace: "b" });
+  served.service.publish("a\u0000news", "to nobody");
+  assertEquals([await none.next(), await wss.next(), await b.next()], ["to none", "to none", "to b"]);
+  assertEquals(await who(), told);
+});
+
+Deno.test("crossws: waitForDrain waits for the buffer, and no longer than the peer or its signal", async () => {
+  const { promise, resolve } = Promise.withResolvers<Peer>();
+  const app = defineHooks({ open: (peer) => resolve(peer) });
+  await using served = await serving(app, { mode: "proxied", maxBackpressure: "64MiB" });
+  await using client = await served.connect();
+  const peer = await promise;
+  await peer.waitForDrain();
+  const size = 16 * 1024 ** 2;
+  peer.send(new Uint8Array(size));
+  assert(peer.bufferedAmount > 0);
+  const received = client.next();
+  await peer.waitForDrain({ pollInterval: 5 });
+  assertEquals(peer.bufferedAmount, 0);
+  assertEquals((await received as ArrayBuffer).byteLength, size);
+
+  peer.send(new Uint8Array(size));
+  const failure = await peer.waitForDrain({ signal: AbortSignal.abort(new Error("enough")) }).catch(String);
+  assertEquals(failure, "Error: enough");
+});
+
+Deno.test("upgrade: the context is each peer's own, whatever object the app returns", async () => {
+  const shared = Object.freeze({ room: "lobby" });
+  const app = defineHooks({
+    upgrade: () => ({ context: shared }),
+    message(peer, message) {
+      peer.send(JSON.stringify(peer.context));
+      peer.context.name = message.text();
+    },
+  });
+  await using served = await serving(app, { mode: "proxied" });
+  await using tom = await served.connect();
+  await using ann = await served.connect();
+  assertEquals([await tom.ask("tom"), await ann.ask("ann")], ['{"room":"lobby"}', '{"room":"lobby"}']);
+  assertEquals(await tom.ask("again"), '{"room":"lobby","name":"tom"}');
+});
+
+Deno.test("upgrade: headers of the app's, cookies each on a line, and none that would break the handshake", async () => {
+  const headers = new Headers({ "x-who": "me", connection: "close", "content-length": "5", upgrade: "h2c" });
+  headers.append("set-cookie", "a=1; Path=/");
+  headers.append("set-cookie", "b=2");
+  headers.set("sec-websocket-accept", "forged");
+  await using served = await serving(defineHooks({ upgrade: () => ({ headers }) }), { mode: "proxied" });
+  const response = await rawExchange(served.raw, handshake());
+  assertEquals(response?.status, 101);
+  assertEquals(response?.headers.getSetCookie(), ["a=1; Path=/", "b=2"]);
+  assertEquals(
+    ["x-who", "connection", "upgrade", "content-length", "sec-websocket-accept"].map((name) =>
+      response?.headers.get(name)
+    ),
+    ["me", "Upgrade", "websocket", null, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="],
+  );
+});
+
+Deno.test("upgrade: a Response returned, thrown, or carried by what was thrown refuses", async () => {
+  const refusal = () => new Response("not you", { status: 403, headers: { "x-why": "because" } });
+  const app = defineHooks({
+    upgrade(request) {
+      const { pathname } = new URL(request.url);
+      if (pathname === "/returned") return refusal();
+      if (pathname === "/thrown") throw refusal();
+      throw Object.assign(new Error("refused"), { response: refusal() });
+    },
+  });
+  await using served = await serving(app, { mode: "proxied", path: ["/returned", "/thrown", "/carried"] });
+  for (const target of ["/returned", "/thrown", "/carried"]) {
+    const response = await rawExchange(served.raw, handshake({ target }));
+    assertEquals([response?.status, response?.headers.get("x-why"), response?.body], [403, "because", "not you"]);
+  }
+});
+
+Deno.test("upgrade: a hook that is still asked when the service stops gets nobody in", async () => {
+  const asked = Promise.withResolvers<void>();
+  const answer = Promise.withResolvers<void>();
+  const opened: string[] = [];
+  const app = defineHooks({
+    async upgrade() {
+      asked.resolve();
+      await answer.promise;
+      return {};
+    },
+    open: (peer) => void opened.push(peer.id),
+  });
+  await using served = await serving(app, { mode: "proxied" });
+  const response = rawExchange(served.raw, handshake());
+  await asked.promise;
+  const stopped = served.service.stop();
+  answer.resolve();
+  assertEquals([(await response)?.status, (await response)?.headers.get("retry-after")], [503, "1"]);
+  await stopped;
+  assertEquals(opened, []);
+});

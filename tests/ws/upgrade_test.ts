@@ -1,0 +1,195 @@
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { join } from "node:path";
+import { type App, defineApp, type Peer } from "../../lib/ws/app.ts";
+import { sign, type Signer } from "../auth/signing.ts";
+import { type Changes, handshake, rawResponse } from "../raw.ts";
+import { type Served, serving } from "../serving.ts";
+
+function ask({ raw }: Served, change: Changes = {}) {
+  return rawResponse(raw, handshake(change));
+}
+
+const offering = (list: string): Changes => ({ headers: { "Sec-WebSocket-Protocol": list } });
+
+Deno.test("an app refuses with a Response of its own, returned or thrown, sooner or later", async () => {
+  const refusal = () => new Response("members only", { status: 402, headers: { "x-why": "unpaid" } });
+  const hooks: NonNullable<App["upgrade"]>[] = [
+    () => refusal(),
+    () => Promise.resolve(refusal()),
+    () => {
+      throw refusal();
+    },
+    () => Promise.reject(refusal()),
+  ];
+  let opened = 0;
+  for (const upgrade of hooks) {
+    // One place: a refusal that kept it would make the next one a 503.
+    await using served = await serving({ upgrade, open: () => void opened++ }, { maxConnections: 1 });
+    for (let time = 0; time < 3; time++) {
+      const { status, headers, body } = await ask(served);
+      assertEquals([status, headers.get("x-why"), body], [402, "unpaid", "members only"]);
+    }
+    assertEquals(served.lines.filter(({ level }) => level === "error"), []);
+  }
+  assertEquals(opened, 0);
+});
+
+Deno.test("an app adds headers to the 101, but none that are the handshake's", async () => {
+  const app = defineApp({
+    upgrade: () => ({
+      headers: [["Set-Cookie", "a=1"], ["Set-Cookie", "b=2"], ["X-Mine", "yes"], ["Sec-WebSocket-Accept", "forged"]],
+    }),
+  });
+  await using served = await serving(app);
+  const { status, headers } = await ask(served);
+  assertEquals([status, headers.get("x-mine"), headers.getSetCookie()], [101, "yes", ["a=1", "b=2"]]);
+  assertEquals(headers.get("sec-websocket-accept"), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+});
+
+Deno.test("an app chooses among the subprotocols offered, as a protocol or as a header; without a word none is", async () => {
+  const chosen: (string | undefined)[] = [];
+  const app = (upgrade?: App["upgrade"]) => defineApp({ upgrade, open: (peer) => void chosen.push(peer.protocol) });
+  const choices: [App["upgrade"], string, string | null][] = [
+    [() => ({ protocol: "b" }), "a, b", "b"],
+    [() => ({ headers: { "Sec-WebSocket-Protocol": "a" } }), "a, b", "a"],
+    [undefined, "a, b", null],
+    [() => ({}), "a, b", null],
+    [undefined, "a, wss.v1", "wss.v1"],
+    [() => ({ protocol: "a" }), "wss.v1, a", "a"],
+  ];
+  for (const [upgrade, offered, expected] of choices) {
+    await using served = await serving(app(upgrade));
+    const { status, headers } = await ask(served, offering(offered));
+    assertEquals([status, headers.get("sec-websocket-protocol")], [101, expected], offered);
+    await using client = await served.connect({ protocols: offered.split(", ") });
+    assertEquals(client.socket.protocol, expected ?? "");
+    assertEquals(chosen.at(-1), expected ?? "");
+  }
+});
+
+Deno.test("an app's own mistake in upgrade is a 500 that says whose it was, with the fact in the log; nobody else notices", async () => {
+  const mistakes: [NonNullable<App["upgrade"]>, RegExp][] = [
+    [() => {
+      throw new TypeError("no database");
+    }, /^the app's upgrade hook failed: no database$/],
+    [() => Promise.reject("a string"), /^the app's upgrade hook failed: a string$/],
+    [() => ({ headers: { "bad name": "x" } }), /^the app's upgrade hook failed: .*header/i],
+    [() => ({ protocol: "c" }), /^the app's upgrade hook chose the subprotocol "c", which the client did not offer$/],
+  ];
+  for (const [wrong, message] of mistakes) {
+    const app = defineApp({
+      upgrade: (request) => request.url.endsWith("wrong") ? wrong(request) : undefined,
+      message: (peer) => void peer.send("ok"),
+    });
+    await using served = await serving(app, { maxConnections: 1 });
+    for (let time = 0; time < 2; time++) {
+      const { status, body } = await ask(served, { target: "/?wrong", ...offering("a, b") });
+      assertEquals([status, body], [
+        500,
+        "500 Internal Server Error\nThe app on this server failed; its log says why.\n",
+      ]);
+    }
+    const errors = served.lines.filter(({ level }) => level === "error");
+    assertEquals(errors.length, 2);
+    assertMatch(errors[0]!.message, message);
+    await using client = await served.connect();
+    assertEquals(await client.ask("tom"), "ok");
+  }
+});
+
+const SECRET = "correct-horse-battery-staple-0123456789";
+
+/** Shows what an app sees of a request that carried a token. */
+const witness = defineApp({
+  upgrade: (request) => ({ context: { seen: [request.url, ...request.headers].join(" ") } }),
+  open: (peer) => void peer.send({ url: peer.request.url, headers: [...peer.request.headers], context: peer.context }),
+});
+
+Deno.test("with a shared secret: 401 and its challenge without or with a wrong one, and the token hidden from the app", async () => {
+  let gone = Promise.withResolvers<void>();
+  const app = { ...witness, close: () => gone.resolve() };
+  await using served = await serving(app, async (folder) => {
+    await Deno.writeTextFile(join(folder, "tokens"), `# ours\n${SECRET}\n`);
+    return { authTokenFile: join(folder, "tokens"), maxConnections: 1, authQuery: true };
+  });
+  assertEquals(served.service.needs, "the shared secret");
+  const none = await ask(served);
+  assertEquals([none.status, none.headers.get("www-authenticate")], [401, 'Bearer realm="wss"']);
+  assertMatch(
+    none.body,
+    /^401 Unauthorized\nA token is needed: in Authorization: Bearer TOKEN, or among the subprotocols/,
+  );
+  for (
+    const change of [
+      { headers: { Authorization: "Bearer wrong-wrong-wrong-wrong" } },
+      offering("wss.v1, bearer.wrong-wrong-wrong-wrong"),
+      { target: "/?token=wrong-wrong-wrong-wrong" },
+    ]
+  ) {
+    const { status, headers, body } = await ask(served, change);
+    assertEquals(status, 401);
+    assertMatch(headers.get("www-authenticate") ?? "", /^Bearer realm="wss", error="invalid_token"/);
+    assertEquals(body.includes("wrong-wrong"), false);
+  }
+
+  for (
+    const [options, protocol] of [
+      [{ headers: { Authorization: `Bearer ${SECRET}` } }, ""],
+      [{ protocols: ["wss.v1", `bearer.${SECRET}`] }, "wss.v1"],
+      [{ protocols: ["chat", `bearer.${SECRET}`] }, "chat"],
+      [{ path: `/?token=${SECRET}&room=1` }, ""],
+    ] as const
+  ) {
+    const client = await served.connect(options);
+    assertEquals(client.socket.protocol, protocol);
+    const shown = await client.next() as string;
+    assertEquals(shown.includes(SECRET), false, shown);
+    assertEquals(JSON.parse(shown).context.claims, {});
+    await client.close();
+    await gone.promise;
+    gone = Promise.withResolvers();
+  }
+  assertEquals(JSON.stringify(served.lines).includes(SECRET), false);
+  assertEquals(JSON.stringify(served.lines).includes("wrong-wrong"), false);
+});
+
+Deno.test("with a JWT: its claims are the app's, and the connection ends with 3000 when it expires", async () => {
+  const by: Signer = { algorithm: "HS256", privateKey: new TextEncoder().encode("0123456789abcdef0123456789abcdef") };
+  const ended = Promise.withResolvers<number | undefined>();
+  const app = { ...witness, close: (_peer: Peer, { code }: { code?: number }) => ended.resolve(code) };
+  await using served = await serving(app, async (folder) => {
+    await Deno.writeFile(join(folder, "secret"), by.privateKey as Uint8Array);
+    return { jwtSecretFile: join(folder, "secret"), jwtAudience: "chat" };
+  });
+  assertEquals(served.service.needs, "a JWT (HS256)");
+  const bearer = async (claims: Record<string, unknown>, times?: { exp?: number; nbf?: number }) => ({
+    headers: { Authorization: `Bearer ${await sign(by, claims, times)}` },
+  });
+
+  // Clocks may differ by five seconds, and the connection lasts so much longer than its token: less than three here.
+  const client = await served.connect(await bearer({ aud: "chat", sub: "tom", role: "admin" }, { exp: -2 }));
+  const { claims } = JSON.parse(await client.next() as string).context;
+  assertEquals([claims.sub, claims.role], ["tom", "admin"]);
+  await using patient = await served.connect(await bearer({ aud: "chat", sub: "ann" }, { exp: 3600 }));
+  assertEquals(JSON.parse(await patient.next() as string).context.claims.sub, "ann");
+
+  for (const [wrong, times] of [[{ aud: "mail" }], [{}], [{ aud: "chat" }, { exp: -120 }]] as const) {
+    const { status, headers } = await ask(served, await bearer(wrong, times));
+    assertEquals(status, 401);
+    assertMatch(headers.get("www-authenticate") ?? "", /error="invalid_token"/);
+  }
+
+  assertEquals(await client.closed, { code: 3000, reason: "the token has expired" });
+  assertEquals([await ended.promise, served.service.peers.size], [3000, 1]);
+});
+
+Deno.test("without its token a client is refused before it is asked what it wants", async () => {
+  let asked = 0;
+  const app = defineApp({ upgrade: () => void asked++ });
+  await using served = await serving(app, async (folder) => {
+    await Deno.writeTextFile(join(folder, "tokens"), SECRET);
+    return { authTokenFile: join(folder, "tokens") };
+  });
+  await assertRejects(() => served.connect());
+  assertEquals(asked, 0);
+});
