@@ -124,10 +124,8 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   }
 
   terminate(): void {
-    // Whoever was sent a close frame before, and did not answer in time, is told that one's code.
-    const frame = this.#closing?.frame ?? TERMINATED;
     this.#shut({ code: CloseCode.NormalClosure, reason: "" });
-    this.#cut(frame);
+    this.#cut(TERMINATED);
   }
 
   subscribe(topic: string): void {

@@ -113,7 +113,8 @@ const ENDINGS: Readonly<Record<string, (peer: RawPeer) => Promise<readonly numbe
     await peer.send(textFrame("!terminate"));
     return [1006];
   },
-  async isClosedAndTerminated(peer) {
+  async isClosedAndGoesOn(peer) {
+    // What comes after the service's close frame reaches no app.
     await peer.send(textFrame("!close 4004"), textFrame("!terminate"));
     return [4004];
   },
@@ -131,7 +132,8 @@ const ENDINGS: Readonly<Record<string, (peer: RawPeer) => Promise<readonly numbe
   },
   // deno-lint-ignore require-await -- one shape for all
   async stays() {
-    return [1001];
+    // 1006: it did not answer the service's close frame, and was terminated when the service ended.
+    return [1001, 1006];
   },
 };
 
