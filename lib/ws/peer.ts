@@ -124,8 +124,9 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   }
 
   terminate(): void {
+    const frame = this.#closing?.frame ?? TERMINATED;
     this.#shut({ code: CloseCode.NormalClosure, reason: "" });
-    this.#cut(TERMINATED);
+    this.#cut(frame);
   }
 
   subscribe(topic: string): void {
