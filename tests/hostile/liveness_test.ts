@@ -132,8 +132,7 @@ const ENDINGS: Readonly<Record<string, (peer: RawPeer) => Promise<readonly numbe
   },
   // deno-lint-ignore require-await -- one shape for all
   async stays() {
-    // 1006: it did not answer the service's close frame, and was terminated when the service ended.
-    return [1001, 1006];
+    return [1001];
   },
 };
 
