@@ -140,6 +140,9 @@ const KINDS: Readonly<Record<string, (scene: Scene) => Promise<void>>> = {
   },
 };
 
+/** The names of the kinds. */
+export const BAD_KINDS: readonly string[] = Object.keys(KINDS);
+
 /** Sends as fast as it is taken, and reads nothing. */
 async function flood({ open }: Scene, frame: Uint8Array, first?: Uint8Array<ArrayBuffer>): Promise<void> {
   const conn = await open("websocket");
@@ -166,8 +169,13 @@ async function closeCode(conn: Deno.Conn): Promise<number | undefined> {
 }
 
 /** So many at a time, each dealing itself one kind after the other from a deck that holds all, until the time is up. */
-export async function misbehave(target: Target, count: number, seed: number, until: number): Promise<Tally> {
-  const names = Object.keys(KINDS);
+export async function misbehave(
+  target: Target,
+  count: number,
+  seed: number,
+  until: number,
+  names: readonly string[] = BAD_KINDS,
+): Promise<Tally> {
   const times: Record<string, number> = Object.fromEntries(names.map((name) => [name, 0]));
   const wrong: string[] = [];
   await Promise.all(Array.from({ length: count }, async (_, nth) => {
