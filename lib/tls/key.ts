@@ -97,7 +97,8 @@ function parseKey(input: Parameters<typeof createPrivateKey>[0], file: string, f
     const reason = messageOf(error);
     if (/bad decrypt/i.test(reason)) throw fail(WRONG);
     const passphrase = typeof input === "object" && "passphrase" in input && input.passphrase !== undefined;
-    if (passphrase) throw fail(strangeEncryption(file));
+    // A wrong passphrase's padding is right once in 256 times, and what comes out is then no key.
+    if (passphrase) throw fail(`${WRONG}, or ${strangeEncryption(file)}`);
     if (/SEC1|EC private/i.test(reason)) {
       const remedy = command("openssl ec -in FILE -param_enc named_curve -out NEW", file);
       throw fail(`its curve is not given by name, or not known; if it is P-256 or P-384, convert it with: ${remedy}`);
