@@ -63,7 +63,12 @@ export class Renewal {
 
   /** See `Service.reload`. One after the other, and a failed one does not stand in the way of the next. */
   reload(): Promise<void> {
-    return this.#last = this.#last.catch(() => {}).then(() => this.#reload());
+    return this.exclusively(() => this.#reload());
+  }
+
+  /** Runs something while no certificate is replaced: after what was asked for before, and before what comes next. */
+  exclusively(run: () => Promise<void>): Promise<void> {
+    return this.#last = this.#last.catch(() => {}).then(run);
   }
 
   /** Reloads; what is not usable goes to the log. */

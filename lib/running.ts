@@ -6,7 +6,7 @@ import type { Authenticator } from "./auth/authenticate.ts";
 import { CloseCode } from "./close_codes.ts";
 import type { Mode } from "./config/mode.ts";
 import type { Settings } from "./config/options.ts";
-import { messageOf } from "./errors.ts";
+import { messageOf, StartError } from "./errors.ts";
 import { Gate } from "./http/gate.ts";
 import { topicIn } from "./hub/membership.ts";
 import { Topics } from "./hub/topics.ts";
@@ -48,8 +48,12 @@ export interface Service extends AsyncDisposable {
    * @throws {StartError} why the new files are not usable; the old ones go on serving
    */
   reload(): Promise<void>;
-  /** Lets a successor process open the same address (`takeover`). False where the system cannot do that. */
-  share(): boolean;
+  /**
+   * Lets a successor process open the same address (`takeover`) while `start` brings it up, then begins to stop; who was
+   * accepted here before that is still served here. Certificates are not replaced meanwhile.
+   * @throws {StartError} where the system cannot do that; and what `start` throws. The service then goes on.
+   */
+  handOver(start: () => Promise<void>): Promise<void>;
   /**
    * Stops accepting, lets connections finish within `drainTimeout`, closes the rest with 1001. Idempotent.
    * Resolves when all is ended.
@@ -85,6 +89,8 @@ export class RunningService implements Service {
   readonly #gate: Gate;
   /** Aborted when the service begins to stop. */
   readonly #draining = new AbortController();
+  /** A successor process serves the address. */
+  #followed = false;
   #listener!: Listener;
   #guard: Guard | undefined;
   #stopped: Promise<void> | undefined;
@@ -110,6 +116,7 @@ export class RunningService implements Service {
       topics: this.#topics,
       everybody: this.#roster.all,
       draining: () => this.#draining.signal.aborted,
+      refusing: () => this.#draining.signal.aborted && !this.#followed,
       attention: this.#attention,
       turns: this.#turns,
       maxPayload: settings.maxPayload,
@@ -192,12 +199,21 @@ export class RunningService implements Service {
     return this.#renewal.reload();
   }
 
-  share(): boolean {
-    return this.#listener.share();
+  handOver(start: () => Promise<void>): Promise<void> {
+    return this.#renewal.exclusively(async () => {
+      if (!await this.#listener.share()) {
+        throw new StartError(
+          "Cannot hand over: this system cannot share the port; stop the service and start the new one",
+        );
+      }
+      await start();
+      // At once: a reload that waits for its turn finds a service that stops.
+      this.#stopped ??= this.#stop(true);
+    });
   }
 
   stop(): Promise<void> {
-    return this.#stopped ??= this.#stop();
+    return this.#stopped ??= this.#stop(false);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -213,11 +229,15 @@ export class RunningService implements Service {
     await this.#roster.close(CloseCode.ServiceRestart, reason, drainTimeout, this.#draining.signal);
   }
 
-  async #stop(): Promise<void> {
+  async #stop(followed: boolean): Promise<void> {
+    const { drainTimeout, handshakeTimeout } = this.settings;
+    const until = performance.now() + drainTimeout;
+    this.#followed = followed;
     this.#draining.abort();
     await this.#renewal.stop();
     await this.#listener.stopAccepting();
-    await this.#roster.empty(this.settings.drainTimeout);
+    if (followed) await this.#listener.settled(() => this.#roster.size, Math.min(handshakeTimeout, drainTimeout));
+    await this.#roster.empty(Math.max(0, until - performance.now()));
     await this.#roster.close(CloseCode.GoingAway, "the service is stopping");
     await this.#roster.empty(FAREWELL);
     this.#roster.terminate();

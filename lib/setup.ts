@@ -70,11 +70,11 @@ export async function materialFor(mode: Mode): Promise<Material | DevelopmentMat
 
 /**
  * How many connections the service takes: what was asked for, or nine tenths of the descriptors that the process may
- * have, so that files, listeners and connections that are no WebSocket yet have theirs. Undefined where nobody knows.
+ * have, less 64: Deno and the listener's reserve hold 47 (measured), and connections that are no WebSocket yet need theirs. Undefined where nobody knows.
  */
 export function connectionLimit(settings: Settings, log: Logger): number | undefined {
   const descriptors = descriptorLimit();
-  const derived = descriptors === undefined ? undefined : Math.max(1, Math.floor(descriptors * 0.9) - 32);
+  const derived = descriptors === undefined ? undefined : Math.max(1, Math.floor(descriptors * 0.9) - 64);
   const { maxConnections } = settings;
   if (maxConnections === undefined) return derived;
   if (derived !== undefined && maxConnections > derived) {

@@ -20,14 +20,13 @@ interface Note {
 const PATIENCE = 30_000;
 
 /**
- * Starts a successor and waits until it listens on the same address.
+ * Starts a successor and waits until it listens on the same address; for `Service.handOver`.
  * @param signal ends the successor that does not listen yet: this service is to stop, and with it what it started
  * @throws {StartError} why there is none; this process then goes on serving.
  */
 export async function handOver(service: Service, signal: AbortSignal): Promise<{ pid: number }> {
   const fail = (why: string, cause?: unknown) => new StartError(`Cannot hand over: ${why}`, { cause });
-  // First what nothing can be done about: the rest may be a right that is missing.
-  if (!service.share()) throw fail("this system cannot share the port; stop the service and start the new one");
+  if (signal.aborted) throw fail("the service is stopping");
   const [program, ...args] = commandLine();
   using reports = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const token = crypto.randomUUID();

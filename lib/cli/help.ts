@@ -26,6 +26,7 @@ export function programHelp(commands: readonly Command[], version: string): stri
     ...list,
     "",
     `options of a command: ${PROGRAM} COMMAND --help`,
+    ...(Deno.build.standalone ? [] : [`Without the binary, ${PROGRAM} stands for: deno run -A main.ts`]),
     "Options also come from variables (--max-payload is WSS_MAX_PAYLOAD) and from wss.json (maxPayload) or --config FILE.",
     "",
   ].join("\n");

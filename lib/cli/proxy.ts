@@ -51,12 +51,12 @@ export const proxyCommand: Command = {
     "It reads the service's options from flags, variables and wss.json, so that path, address and timeouts fit.\n" +
     "With --domain, --cert and --key it prints the whole server; without them the location to paste into one that you have.",
   examples: [
-    ["proxy nginx", "the location for an nginx that has your certificate"],
+    ["wss proxy nginx", "the location for an nginx that has your certificate"],
     [
-      "proxy apache --domain ws.example.com --cert fullchain.pem --key key.pem --root /var/www/html",
+      "wss proxy apache --domain ws.example.com --cert fullchain.pem --key key.pem --root /var/www/html",
       "a whole site, the website at /",
     ],
-    ["proxy caddy --domain ws.example.com --unix /run/wss.sock", "Caddy gets the certificate"],
+    ["wss proxy caddy --domain ws.example.com --unix /run/wss.sock", "Caddy gets the certificate"],
   ],
   options: PROXY_OPTIONS,
   async run(line: Invocation): Promise<number> {

@@ -131,7 +131,10 @@ async function untilStopped(service: Service, log: Logger, leaving: AbortControl
     handingOver = true;
     log.info("SIGUSR2: handing over to a new process");
     try {
-      const { pid } = await handOver(service, leaving.signal);
+      let pid = 0;
+      await service.handOver(async () => {
+        ({ pid } = await handOver(service, leaving.signal));
+      });
       if (!stopping) stop(`process ${pid} has taken over`);
     } catch (error) {
       log.error(messageOf(error));

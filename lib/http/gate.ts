@@ -5,7 +5,7 @@
  */
 import type { Authenticator, AuthResult } from "../auth/authenticate.ts";
 import type { Mode } from "../config/mode.ts";
-import { canonicalAddress } from "../ip.ts";
+import { canonicalAddress, isLoopback } from "../ip.ts";
 import type { Logger } from "../log.ts";
 import type { Connection } from "../net/connection.ts";
 import type { Awaitable } from "../ws/app.ts";
@@ -82,7 +82,7 @@ export class Gate {
     if (!hasValidUrl(request)) return this.#refuse(client, { status: 400, reason: "A valid Host is needed." });
     const { pathname, host } = new URL(request.url);
 
-    if (pathname === HEALTH_PATH) return this.#readOnly(client, request, () => this.#health());
+    if (pathname === HEALTH_PATH) return this.#readOnly(client, request, () => this.#health(client));
     const asset = rules.page ? pageAsset(pathname) : undefined;
     if (asset) return this.#readOnly(client, request, () => asset);
     if (!rules.paths.has(pathname)) {
@@ -112,7 +112,7 @@ export class Gate {
     // Read before the await: only then does Deno tell when the client goes in between.
     const { signal } = request;
     return result.then((settled) => {
-      if (!signal.aborted && !rules.peers.draining()) return this.#authenticated(request, admitted, settled);
+      if (!signal.aborted && !rules.peers.refusing()) return this.#authenticated(request, admitted, settled);
       lease.release();
       return this.#refuse(client, signal.aborted ? GONE : STOPPING);
     });
@@ -139,7 +139,7 @@ export class Gate {
         return { status: 426, reason: `${sentence(reason)} Connect to the proxy with wss://.`, headers: TLS_UPGRADE };
       }
     }
-    if (peers.draining()) return STOPPING;
+    if (peers.refusing()) return STOPPING;
     return origin({
       origin: request.headers.get("origin"),
       host: (client.trustedProxy ? forwardedHost(request.headers) : undefined) ?? host,
@@ -172,8 +172,9 @@ export class Gate {
     }, peers);
   }
 
-  #health(): Response {
-    return healthResponse(this.#rules.peers.draining(), this.#rules.connected());
+  #health({ address }: Client): Response {
+    const peers = address !== undefined && isLoopback(address) ? this.#rules.connected() : undefined;
+    return healthResponse(this.#rules.peers.draining(), peers);
   }
 
   #plain(): Response {

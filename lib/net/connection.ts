@@ -18,6 +18,9 @@ export interface Ledger {
   gone: number;
 }
 
+/** Seconds of silence after which a client that may have left is asked. */
+const PROBE_AFTER = 1;
+const IPPROTO_TCP = 6;
 /** The least that a client's frame takes besides its payload (RFC 6455 section 5.2: header and mask). */
 const FRAME = 6;
 /**
@@ -81,8 +84,12 @@ export class Connection {
     if (!this.#lives()) return;
     this.#release();
     Atomics.store(this.#ledger.table.state, this.#row, State.open);
-    // It left meanwhile. A FIN would come again, but a reset does not.
-    if (this.#ledger.sockets.drops(this.#row) !== this.#drops) this.terminate();
+    // It may have left meanwhile: a FIN comes again by itself, but a reset does not. Segments are dropped for other causes
+    // too, so ask it: who has left answers the probe with a reset.
+    const { sockets, solSocket } = this.#ledger;
+    if (sockets.drops(this.#row) === this.#drops) return;
+    sockets.setOption(this.#row, IPPROTO_TCP, LINUX.TCP_KEEPIDLE, PROBE_AFTER);
+    sockets.setOption(this.#row, solSocket, LINUX.SO_KEEPALIVE, 1);
   }
 
   /** For each message that reached the app: its bytes. Costs one write to an array. */
@@ -101,6 +108,13 @@ export class Connection {
   /** Bytes sent that the peer has taken; undefined where it has gone. */
   acknowledged(): number | undefined {
     return this.#lives() ? this.#ledger.sockets.info(this.#row)?.bytesAcknowledged : undefined;
+  }
+
+  /** Whether the peer left unanswered what the kernel sent it again; of a connection that ended, the cause. */
+  vanished(): boolean {
+    const { sockets } = this.#ledger;
+    return this.#lives() && sockets.cookie(this.#row) === this.#cookie &&
+      (sockets.info(this.#row)?.unanswered ?? 0) > 0;
   }
 
   /** Ends the connection at once, without a close frame; the close event follows. False: it has gone already. */

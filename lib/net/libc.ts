@@ -38,11 +38,13 @@ export interface Constants {
 
 /** What Linux alone has. Each was tried on Linux 6 with glibc; the numbers are those of x86-64 and arm64. */
 export const LINUX = {
+  SO_KEEPALIVE: 9,
   SO_ATTACH_FILTER: 26,
   SO_DETACH_FILTER: 27,
   SO_ATTACH_REUSEPORT_CBPF: 51,
   SO_COOKIE: 57,
   SO_MEMINFO: 55,
+  TCP_KEEPIDLE: 4,
   TCP_INFO: 11,
   FIONREAD: 0x541b,
   TCP_USER_TIMEOUT: 18,

@@ -9,7 +9,7 @@ import { type Accepting, bind, clearAddress, describe, type Handler, refuseTaken
 import { loadNative, lost, type Native } from "./native.ts";
 import { relisten } from "./relisten.ts";
 import { Reserve } from "./reserve.ts";
-import { emptied, share, steer } from "./succession.ts";
+import { emptied, GRACE, patiently, settled, share, sleep, steer } from "./succession.ts";
 import { moveSocket, removeOwnSocket } from "./unix_path.ts";
 
 /** How to listen. */
@@ -57,7 +57,7 @@ export class Listener {
   #current!: Accepting;
   #inode: number | null = null;
   #shared = false;
-  /** The retirement of the loop before this one: one at a time, because steering knows two. */
+  /** The retirement of the loop before this one, or of a predecessor's: one at a time, because steering knows two. */
   #turn: Promise<void> = Promise.resolve();
   #relistening: Promise<void> | undefined;
   #refill: ReturnType<typeof setTimeout> | undefined;
@@ -135,10 +135,11 @@ export class Listener {
   }
 
   /**
-   * Lets a successor process of the same user open the address with `takeover`. Once it has, call `stopAccepting()`.
-   * False where that is impossible: a TCP port without the C library.
+   * Lets a successor process of the same user open the address with `takeover`. Once it has, call `stopAccepting()`;
+   * until then replace nothing. False where that is impossible: a TCP port without the C library.
    */
-  share(): boolean {
+  async share(): Promise<boolean> {
+    if (this.#loopCanEnd) await this.#turn;
     this.#shared = this.#address.transport === "unix" || (this.#loopCanEnd && share(this.#native!, this.#current.fd!));
     return this.#shared;
   }
@@ -153,23 +154,23 @@ export class Listener {
     this.#forgetPath();
     // Shutting a listening unix socket down makes Deno's loop spin on EAGAIN; without its path nobody reaches it.
     if (this.#address.transport === "unix") return true;
-    if (this.#loopCanEnd) await this.#retire(this.#current, this.#shared);
+    // With a signal of its own: the stop does not cut the wait for handshakes short.
+    if (this.#loopCanEnd) await this.#retire(this.#current, this.#shared, new AbortController().signal);
     return this.#loopCanEnd;
   }
 
-  /**
-   * Ends everything, upgraded sockets with 1001. Resolves within about two seconds, whatever Deno has leaked; what leaked
-   * keeps the process alive until it exits by `Deno.exit`.
-   */
+  /** After a hand-over: see `settled` in succession.ts. */
+  settled(known: () => number, timeout: number): Promise<void> {
+    return settled(this.#native, this.#address, known, timeout);
+  }
+
+  /** Ends everything, upgraded sockets with 1001, in about two seconds; what Deno leaked lives on until `Deno.exit`. */
   async close(): Promise<void> {
     this.#stop();
     await this.#relistening;
     this.#retiring.add(this.#current);
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const patience = new Promise<void>((resolve) => timer = setTimeout(resolve, CLOSE_PATIENCE));
     const ended = [...this.#servers].map(({ server }) => server.shutdown().catch(() => {}));
-    await Promise.race([Promise.all([...ended, this.#turn]), patience]);
-    clearTimeout(timer);
+    await patiently(Promise.all([...ended, this.#turn]), CLOSE_PATIENCE);
     this.#servers.clear();
     this.#reserve.release();
     this.#forgetPath();
@@ -196,7 +197,10 @@ export class Listener {
   #takeOver(): void {
     const { address, tls } = this.#options;
     this.#bind(address, tls, true);
-    if (this.#loopCanEnd) steer(this.#native!, this.#current.fd!);
+    if (!this.#loopCanEnd) return;
+    steer(this.#native!, this.#current.fd!);
+    // So long a predecessor's loop may still be there.
+    this.#turn = sleep(2 * GRACE, this.#stopping.signal);
   }
 
   #bind(address: Address, tls: TlsText | undefined, reusePort: boolean): void {
@@ -213,10 +217,10 @@ export class Listener {
     accepting.server.finished.then(() => ended("Deno closed it after a handler's mistake"), ended);
   }
 
-  async #retire(old: Accepting, followed: boolean): Promise<void> {
+  async #retire(old: Accepting, followed: boolean, signal = this.#stopping.signal): Promise<void> {
     this.#retiring.add(old);
     if (old.fd !== undefined && this.#loopCanEnd) {
-      await emptied(this.#native!, old.fd, followed, this.#stopping.signal);
+      await emptied(this.#native!, old.fd, followed, signal);
       if (this.#native!.sockets.isListening(old.fd)) this.#native!.sockets.shutdown(old.fd);
       await old.server.finished.catch(() => {});
       return;

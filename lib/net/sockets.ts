@@ -35,6 +35,10 @@ export class TcpInfo {
   get state(): number {
     return this.bytes[0]!;
   }
+  /** Retransmissions and probes since the peer last acknowledged something. They stay once the kernel has given up. */
+  get unanswered(): number {
+    return this.bytes[2]! + this.bytes[3]!;
+  }
   /** Segments sent and not acknowledged. Of a listening socket: connections that wait to be accepted. */
   get unacknowledged(): number {
     return this.#words[6]!;

@@ -5,15 +5,18 @@
  * @module
  */
 import { delay } from "@std/async/delay";
+import type { Address } from "../config/mode.ts";
 import type { Native } from "./native.ts";
 import { LINUX } from "./libc.ts";
 import { assemble } from "./sockets.ts";
 
 /** Milliseconds for handshakes that the old socket answered and whose last segment is still under way. */
-const GRACE = 1_000;
+export const GRACE = 1_000;
 /** Milliseconds after which a queue that does not empty is given up: its loop has died. */
 const PATIENCE = 10_000;
 const LOOK_EVERY = 5;
+/** Every descriptor is looked at: not as often. */
+const SETTLED_EVERY = 100;
 /** BPF_RET | BPF_K */
 const RETURN = 0x06;
 
@@ -52,6 +55,33 @@ export async function emptied(
   while (sockets.isListening(fd) && waiting() > 0 && performance.now() < until) {
     await delay(LOOK_EVERY);
   }
+}
+
+/**
+ * Resolves when every connection of an address is one of those that `known` counts, or the time is up: what was accepted
+ * last may still be in its handshake. The connections of a unix socket come from a proxy on this machine and have no port
+ * to be told by: they get a moment.
+ */
+export async function settled(
+  native: Native | undefined,
+  address: Address,
+  known: () => number,
+  timeout: number,
+): Promise<void> {
+  if (address.transport === "unix") return await delay(Math.min(GRACE, timeout));
+  if (native === undefined) return;
+  const { sockets } = native;
+  const { port } = address;
+  const open = () => sockets.open().filter((fd) => sockets.localPort(fd) === port && !sockets.isListening(fd)).length;
+  for (const until = performance.now() + timeout; performance.now() < until && open() > known();) {
+    await delay(SETTLED_EVERY);
+  }
+}
+
+/** Waits for a promise, but no longer than this many milliseconds. */
+export async function patiently(promise: Promise<unknown>, milliseconds: number): Promise<void> {
+  const done = new AbortController();
+  await Promise.race([promise.finally(() => done.abort()), sleep(milliseconds, done.signal)]);
 }
 
 /** Waits, or less when the signal comes. */

@@ -3,6 +3,7 @@
  * @module
  */
 import { CloseCode } from "../close_codes.ts";
+import type { Connection } from "../net/connection.ts";
 import type { Reason } from "../net/guard_table.ts";
 import type { Peer } from "./app.ts";
 import type { CloseFrame } from "./intake.ts";
@@ -17,10 +18,16 @@ export const NEVER_OPENED: CloseFrame = {
   reason: "the client had gone before the handshake was answered",
 };
 
-/** Deno's close event: an aborted connection is code 0 there, an unanswered ping 1001 as if the client had left. */
-export function endingOf({ code, reason, wasClean }: CloseEvent): CloseFrame {
+/**
+ * Deno's close event: an aborted connection is code 0 there, an unanswered ping 1001 as if the client had left. No ping
+ * gets out behind data that the peer does not take: then it is the kernel that gives up.
+ */
+export function endingOf({ code, reason, wasClean }: CloseEvent, connection: Connection | undefined): CloseFrame {
   if (code === CloseCode.GoingAway && reason === NO_PONG && !wasClean) {
     return { code: CloseCode.AbnormalClosure, reason: "no answer to a ping: the client has vanished" };
+  }
+  if (code === 0 && connection?.vanished()) {
+    return { code: CloseCode.AbnormalClosure, reason: "what was sent stayed unanswered: the client has vanished" };
   }
   if (code === 0) return { code: CloseCode.AbnormalClosure, reason: "the connection ended without a close frame" };
   return { code, reason };

@@ -15,6 +15,8 @@ export class Outbox {
   readonly #most: number;
   /** An upper bound of bufferedAmount: asking Deno is a call that most sends can do without. */
   #atMost = 0;
+  /** Set by the peer, which knows: asking the socket for its state costs more than the rest of a send here. */
+  open = false;
 
   /** @param most bytes that may wait */
   constructor(socket: WebSocket, most: number) {
@@ -30,14 +32,14 @@ export class Outbox {
   /** See `Peer.waitForDrain`. */
   async drained({ threshold = 0, pollInterval = 100, signal }: WaitForDrainOptions = {}): Promise<void> {
     signal?.throwIfAborted();
-    while (this.#socket.readyState === WebSocket.OPEN && this.buffered > threshold) {
+    while (this.open && this.buffered > threshold) {
       await delay(pollInterval, signal ? { signal } : {});
     }
   }
 
   /** Hands a message to Deno, and tells how full the buffer then is. */
   send(payload: Payload): Sent {
-    if (this.#socket.readyState !== WebSocket.OPEN) return "gone";
+    if (!this.open) return "gone";
     this.#socket.send(payload);
     // A UTF-16 unit is three bytes at the most.
     this.#atMost += typeof payload === "string" ? payload.length * 3 : payload.byteLength;

@@ -22,6 +22,8 @@ import type { RequestSnapshot } from "./snapshot.ts";
 
 const ONCE = { once: true } as const;
 const EXPIRED: CloseFrame = { code: CloseCode.Unauthorized, reason: "the token has expired" };
+const TERMINATED: CloseFrame = { code: CloseCode.AbnormalClosure, reason: "terminated by the service" };
+const UNSENDABLE = "an app closed with a code that may not stand on the wire; 1000 was sent";
 const FAILED: CloseFrame = { code: CloseCode.InternalError, reason: "internal error" };
 
 /** A peer over Deno's server-side WebSocket. */
@@ -39,14 +41,13 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   readonly #outbox: Outbox;
   readonly #expiry: Disposable | undefined;
   readonly #membership: Membership;
-  /** What Deno did not like, of which a close event follows; for the log. */
+  /** What Deno did not like; for the log. */
   #failure: string | undefined;
   #pressed = false;
   #opened = false;
   #ended = false;
   #closing: Farewell | undefined;
-  /** By when it must have opened. */
-  readonly #deadline: number;
+  readonly #openBy: number;
 
   constructor(start: PeerStart, rules: PeerRules) {
     this.remoteAddress = start.remoteAddress;
@@ -61,7 +62,7 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
     this.#intake = new Intake(rules);
     this.#outbox = new Outbox(start.socket, rules.maxBackpressure);
     this.#expiry = start.expiresAt === undefined ? undefined : whenReached(start.expiresAt, () => this.#shut(EXPIRED));
-    this.#deadline = performance.now() + rules.openTimeout;
+    this.#openBy = performance.now() + rules.openTimeout;
     // Each list of listeners costs 0.3 KiB for as long as the socket lives (measured): none for what nobody reads.
     start.socket.addEventListener("open", this, ONCE);
     start.socket.addEventListener("message", this);
@@ -118,17 +119,14 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   }
 
   close(code: number = CloseCode.NormalClosure, reason = ""): void {
-    const sendable = isSendable(code);
-    if (!sendable) {
-      const problem = "an app closed with a code that may not stand on the wire; 1000 was sent";
-      this.#rules.log.warn(problem, { peer: this.id, code });
-    }
-    this.#shut({ code: sendable ? code : CloseCode.NormalClosure, reason });
+    if (!isSendable(code)) this.#rules.log.warn(UNSENDABLE, { peer: this.id, code });
+    this.#shut({ code: isSendable(code) ? code : CloseCode.NormalClosure, reason });
   }
 
   terminate(): void {
+    const frame = this.#closing?.frame ?? TERMINATED;
     this.#shut({ code: CloseCode.NormalClosure, reason: "" });
-    this.#cut({ code: CloseCode.AbnormalClosure, reason: "terminated by the service" });
+    this.#cut(frame);
   }
 
   subscribe(topic: string): void {
@@ -156,7 +154,7 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
       return false;
     }
     if (!this.#opened) {
-      if (now < this.#deadline) return true;
+      if (now < this.#openBy) return true;
       this.#end(NEVER_OPENED);
       return false;
     }
@@ -170,10 +168,9 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   #open(): void {
     if (this.#ended) return;
     this.#connection?.opened();
-    this.#opened = true;
+    this.#opened = this.#outbox.open = true;
     this.#rules.opened(this);
-    const { app } = this.#rules;
-    callHook(() => app.open?.(this), this.#fail);
+    callHook(() => this.#rules.app.open?.(this), this.#fail);
   }
 
   #message(data: string | ArrayBuffer): void {
@@ -207,6 +204,7 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   #shut({ code, reason, limit }: CloseFrame, reading?: Connection): void {
     if (this.#closing !== undefined || this.#ended) return;
     const fitted = fitReason(reason);
+    this.#outbox.open = false;
     this.#closing = new Farewell({ code, reason: fitted, limit }, reading);
     this.#rules.attention.add(this);
     this.#connection?.closing();
@@ -219,7 +217,7 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
 
   #close(event: CloseEvent): void {
     this.#lease.release();
-    this.#end(this.#closing?.frame ?? endingOf(event));
+    this.#end(this.#closing?.frame ?? endingOf(event, this.#connection));
   }
 
   /** Ends the connection; where nobody can, Deno's socket lives on with all that it holds, and goes on to count. */
@@ -232,13 +230,14 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   #end(frame: CloseFrame, stays = false): void {
     if (this.#ended) return;
     this.#ended = true;
+    this.#outbox.open = false;
     const ending = guardEnding(this.#connection?.gone(), frame);
-    const { code, reason } = ending;
     this.#membership.leaveAll();
     this.#expiry?.[Symbol.dispose]();
     if (!stays) this.#lease.release();
     this.#rules.ended(this);
     reportEnding(this.#rules, this, ending, this.#failure);
+    const { code, reason } = ending;
     if (this.#opened) callHook(() => this.#rules.app.close?.(this, { code, reason }), this.#fail);
   }
 

@@ -22,6 +22,8 @@ export interface PeerRules extends IntakeRules {
   readonly everybody: ReadonlySet<Peer>;
   /** Whether the service takes no more connections. */
   draining(): boolean;
+  /** Whether it takes no more peers: after a hand-over it takes those who were accepted before. */
+  refusing(): boolean;
   readonly attention: Attention;
   /** Bytes that may wait to be sent. */
   readonly maxBackpressure: number;

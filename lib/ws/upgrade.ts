@@ -58,69 +58,83 @@ export function upgrade(request: Request, client: Admitted, rules: PeerRules): A
   const seen = client.headers === request.headers
     ? request
     : new Request(client.url, { headers: client.headers, signal });
-  return consult(seen, rules).then((result) => {
-    if (result instanceof Response) return refuse(lease, result);
+  return consult(seen, rules).then((answer) => {
+    if (answer instanceof Response) return refuse(lease, answer);
     if (signal.aborted) return refuse(lease, refusalResponse(GONE));
-    if (rules.draining()) return refuse(lease, refusalResponse(STOPPING));
-    return complete(request, client, rules, result);
+    if (rules.refusing()) return refuse(lease, refusalResponse(STOPPING));
+    return complete(request, client, rules, answer);
   });
 }
 
+/** What the app answered, read once and before the upgrade: a getter of its own may throw. */
+interface Answer {
+  readonly headers: Headers;
+  readonly protocol: string | undefined;
+  readonly context: Record<string, unknown> | undefined;
+  readonly namespace: string | undefined;
+}
+
 /** Asks the app. What it throws is a Response that refuses, or its own mistake. */
-async function consult(request: Request, { app, log }: PeerRules): Promise<UpgradeResult | Response | undefined> {
+async function consult(request: Request, { app, log }: PeerRules): Promise<Answer | Response> {
   try {
-    return await app.upgrade?.(request) ?? undefined;
+    const result: unknown = await app.upgrade?.(request);
+    return result instanceof Response ? result : read(result);
   } catch (thrown) {
     // Errors of h3 and Nitro carry their answer.
     const answer = (thrown as { response?: unknown } | null | undefined)?.response ?? thrown;
     if (answer instanceof Response) return answer;
-    return mistake(log, `the app's upgrade hook threw: ${messageOf(thrown)}`);
+    return mistake(log, `the app's upgrade hook failed: ${messageOf(thrown)}`);
   }
 }
 
-function complete(
-  request: Request,
-  client: Admitted,
-  rules: PeerRules,
-  result: UpgradeResult | undefined,
-): Response {
-  const { protocols, lease, idleTimeout } = client;
-  const { log } = rules;
-  let headers: Headers;
-  try {
-    headers = new Headers(result?.headers);
-  } catch (error) {
-    return refuse(lease, mistake(log, `the app's upgrade hook returned headers that are none: ${messageOf(error)}`));
+/** @throws {TypeError} when it is nothing that the hook may return: who returns `false` means no welcome. */
+function read(result: unknown): Answer {
+  if (!isRecord(result ?? {})) {
+    throw new TypeError(`it returned a ${typeof result}; a Response refuses, nothing or an object welcomes`);
   }
-  const chosen = result?.protocol ?? headers.get("sec-websocket-protocol") ?? undefined;
+  const { headers, protocol, context, namespace } = (result ?? {}) as UpgradeResult;
+  if (!isRecord(context ?? {})) throw new TypeError(`its context is a ${typeof context}, and must be an object`);
+  const given = new Headers(headers);
+  return { headers: given, protocol: protocol ?? given.get("sec-websocket-protocol") ?? undefined, context, namespace };
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null;
+}
+
+function complete(request: Request, client: Admitted, rules: PeerRules, answer: Answer | undefined): Response {
+  const { protocols, lease, idleTimeout, connection } = client;
+  const { log } = rules;
+  const chosen = answer?.protocol;
   if (chosen !== undefined && !protocols.includes(chosen)) {
     const problem = `the app's upgrade hook chose the subprotocol "${chosen}", which the client did not offer`;
     return refuse(lease, mistake(log, problem));
   }
   const fallback = client.tokenOffered ? protocols[0] : undefined;
   const protocol = chosen ?? (protocols.includes(SUBPROTOCOL) ? SUBPROTOCOL : fallback ?? "");
-  const seen = client.headers === request.headers ? headersOf(request) : client.headers;
-  const snapshot = new RequestSnapshot(client.url, seen);
   // A copy: an app may return one object for all its peers, or a frozen one.
-  const context = { ...result?.context, ...client.claims && { claims: client.claims } };
-  const { connection } = client;
-  if (connection?.upgrading() === false) return refuse(lease, refusalResponse(GONE));
+  const context = { ...answer?.context, ...client.claims && { claims: client.claims } };
+  let snapshot: RequestSnapshot;
   let upgraded: Deno.WebSocketUpgrade;
   try {
+    const seen = client.headers === request.headers ? headersOf(request) : client.headers;
+    snapshot = new RequestSnapshot(client.url, seen);
+    if (connection?.upgrading() === false) return refuse(lease, refusalResponse(GONE));
     upgraded = Deno.upgradeWebSocket(request, protocol === "" ? { idleTimeout } : { idleTimeout, protocol });
   } catch (error) {
+    // The app's hook may have upgraded it itself; then Deno closes the listener, which comes back.
     log.debug("the upgrade failed", { error: messageOf(error) });
     connection?.gone();
     return refuse(lease, refusalResponse({ status: 400, reason: "The connection cannot be upgraded." }));
   }
   const { socket, response } = upgraded;
   const { remoteAddress, expiresAt } = client;
-  const namespace = result?.namespace;
+  const namespace = answer?.namespace;
   new WebSocketPeer(
     { socket, request: snapshot, remoteAddress, protocol, context, namespace, lease, expiresAt, connection },
     rules,
   );
-  for (const [name, value] of headers) {
+  for (const [name, value] of answer?.headers ?? []) {
     if (!HANDSHAKE.test(name)) response.headers.append(name, value);
   }
   return response;

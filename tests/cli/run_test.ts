@@ -38,7 +38,11 @@ Deno.test("--help and --version", async (t) => {
     }
   });
 
-  for (const { name, options } of COMMANDS) {
+  await t.step("the program's help says what to type where there is no program of that name", async () => {
+    assertMatch((await runProgram(["--help"])).stdout, /^Without the binary, wss stands for: deno run -A main\.ts$/m);
+  });
+
+  for (const { name, options, examples = [] } of COMMANDS) {
     await t.step(`${name} --help lists every option of it`, async () => {
       const { code, stdout, stderr } = await runProgram([name, "--help"]);
       assertEquals([code, stderr], [0, ""]);
@@ -47,6 +51,7 @@ Deno.test("--help and --version", async (t) => {
         assertMatch(stdout, new RegExp(`^  (-\\w, )?${option.variableOnly ? variableOf(key) : flagOf(key)}\\b`, "m"));
         assert(stdout.replaceAll(/\s+/g, " ").includes(option.help), option.help);
       }
+      for (const [line] of examples) assertMatch(line, /^wss( |$)/);
       assertEquals((await runProgram(["help", name])).stdout, stdout);
     });
   }

@@ -3,7 +3,7 @@
  * @module
  */
 import { type Frame, FrameError, FrameReader, Opcode } from "../../lib/check/frames.ts";
-import { closeQuietly, maskedFrame, readHead, upgradeRequest, writeAll } from "../bench/wire.ts";
+import { closeQuietly, maskedFrame, upgradeRequest, writeAll } from "../bench/wire.ts";
 import { loadNative } from "../../lib/net/native.ts";
 
 export { Opcode };
@@ -89,15 +89,14 @@ export class RawPeer implements AsyncDisposable {
     const conn = await dial(service, hostname);
     try {
       await writeAll(conn, upgradeRequest(`/?name=${name}`));
-      const head = await readHead(conn);
-      if (!head.startsWith("HTTP/1.1 101 ")) throw new Error(`no upgrade: ${head.split("\r\n")[0]}`);
+      const peer = new RawPeer(conn, answering);
+      peer.#reader.push(await upgraded(conn));
+      if (reading) peer.read();
+      return peer;
     } catch (error) {
       closeQuietly(conn);
       throw error;
     }
-    const peer = new RawPeer(conn, answering);
-    if (reading) peer.read();
-    return peer;
   }
 
   /** Begins to read. */
@@ -156,7 +155,8 @@ export class RawPeer implements AsyncDisposable {
     let end: RawEnd = { code: undefined, reason: "" };
     const buffer = new Uint8Array(65_536);
     try {
-      for (let count; (count = await this.#conn.read(buffer)) !== null;) {
+      // The first round is for what came with the 101.
+      for (let count: number | null = 0; count !== null; count = await this.#conn.read(buffer)) {
         this.#reader.push(buffer.slice(0, count));
         for (let frame; (frame = this.#reader.next()) !== undefined;) {
           this.frames.push(frame);
@@ -179,6 +179,23 @@ export class RawPeer implements AsyncDisposable {
     for (const watcher of this.#watchers) watcher();
     this.#watchers.clear();
   }
+}
+
+/** Reads the answer to an upgrade; the bytes after it. @throws {Error} when it is not 101 */
+async function upgraded(conn: Deno.Conn): Promise<Uint8Array> {
+  // Latin-1, so that an index in the text is one in the bytes.
+  const latin1 = new TextDecoder("latin1");
+  const buffer = new Uint8Array(4096);
+  for (let length = 0, head = ""; length < buffer.length;) {
+    const count = await conn.read(buffer.subarray(length));
+    if (count === null) throw new Error(`the connection ended in the head: ${JSON.stringify(head)}`);
+    head = latin1.decode(buffer.subarray(0, length += count));
+    const end = head.indexOf("\r\n\r\n");
+    if (end < 0) continue;
+    if (!head.startsWith("HTTP/1.1 101 ")) throw new Error(`no upgrade: ${head.split("\r\n")[0]}`);
+    return buffer.slice(end + 4, length);
+  }
+  throw new Error("the head is longer than 4 KiB");
 }
 
 function endOf(payload: Uint8Array): RawEnd {

@@ -71,7 +71,7 @@ export class Witness implements AsyncDisposable {
 
   /** The first time that a hook ran for a peer. */
   async event(name: string, hook: string): Promise<Told> {
-    const [line] = await this.program.stdout.until(new RegExp(`^\\{"name":"${name}","hook":"${hook}".*\\}$`, "m"));
+    const [line] = await this.program.stdout.until(new RegExp(`^\\{"name":"${name}","hook":"${hook}"[^\n]*\\}$`, "m"));
     return JSON.parse(line) as Told;
   }
 

@@ -27,3 +27,11 @@ Deno.test("health: GET and HEAD on /healthz, whatever the paths; anything else i
   assertEquals([post.status, post.headers.get("allow")], [405, "GET, HEAD"]);
   assertEquals(post.body, "405 Method Not Allowed\nThis path answers GET and HEAD, not POST.\n");
 });
+
+Deno.test("health: how many are connected is told on this machine alone", async () => {
+  await using served = await serving(defineApp({ open() {} }), { mode: "proxied" });
+  const ask = async (headers: string) =>
+    JSON.parse((await rawResponse(served.raw, `GET /healthz HTTP/1.1\r\nHost: localhost\r\n${headers}\r\n`)).body);
+  assertEquals(await ask("Connection: close\r\n"), { status: "ok", peers: 0 });
+  assertEquals(await ask("Connection: close\r\nX-Real-IP: 203.0.113.7\r\n"), { status: "ok" });
+});

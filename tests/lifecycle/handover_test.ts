@@ -3,8 +3,10 @@ import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert"
 import { join } from "node:path";
 import { Client, type ClientOptions } from "../client.ts";
 import { makeFolder, type Program, runProgram, startProgram } from "../program.ts";
+import { dial, readUntil, writeAll } from "../net/clients.ts";
 import { Arrivals, Crowd, figures, most, residentMemory } from "./crowd.ts";
 import { isAlive, killIn, PID_APP } from "./processes.ts";
+import { ask, exchange, handshake, request } from "./raw.ts";
 
 const TAKEN = /"message":"process (\d+) has taken over: stopping/;
 
@@ -111,6 +113,79 @@ Deno.test("SIGUSR2 under load, twice, on a unix socket", async () => {
   }
 });
 
+Deno.test("SIGUSR2: a client in the middle of its handshake is served, by the old process", async (t) => {
+  for (const [name, pause] of [["quick", 100], ["slower than the port changes hands", 2_500]] as const) {
+    await t.step(name, async () => {
+      await withProgram(["--drain-timeout", "1h"], async (program) => {
+        const ca = await Deno.readTextFile(program.ca);
+        const tcp = await Deno.connect({ hostname: "127.0.0.1", port: program.port });
+        const tls = await dial(program.port, ca);
+        const half = await dial(program.port, ca);
+        const text = new TextEncoder().encode(handshake());
+        await writeAll(half, text.subarray(0, 30));
+        // Answered, so that the others have been accepted.
+        assertMatch(await ask(program.port, ca, request("/healthz")), /^HTTP\/1\.1 200/);
+        await handOver(program, program.pid);
+        await new Promise((resolve) => setTimeout(resolve, pause));
+        const late = await Deno.startTls(tcp, { hostname: "localhost", caCerts: [ca] });
+        assertMatch(await exchange(late, handshake()), /^HTTP\/1\.1 101/);
+        assertMatch(await exchange(tls, handshake()), /^HTTP\/1\.1 101/);
+        await writeAll(half, text.subarray(30));
+        assertMatch(await readUntil(half, "\r\n\r\n"), /^HTTP\/1\.1 101/);
+        assertEquals(isAlive(program.pid), true);
+        for (const connection of [late, tls, half]) connection.close();
+        assertEquals(await program.exited, 0);
+      });
+    });
+  }
+});
+
+Deno.test("SIGUSR2 in the middle of a certificate reload, and a reload in the middle of a hand-over", async () => {
+  const folder = await makeFolder();
+  try {
+    const put = async (name: string) => {
+      for (const file of ["cert.pem", "key.pem"]) await Deno.copyFile(join(folder, name, file), join(folder, file));
+    };
+    for (const name of ["one", "two", "three"]) {
+      // One authority for all of them.
+      if (name !== "one") {
+        await Deno.mkdir(join(folder, name));
+        for (const file of ["ca.pem", "ca.key"]) {
+          await Deno.copyFile(join(folder, "one", file), join(folder, name, file));
+        }
+      }
+      assertEquals((await runProgram(["cert", "--folder", name], { folder })).code, 0);
+    }
+    await put("one");
+    const args = ["--cert", join(folder, "cert.pem"), "--key", join(folder, "key.pem"), "--host", "127.0.0.1"];
+    const options = { ca: join(folder, "one/ca.pem") };
+    await withProgram([...args, "--drain-timeout", "1h"], async (program) => {
+      await using held = await Crowd.open(5, program.url, options);
+      await using arrivals = new Arrivals(program.url, options);
+      await arrivals.more(20);
+      await put("two");
+      program.signal("SIGHUP");
+      await program.stderr.until(/the new certificate serves/);
+      const from = program.stderr.text.length;
+      program.signal("SIGUSR2");
+      await program.stderr.until(/handing over to a new process/, from);
+      await put("three");
+      program.signal("SIGHUP");
+      const [, next] = await program.stderr.until(TAKEN, from);
+      await arrivals.more(200);
+      assertEquals(await pidOf(program.url, options), Number(next));
+      await held.settle();
+      await held[Symbol.asyncDispose]();
+      assertEquals(await program.exited, 0);
+      await arrivals.more(50);
+      await arrivals.settle();
+      assertEquals(await pidOf(program.url, options), Number(next));
+    });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
 Deno.test("SIGUSR2: who stays longer than --drain-timeout is closed with 1001, and the old process exits 0", async () => {
   await withProgram(["--drain-timeout", "500ms"], async (program) => {
     await using held = await Client.open(program.url, { ca: program.ca });
@@ -122,7 +197,7 @@ Deno.test("SIGUSR2: who stays longer than --drain-timeout is closed with 1001, a
   });
 });
 
-Deno.test("SIGUSR2: a second service is still the clear error, and a certificate still reloads", async () => {
+Deno.test("SIGUSR2: a second service is still the clear error, while the old process drains", async () => {
   await withProgram(["--drain-timeout", "1h"], async (program, folder) => {
     await using _held = await Client.open(program.url, { ca: program.ca });
     await handOver(program, program.pid);

@@ -8,9 +8,9 @@ import echo from "../../lib/apps/echo.ts";
 import { type Issued, openPki, type Pki } from "../openssl.ts";
 import { peerTest } from "../peers/require.ts";
 import { type Program, startProgram } from "../program.ts";
-import { serialOf } from "../net/clients.ts";
+import { dial, readUntil, serialOf, writeAll } from "../net/clients.ts";
 import { Arrivals, Crowd, figures, most, residentMemory } from "./crowd.ts";
-import { ask, handshake } from "./raw.ts";
+import { ask, exchange, handshake } from "./raw.ts";
 
 const SERVES = /"message":"the new certificate serves","serial":"([0-9A-F]+)"/;
 
@@ -187,6 +187,33 @@ peerTest("openssl", "a bad certificate leaves the old one serving, and the log s
     assertEquals(await serialOf(program.port, ca), await serial(other));
     assertEquals(await client.ask("still"), "still");
   });
+});
+
+peerTest("openssl", "a client in the middle of its handshake when the certificate changes is served", async () => {
+  await using pki = await openPki();
+  const root = await pki.authority("root");
+  const ca = await Deno.readTextFile(root.cert);
+  const place = await Place.with(pki, await pki.leaf("first", { issuer: root }));
+  await using program = await startProgram(
+    ["--cert", place.cert, "--key", place.key, "--host", "127.0.0.1", "--app", "echo"],
+  );
+  const tcp = await Deno.connect({ hostname: "127.0.0.1", port: program.port });
+  const tls = await dial(program.port, ca);
+  const half = await dial(program.port, ca);
+  const text = new TextEncoder().encode(handshake());
+  await writeAll(half, text.subarray(0, 30));
+  for (const name of ["second", "third"]) {
+    const next = await pki.leaf(name, { issuer: root });
+    await place.inPlace(next);
+    // The third waits until the loop of the first has ended.
+    program.signal("SIGHUP");
+    await program.stderr.until(new RegExp(`serves","serial":"${await serial(next)}"`, "i"));
+  }
+  const late = await Deno.startTls(tcp, { hostname: "localhost", caCerts: [ca] });
+  for (const connection of [late, tls]) assertMatch(await exchange(connection, handshake()), /^HTTP\/1\.1 101/);
+  await writeAll(half, text.subarray(30));
+  assertMatch(await readUntil(half, "\r\n\r\n"), /^HTTP\/1\.1 101/);
+  for (const connection of [late, tls, half]) connection.close();
 });
 
 peerTest("openssl", "service.reload() in a program of one's own", async () => {

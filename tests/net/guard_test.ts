@@ -5,22 +5,11 @@
 import { assert, assertEquals } from "@std/assert";
 import { testAuthority } from "./certificates.ts";
 import { dial, dialUpgraded, endOf, frame, readUntil, skip, upgradeRequest, writeAll } from "./clients.ts";
-import { ServerProcess } from "./process.ts";
+import { GUARD, python, ServerProcess } from "./process.ts";
 
 const { ca, issue } = await testAuthority();
 const tls = await issue("1a00");
-const GUARD = { handshakeTimeout: 1_500, keepAliveTimeout: 4_000, closeTimeout: 1_500, maxPayload: 1024 ** 2 } as const;
 const text = (value: string) => new TextEncoder().encode(value);
-
-async function python(script: string, ...args: readonly (string | number)[]): Promise<string> {
-  const path = new URL(script, import.meta.url).pathname;
-  const { success, stdout } = await new Deno.Command("/usr/bin/python3", {
-    args: [path, ...args.map(String)],
-    stderr: "inherit",
-  }).output();
-  assert(success, script);
-  return new TextDecoder().decode(stdout);
-}
 
 /** Echoes over one connection until told to stop; the times that it took. */
 function steady(connection: Deno.Conn): { stop(): Promise<number[]> } {
@@ -45,28 +34,6 @@ function steady(connection: Deno.Conn): { stop(): Promise<number[]> } {
       return done;
     },
   };
-}
-
-for (const mode of ["plain", "tls"] as const) {
-  Deno.test(`5,000 upgrades aborted by close and by reset (${mode}) leave neither descriptors nor memory behind`, async () => {
-    await using server = await ServerProcess.start({ tls: mode === "tls" ? tls : undefined, guard: GUARD });
-    const abort = (how: string, path: string, count: number) =>
-      python("./abort.py", server.port, mode, how, path, count, path === "/slow" ? 0.01 : 0);
-    const start = await server.stat();
-    // The first thousand bring the process to its working size.
-    for (const how of ["close", "reset"]) for (const path of ["/", "/slow"]) await abort(how, path, 250);
-    const idle = ({ opened, closed }: { opened: number; closed: number }) => opened === closed;
-    const before = await server.settle((stat) => idle(stat) && stat.fds <= start.fds + 4);
-    for (const how of ["close", "reset"]) for (const path of ["/", "/slow"]) await abort(how, path, 1_250);
-    const after = await server.settle((stat) => idle(stat) && stat.fds <= start.fds + 4);
-    // Deno itself opens one or two when it first needs them.
-    assert(after.fds <= start.fds + 4, `${start.fds} descriptors became ${after.fds}`);
-    assert(after.rss < before.rss * 1.2, `${before.rss} became ${after.rss}`);
-    assert(after.guard!.gone > 0, "no client had gone before its upgrade: nothing was tested");
-    assertEquals(after.guard!.ended.upgrade, 0);
-    const took = await server.ask<number>("close");
-    assert(took < 1_900, `an upgrade leaked: close took ${took} ms`);
-  });
 }
 
 for (const mode of ["plain", "tls"] as const) {

@@ -154,6 +154,25 @@ export class ServerProcess {
   }
 }
 
+/** Bounds short enough for a test. */
+export const GUARD = {
+  handshakeTimeout: 1_500,
+  keepAliveTimeout: 4_000,
+  closeTimeout: 1_500,
+  maxPayload: 1024 ** 2,
+} as const;
+
+/** Runs a script of this folder in Python; what it printed. */
+export async function python(script: string, ...args: readonly (string | number)[]): Promise<string> {
+  const path = new URL(script, import.meta.url).pathname;
+  const { success, stdout } = await new Deno.Command("/usr/bin/python3", {
+    args: [path, ...args.map(String)],
+    stderr: "inherit",
+  }).output();
+  if (!success) throw new Error(`${script} failed`);
+  return new TextDecoder().decode(stdout);
+}
+
 /** How to start it. */
 export interface StartOptions {
   readonly permissions?: readonly string[];

@@ -98,6 +98,8 @@ async function main(options: ServerOptions): Promise<void> {
     switch (command) {
       case "stat": {
         const fds = [...Deno.readDirSync("/proc/self/fd")].length;
+        // With --expose-gc: what is left is held, not merely not collected yet.
+        (globalThis as { gc?: () => void }).gc?.();
         const rss = Deno.memoryUsage().rss;
         return { ...counts, sockets: sockets.size, fds, rss, reasons, guard: guard?.stats() };
       }

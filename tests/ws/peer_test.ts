@@ -238,7 +238,7 @@ Deno.test("each open has exactly one close, however the connection ends", async 
     },
     "the app closes": { act: () => sending(served, "close me"), code: 4001 },
     "the app terminates": { act: () => sending(served, "end me"), code: 1006 },
-    "the app does both": { act: () => sending(served, "twice"), code: 1006 },
+    "the app does both": { act: () => sending(served, "twice"), code: 4002 },
     "the app throws": { act: () => sending(served, "throw"), code: 1011 },
     "a message is too long": { act: () => sending(served, "x".repeat(2000)), code: 1009 },
     "the client vanishes": { act: () => vanish(served), code: 1006 },

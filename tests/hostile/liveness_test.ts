@@ -1,0 +1,178 @@
+import { assert, assertEquals } from "@std/assert";
+import { fileURLToPath } from "node:url";
+import { descriptors } from "../bench/proc.ts";
+import { maskedFrame } from "../bench/wire.ts";
+import { seeded } from "../seeded.ts";
+import { Transcript } from "../transcript.ts";
+import { Link, NEAR } from "./link.ts";
+import { closeFrame, Opcode, RawPeer, textFrame } from "./raw_peer.ts";
+import { eventually, Witness } from "./witness.ts";
+
+Deno.test("pings keep a quiet connection; whoever leaves them unanswered is told as vanished", async () => {
+  await using service = await Witness.start(["--idle-timeout", "2s"]);
+  await using quiet = await service.client("patient");
+  await using mute = await RawPeer.open(service, { name: "mute" });
+  const began = performance.now();
+  assertEquals((await mute.ended).code, 1001);
+  const took = performance.now() - began;
+  assert(took > 1_500 && took < 10_000, `${took} ms`);
+  assertEquals(mute.frames[0]!.opcode, Opcode.Ping);
+  const { code, reason } = await service.event("mute", "close");
+  assertEquals([code, reason], [1006, "no answer to a ping: the client has vanished"]);
+  // Twice the time in which the other one was given up.
+  await new Promise((resolve) => setTimeout(resolve, 4_000));
+  assertEquals(await quiet.ask("still here"), "still here");
+  assertEquals(service.told("close", "patient"), []);
+});
+
+const FAR_CLIENT = fileURLToPath(new URL("./far_client.ts", import.meta.url));
+const IDLE = 4_000;
+
+/** A client at the far end, once it is connected. */
+async function farClient(link: Link, ...args: string[]): Promise<AsyncDisposable> {
+  const [command = "", ...before] = link.far;
+  const child = new Deno.Command(command, {
+    args: [...before, Deno.execPath(), "run", "-A", FAR_CLIENT, ...args],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  const said = new Transcript("the far client", child.stdout);
+  await said.until(/^open$/m);
+  return {
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGKILL");
+      await Promise.all([child.status, said.done]);
+    },
+  };
+}
+
+Deno.test("a peer whose packets are lost is noticed within --idle-timeout, with unsent data or without", async (t) => {
+  const link = await Link.open();
+  if (link === undefined) return;
+  await using _link = link;
+  await using service = await Witness.start(
+    ["--mode", "proxied", "--host", NEAR, "--idle-timeout", `${IDLE}ms`, "--max-backpressure", "64MiB"],
+    { wrapper: link.near },
+  );
+  const { pid } = service.program;
+  const before = descriptors(pid).length;
+  const url = (name: string) => `ws://${NEAR}:${service.port}/?name=${name}`;
+  await using _idle = await farClient(link, url("idle"));
+  await using _fed = await farClient(link, url("fed"), "stuck", "60");
+  // Fed beyond what the kernels take: some waits in the service, but far from its limit.
+  await eventually(() => service.told("sent", "fed").length === 60, "all was sent");
+  assert(service.told("sent", "fed").at(-1)!.buffered! > 0, "nothing waits");
+  assertEquals(service.told("close"), []);
+
+  await link.pull();
+  const pulled = performance.now();
+  for (const name of ["idle", "fed"]) {
+    await t.step(name, async () => {
+      const { code, reason } = await service.event(name, "close");
+      const took = performance.now() - pulled;
+      // deno-lint-ignore no-console -- figures are to be seen
+      console.log(`${name}: noticed after ${Math.round(took)} ms: ${code} ${reason}`);
+      assertEquals(code, 1006);
+      assert(/vanished/.test(reason!), reason);
+      assert(took < IDLE + 8_000, `${took} ms`);
+    });
+  }
+  await eventually(() => descriptors(pid).length <= before, "the descriptors are back");
+  for (const name of ["idle", "fed"]) assertEquals(service.told("close", name).length, 1);
+});
+
+/** The ways in which a connection ends; each returns the codes that the app may be told. */
+const ENDINGS: Readonly<Record<string, (peer: RawPeer) => Promise<readonly number[]>>> = {
+  async closes(peer) {
+    await peer.send(closeFrame(4000));
+    return [4000];
+  },
+  // deno-lint-ignore require-await -- one shape for all
+  async drops(peer) {
+    peer.drop();
+    return [1006];
+  },
+  async resets(peer) {
+    // What was not read when a socket closes makes the kernel send a reset.
+    await peer.send(textFrame("!feed 100000"));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    peer.drop();
+    return [1006];
+  },
+  async closesAndDrops(peer) {
+    await peer.send(textFrame("!close 4001"), closeFrame(4002));
+    peer.drop();
+    return [4001, 4002, 1006];
+  },
+  async isClosed(peer) {
+    await peer.send(textFrame("!close 4003"));
+    return [4003];
+  },
+  async isTerminated(peer) {
+    await peer.send(textFrame("!terminate"));
+    return [1006];
+  },
+  async isClosedAndGoesOn(peer) {
+    // What comes after the service's close frame reaches no app.
+    await peer.send(textFrame("!close 4004"), textFrame("!terminate"));
+    return [4004];
+  },
+  async breaksAHook(peer) {
+    await peer.send(textFrame("!throw"), textFrame("!reject"));
+    return [1011];
+  },
+  async sendsTooMuch(peer) {
+    await peer.send(maskedFrame(Opcode.Binary, new Uint8Array(70_000)), textFrame("more"));
+    return [1009];
+  },
+  async breaksTheProtocol(peer) {
+    await peer.send(maskedFrame(3, new Uint8Array()), closeFrame(4005));
+    return [1006];
+  },
+  // deno-lint-ignore require-await -- one shape for all
+  async stays() {
+    return [1001];
+  },
+};
+
+for (const mode of ["direct", "proxied"]) {
+  Deno.test(`whatever ends a connection, its close hook runs exactly once (${mode})`, async () => {
+    const seed = 3_104;
+    const random = seeded(seed);
+    await using service = await Witness.start(["--mode", mode, "--max-payload", "64KiB", "--drain-timeout", "500ms"]);
+    const ways = Object.keys(ENDINGS);
+    const peers: RawPeer[] = [];
+    const expected = new Map<string, { way: string; codes: readonly number[] }>();
+    const pending: Promise<void>[] = [];
+    for (let index = 0; index < 120; index++) {
+      const way = ways[index < ways.length ? index : random(ways.length)]!;
+      const name = `${way}-${index}`;
+      const peer = await RawPeer.open(service, { name, reading: way !== "resets", answering: random(3) > 0 });
+      peers.push(peer);
+      // Some at once, some after others have come and gone.
+      pending.push((async () => {
+        await new Promise((resolve) => setTimeout(resolve, random(200)));
+        expected.set(name, { way, codes: await ENDINGS[way]!(peer) });
+      })());
+    }
+    await Promise.all(pending);
+    for (const [name, { way }] of expected) if (way !== "stays") await service.event(name, "close");
+    const staying = [...expected].filter(([, { way }]) => way === "stays").map(([name]) => name);
+    assertEquals(await service.peers(), staying.length);
+    const { code } = await service.stop();
+    assertEquals(code, 0);
+    const closes = service.told("close");
+    assertEquals(service.told("open").length, 120);
+    assertEquals(closes.length, 120, `seed ${seed}`);
+    for (const [name, { codes }] of expected) {
+      const told = closes.filter((close) => close.name === name);
+      assertEquals(told.length, 1, `seed ${seed}: ${name}`);
+      assert(codes.includes(told[0]!.code!), `seed ${seed}: ${name} was told ${told[0]!.code} ${told[0]!.reason}`);
+    }
+    for (const peer of peers) {
+      peer.drop();
+      await peer.ended;
+    }
+  });
+}

@@ -1,0 +1,160 @@
+import { assert, assertEquals } from "@std/assert";
+import { maskedFrame, readHead, writeAll } from "../bench/wire.ts";
+import { Client } from "../client.ts";
+import { closeFrame, dial, Opcode, RawPeer, textFrame, utf8 } from "./raw_peer.ts";
+import { eventually, Witness } from "./witness.ts";
+
+const TOKEN = "correct-horse-battery-staple-0123456789";
+const WRONG = "wrong-horse-battery-staple-9876543210";
+const SECRET = "what-was-said-in-confidence";
+// Ends a line, begins another, colours it, turns the terminal's text around, ends a JSON string.
+const HOSTILE =
+  '\r\n2026-01-01T00:00:00.000Z error forged="1"\n{"level":"error","message":"forged"}\u001b[31m\u2028\u202e\u0085"';
+
+/** Sends a request's lines as they are; the answer's head, or empty where the connection just ends. */
+async function request(service: Witness, ...lines: string[]): Promise<string> {
+  const conn = await dial(service);
+  try {
+    // Bytes, not characters: what stands in the text from U+0080 to U+00FF goes out as one byte each.
+    await writeAll(conn, Uint8Array.from(lines.join("\r\n") + "\r\n\r\n", (character) => character.charCodeAt(0)));
+    return await readHead(conn).catch(() => "");
+  } finally {
+    conn.close();
+  }
+}
+
+function handshake(path: string, ...headers: string[]): string[] {
+  return [
+    `GET ${path} HTTP/1.1`,
+    "Host: localhost",
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    ...headers,
+  ];
+}
+
+function status(head: string): number {
+  return Number(head.split(" ")[1] ?? 0);
+}
+
+for (const format of ["json", "text"]) {
+  Deno.test(`no message and no token gets into the log, at debug neither (${format})`, async () => {
+    const folder = await Deno.makeTempDir({ prefix: "wss-test-" });
+    try {
+      await Deno.writeTextFile(`${folder}/tokens`, `${TOKEN}\n`);
+      await using service = await Witness.start(
+        ["--auth-token-file", "tokens", "--auth-query", "--log-format", format, "--max-payload", "64KiB"],
+        { folder },
+      );
+      const { url, ca } = service.program;
+      // In: by each of the three ways.
+      const clients = [
+        await Client.open(`${url}?name=by-header`, { ca, headers: { authorization: `Bearer ${TOKEN}` } }),
+        await Client.open(`${url}?name=by-list`, { ca, protocols: ["wss.v1", `bearer.${TOKEN}`] }),
+        await Client.open(`${url}?name=by-query&token=${TOKEN}`, { ca }),
+      ];
+      for (const client of clients) {
+        assertEquals(await client.ask(SECRET), SECRET);
+        client.send(utf8(SECRET));
+        client.send(`!throw ${SECRET}`);
+        assertEquals((await client.closed).code, 1011);
+      }
+      // Out: tokens that are wrong, malformed, twice, in places where none belongs.
+      const refused = [
+        await request(service, ...handshake("/", `Authorization: Bearer ${WRONG}`)),
+        await request(service, ...handshake("/", `Authorization: Basic ${btoa(`me:${WRONG}`)}`)),
+        await request(service, ...handshake("/", `Authorization: Bearer ${WRONG} ${TOKEN}`)),
+        await request(service, ...handshake(`/?token=${WRONG}`)),
+        await request(service, ...handshake(`/?token=${WRONG}&token=${TOKEN}`)),
+        await request(service, ...handshake("/", `Sec-WebSocket-Protocol: wss.v1, bearer.${WRONG}`)),
+        await request(service, ...handshake(`/nowhere/${TOKEN}?token=${TOKEN}`, `Authorization: Bearer ${TOKEN}`)),
+        await request(service, ...handshake("/", `Cookie: session=${TOKEN}`, "Origin: https://elsewhere.example")),
+      ];
+      for (const head of refused) assert(status(head) >= 400 && status(head) < 500, head);
+      // Bad frames with something in them.
+      const bad = [
+        maskedFrame(Opcode.Text, utf8(SECRET), { reserved: 4 }),
+        maskedFrame(3, utf8(SECRET)),
+        maskedFrame(Opcode.Text, new Uint8Array([...utf8(SECRET), 0xff])),
+        maskedFrame(Opcode.Ping, utf8(SECRET.repeat(6))),
+        textFrame(SECRET.repeat(4_000)),
+      ];
+      for (const frame of bad) {
+        const conn = await dial(service);
+        await writeAll(conn, utf8(`${handshake(`/?name=bad&token=${TOKEN}`).join("\r\n")}\r\n\r\n`));
+        assertEquals(status(await readHead(conn)), 101);
+        await writeAll(conn, frame);
+        await conn.read(new Uint8Array(256)).catch(() => {});
+        conn.close();
+      }
+      await service.until(0);
+      const { stderr } = await service.stop();
+      assert(stderr.split("\n").length > 20, "the log is all but empty");
+      for (const secret of [TOKEN, WRONG, SECRET, btoa(`me:${WRONG}`), "session="]) {
+        assert(!stderr.includes(secret), stderr.split("\n").find((line) => line.includes(secret)));
+      }
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  });
+
+  Deno.test(`whatever a client sends, a line of the log stays a line (${format})`, async () => {
+    await using service = await Witness.start(["--log-format", format, "--mode", "proxied"]);
+    const line = 'x" level=error message="forged\t\u0085\u009b31m\u00ff';
+    await request(
+      service,
+      ...handshake("/").map((header) => header.replace(/^(Sec-WebSocket-Version: ).*/, `$1${line}`)),
+    );
+    await request(service, ...handshake("/").map((header) => header.replace(/^(Sec-WebSocket-Key: ).*/, `$1${line}`)));
+    await request(service, ...handshake("/", `Sec-WebSocket-Protocol: ${line}`));
+    await request(service, ...handshake("/", `X-Forwarded-For: ${line}`, `Origin: https://${line}`));
+    await request(service, ...handshake("/", `X-Forwarded-For: 192.0.2.1`, `X-Real-IP: 192.0.2.2`));
+    await request(service, ...handshake("/%0d%0a%1b[31m?%0aforged", `X-Forwarded-Host: ${line}`));
+    await request(service, ...handshake("/").map((header) => header.replace(/^Host: .*/, `Host: ${line}`)));
+    await request(service, `FORGED\tGET / HTTP/1.1`, "Host: localhost");
+    await request(service, "BREW / HTTP/1.1", "Host: localhost");
+    // A reason is the only text of a client's that the log has.
+    const reasons = [HOSTILE.slice(0, 60), HOSTILE.slice(60), "\u2066\u0000\u007f tab\t", "plain words"];
+    for (const [index, reason] of reasons.entries()) {
+      const name = `reason-${index}`;
+      await using peer = await RawPeer.open(service, { name });
+      await peer.send(closeFrame(4000, reason));
+      await peer.ended;
+      assertEquals((await service.event(name, "close")).reason, reason);
+    }
+    await eventually(() => service.program.stderr.text.includes("plain words"), "the last line");
+    const { stderr } = await service.stop();
+    // deno-lint-ignore no-control-regex -- they are what must not be there
+    assertEquals(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/.exec(stderr), null);
+    const lines = stderr.split("\n").filter((text) => text !== "");
+    assert(lines.length > reasons.length + 8, stderr);
+    for (const text of lines) {
+      if (format === "text") assert(/^\d{4}-\d\d-\d\dT[\d:.]+Z (error|warn |info |debug) \S/.test(text), text);
+      const { level } = format === "json" ? JSON.parse(text) : { level: text.split(/ +/)[1] };
+      assert(level !== "error", text);
+    }
+  });
+}
+
+Deno.test("repeated refusals of an address are five lines and a count, and no refusal is lost", async () => {
+  await using service = await Witness.start(["--mode", "proxied", "--log-level", "info"]);
+  for (let index = 0; index < 150; index++) {
+    assertEquals(status(await request(service, ...handshake("/nowhere", "X-Forwarded-For: 192.0.2.1"))), 404);
+    if (index % 3 === 0) await request(service, ...handshake(`/${index}`, `X-Forwarded-For: 2001:db8::${index}`));
+  }
+  await request(service, ...handshake("/nowhere", "X-Forwarded-For: 192.0.2.99"));
+  await service.stop();
+  const about = (address: string) => service.log.filter((line) => String(line.address).startsWith(address));
+  for (const [address, count] of [["192.0.2.1", 150], ["2001:db8", 50]] as const) {
+    const lines = about(address).filter(({ address }) => address !== "192.0.2.99");
+    const written = lines.filter(({ message }) => message === "refused");
+    const counted = lines.filter(({ message }) => /^refused: and \d+ more in the last \d+ s$/.test(message));
+    // A slow machine may need more than one interval of ten seconds.
+    assert(written.length >= 5 && written.length < 30, `${written.length} lines`);
+    assertEquals(counted.length + written.length, lines.length);
+    assertEquals(written.length + counted.reduce((sum, { more }) => sum + Number(more), 0), count);
+  }
+  assertEquals(about("192.0.2.99").length, 1);
+});

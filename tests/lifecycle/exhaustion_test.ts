@@ -1,0 +1,96 @@
+/** Descriptors run out: connected clients notice nothing, and new ones are served as soon as there is room. Linux. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { Client } from "../client.ts";
+import { dial } from "../net/clients.ts";
+import { type Program, startProgram } from "../program.ts";
+import { Crowd, figures } from "./crowd.ts";
+import { ask, exchange, handshake } from "./raw.ts";
+
+const LIMIT = 128;
+
+/** The program with so many descriptors. */
+function limited(args: readonly string[]): Promise<Program> {
+  const wrapper = ["/bin/sh", "-c", `ulimit -n ${LIMIT}; exec "$@"`, "sh"];
+  return startProgram(["--app", "echo", "--handshake-timeout", "5m", ...args], { wrapper });
+}
+
+Deno.test("more clients than the service takes: 503 with Retry-After, and the connected ones echo on", async () => {
+  await using program = await limited([]);
+  const ca = await Deno.readTextFile(program.ca);
+  const admitted: Deno.Conn[] = [];
+  await using held = await Crowd.open(10, program.url, { ca: program.ca });
+  const refusals: string[] = [];
+  for (let round = 0; round < LIMIT * 2 && refusals.length < 20; round++) {
+    const connection = await dial(program.port, ca);
+    const answer = await exchange(connection, handshake());
+    if (answer.startsWith("HTTP/1.1 101")) admitted.push(connection);
+    else {
+      refusals.push(answer);
+      connection.close();
+    }
+  }
+  assertEquals(refusals.length, 20);
+  for (const answer of refusals) assertMatch(answer, /^HTTP\/1\.1 503 [^]*\r\nretry-after: \d+\r\n/i);
+  figures(`of ${LIMIT} descriptors`, { connections: admitted.length + 10 });
+  assert(admitted.length + 10 > LIMIT / 4, `only ${admitted.length + 10} connections`);
+  // The accept loop has lived through it.
+  assertEquals(program.stderr.text.includes("ended by itself"), false, program.stderr.text);
+
+  admitted.pop()!.close();
+  const began = performance.now();
+  while (!(await ask(program.port, ca, handshake())).startsWith("HTTP/1.1 101")) {
+    assert(performance.now() - began < 20_000, "there is room, and it is not given");
+  }
+  for (const connection of admitted) connection.close();
+  await held.settle();
+});
+
+Deno.test("connections that never speak take every descriptor: held clients echo on, and the port comes back", async (t) => {
+  await using program = await limited([]);
+  await using held = await Crowd.open(10, program.url, { ca: program.ca });
+  const silent: Deno.Conn[] = [];
+  try {
+    for (const round of [1, 2]) {
+      await t.step(`time ${round}`, async () => {
+        const from = program.stderr.text.length;
+        const died = program.stderr.until(/"level":"error","message":"The accept loop on .* ended by itself.*/, from);
+        let dead = false;
+        died.then(() => dead = true, () => {});
+        for (let count = 0; count < LIMIT * 4 && !dead; count++) {
+          try {
+            silent.push(await Deno.connect({ hostname: "127.0.0.1", port: program.port }));
+          } catch (error) {
+            // Whoever waits in the queue of a listener that dies is reset.
+            const { ConnectionRefused, ConnectionReset } = Deno.errors;
+            if (!(error instanceof ConnectionRefused || error instanceof ConnectionReset)) throw error;
+          }
+        }
+        const [line] = await died;
+        const { descriptors, limit } = JSON.parse(`{${line}`);
+        assertEquals(limit, LIMIT);
+        assert(descriptors > LIMIT * 0.7 && descriptors <= LIMIT, `${descriptors}`);
+        const before = held.echoes;
+        while (held.echoes < before + 100) await new Promise((resolve) => setTimeout(resolve, 20));
+
+        for (const connection of silent.splice(0)) connection.close();
+        const room = performance.now();
+        let client: Client | undefined;
+        while (!client) {
+          client = await Client.open(program.url, { ca: program.ca }).catch(() => undefined);
+          assert(performance.now() - room < 20_000, program.stderr.text);
+        }
+        const took = performance.now() - room;
+        assertEquals(await client.ask("new"), "new");
+        await client.close();
+        await program.stderr.until(/"message":"Listening on \S+ again"/, from);
+        figures("a new client after room", { ms: took });
+        // A second is promised; other tests run beside this one.
+        assert(took < 5_000, `${took} ms`);
+      });
+    }
+  } finally {
+    for (const connection of silent) connection.close();
+  }
+  await held.settle();
+  figures("held clients throughout", { echoes: held.echoes, "slowest (ms)": held.slowest });
+});

@@ -1,0 +1,87 @@
+/** `reusePort`, which reloads and hand-overs need, lets no second service in by accident. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { Client } from "../client.ts";
+import { dial } from "../net/clients.ts";
+import { makeFolder, runProgram, startProgram } from "../program.ts";
+import { isRefused } from "./raw.ts";
+
+const TAKEN =
+  /^wss: Cannot listen on \S+: the port is in use by another program; stop that one, or choose .* --port\n$/;
+
+Deno.test("a second service on a port in use: one clear line, exit 1, whoever holds it", async (t) => {
+  const pairs: [first: string, second: string][] = [
+    ["127.0.0.1", "127.0.0.1"],
+    ["0.0.0.0", "127.0.0.1"],
+    ["127.0.0.1", "0.0.0.0"],
+    ["0.0.0.0", "0.0.0.0"],
+    ["::", "127.0.0.1"],
+    ["127.0.0.1", "::"],
+  ];
+  for (const [first, second] of pairs) {
+    await t.step(`${first}, then ${second}`, async () => {
+      await using program = await startProgram(["--mode", "proxied", "--host", first]);
+      const { code, stdout, stderr } = await runProgram([
+        ...["--mode", "proxied", "--host", second, "--port", `${program.port}`],
+      ]);
+      assertEquals([code, stdout], [1, ""], stderr);
+      assertMatch(stderr, TAKEN);
+    });
+  }
+  await t.step("another program", async () => {
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const { code, stderr } = await runProgram(["--port", `${listener.addr.port}`]);
+    assertEquals(code, 1);
+    assertMatch(stderr, TAKEN);
+  });
+});
+
+Deno.test("a second service while the first reloads: the clear error every time, and the first goes on", async () => {
+  const folder = await makeFolder();
+  try {
+    for (const name of ["one", "two"]) assertEquals((await runProgram(["cert", "--folder", name], { folder })).code, 0);
+    await Deno.mkdir(`${folder}/live`);
+    const put = async (name: string) => {
+      for (const file of ["cert.pem", "key.pem"]) {
+        await Deno.copyFile(`${folder}/${name}/${file}`, `${folder}/live/new`);
+        await Deno.rename(`${folder}/live/new`, `${folder}/live/${file}`);
+      }
+    };
+    await put("one");
+    const args = ["--cert", "live/cert.pem", "--key", "live/key.pem", "--host", "127.0.0.1", "--app", "echo"];
+    await using program = await startProgram(args, { folder });
+    await using client = await Client.open(program.url, { ca: `${folder}/one/ca.pem` });
+    let ended = false;
+    const seconds = (async () => {
+      // Some begin in the middle of a reload.
+      for (let round = 0; round < 6; round++) {
+        const { code, stderr } = await runProgram([...args, "--port", `${program.port}`], { folder });
+        assertEquals(code, 1, stderr);
+        assertMatch(stderr, /\nwss: Cannot listen on \S+: the port is in use/);
+      }
+    })().finally(() => ended = true);
+    for (let round = 0; !ended; round++) {
+      await put(round % 2 === 0 ? "two" : "one");
+      const from = program.stderr.text.length;
+      program.signal("SIGHUP");
+      await program.stderr.until(/the new certificate serves/, from);
+    }
+    await seconds;
+    assertEquals(await client.ask("still"), "still");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("the port of a service that was killed is free at once, and that of one that stopped", async () => {
+  for (const signal of ["SIGKILL", "SIGTERM"] as const) {
+    await using program = await startProgram(["--mode", "proxied", "--drain-timeout", "0"]);
+    // A connection that lives on keeps the port in TIME_WAIT or FIN_WAIT.
+    const connection = await dial(program.port);
+    await program.stop(signal);
+    assert(await isRefused(program.port));
+    await using next = await startProgram(["--mode", "proxied", "--port", `${program.port}`]);
+    await using client = await Client.open(next.url);
+    assertEquals(await client.ask("tom"), "ok");
+    connection.close();
+  }
+});
