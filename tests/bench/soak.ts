@@ -56,7 +56,7 @@ const LIMITS = [
 /** Runs it. Bounded: `seconds`, 10 to warm up, twice 30 at the most to come to rest. */
 export async function soak({ seconds, seed, note = () => {} }: SoakOptions): Promise<SoakResult> {
   await using certificate = await makeCertificate();
-  await using server = await startServer("wss", certificate, { options: LIMITS });
+  await using server = await startServer("wss", certificate, { options: LIMITS, tight: true });
   const target = { port: server.port, ca: certificate.ca };
   // Whatever is opened with the first connection is there from then on.
   for (let i = 0; i < 3; i++) await collect(target);
@@ -74,10 +74,10 @@ export async function soak({ seconds, seed, note = () => {} }: SoakOptions): Pro
 
   note(`seed ${seed}: warming up for ${WARM_UP} s`);
   const rehearsal = await mix(WARM_UP, seed + 1_000);
-  const before = await atRest(server.pid, target, certificate, fresh.length);
+  const before = await atRest(server.pid, target, certificate, fresh.length, Infinity);
   note(`at rest: ${describeRest(before)}; ${seconds} s of ${GOOD} good and ${BAD} bad peers`);
   const { good, bad } = await mix(seconds, seed);
-  const after = await atRest(server.pid, target, certificate, before.descriptors.length);
+  const after = await atRest(server.pid, target, certificate, before.descriptors.length, before.resident * MORE_MEMORY);
   note(`at rest: ${describeRest(after)}`);
 
   const problems = [...rehearsal.good.lost, ...good.lost, ...rehearsal.bad.wrong, ...bad.wrong];
@@ -139,23 +139,26 @@ function mebibytes(bytes: number): string {
 }
 
 /**
- * Has the garbage collected and waits until nobody is connected and no more descriptors are open than expected, or
- * patience ends.
+ * Has the garbage collected until nobody is connected and no more descriptors are open than expected, and no more
+ * memory is held than is enough, or patience ends: what V8 and the allocator free, they give back over some seconds.
  */
 async function atRest(
   pid: number,
   target: { port: number; ca: string },
   certificate: Certificate,
   expected: number,
+  enough: number,
 ): Promise<Rest> {
   const until = performance.now() + PATIENCE;
-  for (let i = 0; i < 3; i++) await collect(target);
   let peers: number;
   do {
+    for (let i = 0; i < 3; i++) await collect(target);
     peers = await countPeers(target.port, certificate);
     // The connection of the question has to go, too.
     await pause(250);
-  } while ((peers > 0 || descriptors(pid).length > expected) && performance.now() < until);
+  } while (
+    (peers > 0 || descriptors(pid).length > expected || residentBytes(pid) > enough) && performance.now() < until
+  );
   return { peers, descriptors: descriptors(pid), resident: residentBytes(pid) };
 }
 
