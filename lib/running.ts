@@ -115,7 +115,6 @@ export class RunningService implements Service {
       notices: this.#refusals,
       topics: this.#topics,
       everybody: this.#roster.all,
-      draining: () => this.#draining.signal.aborted,
       refusing: () => this.#draining.signal.aborted && !this.#followed,
       attention: this.#attention,
       turns: this.#turns,
@@ -139,6 +138,7 @@ export class RunningService implements Service {
       }),
       idleTimeout: settings.idleTimeout,
       log: this.#refusals,
+      draining: () => this.#draining.signal.aborted,
       connected: () => this.#roster.size,
       track: (peer, body) => this.#guard?.connection(peer, body),
     });

@@ -33,6 +33,8 @@ export interface GateRules {
   readonly idleTimeout: number;
   /** For refusals: throttled, so that strangers cannot fill it. */
   readonly log: Logger;
+  /** Whether the service is about to end. */
+  draining(): boolean;
   /** How many peers are connected. */
   connected(): number;
   /** Tells the guard of a request; undefined where there is no guard. */
@@ -174,7 +176,7 @@ export class Gate {
 
   #health({ address }: Client): Response {
     const peers = address !== undefined && isLoopback(address) ? this.#rules.connected() : undefined;
-    return healthResponse(this.#rules.peers.draining(), peers);
+    return healthResponse(this.#rules.draining(), peers);
   }
 
   #plain(): Response {

@@ -43,7 +43,7 @@ export class Intake {
       return { code: CloseCode.MessageTooBig, reason: `a message may have ${maxPayload} bytes`, limit: true };
     }
     if (!this.#monopoly.take(typeof data === "string" ? data.length : data.byteLength)) {
-      const reason = "too many messages without waiting: nobody else was served";
+      const reason = "too many messages, or too long ones, without waiting: nobody else was served";
       return { code: CloseCode.PolicyViolation, reason, limit: true };
     }
     if (this.#rate !== undefined && !this.#rate.take(performance.now())) {

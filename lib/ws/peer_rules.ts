@@ -20,8 +20,6 @@ export interface PeerRules extends IntakeRules {
   readonly topics: Topics;
   /** The open peers. */
   readonly everybody: ReadonlySet<Peer>;
-  /** Whether the service takes no more connections. */
-  draining(): boolean;
   /** Whether it takes no more peers: after a hand-over it takes those who were accepted before. */
   refusing(): boolean;
   readonly attention: Attention;

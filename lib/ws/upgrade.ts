@@ -70,7 +70,7 @@ export function upgrade(request: Request, client: Admitted, rules: PeerRules): A
 interface Answer {
   readonly headers: Headers;
   readonly protocol: string | undefined;
-  readonly context: Record<string, unknown> | undefined;
+  readonly context: Record<string, unknown>;
   readonly namespace: string | undefined;
 }
 
@@ -95,7 +95,13 @@ function read(result: unknown): Answer {
   const { headers, protocol, context, namespace } = (result ?? {}) as UpgradeResult;
   if (!isRecord(context ?? {})) throw new TypeError(`its context is a ${typeof context}, and must be an object`);
   const given = new Headers(headers);
-  return { headers: given, protocol: protocol ?? given.get("sec-websocket-protocol") ?? undefined, context, namespace };
+  return {
+    headers: given,
+    protocol: protocol ?? given.get("sec-websocket-protocol") ?? undefined,
+    // A copy: an app may return one object for all its peers, or a frozen one.
+    context: { ...context },
+    namespace,
+  };
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {
@@ -112,7 +118,6 @@ function complete(request: Request, client: Admitted, rules: PeerRules, answer: 
   }
   const fallback = client.tokenOffered ? protocols[0] : undefined;
   const protocol = chosen ?? (protocols.includes(SUBPROTOCOL) ? SUBPROTOCOL : fallback ?? "");
-  // A copy: an app may return one object for all its peers, or a frozen one.
   const context = { ...answer?.context, ...client.claims && { claims: client.claims } };
   let snapshot: RequestSnapshot;
   let upgraded: Deno.WebSocketUpgrade;

@@ -21,6 +21,7 @@ const nonsense = {
   "wrong protocol": () => ({ protocol: "never-offered" }),
   "protocol is a number": () => ({ protocol: 5 }),
   "protocol throws": () => ({ get protocol() { throw new Error("getter"); } }),
+  "inside the context throws": () => ({ context: { get user() { throw new Error("getter"); } } }),
   "context throws": () => ({ get context() { throw new Error("getter"); } }),
   "context is a number": () => ({ context: 5 }),
   "context is frozen": () => ({ context: Object.freeze({}) }),
@@ -60,7 +61,7 @@ async function isWell(program: Program, held: Crowd): Promise<void> {
 const MISTAKES = [
   ...["throws", "throws nothing", "rejects", "number", "text", "false", "response error", "used body", "bad header"],
   ...["headers is a number", "wrong protocol", "protocol is a number", "protocol throws", "context throws"],
-  ...["context is a number"],
+  ...["context is a number", "inside the context throws"],
 ];
 
 Deno.test("an upgrade hook that throws or returns nonsense: 500, the log names it, the listener stays", async (t) => {
