@@ -4,14 +4,14 @@
  */
 import { messageOf, StartError, UsageError } from "../errors.ts";
 import { type Logger, silent } from "../log.ts";
-import { flagOf } from "../config/option.ts";
+import { flagOf } from "../config/option_table.ts";
 import { type AuthRequest, findCredentials } from "./credentials.ts";
 import { type KeySetTimes, remoteKeys } from "./jwks.ts";
 import { verifyJwt } from "./jwt.ts";
 import { type JwtKey, publicKey, secretKey } from "./jwt_key.ts";
-import { authRules, type AuthSettings } from "./rules.ts";
-import { isSharedSecret, parseSecrets } from "./shared.ts";
-import { type Accepted, type Refused, requestInvalid, tokenInvalid, tokenMissing } from "./verdict.ts";
+import { authRules, type AuthSettings } from "./validate_options.ts";
+import { isSharedSecret, parseSecrets } from "./shared_secrets.ts";
+import { type Accepted, type Refused, requestInvalid, tokenInvalid, tokenMissing } from "./auth_result.ts";
 
 /** What the request is without its token: the only form of it that an app, a header or a log may see. */
 export interface Stripped {

@@ -5,7 +5,7 @@
 import { errors, jwtVerify, type JWTVerifyResult } from "jose";
 import { KEY_SET_RETRY_AFTER, KeySetUnavailable } from "./jwks.ts";
 import type { JwtKey } from "./jwt_key.ts";
-import { type Accepted, keysUnavailable, type Refused, tokenInvalid } from "./verdict.ts";
+import { type Accepted, keysUnavailable, type Refused, tokenInvalid } from "./auth_result.ts";
 
 /** What a token must say beyond its signature. */
 export interface JwtClaims {

@@ -3,11 +3,11 @@
  * @module
  */
 import type { LogFields } from "../log.ts";
-import type { Service } from "../running.ts";
-import { formatDuration, formatSize } from "../units.ts";
+import type { Service } from "../service/running_service.ts";
+import { formatDuration, formatSize } from "../duration_and_size.ts";
 import type { DevelopmentMaterial } from "../tls/development.ts";
 import { PROGRAM } from "./help.ts";
-import { howToTrustShortly } from "./trust.ts";
+import { howToTrustShortly } from "./trust_ca.ts";
 import { VERSION } from "./version.ts";
 
 /** For a person at a terminal. */

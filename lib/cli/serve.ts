@@ -2,22 +2,22 @@
  * `serve`: runs the service until a signal ends it.
  * @module
  */
-import { loadApp } from "../apps/load.ts";
+import { loadApp } from "../apps/load_app.ts";
 import { createAuthenticator } from "../auth/authenticate.ts";
-import { type Loaded, loadWithFile, readVariables } from "../config/load.ts";
-import type { OptionTable } from "../config/option.ts";
-import { SERVICE_OPTIONS, type Settings } from "../config/options.ts";
+import { type Loaded, loadWithFile, readVariables } from "../config/load_settings.ts";
+import type { OptionTable } from "../config/option_table.ts";
+import { SERVICE_OPTIONS, type Settings } from "../config/service_options.ts";
 import { messageOf } from "../errors.ts";
 import { createLogger, type Logger } from "../log.ts";
-import type { Service } from "../running.ts";
-import { startService } from "../service.ts";
-import { validate } from "../setup.ts";
-import { loadMaterial } from "../tls/load.ts";
+import type { Service } from "../service/running_service.ts";
+import { startService } from "../service/serve.ts";
+import { validate } from "../service/resolve_settings.ts";
+import { loadMaterial } from "../tls/certificate_files.ts";
 import { banner, bannerFields } from "./banner.ts";
-import type { Command, Invocation } from "./command.ts";
+import type { Command, Invocation } from "./command_type.ts";
 import { handOver, takeover } from "./handover.ts";
 import { write } from "./output.ts";
-import { selfCheck } from "./self_check.ts";
+import { selfCheck } from "./startup_check.ts";
 
 /** Options of the service, and where they are read from. */
 export const SERVE_OPTIONS = {

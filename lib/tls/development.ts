@@ -6,16 +6,16 @@ import type { X509Certificate } from "node:crypto";
 import { join } from "node:path";
 import { StartError } from "../errors.ts";
 import { canonicalAddress } from "../ip.ts";
-import { SOON_DAYS, validityOf } from "./certificate.ts";
-import { isIssuedBy } from "./chain.ts";
-import { subjectLines } from "./fields.ts";
-import { lockFolder, writeReason, writeWhole } from "./folder.ts";
-import { makeAuthority, makeLeaf, ORGANISATION, type Pair } from "./issue.ts";
-import { readPrivateKey } from "./key.ts";
-import { readCertificates, readFile } from "./load.ts";
-import type { Material } from "./material.ts";
-import { coversHost, namesOf } from "./names.ts";
-import { encodePem } from "./pem.ts";
+import { SOON_DAYS, validityOf } from "./x509/inspect_chain.ts";
+import { isIssuedBy } from "./x509/chain_order.ts";
+import { subjectLines } from "./x509/certificate_fields.ts";
+import { lockFolder, writeReason, writeWhole } from "./atomic_write.ts";
+import { makeAuthority, makeLeaf, ORGANISATION, type Pair } from "./issue_certificate.ts";
+import { readPrivateKey } from "./x509/private_key.ts";
+import { readCertificates, readFile } from "./certificate_files.ts";
+import type { Material } from "./tls_material.ts";
+import { coversHost, namesOf } from "./x509/certificate_names.ts";
+import { encodePem } from "./x509/pem.ts";
 
 /** How development material is made and found. */
 export interface DevelopmentOptions {

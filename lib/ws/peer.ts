@@ -2,23 +2,23 @@
  * One WebSocket: the app's view of it, its bounds, and the hooks in their order.
  * @module
  */
-import { whenReached } from "../auth/expiry.ts";
+import { whenReached } from "../auth/token_expiry.ts";
 import { CloseCode, fitReason, isSendable } from "../close_codes.ts";
 import { messageOf } from "../errors.ts";
-import { Membership } from "../hub/membership.ts";
+import { Membership } from "../hub/subscriptions.ts";
 import type { Payload, Subscriber } from "../hub/topics.ts";
-import type { Connection } from "../net/connection.ts";
-import type { Peer, WaitForDrainOptions } from "./app.ts";
-import type { Attended } from "./attention.ts";
-import { Farewell } from "./farewell.ts";
-import { type CloseFrame, Intake } from "./intake.ts";
+import type { Connection } from "../net/watchdog/watched_connection.ts";
+import type { Peer, WaitForDrainOptions } from "./app_types.ts";
+import type { Attended } from "./poller.ts";
+import { Farewell } from "./close_timer.ts";
+import { type CloseFrame, Intake } from "./inbound_limits.ts";
 import type { Lease } from "./limits.ts";
-import { endingOf, guardEnding, NEVER_OPENED, NO_PONG, reportEnding } from "./ending.ts";
-import { callHook, reportHookFailure, watchHook } from "./hooks.ts";
+import { endingOf, guardEnding, NEVER_OPENED, NO_PONG, reportEnding } from "./close_reason.ts";
+import { callHook, reportHookFailure, watchHook } from "./call_hook.ts";
 import { IncomingMessage, toPayload } from "./message.ts";
-import { Outbox, type Sent } from "./outbox.ts";
-import type { PeerRules, PeerStart } from "./peer_rules.ts";
-import type { RequestSnapshot } from "./snapshot.ts";
+import { Outbox, type Sent } from "./send_buffer.ts";
+import type { PeerRules, PeerStart } from "./peer_dependencies.ts";
+import type { RequestSnapshot } from "./request_snapshot.ts";
 
 const ONCE = { once: true } as const;
 const EXPIRED: CloseFrame = { code: CloseCode.Unauthorized, reason: "the token has expired" };

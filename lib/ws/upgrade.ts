@@ -3,13 +3,13 @@
  * @module
  */
 import { messageOf } from "../errors.ts";
-import type { Awaitable, UpgradeResult } from "./app.ts";
+import type { Awaitable, UpgradeResult } from "./app_types.ts";
 import type { Lease } from "./limits.ts";
-import type { Connection } from "../net/connection.ts";
+import type { Connection } from "../net/watchdog/watched_connection.ts";
 import { WebSocketPeer } from "./peer.ts";
-import type { PeerRules } from "./peer_rules.ts";
-import { type Refusal, refusalResponse } from "./refusal.ts";
-import { headersOf, RequestSnapshot } from "./snapshot.ts";
+import type { PeerRules } from "./peer_dependencies.ts";
+import { type Refusal, refusalResponse } from "../handshake/refusal.ts";
+import { headersOf, RequestSnapshot } from "./request_snapshot.ts";
 
 /** What is known of a client whose handshake was found in order. */
 export interface Admitted {

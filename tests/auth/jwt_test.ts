@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { UnsecuredJWT } from "jose";
 import { CLOCK_TOLERANCE, type JwtClaims, verifyJwt } from "../../lib/auth/jwt.ts";
 import { type JwtKey, publicKey, secretKey } from "../../lib/auth/jwt_key.ts";
-import type { Refused } from "../../lib/auth/verdict.ts";
+import type { Refused } from "../../lib/auth/auth_result.ts";
 import { refusal, sign, type Signer, signer } from "./signing.ts";
 
 const SECRET = "0123456789abcdef0123456789abcdef";

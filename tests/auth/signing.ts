@@ -1,7 +1,7 @@
 /** Settings, keys, tokens and verdicts for the tests of authentication, made by jose itself. */
 import { type CryptoKey, exportJWK, exportSPKI, generateKeyPair, type JWK, SignJWT } from "jose";
-import type { AuthSettings } from "../../lib/auth/rules.ts";
-import type { Accepted, Refused } from "../../lib/auth/verdict.ts";
+import type { AuthSettings } from "../../lib/auth/validate_options.ts";
+import type { Accepted, Refused } from "../../lib/auth/auth_result.ts";
 
 /** No authentication. */
 export const NONE: AuthSettings = {

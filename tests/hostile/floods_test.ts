@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { descriptors } from "../bench/proc.ts";
 import { median } from "../net/clients.ts";
 import { readHead, upgradeRequest, writeAll } from "../bench/wire.ts";
-import { seeded } from "../seeded.ts";
+import { seeded } from "../support/seeded.ts";
 import { flood } from "./flood.ts";
 import type { FloodKind } from "./flood_worker.ts";
 import { closeFrame, dial, RawPeer, textFrame } from "./raw_peer.ts";

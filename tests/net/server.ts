@@ -4,11 +4,11 @@
  * @module
  */
 import { createLogger } from "../../lib/log.ts";
-import type { Address } from "../../lib/config/mode.ts";
-import { Guard } from "../../lib/net/guard.ts";
-import { Listener } from "../../lib/net/listener.ts";
-import { descriptorLimit } from "../../lib/net/native.ts";
-import type { Connection } from "../../lib/net/connection.ts";
+import type { Address } from "../../lib/config/service_mode.ts";
+import { Guard } from "../../lib/net/watchdog/watchdog.ts";
+import { Listener } from "../../lib/net/listener/listener.ts";
+import { descriptorLimit } from "../../lib/net/ffi/load_ffi.ts";
+import type { Connection } from "../../lib/net/watchdog/watched_connection.ts";
 
 /** What the process is started with. */
 export interface ServerOptions {

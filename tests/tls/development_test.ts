@@ -7,9 +7,9 @@ import {
   developmentName,
   type DevelopmentOptions,
 } from "../../lib/tls/development.ts";
-import { inspectChain } from "../../lib/tls/certificate.ts";
-import { loadMaterial } from "../../lib/tls/load.ts";
-import { hasOpenssl, openPki, openssl } from "../openssl.ts";
+import { inspectChain } from "../../lib/tls/x509/inspect_chain.ts";
+import { loadMaterial } from "../../lib/tls/certificate_files.ts";
+import { hasOpenssl, openPki, openssl } from "../support/openssl.ts";
 
 const ignore = !await hasOpenssl();
 const DAY = 86_400_000;

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Admission, type Lease, MessageRate, Monopoly, type Refusal, Turns } from "../../lib/ws/limits.ts";
-import { seeded } from "../seeded.ts";
+import { seeded } from "../support/seeded.ts";
 
 function admitted(verdict: Lease | Refusal): Lease {
   if (!verdict.ok) throw new Error(`refused: ${verdict.reason}`);
