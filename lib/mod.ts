@@ -2,7 +2,7 @@
  * wss as a library: an app, and the service that serves it.
  * @module
  */
-import { loadNative } from "./net/ffi/load_ffi.ts";
+import { loadFfi } from "./net/ffi/load_ffi.ts";
 
 export { type App, defineApp, type Message, type Peer, type SendResult, type UpgradeResult } from "./ws/app_types.ts";
 export { type Environment, serve } from "./service/serve.ts";
@@ -13,4 +13,4 @@ export { createLogger, type LogFields, type Logger, type LogLevel } from "./log.
 
 // Now and not when the first service starts: the C library stays loaded, and the sanitizer of a test that starts a
 // service would call that a leak.
-if (Deno.permissions.querySync({ name: "ffi" }).state === "granted") loadNative();
+if (Deno.permissions.querySync({ name: "ffi" }).state === "granted") loadFfi();

@@ -25,7 +25,7 @@ async function compile(output: string, env: Record<string, string> = {}): Promis
 }
 
 /** What no import statement of the program's own asks for, or what it shows: the page, the apps, the library, workers. */
-const NEEDED = /lib\/(http\/page\.\w+|apps\/\w+\.ts|mod\.ts|.*worker\.ts)$/;
+const NEEDED = /lib\/(http\/test_page\.\w+|apps\/\w+\.ts|mod\.ts|.*worker\.ts)$/;
 
 /** Every file below a folder, with its path. */
 function* files(folder: string): Generator<string> {

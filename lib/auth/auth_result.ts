@@ -5,7 +5,7 @@
  */
 
 /** The client is who it says. */
-export interface Accepted {
+export interface Authenticated {
   readonly ok: true;
   /** The payload of its JWT; empty with a shared secret. For `peer.context.claims`. */
   readonly claims: Record<string, unknown>;
@@ -14,7 +14,7 @@ export interface Accepted {
 }
 
 /** It is not, or that cannot be told. */
-export interface Refused {
+export interface Unauthenticated {
   readonly ok: false;
   readonly status: 401 | 503;
   /** WWW-Authenticate with 401, Retry-After with 503. */
@@ -28,7 +28,7 @@ export interface Refused {
 const REALM = 'Bearer realm="wss"';
 
 /** Nothing was given: the bare challenge, without an error code (RFC 6750 §3.1). */
-export function tokenMissing(reason: string): Refused {
+export function tokenMissing(reason: string): Unauthenticated {
   return {
     ok: false,
     status: 401,
@@ -39,7 +39,7 @@ export function tokenMissing(reason: string): Refused {
 }
 
 /** What was given cannot be used. */
-export function requestInvalid(problem: string): Refused {
+export function requestInvalid(problem: string): Unauthenticated {
   return challenged("invalid_request", problem, problem);
 }
 
@@ -47,12 +47,12 @@ export function requestInvalid(problem: string): Refused {
  * The token is not good.
  * @param description for the client; says nothing about keys or about what would be right
  */
-export function tokenInvalid(reason: string, description = "the token is not valid here"): Refused {
+export function tokenInvalid(reason: string, description = "the token is not valid here"): Unauthenticated {
   return challenged("invalid_token", reason, description);
 }
 
 /** It cannot be told now whether the token is good. */
-export function keysUnavailable(reason: string, retryAfter: number): Refused {
+export function keysUnavailable(reason: string, retryAfter: number): Unauthenticated {
   return {
     ok: false,
     status: 503,
@@ -63,7 +63,7 @@ export function keysUnavailable(reason: string, retryAfter: number): Refused {
 }
 
 /** The texts are ours, ASCII without quotation marks and backslashes, as a description must be (RFC 6750 §3). */
-function challenged(error: string, reason: string, description: string): Refused {
+function challenged(error: string, reason: string, description: string): Unauthenticated {
   return {
     ok: false,
     status: 401,

@@ -9,7 +9,7 @@ const LONGEST = 3_600_000;
 /**
  * Runs `callback` once, when the wall clock has reached a moment, however far off. The timer keeps no process alive;
  * dispose of it when the connection ends.
- * @param at ms of the epoch, as in `Accepted.expiresAt`
+ * @param at ms of the epoch, as in `Authenticated.expiresAt`
  * @param longest ms after which the clock is looked at again
  */
 export function whenReached(at: number, callback: () => void, longest = LONGEST): Disposable {

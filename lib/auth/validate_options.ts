@@ -26,7 +26,7 @@ const JWT_CLAIMS = ["jwtAudience", "jwtIssuer"] as const;
  * Checks the options against each other; one sentence a mistake, for a UsageError.
  * @param given the names under which settings were given, for the messages
  */
-export function authRules(settings: AuthSettings, given: ReadonlyMap<string, string> = new Map()): string[] {
+export function validateAuthOptions(settings: AuthSettings, given: ReadonlyMap<string, string> = new Map()): string[] {
   const problems: string[] = [];
   const set = (keys: readonly (keyof AuthSettings)[]) =>
     keys.filter((key) => settings[key] !== undefined && settings[key] !== false);

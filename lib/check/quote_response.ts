@@ -12,7 +12,7 @@ export function quote(text: string): string {
 }
 
 /** The first sentence or so of a body, HTML or not. */
-export function gist(body: string): string {
+export function summarize(body: string): string {
   const title = /<title>([^<]*)<\/title>/i.exec(body)?.[1];
   return (title ?? body.replace(/<(style|script)[\s\S]*?<\/\1>/gi, " ").replace(/<[^>]*>/g, " ")).replace(/\s+/g, " ")
     .trim();

@@ -11,10 +11,10 @@ import { finding, type Observation, type Probe } from "./finding_codes.ts";
 import { DeadlineError, within } from "../client/deadline.ts";
 import { probeDns } from "./probes/dns.ts";
 import { type Exchanged, probeClose, probeMessage, probePing, probeWelcome } from "./probes/message_exchange.ts";
-import { probeHold } from "./probes/idle_timeout.ts";
+import { probeIdleTimeout } from "./probes/idle_timeout.ts";
 import { probeResumption } from "./probes/session_resumption.ts";
 import { ClientSession } from "../client/websocket_session.ts";
-import { probeSpeaks } from "./probes/protocol.ts";
+import { probeProtocol } from "./probes/protocol.ts";
 import { type CheckOptions, DEFAULT_TIMEOUT, type Target } from "./check_target.ts";
 import { probeTcp } from "./probes/tcp.ts";
 import { probeUpgrade, type Upgraded } from "./probes/websocket_handshake.ts";
@@ -163,7 +163,7 @@ async function reach(asked: Target, learnt: Learning, run: Run, signal: AbortSig
   // From here on every connection goes to the address that answered.
   const target: Target = { ...asked, endpoint: { hostname: tcp.address, port } };
 
-  const speaks = await probeSpeaks(target, signal);
+  const speaks = await probeProtocol(target, signal);
   run.add("speaks", speaks.findings);
   if (!speaks.matches || signal.aborted) return undefined;
   let alpn: readonly string[] = [];
@@ -222,7 +222,7 @@ async function ping(session: ClientSession, run: Run, signal: AbortSignal): Prom
 /** The hold, a further ping behind it, and the close handshake, these two in what is left of the time: was it enough? */
 async function part(session: ClientSession, hold: number, run: Run, left: number): Promise<boolean> {
   if (hold > 0) {
-    const held = await probeHold(session, hold, run.outer);
+    const held = await probeIdleTimeout(session, hold, run.outer);
     run.add("hold", held.findings);
     if (held.over) return true;
   }

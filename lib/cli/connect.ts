@@ -17,9 +17,9 @@ import { StartError, UsageError } from "../errors.ts";
 import { formatDuration } from "../duration_and_size.ts";
 import { CLIENT_OPTIONS, clientOptions } from "./tls_client_options.ts";
 import type { Command, Invocation } from "./command_type.ts";
-import { converse } from "./interactive_session.ts";
+import { interact } from "./interactive_session.ts";
 import { colour, write } from "./output.ts";
-import { openTalk } from "./terminal.ts";
+import { openTerminal } from "./terminal.ts";
 
 /** The options of `connect`. */
 export const CONNECT_OPTIONS = {
@@ -97,10 +97,10 @@ async function run(line: Invocation): Promise<number> {
   if (settings.execute !== undefined) {
     return await once(session, settings.execute, timeout, (data) => write("stdout", `${printed(data, out)}\n`));
   }
-  const talk = openTalk();
+  const talk = openTerminal();
   const by = opened.subprotocol === undefined ? "" : `, subprotocol ${opened.subprotocol}`;
   talk.tell(`connected to ${url}${by}`);
-  return await converse(session, talk, { ping: settings.ping, show: (data) => talk.show(printed(data, out)) });
+  return await interact(session, talk, { ping: settings.ping, show: (data) => talk.show(printed(data, out)) });
 }
 
 /** Sends one message and prints the first that comes. */

@@ -6,13 +6,13 @@ import { closeWords } from "../check/probes/message_exchange.ts";
 import { DeadlineError, within } from "../client/deadline.ts";
 import type { ClientSession } from "../client/websocket_session.ts";
 import { CloseCode } from "../close_codes.ts";
-import type { Talk } from "./terminal.ts";
+import type { Terminal } from "./terminal.ts";
 
 /** How long the answer to a close frame is waited for, in milliseconds. */
 const CLOSE_WAIT = 3000;
 
 /** How a conversation is held. */
-export interface ConverseOptions {
+export interface InteractOptions {
   /** Milliseconds between pings; 0 sends none. */
   readonly ping: number;
   /** Prints a message. */
@@ -24,7 +24,7 @@ export interface ConverseOptions {
  * closes.
  * @returns the exit code: 0 where either side closed in order (1000, 1001, or no code), else 1
  */
-export async function converse(session: ClientSession, talk: Talk, options: ConverseOptions): Promise<number> {
+export async function interact(session: ClientSession, talk: Terminal, options: InteractOptions): Promise<number> {
   const over = new AbortController();
   const { signal } = over;
   let leaving: ReturnType<typeof setTimeout> | undefined;
@@ -53,7 +53,7 @@ export async function converse(session: ClientSession, talk: Talk, options: Conv
   }
 }
 
-async function speak(session: ClientSession, talk: Talk, signal: AbortSignal): Promise<void> {
+async function speak(session: ClientSession, talk: Terminal, signal: AbortSignal): Promise<void> {
   for await (const line of talk.lines) await session.send(line, signal);
 }
 
@@ -76,8 +76,8 @@ function stamp(): Uint8Array {
 
 async function listen(
   session: ClientSession,
-  talk: Talk,
-  { show, ping: pings }: ConverseOptions,
+  talk: Terminal,
+  { show, ping: pings }: InteractOptions,
   signal: AbortSignal,
 ): Promise<number> {
   while (true) {

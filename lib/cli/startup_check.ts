@@ -5,7 +5,7 @@
 import { messageOf } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { Service } from "../service/running_service.ts";
-import type { DevelopmentMaterial } from "../tls/development.ts";
+import type { DevelopmentTlsMaterial } from "../tls/development.ts";
 
 /** How long it may take, ms. */
 const TIMEOUT = 5_000;
@@ -23,7 +23,7 @@ export async function selfCheck(service: Service, log: Logger, signal: AbortSign
     if ((await Deno.permissions.query({ name: "sys" })).state !== "granted") return;
     // Loaded when it is needed: a service that starts does not wait for it.
     const { runCheck } = await import("../check/run_check.ts");
-    const authority = (material as Partial<DevelopmentMaterial>).authority;
+    const authority = (material as Partial<DevelopmentTlsMaterial>).authority;
     const any = addr.hostname === "0.0.0.0" ? "127.0.0.1" : addr.hostname === "::" ? "::1" : addr.hostname;
     const { observations } = await runCheck({
       url,

@@ -2,7 +2,7 @@
  * The opening handshake as a client writes and reads it (RFC 6455 §4.1), with nothing of the answer hidden.
  * @module
  */
-import type { Connection } from "./raw_connection.ts";
+import type { RawConnection } from "./raw_connection.ts";
 import type { Target } from "../check/check_target.ts";
 
 /** The head of an HTTP answer. */
@@ -70,7 +70,7 @@ export function writeUpgrade(target: Target, key: string): Uint8Array<ArrayBuffe
 }
 
 /** Reads the answer's head; bounded in size, and in time by the signal. */
-export async function readHead(connection: Connection, signal: AbortSignal): Promise<Head | NoHead> {
+export async function readHead(connection: RawConnection, signal: AbortSignal): Promise<Head | NoHead> {
   let bytes = new Uint8Array(0);
   while (true) {
     const chunk = await connection.read(signal);
@@ -103,7 +103,7 @@ function parseHead(bytes: Uint8Array<ArrayBuffer>, end: number): Head | undefine
 }
 
 /** The beginning of a refusal's body, as far as it has come when the signal aborts. */
-export async function readBody(connection: Connection, head: Head, signal: AbortSignal): Promise<string> {
+export async function readBody(connection: RawConnection, head: Head, signal: AbortSignal): Promise<string> {
   const declared = Number(head.headers.get("content-length")?.[0] ?? NaN);
   const enough = Math.min(MOST_BODY, Number.isNaN(declared) ? MOST_BODY : declared);
   let text = latin1Text(head.rest.subarray(0, MOST_BODY));

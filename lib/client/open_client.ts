@@ -5,7 +5,7 @@
  * @module
  */
 import type { Finding } from "../finding.ts";
-import type { Connection } from "./raw_connection.ts";
+import type { RawConnection } from "./raw_connection.ts";
 import { within } from "./deadline.ts";
 import { ClientSession } from "./websocket_session.ts";
 import type { CheckOptions } from "../check/check_target.ts";
@@ -17,7 +17,7 @@ const MOST_MESSAGE = 64 * 1024 * 1024;
 
 /** An open connection, or why there is none. */
 export type Opened =
-  | { readonly session: ClientSession; readonly connection: Connection; readonly subprotocol?: string }
+  | { readonly session: ClientSession; readonly connection: RawConnection; readonly subprotocol?: string }
   | { readonly failure: Finding };
 
 /**

@@ -26,7 +26,7 @@ const HIGH_WATER = 256 * 1024;
 const MOST_CERTIFICATES = 16;
 
 /** A byte stream to a peer. One reader at a time. */
-export class Connection {
+export class RawConnection {
   readonly #socket: Socket;
   readonly #chunks: Uint8Array[] = [];
   #buffered = 0;
@@ -134,7 +134,7 @@ export interface TlsOptions {
 }
 
 /** A TLS connection and what its handshake showed. */
-export class TlsConnection extends Connection {
+export class TlsConnection extends RawConnection {
   readonly #tls: TLSSocket;
 
   constructor(socket: TLSSocket) {
@@ -187,10 +187,10 @@ export class TlsConnection extends Connection {
  * Opens a TCP connection.
  * @throws {Error} with `code` ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH …, or the signal's reason
  */
-export async function connectTcp(endpoint: Endpoint, signal: AbortSignal): Promise<Connection> {
+export async function connectTcp(endpoint: Endpoint, signal: AbortSignal): Promise<RawConnection> {
   signal.throwIfAborted();
   const socket = connectSocket({ host: endpoint.hostname, port: endpoint.port, noDelay: true });
-  const connection = new Connection(socket);
+  const connection = new RawConnection(socket);
   await established(socket, "connect", connection, signal);
   return connection;
 }
@@ -225,7 +225,7 @@ export async function connectTls(
 async function established(
   socket: Socket,
   event: "connect" | "secureConnect",
-  connection: Connection,
+  connection: RawConnection,
   signal: AbortSignal,
 ): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();

@@ -3,7 +3,7 @@
  * @module
  */
 import { CloseCode, fitReason } from "../close_codes.ts";
-import type { Connection } from "./raw_connection.ts";
+import type { RawConnection } from "./raw_connection.ts";
 import { encodeFrame, type Frame, FrameError, FrameReader, Opcode } from "./frames.ts";
 
 /** What happens on a connection. */
@@ -24,7 +24,7 @@ const encoder = new TextEncoder();
 
 /** One upgraded connection. One caller of `next` at a time; writing meanwhile is fine. */
 export class ClientSession {
-  readonly #connection: Connection;
+  readonly #connection: RawConnection;
   readonly #reader: FrameReader;
   readonly #most: number;
   #parts: Uint8Array[] = [];
@@ -37,7 +37,7 @@ export class ClientSession {
    * @param rest bytes that came behind the handshake's head
    * @param most the longest message taken, in bytes; a longer one is an `invalid` event with 1009
    */
-  constructor(connection: Connection, rest: Uint8Array, most: number = MOST_MESSAGE) {
+  constructor(connection: RawConnection, rest: Uint8Array, most: number = MOST_MESSAGE) {
     this.#connection = connection;
     this.#most = most;
     this.#reader = new FrameReader(most);

@@ -29,7 +29,7 @@ export interface Sources {
 }
 
 /** Settings, and for each that was given the name under which it was. */
-export interface Loaded<T extends OptionTable> {
+export interface LoadedSettings<T extends OptionTable> {
   readonly settings: Values<T>;
   /** By key: `--max-payload`, `WSS_MAX_PAYLOAD`, `wss.json: maxPayload`. */
   readonly given: ReadonlyMap<string, string>;
@@ -54,7 +54,7 @@ export function load<T extends OptionTable>(
   sources: Sources,
   earlier: readonly string[] = [],
   rules?: Rules<T>,
-): Loaded<T> {
+): LoadedSettings<T> {
   const problems = [...earlier];
   const settings: Record<string, unknown> = {};
   const given = new Map<string, string>();
@@ -93,7 +93,7 @@ export function loadWithFile<T extends OptionTable>(
   sources: { readonly flags: RawValues; readonly variables: Readonly<Record<string, string>> },
   earlier: readonly string[],
   rules?: Rules<T>,
-): Loaded<T> {
+): LoadedSettings<T> {
   let object: Sources["object"];
   try {
     object = readConfigFile(sources.flags.get("config")?.at(-1) ?? sources.variables.WSS_CONFIG);

@@ -1,6 +1,6 @@
 /**
  * Which sites' pages may connect. A browser sends its cookies with a WebSocket handshake to any host and no CORS check
- * stands in between, so the Origin header is the only guard (RFC 6455 §10.2).
+ * stands in between, so the Origin header is the only safeguard (RFC 6455 §10.2).
  * @module
  */
 import { canonicalAddress, isLoopback } from "../ip.ts";

@@ -7,25 +7,25 @@ import type { Refusal } from "./refusal.ts";
 import { parseSubprotocols } from "./subprotocol.ts";
 
 /** A handshake that is in order. */
-export interface Accepted {
+export interface VerifiedHandshake {
   /** What the client offered, in its order of preference. */
   readonly protocols: readonly string[];
 }
 
 /** A handshake, or what is wrong with it; `plain` is no handshake at all but an ordinary request. */
-export type Verdict =
-  | { readonly kind: "upgrade"; readonly accepted: Accepted }
+export type HandshakeVerdict =
+  | { readonly kind: "upgrade"; readonly accepted: VerifiedHandshake }
   | { readonly kind: "plain" }
   | { readonly kind: "refuse"; readonly refusal: Refusal };
 
 /** The version that this protocol has had since 2011 (§4.1 point 9). */
-export const VERSION = "13";
+export const WEBSOCKET_VERSION = "13";
 
 /**
  * Judges a request on a WebSocket path by method and headers alone.
  * The method comes first, then what proxies drop (Upgrade, Connection), then Host, version, key and subprotocols.
  */
-export function judgeHandshake(method: string, headers: Headers): Verdict {
+export function verifyHandshake(method: string, headers: Headers): HandshakeVerdict {
   const key = headers.get("sec-websocket-key");
   const upgrade = hasToken(headers.get("upgrade"), "websocket");
   if (!upgrade && key === null) return { kind: "plain" };
@@ -52,9 +52,9 @@ export function judgeHandshake(method: string, headers: Headers): Verdict {
     return refuse(400, "A WebSocket handshake names the Host that it asks (RFC 6455 §4.2.1), and this one does not.");
   }
   const version = headers.get("sec-websocket-version");
-  if (version !== VERSION) {
-    return refuse(426, `Sec-WebSocket-Version must be ${VERSION}, ${given(version)}.`, {
-      "sec-websocket-version": VERSION,
+  if (version !== WEBSOCKET_VERSION) {
+    return refuse(426, `Sec-WebSocket-Version must be ${WEBSOCKET_VERSION}, ${given(version)}.`, {
+      "sec-websocket-version": WEBSOCKET_VERSION,
       upgrade: "websocket",
       connection: "Upgrade",
     });
@@ -73,7 +73,7 @@ export function judgeHandshake(method: string, headers: Headers): Verdict {
   return { kind: "upgrade", accepted: { protocols } };
 }
 
-function refuse(status: number, reason: string, headers?: Record<string, string>): Verdict {
+function refuse(status: number, reason: string, headers?: Record<string, string>): HandshakeVerdict {
   return { kind: "refuse", refusal: headers ? { status, reason, headers } : { status, reason } };
 }
 

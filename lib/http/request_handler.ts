@@ -7,12 +7,12 @@ import type { Authenticator, AuthResult } from "../auth/authenticate.ts";
 import type { Mode } from "../config/service_mode.ts";
 import { canonicalAddress, isLoopback } from "../ip.ts";
 import type { Logger } from "../log.ts";
-import type { Connection } from "../net/watchdog/watched_connection.ts";
+import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { Awaitable } from "../ws/app_types.ts";
-import { judgeHandshake } from "../handshake/verify_handshake.ts";
-import type { Admission, Lease } from "../ws/limits.ts";
+import { verifyHandshake } from "../handshake/verify_handshake.ts";
+import type { Admission, Slot } from "../ws/limits.ts";
 import type { OriginRule } from "../handshake/origin.ts";
-import type { PeerRules } from "../ws/peer_dependencies.ts";
+import type { PeerDependencies } from "../ws/peer_dependencies.ts";
 import { type Refusal, refusalResponse } from "../handshake/refusal.ts";
 import { headersOf } from "../ws/request_snapshot.ts";
 import { GONE, STOPPING, upgrade } from "../ws/upgrade.ts";
@@ -20,15 +20,15 @@ import { clientAddress, forwardedHost, proxyTls } from "../handshake/client_addr
 import { HEALTH_PATH, healthResponse } from "./health.ts";
 import { pageAsset, pageResponse } from "./test_page.ts";
 
-/** What the gate asks. */
-export interface GateRules {
+/** What a request is checked against. */
+export interface RequestHandlerOptions {
   readonly mode: Mode;
   readonly paths: ReadonlySet<string>;
   readonly page: boolean;
   readonly origin: OriginRule;
   readonly authenticator: Authenticator | undefined;
   readonly admission: Admission;
-  readonly peers: PeerRules;
+  readonly peers: PeerDependencies;
   /** Milliseconds; 0 is off. */
   readonly idleTimeout: number;
   /** For refusals: throttled, so that strangers cannot fill it. */
@@ -37,20 +37,20 @@ export interface GateRules {
   draining(): boolean;
   /** How many peers are connected. */
   connected(): number;
-  /** Tells the guard of a request; undefined where there is no guard. */
-  track(peer: Deno.Addr, body: boolean): Connection | undefined;
+  /** Tells the watchdog of a request; undefined where there is no watchdog. */
+  track(peer: Deno.Addr, body: boolean): WatchedConnection | undefined;
 }
 
 /** Who asks, as far as it is known. */
 interface Client {
   readonly address: string | undefined;
   readonly trustedProxy: boolean;
-  readonly connection: Connection | undefined;
+  readonly connection: WatchedConnection | undefined;
 }
 
 /** A client that counts. */
 interface Admitted extends Client {
-  readonly lease: Lease;
+  readonly slot: Slot;
   /** How many subprotocols it offers, its token among them. */
   readonly offered: number;
 }
@@ -64,10 +64,10 @@ interface Shown {
 }
 
 /** Answers requests. */
-export class Gate {
-  readonly #rules: GateRules;
+export class RequestHandler {
+  readonly #rules: RequestHandlerOptions;
 
-  constructor(rules: GateRules) {
+  constructor(rules: RequestHandlerOptions) {
     this.#rules = rules;
   }
 
@@ -92,20 +92,20 @@ export class Gate {
       return this.#refuse(client, { status: 404, reason: `Nothing is here. WebSockets are welcome at ${welcome}.` });
     }
 
-    const verdict = judgeHandshake(request.method, request.headers);
+    const verdict = verifyHandshake(request.method, request.headers);
     if (verdict.kind === "plain") return this.#readOnly(client, request, () => this.#plain());
     if (verdict.kind === "refuse") return this.#refuse(client, verdict.refusal);
     const refusal = this.#judge(request, host, client);
     if (refusal) return this.#refuse(client, refusal);
 
     // Counted before its token is checked: that takes time, and a client over its limit shall not take it.
-    const lease = rules.admission.admit(client.address);
-    if (!lease.ok) {
-      const headers = { "retry-after": String(lease.retryAfter) };
-      return this.#refuse(client, { status: lease.status, reason: sentence(lease.reason), headers });
+    const slot = rules.admission.admit(client.address);
+    if (!slot.ok) {
+      const headers = { "retry-after": String(slot.retryAfter) };
+      return this.#refuse(client, { status: slot.status, reason: sentence(slot.reason), headers });
     }
     const { protocols } = verdict.accepted;
-    const admitted = { ...client, lease, offered: protocols.length };
+    const admitted = { ...client, slot, offered: protocols.length };
     if (rules.authenticator === undefined) {
       return this.#upgrade(request, admitted, { url: request.url, offered: protocols });
     }
@@ -115,14 +115,14 @@ export class Gate {
     const { signal } = request;
     return result.then((settled) => {
       if (!signal.aborted && !rules.peers.refusing()) return this.#authenticated(request, admitted, settled);
-      lease.release();
+      slot.release();
       return this.#refuse(client, signal.aborted ? GONE : STOPPING);
     });
   }
 
   #client(request: Request, peer: Deno.Addr): Client {
     const { mode, log, track } = this.#rules;
-    // Told of every request, as early as it is known: until then the guard counts a connection as unfinished.
+    // Told of every request, as early as it is known: until then the watchdog counts a connection as unfinished.
     const connection = track(peer, hasBody(request.headers));
     const remote = "hostname" in peer ? canonicalAddress(peer.hostname) : undefined;
     if (mode.kind === "direct") return { address: remote, trustedProxy: false, connection };
@@ -151,21 +151,21 @@ export class Gate {
 
   #authenticated(request: Request, client: Admitted, result: AuthResult): Awaitable<Response> {
     if (!result.ok) {
-      client.lease.release();
+      client.slot.release();
       this.#log(client, result.status, result.reason);
       return refusalResponse({ status: result.status, reason: result.body, headers: result.headers });
     }
     return this.#upgrade(request, client, result);
   }
 
-  #upgrade(request: Request, { address, lease, offered, connection }: Admitted, shown: Shown): Awaitable<Response> {
+  #upgrade(request: Request, { address, slot, offered, connection }: Admitted, shown: Shown): Awaitable<Response> {
     const { idleTimeout, peers } = this.#rules;
     return upgrade(request, {
       protocols: shown.offered,
       tokenOffered: shown.offered.length < offered,
       remoteAddress: address,
       idleTimeout: idleTimeout / 1000,
-      lease,
+      slot,
       url: shown.url,
       headers: shown.claims === undefined ? request.headers : withoutToken(request, shown.offered),
       claims: shown.claims,
@@ -206,7 +206,7 @@ export class Gate {
 
 const TLS_UPGRADE = { upgrade: "TLS/1.2, HTTP/1.1", connection: "Upgrade" };
 
-/** Whether a request announces a body. get, not has: see judgeHandshake. */
+/** Whether a request announces a body. get, not has: see verifyHandshake. */
 function hasBody(headers: Headers): boolean {
   return headers.get("content-length") !== null || headers.get("transfer-encoding") !== null;
 }

@@ -11,7 +11,7 @@ export function topicIn(namespace: string, topic: string): string {
 }
 
 /** One subscriber's subscriptions. */
-export class Membership {
+export class Subscriptions {
   readonly #topics: Topics;
   readonly #subscriber: Subscriber;
   readonly namespace: string;

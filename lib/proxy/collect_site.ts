@@ -15,7 +15,7 @@ import type { Generator, Site, Upstream } from "./site_description.ts";
  * @param given the names under which settings were given
  * @throws {UsageError} with every fact that is missing, wrong, or beyond the proxy
  */
-export function gatherSite(settings: ProxySettings, given: ReadonlyMap<string, string>, generator: Generator): Site {
+export function collectSite(settings: ProxySettings, given: ReadonlyMap<string, string>, generator: Generator): Site {
   const problems: string[] = [];
   const asked = SITE_ONLY.concat("domain").some((key) => given.get(key) === flagOf(key));
   const scope = settings.site ?? asked ? "site" : "location";

@@ -8,37 +8,37 @@ import type { Settings } from "../config/service_options.ts";
 import { StartError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { materialFor, watchedFiles } from "./resolve_settings.ts";
-import type { Material } from "../tls/tls_material.ts";
+import type { TlsMaterial } from "../tls/tls_material.ts";
 import { watchFiles } from "../tls/watch_files.ts";
 
 /** How often the certificate's age is looked at, ms: half a day. */
 const AGE_CHECK = 43_200_000;
 
 /** What is kept up to date, and how a new certificate is put to use. */
-export interface RenewalOptions {
+export interface CredentialReloaderOptions {
   readonly mode: Mode;
   readonly settings: Settings;
   readonly authenticator: Authenticator | undefined;
   readonly log: Logger;
   /** Makes the listener use it. What it throws leaves the old one in use. */
-  apply(material: Material): Promise<void>;
+  apply(material: TlsMaterial): Promise<void>;
 }
 
 /** Keeps a service's certificate and token keys. */
-export class Renewal {
-  readonly #options: RenewalOptions;
-  #material: Material | undefined;
+export class CredentialReloader {
+  readonly #options: CredentialReloaderOptions;
+  #material: TlsMaterial | undefined;
   #watch: AsyncDisposable | undefined;
   #age: ReturnType<typeof setInterval> | undefined;
   #last: Promise<void> = Promise.resolve();
   #stopped = false;
 
-  constructor(options: RenewalOptions) {
+  constructor(options: CredentialReloaderOptions) {
     this.#options = options;
   }
 
   /** The certificate in use; undefined in proxied mode. */
-  get material(): Material | undefined {
+  get material(): TlsMaterial | undefined {
     return this.#material;
   }
 
@@ -89,7 +89,7 @@ export class Renewal {
     await this.#last.catch(() => {});
   }
 
-  async #load(): Promise<Material | undefined> {
+  async #load(): Promise<TlsMaterial | undefined> {
     const { mode, log } = this.#options;
     const material = await materialFor(mode);
     for (const { level, fact, remedy } of material?.findings ?? []) {

@@ -2,7 +2,7 @@
  * From settings to the parts of a service: the rules between options, the certificate, the files to watch.
  * @module
  */
-import { authRules } from "../auth/validate_options.ts";
+import { validateAuthOptions } from "../auth/validate_options.ts";
 import { type Mode, selectMode } from "../config/service_mode.ts";
 import type { Settings } from "../config/service_options.ts";
 import { UsageError } from "../errors.ts";
@@ -10,9 +10,9 @@ import { HEALTH_PATH } from "../http/health.ts";
 import type { Logger } from "../log.ts";
 import { descriptorLimit } from "../net/ffi/load_ffi.ts";
 import { isLoopback } from "../ip.ts";
-import { type DevelopmentMaterial, developmentMaterial } from "../tls/development.ts";
-import { loadMaterial } from "../tls/certificate_files.ts";
-import type { Material } from "../tls/tls_material.ts";
+import { developmentMaterial, type DevelopmentTlsMaterial } from "../tls/development.ts";
+import { loadCertificateFiles } from "../tls/certificate_files.ts";
+import type { TlsMaterial } from "../tls/tls_material.ts";
 import { coversHost, namesOf } from "../tls/x509/certificate_names.ts";
 import { type OriginRule, originRule } from "../handshake/origin.ts";
 
@@ -26,7 +26,7 @@ export function validate(
   given: ReadonlyMap<string, string>,
   wrong: ReadonlySet<string> = new Set(),
 ): { mode: Mode; origin: OriginRule } {
-  const problems = authRules(settings, given);
+  const problems = validateAuthOptions(settings, given);
   for (const path of settings.path) {
     if (!/^\/[^?#\s]*$/.test(path)) {
       problems.push(`${given.get("path")}: a path starts with / and has neither query nor fragment, not "${path}"`);
@@ -63,9 +63,9 @@ function onLoopback({ address }: Mode): boolean {
 }
 
 /** The certificate that the mode asks for. */
-export async function materialFor(mode: Mode): Promise<Material | DevelopmentMaterial | undefined> {
+export async function materialFor(mode: Mode): Promise<TlsMaterial | DevelopmentTlsMaterial | undefined> {
   if (mode.kind === "proxied") return undefined;
-  return mode.files === undefined ? await developmentMaterial() : loadMaterial(mode.files);
+  return mode.files === undefined ? await developmentMaterial() : loadCertificateFiles(mode.files);
 }
 
 /**
@@ -101,13 +101,13 @@ export function watchedFiles(mode: Mode, settings: Settings): string[] {
 }
 
 /** What a client connects to: a name that the certificate has, where the address itself says nothing. */
-export function urlOf(addr: Deno.Addr, { kind }: Mode, path: string, material: Material | undefined): string {
+export function urlOf(addr: Deno.Addr, { kind }: Mode, path: string, material: TlsMaterial | undefined): string {
   if (!("hostname" in addr)) return `ws+unix:${(addr as Deno.UnixAddr).path}`;
   return `${kind === "direct" ? "wss" : "ws"}://${publicHost(addr.hostname, material)}:${addr.port}${path}`;
 }
 
 /** A host that the certificate is for; where there is none, one that a client on this machine can connect to. */
-function publicHost(hostname: string, material: Material | undefined): string {
+function publicHost(hostname: string, material: TlsMaterial | undefined): string {
   const anywhere = hostname === "0.0.0.0" || hostname === "::" || isLoopback(hostname);
   if (material && (anywhere || !coversHost(namesOf(material.leaf), hostname))) {
     const name = material.names.find((name) => !name.startsWith("*")) ?? material.names[0] ?? "localhost";

@@ -7,22 +7,22 @@ import { CloseCode } from "../close_codes.ts";
 import type { Mode } from "../config/service_mode.ts";
 import type { Settings } from "../config/service_options.ts";
 import { messageOf, StartError } from "../errors.ts";
-import { Gate } from "../http/request_handler.ts";
+import { RequestHandler } from "../http/request_handler.ts";
 import { topicIn } from "../hub/subscriptions.ts";
 import { Topics } from "../hub/topics.ts";
 import type { Logger } from "../log.ts";
-import { Guard } from "../net/watchdog/watchdog.ts";
+import { Watchdog } from "../net/watchdog/watchdog.ts";
 import { Listener } from "../net/listener/listener.ts";
-import { Renewal } from "./credential_reloader.ts";
+import { CredentialReloader } from "./credential_reloader.ts";
 import { connectionLimit, requestPath, urlOf } from "./resolve_settings.ts";
 import { throttled, type ThrottledLogger } from "../log_throttle.ts";
-import type { Material } from "../tls/tls_material.ts";
+import type { TlsMaterial } from "../tls/tls_material.ts";
 import type { App, Peer } from "../ws/app_types.ts";
-import { Attention } from "../ws/poller.ts";
-import { Admission, Turns } from "../ws/limits.ts";
+import { Poller } from "../ws/poller.ts";
+import { Admission, TurnCounter } from "../ws/limits.ts";
 import { toPayload } from "../ws/message.ts";
 import type { OriginRule } from "../handshake/origin.ts";
-import { Roster } from "../ws/peer_registry.ts";
+import { PeerRegistry } from "../ws/peer_registry.ts";
 
 /** A running service. Disposing of it stops it. */
 export interface Service extends AsyncDisposable {
@@ -35,7 +35,7 @@ export interface Service extends AsyncDisposable {
   /** How many connections it takes; undefined where the system does not say what it can carry. */
   readonly maxConnections: number | undefined;
   /** The certificate in use; undefined in proxied mode. */
-  readonly material: Material | undefined;
+  readonly material: TlsMaterial | undefined;
   /** What tokens clients need; undefined where none. */
   readonly needs: string | undefined;
   /** The connected peers. */
@@ -62,10 +62,10 @@ export interface Service extends AsyncDisposable {
 }
 
 /** How long the sockets get to answer the last close frames, ms. */
-const FAREWELL = 1000;
+const CLOSE_GRACE = 1000;
 
 /** What a service is made of. */
-export interface Parts {
+export interface ServiceParts {
   readonly app: App;
   readonly settings: Settings;
   readonly mode: Mode;
@@ -79,30 +79,30 @@ export class RunningService implements Service {
   readonly settings: Settings;
   readonly mode: Mode;
   readonly maxConnections: number | undefined;
-  readonly #parts: Parts;
+  readonly #parts: ServiceParts;
   readonly #refusals: ThrottledLogger;
-  readonly #renewal: Renewal;
+  readonly #credentials: CredentialReloader;
   readonly #topics = new Topics();
-  readonly #attention = new Attention();
-  readonly #turns = new Turns();
-  readonly #roster = new Roster();
-  readonly #gate: Gate;
+  readonly #poller = new Poller();
+  readonly #turns = new TurnCounter();
+  readonly #peerRegistry = new PeerRegistry();
+  readonly #requestHandler: RequestHandler;
   /** Aborted when the service begins to stop. */
   readonly #draining = new AbortController();
   /** A successor process serves the address. */
   #followed = false;
   #listener!: Listener;
-  #guard: Guard | undefined;
+  #watchdog: Watchdog | undefined;
   #stopped: Promise<void> | undefined;
 
-  constructor(parts: Parts) {
+  constructor(parts: ServiceParts) {
     const { app, settings, mode, origin, authenticator, log } = parts;
     this.settings = settings;
     this.mode = mode;
     this.maxConnections = connectionLimit(settings, log);
     this.#parts = parts;
     this.#refusals = throttled(log);
-    this.#renewal = new Renewal({
+    this.#credentials = new CredentialReloader({
       mode,
       settings,
       authenticator,
@@ -114,18 +114,18 @@ export class RunningService implements Service {
       log,
       notices: this.#refusals,
       topics: this.#topics,
-      everybody: this.#roster.all,
+      everybody: this.#peerRegistry.all,
       refusing: () => this.#draining.signal.aborted && !this.#followed,
-      attention: this.#attention,
+      poller: this.#poller,
       turns: this.#turns,
       maxPayload: settings.maxPayload,
       maxBackpressure: settings.maxBackpressure,
       messageRate: settings.messageRate,
       openTimeout: settings.handshakeTimeout,
-      opened: (peer: Peer) => this.#roster.add(peer),
-      ended: (peer: Peer) => this.#roster.delete(peer),
+      opened: (peer: Peer) => this.#peerRegistry.add(peer),
+      ended: (peer: Peer) => this.#peerRegistry.delete(peer),
     };
-    this.#gate = new Gate({
+    this.#requestHandler = new RequestHandler({
       mode,
       origin,
       authenticator,
@@ -139,21 +139,21 @@ export class RunningService implements Service {
       idleTimeout: settings.idleTimeout,
       log: this.#refusals,
       draining: () => this.#draining.signal.aborted,
-      connected: () => this.#roster.size,
-      track: (peer, body) => this.#guard?.connection(peer, body),
+      connected: () => this.#peerRegistry.size,
+      track: (peer, body) => this.#watchdog?.connection(peer, body),
     });
   }
 
   async start(takeover: { readonly port: number } | undefined): Promise<void> {
     const { address } = this.mode;
     const { log } = this.#parts;
-    await this.#renewal.start();
+    await this.#credentials.start();
     try {
       this.#listener = await Listener.open({
         address: takeover && address.transport === "tcp" ? { ...address, ...takeover } : address,
         ...(this.material ? { tls: this.material } : {}),
         takeover: takeover !== undefined,
-        handler: this.#gate.handle,
+        handler: this.#requestHandler.handle,
         onError: (error) => {
           log.error("a request failed", { error: messageOf(error) });
           return new Response("500 Internal Server Error\n", { status: 500 });
@@ -164,9 +164,9 @@ export class RunningService implements Service {
       });
       const { addr } = this.#listener;
       const { handshakeTimeout, maxPayload } = this.settings;
-      this.#guard = Guard.start({ addr, handshakeTimeout, maxPayload, log: this.#refusals });
+      this.#watchdog = Watchdog.start({ addr, handshakeTimeout, maxPayload, log: this.#refusals });
     } catch (error) {
-      await this.#renewal.stop();
+      await this.#credentials.stop();
       throw error;
     }
   }
@@ -179,8 +179,8 @@ export class RunningService implements Service {
     return urlOf(this.addr, this.mode, this.settings.path[0] ?? "/", this.material);
   }
 
-  get material(): Material | undefined {
-    return this.#renewal.material;
+  get material(): TlsMaterial | undefined {
+    return this.#credentials.material;
   }
 
   get needs(): string | undefined {
@@ -188,7 +188,7 @@ export class RunningService implements Service {
   }
 
   get peers(): ReadonlySet<Peer> {
-    return this.#roster.all;
+    return this.#peerRegistry.all;
   }
 
   publish(topic: string, data: unknown, { namespace = "" }: { readonly namespace?: string } = {}): void {
@@ -196,11 +196,11 @@ export class RunningService implements Service {
   }
 
   reload(): Promise<void> {
-    return this.#renewal.reload();
+    return this.#credentials.reload();
   }
 
   handOver(start: () => Promise<void>): Promise<void> {
-    return this.#renewal.exclusively(async () => {
+    return this.#credentials.exclusively(async () => {
       if (!await this.#listener.share()) {
         throw new StartError(
           "Cannot hand over: this system cannot share the port; stop the service and start the new one",
@@ -224,9 +224,9 @@ export class RunningService implements Service {
   async #evict(): Promise<void> {
     const { drainTimeout } = this.settings;
     const { log } = this.#parts;
-    log.warn("the new certificate makes everybody reconnect", { peers: this.#roster.size, ms: drainTimeout });
+    log.warn("the new certificate makes everybody reconnect", { peers: this.#peerRegistry.size, ms: drainTimeout });
     const reason = "the certificate was renewed: reconnect";
-    await this.#roster.close(CloseCode.ServiceRestart, reason, drainTimeout, this.#draining.signal);
+    await this.#peerRegistry.close(CloseCode.ServiceRestart, reason, drainTimeout, this.#draining.signal);
   }
 
   async #stop(followed: boolean): Promise<void> {
@@ -234,16 +234,16 @@ export class RunningService implements Service {
     const until = performance.now() + drainTimeout;
     this.#followed = followed;
     this.#draining.abort();
-    await this.#renewal.stop();
+    await this.#credentials.stop();
     await this.#listener.stopAccepting();
-    if (followed) await this.#listener.settled(() => this.#roster.size, Math.min(handshakeTimeout, drainTimeout));
-    await this.#roster.empty(Math.max(0, until - performance.now()));
-    await this.#roster.close(CloseCode.GoingAway, "the service is stopping");
-    await this.#roster.empty(FAREWELL);
-    this.#roster.terminate();
+    if (followed) await this.#listener.settled(() => this.#peerRegistry.size, Math.min(handshakeTimeout, drainTimeout));
+    await this.#peerRegistry.empty(Math.max(0, until - performance.now()));
+    await this.#peerRegistry.close(CloseCode.GoingAway, "the service is stopping");
+    await this.#peerRegistry.empty(CLOSE_GRACE);
+    this.#peerRegistry.terminate();
     await this.#listener.close();
-    await this.#guard?.stop();
-    this.#attention.stop();
+    await this.#watchdog?.stop();
+    this.#poller.stop();
     this.#turns[Symbol.dispose]();
     this.#refusals[Symbol.dispose]();
   }

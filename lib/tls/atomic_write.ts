@@ -23,7 +23,7 @@ export async function lockFolder(folder: string): Promise<Disposable> {
  * Writes a file whole or not at all, with its mode from the first instant: to a new name, then over the old one.
  * @throws what `Deno.open` and `Deno.rename` throw; nothing is left behind then.
  */
-export function writeWhole(path: string, text: string, mode: number): void {
+export function writeAtomically(path: string, text: string, mode: number): void {
   const passing = `${path}.${crypto.randomUUID()}`;
   try {
     Deno.writeTextFileSync(passing, text, { createNew: true, mode });

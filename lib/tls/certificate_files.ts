@@ -11,7 +11,7 @@ import { inspectChain, validityOf } from "./x509/inspect_chain.ts";
 import { sortChain } from "./x509/chain_order.ts";
 import { fieldsOf, titleOf } from "./x509/certificate_fields.ts";
 import { type PrivateKey, readPrivateKey } from "./x509/private_key.ts";
-import type { Material } from "./tls_material.ts";
+import type { TlsMaterial } from "./tls_material.ts";
 import { namesOf } from "./x509/certificate_names.ts";
 import { encodePem, parsePem } from "./x509/pem.ts";
 import { command, shellWord } from "./shell_hints.ts";
@@ -31,7 +31,7 @@ const STRANGERS: readonly (readonly [label: RegExp, reason: string])[] = [
  * that does not belong to the certificate or that Deno does not serve, a certificate that no client accepts (expired,
  * not yet valid, not for servers).
  */
-export function loadMaterial(files: CertificateFiles, now: Date = new Date()): Material {
+export function loadCertificateFiles(files: CertificateFiles, now: Date = new Date()): TlsMaterial {
   const problems: string[] = [];
   const attempt = <T>(read: () => T): T | undefined => {
     try {

@@ -6,7 +6,7 @@ import type { X509Certificate } from "node:crypto";
 import type { Finding } from "../finding.ts";
 
 /** PEM text that `Deno.serve` takes, and what was found out about it. */
-export interface Material {
+export interface TlsMaterial {
   /** The leaf and its intermediates, PEM, in the order in which TLS sends them. */
   readonly cert: string;
   /** The private key, PKCS#8 PEM, decrypted. Never logged. */

@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { messageOf } from "../errors.ts";
 import { type Logger, silent } from "../log.ts";
-import { type Places, placesOf } from "./watch_paths.ts";
+import { type WatchPaths, watchPathsOf } from "./watch_paths.ts";
 
 /** How files are watched. */
 export interface WatchOptions {
@@ -42,7 +42,7 @@ class FileWatch implements AsyncDisposable {
   readonly #settle: number;
   readonly #poll: number;
   #known: string | undefined;
-  #places: Places;
+  #places: WatchPaths;
   #watcher: Deno.FsWatcher | undefined;
   #reading: Promise<void> = Promise.resolve();
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -59,7 +59,7 @@ class FileWatch implements AsyncDisposable {
     this.#log = log;
     this.#settle = settle;
     this.#poll = poll;
-    this.#places = placesOf(this.#paths);
+    this.#places = watchPathsOf(this.#paths);
     // The watch comes before the first reading, so that no change falls between the two.
     this.#watch();
     // Whoever loads the files says what is wrong with them now; the watch speaks of later.
@@ -125,7 +125,7 @@ class FileWatch implements AsyncDisposable {
 
   async #check(): Promise<void> {
     this.#eventsSeen = false;
-    const places = placesOf(this.#paths);
+    const places = watchPathsOf(this.#paths);
     if (places.identity !== this.#places.identity || this.#watcher === undefined) {
       this.#places = places;
       this.#watch();

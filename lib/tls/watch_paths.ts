@@ -5,7 +5,7 @@
 import { dirname, join, parse, resolve, sep } from "node:path";
 
 /** What is to be watched for a set of paths. */
-export interface Places {
+export interface WatchPaths {
   /** The folders that hold the places. */
   readonly folders: readonly string[];
   /** The links and files whose change matters, absolute. The folders themselves belong to them. */
@@ -21,7 +21,7 @@ const MOST_LINKS = 40;
  * Follows each path part by part, as the system does, and notes each link met (certbot: live/x/cert.pem is one into
  * archive/x/; Kubernetes: tls.crt is one into ..data, which is one into a dated folder).
  */
-export function placesOf(paths: readonly string[]): Places {
+export function watchPathsOf(paths: readonly string[]): WatchPaths {
   const spots = new Set<string>();
   for (const path of paths) follow(resolve(path), spots, MOST_LINKS);
   const folders = [...new Set([...spots].map((spot) => dirname(spot)))].sort();

@@ -1,13 +1,13 @@
 /**
- * How a connection ended, in the terms of RFC 6455 §7.1.5, whatever Deno or the guard calls it.
+ * How a connection ended, in the terms of RFC 6455 §7.1.5, whatever Deno or the watchdog calls it.
  * @module
  */
 import { CloseCode } from "../close_codes.ts";
-import type { Connection } from "../net/watchdog/watched_connection.ts";
-import type { Reason } from "../net/watchdog/connection_table.ts";
+import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
+import type { AbortReason } from "../net/watchdog/connection_table.ts";
 import type { Peer } from "./app_types.ts";
 import type { CloseFrame } from "./inbound_limits.ts";
-import type { PeerRules } from "./peer_dependencies.ts";
+import type { PeerDependencies } from "./peer_dependencies.ts";
 
 /** What Deno says when a ping stays unanswered. */
 export const NO_PONG = "No response from ping frame.";
@@ -22,7 +22,10 @@ export const NEVER_OPENED: CloseFrame = {
  * Deno's close event: an aborted connection is code 0 there, an unanswered ping 1001 as if the client had left. No ping
  * gets out behind data that the peer does not take: then it is the kernel that gives up.
  */
-export function endingOf({ code, reason, wasClean }: CloseEvent, connection: Connection | undefined): CloseFrame {
+export function closeReasonOf(
+  { code, reason, wasClean }: CloseEvent,
+  connection: WatchedConnection | undefined,
+): CloseFrame {
   if (code === CloseCode.GoingAway && reason === NO_PONG && !wasClean) {
     return { code: CloseCode.AbnormalClosure, reason: "no answer to a ping: the client has vanished" };
   }
@@ -33,8 +36,8 @@ export function endingOf({ code, reason, wasClean }: CloseEvent, connection: Con
   return { code, reason };
 }
 
-/** What the guard cut off, of those connections that were WebSockets; undefined: it was not the guard. */
-export function guardEnding(reason: Reason | undefined, otherwise: CloseFrame): CloseFrame {
+/** What the watchdog cut off, of those connections that were WebSockets; undefined: it was not the watchdog. */
+export function watchdogCloseReason(reason: AbortReason | undefined, otherwise: CloseFrame): CloseFrame {
   if (reason === "flood") {
     const reason = "flooded the service with frames, and nobody else was served";
     return { code: CloseCode.PolicyViolation, reason, limit: true };
@@ -50,7 +53,7 @@ export function guardEnding(reason: Reason | undefined, otherwise: CloseFrame): 
  * Logs an end: at debug, and at info too where a limit of the operator's brought it about.
  * @param error what Deno did not like
  */
-export function reportEnding({ log, notices }: PeerRules, peer: Peer, ending: CloseFrame, error?: string): void {
+export function logClose({ log, notices }: PeerDependencies, peer: Peer, ending: CloseFrame, error?: string): void {
   const { code, limit } = ending;
   const reason = ending.reason || undefined;
   log.debug("closed", { peer: peer.id, code, reason, error });

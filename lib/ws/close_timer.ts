@@ -2,7 +2,7 @@
  * A close frame on its way, and how long its peer has to answer: Deno itself waits for ever.
  * @module
  */
-import type { Connection } from "../net/watchdog/watched_connection.ts";
+import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { CloseFrame } from "./inbound_limits.ts";
 
 /** How long a peer may take to answer, ms. */
@@ -16,17 +16,17 @@ const STUCK_TIMEOUT = 1000;
 const LOOK_EVERY = 200;
 
 /** See the module. */
-export class Farewell {
+export class CloseTimer {
   readonly frame: CloseFrame;
   readonly #deadline: number;
   /** Set where the peer must go on reading. */
-  readonly #reading: Connection | undefined;
+  readonly #reading: WatchedConnection | undefined;
   #acknowledged = -1;
   #movedAt: number;
   #lookAt: number;
 
   /** @param reading the connection of a peer that must go on reading; undefined: it has all its time */
-  constructor(frame: CloseFrame, reading: Connection | undefined) {
+  constructor(frame: CloseFrame, reading: WatchedConnection | undefined) {
     const now = performance.now();
     this.frame = frame;
     this.#reading = reading;

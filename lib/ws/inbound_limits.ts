@@ -3,17 +3,17 @@
  * @module
  */
 import { CloseCode } from "../close_codes.ts";
-import { MessageRate, Monopoly, type Turns } from "./limits.ts";
+import { MessageRate, TurnBudget, type TurnCounter } from "./limits.ts";
 import { longerThan } from "./message.ts";
 
 /** The bounds, the same for all peers of a service. */
-export interface IntakeRules {
+export interface InboundLimitOptions {
   /** Bytes of one message. */
   readonly maxPayload: number;
   /** Messages a second; 0 is unlimited. */
   readonly messageRate: number;
   /** Tells whether the event loop has turned. */
-  readonly turns: Turns;
+  readonly turns: TurnCounter;
 }
 
 /** What to close with. */
@@ -25,14 +25,14 @@ export interface CloseFrame {
 }
 
 /** Judges the messages of one peer. */
-export class Intake {
-  readonly #rules: IntakeRules;
-  readonly #monopoly: Monopoly;
+export class InboundLimits {
+  readonly #rules: InboundLimitOptions;
+  readonly #turnBudget: TurnBudget;
   readonly #rate: MessageRate | undefined;
 
-  constructor(rules: IntakeRules) {
+  constructor(rules: InboundLimitOptions) {
     this.#rules = rules;
-    this.#monopoly = new Monopoly(rules.turns, rules.maxPayload);
+    this.#turnBudget = new TurnBudget(rules.turns, rules.maxPayload);
     this.#rate = rules.messageRate === 0 ? undefined : new MessageRate(rules.messageRate);
   }
 
@@ -42,7 +42,7 @@ export class Intake {
     if (longerThan(data, maxPayload)) {
       return { code: CloseCode.MessageTooBig, reason: `a message may have ${maxPayload} bytes`, limit: true };
     }
-    if (!this.#monopoly.take(typeof data === "string" ? data.length : data.byteLength)) {
+    if (!this.#turnBudget.take(typeof data === "string" ? data.length : data.byteLength)) {
       const reason = "too many messages, or too long ones, without waiting: nobody else was served";
       return { code: CloseCode.PolicyViolation, reason, limit: true };
     }

@@ -4,15 +4,15 @@
  */
 import type { Topics } from "../hub/topics.ts";
 import type { Logger } from "../log.ts";
-import type { Connection } from "../net/watchdog/watched_connection.ts";
+import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { App, Peer } from "./app_types.ts";
-import type { Attention } from "./poller.ts";
-import type { IntakeRules } from "./inbound_limits.ts";
-import type { Lease } from "./limits.ts";
+import type { Poller } from "./poller.ts";
+import type { InboundLimitOptions } from "./inbound_limits.ts";
+import type { Slot } from "./limits.ts";
 import type { RequestSnapshot } from "./request_snapshot.ts";
 
 /** What all peers of a service share. */
-export interface PeerRules extends IntakeRules {
+export interface PeerDependencies extends InboundLimitOptions {
   readonly app: App;
   readonly log: Logger;
   /** For what strangers can cause again and again: throttled. */
@@ -22,7 +22,7 @@ export interface PeerRules extends IntakeRules {
   readonly everybody: ReadonlySet<Peer>;
   /** Whether it takes no more peers: after a hand-over it takes those who were accepted before. */
   refusing(): boolean;
-  readonly attention: Attention;
+  readonly poller: Poller;
   /** Bytes that may wait to be sent. */
   readonly maxBackpressure: number;
   /** How long an upgrade may take to open, ms. */
@@ -34,7 +34,7 @@ export interface PeerRules extends IntakeRules {
 }
 
 /** What one peer begins with. */
-export interface PeerStart {
+export interface PeerInit {
   readonly socket: WebSocket;
   readonly request: RequestSnapshot;
   readonly remoteAddress: string | undefined;
@@ -42,9 +42,9 @@ export interface PeerStart {
   readonly namespace?: string | undefined;
   readonly context: Record<string, unknown>;
   /** Given back when it ends. */
-  readonly lease: Lease;
+  readonly slot: Slot;
   /** When its token ends, ms of the epoch. */
   readonly expiresAt?: number | undefined;
-  /** What its guard knows of it; undefined where there is no guard. */
-  readonly connection: Connection | undefined;
+  /** What its watchdog knows of it; undefined where there is no watchdog. */
+  readonly connection: WatchedConnection | undefined;
 }

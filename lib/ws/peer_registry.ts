@@ -6,9 +6,9 @@ import { delay } from "@std/async/delay";
 import type { Peer } from "./app_types.ts";
 
 /** The peers that are open. */
-export class Roster {
+export class PeerRegistry {
   readonly #peers = new Set<Peer>();
-  #emptied: (() => void) | undefined;
+  #queueEmptied: (() => void) | undefined;
 
   get all(): ReadonlySet<Peer> {
     return this.#peers;
@@ -25,7 +25,7 @@ export class Roster {
   /** Idempotent. */
   delete(peer: Peer): void {
     this.#peers.delete(peer);
-    if (this.#peers.size === 0) this.#emptied?.();
+    if (this.#peers.size === 0) this.#queueEmptied?.();
   }
 
   /** Waits until no peer is left, but no longer than this many milliseconds. */
@@ -33,10 +33,10 @@ export class Roster {
     if (this.#peers.size === 0 || timeout === 0) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, timeout);
-    this.#emptied = resolve;
+    this.#queueEmptied = resolve;
     await promise;
     clearTimeout(timer);
-    this.#emptied = undefined;
+    this.#queueEmptied = undefined;
   }
 
   /** Sends a close frame to all that are here now, spread evenly over this many milliseconds; 0 is at once. */

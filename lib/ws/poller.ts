@@ -6,37 +6,37 @@
  */
 
 /** Something to look at. */
-export interface Attended {
-  /** @returns whether it still needs attention */
+export interface Polled {
+  /** @returns whether it still needs polling */
   look(now: number): boolean;
 }
 
 /** How often, in ms. */
 const INTERVAL = 50;
 
-/** The peers under attention. */
-export class Attention {
-  readonly #attended = new Set<Attended>();
+/** The peers that are polled. */
+export class Poller {
+  readonly #polled = new Set<Polled>();
   #timer: ReturnType<typeof setInterval> | undefined;
 
   /** Idempotent. */
-  add(peer: Attended): void {
-    this.#attended.add(peer);
+  add(peer: Polled): void {
+    this.#polled.add(peer);
     this.#timer ??= setInterval(() => this.#tick(), INTERVAL);
   }
 
   /** Forgets all and stops the timer. */
   stop(): void {
-    this.#attended.clear();
+    this.#polled.clear();
     this.#idle();
   }
 
   #tick(): void {
     const now = performance.now();
-    for (const peer of this.#attended) {
-      if (!peer.look(now)) this.#attended.delete(peer);
+    for (const peer of this.#polled) {
+      if (!peer.look(now)) this.#polled.delete(peer);
     }
-    if (this.#attended.size === 0) this.#idle();
+    if (this.#polled.size === 0) this.#idle();
   }
 
   #idle(): void {

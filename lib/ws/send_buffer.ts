@@ -7,10 +7,10 @@ import type { Payload } from "../hub/topics.ts";
 import type { WaitForDrainOptions } from "./app_types.ts";
 
 /** How a send went. `gone`: the socket is not open; `wait`: over half the limit; `over`: over the limit. */
-export type Sent = "fine" | "gone" | "wait" | "over";
+export type SendStatus = "fine" | "gone" | "wait" | "over";
 
 /** The bytes on their way to one peer. */
-export class Outbox {
+export class SendBuffer {
   readonly #socket: WebSocket;
   readonly #most: number;
   /** An upper bound of bufferedAmount: asking Deno is a call that most sends can do without. */
@@ -38,7 +38,7 @@ export class Outbox {
   }
 
   /** Hands a message to Deno, and tells how full the buffer then is. */
-  send(payload: Payload): Sent {
+  send(payload: Payload): SendStatus {
     if (!this.open) return "gone";
     this.#socket.send(payload);
     // A UTF-16 unit is three bytes at the most.

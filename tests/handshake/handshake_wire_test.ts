@@ -6,7 +6,7 @@ import { type Served, serving } from "../support/serving.ts";
 const ok = defineApp({ message: (peer) => void peer.send("ok") });
 
 /** What one change of the valid request is answered with. */
-interface Refused {
+interface Unauthenticated {
   readonly what: string;
   readonly change: Changes;
   readonly status: number;
@@ -14,7 +14,7 @@ interface Refused {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-const REFUSED: readonly Refused[] = [
+const REFUSED: readonly Unauthenticated[] = [
   {
     what: "POST",
     change: { method: "POST" },

@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { judgeHandshake } from "../../lib/handshake/verify_handshake.ts";
+import { verifyHandshake } from "../../lib/handshake/verify_handshake.ts";
 import { VALID } from "../support/raw.ts";
 
 /** The verdict on the valid request with one header changed or, where it is null, left out. */
@@ -8,7 +8,7 @@ function judge(change: { readonly [name: string]: string | null | undefined } = 
   for (const [name, value] of Object.entries({ ...VALID, ...change })) {
     if (typeof value === "string") headers.set(name, value);
   }
-  return judgeHandshake(method, headers);
+  return verifyHandshake(method, headers);
 }
 
 Deno.test("handshake: the valid request, and what may vary in it", () => {

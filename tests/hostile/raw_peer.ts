@@ -4,12 +4,12 @@
  */
 import { type Frame, FrameError, FrameReader, Opcode } from "../../lib/client/frames.ts";
 import { closeQuietly, maskedFrame, upgradeRequest, writeAll } from "../bench/wire.ts";
-import { loadNative } from "../../lib/net/ffi/load_ffi.ts";
+import { loadFfi } from "../../lib/net/ffi/load_ffi.ts";
 
 export { Opcode };
 
 // It stays for the life of a process: loaded before a test begins, it is no leak of that test.
-loadNative();
+loadFfi();
 
 /** Where to connect. */
 export interface Service {

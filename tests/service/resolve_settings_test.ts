@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { requestPath, urlOf } from "../../lib/service/resolve_settings.ts";
 import { developmentMaterial } from "../../lib/tls/development.ts";
-import { loadMaterial } from "../../lib/tls/certificate_files.ts";
+import { loadCertificateFiles } from "../../lib/tls/certificate_files.ts";
 import { openssl } from "../support/openssl.ts";
 
 const direct = { kind: "direct", files: undefined, address: { transport: "tcp", hostname: "", port: 0 } } as const;
@@ -27,7 +27,7 @@ Deno.test("the URL names what the certificate is for, wherever the service liste
         ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "90"],
         ...["-subj", "/CN=x", "-addext", `subjectAltName=${name}`, "-keyout", key, "-out", cert],
       ]);
-      return loadMaterial({ cert, key });
+      return loadCertificateFiles({ cert, key });
     };
     const at = (hostname: string) => ({ transport: "tcp", hostname, port: 8443 }) as const;
     const domain = await material("DNS:ws.example.com,DNS:*.example.org");

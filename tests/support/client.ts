@@ -6,10 +6,10 @@
  *     assertEquals(await client.next(), "ok");
  * @module
  */
-import { loadNative } from "../../lib/net/ffi/load_ffi.ts";
+import { loadFfi } from "../../lib/net/ffi/load_ffi.ts";
 
 // It stays for the life of a process: loaded before a test begins, it is no leak of that test.
-loadNative();
+loadFfi();
 
 /** How to connect. */
 export interface ClientOptions {

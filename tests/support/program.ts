@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 import { Transcript } from "./transcript.ts";
 
 /** The folder of deno.json and main.ts. */
-export const ROOT: string = fileURLToPath(new URL("..", import.meta.url));
+export const ROOT: string = fileURLToPath(new URL("../..", import.meta.url));
 
 /** How the program is run. */
 export interface ProgramOptions {

@@ -8,7 +8,7 @@
 import { join } from "node:path";
 import type { ServiceOptions } from "../../lib/config/service_options.ts";
 import { createLogger } from "../../lib/log.ts";
-import { loadNative } from "../../lib/net/ffi/load_ffi.ts";
+import { loadFfi } from "../../lib/net/ffi/load_ffi.ts";
 import { serve, type Service } from "../../lib/mod.ts";
 import { developmentMaterial } from "../../lib/tls/development.ts";
 import type { App } from "../../lib/ws/app_types.ts";
@@ -16,7 +16,7 @@ import { Client, type ClientOptions } from "./client.ts";
 import type { RawTarget } from "./raw.ts";
 
 // Loaded once a process and for good: outside a test, where the sanitizer would take it for a leak.
-loadNative();
+loadFfi();
 
 /** One log line. */
 export type Line = Readonly<Record<string, unknown>> & { readonly level: string; readonly message: string };

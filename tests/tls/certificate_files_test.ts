@@ -1,15 +1,16 @@
 import { assert, assertEquals, assertNotEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import type { CertificateFiles } from "../../lib/config/service_mode.ts";
 import { StartError } from "../../lib/errors.ts";
-import { loadMaterial } from "../../lib/tls/certificate_files.ts";
+import { loadCertificateFiles } from "../../lib/tls/certificate_files.ts";
 import { hasOpenssl, type Issued, openPki, type Pki } from "../support/openssl.ts";
 
 const ignore = !await hasOpenssl();
-const codes = (files: CertificateFiles) => loadMaterial(files).findings.map(({ level, code }) => `${level} ${code}`);
+const codes = (files: CertificateFiles) =>
+  loadCertificateFiles(files).findings.map(({ level, code }) => `${level} ${code}`);
 const read = (...files: string[]) => files.map((file) => Deno.readTextFileSync(file)).join("");
 
 function problems(files: CertificateFiles, now?: Date): string[] {
-  const error: StartError = assertThrows(() => loadMaterial(files, now), StartError);
+  const error: StartError = assertThrows(() => loadCertificateFiles(files, now), StartError);
   return error.message.split("\n");
 }
 
@@ -24,8 +25,8 @@ Deno.test("certificate, chain and key become what Deno.serve takes, from one fil
   const { root, middle, leaf } = await chain(pki);
   const full = await pki.bundle("full.pem", leaf.cert, middle.cert, root.cert);
   const rest = await pki.bundle("rest.pem", middle.cert, root.cert);
-  const one = loadMaterial({ cert: full, key: leaf.key });
-  const two = loadMaterial({ cert: leaf.cert, key: leaf.key, chain: rest });
+  const one = loadCertificateFiles({ cert: full, key: leaf.key });
+  const two = loadCertificateFiles({ cert: leaf.cert, key: leaf.key, chain: rest });
   assertEquals(one.cert, read(leaf.cert, middle.cert, root.cert));
   assertEquals([two.cert, two.key], [one.cert, one.key]);
   assertEquals(one.names, ["localhost", "127.0.0.1"]);
@@ -44,7 +45,7 @@ Deno.test("a chain in the wrong order is warned about and served in the right on
   const { root, middle, leaf } = await chain(pki);
   const other = await pki.authority("other");
   const cert = await pki.bundle("mixed.pem", root.cert, other.cert, middle.cert, leaf.cert, middle.cert);
-  const material = loadMaterial({ cert, key: leaf.key });
+  const material = loadCertificateFiles({ cert, key: leaf.key });
   assertEquals(material.cert, read(leaf.cert, middle.cert, root.cert));
   assertEquals(material.findings.map(({ code }) => code), [
     "chain-order",
@@ -65,7 +66,7 @@ Deno.test("warnings: missing intermediate, self-signed, soon to expire, key for 
   ]);
   const open = await pki.leaf("open");
   await Deno.chmod(open.key, 0o644);
-  const [, last] = loadMaterial({ cert: open.cert, key: open.key }).findings;
+  const [, last] = loadCertificateFiles({ cert: open.cert, key: open.key }).findings;
   assertEquals([last?.code, last?.remedy], ["key-readable", `Take that away: chmod o-r ${open.key}.`]);
 });
 
@@ -75,7 +76,7 @@ Deno.test("an expired certificate is refused, and one that is not valid yet", { 
   const [line, ...more] = problems({ cert, key });
   assertEquals(more, []);
   assertStringIncludes(line!, `Cannot use the certificate ${cert}: The certificate "leaf" expired on `);
-  assertEquals(loadMaterial({ cert, key }, new Date(Date.now() - 3 * 86_400_000)).file, cert);
+  assertEquals(loadCertificateFiles({ cert, key }, new Date(Date.now() - 3 * 86_400_000)).file, cert);
   assertStringIncludes(problems({ cert, key }, new Date(0))[0]!, "is not valid before");
 });
 
@@ -86,7 +87,7 @@ Deno.test("a key of another certificate is refused, whatever the kinds", { ignor
   const other = await pki.leaf("other", { key: "rsa2048" });
   const second = await pki.leaf("second", { key: "P-256" });
   for (const { cert, key } of pairs) {
-    assertEquals(loadMaterial({ cert, key }).file, cert);
+    assertEquals(loadCertificateFiles({ cert, key }).file, cert);
     for (const wrong of [...pairs, other, second].filter((pair) => pair.key !== key)) {
       const [line] = problems({ cert, key: wrong.key });
       assertStringIncludes(line!, `Cannot use the key ${wrong.key}: it does not belong to the certificate ${cert}`);
@@ -100,9 +101,9 @@ Deno.test("an encrypted key opens with the first line of a file, or with the var
   const key = pki.path("encrypted.key");
   await pki.openssl("pkcs8", "-topk8", "-in", plain, "-passout", "pass:open sesame", "-out", key);
   const pass = await pki.write("pass.txt", "\ufeffopen sesame\r\nnot this\r\n");
-  const expected = loadMaterial({ cert, key: plain }).key;
-  assertEquals(loadMaterial({ cert, key, keyPassphraseFile: pass }).key, expected);
-  assertEquals(loadMaterial({ cert, key, keyPassphrase: "open sesame" }).key, expected);
+  const expected = loadCertificateFiles({ cert, key: plain }).key;
+  assertEquals(loadCertificateFiles({ cert, key, keyPassphraseFile: pass }).key, expected);
+  assertEquals(loadCertificateFiles({ cert, key, keyPassphrase: "open sesame" }).key, expected);
   assertNotEquals(read(key), expected);
   assertStringIncludes(problems({ cert, key })[0]!, "no passphrase was given");
   assertStringIncludes(problems({ cert, key, keyPassphrase: "not this" })[0]!, "the passphrase does not open it");
@@ -110,7 +111,9 @@ Deno.test("an encrypted key opens with the first line of a file, or with the var
   assertEquals(problems({ cert, key, keyPassphraseFile: empty }), [
     `Cannot use the passphrase in ${empty}: its first line is empty`,
   ]);
-  const unused = loadMaterial({ cert, key: plain, keyPassphrase: "open sesame" }).findings.map(({ code }) => code);
+  const unused = loadCertificateFiles({ cert, key: plain, keyPassphrase: "open sesame" }).findings.map(({ code }) =>
+    code
+  );
   assert(unused.includes("passphrase-unused"));
 });
 
@@ -155,8 +158,8 @@ Deno.test("a file that this user or Deno may not read", { ignore }, async () => 
   const { cert, key } = await pki.leaf("leaf");
   const file = await pki.write(
     "load.ts",
-    `import { loadMaterial } from "${new URL("../../lib/tls/certificate_files.ts", import.meta.url)}";
-    try { console.log(loadMaterial(${
+    `import { loadCertificateFiles } from "${new URL("../../lib/tls/certificate_files.ts", import.meta.url)}";
+    try { console.log(loadCertificateFiles(${
       JSON.stringify({ cert, key })
     }).findings[0].code); } catch (error) { console.log(error.message); }`,
   );

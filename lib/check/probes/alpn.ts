@@ -15,7 +15,7 @@ import type { Presented } from "./certificate_chain.ts";
 const DEADLINE = 5000;
 
 /** What one handshake showed; no `presented` where none was possible. */
-export interface Handshake {
+export interface TlsHandshake {
   readonly findings: readonly Finding[];
   readonly presented?: Presented;
   /** Why none was possible. */
@@ -25,7 +25,7 @@ export interface Handshake {
 }
 
 /** Makes a handshake with http/1.1 by ALPN; where the server refuses that, one without ALPN. */
-export async function probeAlpn(target: Target, signal: AbortSignal): Promise<Handshake> {
+export async function probeAlpn(target: Target, signal: AbortSignal): Promise<TlsHandshake> {
   const asked = ["http/1.1"];
   try {
     return await shake(target, asked, signal);
@@ -46,7 +46,7 @@ export async function probeAlpn(target: Target, signal: AbortSignal): Promise<Ha
   }
 }
 
-async function shake(target: Target, alpn: readonly string[], outer: AbortSignal): Promise<Handshake> {
+async function shake(target: Target, alpn: readonly string[], outer: AbortSignal): Promise<TlsHandshake> {
   return await within(DEADLINE, outer, async (signal) => {
     const options = { ...tlsOptions(target), alpn };
     await using connection = await connectTls(target.endpoint, options, signal);

@@ -4,7 +4,7 @@
  */
 import type { Finding } from "../../finding.ts";
 import { type Code, finding } from "../finding_codes.ts";
-import { gist, quote } from "../quote_response.ts";
+import { quote, summarize } from "../quote_response.ts";
 import type { Target } from "../check_target.ts";
 import type { Head } from "../../client/handshake_request.ts";
 
@@ -76,7 +76,7 @@ const REDIRECTS = [301, 302, 303, 307, 308];
 /** Explains an answer that is not 101. */
 export function explainStatus(target: Target, head: Head, body: string): Finding {
   const { status } = head;
-  const said = gist(body);
+  const said = summarize(body);
   const quoted = said === "" ? "" : ` It says ${quote(said)}.`;
   if (REDIRECTS.includes(status)) return redirect(target, head);
   if (status === 400 && /no required ssl certificate|ssl certificate error/i.test(body)) return certificateWanted(said);

@@ -10,7 +10,7 @@ import { closeWords, ended, type Exchanged, isOver } from "./message_exchange.ts
 import type { ClientSession } from "../../client/websocket_session.ts";
 
 /** Holds the connection for `ms` milliseconds. */
-export async function probeHold(session: ClientSession, ms: number, outer: AbortSignal): Promise<Exchanged> {
+export async function probeIdleTimeout(session: ClientSession, ms: number, outer: AbortSignal): Promise<Exchanged> {
   const start = performance.now();
   let pings = 0;
   try {

@@ -11,16 +11,16 @@ import { quote } from "../quote_response.ts";
 import { greet } from "./server_hello.ts";
 import { DEFAULT_TIMEOUT, type Target } from "../check_target.ts";
 
-/** The part of the whole time for which one knock waits for the first bytes. */
+/** The part of the whole time for which one attempt waits for the first bytes. */
 const PATIENCE = 1 / 4;
 
 /** The first bytes of a port. */
-type Voice =
+type PortReply =
   | { readonly kind: "tls" | "closed" | "silent" }
   | { readonly kind: "http" | "other"; readonly text: string };
 
 /** Compares what the port speaks with what the URL asks for. `matches`: it is worth going on. */
-export async function probeSpeaks(
+export async function probeProtocol(
   target: Target,
   signal: AbortSignal,
 ): Promise<{ readonly findings: readonly Finding[]; readonly matches: boolean }> {
@@ -63,7 +63,7 @@ async function askedForPlain(target: Target, signal: AbortSignal): Promise<Findi
   return toPlain.kind === "silent" ? undefined : strange(target, toPlain);
 }
 
-function strange(target: Target, voice: Voice): Finding {
+function strange(target: Target, voice: PortReply): Finding {
   const asked = target.secure ? "TLS" : "HTTP";
   if (voice.kind === "silent") {
     return finding(
@@ -91,7 +91,7 @@ function strange(target: Target, voice: Voice): Finding {
   );
 }
 
-async function helloVoice(target: Target, outer: AbortSignal): Promise<Voice> {
+async function helloVoice(target: Target, outer: AbortSignal): Promise<PortReply> {
   return await heard(target, outer, async (signal) => {
     const options = { version: "TLS 1.3", either: true, serverName: sniOf(target) } as const;
     const answer = await greet(target.endpoint, options, signal);
@@ -105,7 +105,7 @@ export function sniOf(target: Target): string | undefined {
   return isIP(target.name) === 0 ? target.name : undefined;
 }
 
-async function plainVoice(target: Target, outer: AbortSignal): Promise<Voice> {
+async function plainVoice(target: Target, outer: AbortSignal): Promise<PortReply> {
   return await heard(target, outer, async (signal) => {
     await using connection = await connectTcp(target.endpoint, signal);
     const request = `GET ${target.url.pathname} HTTP/1.1\r\nHost: ${target.url.host}\r\nConnection: close\r\n\r\n`;
@@ -123,8 +123,8 @@ async function plainVoice(target: Target, outer: AbortSignal): Promise<Voice> {
 async function heard(
   target: Target,
   outer: AbortSignal,
-  listen: (signal: AbortSignal) => Promise<Voice>,
-): Promise<Voice> {
+  listen: (signal: AbortSignal) => Promise<PortReply>,
+): Promise<PortReply> {
   try {
     return await within((target.options.timeout ?? DEFAULT_TIMEOUT) * PATIENCE, outer, listen);
   } catch (error) {
@@ -132,7 +132,7 @@ async function heard(
   }
 }
 
-function voiceOf(bytes: Uint8Array): Voice {
+function voiceOf(bytes: Uint8Array): PortReply {
   if ((bytes[0] === 21 || bytes[0] === 22) && (bytes.length < 2 || bytes[1] === 3)) return { kind: "tls" };
   const text = latin1(bytes.subarray(0, 1024));
   return { kind: text.startsWith("HTTP/") ? "http" : "other", text };

@@ -3,7 +3,7 @@
  * something that is no TLS.
  * @module
  */
-import type { Connection, Endpoint } from "../../client/raw_connection.ts";
+import type { Endpoint, RawConnection } from "../../client/raw_connection.ts";
 import { connectTcp } from "../../client/raw_connection.ts";
 import { type HelloOptions, type Version, VERSIONS, writeClientHello } from "./client_hello.ts";
 
@@ -67,7 +67,7 @@ export async function greet(
 
 /** Reads the answer to a ClientHello from a connection. */
 export async function readAnswer(
-  connection: Connection,
+  connection: RawConnection,
   certificates: boolean,
   signal: AbortSignal,
 ): Promise<HelloAnswer> {

@@ -25,7 +25,7 @@ export async function probeTcp(
   port: number,
   signal: AbortSignal,
 ): Promise<{ readonly findings: readonly Finding[]; readonly address?: string }> {
-  const answers = await Promise.all(addresses.map((address) => knock(address, port, signal)));
+  const answers = await Promise.all(addresses.map((address) => tryConnect(address, port, signal)));
   const open = answers.filter(({ kind }) => kind === "open");
   const closed = answers.filter(({ kind }) => kind !== "open");
   const first = open[0];
@@ -48,7 +48,7 @@ export async function probeTcp(
   return { address: first.address, findings: [finding("tcp-ok", "ok", fact)] };
 }
 
-async function knock(address: string, port: number, signal: AbortSignal): Promise<Answer> {
+async function tryConnect(address: string, port: number, signal: AbortSignal): Promise<Answer> {
   const start = performance.now();
   const answer = (kind: Answer["kind"], detail = "") => ({ address, kind, detail, ms: performance.now() - start });
   try {

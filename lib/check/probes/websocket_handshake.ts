@@ -5,12 +5,20 @@
 import type { Finding } from "../../finding.ts";
 import { messageOf } from "../../errors.ts";
 import { finding } from "../finding_codes.ts";
-import { type Connection, connectTcp, connectTls, type TlsOptions } from "../../client/raw_connection.ts";
+import { connectTcp, connectTls, type RawConnection, type TlsOptions } from "../../client/raw_connection.ts";
 import { DeadlineError, within } from "../../client/deadline.ts";
 import { quote } from "../quote_response.ts";
 import { certificateWanted, explainStatus, tlsOnBothHops, wantsCertificate } from "./http_status.ts";
 import { type Target, tlsOptions } from "../check_target.ts";
-import { acceptFor, type Head, latin1Text, newKey, readBody, readHead, writeUpgrade } from "../../client/handshake_request.ts";
+import {
+  acceptFor,
+  type Head,
+  latin1Text,
+  newKey,
+  readBody,
+  readHead,
+  writeUpgrade,
+} from "../../client/handshake_request.ts";
 
 /** An answer that takes longer is worth a word, in milliseconds. */
 const SLOW = 3000;
@@ -22,7 +30,7 @@ const BODY_WAIT = 500;
 export interface Upgraded {
   readonly findings: readonly Finding[];
   /** Open, and upgraded so far that frames can be read. */
-  readonly connection?: Connection;
+  readonly connection?: RawConnection;
   /** What came behind the head. */
   readonly rest: Uint8Array;
   readonly subprotocol?: string;
@@ -35,7 +43,7 @@ const NOTHING = new Uint8Array(0);
  * @param tls what the connection is to do beyond sending the target's name; by default no certificate is judged
  */
 export async function probeUpgrade(target: Target, tls: TlsOptions, signal: AbortSignal): Promise<Upgraded> {
-  let connection: Connection | undefined;
+  let connection: RawConnection | undefined;
   const start = performance.now();
   try {
     connection = target.secure
@@ -69,7 +77,7 @@ export async function probeUpgrade(target: Target, tls: TlsOptions, signal: Abor
   }
 }
 
-async function failed(connection: Connection, found: Finding): Promise<Upgraded> {
+async function failed(connection: RawConnection, found: Finding): Promise<Upgraded> {
   await connection.close();
   return { findings: [found], rest: NOTHING };
 }
@@ -92,7 +100,7 @@ function noAnswer(error: unknown, seconds: string): Finding {
   );
 }
 
-function noHead(connection: Connection, { kind, bytes }: { kind: "cut" | "garbage"; bytes: Uint8Array }): Finding {
+function noHead(connection: RawConnection, { kind, bytes }: { kind: "cut" | "garbage"; bytes: Uint8Array }): Finding {
   const detail = connection.error === undefined ? "" : ` (${connection.error.message})`;
   if (wantsCertificate(detail)) return certificateWanted(connection.error?.message ?? "");
   if (kind === "cut") {

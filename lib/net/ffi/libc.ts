@@ -78,7 +78,7 @@ const DARWIN_CONSTANTS: Constants = {
 export interface Libc {
   readonly calls: Calls;
   readonly constants: Constants;
-  /** Linux has what the guard and the hand-over of a port need; macOS only what TCP_NODELAY needs. */
+  /** Linux has what the watchdog and the hand-over of a port need; macOS only what TCP_NODELAY needs. */
   readonly linux: boolean;
 }
 

@@ -6,18 +6,18 @@ import { type Libc, loadLibc } from "./libc.ts";
 import { Sockets } from "./sockets.ts";
 
 /** The C library and the calls on it, where there is one. */
-export interface Native {
+export interface Ffi {
   readonly libc: Libc;
   readonly sockets: Sockets;
 }
 
-let native: Native | undefined;
+let ffi: Ffi | undefined;
 
 /** The calls, and a reason where they are missing or not all there. One set a thread. */
-export function loadNative(): { readonly native: Native | undefined; readonly reason: string | undefined } {
+export function loadFfi(): { readonly ffi: Ffi | undefined; readonly reason: string | undefined } {
   const { libc, reason } = loadLibc();
-  if (libc !== undefined) native ??= { libc, sockets: new Sockets(libc) };
-  return { native, reason: reason ?? (libc?.linux ? undefined : "it is used in full on Linux alone") };
+  if (libc !== undefined) ffi ??= { libc, sockets: new Sockets(libc) };
+  return { ffi, reason: reason ?? (libc?.linux ? undefined : "it is used in full on Linux alone") };
 }
 
 /**
@@ -25,7 +25,7 @@ export function loadNative(): { readonly native: Native | undefined; readonly re
  * when it starts.
  */
 export function descriptorLimit(): number | undefined {
-  return loadNative().native?.sockets.descriptorLimit();
+  return loadFfi().ffi?.sockets.descriptorLimit();
 }
 
 /** The one warning. */

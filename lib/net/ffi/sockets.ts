@@ -21,7 +21,7 @@ const TCP_INFO_BYTES = 136;
 const NOBODY = new Uint8Array(16);
 
 /** One end of a TCP connection. */
-export interface Endpoint {
+export interface PeerAddress {
   /** Canonical: IPv4-mapped IPv6 is IPv4. */
   readonly hostname: string;
   readonly port: number;
@@ -112,7 +112,7 @@ export class Sockets {
   }
 
   /** Whether the other end is this one. */
-  hasPeer(fd: number, peer: Endpoint): boolean {
+  hasPeer(fd: number, peer: PeerAddress): boolean {
     return this.peerPort(fd) === peer.port && this.#hostname() === peer.hostname;
   }
 

@@ -5,7 +5,7 @@
 import { messageOf, StartError } from "../../errors.ts";
 import type { Address } from "../../config/service_mode.ts";
 import { LINUX } from "../ffi/libc.ts";
-import type { Native } from "../ffi/load_ffi.ts";
+import type { Ffi } from "../ffi/load_ffi.ts";
 import type { Sockets } from "../ffi/sockets.ts";
 import { clearSocketPath } from "./unix_socket_path.ts";
 
@@ -37,7 +37,7 @@ export interface BindOptions {
 }
 
 /** One accept loop. */
-export interface Accepting {
+export interface AcceptLoop {
   readonly server: Deno.HttpServer<Deno.Addr>;
   /** Its listening descriptor; undefined without libc. */
   readonly fd: number | undefined;
@@ -49,9 +49,9 @@ export interface Accepting {
  * it: Deno leaves it off under TLS, and an echo of 16 KiB then takes 44 ms in place of 0.1 ms.
  * @throws {StartError} why it cannot, and what would help.
  */
-export function bind(options: BindOptions, native: Native | undefined): Accepting {
+export function bind(options: BindOptions, ffi: Ffi | undefined): AcceptLoop {
   const { address, tls } = options;
-  const before = native === undefined ? undefined : listening(native.sockets);
+  const before = ffi === undefined ? undefined : listening(ffi.sockets);
   const common = {
     handler: options.handler as Deno.ServeHandler<Deno.Addr>,
     onListen() {},
@@ -72,9 +72,9 @@ export function bind(options: BindOptions, native: Native | undefined): Acceptin
   } catch (error) {
     throw explained(error, address);
   }
-  if (native === undefined || before === undefined) return { server, fd: undefined, tls };
+  if (ffi === undefined || before === undefined) return { server, fd: undefined, tls };
 
-  const { sockets, libc } = native;
+  const { sockets, libc } = ffi;
   const port = "port" in server.addr ? server.addr.port : 0;
   const fd = [...listening(sockets)].find((fd) => !before.has(fd) && sockets.localPort(fd) === port);
   if (fd !== undefined && address.transport === "tcp") {

@@ -2,7 +2,7 @@
  * Spare descriptors, so that there is one left to listen again with when all the others are taken.
  * @module
  */
-import type { Native } from "../ffi/load_ffi.ts";
+import type { Ffi } from "../ffi/load_ffi.ts";
 
 /** What is kept. One would do to listen again; the rest lets the connections that wait be accepted and answered. */
 export const RESERVE = 16;
@@ -11,13 +11,13 @@ export const RESERVE = 16;
 export const ROOM = 8;
 
 /** Holds descriptors that nobody needs. */
-export class Reserve {
-  readonly #native: Native | undefined;
+export class DescriptorReserve {
+  readonly #ffi: Ffi | undefined;
   readonly #fds: number[] = [];
   readonly #files: Deno.FsFile[] = [];
 
-  constructor(native: Native | undefined) {
-    this.#native = native;
+  constructor(ffi: Ffi | undefined) {
+    this.#ffi = ffi;
   }
 
   get size(): number {
@@ -27,8 +27,8 @@ export class Reserve {
   /** Takes up to `count` in all; whether it got them. Needs `--allow-read=/dev/null` where there is no libc. */
   fill(count = RESERVE): boolean {
     while (this.size < count) {
-      if (this.#native !== undefined) {
-        const fd = this.#native.libc.calls.dup(2);
+      if (this.#ffi !== undefined) {
+        const fd = this.#ffi.libc.calls.dup(2);
         if (fd < 0) return false;
         this.#fds.push(fd);
         continue;
@@ -45,7 +45,7 @@ export class Reserve {
 
   /** Gives all of them back to the process. */
   release(): void {
-    for (const fd of this.#fds.splice(0)) this.#native?.libc.calls.close(fd);
+    for (const fd of this.#fds.splice(0)) this.#ffi?.libc.calls.close(fd);
     for (const file of this.#files.splice(0)) file.close();
   }
 }

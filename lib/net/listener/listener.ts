@@ -5,11 +5,19 @@
  */
 import type { Address } from "../../config/service_mode.ts";
 import type { Logger } from "../../log.ts";
-import { type Accepting, bind, clearAddress, describe, type Handler, refuseTaken, type TlsText } from "./accept_loop.ts";
-import { loadNative, lost, type Native } from "../ffi/load_ffi.ts";
+import {
+  type AcceptLoop,
+  bind,
+  clearAddress,
+  describe,
+  type Handler,
+  refuseTaken,
+  type TlsText,
+} from "./accept_loop.ts";
+import { type Ffi, loadFfi, lost } from "../ffi/load_ffi.ts";
 import { relisten } from "./relisten.ts";
-import { Reserve } from "./descriptor_reserve.ts";
-import { emptied, GRACE, patiently, settled, share, sleep, steer } from "./listener_handoff.ts";
+import { DescriptorReserve } from "./descriptor_reserve.ts";
+import { GRACE, queueEmptied, settled, settleWithin, share, sleep, steerToNewest } from "./listener_handoff.ts";
 import { moveSocket, removeOwnSocket } from "./unix_socket_path.ts";
 
 /** How to listen. */
@@ -46,15 +54,15 @@ const BACKLOG = 4_096;
 /** One address, on which connections are accepted until told otherwise. */
 export class Listener {
   readonly #options: ListenOptions;
-  readonly #native: Native | undefined;
-  readonly #reserve: Reserve;
+  readonly #ffi: Ffi | undefined;
+  readonly #reserve: DescriptorReserve;
   readonly #stopping = new AbortController();
   /** Every loop that may still have connections: Deno ends them only through the loop that they came by. */
-  readonly #servers = new Set<Accepting>();
+  readonly #servers = new Set<AcceptLoop>();
   /** Loops that are to end, whose end is no accident. */
-  readonly #retiring = new Set<Accepting>();
+  readonly #retiring = new Set<AcceptLoop>();
   #address: Address;
-  #current!: Accepting;
+  #current!: AcceptLoop;
   #inode: number | null = null;
   #shared = false;
   /** The retirement of the loop before this one, or of a predecessor's: one at a time, because steering knows two. */
@@ -62,11 +70,11 @@ export class Listener {
   #relistening: Promise<void> | undefined;
   #refill: ReturnType<typeof setTimeout> | undefined;
 
-  private constructor(options: ListenOptions, native: Native | undefined) {
+  private constructor(options: ListenOptions, ffi: Ffi | undefined) {
     this.#options = options;
-    this.#native = native;
+    this.#ffi = ffi;
     this.#address = options.address;
-    this.#reserve = new Reserve(native);
+    this.#reserve = new DescriptorReserve(ffi);
   }
 
   /**
@@ -74,8 +82,8 @@ export class Listener {
    * @throws {StartError} the port is taken or forbidden, the host is not of this machine, the socket is live.
    */
   static async open(options: ListenOptions): Promise<Listener> {
-    const { native, reason } = loadNative();
-    const listener = new Listener(options, native);
+    const { ffi, reason } = loadFfi();
+    const listener = new Listener(options, ffi);
     const { address, tls, takeover = false } = options;
     if (takeover) listener.#takeOver();
     else await listener.#open(address, tls);
@@ -96,7 +104,7 @@ export class Listener {
   }
 
   get #loopCanEnd(): boolean {
-    return this.#native?.libc.linux === true && this.#current.fd !== undefined;
+    return this.#ffi?.libc.linux === true && this.#current.fd !== undefined;
   }
 
   /**
@@ -116,7 +124,7 @@ export class Listener {
       await this.#relistening;
       if (this.#stopping.signal.aborted) return retired();
       const old = this.#current;
-      if (this.#loopCanEnd) share(this.#native!, old.fd!);
+      if (this.#loopCanEnd) share(this.#ffi!, old.fd!);
       this.#retiring.add(old);
       try {
         this.#bind(this.#address, tls, true);
@@ -124,7 +132,7 @@ export class Listener {
         this.#retiring.delete(old);
         throw error;
       }
-      if (this.#loopCanEnd) steer(this.#native!, this.#current.fd!);
+      if (this.#loopCanEnd) steerToNewest(this.#ffi!, this.#current.fd!);
       const retirement = this.#retire(old, true).finally(retired);
       // The kernel spreads new connections over both loops until the old one has gone.
       if (!this.#loopCanEnd) await retirement;
@@ -140,13 +148,13 @@ export class Listener {
    */
   async share(): Promise<boolean> {
     if (this.#loopCanEnd) await this.#turn;
-    this.#shared = this.#address.transport === "unix" || (this.#loopCanEnd && share(this.#native!, this.#current.fd!));
+    this.#shared = this.#address.transport === "unix" || (this.#loopCanEnd && share(this.#ffi!, this.#current.fd!));
     return this.#shared;
   }
 
   /**
    * Accepts nothing new; everything open lives on, and so do requests over open connections. Resolves when the queue
-   * was emptied and the loop has ended. False where the loop cannot stop alone: then the handler should answer 503.
+   * was queueEmptied and the loop has ended. False where the loop cannot stop alone: then the handler should answer 503.
    */
   async stopAccepting(): Promise<boolean> {
     this.#stop();
@@ -159,9 +167,9 @@ export class Listener {
     return this.#loopCanEnd;
   }
 
-  /** After a hand-over: see `settled` in succession.ts. */
+  /** After a hand-over: see `settled` in listener_handoff.ts. */
   settled(known: () => number, timeout: number): Promise<void> {
-    return settled(this.#native, this.#address, known, timeout);
+    return settled(this.#ffi, this.#address, known, timeout);
   }
 
   /** Ends everything, upgraded sockets with 1001, in about two seconds; what Deno leaked lives on until `Deno.exit`. */
@@ -170,7 +178,7 @@ export class Listener {
     await this.#relistening;
     this.#retiring.add(this.#current);
     const ended = [...this.#servers].map(({ server }) => server.shutdown().catch(() => {}));
-    await patiently(Promise.all([...ended, this.#turn]), CLOSE_PATIENCE);
+    await settleWithin(Promise.all([...ended, this.#turn]), CLOSE_PATIENCE);
     this.#servers.clear();
     this.#reserve.release();
     this.#forgetPath();
@@ -189,7 +197,7 @@ export class Listener {
   async #open(address: Address, tls: TlsText | undefined): Promise<void> {
     await clearAddress(address);
     // Without the C library the next certificate's loop can join only one that was opened for sharing.
-    const sharing = tls !== undefined && this.#native?.libc.linux !== true;
+    const sharing = tls !== undefined && this.#ffi?.libc.linux !== true;
     if (sharing) refuseTaken(address);
     this.#bind(address, tls, sharing);
   }
@@ -198,7 +206,7 @@ export class Listener {
     const { address, tls } = this.#options;
     this.#bind(address, tls, true);
     if (!this.#loopCanEnd) return;
-    steer(this.#native!, this.#current.fd!);
+    steerToNewest(this.#ffi!, this.#current.fd!);
     // So long a predecessor's loop may still be there.
     this.#turn = sleep(2 * GRACE, this.#stopping.signal);
   }
@@ -208,7 +216,7 @@ export class Listener {
     // Renaming leaves no moment without a socket at the path; and Deno, which removes the path that it bound, even where
     // a successor's socket is by then, does not know this one.
     const place = address.transport === "unix" ? `${address.path}.${Deno.pid}` : undefined;
-    const accepting = bind({ address, place, tls, reusePort, backlog, userTimeout, handler, onError }, this.#native);
+    const accepting = bind({ address, place, tls, reusePort, backlog, userTimeout, handler, onError }, this.#ffi);
     this.#current = accepting;
     this.#servers.add(accepting);
     if (address.transport === "unix") this.#inode = moveSocket(place!, address.path, address.mode);
@@ -217,11 +225,11 @@ export class Listener {
     accepting.server.finished.then(() => ended("Deno closed it after a handler's mistake"), ended);
   }
 
-  async #retire(old: Accepting, followed: boolean, signal = this.#stopping.signal): Promise<void> {
+  async #retire(old: AcceptLoop, followed: boolean, signal = this.#stopping.signal): Promise<void> {
     this.#retiring.add(old);
     if (old.fd !== undefined && this.#loopCanEnd) {
-      await emptied(this.#native!, old.fd, followed, signal);
-      if (this.#native!.sockets.isListening(old.fd)) this.#native!.sockets.shutdown(old.fd);
+      await queueEmptied(this.#ffi!, old.fd, followed, signal);
+      if (this.#ffi!.sockets.isListening(old.fd)) this.#ffi!.sockets.shutdown(old.fd);
       await old.server.finished.catch(() => {});
       return;
     }
@@ -230,7 +238,7 @@ export class Listener {
     this.#servers.delete(old);
   }
 
-  #ended(accepting: Accepting, error: unknown): void {
+  #ended(accepting: AcceptLoop, error: unknown): void {
     if (this.#retiring.has(accepting) || this.#stopping.signal.aborted) return;
     const { signal } = this.#stopping;
     this.#relistening = relisten({
@@ -238,7 +246,7 @@ export class Listener {
       cause: error,
       open: () => this.#open(this.#address, accepting.tls),
       reserve: this.#reserve,
-      native: this.#native,
+      ffi: this.#ffi,
       log: this.#options.log,
       signal,
     }).finally(() => {

@@ -6,7 +6,7 @@
  */
 import { delay } from "@std/async/delay";
 import type { Address } from "../../config/service_mode.ts";
-import type { Native } from "../ffi/load_ffi.ts";
+import type { Ffi } from "../ffi/load_ffi.ts";
 import { LINUX } from "../ffi/libc.ts";
 import { assemble } from "../ffi/sockets.ts";
 
@@ -24,7 +24,7 @@ const RETURN = 0x06;
  * Lets others bind the port of a listening socket, now and not before: a socket opened with SO_REUSEPORT would let a
  * second service in by accident. Only this user's sockets may join (socket(7)).
  */
-export function share({ sockets, libc }: Native, fd: number): boolean {
+export function share({ sockets, libc }: Ffi, fd: number): boolean {
   const { SOL_SOCKET, SO_REUSEPORT } = libc.constants;
   return libc.linux && sockets.setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1);
 }
@@ -34,7 +34,7 @@ export function share({ sockets, libc }: Native, fd: number): boolean {
  * The program answers with an index in the group; when the first has gone the index is out of range, the kernel goes
  * back to its hash, and one socket is left to choose from.
  */
-export function steer({ sockets }: Native, fd: number): boolean {
+export function steerToNewest({ sockets }: Ffi, fd: number): boolean {
   return sockets.attachProgram(fd, LINUX.SO_ATTACH_REUSEPORT_CBPF, assemble([[RETURN, 0, 0, 1]]));
 }
 
@@ -43,8 +43,8 @@ export function steer({ sockets }: Native, fd: number): boolean {
  * @param handshakes wait for handshakes under way too: another socket takes the new ones
  * @param signal cuts the wait for those short
  */
-export async function emptied(
-  { sockets }: Native,
+export async function queueEmptied(
+  { sockets }: Ffi,
   fd: number,
   handshakes: boolean,
   signal: AbortSignal,
@@ -63,14 +63,14 @@ export async function emptied(
  * to be told by: they get a moment.
  */
 export async function settled(
-  native: Native | undefined,
+  ffi: Ffi | undefined,
   address: Address,
   known: () => number,
   timeout: number,
 ): Promise<void> {
   if (address.transport === "unix") return await delay(Math.min(GRACE, timeout));
-  if (native === undefined) return;
-  const { sockets } = native;
+  if (ffi === undefined) return;
+  const { sockets } = ffi;
   const { port } = address;
   const open = () => sockets.open().filter((fd) => sockets.localPort(fd) === port && !sockets.isListening(fd)).length;
   for (const until = performance.now() + timeout; performance.now() < until && open() > known();) {
@@ -79,7 +79,7 @@ export async function settled(
 }
 
 /** Waits for a promise, but no longer than this many milliseconds. */
-export async function patiently(promise: Promise<unknown>, milliseconds: number): Promise<void> {
+export async function settleWithin(promise: Promise<unknown>, milliseconds: number): Promise<void> {
   const done = new AbortController();
   await Promise.race([promise.finally(() => done.abort()), sleep(milliseconds, done.signal)]);
 }

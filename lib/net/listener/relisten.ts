@@ -6,8 +6,8 @@
  */
 import { messageOf } from "../../errors.ts";
 import type { Logger } from "../../log.ts";
-import type { Native } from "../ffi/load_ffi.ts";
-import { isExhaustion, type Reserve, ROOM } from "./descriptor_reserve.ts";
+import type { Ffi } from "../ffi/load_ffi.ts";
+import { type DescriptorReserve, isExhaustion, ROOM } from "./descriptor_reserve.ts";
 import { sleep } from "./listener_handoff.ts";
 
 /** Milliseconds between attempts: the first, and the most. */
@@ -21,20 +21,20 @@ export interface RelistenOptions {
   readonly cause: unknown;
   /** Opens the address. */
   readonly open: () => Promise<void>;
-  readonly reserve: Reserve;
-  readonly native: Native | undefined;
+  readonly reserve: DescriptorReserve;
+  readonly ffi: Ffi | undefined;
   readonly log: Logger;
   /** Gives up. */
   readonly signal: AbortSignal;
 }
 
 /** Tries until it listens or is told to stop. Never throws. */
-export async function relisten({ where, cause, open, reserve, native, log, signal }: RelistenOptions): Promise<void> {
+export async function relisten({ where, cause, open, reserve, ffi, log, signal }: RelistenOptions): Promise<void> {
   let room = reserve.size > 0 || !isExhaustion(cause);
   reserve.release();
   log.error(`The accept loop on ${where} ended by itself (${messageOf(cause)}); listening again`, {
-    descriptors: native?.sockets.open().length,
-    limit: native?.sockets.descriptorLimit(),
+    descriptors: ffi?.sockets.open().length,
+    limit: ffi?.sockets.descriptorLimit(),
   });
   const began = performance.now();
   let logged = began;

@@ -1,6 +1,6 @@
 /**
- * What the service and its guard both see: one row a descriptor, in shared memory. The service writes what it knows of
- * a connection, the guard's thread what it decides; neither waits for the other.
+ * What the service and its watchdog both see: one row a descriptor, in shared memory. The service writes what it knows of
+ * a connection, the watchdog's thread what it decides; neither waits for the other.
  * @module
  */
 
@@ -20,8 +20,8 @@ export const State = {
   closing: 5,
 } as const;
 
-/** Why the guard ended a connection: the index is what the table holds. */
-export const REASONS = [
+/** Why the watchdog ended a connection: the index is what the table holds. */
+export const ABORT_REASONS = [
   "",
   "handshake",
   "body",
@@ -31,18 +31,18 @@ export const REASONS = [
   "close",
   "upgrade",
 ] as const;
-export type Reason = Exclude<typeof REASONS[number], "">;
+export type AbortReason = Exclude<typeof ABORT_REASONS[number], "">;
 
 /** Rows that are reserved at most; a descriptor beyond goes unwatched. */
 const MOST_ROWS = 1 << 20;
 const HEADER = 8;
 
 /** Typed views on one SharedArrayBuffer. The row after the last is a place for those who have none. */
-export class GuardTable {
+export class ConnectionTable {
   readonly buffer: SharedArrayBuffer;
   readonly rows: number;
   /**
-   * `[0]` beats while the event loop turns, `[1]` asks the guard to stop; it counts its scans in `[3]`, those that looked
+   * `[0]` beats while the event loop turns, `[1]` asks the watchdog to stop; it counts its scans in `[3]`, those that looked
    * at every connection in `[5]`, and the microseconds that they took in `[4]`.
    */
   readonly header: Int32Array;
@@ -53,8 +53,8 @@ export class GuardTable {
   readonly turn: Uint32Array;
   /** Bytes of messages that reached the app, with the least that their frames took. Wraps around. */
   readonly delivered: Uint32Array;
-  /** The low half of the cookie of the socket that the guard is ending. */
-  readonly doomed: Int32Array;
+  /** The low half of the cookie of the socket that the watchdog is ending. */
+  readonly abortMark: Int32Array;
   readonly reason: Uint8Array;
 
   constructor(buffer: SharedArrayBuffer) {
@@ -67,19 +67,19 @@ export class GuardTable {
     this.state = new Int32Array(buffer, next(4), rows + 1);
     this.turn = new Uint32Array(buffer, next(4), rows + 1);
     this.delivered = new Uint32Array(buffer, next(4), rows + 1);
-    this.doomed = new Int32Array(buffer, next(4), rows + 1);
+    this.abortMark = new Int32Array(buffer, next(4), rows + 1);
     this.reason = new Uint8Array(buffer, next(1), rows + 1);
   }
 
   /** A table for as many descriptors as the process may have. Memory is taken only for the rows that are used. */
-  static create(limit: number): GuardTable {
+  static create(limit: number): ConnectionTable {
     const rows = Math.min(limit, MOST_ROWS);
     const buffer = new SharedArrayBuffer(HEADER * 4 + (rows + 1) * 28);
     new Int32Array(buffer)[HEADER - 1] = rows;
-    return new GuardTable(buffer);
+    return new ConnectionTable(buffer);
   }
 
-  /** The low half of a cookie, as `doomed` holds it. Never 0. */
+  /** The low half of a cookie, as `abortMark` holds it. Never 0. */
   static mark(cookie: number): number {
     return (cookie | 0) || 1;
   }

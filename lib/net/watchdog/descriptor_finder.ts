@@ -2,7 +2,7 @@
  * Which descriptor a connection is on: Deno tells a handler the peer's address and never the descriptor.
  * @module
  */
-import type { Endpoint, Sockets } from "../ffi/sockets.ts";
+import type { PeerAddress, Sockets } from "../ffi/sockets.ts";
 
 /** Descriptors looked at beyond the last that was a connection, before the search ends. */
 const BEYOND = 64;
@@ -13,7 +13,7 @@ const DOUBT_EVERY = 100;
 const NONE = -1;
 
 /** Finds descriptors by peer. One a thread. */
-export class Finder {
+export class DescriptorFinder {
   readonly #sockets: Sockets;
   readonly #localPort: number;
   readonly #rows: number;
@@ -45,7 +45,7 @@ export class Finder {
   }
 
   /** The descriptor of the connection from `peer`, or -1: then it was reset. */
-  find(peer: Endpoint): number {
+  find(peer: PeerAddress): number {
     // First the numbers not looked at and the one last seen with this port, then those that may have been used again.
     let fd = this.#search(peer, false);
     if (fd < 0) fd = this.#beyond(peer);
@@ -53,7 +53,7 @@ export class Finder {
     return fd < 0 ? this.#doubt(peer) : fd;
   }
 
-  #search(peer: Endpoint, all: boolean): number {
+  #search(peer: PeerAddress, all: boolean): number {
     for (let fd = 0; fd < this.#end; fd++) {
       const owned = this.#owned[fd >> 5]!;
       if (owned === -1) fd |= 31;
@@ -65,7 +65,7 @@ export class Finder {
     return -1;
   }
 
-  #beyond(peer: Endpoint): number {
+  #beyond(peer: PeerAddress): number {
     for (let fd = this.#end, until = fd + BEYOND; fd < until && fd < this.#rows; fd++) {
       const found = this.#is(fd, peer);
       if (this.#seen[fd] !== NONE) [this.#end, until] = [fd + 1, fd + 1 + BEYOND];
@@ -74,7 +74,7 @@ export class Finder {
     return -1;
   }
 
-  #doubt(peer: Endpoint): number {
+  #doubt(peer: PeerAddress): number {
     const now = performance.now();
     if (now - this.#doubted < DOUBT_EVERY) return -1;
     this.#doubted = now;
@@ -93,7 +93,7 @@ export class Finder {
     this.#end = Math.min(this.#rows, Math.max(this.#end, (this.#sockets.open().at(-1) ?? 0) + 1));
   }
 
-  #is(fd: number, peer: Endpoint): boolean {
+  #is(fd: number, peer: PeerAddress): boolean {
     const port = this.#sockets.peerPort(fd);
     this.#seen[fd] = port || NONE;
     return port === peer.port && this.#sockets.hasPeer(fd, peer) && this.#sockets.localPort(fd) === this.#localPort;

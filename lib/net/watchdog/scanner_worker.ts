@@ -1,27 +1,27 @@
 /**
- * The guard's thread: looks at every socket on the service's port, also while the event loop of the service stands
- * still, and ends those that the rules of verdict.ts name. Started by guard.ts.
+ * The watchdog's thread: looks at every socket on the service's port, also while the event loop of the service stands
+ * still, and ends those that the rules of tracked_socket.ts name. Started by watchdog.ts.
  * @module
  */
 import { delay } from "@std/async/delay";
-import { GuardTable, type Reason, REASONS, State } from "./connection_table.ts";
+import { ABORT_REASONS, type AbortReason, ConnectionTable, State } from "./connection_table.ts";
 import { loadLibc } from "../ffi/libc.ts";
 import { Sockets } from "../ffi/sockets.ts";
-import { type GuardLimits, Watched } from "./tracked_socket.ts";
+import { TrackedSocket, type WatchdogLimits } from "./tracked_socket.ts";
 
 /** What the thread is started with. */
-export interface GuardTask {
+export interface ScannerTask {
   readonly buffer: SharedArrayBuffer;
   readonly port: number;
-  readonly limits: GuardLimits;
+  readonly limits: WatchdogLimits;
 }
 
 /** What it reports. */
-export type GuardReport =
+export type ScannerReport =
   | { readonly kind: "ready" }
   | { readonly kind: "stopped" }
   | { readonly kind: "failed"; readonly reason: string }
-  | { readonly kind: "ended"; readonly reason: Reason; readonly peer: string; readonly received: number };
+  | { readonly kind: "ended"; readonly reason: AbortReason; readonly peer: string; readonly received: number };
 
 /** Milliseconds between looks at the heartbeat. */
 const TICK = 100;
@@ -43,19 +43,19 @@ const BEYOND = 256;
 const LEAP = 1_000;
 
 const scope = self as unknown as {
-  postMessage(report: GuardReport): void;
-  onmessage: ((event: MessageEvent<GuardTask>) => void) | null;
+  postMessage(report: ScannerReport): void;
+  onmessage: ((event: MessageEvent<ScannerTask>) => void) | null;
   close(): void;
 };
 
 /** One scan after another over one table. */
-class Patrol {
+class Scanner {
   readonly #sockets: Sockets;
-  readonly #table: GuardTable;
+  readonly #table: ConnectionTable;
   readonly #port: number;
-  readonly #limits: GuardLimits;
+  readonly #limits: WatchdogLimits;
   /** By descriptor. */
-  readonly #watched: (Watched | undefined)[] = [];
+  readonly #watched: (TrackedSocket | undefined)[] = [];
   /** Cookies of sockets on other ports. */
   readonly #strangers: number[] = [];
   /** One past the highest descriptor that was one of the service's. */
@@ -63,19 +63,19 @@ class Patrol {
   #fullAt = -Infinity;
 
   /** One for all looks: ten thousand a scan would be work for the collector. */
-  readonly #sight = {
+  readonly #sample = {
     fd: 0,
     state: 0,
     turn: 0,
     delivered: 0,
     received: 0,
     sent: 0,
-    unread: () => this.#sockets.unread(this.#sight.fd),
+    unread: () => this.#sockets.unread(this.#sample.fd),
   };
 
-  constructor(sockets: Sockets, task: GuardTask) {
+  constructor(sockets: Sockets, task: ScannerTask) {
     this.#sockets = sockets;
-    this.#table = new GuardTable(task.buffer);
+    this.#table = new ConnectionTable(task.buffer);
     this.#port = task.port;
     this.#limits = task.limits;
   }
@@ -128,14 +128,14 @@ class Patrol {
       const info = this.#sockets.info(fd);
       if (info === undefined) continue;
       const received = info.bytesReceived;
-      const sight = this.#sight;
-      sight.fd = fd;
-      sight.state = table.cookie[fd] === watched.cookie ? table.state[fd]! : State.none;
-      sight.turn = table.turn[fd]!;
-      sight.delivered = table.delivered[fd]!;
-      sight.received = received;
-      sight.sent = info.bytesAcknowledged;
-      const reason = watched.judge(sight, clock, this.#limits);
+      const sample = this.#sample;
+      sample.fd = fd;
+      sample.state = table.cookie[fd] === watched.cookie ? table.state[fd]! : State.none;
+      sample.turn = table.turn[fd]!;
+      sample.delivered = table.delivered[fd]!;
+      sample.received = received;
+      sample.sent = info.bytesAcknowledged;
+      const reason = watched.judge(sample, clock, this.#limits);
       if (reason !== undefined) this.#end(fd, watched, reason);
       else if (full && frozen) {
         const flood = watched.flood(received - this.#sockets.unread(fd));
@@ -147,7 +147,7 @@ class Patrol {
   }
 
   /** The record of the socket on a descriptor, if it came in by the service's port. */
-  #identify(fd: number, clock: number): Watched | undefined {
+  #identify(fd: number, clock: number): TrackedSocket | undefined {
     const table = this.#table;
     const known = this.#watched[fd];
     // The service says itself when one of these has gone.
@@ -160,18 +160,18 @@ class Patrol {
       this.#strangers[fd] = cookie;
       return undefined;
     }
-    return this.#watched[fd] = new Watched(cookie, clock);
+    return this.#watched[fd] = new TrackedSocket(cookie, clock);
   }
 
-  #end(fd: number, watched: Watched, reason: Reason): void {
+  #end(fd: number, watched: TrackedSocket, reason: AbortReason): void {
     const table = this.#table;
     const peer = this.#sockets.peerOf(fd);
     const received = this.#sockets.info(fd)?.bytesReceived ?? 0;
     // An upgrade cut between its 101 and its open event would leak; the service looks here before it begins one.
-    Atomics.store(table.doomed, fd, GuardTable.mark(watched.cookie));
+    Atomics.store(table.abortMark, fd, ConnectionTable.mark(watched.cookie));
     const upgrading = Atomics.load(table.state, fd) === State.upgrading && table.cookie[fd] === watched.cookie;
-    if (upgrading && reason !== "upgrade") return void Atomics.store(table.doomed, fd, 0);
-    table.reason[fd] = REASONS.indexOf(reason);
+    if (upgrading && reason !== "upgrade") return void Atomics.store(table.abortMark, fd, 0);
+    table.reason[fd] = ABORT_REASONS.indexOf(reason);
     if (!this.#sockets.abort(fd, watched.cookie)) return;
     scope.postMessage({ kind: "ended", reason, peer, received });
   }
@@ -181,7 +181,7 @@ scope.onmessage = async ({ data }) => {
   const { libc, reason } = loadLibc();
   if (libc === undefined) return scope.postMessage({ kind: "failed", reason });
   scope.postMessage({ kind: "ready" });
-  await new Patrol(new Sockets(libc), data).run();
+  await new Scanner(new Sockets(libc), data).run();
   scope.postMessage({ kind: "stopped" });
   scope.close();
 };

@@ -1,11 +1,11 @@
 /**
- * When the guard ends a connection: rules on what was seen of it, apart from how it was seen.
+ * When the watchdog ends a connection: rules on what was seen of it, apart from how it was seen.
  * @module
  */
-import { type Reason, State } from "./connection_table.ts";
+import { type AbortReason, State } from "./connection_table.ts";
 
 /** The bounds, in milliseconds and bytes. */
-export interface GuardLimits {
+export interface WatchdogLimits {
   /** Until a connection has made a request, until a request's body is whole, until a 101 is out. */
   readonly handshakeTimeout: number;
   /** Between two requests over one connection. */
@@ -17,7 +17,7 @@ export interface GuardLimits {
 }
 
 /** What one look at a connection showed. */
-export interface Sight {
+export interface Sample {
   readonly state: number;
   readonly turn: number;
   readonly delivered: number;
@@ -43,7 +43,7 @@ const ANSWERED_RATE = 1024;
 const FLOOD_BYTES = 256 * 1024;
 
 /** What is remembered of a connection from one look to the next. */
-export class Watched {
+export class TrackedSocket {
   readonly cookie: number;
   #state: number = State.none;
   #turn = 0;
@@ -62,16 +62,16 @@ export class Watched {
   }
 
   /** Takes in what was seen at `now` and says whether the connection is to end, and why. */
-  judge(sight: Sight, now: number, limits: GuardLimits): Reason | undefined {
-    if (sight.state !== this.#state || sight.turn !== this.#turn) {
+  judge(sample: Sample, now: number, limits: WatchdogLimits): AbortReason | undefined {
+    if (sample.state !== this.#state || sample.turn !== this.#turn) {
       // A connection that has made no request has had all its time since it was accepted.
-      if (sight.state !== State.none) this.#since = now;
-      this.#state = sight.state;
-      this.#turn = sight.turn;
+      if (sample.state !== State.none) this.#since = now;
+      this.#state = sample.state;
+      this.#turn = sample.turn;
       this.#base = undefined;
     }
     const age = now - this.#since;
-    switch (sight.state) {
+    switch (sample.state) {
       case State.none:
         return age > limits.handshakeTimeout ? "handshake" : undefined;
       case State.request:
@@ -83,7 +83,7 @@ export class Watched {
       case State.closing:
         return age > limits.closeTimeout ? "close" : undefined;
       default:
-        return this.#hoards(sight, now, limits.maxPayload) ? "payload" : undefined;
+        return this.#exceedsBuffer(sample, now, limits.maxPayload) ? "payload" : undefined;
     }
   }
 
@@ -105,17 +105,17 @@ export class Watched {
   }
 
   /** More bytes since the last delivery than one message can have: Deno keeps the fragments, without bound. */
-  #hoards(sight: Sight, now: number, maxPayload: number): boolean {
+  #exceedsBuffer(sample: Sample, now: number, maxPayload: number): boolean {
     const base = this.#base;
-    if (base === undefined || sight.delivered !== this.#delivered) {
-      this.#delivered = sight.delivered;
-      this.#base = { received: sight.received, sent: sight.sent, at: now };
+    if (base === undefined || sample.delivered !== this.#delivered) {
+      this.#delivered = sample.delivered;
+      this.#base = { received: sample.received, sent: sample.sent, at: now };
       return false;
     }
     const seconds = (now - base.at) / 1000;
-    const answered = Math.min(sight.sent - base.sent, seconds * ANSWERED_RATE);
+    const answered = Math.min(sample.sent - base.sent, seconds * ANSWERED_RATE);
     const allowed = maxPayload * OVERHEAD + SLACK + seconds * CONTROL_RATE + answered;
-    if (sight.received - base.received <= allowed) return false;
-    return sight.received - sight.unread() - base.received > allowed;
+    if (sample.received - base.received <= allowed) return false;
+    return sample.received - sample.unread() - base.received > allowed;
   }
 }

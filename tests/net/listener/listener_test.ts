@@ -158,14 +158,14 @@ Deno.test("stopAccepting refuses new connections; sockets live on, and so do req
 });
 
 Deno.test("close ends in time, even with an upgrade that Deno has leaked", async () => {
-  // No guard, so that nothing keeps the leak from happening: a client that resets right after its request.
+  // No watchdog, so that nothing keeps the leak from happening: a client that resets right after its request.
   await using server = await ServerProcess.start({});
   const aborts = new Deno.Command("/usr/bin/python3", {
     args: [new URL("../abort.py", import.meta.url).pathname, String(server.port), "plain", "reset", "/slow", "20"],
   });
   assert((await aborts.output()).success);
   const { opened, requests } = await server.settle(({ requests }) => requests === 20);
-  assert(opened < requests, "nothing leaked: has Deno been mended? then the guard's filter may go");
+  assert(opened < requests, "nothing leaked: has Deno been mended? then the watchdog's filter may go");
   const took = await server.ask<number>("close");
   assert(took < 10_000, `${took} ms`);
 });

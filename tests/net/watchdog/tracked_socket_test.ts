@@ -1,23 +1,23 @@
 import { assertEquals } from "@std/assert";
 import { State } from "../../../lib/net/watchdog/connection_table.ts";
-import { type GuardLimits, type Sight, Watched } from "../../../lib/net/watchdog/tracked_socket.ts";
+import { type Sample, TrackedSocket, type WatchdogLimits } from "../../../lib/net/watchdog/tracked_socket.ts";
 
-const LIMITS: GuardLimits = {
+const LIMITS: WatchdogLimits = {
   handshakeTimeout: 1_000,
   keepAliveTimeout: 5_000,
   closeTimeout: 500,
   maxPayload: 1 << 20,
 };
 
-function sight(change: Partial<Sight> = {}): Sight {
+function sample(change: Partial<Sample> = {}): Sample {
   return { state: State.open, turn: 1, delivered: 0, received: 0, sent: 0, unread: () => 0, ...change };
 }
 
 /** The verdicts on a connection that is looked at once a second while `at` says what is seen. */
-function verdict(seconds: number, at: (second: number) => Partial<Sight>): string | undefined {
-  const watched = new Watched(1, 0);
+function verdict(seconds: number, at: (second: number) => Partial<Sample>): string | undefined {
+  const watched = new TrackedSocket(1, 0);
   for (let second = 0; second <= seconds; second++) {
-    const reason = watched.judge(sight(at(second)), second * 1_000, LIMITS);
+    const reason = watched.judge(sample(at(second)), second * 1_000, LIMITS);
     if (reason !== undefined) return `${reason} after ${second} s`;
   }
   return undefined;
@@ -72,10 +72,10 @@ Deno.test("a fed subscriber cannot hoard what it is fed", () => {
 });
 
 Deno.test("a flood is what keeps being read while the loop stands still", () => {
-  const flooder = new Watched(1, 0);
+  const flooder = new TrackedSocket(1, 0);
   assertEquals([0, 1, 2, 3].map((look) => flooder.flood(look * 1_000_000)), [0, 0, 1_000_000, 1_000_000]);
   // The rest of one message, read once.
-  const bystander = new Watched(2, 0);
+  const bystander = new TrackedSocket(2, 0);
   assertEquals([0, 900_000, 900_000, 900_000].map((bytes) => bystander.flood(bytes)), [0, 0, 0, 0]);
   flooder.calm();
   assertEquals([9_000_000, 10_000_000].map((bytes) => flooder.flood(bytes)), [0, 0]);

@@ -1,11 +1,11 @@
 /**
- * The guard against real clients, good and bad. It measures when connections end and what memory they leave.
+ * The watchdog against real clients, good and bad. It measures when connections end and what memory they leave.
  * @alone
  */
 import { assert, assertEquals } from "@std/assert";
 import { testAuthority } from "../certificates.ts";
 import { dial, dialUpgraded, endOf, frame, readUntil, skip, upgradeRequest, writeAll } from "../clients.ts";
-import { GUARD, python, ServerProcess } from "../process.ts";
+import { python, ServerProcess, WATCHDOG } from "../process.ts";
 
 const { ca, issue } = await testAuthority();
 const tls = await issue("1a00");
@@ -39,7 +39,7 @@ function steady(connection: Deno.Conn): { stop(): Promise<number[]> } {
 for (const mode of ["plain", "tls"] as const) {
   Deno.test(`what never becomes a request is ended; the slow but honest beside it are not (${mode})`, async () => {
     const secure = mode === "tls" ? ca : undefined;
-    await using server = await ServerProcess.start({ tls: mode === "tls" ? tls : undefined, guard: GUARD });
+    await using server = await ServerProcess.start({ tls: mode === "tls" ? tls : undefined, watchdog: WATCHDOG });
     const { port } = server;
 
     // Honest: a quiet WebSocket, one that echoes, one whose message takes longer than every limit, one slow to begin.
@@ -95,7 +95,7 @@ for (const mode of ["plain", "tls"] as const) {
     trickling = false;
     await drip;
     for (const [name, end] of Object.entries(ends)) {
-      const least = name === "kept" ? GUARD.keepAliveTimeout : GUARD.handshakeTimeout;
+      const least = name === "kept" ? WATCHDOG.keepAliveTimeout : WATCHDOG.handshakeTimeout;
       assert(end !== undefined && end > least * 0.8 && end < least + 8_000, `${name}: ${end} ms`);
     }
     await sending;
@@ -106,7 +106,7 @@ for (const mode of ["plain", "tls"] as const) {
       connection.close();
     }
     await busy.stop();
-    const { ended } = (await server.stat()).guard!;
+    const { ended } = (await server.stat()).watchdog!;
     assertEquals({ ...ended, handshake: ended.handshake! }, {
       handshake: 4,
       body: 1,
@@ -121,10 +121,10 @@ for (const mode of ["plain", "tls"] as const) {
 
 for (const kind of ["pongs", "empty"] as const) {
   Deno.test(`a flood of ${kind} that freezes the loop is cut within a second; others go on`, async () => {
-    await using server = await ServerProcess.start({ tls, guard: GUARD });
+    await using server = await ServerProcess.start({ tls, watchdog: WATCHDOG });
     const bystanders = [];
     for (let count = 0; count < 5; count++) bystanders.push(steady(await dialUpgraded(server.port, ca)));
-    const flood = JSON.parse(await python("../flood.py", server.port, "tls", kind, 20)) as {
+    const flood = JSON.parse(await python("./flood.py", server.port, "tls", kind, 20)) as {
       cut: boolean;
       after: number;
     };
@@ -141,7 +141,7 @@ for (const kind of ["pongs", "empty"] as const) {
 }
 
 Deno.test("a message in fragments that passes the limit before it is whole is ended; one below it is served", async () => {
-  await using server = await ServerProcess.start({ guard: GUARD });
+  await using server = await ServerProcess.start({ watchdog: WATCHDOG });
   const honest = await dialUpgraded(server.port);
   const part = new Uint8Array(10_000);
   for (let piece = 0; piece < 100; piece++) await writeAll(honest, frame(piece === 0 ? 0x02 : 0x00, part));
@@ -149,7 +149,7 @@ Deno.test("a message in fragments that passes the limit before it is whole is en
   await skip(honest, 1_010_000);
   honest.close();
   const before = await server.stat();
-  const { cut, sent } = JSON.parse(await python("../flood.py", server.port, "plain", "fragments", 30));
+  const { cut, sent } = JSON.parse(await python("./flood.py", server.port, "plain", "fragments", 30));
   assert(cut, `${sent} bytes`);
   const after = await server.settle((stat) => stat.reasons.length > 0);
   assert(["flood", "payload"].includes(after.reasons[0]!), after.reasons[0]);
@@ -157,21 +157,21 @@ Deno.test("a message in fragments that passes the limit before it is whole is en
 });
 
 Deno.test("a client that pings for long and sends nothing else is left alone", async () => {
-  await using server = await ServerProcess.start({ guard: { ...GUARD, maxPayload: 1 } });
+  await using server = await ServerProcess.start({ watchdog: { ...WATCHDOG, maxPayload: 1 } });
   const connection = await dialUpgraded(server.port);
   const ping = frame(0x89, new Uint8Array(100));
   for (let count = 0; count < 2_000; count++) {
     await writeAll(connection, ping);
     await skip(connection, 102);
   }
-  await server.settle((stat) => stat.guard!.fullScans > 4);
+  await server.settle((stat) => stat.watchdog!.fullScans > 4);
   await writeAll(connection, frame(0x81, text("hi")));
   await skip(connection, 4);
   connection.close();
 });
 
 Deno.test("a peer that does not answer a close is ended after its time", async () => {
-  await using server = await ServerProcess.start({ guard: GUARD });
+  await using server = await ServerProcess.start({ watchdog: WATCHDOG });
   const connection = await dialUpgraded(server.port);
   await writeAll(connection, frame(0x81, text("close me")));
   await skip(connection, 4);
@@ -182,7 +182,7 @@ Deno.test("a peer that does not answer a close is ended after its time", async (
 });
 
 Deno.test("terminate ends a peer that never reads, at once", async () => {
-  await using server = await ServerProcess.start({ tls, guard: GUARD });
+  await using server = await ServerProcess.start({ tls, watchdog: WATCHDOG });
   const connection = await dialUpgraded(server.port, ca);
   for (let times = 0; times < 3; times++) await writeAll(connection, frame(0x81, text("feed me")));
   await writeAll(connection, frame(0x81, text("cut me")));
@@ -210,8 +210,8 @@ Deno.test("a peer that takes nothing for userTimeout is ended by the kernel; one
   stuck.close();
 });
 
-Deno.test("the guard costs under 1 % of a core at 10,000 connections, and ends none of them", async () => {
-  await using server = await ServerProcess.start({ guard: GUARD });
+Deno.test("the watchdog costs under 1 % of a core at 10,000 connections, and ends none of them", async () => {
+  await using server = await ServerProcess.start({ watchdog: WATCHDOG });
   const count = Math.min(10_000, Math.floor(server.started.limit * 0.45));
   const connections: Deno.Conn[] = [];
   while (connections.length < count) {
@@ -221,8 +221,8 @@ Deno.test("the guard costs under 1 % of a core at 10,000 connections, and ends n
   const before = await server.settle((stat) => stat.sockets === count);
   const began = performance.now();
   // Each scan is followed by a pause of 250 times its length.
-  const after = await server.settle((stat) => stat.guard!.fullScans >= before.guard!.fullScans + 2, 60_000);
-  const share = (after.guard!.spent - before.guard!.spent) / ((performance.now() - began) * 1000);
+  const after = await server.settle((stat) => stat.watchdog!.fullScans >= before.watchdog!.fullScans + 2, 60_000);
+  const share = (after.watchdog!.spent - before.watchdog!.spent) / ((performance.now() - began) * 1000);
   assertEquals(after.sockets, count);
   assert(share < 0.015, `${(share * 100).toFixed(2)} % of a core`);
   for (const connection of connections) connection.close();
