@@ -19,7 +19,7 @@ export interface GoldenInput {
 
 /** The golden files of a folder whose name begins so. */
 export function goldenFiles(prefix: string): URL[] {
-  const folder = new URL("./golden/", import.meta.url);
+  const folder = new URL("../golden/", import.meta.url);
   return [...Deno.readDirSync(folder)]
     .map(({ name }) => name).filter((name) => name.startsWith(prefix) && name.endsWith(".txt")).sort()
     .map((name) => new URL(name, folder));
