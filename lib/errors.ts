@@ -21,7 +21,31 @@ export class StartError extends Error {
   override readonly name = "StartError";
 }
 
-/** The message of anything that was thrown. */
+/** The message of anything that was thrown. Never throws itself, whatever a getter or a conversion of it does. */
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  try {
+    return error instanceof Error ? String(error.message) : String(error);
+  } catch {
+    return shownWithoutItsCode(error);
+  }
+}
+
+/** The stack of anything that was thrown, or its message where it has none. Never throws itself. */
+export function stackOf(error: unknown): string {
+  try {
+    const { stack } = error as { stack?: unknown };
+    if (typeof stack === "string" && stack !== "") return stack;
+  } catch {
+    // A getter that throws, or null: its message then.
+  }
+  return messageOf(error);
+}
+
+/** For what cannot be converted: an object without a prototype, a message that is a getter and throws. */
+function shownWithoutItsCode(error: unknown): string {
+  try {
+    return Deno.inspect(error, { depth: 2, colors: false });
+  } catch {
+    return "a value that cannot be shown";
+  }
 }

@@ -7,18 +7,19 @@ import { CloseCode, fitReason, isSendable } from "../close_codes.ts";
 import { messageOf } from "../errors.ts";
 import { Subscriptions } from "../hub/subscriptions.ts";
 import type { Payload, Subscriber } from "../hub/topics.ts";
+import type { Slot } from "../handshake/admission.ts";
+import type { Handshake } from "../handshake/handshake.ts";
+import type { RequestSnapshot } from "../handshake/request_snapshot.ts";
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { Peer, WaitForDrainOptions } from "./app_types.ts";
 import type { Polled } from "./poller.ts";
 import { CloseTimer } from "./close_timer.ts";
 import { type CloseFrame, InboundLimits } from "./inbound_limits.ts";
-import type { Slot } from "./limits.ts";
 import { closeReasonOf, logClose, NEVER_OPENED, NO_PONG, watchdogCloseReason } from "./close_reason.ts";
 import { callHook, reportHookFailure, watchHook } from "./call_hook.ts";
 import { IncomingMessage, toPayload } from "./message.ts";
 import { SendBuffer, type SendStatus } from "./send_buffer.ts";
-import type { PeerDependencies, PeerInit } from "./peer_dependencies.ts";
-import type { RequestSnapshot } from "./request_snapshot.ts";
+import type { PeerDependencies } from "./peer_dependencies.ts";
 
 const ONCE = { once: true } as const;
 const EXPIRED: CloseFrame = { code: CloseCode.Unauthorized, reason: "the token has expired" };
@@ -49,25 +50,27 @@ export class WebSocketPeer implements Peer, Subscriber, Polled {
   #closing: CloseTimer | undefined;
   readonly #openBy: number;
 
-  constructor(start: PeerInit, rules: PeerDependencies) {
-    this.remoteAddress = start.remoteAddress;
-    this.protocol = start.protocol;
-    this.context = start.context;
-    this.#socket = start.socket;
-    this.#request = start.request;
+  /** @param snapshot of the handshake's request, taken before the upgrade */
+  constructor(socket: WebSocket, handshake: Handshake, snapshot: RequestSnapshot, rules: PeerDependencies) {
+    const { expiresAt } = handshake;
+    this.remoteAddress = handshake.address;
+    this.protocol = handshake.protocol;
+    this.context = handshake.context;
+    this.#socket = socket;
+    this.#request = snapshot;
     this.#rules = rules;
-    this.#slot = start.slot;
-    this.#connection = start.connection;
-    this.#subscriptions = new Subscriptions(rules.topics, this, start.namespace);
+    this.#slot = handshake.slot!;
+    this.#connection = handshake.connection;
+    this.#subscriptions = new Subscriptions(rules.topics, this, handshake.namespace);
     this.#inboundLimits = new InboundLimits(rules);
-    this.#sendBuffer = new SendBuffer(start.socket, rules.maxBackpressure);
-    this.#expiry = start.expiresAt === undefined ? undefined : whenReached(start.expiresAt, () => this.#shut(EXPIRED));
+    this.#sendBuffer = new SendBuffer(socket, rules.maxBackpressure);
+    this.#expiry = expiresAt === undefined ? undefined : whenReached(expiresAt, () => this.#shut(EXPIRED));
     this.#openBy = performance.now() + rules.openTimeout;
     // Each list of listeners costs 0.3 KiB for as long as the socket lives (measured): none for what nobody reads.
-    start.socket.addEventListener("open", this, ONCE);
-    start.socket.addEventListener("message", this);
-    start.socket.addEventListener("close", this);
-    if (rules.log.enabled("debug")) start.socket.addEventListener("error", this);
+    socket.addEventListener("open", this, ONCE);
+    socket.addEventListener("message", this);
+    socket.addEventListener("close", this);
+    if (rules.log.enabled("debug")) socket.addEventListener("error", this);
     rules.poller.add(this);
   }
 

@@ -1,15 +1,12 @@
 /**
- * What a peer is made of: what all of a service share, and what each begins with.
+ * What all peers of a service share.
  * @module
  */
 import type { Topics } from "../hub/topics.ts";
 import type { Logger } from "../log.ts";
-import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { App, Peer } from "./app_types.ts";
 import type { Poller } from "./poller.ts";
 import type { InboundLimitOptions } from "./inbound_limits.ts";
-import type { Slot } from "./limits.ts";
-import type { RequestSnapshot } from "./request_snapshot.ts";
 
 /** What all peers of a service share. */
 export interface PeerDependencies extends InboundLimitOptions {
@@ -17,6 +14,8 @@ export interface PeerDependencies extends InboundLimitOptions {
   readonly log: Logger;
   /** For what strangers can cause again and again: throttled. */
   readonly notices: Logger;
+  /** Warns the operator or the app's author of something that does not change by itself: once. */
+  warnOnce(message: string): void;
   readonly topics: Topics;
   /** The open peers. */
   readonly everybody: ReadonlySet<Peer>;
@@ -25,26 +24,12 @@ export interface PeerDependencies extends InboundLimitOptions {
   readonly poller: Poller;
   /** Bytes that may wait to be sent. */
   readonly maxBackpressure: number;
-  /** How long an upgrade may take to open, ms. */
+  /** How long the app and then an upgrade may take until the connection is open, ms. */
   readonly openTimeout: number;
+  /** After which silence Deno ends a connection, ms; 0 is never. */
+  readonly idleTimeout: number;
   /** The peer is open, and in `peers`. */
   opened(peer: Peer): void;
   /** The peer is gone, whether it was open or not. Called once. */
   ended(peer: Peer): void;
-}
-
-/** What one peer begins with. */
-export interface PeerInit {
-  readonly socket: WebSocket;
-  readonly request: RequestSnapshot;
-  readonly remoteAddress: string | undefined;
-  readonly protocol: string;
-  readonly namespace?: string | undefined;
-  readonly context: Record<string, unknown>;
-  /** Given back when it ends. */
-  readonly slot: Slot;
-  /** When its token ends, ms of the epoch. */
-  readonly expiresAt?: number | undefined;
-  /** What its watchdog knows of it; undefined where there is no watchdog. */
-  readonly connection: WatchedConnection | undefined;
 }
