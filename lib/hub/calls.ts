@@ -149,7 +149,7 @@ export class HubCalls implements ServiceCalls {
   nodes(): Promise<NodeList> {
     const { cluster } = this.#hub;
     const nodes = [this.#hub.info(), ...cluster?.nodes ?? []];
-    return Promise.resolve({ nodes, complete: cluster?.settled ?? true });
+    return Promise.resolve({ nodes, complete: cluster?.complete ?? true });
   }
 
   /** This node's items, then those of the others. */

@@ -34,6 +34,8 @@ export interface LocalNode {
   act(action: Action): void;
 }
 
+/** Milliseconds of listening after which all nodes are known. */
+const SETTLED = 1.5 * BEAT;
 /** Characters of JSON in one part of an answer. */
 const PART = 64 * 1024;
 
@@ -61,8 +63,13 @@ export class Cluster {
   }
 
   /** Whether all nodes are known. */
-  get settled(): boolean {
-    return this.#relay.connected && performance.now() - this.#since > 2 * BEAT;
+  get complete(): boolean {
+    return this.#relay.connected && this.#settled === 0;
+  }
+
+  /** Milliseconds until each node has announced itself since this one listens. */
+  get #settled(): number {
+    return Math.max(0, this.#since + SETTLED - performance.now());
   }
 
   /** The broker is there: this node announces itself, and asks who else is there. */
@@ -89,7 +96,7 @@ export class Cluster {
     const asking = this.#asking.get(same);
     if (asking !== undefined) return asking;
     const node = this.#local.info().id;
-    const answer = this.#queries.ask(this.#nodes.ids, !this.settled, timeout, (query) => {
+    const answer = this.#queries.ask(this.#nodes.ids, this.#settled, timeout, (query) => {
       this.#send("all", { do: "ask", node, query, question });
     }).finally(() => this.#asking.delete(same));
     this.#asking.set(same, answer);

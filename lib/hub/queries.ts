@@ -26,7 +26,7 @@ interface Open {
   readonly answered: Set<string>;
   readonly items: unknown[];
   /** Whether nodes may exist that are not known yet. */
-  readonly newcomers: boolean;
+  newcomers: boolean;
   end(): void;
 }
 
@@ -38,12 +38,12 @@ export class Queries {
   /**
    * Asks.
    * @param nodes who is expected to answer
-   * @param newcomers whether others may answer too, so that it waits for the whole time
+   * @param settled milliseconds until all nodes are known: until then others may answer too; 0 is now
    * @param timeout milliseconds
    */
   async ask(
     nodes: Iterable<string>,
-    newcomers: boolean,
+    settled: number,
     timeout: number,
     send: (query: number) => void,
   ): Promise<Gathered> {
@@ -53,17 +53,22 @@ export class Queries {
       waiting: new Map([...nodes].map((node) => [node, 0])),
       answered: new Set(),
       items: [],
-      newcomers,
+      newcomers: settled > 0,
       end: resolve,
     };
-    if (open.waiting.size === 0 && !newcomers) return { items: [], complete: true };
+    if (open.waiting.size === 0 && !open.newcomers) return { items: [], complete: true };
     this.#open.set(query, open);
     const timer = setTimeout(resolve, timeout);
+    const settling = setTimeout(() => {
+      open.newcomers = false;
+      endIfWhole(open);
+    }, settled);
     send(query);
     await promise;
     clearTimeout(timer);
+    clearTimeout(settling);
     this.#open.delete(query);
-    return { items: open.items, complete: open.waiting.size === 0 };
+    return { items: open.items, complete: open.waiting.size === 0 && !open.newcomers };
   }
 
   /** An answer comes. Those of queries that are over are dropped. */

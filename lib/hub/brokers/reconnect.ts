@@ -176,7 +176,11 @@ export class ReconnectingBroker implements Broker {
     const giveUp = new AbortController();
     const signal = AbortSignal.any([this.#stopping.signal, giveUp.signal]);
     const late = new Promise<never>((_, reject) => {
-      signal.addEventListener("abort", () => reject(new Error(`no answer within ${timeout / 1000} s`)), { once: true });
+      signal.addEventListener(
+        "abort",
+        () => reject(new Error(`it cannot be reached: no answer within ${timeout / 1000} s`)),
+        { once: true },
+      );
     });
     const timer = setTimeout(() => giveUp.abort(), timeout);
     const session = this.#connect((message) => this.#listener.problem(message), signal);

@@ -15,7 +15,7 @@ const BOUND = 16 * 1024 * 1024;
 const DEFAULT_OUTPUT_LIMIT = 32 * 1024 * 1024;
 const DEFAULT_BULK_LIMIT = 512 * 1024 * 1024;
 
-type Listener = (frame: Uint8Array<ArrayBuffer>) => void;
+type Listener = (message: Buffer<ArrayBuffer>) => void;
 
 /** One Redis, or a cluster, as far as pub/sub needs it. */
 interface Link {
@@ -76,7 +76,8 @@ async function connect(
   const { promise: failed, resolve: fail } = Promise.withResolvers<unknown>();
   client.on("error", fail);
   client.on("end", () => fail(new Error("the server closed the connection")));
-  signal.addEventListener("abort", () => client.isOpen && client.destroy());
+  const abandon = () => client.isOpen && client.destroy();
+  signal.addEventListener("abort", abandon);
   try {
     // With a wrong password connect() may settle neither way, and only the event comes (measured).
     await Promise.race([client.connect(), failed.then((error) => Promise.reject(error))]);
@@ -85,8 +86,10 @@ async function connect(
     client.destroy();
     return await connectCluster(target.servers, shared, socket, maxFrame);
   } catch (error) {
-    if (client.isOpen) client.destroy();
+    abandon();
     throw error;
+  } finally {
+    signal.removeEventListener("abort", abandon);
   }
 
   async function connectCluster(
@@ -104,8 +107,16 @@ async function connect(
     for (const event of ["error", "node-error", "node-disconnect", "disconnect"]) {
       cluster.on(event, (error) => fail(error instanceof Error ? error : new Error(`the cluster says ${event}`)));
     }
-    signal.addEventListener("abort", () => cluster.isOpen && cluster.destroy());
-    await Promise.race([cluster.connect(), failed.then((error) => Promise.reject(error))]);
+    const abandon = () => cluster.isOpen && cluster.destroy();
+    signal.addEventListener("abort", abandon);
+    try {
+      await Promise.race([cluster.connect(), failed.then((error) => Promise.reject(error))]);
+    } catch (error) {
+      abandon();
+      throw error;
+    } finally {
+      signal.removeEventListener("abort", abandon);
+    }
     return new RedisSession(
       {
         publish: (channel, frame) => cluster.sPublish(channel, bufferOf(frame)),
@@ -232,11 +243,10 @@ class RedisSession implements Session {
     if (!this.#open) return;
     const node = this.#node;
     // Redis sends a node its own messages too.
-    const listener: Listener = (frame) => {
-      if (this.#listeners.get(channel) !== listener) return;
-      for (let i = 0; i < NODE_BYTES; i++) {
-        if (frame[i] !== node[i]) return deliver(frame);
-      }
+    const listener: Listener = (message) => {
+      if (this.#listeners.get(channel) !== listener || startsWith(message, node)) return;
+      // A Buffer is a Uint8Array whose slice() copies nothing.
+      deliver(new Uint8Array(message.buffer, message.byteOffset, message.length));
     };
     this.#listeners.set(channel, listener);
     this.#confirm(this.#link.subscribe(channel, listener));
@@ -269,4 +279,11 @@ class RedisSession implements Session {
   #refused(error: unknown): void {
     if (error instanceof ErrorReply) this.#problem(explain(error));
   }
+}
+
+function startsWith(message: Uint8Array, node: Uint8Array): boolean {
+  for (let i = 0; i < NODE_BYTES; i++) {
+    if (message[i] !== node[i]) return false;
+  }
+  return true;
 }
