@@ -5,7 +5,7 @@
 import { X509Certificate } from "node:crypto";
 import type { Finding } from "../../finding.ts";
 import { inspectChain } from "../../tls/x509/inspect_chain.ts";
-import { publicIssuer } from "../../tls/x509/chain_order.ts";
+import { publicIssuer } from "../../tls/x509/issuer.ts";
 import { readCertificates } from "../../tls/certificate_files.ts";
 import type { Version } from "./client_hello.ts";
 import { finding } from "../finding_codes.ts";
