@@ -141,6 +141,16 @@ export function throttled(log: Logger, options: ThrottleOptions = {}): Throttled
   };
 }
 
+/** A function that warns of each message once. What a stranger can vary does not belong into them: 100 are remembered. */
+export function warningOnce(log: Logger): (message: string) => void {
+  const known = new Set<string>();
+  return (message) => {
+    if (known.has(message) || known.size >= 100) return;
+    known.add(message);
+    log.warn(message);
+  };
+}
+
 function clientOf(who: string): string {
   const address = canonicalAddress(who);
   return address === undefined ? who.slice(0, FIELD_LENGTH) : addressKey(address);

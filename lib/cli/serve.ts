@@ -6,12 +6,12 @@ import { loadApp } from "../apps/load_app.ts";
 import { createAuthenticator } from "../auth/authenticate.ts";
 import { type LoadedSettings, loadWithFile, readVariables } from "../config/load_settings.ts";
 import type { OptionTable } from "../config/option_table.ts";
-import { SERVICE_OPTIONS, type Settings } from "../config/service_options.ts";
+import { SERVICE_OPTIONS } from "../config/service_options.ts";
 import { messageOf } from "../errors.ts";
 import { createLogger, type Logger } from "../log.ts";
 import type { Service } from "../service/running_service.ts";
 import { startService } from "../service/serve.ts";
-import { validate } from "../service/resolve_settings.ts";
+import { type CheckedSettings, type ServiceSettings, validate } from "../service/resolve_settings.ts";
 import { loadCertificateFiles } from "../tls/certificate_files.ts";
 import { banner, bannerFields } from "./banner.ts";
 import type { Command, Invocation } from "./command_type.ts";
@@ -57,7 +57,7 @@ export const serveCommand: Command = {
 };
 
 /** The service's settings from flags, variables and file. */
-export function loadSettings(line: Invocation): LoadedSettings<typeof SERVE_OPTIONS> {
+export function loadSettings(line: Invocation): LoadedSettings<typeof SERVE_OPTIONS, CheckedSettings> {
   const problems = [...line.problems];
   if (line.positionals.length > 0) {
     problems.push(`serve takes no arguments, and was given ${line.positionals.join(" ")}`);
@@ -66,13 +66,14 @@ export function loadSettings(line: Invocation): LoadedSettings<typeof SERVE_OPTI
 }
 
 async function run(line: Invocation): Promise<number> {
-  const { settings, given } = loadSettings(line);
+  const loaded = loadSettings(line);
+  const { settings } = loaded;
   const format = settings.logFormat ?? (Deno.stdout.isTerminal() ? "text" : "json");
   const log = createLogger({ format, level: settings.logLevel });
   const app = await loadApp(settings.app);
-  if (settings.check) return await checkOnly(settings, given, log);
+  if (settings.check) return await checkOnly(loaded, log);
   const predecessor = takeover();
-  const service = await startService(app, settings, given, { log, takeover: predecessor });
+  const service = await startService(app, loaded, { log, takeover: predecessor });
   // Signals are heeded before anybody is told that they may be sent.
   const leaving = new AbortController();
   const stopped = untilStopped(service, log, leaving);
@@ -87,8 +88,7 @@ async function run(line: Invocation): Promise<number> {
 }
 
 /** `--check`: everything that can fail at the start but the port. */
-async function checkOnly(settings: Settings, given: ReadonlyMap<string, string>, log: Logger): Promise<number> {
-  const { mode } = validate(settings, given);
+async function checkOnly({ settings, checked: { mode } }: ServiceSettings, log: Logger): Promise<number> {
   await createAuthenticator(settings, { log });
   const material = mode.kind === "direct" && mode.files ? loadCertificateFiles(mode.files) : undefined;
   for (const { level, fact, remedy } of material?.findings ?? []) {

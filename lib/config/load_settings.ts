@@ -29,19 +29,24 @@ export interface Sources {
 }
 
 /** Settings, and for each that was given the name under which it was. */
-export interface LoadedSettings<T extends OptionTable> {
+export interface LoadedSettings<T extends OptionTable, C> {
   readonly settings: Values<T>;
+  /** What the rules made of them. */
+  readonly checked: C;
   /** By key: `--max-payload`, `WSS_MAX_PAYLOAD`, `wss.json: maxPayload`. */
   readonly given: ReadonlyMap<string, string>;
 }
 
-/** Checks settings against each other. It throws a UsageError, whose problems join the others. */
-export type Rules<T extends OptionTable> = (
+/**
+ * Checks settings against each other, and returns what they come to. It throws a UsageError, whose problems join the
+ * others.
+ */
+export type Rules<T extends OptionTable, C> = (
   settings: Values<T>,
   given: ReadonlyMap<string, string>,
   /** Keys whose values could not be read. */
   wrong: ReadonlySet<string>,
-) => unknown;
+) => C;
 
 /**
  * Merges the sources through the table.
@@ -49,12 +54,12 @@ export type Rules<T extends OptionTable> = (
  * @param rules run in any case, so that all mistakes come at once: where a value was wrong they see the default
  * @throws {UsageError} with every mistake in all of them.
  */
-export function load<T extends OptionTable>(
+export function load<T extends OptionTable, C = undefined>(
   table: T,
   sources: Sources,
   earlier: readonly string[] = [],
-  rules?: Rules<T>,
-): LoadedSettings<T> {
+  rules?: Rules<T, C>,
+): LoadedSettings<T, C> {
   const problems = [...earlier];
   const settings: Record<string, unknown> = {};
   const given = new Map<string, string>();
@@ -73,14 +78,16 @@ export function load<T extends OptionTable>(
     if (values.length > 0 || option.repeat) settings[key] = option.repeat ? values : values[0];
   }
   problems.push(...unknownNames(table, sources));
+  let checked: C | undefined;
   try {
-    rules?.(settings as Values<T>, given, wrong);
+    checked = rules?.(settings as Values<T>, given, wrong);
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     problems.push(...error.problems);
   }
   if (problems.length > 0) throw new UsageError(problems);
-  return { settings: settings as Values<T>, given };
+  // Without a rule C is undefined; with one it has returned.
+  return { settings: settings as Values<T>, given, checked: checked as C };
 }
 
 /**
@@ -88,12 +95,12 @@ export function load<T extends OptionTable>(
  * @param earlier mistakes already seen; those in the file's syntax join them
  * @throws {UsageError} with every mistake
  */
-export function loadWithFile<T extends OptionTable>(
+export function loadWithFile<T extends OptionTable, C = undefined>(
   table: T,
   sources: { readonly flags: RawValues; readonly variables: Readonly<Record<string, string>> },
   earlier: readonly string[],
-  rules?: Rules<T>,
-): LoadedSettings<T> {
+  rules?: Rules<T, C>,
+): LoadedSettings<T, C> {
   let object: Sources["object"];
   try {
     object = readConfigFile(sources.flags.get("config")?.at(-1) ?? sources.variables.WSS_CONFIG);

@@ -29,6 +29,8 @@ export class Handshake {
   readonly pathname: string;
   /** The host of the request's URL, with its port where it is not the default one. */
   readonly host: string;
+  /** The same without the port. */
+  readonly hostname: string;
 
   /** The request's URL as an app may see it: without a token. */
   url: string;
@@ -43,6 +45,8 @@ export class Handshake {
   /** When the token ends, ms of the epoch; undefined: never. */
   expiresAt: number | undefined;
 
+  /** Who the client is: what the app says, else the subject of its token. */
+  user: string | undefined;
   /** The subprotocol that was chosen; empty where none was. */
   protocol = "";
   /** The topics that the peer shares with others: the path, unless the app names another. */
@@ -58,6 +62,7 @@ export class Handshake {
     this.connection = sender.connection;
     this.pathname = this.namespace = url.pathname;
     this.host = url.host;
+    this.hostname = url.hostname;
     this.url = request.url;
   }
 
@@ -72,7 +77,9 @@ export class Handshake {
    */
   visibleRequest(): Request & { readonly context: Record<string, unknown> } {
     const request = new Request(this.url, { headers: this.#visibleHeaders(), signal: this.request.signal });
-    return Object.defineProperty(request, "context", { value: this.context }) as ReturnType<Handshake["visibleRequest"]>;
+    return Object.defineProperty(request, "context", { value: this.context }) as ReturnType<
+      Handshake["visibleRequest"]
+    >;
   }
 
   /** What an app may see of the request once it is upgraded. Take it before the upgrade. */

@@ -83,8 +83,15 @@ export function originRule(allowed: readonly string[] | undefined, local: boolea
   const list = [...origins].join(", ");
   return ({ origin }) => {
     if (origin === null || origins.has(normalOrigin(origin))) return undefined;
-    return refuse(`Pages of ${shown(origin)} may not connect: --origin allows ${list}. To add it: ${option(origin)}.`);
+    return refuse(`Pages of ${shown(origin)} may not connect: --origin allows ${list}. ${ifYours(origin)}.`);
   };
+}
+
+/** Entries that are allowed and probably not meant so: a host without its scheme, which no browser sends. */
+export function originWarnings(allowed: readonly string[] | undefined): string[] {
+  return (allowed ?? []).filter((entry) => /^(?:[\w-]+\.)+[a-z][\w-]*(?::\d+)?$|^localhost(?::\d+)?$/i.test(entry)).map(
+    (entry) => `--origin ${entry} is no page of a browser, which sends https://${entry}: that needs an entry of its own`,
+  );
 }
 
 /** Whether the request carries what a browser adds by itself. A Bearer token is none: the page must know it. */
@@ -101,12 +108,12 @@ const CLIENT_CERTIFICATE = ["client-cert", "x-forwarded-client-cert", "ssl-clien
 function automatic(facts: OriginFacts, local: boolean): Refusal | undefined {
   const { origin, host, straight } = facts;
   if (origin === null) return undefined;
-  const page = URL.canParse(origin) ? new URL(origin) : undefined;
-  const asked = URL.canParse(`http://${host}`) ? new URL(`http://${host}`).hostname : undefined;
+  const page = URL.parse(origin) ?? undefined;
+  const asked = URL.parse(`http://${host}`)?.hostname;
   if (local && facts.rebound) {
     return refuse(
       `A page of ${shown(origin)} reaches this machine under the name ${asked}, and the service listens on loopback ` +
-        `only (DNS rebinding). If that name is yours, allow the page with ${option(origin)}.`,
+        `only (DNS rebinding). ${ifYours(origin)}.`,
     );
   }
   if (isOwnSite(page, asked, facts)) return undefined;
@@ -114,7 +121,7 @@ function automatic(facts: OriginFacts, local: boolean): Refusal | undefined {
   if (local && straight && !isLocalName(page?.hostname)) {
     return refuse(
       `A page of ${shown(origin)} reaches into this machine, and the service listens on loopback only. ` +
-        `If that page is yours, allow it with ${option(origin)}; if a proxy stands in front, ${FORWARD_HOST}.`,
+        `${ifYours(origin)}; if a proxy stands in front, ${FORWARD_HOST}.`,
     );
   }
   return undefined;
@@ -124,22 +131,22 @@ const FORWARD_HOST = "let it forward the host that the client asked for (nginx: 
   "Apache: ProxyPreserveHost On)";
 
 function withCredentials({ origin, host, hostKnown }: OriginFacts, page?: URL, asked?: string): Refusal {
-  const [from, allow] = [shown(origin!), option(origin!)];
+  const from = shown(origin!);
   if (!hostKnown) {
     const reason = `A page of ${from} connects with the user's cookies or credentials, and the proxy in front does ` +
       `not say which host it asked for (Host: ${host}), so that it cannot be told from a page of another site: ` +
-      `${FORWARD_HOST}, or allow the page with ${allow}.`;
+      `${FORWARD_HOST}. ${ifYours(origin!)}.`;
     return { ...refuse(reason), warning: reason };
   }
-  if (page !== undefined && page.hostname === asked) {
+  if (page?.protocol === "http:" && page.hostname === asked) {
     return refuse(
       `A page of ${from} came without TLS and connects with the user's cookies or credentials: anybody on its way ` +
-        `may have written it. Serve the page over https, or allow it with ${allow}.`,
+        `may have written it; serve the page over https. ${ifYours(origin!)}.`,
     );
   }
   return refuse(
     `A page of ${from} asks ${host} with the user's cookies or credentials: cross-site WebSocket hijacking. ` +
-      `If that page is yours, allow it with ${allow}; if a proxy stands in front, ${FORWARD_HOST}.`,
+      `${ifYours(origin!)}; if a proxy stands in front, ${FORWARD_HOST}.`,
   );
 }
 
@@ -185,9 +192,11 @@ function refuse(reason: string): Refusal {
 }
 
 /** What allows the page, to be copied: in quotes where a shell would take it apart. */
-function option(origin: string): string {
-  const text = shown(normalOrigin(origin));
-  return `--origin ${/^[A-Za-z0-9._~:/@%+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`}`;
+function ifYours(origin: string): string {
+  const text = normalOrigin(origin);
+  if (problemOf(text) !== undefined) return "No browser sends such an Origin, and no --origin names it";
+  const quoted = /^[A-Za-z0-9._~:/@%+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+  return `If that page is yours, allow it with --origin ${shown(quoted)}`;
 }
 
 /** What a client sent, as far as an answer and a log need it. */
@@ -197,27 +206,28 @@ function shown(origin: string): string {
 
 /**
  * One form for what is equal: of http and https scheme, host and port, in lower case, the name in ASCII, without a
- * default port; anything else (null, file://, app://localhost, a bare word) in lower case, without a slash at its end.
+ * default port, ws and wss as the http and https that a page has; anything else (null, file://, app://localhost, a bare
+ * word) in lower case, without a slash at its end.
  */
 function normalOrigin(text: string): string {
-  const url = /^(?:https?|wss?):/i.test(text) && URL.canParse(text) ? new URL(text) : undefined;
+  const url = HTTP.test(text) ? URL.parse(text.replace(/^ws/i, "http")) : null;
   return url?.origin ?? text.toLowerCase().replace(/(?<=[^/])\/$/, "");
 }
+
+const HTTP = /^(?:https?|wss?):/i;
 
 /** Why an entry of `--origin` is no origin that a client sends. */
 function problemOf(entry: string): string | undefined {
   const text = JSON.stringify(entry);
   // deno-lint-ignore no-control-regex -- no header can hold them
   if (entry === "" || /[\u0000-\u001f\u007f]/.test(entry) || entry !== entry.trim()) return `${text} is no origin`;
-  if (!/^(?:https?|wss?):/i.test(entry)) {
+  if (!HTTP.test(entry)) {
     return entry.includes("*") ? `${text}: * stands alone, for any site; name each origin` : undefined;
   }
-  const url = URL.canParse(entry) ? new URL(entry) : undefined;
-  if (url === undefined || url.hostname.includes("*")) {
+  const url = URL.parse(entry);
+  if (url === null || url.hostname.includes("*")) {
     return `${text}: an origin is scheme, host and port (https://example.com), or * alone for any`;
   }
-  if (/^wss?:$/.test(url.protocol)) {
-    return `${text}: a page's origin has http or https: ${url.origin.replace(/^ws/, "http")}`;
-  }
-  return url.href === `${url.origin}/` ? undefined : `${text}: an origin has scheme, host and port only: ${url.origin}`;
+  if (url.href === `${url.origin}/`) return undefined;
+  return `${text}: an origin has scheme, host and port only: ${url.origin}`;
 }

@@ -11,7 +11,9 @@ const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
  */
 export function listOf(header: string | null): string[] {
   if (header === null) return [];
-  return header.split(",").map((element) => element.replace(/^[ \t]+|[ \t]+$/g, "")).filter((element) => element !== "");
+  return header.split(",").map((element) => element.replace(/^[ \t]+|[ \t]+$/g, "")).filter((element) =>
+    element !== ""
+  );
 }
 
 /**

@@ -84,7 +84,7 @@ export class RequestHandler {
   #answer(handshake: Handshake): Awaitable<Response> {
     const rules = this.#rules;
     const { request, pathname, headers } = handshake;
-    if (rules.localOnly && !namesThisMachine(new URL(request.url).hostname)) {
+    if (rules.localOnly && !namesThisMachine(handshake.hostname)) {
       return this.#refuse(handshake, misdirected(handshake.host));
     }
     if (pathname === HEALTH_PATH) return this.#readOnly(handshake, () => this.#health(handshake));
@@ -111,7 +111,9 @@ export class RequestHandler {
     handshake.slot = slot;
     if (rules.authenticator === undefined) return upgrade(handshake, rules.peers);
     const result = rules.authenticator.authenticate(handshake);
-    return result instanceof Promise ? this.#whenAuthenticated(handshake, result) : this.#authenticated(handshake, result);
+    return result instanceof Promise
+      ? this.#whenAuthenticated(handshake, result)
+      : this.#authenticated(handshake, result);
   }
 
   #sender(request: Request, peer: Deno.Addr): Sender {
@@ -228,7 +230,7 @@ function hasBody(headers: Headers): boolean {
  * `a@b`) would move the path or the host (measured).
  */
 function urlOf({ url, headers }: Request): URL | undefined {
-  return URL.canParse(url) && !/[/\\?#@\s]/.test(headers.get("host") ?? "") ? new URL(url) : undefined;
+  return /[/\\?#@\s]/.test(headers.get("host") ?? "") ? undefined : URL.parse(url) ?? undefined;
 }
 
 function sentence(text: string): string {

@@ -1,26 +1,28 @@
 /**
- * The topics of one subscriber; most have none.
+ * The topics of one peer; most have none.
  * @module
  */
-import type { Payload, Subscriber, Topics } from "./topics.ts";
+import type { Hub, Member } from "./hub.ts";
+import { keyPrefix, topicKey } from "./names.ts";
+import type { Payload } from "./topics.ts";
 
-/** A topic as its namespace has it: the same name in two namespaces is two topics. */
-export function topicIn(namespace: string, topic: string): string {
-  if (namespace === "") return topic.includes("\u0000") ? `\u0000${topic}` : topic;
-  return `${namespace}\u0000${topic}`;
-}
-
-/** One subscriber's subscriptions. */
+/**
+ * One peer's subscriptions. Each is of two topics: that of its namespace, to which peers publish, and the one of the same
+ * name in all namespaces (""), to which the service publishes where it names none.
+ */
 export class Subscriptions {
-  readonly #topics: Topics;
-  readonly #subscriber: Subscriber;
+  readonly #hub: Hub;
+  readonly #member: Member;
   readonly namespace: string;
+  readonly #prefix: string;
   #joined: Set<string> | undefined;
 
-  constructor(topics: Topics, subscriber: Subscriber, namespace = "") {
+  /** @param namespace not empty */
+  constructor(hub: Hub, member: Member, namespace: string) {
     this.namespace = namespace;
-    this.#topics = topics;
-    this.#subscriber = subscriber;
+    this.#prefix = keyPrefix(namespace);
+    this.#hub = hub;
+    this.#member = member;
   }
 
   get joined(): Set<string> {
@@ -30,18 +32,20 @@ export class Subscriptions {
   /** Idempotent. */
   join(topic: string): void {
     this.joined.add(topic);
-    this.#topics.subscribe(topicIn(this.namespace, topic), this.#subscriber);
+    this.#hub.topics.subscribe(this.#prefix + topic, this.#member);
+    this.#hub.topics.subscribe(topicKey("", topic), this.#member);
   }
 
   /** Idempotent. */
   leave(topic: string): void {
     this.#joined?.delete(topic);
-    this.#topics.unsubscribe(topicIn(this.namespace, topic), this.#subscriber);
+    this.#hub.topics.unsubscribe(this.#prefix + topic, this.#member);
+    this.#hub.topics.unsubscribe(topicKey("", topic), this.#member);
   }
 
-  /** To every other subscriber of the topic. */
+  /** To every other subscriber of the topic in the namespace. */
   publish(topic: string, payload: Payload): void {
-    this.#topics.publish(topicIn(this.namespace, topic), payload, this.#subscriber);
+    this.#hub.publish(this.#prefix + topic, payload, this.#member);
   }
 
   leaveAll(): void {

@@ -4,11 +4,12 @@
  */
 import { createAuthenticator } from "../auth/authenticate.ts";
 import { load } from "../config/load_settings.ts";
-import { SERVICE_OPTIONS, type ServiceOptions, type Settings } from "../config/service_options.ts";
+import { SERVICE_OPTIONS, type ServiceOptions } from "../config/service_options.ts";
+import { originWarnings } from "../handshake/origin.ts";
 import { type Logger, silent } from "../log.ts";
 import { RunningService, type Service } from "./running_service.ts";
-import { validate } from "./resolve_settings.ts";
-import type { App } from "../ws/app_types.ts";
+import { type ServiceSettings, validate } from "./resolve_settings.ts";
+import type { AppFactory, ServiceApp } from "../ws/app_types.ts";
 
 /** What the caller may give beside the options. */
 export interface Environment {
@@ -34,21 +35,24 @@ export interface Environment {
  * @throws {UsageError} with every mistake in the options
  * @throws {StartError} when the port is taken, the certificate unusable, a file unreadable
  */
-export async function serve(app: App, options: ServiceOptions = {}, environment: Environment = {}): Promise<Service> {
-  const { settings, given } = load(SERVICE_OPTIONS, { object: { values: options } }, [], validate);
-  return await startService(app, settings, given, environment);
+export async function serve(
+  app: ServiceApp | AppFactory,
+  options: ServiceOptions = {},
+  environment: Environment = {},
+): Promise<Service> {
+  const loaded = load(SERVICE_OPTIONS, { object: { values: options } }, [], validate);
+  return await startService(app, loaded, environment);
 }
 
-/** Serves with settings that are loaded already: the command line's way in. */
+/** Serves with settings that are loaded and checked already: the command line's way in. */
 export async function startService(
-  app: App,
-  settings: Settings,
-  given: ReadonlyMap<string, string>,
+  app: ServiceApp | AppFactory,
+  loaded: ServiceSettings,
   { log = silent, takeover }: Environment = {},
 ): Promise<Service> {
-  const { mode, origin } = validate(settings, given);
-  const authenticator = await createAuthenticator(settings, { log });
-  const service = new RunningService({ app, settings, mode, origin, authenticator, log });
+  for (const warning of originWarnings(loaded.settings.origin)) log.warn(warning);
+  const authenticator = await createAuthenticator(loaded.settings, { log });
+  const service = new RunningService({ app, loaded, authenticator, log });
   await service.start(takeover);
   return service;
 }

@@ -2,6 +2,7 @@
  * What an app is: the hooks of crossws (which h3, Nitro and Nuxt speak), so that an app moves between them unchanged.
  * @module
  */
+import type { ServiceCalls } from "../hub/calls.ts";
 
 /** What `send` tells: `false` asks the app to wait for `drain`. The other types are what other servers' peers return. */
 export type SendResult = boolean | number | void | undefined;
@@ -17,8 +18,10 @@ export interface WaitForDrainOptions {
 
 /** One connected client, as an app sees it. */
 export interface Peer {
-  /** A random UUID. */
+  /** A UUID: random, but for its last group, which is the id of its node. */
   readonly id: string;
+  /** Who it is: what `upgrade` returned as `user`, else the `sub` of its JWT. One user may have many peers. */
+  readonly user?: string | undefined;
   /** The client's own address, also behind a trusted proxy. Undefined only behind a unix socket without a header. */
   readonly remoteAddress: string | undefined;
   /** The request that was upgraded: its URL and headers. */
@@ -31,7 +34,7 @@ export interface Peer {
   readonly bufferedAmount: number;
   /** The topics it is subscribed to. */
   readonly topics: Set<string>;
-  /** Its topics and `peers` are those of its namespace: what `upgrade` returned, else the one that all others share. */
+  /** Its topics and `peers` are those of its namespace: what `upgrade` returned, else the path of its URL. */
   readonly namespace: string;
   /** All open peers of its namespace, itself too: collected anew each time, so ask once and not for each message. */
   readonly peers: ReadonlySet<Peer>;
@@ -51,7 +54,7 @@ export interface Peer {
   terminate(): void;
   subscribe(topic: string): void;
   unsubscribe(topic: string): void;
-  /** Sends to every other subscriber of the topic in this process; never to this peer itself. At most once, in order. */
+  /** Sends to every other subscriber of the topic, on every node; never to this peer itself. At most once, in order. */
   publish(topic: string, data: unknown): void;
 }
 
@@ -71,6 +74,12 @@ export interface Message {
   blob(): Blob;
 }
 
+/** The request as `upgrade` sees it: a copy without a token, aborted when the client leaves. */
+export type UpgradeRequest = Request & {
+  /** What is written into it becomes an entry of `peer.context`. */
+  readonly context?: Record<string, unknown>;
+};
+
 /** What `upgrade` may return in place of a refusal. */
 export interface UpgradeResult {
   /** Further headers of the 101 response. */
@@ -79,8 +88,10 @@ export interface UpgradeResult {
   protocol?: string;
   /** Its entries become those of `peer.context`. */
   context?: Record<string, unknown>;
-  /** Becomes `peer.namespace`. */
+  /** Becomes `peer.namespace`; default: the path of the URL. */
   namespace?: string;
+  /** Becomes `peer.user`. */
+  user?: string;
 }
 
 /** A promise or not. */
@@ -92,7 +103,7 @@ export type Awaitable<T> = T | Promise<T>;
  */
 export interface App {
   /** Before the handshake is answered. A Response, returned or thrown (or thrown as an error's `response`), refuses it. */
-  upgrade?(request: Request): Awaitable<UpgradeResult | Response | void>;
+  upgrade?(request: UpgradeRequest): Awaitable<UpgradeResult | Response | void>;
   open?(peer: Peer): Awaitable<void>;
   message?(peer: Peer, message: Message): Awaitable<void>;
   /** `code` is 1005 where the client gave none, 1006 where the connection ended without a close frame. */
@@ -101,6 +112,28 @@ export interface App {
   /** Its buffered bytes fell to zero after `send` returned false. */
   drain?(peer: Peer): Awaitable<void>;
 }
+
+/** An app with the hook that other servers do not have. */
+export interface ServiceApp extends App {
+  /**
+   * The broker was away, or messages were lost on their way: messages from other nodes on these topics, which peers of
+   * this node are subscribed to, may have been missed. Called once for each namespace that is concerned, and again when
+   * more is found to be missing.
+   */
+  gap?(topics: readonly string[], details: GapDetails): Awaitable<void>;
+}
+
+/** What goes with a gap. */
+export interface GapDetails {
+  /** Of which namespace the topics are; empty: of all, as the service's own `publish` has it. */
+  readonly namespace: string;
+}
+
+/**
+ * Makes an app that uses the service's calls, which reach peers, users and topics on every node. Called once, before
+ * the service starts.
+ */
+export type AppFactory = (service: ServiceCalls) => ServiceApp;
 
 /**
  * Gives an app its type; returns it unchanged.
@@ -116,6 +149,23 @@ export interface App {
  * });
  * ```
  */
-export function defineApp<A extends App>(app: A): A {
+export function defineApp<A extends ServiceApp>(app: A): A;
+/**
+ * Gives an app its type that is made with the service's calls.
+ *
+ * @example
+ * ```ts
+ * import { defineApp } from "@wss/wss";
+ *
+ * export default defineApp((service) => ({
+ *   async message(peer, message) {
+ *     const { users } = await service.presence(message.text());
+ *     peer.send(users);
+ *   },
+ * }));
+ * ```
+ */
+export function defineApp<F extends AppFactory>(factory: F): F;
+export function defineApp<T extends ServiceApp | AppFactory>(app: T): T {
   return app;
 }

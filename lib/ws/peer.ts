@@ -5,8 +5,9 @@
 import { whenReached } from "../auth/token_expiry.ts";
 import { CloseCode, fitReason, isSendable } from "../close_codes.ts";
 import { messageOf } from "../errors.ts";
+import type { Member } from "../hub/hub.ts";
 import { Subscriptions } from "../hub/subscriptions.ts";
-import type { Payload, Subscriber } from "../hub/topics.ts";
+import type { Payload } from "../hub/topics.ts";
 import type { Slot } from "../handshake/admission.ts";
 import type { Handshake } from "../handshake/handshake.ts";
 import type { RequestSnapshot } from "../handshake/request_snapshot.ts";
@@ -25,11 +26,13 @@ const ONCE = { once: true } as const;
 const EXPIRED: CloseFrame = { code: CloseCode.Unauthorized, reason: "the token has expired" };
 const TERMINATED: CloseFrame = { code: CloseCode.AbnormalClosure, reason: "terminated by the service" };
 const UNSENDABLE = "an app closed with a code that may not stand on the wire; 1000 was sent";
+const USER_FULL: CloseFrame = { code: CloseCode.PolicyViolation, reason: "too many connections of this user" };
 const FAILED: CloseFrame = { code: CloseCode.InternalError, reason: "internal error" };
 
 /** A peer over Deno's server-side WebSocket. */
-export class WebSocketPeer implements Peer, Subscriber, Polled {
-  readonly id: string = crypto.randomUUID();
+export class WebSocketPeer implements Peer, Member, Polled {
+  readonly id: string;
+  readonly user: string | undefined;
   readonly remoteAddress: string | undefined;
   readonly protocol: string;
   readonly context: Record<string, unknown>;
@@ -53,6 +56,8 @@ export class WebSocketPeer implements Peer, Subscriber, Polled {
   /** @param snapshot of the handshake's request, taken before the upgrade */
   constructor(socket: WebSocket, handshake: Handshake, snapshot: RequestSnapshot, rules: PeerDependencies) {
     const { expiresAt } = handshake;
+    this.id = rules.hub.peerId();
+    this.user = handshake.user;
     this.remoteAddress = handshake.address;
     this.protocol = handshake.protocol;
     this.context = handshake.context;
@@ -61,7 +66,7 @@ export class WebSocketPeer implements Peer, Subscriber, Polled {
     this.#rules = rules;
     this.#slot = handshake.slot!;
     this.#connection = handshake.connection;
-    this.#subscriptions = new Subscriptions(rules.topics, this, handshake.namespace);
+    this.#subscriptions = new Subscriptions(rules.hub, this, handshake.namespace);
     this.#inboundLimits = new InboundLimits(rules);
     this.#sendBuffer = new SendBuffer(socket, rules.maxBackpressure);
     this.#expiry = expiresAt === undefined ? undefined : whenReached(expiresAt, () => this.#shut(EXPIRED));
@@ -171,8 +176,10 @@ export class WebSocketPeer implements Peer, Subscriber, Polled {
   #open(): void {
     if (this.#ended) return;
     this.#connection?.opened();
+    if (this.#rules.userIsFull(this.user)) return this.#shut(USER_FULL);
     this.#opened = this.#sendBuffer.open = true;
     this.#rules.opened(this);
+    this.#rules.hub.add(this);
     callHook(() => this.#rules.app.open?.(this), this.#fail);
   }
 
@@ -236,6 +243,7 @@ export class WebSocketPeer implements Peer, Subscriber, Polled {
     this.#sendBuffer.open = false;
     const ending = watchdogCloseReason(this.#connection?.gone(), frame);
     this.#subscriptions.leaveAll();
+    this.#rules.hub.delete(this);
     this.#expiry?.[Symbol.dispose]();
     if (!stays) this.#slot.release();
     this.#rules.ended(this);

@@ -2,7 +2,7 @@
  * What all peers of a service share.
  * @module
  */
-import type { Topics } from "../hub/topics.ts";
+import type { Hub } from "../hub/hub.ts";
 import type { Logger } from "../log.ts";
 import type { App, Peer } from "./app_types.ts";
 import type { Poller } from "./poller.ts";
@@ -16,7 +16,9 @@ export interface PeerDependencies extends InboundLimitOptions {
   readonly notices: Logger;
   /** Warns the operator or the app's author of something that does not change by itself: once. */
   warnOnce(message: string): void;
-  readonly topics: Topics;
+  readonly hub: Hub;
+  /** Whether a user has as many peers here as it may. */
+  userIsFull(user: string | undefined): boolean;
   /** The open peers. */
   readonly everybody: ReadonlySet<Peer>;
   /** Whether it takes no more peers: after a hand-over it takes those who were accepted before. */

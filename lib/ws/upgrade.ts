@@ -20,6 +20,13 @@ export const STOPPING: Refusal = {
   headers: { "retry-after": "1" },
 };
 
+/** The answer to a user with as many connections as it may have. */
+const USER_FULL: Refusal = {
+  status: 503,
+  reason: "This user has as many connections as it may have: close one.",
+  headers: { "retry-after": "10" },
+};
+
 /** The answer to nobody: the client left while it was asked about. */
 export const GONE: Refusal = { status: 400, reason: "The client has gone." };
 
@@ -103,7 +110,7 @@ function read(handshake: Handshake, { warnOnce }: PeerDependencies, result: unkn
     throw new TypeError(`it returned a ${typeof result}; a Response refuses, nothing or an object accepts`);
   }
   const answer = (result ?? {}) as UpgradeResult & { handled?: unknown; perMessageDeflate?: unknown };
-  const { headers, protocol, context, namespace } = answer;
+  const { headers, protocol, context, namespace, user } = answer;
   if (answer.handled) {
     throw new TypeError("it returned { handled: true }, and an upgrade cannot be handled elsewhere here");
   }
@@ -111,6 +118,9 @@ function read(handshake: Handshake, { warnOnce }: PeerDependencies, result: unkn
   if (!isRecord(context ?? {})) throw new TypeError(`its context is a ${typeof context}, and must be an object`);
   if (namespace !== undefined && typeof namespace !== "string") {
     throw new TypeError(`its namespace is a ${typeof namespace}, and must be a string`);
+  }
+  if (user !== undefined && typeof user !== "string") {
+    throw new TypeError(`its user is a ${typeof user}, and must be a string`);
   }
   const given = new Headers(headers);
   const chosen = protocol ?? given.get("sec-websocket-protocol") ?? "";
@@ -121,6 +131,7 @@ function read(handshake: Handshake, { warnOnce }: PeerDependencies, result: unkn
   // A copy: an app may return one object for all its peers, or a frozen one.
   handshake.context = { ...handshake.context, ...context };
   if (namespace) handshake.namespace = namespace;
+  handshake.user = user;
   return given;
 }
 
@@ -135,6 +146,14 @@ function complete(handshake: Handshake, rules: PeerDependencies, headers: Header
     handshake.protocol = offered.includes(SUBPROTOCOL) ? SUBPROTOCOL : fallback ?? "";
   }
   if (claims !== undefined) handshake.context.claims = claims;
+  if (handshake.user === undefined) {
+    handshake.user = subjectOf(claims);
+    if (rules.userIsFull(handshake.user)) {
+      const { status, reason } = USER_FULL;
+      rules.notices.info("refused", { status, reason, address: handshake.address });
+      return refuse(handshake, refusalResponse(USER_FULL));
+    }
+  }
   const snapshot = handshake.snapshot();
   let upgraded: Deno.WebSocketUpgrade;
   try {
@@ -153,6 +172,11 @@ function complete(handshake: Handshake, rules: PeerDependencies, headers: Header
   }
   if (handshake.protocol !== "") response.headers.set("sec-websocket-protocol", handshake.protocol);
   return response;
+}
+
+/** Whom a token is about (RFC 7519, section 4.1.2). */
+function subjectOf(claims: Record<string, unknown> | undefined): string | undefined {
+  return typeof claims?.sub === "string" && claims.sub !== "" ? claims.sub : undefined;
 }
 
 /** What the answer says itself: another word of the app's would break it. */

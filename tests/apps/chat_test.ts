@@ -6,9 +6,9 @@ import { Client } from "../support/client.ts";
 /** Somebody in the lobby under a name, with everything read that came before. */
 async function enter(service: Service, name: string): Promise<Client> {
   const client = await Client.open(service.url);
-  assertMatch(await client.next() as string, /^welcome, guest\d+: \/name NAME/);
-  assertMatch(await client.next() as string, /^\* guest\d+ joined lobby$/);
-  assertMatch(await client.ask(`/name ${name}`) as string, new RegExp(`^\\* guest\\d+ is now ${name}$`));
+  assertMatch(await client.next() as string, /^welcome, guest-[0-9a-f]{4}: \/name NAME/);
+  assertMatch(await client.next() as string, /^\* guest-[0-9a-f]{4} joined lobby$/);
+  assertMatch(await client.ask(`/name ${name}`) as string, new RegExp(`^\\* guest-[0-9a-f]{4} is now ${name}$`));
   return client;
 }
 
@@ -38,6 +38,13 @@ Deno.test("chat", async (t) => {
     assertEquals(await anna.next(), "* Ben joined lobby");
   });
 
+  await t.step("one alone, by name", async () => {
+    assertEquals(await anna.ask("/to Ben a word"), "Anna to Ben: a word");
+    assertEquals(await ben.next(), "Anna to Ben: a word");
+    assertEquals(await anna.ask("/to Be a word"), "nobody is called Be");
+    assertEquals(await anna.ask("/to"), "nobody is called ");
+  });
+
   await t.step("names and rooms that are none; unknown commands; empty lines", async () => {
     assertMatch(await ben.ask("/name two words") as string, /^\* Ben is now two$/);
     assertMatch(await ben.ask("/name <b>") as string, /^a name has 1 to 32 letters/);
@@ -48,6 +55,43 @@ Deno.test("chat", async (t) => {
     ben.send("   ");
     assertEquals(await ben.ask("汤姆"), "two: 汤姆");
     await anna.until(/汤姆/);
+  });
+
+  await t.step("a name that somebody has is refused, and free again when it is given up", async () => {
+    assertEquals(await ben.ask("/name Anna"), "Anna is taken");
+    assertEquals(await ben.ask("/who"), "in lobby: Anna, two");
+    assertEquals(await ben.ask("/name Ben"), "* two is now Ben");
+    await anna.until(/is now Ben$/);
+    assertEquals(await anna.ask("/name two"), "* Anna is now two");
+    await ben.until(/is now two$/);
+    assertEquals(await anna.ask("/name Anna"), "* two is now Anna");
+    await ben.until(/is now Anna$/);
+    assertEquals(await ben.ask("/name two"), "* Ben is now two");
+    await anna.until(/is now two$/);
+  });
+
+  await t.step("two who ask for one name at once: one gets it", async () => {
+    await using one = await enter(service, "one");
+    await using other = await enter(service, "other");
+    one.send("/name same");
+    other.send("/name same");
+    one.send("/who");
+    other.send("/who");
+    const lists = [await one.until(/^in lobby: .*same/), await other.until(/^in lobby: .*same/)];
+    for (const list of lists) assertEquals(list.match(/\bsame\b/g)?.length, 1, list);
+    assertEquals(lists.every((list) => /\bone\b/.test(list) !== /\bother\b/.test(list)), true, lists.join());
+  });
+  for (const client of [anna, ben]) {
+    await client.until(/left lobby$/);
+    await client.until(/left lobby$/);
+  }
+
+  await t.step("what would move a terminal's cursor reaches nobody", async () => {
+    for (const line of ["a\u001b[2Jb", "a\nAnna: forged", "\u202eevil", "tab\there"]) {
+      assertEquals(await anna.ask(line), "a line has no control characters");
+    }
+    assertEquals(await anna.ask("👩‍💻 fine"), "Anna: 👩‍💻 fine");
+    await ben.until(/fine$/);
   });
 
   await t.step("binary is read as text", async () => {
@@ -69,7 +113,7 @@ Deno.test("chat", async (t) => {
     const head = `GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +
       `Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`;
     await raw.write(new TextEncoder().encode(head));
-    const joined = /^\* (guest\d+) joined lobby$/.exec(await anna.until(/joined lobby$/))!;
+    const joined = /^\* (guest-[0-9a-f]{4}) joined lobby$/.exec(await anna.until(/joined lobby$/))!;
     raw.close();
     await anna.until(new RegExp(`^\\* ${joined[1]} left lobby$`));
   });

@@ -55,7 +55,12 @@ Deno.test("handshake: one change away from the valid request, each refusal has i
       [{ Upgrade: null }, 426, /but no Upgrade: websocket\. A proxy in front drops it: nginx needs/, upgrade],
       [{ Upgrade: "websockets" }, 426, /but no Upgrade: websocket\./, upgrade],
       [{ Upgrade: "websocket/13" }, 426, /but no Upgrade: websocket\./, upgrade],
-      [{ Upgrade: "h2c, websocket" }, 400, /^Upgrade must offer websocket without h2c, not "h2c, websocket"\.$/, undefined],
+      [
+        { Upgrade: "h2c, websocket" },
+        400,
+        /^Upgrade must offer websocket without h2c, not "h2c, websocket"\.$/,
+        undefined,
+      ],
       [{ Upgrade: "websocket,H2C" }, 400, /^Upgrade must offer websocket without h2c/, undefined],
       [{ Upgrade: null, Connection: null, Host: null }, 400, /^The request came over HTTP\/2, /, undefined],
       [{ Connection: null }, 400, /but no Connection: Upgrade\. A proxy in front drops it/, undefined],
