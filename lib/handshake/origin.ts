@@ -90,7 +90,8 @@ export function originRule(allowed: readonly string[] | undefined, local: boolea
 /** Entries that are allowed and probably not meant so: a host without its scheme, which no browser sends. */
 export function originWarnings(allowed: readonly string[] | undefined): string[] {
   return (allowed ?? []).filter((entry) => /^(?:[\w-]+\.)+[a-z][\w-]*(?::\d+)?$|^localhost(?::\d+)?$/i.test(entry)).map(
-    (entry) => `--origin ${entry} is no page of a browser, which sends https://${entry}: that needs an entry of its own`,
+    (entry) =>
+      `--origin ${entry} is no page of a browser, which sends https://${entry}: that needs an entry of its own`,
   );
 }
 

@@ -91,12 +91,16 @@ function answerTo(thrown: unknown, rules: PeerDependencies): Response {
   return mistake(rules, `the app's upgrade hook failed: ${messageOf(thrown)}`);
 }
 
+/** Responses of apps: of one that Deno has sent `bodyUsed` is still false, and it fails when it is sent again. */
+const sent = new WeakSet<Response>();
+
 /** @throws {TypeError} for a Response that cannot be sent */
 function usable(response: Response): Response {
-  if (response.bodyUsed || response.body?.locked) {
+  if (sent.has(response) || response.bodyUsed || response.body?.locked) {
     throw new TypeError("the body of the Response that it returned was used already; make a new Response each time");
   }
   if (response.status < 200) throw new TypeError(`it returned a Response with status ${response.status}`);
+  sent.add(response);
   return response;
 }
 
