@@ -67,9 +67,10 @@ export function loadSettings(line: Invocation): LoadedSettings<typeof SERVE_OPTI
 
 async function run(line: Invocation): Promise<number> {
   const loaded = loadSettings(line);
-  const { settings } = loaded;
+  const { settings, notes } = loaded;
   const format = settings.logFormat ?? (Deno.stdout.isTerminal() ? "text" : "json");
   const log = createLogger({ format, level: settings.logLevel });
+  for (const note of notes) log.info(note);
   const app = await loadApp(settings.app);
   if (settings.check) return await checkOnly(loaded, log);
   const predecessor = takeover();

@@ -146,6 +146,8 @@ export const SERVICE_OPTIONS = {
     type: "duration",
     value: "TIME",
     default: "30s",
+    min: 100,
+    zero: true,
     help: "A silent connection is pinged at half of this and closed at the whole; 0 is off.",
   },
   handshakeTimeout: {
@@ -239,5 +241,8 @@ export const SERVICE_OPTIONS = {
 /** Every setting of the service, resolved. */
 export type Settings = Values<typeof SERVICE_OPTIONS>;
 
-/** What `serve()` takes: any of the settings; sizes and durations as numbers (bytes, ms) or text (`"1MiB"`, `"30s"`). */
+/**
+ * What `serve()` takes: any of the settings. Sizes are numbers of bytes or text (`"1MiB"`), durations numbers of
+ * milliseconds or text (`"30s"`). In flags, variables and the file a duration always has a unit.
+ */
 export type ServiceOptions = Input<typeof SERVICE_OPTIONS>;

@@ -141,8 +141,10 @@ function withCredentials({ origin, host, hostKnown }: OriginFacts, page?: URL, a
   }
   if (page?.protocol === "http:" && page.hostname === asked) {
     return refuse(
-      `A page of ${from} came without TLS and connects with the user's cookies or credentials: anybody on its way ` +
-        `may have written it; serve the page over https. ${ifYours(origin!)}.`,
+      `A page of ${from}, which came without TLS and so is of another site than this service, connects with the ` +
+        `user's cookies or credentials: cross-site WebSocket hijacking. Serve the page over https. ${
+          ifYours(origin!)
+        }.`,
     );
   }
   return refuse(
@@ -153,14 +155,13 @@ function withCredentials({ origin, host, hostKnown }: OriginFacts, page?: URL, a
 
 /**
  * Whether the page is of the site that it connects to: the same host over https, whatever the port, as cookies do not
- * tell ports apart. A page without TLS is of the site only where the service has none either, or on loopback, where
- * nobody stands in between.
+ * tell ports apart. A page without TLS is of the site only where the service has none either, as far as is known:
+ * anybody on its way may have written it.
  */
 function isOwnSite(page: URL | undefined, asked: string | undefined, facts: OriginFacts): boolean {
   if (!facts.hostKnown && facts.fetchSite === "same-origin") return true;
   if (page === undefined || page.hostname !== asked) return false;
-  if (page.protocol === "https:") return true;
-  return page.protocol === "http:" && (facts.secure !== true || isLocalName(page.hostname));
+  return page.protocol === "https:" || (page.protocol === "http:" && facts.secure !== true);
 }
 
 /** Whether a host is a name of DNS, and not an address or a name that only a proxy's configuration has. */

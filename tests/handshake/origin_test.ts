@@ -52,9 +52,6 @@ Deno.test("origin, automatic: no browser, and the own site's pages, are welcome 
       ["https://example.com:8443", "example.com"],
       ["https://[2001:db8::1]:8080", "[2001:db8::1]:8282"],
       ["https://xn--bcher-kva.example", "bücher.example"],
-      // On loopback nobody stands between the page and the browser.
-      ["http://localhost:5173", "localhost:8282"],
-      ["http://127.0.0.1:5173", "127.0.0.1:8282"],
     ] as const
   ) {
     assertEquals(rule(facts(origin, { host, credentials: true })), undefined, `${origin} ${host}`);
@@ -92,11 +89,14 @@ Deno.test("origin, automatic: a page without TLS is not of the site of a service
   const page = (change: Partial<OriginFacts>) => rule(facts("http://example.com", { credentials: true, ...change }));
   assertMatch(
     page({})?.reason ?? "",
-    /came without TLS .* If that page is yours, allow it with --origin http:\/\/example\.com\.$/,
+    /which came without TLS .* If that page is yours, allow it with --origin http:\/\/example\.com\.$/,
   );
   // The proxy does not say whether there is TLS.
   assertEquals(page({ secure: undefined }), undefined);
   assertEquals(page({ credentials: false }), undefined);
+  const local = facts("http://localhost:5173", { host: "localhost:8282", credentials: true });
+  assertEquals(originRule(undefined, true)(local)?.status, 403);
+  assertEquals(originRule(undefined, true)({ ...local, credentials: false }), undefined);
 });
 
 Deno.test("origin, automatic: where the proxy keeps the host to itself, the browser's own word counts, or the refusal says what to do", () => {

@@ -42,11 +42,32 @@ Deno.test("proxied on loopback", async (t) => {
       const headers = { "Origin": "https://example.com", "X-Real-IP": "203.0.113.7" };
       assertEquals(await whoIs(url, headers), "203.0.113.7");
       await assertRejects(() => Client.open(url, { headers: { ...headers, "Cookie": "session=1" } }));
-      await program.stderr.until(/"status":403,"reason":"[^"]*let it forward Host/);
+      const warned = /"level":"warn","message":"A page of https:\/\/example\.com[^"]*proxy_set_header Host \$host/g;
+      const refused = /"status":403,"reason":"[^"]*proxy_set_header Host \$host/;
+      await program.stderr.until(refused);
+      const seen = program.stderr.text.length;
+      await assertRejects(() => Client.open(url, { headers: { ...headers, "Cookie": "session=2" } }));
+      await program.stderr.until(refused, seen);
+      assertEquals(program.stderr.text.match(warned)?.length, 1, "the warning comes once");
+      // Firefox says itself that it is the site's own page.
+      const firefox = { ...headers, "Cookie": "session=1", "Sec-Fetch-Site": "same-origin" };
+      assertEquals(await whoIs(url, firefox), "203.0.113.7");
       const forwarded = { ...headers, "Cookie": "session=1", "X-Forwarded-Host": "example.com" };
       assertEquals(await whoIs(url, forwarded), "203.0.113.7");
     },
   );
+
+  await t.step("a page that reaches past the proxy into this machine is refused, under any name", async () => {
+    const refused = (headers: Record<string, string>) => assertRejects(() => Client.open(url, { headers }));
+    await refused({ "Origin": "https://evil.example" });
+    await program.stderr.until(/"status":403,"reason":"[^"]*reaches into this machine/);
+    const rebound = `evil.example:${program.port}`;
+    await refused({ "Origin": `http://${rebound}`, "Host": rebound });
+    await program.stderr.until(/"status":403,"reason":"[^"]*DNS rebinding/);
+    assertEquals(await whoIs(url, { "Origin": "http://localhost:3000" }), "127.0.0.1");
+    // A proxy that forwards the host alone.
+    assertEquals(await whoIs(url, { "Origin": "https://other.example", "Host": "example.com" }), "127.0.0.1");
+  });
 
   await t.step("plain http: no page, but 426 and health", async () => {
     const response = await fetch(program.http("/wss"));

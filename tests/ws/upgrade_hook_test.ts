@@ -139,7 +139,7 @@ Deno.test("crossws: what upgrade writes into request.context is the peer's, and 
 });
 
 Deno.test("perMessageDeflate is ignored with one warning", async () => {
-  const app = { upgrade: () => ({ perMessageDeflate: true }), message: ok };
+  const app = { upgrade: () => ({ perMessageDeflate: true }) as Record<string, unknown>, message: ok };
   await using served = await serving(app, { mode: "proxied" });
   for (let time = 0; time < 2; time++) assertEquals((await ask(served)).status, 101);
   assertEquals(served.logged("perMessageDeflate is ignored").length, 1);
