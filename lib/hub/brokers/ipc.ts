@@ -1,0 +1,88 @@
+/**
+ * The broker of the workers of one machine: a unix socket to the relay of their supervisor.
+ * @module
+ */
+import { messageOf } from "../../errors.ts";
+import type { Deliver } from "../broker.ts";
+import { Kind, readWire, WireWriter } from "./ipc_frames.ts";
+import type { Connect, Session } from "./reconnect.ts";
+
+/** Bytes that may wait to be sent. */
+const SEND_BOUND = 64 * 1024 * 1024;
+/** Bytes of the longest frame. */
+export const LONGEST_FRAME = 64 * 1024 * 1024;
+
+/** Makes sessions with the relay that listens on a unix socket. */
+export function ipcSessions(path: string): Connect {
+  return async () => {
+    let connection: Deno.UnixConn;
+    try {
+      connection = await Deno.connect({ transport: "unix", path });
+    } catch (error) {
+      throw new Error(`the supervisor cannot be reached: ${messageOf(error)}`, { cause: error });
+    }
+    return new IpcSession(connection);
+  };
+}
+
+class IpcSession implements Session {
+  readonly maxFrame = LONGEST_FRAME;
+  readonly ended: Promise<string>;
+  readonly #connection: Deno.UnixConn;
+  readonly #writer: WireWriter;
+  readonly #subscriptions = new Map<string, Deliver>();
+  readonly #flushes: PromiseWithResolvers<void>[] = [];
+  #reason: string | undefined;
+
+  constructor(connection: Deno.UnixConn) {
+    this.#connection = connection;
+    this.#writer = new WireWriter(connection);
+    this.ended = this.#read();
+  }
+
+  publish(channel: string, frame: Uint8Array<ArrayBuffer>): boolean {
+    if (this.#reason !== undefined || this.#writer.waiting + frame.length > SEND_BOUND) return false;
+    this.#writer.write(Kind.publish, channel, frame);
+    return true;
+  }
+
+  subscribe(channel: string, deliver: Deliver): void {
+    this.#subscriptions.set(channel, deliver);
+    this.#writer.write(Kind.subscribe, channel);
+  }
+
+  unsubscribe(channel: string): void {
+    this.#subscriptions.delete(channel);
+    this.#writer.write(Kind.unsubscribe, channel);
+  }
+
+  flush(): Promise<void> {
+    if (this.#reason !== undefined) return Promise.reject(new Error(this.#reason));
+    const flush = Promise.withResolvers<void>();
+    this.#flushes.push(flush);
+    this.#writer.write(Kind.flush, "");
+    return flush.promise;
+  }
+
+  abort(reason: string): void {
+    if (this.#reason !== undefined) return;
+    this.#reason = reason;
+    this.#connection.close();
+  }
+
+  async #read(): Promise<string> {
+    let failure = "the supervisor closed the connection";
+    try {
+      await readWire(this.#connection, LONGEST_FRAME, (kind, channel, payload) => {
+        if (kind === Kind.publish) this.#subscriptions.get(channel)?.(payload);
+        else if (kind === Kind.flushed) this.#flushes.shift()?.resolve();
+      });
+    } catch (error) {
+      failure = messageOf(error);
+    }
+    this.abort(failure);
+    this.#writer.end();
+    for (const flush of this.#flushes.splice(0)) flush.reject(new Error(this.#reason));
+    return this.#reason!;
+  }
+}
