@@ -1,4 +1,4 @@
-/** `deno task start`: the least permissions that the service needs. */
+/** `deno task start`, which is `deno run -P main.ts`: the least permissions that the service needs. */
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import project from "../deno.json" with { type: "json" };
@@ -6,8 +6,12 @@ import { Client } from "./support/client.ts";
 import { makeFolder, type Program, ROOT, startProgram } from "./support/program.ts";
 import { Transcript } from "./support/transcript.ts";
 
-const [, , ...words] = project.tasks.start.split(" ");
-const PERMISSIONS = [...words.slice(0, -1), "--no-prompt"];
+/** The permissions in deno.json as flags. */
+const PERMISSIONS = [
+  ...Object.entries(project.permissions.default)
+    .map(([name, what]) => Array.isArray(what) ? `--allow-${name}=${what.join()}` : `--allow-${name}`),
+  "--no-prompt",
+];
 
 Deno.test("deno task start, from a fresh copy", async () => {
   const folder = await makeFolder();
