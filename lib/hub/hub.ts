@@ -23,13 +23,6 @@ export interface Member extends Subscriber {
   close(code?: number, reason?: string): void;
 }
 
-/** What a hub tells. */
-export interface HubOptions {
-  readonly log: Logger;
-  /** Messages on these topics may have been missed. */
-  gap(topics: readonly string[], namespace: string): void;
-}
-
 /** How a hub is connected to others. */
 export interface Connection {
   /** For the log: the broker's URL without credentials. */
@@ -50,7 +43,9 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
   readonly topics = new Topics<Member>();
   /** The peers of each user. */
   readonly users = new Topics<Member>();
-  readonly #options: HubOptions;
+  /** Called with topics of a namespace on which messages may have been missed. */
+  gap: (topics: readonly string[], namespace: string) => void = () => {};
+  readonly #log: Logger;
   readonly #node: Uint8Array<ArrayBuffer>;
   readonly #members = new Map<string, Member>();
   readonly #started = Date.now();
@@ -65,8 +60,9 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
   readonly #gaps = new Set<string>();
   #collecting: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(options: HubOptions) {
-    this.#options = options;
+  /** @param log throttled: one event can come with each message */
+  constructor(log: Logger) {
+    this.#log = log;
     this.#node = crypto.getRandomValues(new Uint8Array(NODE_BYTES));
     this.id = this.#node.toHex();
   }
@@ -79,8 +75,7 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
     this.#shown = shown;
     const broker = this.#broker = await open({ node: this.#node, listener: this });
     const channels = new Channels(prefix);
-    const { log } = this.#options;
-    const relay = this.#relay = new Relay({ broker, channels, node: this.#node, inbound: this, log });
+    const relay = this.#relay = new Relay({ broker, channels, node: this.#node, inbound: this, log: this.#log });
     this.#cluster = new Cluster(relay, this);
     this.topics.observer = relay.topics;
     this.users.observer = relay.users;
@@ -242,7 +237,7 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
 
   down(reason: string): void {
     this.#down = { since: performance.now(), notRelayed: this.#relay?.counts.notRelayed ?? 0 };
-    this.#options.log.warn("the broker is away; messages reach this node's own peers only", {
+    this.#log.warn("the broker is away; messages reach this node's own peers only", {
       broker: this.#shown,
       reason,
     });
@@ -251,7 +246,7 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
   up(): void {
     const { since, notRelayed } = this.#down ?? { since: performance.now(), notRelayed: 0 };
     this.#down = undefined;
-    this.#options.log.warn("the broker is back", {
+    this.#log.warn("the broker is back", {
       broker: this.#shown,
       seconds: Math.round((performance.now() - since) / 100) / 10,
       notRelayed: (this.#relay?.counts.notRelayed ?? 0) - notRelayed,
@@ -262,12 +257,12 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
 
   problem(message: string): void {
     this.#problem = message;
-    this.#options.log.error("the broker reports a problem", { broker: this.#shown, problem: message });
+    this.#log.error("the broker reports a problem", { broker: this.#shown, problem: message });
   }
 
   #tellGap(keys: readonly string[]): void {
     const byNamespace = Map.groupBy(keys.map(parseTopicKey), ({ namespace }) => namespace);
-    for (const [namespace, names] of byNamespace) this.#options.gap(names.map(({ topic }) => topic), namespace);
+    for (const [namespace, names] of byNamespace) this.gap(names.map(({ topic }) => topic), namespace);
   }
 }
 

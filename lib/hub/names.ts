@@ -16,7 +16,12 @@ export interface TopicName {
  */
 export function topicKey(namespace: string, topic: string): string {
   if (namespace === "") return topic.includes("\0") ? `\0${topic}` : topic;
-  return `${escape(namespace)}\0${topic}`;
+  return keyPrefix(namespace) + topic;
+}
+
+/** What the keys of a namespace's topics begin with; not for the default namespace. */
+export function keyPrefix(namespace: string): string {
+  return `${escape(namespace)}\0`;
 }
 
 /** The inverse of {@link topicKey}. */

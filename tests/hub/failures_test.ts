@@ -3,7 +3,7 @@ import { StartError } from "../../lib/errors.ts";
 import { NODE_BYTES } from "../../lib/hub/broker.ts";
 import { openBroker, type OpenOptions } from "../../lib/hub/brokers/open.ts";
 import { parseBroker, parseCredentials } from "../../lib/hub/brokers/target.ts";
-import { freePort } from "../processes.ts";
+import { freePort } from "../support/processes.ts";
 import { node, settle, uint32 } from "./conformance.ts";
 import { type Engine, natsServer, redisServer, type Server } from "./engines.ts";
 

@@ -31,7 +31,8 @@ async function hubOn(engine: Engine | undefined, prefix = "wss"): Promise<TestHu
   const logged: string[] = [];
   const note = (message: string) => void logged.push(message);
   const log = { ...silent, error: note, warn: note };
-  const hub = new Hub({ log, gap: (topics, namespace) => gaps.push({ namespace, topics: [...topics].sort() }) });
+  const hub = new Hub(log);
+  hub.gap = (topics, namespace) => gaps.push({ namespace, topics: [...topics].sort() });
   if (engine) await hub.connect({ shown: "test", prefix, open: engine.open });
   return {
     hub,
@@ -258,7 +259,7 @@ Deno.test("hub without a broker: the calls mean the same, and are complete", asy
 });
 
 Deno.test("hub: a peer's id is a UUID that ends in its node's id", () => {
-  const hub = new Hub({ log: silent, gap: () => {} });
+  const hub = new Hub(silent);
   const ids = Array.from({ length: 1000 }, () => hub.peerId());
   assertEquals(new Set(ids).size, 1000);
   for (const id of ids) {
