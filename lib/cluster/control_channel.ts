@@ -17,23 +17,23 @@ export type WorkerRequests = {
   /** Reads the certificate and the token files again; nothing is put to use but the tokens. */
   load: { argument: undefined; reply: { changed: boolean } };
   /** Listens on one more socket of the port, with the certificate that `load` read. */
-  bind: { argument: undefined; reply: undefined };
+  bind: { argument: undefined; reply: void };
   /** Chooses which sockets of the port get new connections; null is the kernel's hash. */
-  steer: { argument: readonly Instruction[] | null; reply: undefined };
+  steer: { argument: readonly Instruction[] | null; reply: void };
   /** Waits until no connection waits on the sockets before the newest. */
-  emptyQueues: { argument: undefined; reply: undefined };
+  emptyQueues: { argument: undefined; reply: void };
   /** Stops listening on the sockets before the newest. */
-  closeOld: { argument: undefined; reply: undefined };
+  closeOld: { argument: undefined; reply: void };
   /** Stops listening on the newest socket. */
-  dropNext: { argument: undefined; reply: undefined };
+  dropNext: { argument: undefined; reply: void };
   /** Puts the certificate that `load` read to use, or forgets it. */
-  settle: { argument: boolean; reply: undefined };
+  settle: { argument: boolean; reply: void };
 };
 
 /** What a worker asks of the supervisor. */
 export type SupervisorRequests = {
   /** Reloads certificate and tokens in all workers. */
-  reload: { argument: undefined; reply: undefined };
+  reload: { argument: undefined; reply: void };
 };
 
 /** How a worker introduces its service. */
@@ -68,7 +68,7 @@ type Requests = Readonly<Record<string, { argument: unknown; reply: unknown }>>;
 
 /** A function for each request. What it throws becomes the error of the request. */
 export type Answers<R extends Requests> = {
-  readonly [Name in keyof R]: (argument: R[Name]["argument"]) => Promise<R[Name]["reply"]>;
+  readonly [Name in keyof R]: (argument: R[Name]["argument"]) => Promise<R[Name]["reply"]> | R[Name]["reply"];
 };
 
 interface Envelope {
@@ -142,7 +142,7 @@ export class ControlChannel<Asked extends Requests, Answered extends Requests, I
         const envelope = JSON.parse(line as string) as Envelope;
         if (envelope.request !== undefined) {
           const { request: reply, name = "", argument } = envelope;
-          answers[name]!(argument).then(
+          new Promise((resolve) => resolve(answers[name]!(argument))).then(
             (value) => this.#write({ reply, value }),
             (error) => this.#write({ reply, error: messageOf(error) }),
           );

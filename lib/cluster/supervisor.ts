@@ -55,7 +55,7 @@ export class Supervisor {
   #listening: Listening | undefined;
   /** Resolves when the change of sockets before this one is done. */
   #turn: Promise<unknown> = Promise.resolve();
-  #reloading: { readonly done: Promise<undefined>; begun: boolean } | undefined;
+  #reloading: { readonly done: Promise<void>; begun: boolean } | undefined;
   #watch: ReturnType<typeof setInterval> | undefined;
   #stopped: Promise<void> | undefined;
 
@@ -108,14 +108,13 @@ export class Supervisor {
    * Reloads certificate and tokens in all workers. Calls that come while one waits are one.
    * @throws {StartError} why the new files are not usable; the old ones go on serving everywhere
    */
-  reload(): Promise<undefined> {
+  reload(): Promise<void> {
     if (this.#reloading && !this.#reloading.begun) return this.#reloading.done;
     const reloading = {
       begun: false,
       done: this.#exclusively(async () => {
         reloading.begun = true;
         await this.#reload();
-        return undefined;
       }),
     };
     this.#reloading = reloading;

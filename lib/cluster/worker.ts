@@ -31,6 +31,8 @@ export function readWorkerNote(text: string): WorkerNote {
 
 /** See the module. */
 export class WorkerLink implements WorkerContext {
+  readonly index: number;
+  readonly relay: string | undefined;
   /** Aborted when the supervisor says stop, or has gone. The reason is `followed`, `stop` or `orphaned`. */
   readonly stopped: AbortSignal;
   readonly #channel: ControlChannel<SupervisorRequests, WorkerRequests, SupervisorMessage, WorkerMessage>;
@@ -49,23 +51,25 @@ export class WorkerLink implements WorkerContext {
     } catch (error) {
       throw new StartError(`Cannot reach the supervisor: ${messageOf(error)}`, { cause: error });
     }
-    return new WorkerLink(connection);
+    return new WorkerLink(note, connection);
   }
 
-  private constructor(connection: Deno.Conn) {
+  private constructor({ index, relay }: WorkerNote, connection: Deno.Conn) {
+    this.index = index;
+    this.relay = relay;
     this.stopped = this.#stop.signal;
     this.#turn.promise.catch(() => {});
     this.#channel = new ControlChannel<SupervisorRequests, WorkerRequests, SupervisorMessage, WorkerMessage>(
       connection,
       (message) => this.#take(message),
       {
-        load: async () => ({ changed: await this.#running().stageCredentials() }),
-        bind: async () => void this.#running().listener.bindNext(this.#running().stagedMaterial),
-        steer: async (program) => void this.#running().listener.steer(program ?? undefined),
-        emptyQueues: async () => void await this.#running().listener.queuesEmptied(),
-        closeOld: async () => void await this.#running().listener.closeOld(),
-        dropNext: async () => void await this.#running().listener.dropNext(),
-        settle: async (use) => void this.#running().settleCredentials(use),
+        load: async () => ({ changed: await this.#running().credentials.stage() }),
+        bind: () => this.#running().listener.bindNext(this.#running().credentials.staged),
+        steer: (program) => this.#running().listener.steer(program ?? undefined),
+        emptyQueues: () => this.#running().listener.queuesEmptied(),
+        closeOld: () => this.#running().listener.closeOld(),
+        dropNext: () => this.#running().listener.dropNext(),
+        settle: (use) => this.#running().credentials.settle(use),
       },
     );
     void this.#channel.ended.then(() => {

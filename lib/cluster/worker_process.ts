@@ -46,7 +46,7 @@ export interface WorkerEvents {
   socket(worker: WorkerProcess, change: "lost" | "joined"): void;
   counts(worker: WorkerProcess, counts: ConnectionTotals): void;
   /** It asks to reload all workers. */
-  reload(): Promise<undefined>;
+  reload(): Promise<void>;
 }
 
 /** See the module. */

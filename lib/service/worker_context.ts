@@ -12,6 +12,10 @@ export interface ConnectionTotals {
 
 /** See the module. */
 export interface WorkerContext {
+  /** From 1. */
+  readonly index: number;
+  /** The unix socket of the relay between the workers; undefined where there is none to connect, or a broker does it. */
+  readonly relay: string | undefined;
   /**
    * Resolves when it is this worker's turn to listen: on `port` where it is given, else on that of its settings; `join`
    * says that others share the port already.

@@ -1,10 +1,9 @@
 /** The broker of the workers of one machine: the contract, bursts, and a worker that takes nothing. */
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
-import { ipcSessions } from "../../lib/hub/brokers/ipc.ts";
+import { openIpc } from "../../lib/hub/brokers/ipc.ts";
 import { Kind, WireWriter } from "../../lib/hub/brokers/ipc_frames.ts";
 import { Relay } from "../../lib/hub/brokers/ipc_relay.ts";
-import { ReconnectingBroker } from "../../lib/hub/brokers/reconnect.ts";
 import { asUint32, conformance, node, settle, uint32 } from "./conformance.ts";
 import type { Engine } from "./engines.ts";
 
@@ -21,7 +20,7 @@ async function relayEngine(): Promise<RelayEngine> {
   return {
     path,
     stalls,
-    open: (start) => ReconnectingBroker.open(ipcSessions(path), start.listener),
+    open: (start) => openIpc(path, start),
     async [Symbol.asyncDispose]() {
       await relay[Symbol.asyncDispose]();
       await Deno.remove(folder, { recursive: true });

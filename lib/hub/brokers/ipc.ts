@@ -2,27 +2,28 @@
  * The broker of the workers of one machine: a unix socket to the relay of their supervisor.
  * @module
  */
-import { messageOf } from "../../errors.ts";
-import type { Deliver } from "../broker.ts";
+import { messageOf, StartError } from "../../errors.ts";
+import type { Broker, BrokerStart, Deliver } from "../broker.ts";
 import { Kind, readWire, WireWriter } from "./ipc_frames.ts";
-import type { Connect, Session } from "./reconnect.ts";
+import { ReconnectingBroker, type Session } from "./reconnect.ts";
 
 /** Bytes that may wait to be sent. */
 const SEND_BOUND = 64 * 1024 * 1024;
 /** Bytes of the longest frame. */
 export const LONGEST_FRAME = 64 * 1024 * 1024;
 
-/** Makes sessions with the relay that listens on a unix socket. */
-export function ipcSessions(path: string): Connect {
-  return async () => {
-    let connection: Deno.UnixConn;
-    try {
-      connection = await Deno.connect({ transport: "unix", path });
-    } catch (error) {
-      throw new Error(`the supervisor cannot be reached: ${messageOf(error)}`, { cause: error });
-    }
-    return new IpcSession(connection);
-  };
+/**
+ * Connects to the relay that listens on a unix socket.
+ * @throws {StartError} when it cannot be reached
+ */
+export async function openIpc(path: string, { listener }: BrokerStart): Promise<Broker> {
+  try {
+    return await ReconnectingBroker.open(async () => {
+      return new IpcSession(await Deno.connect({ transport: "unix", path }));
+    }, listener);
+  } catch (error) {
+    throw new StartError(`Cannot connect to the other workers: ${messageOf(error)}`, { cause: error });
+  }
 }
 
 class IpcSession implements Session {
