@@ -127,7 +127,11 @@ export class ControlChannel<Asked extends Requests, Answered extends Requests, I
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#connection.close();
+    try {
+      this.#connection.close();
+    } catch {
+      // Its streams have closed it.
+    }
   }
 
   #write(envelope: Envelope): void {

@@ -32,6 +32,8 @@ export function readWorkerNote(text: string): WorkerNote {
 /** See the module. */
 export class WorkerLink implements WorkerContext {
   readonly index: number;
+  /** How many workers there are. */
+  readonly count: number;
   readonly relay: string | undefined;
   /** Aborted when the supervisor says stop, or has gone. The reason is `followed`, `stop` or `orphaned`. */
   readonly stopped: AbortSignal;
@@ -54,8 +56,9 @@ export class WorkerLink implements WorkerContext {
     return new WorkerLink(note, connection);
   }
 
-  private constructor({ index, relay }: WorkerNote, connection: Deno.Conn) {
+  private constructor({ index, count, relay }: WorkerNote, connection: Deno.Conn) {
     this.index = index;
+    this.count = count;
     this.relay = relay;
     this.stopped = this.#stop.signal;
     this.#turn.promise.catch(() => {});
