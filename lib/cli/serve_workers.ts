@@ -76,7 +76,11 @@ export async function supervise(settings: WorkerSettings, format: "text" | "json
     {
       stop: () => supervisor.stop(),
       reload: () => supervisor.reload(),
-      replace: async () => void await supervisor.replace(),
+      async replace() {
+        await supervisor.replace();
+        log.info("the workers have been replaced; the old ones end with their connections");
+        return undefined;
+      },
       kill: () => supervisor.kill(),
     },
     log,

@@ -20,10 +20,10 @@ export type WorkerRequests = {
   bind: { argument: undefined; reply: void };
   /** Chooses which sockets of the port get new connections; null is the kernel's hash. */
   steer: { argument: readonly Instruction[] | null; reply: void };
-  /** Waits until no connection waits on the sockets before the newest. */
-  emptyQueues: { argument: undefined; reply: void };
-  /** Stops listening on the sockets before the newest. */
-  closeOld: { argument: undefined; reply: void };
+  /** Waits until no connection waits on its sockets, or on those before the newest. */
+  emptyQueues: { argument: "all" | "old"; reply: void };
+  /** Stops listening on its sockets, or on those before the newest. */
+  closeSockets: { argument: "all" | "old"; reply: void };
   /** Stops listening on the newest socket. */
   dropNext: { argument: undefined; reply: void };
   /** Puts the certificate that `load` read to use, or forgets it. */

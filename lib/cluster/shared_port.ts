@@ -88,12 +88,14 @@ export class SharedPort {
     const steering = this.#group.sockets.find(isNew)!.worker;
     await steering.request("steer", spreadOver(this.#group.indexesOf(isNew)));
     const leaving = new Set([...old].map(({ worker }) => worker).filter((worker) => this.#reachable(worker)));
-    await Promise.all([...leaving].map((worker) => worker.request("emptyQueues", undefined)));
+    const which = (worker: WorkerProcess) =>
+      this.#group.sockets.some((socket) => socket.worker === worker && isNew(socket)) ? "old" : "all";
+    await Promise.all([...leaving].map((worker) => worker.request("emptyQueues", which(worker))));
     for (const worker of leaving) {
       // While sockets leave, indexes change. That of a new socket which is not the last stays.
       const indexes = this.#group.indexesOf(isNew);
       await steering.request("steer", spreadOver([indexes[0]!]));
-      await worker.request("closeOld", undefined);
+      await worker.request("closeSockets", which(worker));
       for (const socket of old) if (socket.worker === worker) this.#group.remove(socket);
     }
     await this.steer();
