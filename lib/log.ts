@@ -61,9 +61,9 @@ export function createLogger(options: LogOptions = {}): Logger {
 
   function lineOf(at: LogLevel, message: string, fields: LogFields | undefined): string {
     const time = now().toISOString();
-    if (format === "json") return escapeControls(JSON.stringify({ time, level: at, message, ...common, ...fields }));
+    if (format === "json") return escapeControls(JSON.stringify({ time, level: at, message, ...fields, ...common }));
     let line = `${time} ${at.padEnd(5)} ${escapeControls(message)}`;
-    for (const [name, value] of Object.entries({ ...common, ...fields })) {
+    for (const [name, value] of Object.entries({ ...fields, ...common })) {
       if (value === undefined) continue;
       const text = String(value);
       line += ` ${name}=${/^[^\s"=]+$/.test(text) ? escapeControls(text) : escapeControls(JSON.stringify(text))}`;

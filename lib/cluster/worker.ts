@@ -67,7 +67,11 @@ export class WorkerLink implements WorkerContext {
       (message) => this.#take(message),
       {
         load: async () => ({ changed: await this.#running().credentials.stage() }),
-        bind: () => this.#running().listener.bindNext(this.#running().credentials.staged),
+        bind: () => {
+          const { listener, credentials } = this.#running();
+          // A worker that was started in the middle of a reload has the new certificate already.
+          listener.bindNext(credentials.staged ?? credentials.material);
+        },
         steer: (program) => this.#running().listener.steer(program ?? undefined),
         emptyQueues: (which) => this.#running().listener.queuesEmptied(which),
         closeSockets: (which) => this.#running().listener.closeSockets(which),
