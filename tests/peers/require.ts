@@ -11,6 +11,7 @@ const PROBES: Readonly<Record<string, readonly [string, ...string[]]>> = {
   caddy: ["caddy", "version"],
   openssl: ["openssl", "version"],
   ip: ["ip", "-Version"],
+  pebble: ["pebble", "-help"],
   // Debian's interpreter, which sees Debian's packages; another may come first on the PATH.
   "python3-websockets": ["/usr/bin/python3", "-c", "import websockets"],
 };

@@ -158,13 +158,24 @@ async function authorizeOne(client: AcmeClient, url: string, options: OrderOptio
   const remove = options.respond(challenge.token, answer);
   try {
     options.progress(`${name}: the authority looks for the challenge on port 80`);
-    if (challenge.status === "pending") await client.post(challenge.url, {});
+    if (challenge.status === "pending") await accept(client, url, challenge);
     const done = await until<Authorization>(client, url, undefined, ({ status }) => status !== "pending");
     if (done.status === "valid") return;
     const problem = done.challenges.find(({ error }) => error !== undefined)?.error;
     throw new AcmeError(problem ?? { type: "unexpected", detail: `the authorisation became ${done.status}` }, { name });
   } finally {
     remove();
+  }
+}
+
+/** RFC 8555 section 7.5.1. Where an answer was lost and it is sent again, the authority says that it has it already. */
+async function accept(client: AcmeClient, url: string, challenge: Challenge): Promise<void> {
+  try {
+    await client.post(challenge.url, {});
+  } catch (error) {
+    if (!(error instanceof AcmeError) || error.type !== "malformed") throw error;
+    const { body } = await client.post<Authorization>(url);
+    if (body.challenges.find(({ url }) => url === challenge.url)?.status === "pending") throw error;
   }
 }
 

@@ -37,7 +37,7 @@ export async function inspectReach(name: string, options: ReachOptions): Promise
     return [{ code: "acme-lookup-failed", level: "warning", fact, remedy: "Look at this machine's name server." }];
   }
   if (addresses.length === 0) {
-    const fact = `The name ${name} has no A or AAAA record.`;
+    const fact = `No address is found for the name ${name} (A or AAAA record).`;
     const remedy = "Add one that names this machine at the domain's provider, and wait until it is known.";
     return [{ code: "acme-no-address", level: "error", fact, remedy }];
   }
