@@ -2,15 +2,15 @@
  * wss as a library: an app, and the service that serves it.
  * @module
  */
-import { loadNative } from "./net/native.ts";
+import { loadFfi } from "./net/ffi/load_ffi.ts";
 
-export { type App, defineApp, type Message, type Peer, type SendResult, type UpgradeResult } from "./ws/app.ts";
-export { type Environment, serve } from "./service.ts";
-export type { Service } from "./running.ts";
-export type { ServiceOptions } from "./config/options.ts";
+export { type App, defineApp, type Message, type Peer, type SendResult, type UpgradeResult } from "./ws/app_types.ts";
+export { type Environment, serve } from "./service/serve.ts";
+export type { Service } from "./service/running_service.ts";
+export type { ServiceOptions } from "./config/service_options.ts";
 export { StartError, UsageError } from "./errors.ts";
 export { createLogger, type LogFields, type Logger, type LogLevel } from "./log.ts";
 
 // Now and not when the first service starts: the C library stays loaded, and the sanitizer of a test that starts a
 // service would call that a leak.
-if (Deno.permissions.querySync({ name: "ffi" }).state === "granted") loadNative();
+if (Deno.permissions.querySync({ name: "ffi" }).state === "granted") loadFfi();

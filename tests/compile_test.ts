@@ -3,8 +3,8 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { join } from "node:path";
 import project from "../deno.json" with { type: "json" };
-import { Client } from "./client.ts";
-import { makeFolder, ROOT, runProgram, startProgram } from "./program.ts";
+import { Client } from "./support/client.ts";
+import { makeFolder, ROOT, runProgram, startProgram } from "./support/program.ts";
 
 /** Runs the task's command with another output; undefined where it fails because denort cannot be downloaded. */
 async function compile(output: string, env: Record<string, string> = {}): Promise<string | undefined> {
@@ -25,7 +25,7 @@ async function compile(output: string, env: Record<string, string> = {}): Promis
 }
 
 /** What no import statement of the program's own asks for, or what it shows: the page, the apps, the library, workers. */
-const NEEDED = /lib\/(http\/page\.\w+|apps\/\w+\.ts|mod\.ts|.*worker\.ts)$/;
+const NEEDED = /lib\/(http\/test_page\.\w+|apps\/\w+\.ts|mod\.ts|.*worker\.ts)$/;
 
 /** Every file below a folder, with its path. */
 function* files(folder: string): Generator<string> {
@@ -82,7 +82,7 @@ Deno.test("compiled", async (t) => {
       assertEquals(await client.ask("tom"), "tom");
       const http = Deno.createHttpClient({ caCerts: [await Deno.readTextFile(program.ca)] });
       const response = await fetch(program.http(), { client: http });
-      assertEquals(await response.text(), await Deno.readTextFile(join(ROOT, "lib/http/page.html")));
+      assertEquals(await response.text(), await Deno.readTextFile(join(ROOT, "lib/http/test_page.html")));
       http.close();
     });
   } finally {

@@ -1,10 +1,10 @@
 // The README's table is the option table, and what it names exists. WSS_UPDATE=1 writes the table anew.
 import { assert, assertEquals } from "@std/assert";
 import { GENERATORS, proxyConfiguration } from "../lib/cli/proxy.ts";
-import { COMMANDS } from "../lib/cli/run.ts";
+import { COMMANDS } from "../lib/cli/main.ts";
 import { optionsMarkdown } from "../lib/cli/help.ts";
 import { SERVE_OPTIONS } from "../lib/cli/serve.ts";
-import { flagOf } from "../lib/config/option.ts";
+import { flagOf } from "../lib/config/option_table.ts";
 
 const FILE = new URL("../README.md", import.meta.url);
 const TABLE = /(<!-- options:[^>]*-->\n)([\s\S]*?)(<!-- \/options -->)/;

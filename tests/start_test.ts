@@ -2,9 +2,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import project from "../deno.json" with { type: "json" };
-import { Client } from "./client.ts";
-import { makeFolder, type Program, ROOT, startProgram } from "./program.ts";
-import { Transcript } from "./transcript.ts";
+import { Client } from "./support/client.ts";
+import { makeFolder, type Program, ROOT, startProgram } from "./support/program.ts";
+import { Transcript } from "./support/transcript.ts";
 
 const [, , ...words] = project.tasks.start.split(" ");
 const PERMISSIONS = [...words.slice(0, -1), "--no-prompt"];

@@ -3,7 +3,7 @@
  * to the room.
  * @module
  */
-import { defineApp, type Peer } from "../ws/app.ts";
+import { defineApp, type Peer } from "../ws/app_types.ts";
 
 /** Who is in a room, by name: what `/who` tells. */
 const rooms = new Map<string, Set<Peer>>();

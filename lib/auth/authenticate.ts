@@ -4,14 +4,14 @@
  */
 import { messageOf, StartError, UsageError } from "../errors.ts";
 import { type Logger, silent } from "../log.ts";
-import { flagOf } from "../config/option.ts";
+import { flagOf } from "../config/option_table.ts";
 import { type AuthRequest, findCredentials } from "./credentials.ts";
 import { type KeySetTimes, remoteKeys } from "./jwks.ts";
 import { verifyJwt } from "./jwt.ts";
 import { type JwtKey, publicKey, secretKey } from "./jwt_key.ts";
-import { authRules, type AuthSettings } from "./rules.ts";
-import { isSharedSecret, parseSecrets } from "./shared.ts";
-import { type Accepted, type Refused, requestInvalid, tokenInvalid, tokenMissing } from "./verdict.ts";
+import { type AuthSettings, validateAuthOptions } from "./validate_options.ts";
+import { isSharedSecret, parseSecrets } from "./shared_secrets.ts";
+import { type Authenticated, requestInvalid, tokenInvalid, tokenMissing, type Unauthenticated } from "./auth_result.ts";
 
 /** What the request is without its token: the only form of it that an app, a header or a log may see. */
 export interface Stripped {
@@ -22,7 +22,7 @@ export interface Stripped {
 }
 
 /** A verdict, with the request as it may be shown. */
-export type AuthResult = (Accepted | Refused) & Stripped;
+export type AuthResult = (Authenticated | Unauthenticated) & Stripped;
 
 /** Checks the tokens of handshakes. */
 export interface Authenticator {
@@ -48,8 +48,8 @@ export interface AuthenticatorOptions {
   readonly keySetTimes?: KeySetTimes;
 }
 
-type Check = (token: string) => Accepted | Refused | Promise<Accepted | Refused>;
-type Loaded = { readonly need: string; readonly check: Check };
+type Check = (token: string) => Authenticated | Unauthenticated | Promise<Authenticated | Unauthenticated>;
+type LoadedSettings = { readonly need: string; readonly check: Check };
 
 /**
  * Makes the authenticator that the settings ask for; undefined where they ask for none.
@@ -61,7 +61,7 @@ export async function createAuthenticator(
   settings: AuthSettings,
   options: AuthenticatorOptions = {},
 ): Promise<Authenticator | undefined> {
-  const problems = authRules(settings);
+  const problems = validateAuthOptions(settings);
   if (problems.length > 0) throw new UsageError(problems);
   const loader = loaderOf(settings, options);
   if (loader === undefined) return undefined;
@@ -90,11 +90,11 @@ export async function createAuthenticator(
 }
 
 /** What reads the key: at the start, and again at each reload. */
-function loaderOf(settings: AuthSettings, options: AuthenticatorOptions): (() => Promise<Loaded>) | undefined {
+function loaderOf(settings: AuthSettings, options: AuthenticatorOptions): (() => Promise<LoadedSettings>) | undefined {
   const { authTokenFile, jwtSecretFile, jwtPublicKeyFile, jwksUrl } = settings;
   const { log = silent } = options;
   const claims = { audience: settings.jwtAudience, issuer: settings.jwtIssuer };
-  const jwt = (key: JwtKey): Loaded => ({
+  const jwt = (key: JwtKey): LoadedSettings => ({
     need: `a JWT (${key.algorithms.filter((name) => name !== "Ed25519").join(", ")})`,
     check: (token) => verifyJwt(token, key, claims),
   });

@@ -5,7 +5,7 @@
 import { errors, jwtVerify, type JWTVerifyResult } from "jose";
 import { KEY_SET_RETRY_AFTER, KeySetUnavailable } from "./jwks.ts";
 import type { JwtKey } from "./jwt_key.ts";
-import { type Accepted, keysUnavailable, type Refused, tokenInvalid } from "./verdict.ts";
+import { type Authenticated, keysUnavailable, tokenInvalid, type Unauthenticated } from "./auth_result.ts";
 
 /** What a token must say beyond its signature. */
 export interface JwtClaims {
@@ -21,7 +21,7 @@ export const CLOCK_TOLERANCE = 5;
  * without `exp` is good for ever. A critical extension (`crit`) is refused.
  */
 export async function verifyJwt(token: string, { key, algorithms }: JwtKey, claims: JwtClaims): Promise<
-  Accepted | Refused
+  Authenticated | Unauthenticated
 > {
   const options = { algorithms: [...algorithms], clockTolerance: CLOCK_TOLERANCE, ...claims };
   let result: JWTVerifyResult;
@@ -33,7 +33,7 @@ export async function verifyJwt(token: string, { key, algorithms }: JwtKey, clai
     return refusalOf(error, algorithms);
   }
   const { exp } = result.payload;
-  const accepted: Accepted = { ok: true, claims: result.payload };
+  const accepted: Authenticated = { ok: true, claims: result.payload };
   return exp === undefined ? accepted : { ...accepted, expiresAt: (exp + CLOCK_TOLERANCE) * 1000 };
 }
 
@@ -55,7 +55,7 @@ async function tryEach(
 }
 
 /** Our own words: jose's messages may quote what the token says. */
-function refusalOf(error: unknown, algorithms: readonly string[]): Refused {
+function refusalOf(error: unknown, algorithms: readonly string[]): Unauthenticated {
   if (error instanceof KeySetUnavailable) return keysUnavailable(error.message, KEY_SET_RETRY_AFTER);
   if (error instanceof errors.JWTExpired) return tokenInvalid("the token has expired", "the token has expired");
   if (error instanceof errors.JWTClaimValidationFailed) {

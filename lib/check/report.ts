@@ -4,8 +4,8 @@
  */
 import type { Level } from "../finding.ts";
 import { escapeControls } from "../log.ts";
-import { type Observation, PROBES } from "./codes.ts";
-import type { Report } from "./run.ts";
+import { type Observation, PROBES } from "./finding_codes.ts";
+import type { Report } from "./run_check.ts";
 
 const WIDTH = Math.max(...PROBES.map((probe) => probe.length));
 

@@ -3,11 +3,11 @@
  * @module
  */
 import type { LogFields } from "../log.ts";
-import type { Service } from "../running.ts";
-import { formatDuration, formatSize } from "../units.ts";
-import type { DevelopmentMaterial } from "../tls/development.ts";
+import type { Service } from "../service/running_service.ts";
+import { formatDuration, formatSize } from "../duration_and_size.ts";
+import type { DevelopmentTlsMaterial } from "../tls/development.ts";
 import { PROGRAM } from "./help.ts";
-import { howToTrustShortly } from "./trust.ts";
+import { howToTrustShortly } from "./trust_ca.ts";
 import { VERSION } from "./version.ts";
 
 /** For a person at a terminal. */
@@ -77,7 +77,7 @@ function limitsText({ settings, maxConnections }: Service): string {
 }
 
 function authorityOf({ material }: Service): string | undefined {
-  return material && "authorityFile" in material ? (material as DevelopmentMaterial).authorityFile : undefined;
+  return material && "authorityFile" in material ? (material as DevelopmentTlsMaterial).authorityFile : undefined;
 }
 
 function tryScript(url: string): string {

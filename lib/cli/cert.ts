@@ -2,14 +2,14 @@
  * `cert`: makes the development authority and certificate, and says how to trust them.
  * @module
  */
-import { load } from "../config/load.ts";
-import type { OptionTable } from "../config/option.ts";
+import { load } from "../config/load_settings.ts";
+import type { OptionTable } from "../config/option_table.ts";
 import { messageOf } from "../errors.ts";
-import { type DevelopmentMaterial, developmentMaterial, developmentName } from "../tls/development.ts";
-import { validityOf } from "../tls/certificate.ts";
-import type { Command, Invocation } from "./command.ts";
+import { developmentMaterial, developmentName, type DevelopmentTlsMaterial } from "../tls/development.ts";
+import { validityOf } from "../tls/x509/inspect_chain.ts";
+import type { Command, Invocation } from "./command_type.ts";
 import { write } from "./output.ts";
-import { howToTrust } from "./trust.ts";
+import { howToTrust } from "./trust_ca.ts";
 
 /** The options of `cert`. */
 export const CERT_OPTIONS = {
@@ -64,7 +64,7 @@ async function run(line: Invocation): Promise<number> {
 }
 
 /** What the command prints. */
-export function certReport(material: DevelopmentMaterial): string {
+export function certReport(material: DevelopmentTlsMaterial): string {
   const { authority, authorityFile, file, names, notAfter, made, authorityMade } = material;
   const state = (fresh: boolean) => fresh ? "made now" : "was there";
   const day = (date: Date) => date.toISOString().slice(0, 10);

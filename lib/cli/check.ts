@@ -2,14 +2,14 @@
  * `check`: why can't my client connect? Diagnoses a ws or wss endpoint, ours or anybody's.
  * @module
  */
-import { runCheck } from "../check/run.ts";
+import { runCheck } from "../check/run_check.ts";
 import { formatJson, formatObservation, formatVerdict } from "../check/report.ts";
-import type { CheckOptions } from "../check/target.ts";
-import { load } from "../config/load.ts";
-import type { OptionTable } from "../config/option.ts";
+import type { CheckOptions } from "../check/check_target.ts";
+import { load } from "../config/load_settings.ts";
+import type { OptionTable } from "../config/option_table.ts";
 import { UsageError } from "../errors.ts";
-import { CLIENT_OPTIONS, clientOptions } from "./client_options.ts";
-import type { Command, Invocation } from "./command.ts";
+import { CLIENT_OPTIONS, clientOptions } from "./tls_client_options.ts";
+import type { Command, Invocation } from "./command_type.ts";
 import { write } from "./output.ts";
 
 /** The options of `check`. */

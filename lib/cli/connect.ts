@@ -2,24 +2,24 @@
  * `connect`: a WebSocket client for a terminal and for scripts.
  * @module
  */
-import { openClient } from "../check/client.ts";
-import { DeadlineError, within } from "../check/deadline.ts";
-import { closeWords, isOver } from "../check/exchange.ts";
+import { openClient } from "../client/open_client.ts";
+import { DeadlineError, within } from "../client/deadline.ts";
+import { closeWords, isOver } from "../check/probes/message_exchange.ts";
 import { formatObservation, formatVerdict } from "../check/report.ts";
-import { runCheck } from "../check/run.ts";
-import type { ClientSession } from "../check/session.ts";
-import type { CheckOptions } from "../check/target.ts";
-import { probeUrl } from "../check/url.ts";
+import { runCheck } from "../check/run_check.ts";
+import type { ClientSession } from "../client/websocket_session.ts";
+import type { CheckOptions } from "../check/check_target.ts";
+import { probeUrl } from "../check/probes/url.ts";
 import { CloseCode } from "../close_codes.ts";
-import { load } from "../config/load.ts";
-import type { OptionTable } from "../config/option.ts";
+import { load } from "../config/load_settings.ts";
+import type { OptionTable } from "../config/option_table.ts";
 import { StartError, UsageError } from "../errors.ts";
-import { formatDuration } from "../units.ts";
-import { CLIENT_OPTIONS, clientOptions } from "./client_options.ts";
-import type { Command, Invocation } from "./command.ts";
-import { converse } from "./converse.ts";
+import { formatDuration } from "../duration_and_size.ts";
+import { CLIENT_OPTIONS, clientOptions } from "./tls_client_options.ts";
+import type { Command, Invocation } from "./command_type.ts";
+import { interact } from "./interactive_session.ts";
 import { colour, write } from "./output.ts";
-import { openTalk } from "./terminal.ts";
+import { openTerminal } from "./terminal.ts";
 
 /** The options of `connect`. */
 export const CONNECT_OPTIONS = {
@@ -97,10 +97,10 @@ async function run(line: Invocation): Promise<number> {
   if (settings.execute !== undefined) {
     return await once(session, settings.execute, timeout, (data) => write("stdout", `${printed(data, out)}\n`));
   }
-  const talk = openTalk();
+  const talk = openTerminal();
   const by = opened.subprotocol === undefined ? "" : `, subprotocol ${opened.subprotocol}`;
   talk.tell(`connected to ${url}${by}`);
-  return await converse(session, talk, { ping: settings.ping, show: (data) => talk.show(printed(data, out)) });
+  return await interact(session, talk, { ping: settings.ping, show: (data) => talk.show(printed(data, out)) });
 }
 
 /** Sends one message and prints the first that comes. */

@@ -2,9 +2,9 @@
  * Handing the port over to a new process of the same command line: the new binary, the new code.
  * @module
  */
-import { readHandover } from "../config/load.ts";
+import { readHandover } from "../config/load_settings.ts";
 import { messageOf, StartError, UsageError } from "../errors.ts";
-import type { Service } from "../running.ts";
+import type { Service } from "../service/running_service.ts";
 
 /** What the successor is told through the environment: where its predecessor waits, and the port to take. */
 interface Note {

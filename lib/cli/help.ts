@@ -2,8 +2,8 @@
  * Help texts and the README's table, from the option tables.
  * @module
  */
-import { flagOf, type Option, type OptionTable, variableOf } from "../config/option.ts";
-import type { Command } from "./command.ts";
+import { flagOf, type Option, type OptionTable, variableOf } from "../config/option_table.ts";
+import type { Command } from "./command_type.ts";
 
 /** How the program is called in help. */
 export const PROGRAM = "wss";

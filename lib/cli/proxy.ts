@@ -3,17 +3,17 @@
  * @module
  */
 import { messageOf, StartError } from "../errors.ts";
-import { loadWithFile, readVariables } from "../config/load.ts";
-import { nearest } from "../config/nearest.ts";
+import { loadWithFile, readVariables } from "../config/load_settings.ts";
+import { nearest } from "../config/nearest_name.ts";
 import { apache } from "../proxy/apache.ts";
 import { caddy } from "../proxy/caddy.ts";
-import { gatherSite } from "../proxy/gather.ts";
+import { collectSite } from "../proxy/collect_site.ts";
 import { haproxy } from "../proxy/haproxy.ts";
 import { nginx } from "../proxy/nginx.ts";
-import { PROXY_OPTIONS } from "../proxy/options.ts";
-import type { Generator } from "../proxy/site.ts";
+import { PROXY_OPTIONS } from "../proxy/proxy_options.ts";
+import type { Generator } from "../proxy/site_description.ts";
 import { write } from "./output.ts";
-import type { Command, Invocation } from "./command.ts";
+import type { Command, Invocation } from "./command_type.ts";
 
 /** The proxies that there is a configuration for. */
 export const GENERATORS: readonly Generator[] = [nginx, apache, haproxy, caddy];
@@ -39,7 +39,7 @@ export function proxyConfiguration(
   }
   if (positionals.length > 1) mistakes.push(`one proxy at a time: ${positionals.slice(1).join(" ")} is too many`);
   const { settings, given } = loadWithFile(PROXY_OPTIONS, { flags, variables }, mistakes);
-  const site = gatherSite(settings, given, generator!);
+  const site = collectSite(settings, given, generator!);
   return { text: generator!.render(site), out: settings.out };
 }
 

@@ -2,22 +2,22 @@
  * `serve`: runs the service until a signal ends it.
  * @module
  */
-import { loadApp } from "../apps/load.ts";
+import { loadApp } from "../apps/load_app.ts";
 import { createAuthenticator } from "../auth/authenticate.ts";
-import { type Loaded, loadWithFile, readVariables } from "../config/load.ts";
-import type { OptionTable } from "../config/option.ts";
-import { SERVICE_OPTIONS, type Settings } from "../config/options.ts";
+import { type LoadedSettings, loadWithFile, readVariables } from "../config/load_settings.ts";
+import type { OptionTable } from "../config/option_table.ts";
+import { SERVICE_OPTIONS, type Settings } from "../config/service_options.ts";
 import { messageOf } from "../errors.ts";
 import { createLogger, type Logger } from "../log.ts";
-import type { Service } from "../running.ts";
-import { startService } from "../service.ts";
-import { validate } from "../setup.ts";
-import { loadMaterial } from "../tls/load.ts";
+import type { Service } from "../service/running_service.ts";
+import { startService } from "../service/serve.ts";
+import { validate } from "../service/resolve_settings.ts";
+import { loadCertificateFiles } from "../tls/certificate_files.ts";
 import { banner, bannerFields } from "./banner.ts";
-import type { Command, Invocation } from "./command.ts";
+import type { Command, Invocation } from "./command_type.ts";
 import { handOver, takeover } from "./handover.ts";
 import { write } from "./output.ts";
-import { selfCheck } from "./self_check.ts";
+import { selfCheck } from "./startup_check.ts";
 
 /** Options of the service, and where they are read from. */
 export const SERVE_OPTIONS = {
@@ -57,7 +57,7 @@ export const serveCommand: Command = {
 };
 
 /** The service's settings from flags, variables and file. */
-export function loadSettings(line: Invocation): Loaded<typeof SERVE_OPTIONS> {
+export function loadSettings(line: Invocation): LoadedSettings<typeof SERVE_OPTIONS> {
   const problems = [...line.problems];
   if (line.positionals.length > 0) {
     problems.push(`serve takes no arguments, and was given ${line.positionals.join(" ")}`);
@@ -90,7 +90,7 @@ async function run(line: Invocation): Promise<number> {
 async function checkOnly(settings: Settings, given: ReadonlyMap<string, string>, log: Logger): Promise<number> {
   const { mode } = validate(settings, given);
   await createAuthenticator(settings, { log });
-  const material = mode.kind === "direct" && mode.files ? loadMaterial(mode.files) : undefined;
+  const material = mode.kind === "direct" && mode.files ? loadCertificateFiles(mode.files) : undefined;
   for (const { level, fact, remedy } of material?.findings ?? []) {
     write("stdout", `${level.padEnd(8)}${fact} ${remedy ?? ""}`.trim() + "\n");
   }

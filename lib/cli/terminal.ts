@@ -9,7 +9,7 @@ import { escapeControls } from "../log.ts";
 import { write } from "./output.ts";
 
 /** Where lines come from and messages go. */
-export interface Talk extends Disposable {
+export interface Terminal extends Disposable {
   /** Ends with the input, or at `stop`. */
   readonly lines: AsyncIterable<string>;
   /** Prints what the other side said. */
@@ -21,11 +21,11 @@ export interface Talk extends Disposable {
 }
 
 /** A conversation on a terminal with history and line editing, or over pipes. */
-export function openTalk(): Talk {
+export function openTerminal(): Terminal {
   return Deno.stdin.isTerminal() && Deno.stdout.isTerminal() ? onTerminal() : overPipes();
 }
 
-function onTerminal(): Talk {
+function onTerminal(): Terminal {
   const editor: Interface = createInterface({ input: process.stdin, output: process.stdout, prompt: "> " });
   const interrupted: (() => void)[] = [];
   const queue: string[] = [];
@@ -66,7 +66,7 @@ function onTerminal(): Talk {
   };
 }
 
-function overPipes(): Talk {
+function overPipes(): Terminal {
   // deno-std carries no types: this is the boundary.
   const split: TransformStream<string, string> = new TextLineStream();
   const reader = Deno.stdin.readable.pipeThrough(new TextDecoderStream()).pipeThrough(split).getReader();

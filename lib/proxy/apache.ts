@@ -2,7 +2,7 @@
  * Apache httpd 2.4.
  * @module
  */
-import type { Generator, Site, Upstream } from "./site.ts";
+import type { Generator, Site, Upstream } from "./site_description.ts";
 import {
   comment,
   fileOf,
@@ -14,7 +14,7 @@ import {
   publicOrigin,
   timeoutReason,
   unquotable,
-} from "./text.ts";
+} from "./config_text.ts";
 
 /** Quotes a path. `${…}` cannot be escaped: `problems` refuses it. */
 function quote(path: string): string {

@@ -2,7 +2,7 @@
  * Caddy 2.5 or newer.
  * @module
  */
-import type { Generator, Site, Upstream } from "./site.ts";
+import type { Generator, Site, Upstream } from "./site_description.ts";
 import {
   chainProblem,
   comment,
@@ -15,7 +15,7 @@ import {
   publicOrigin,
   timeoutReason,
   unquotable,
-} from "./text.ts";
+} from "./config_text.ts";
 
 function address(upstream: Upstream): string {
   return upstream.transport === "unix" ? `unix/${upstream.path}` : hostPort(upstream);

@@ -2,7 +2,7 @@
  * HAProxy, 2.2 or newer.
  * @module
  */
-import type { Generator, Site, Upstream } from "./site.ts";
+import type { Generator, Site, Upstream } from "./site_description.ts";
 import {
   chainProblem,
   comment,
@@ -15,7 +15,7 @@ import {
   publicOrigin,
   timeoutReason,
   unquotable,
-} from "./text.ts";
+} from "./config_text.ts";
 
 /** Where the text of a location splits: lines for your frontend, and a section of its own. */
 export const HAPROXY_PART = "---- a section of its own ----";

@@ -2,7 +2,7 @@
  * nginx, 1.15.3 or newer.
  * @module
  */
-import type { Generator, Site, Upstream } from "./site.ts";
+import type { Generator, Site, Upstream } from "./site_description.ts";
 import {
   chainProblem,
   comment,
@@ -15,7 +15,7 @@ import {
   publicOrigin,
   timeoutReason,
   unquotable,
-} from "./text.ts";
+} from "./config_text.ts";
 
 /** Where the text of a location splits: what stands beside the server blocks, and what stands in one. */
 export const NGINX_PART = "---- inside the server block ----";

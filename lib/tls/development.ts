@@ -6,16 +6,16 @@ import type { X509Certificate } from "node:crypto";
 import { join } from "node:path";
 import { StartError } from "../errors.ts";
 import { canonicalAddress } from "../ip.ts";
-import { SOON_DAYS, validityOf } from "./certificate.ts";
-import { isIssuedBy } from "./chain.ts";
-import { subjectLines } from "./fields.ts";
-import { lockFolder, writeReason, writeWhole } from "./folder.ts";
-import { makeAuthority, makeLeaf, ORGANISATION, type Pair } from "./issue.ts";
-import { readPrivateKey } from "./key.ts";
-import { readCertificates, readFile } from "./load.ts";
-import type { Material } from "./material.ts";
-import { coversHost, namesOf } from "./names.ts";
-import { encodePem } from "./pem.ts";
+import { SOON_DAYS, validityOf } from "./x509/inspect_chain.ts";
+import { isIssuedBy } from "./x509/chain_order.ts";
+import { subjectLines } from "./x509/certificate_fields.ts";
+import { lockFolder, writeAtomically, writeReason } from "./atomic_write.ts";
+import { makeAuthority, makeLeaf, ORGANISATION, type Pair } from "./issue_certificate.ts";
+import { readPrivateKey } from "./x509/private_key.ts";
+import { readCertificates, readFile } from "./certificate_files.ts";
+import type { TlsMaterial } from "./tls_material.ts";
+import { coversHost, namesOf } from "./x509/certificate_names.ts";
+import { encodePem } from "./x509/pem.ts";
 
 /** How development material is made and found. */
 export interface DevelopmentOptions {
@@ -32,7 +32,7 @@ export interface DevelopmentOptions {
 }
 
 /** Development material, and the authority that clients may trust for it. */
-export interface DevelopmentMaterial extends Material {
+export interface DevelopmentTlsMaterial extends TlsMaterial {
   /** The authority's certificate, PEM: what a client is told to trust. Its key lies beside it. */
   readonly authorityFile: string;
   readonly authority: X509Certificate;
@@ -55,7 +55,7 @@ const MOST_KEPT_NAMES = 40;
  * names asked for all covered. Processes that start at the same moment agree on one pair.
  * @throws {StartError} when the folder cannot be read or written, or holds certificates that this program did not make.
  */
-export async function developmentMaterial(options: DevelopmentOptions = {}): Promise<DevelopmentMaterial> {
+export async function developmentMaterial(options: DevelopmentOptions = {}): Promise<DevelopmentTlsMaterial> {
   const { folder = "certs", force = false, now = new Date() } = options;
   const wanted = wantedNames(options);
   const there = force ? undefined : goodMaterial(folder, wanted, now);
@@ -105,7 +105,7 @@ function systemName(): string | undefined {
 }
 
 /** The material in the folder, or undefined where something about it calls for new. */
-function goodMaterial(folder: string, wanted: readonly string[], now: Date): DevelopmentMaterial | undefined {
+function goodMaterial(folder: string, wanted: readonly string[], now: Date): DevelopmentTlsMaterial | undefined {
   const authority = ownCertificate(join(folder, FILES.authority));
   const leaf = ownCertificate(join(folder, FILES.cert));
   if (authority === undefined || leaf === undefined || !isIssuedBy(leaf, authority)) return undefined;
@@ -136,7 +136,7 @@ async function make(
   wanted: readonly string[],
   force: boolean,
   now: Date,
-): Promise<DevelopmentMaterial> {
+): Promise<DevelopmentTlsMaterial> {
   const previous = ownCertificate(join(folder, FILES.cert));
   const usable = usableAuthority(folder, now);
   const old = force ? undefined : usable;
@@ -145,11 +145,11 @@ async function make(
   const earlier = [...kept.dns, ...kept.addresses].slice(0, MOST_KEPT_NAMES);
   const leaf = await makeLeaf(authority, [...new Set([...wanted, ...earlier])], now);
   if (old === undefined) {
-    writeWhole(join(folder, FILES.authorityKey), authority.key, 0o600);
-    writeWhole(join(folder, FILES.authority), authority.cert, 0o644);
+    writeAtomically(join(folder, FILES.authorityKey), authority.key, 0o600);
+    writeAtomically(join(folder, FILES.authority), authority.cert, 0o644);
   }
-  writeWhole(join(folder, FILES.key), leaf.key, 0o600);
-  writeWhole(join(folder, FILES.cert), leaf.cert, 0o644);
+  writeAtomically(join(folder, FILES.key), leaf.key, 0o600);
+  writeAtomically(join(folder, FILES.cert), leaf.cert, 0o644);
   const material = goodMaterial(folder, wanted, now);
   if (material === undefined) {
     throw new StartError(`Cannot make the development certificate in ${folder}: what was written reads back otherwise`);

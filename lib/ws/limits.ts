@@ -15,13 +15,13 @@ export interface AdmissionLimits {
 }
 
 /** One admitted connection. It counts until `release`, which may be called any number of times. */
-export interface Lease {
+export interface Slot {
   readonly ok: true;
   release(): void;
 }
 
 /** Why a connection is not admitted: answer 503 with Retry-After, before the upgrade. */
-export interface Refusal {
+export interface AdmissionRefusal {
   readonly ok: false;
   readonly status: 503;
   /** The option that was reached. */
@@ -67,7 +67,7 @@ export class Admission {
    * @param address the client's own; undefined where there is none (a unix socket without a header), which then counts
    * towards the total alone
    */
-  admit(address: string | undefined): Lease | Refusal {
+  admit(address: string | undefined): Slot | AdmissionRefusal {
     if (this.#open >= this.#most) {
       return refusal("maxConnections", this.#most, `this service takes ${this.#most} connections at once`);
     }
@@ -105,7 +105,7 @@ export class Admission {
   }
 }
 
-function refusal(limit: Refusal["limit"], most: number, reason: string): Refusal {
+function refusal(limit: AdmissionRefusal["limit"], most: number, reason: string): AdmissionRefusal {
   return { ok: false, status: 503, limit, most, retryAfter: RETRY_AFTER, reason: `${reason}, and it has them` };
 }
 
@@ -164,7 +164,7 @@ const MOST_LONGEST = 4;
  * immediate, armed only while somebody watches, is the observer: it costs 1.6 µs to arm and runs once in a turn; a
  * timer of 0 ms costs 4.2 µs and runs 2 ms later. Microtasks and promises say nothing: they run within the turn.
  */
-export class Turns implements Disposable {
+export class TurnCounter implements Disposable {
   #turn = 0;
   #armed: ReturnType<typeof setImmediate> | undefined;
 
@@ -191,8 +191,8 @@ export class Turns implements Disposable {
  * comes in a later turn; nor does one that spreads its messages over time. Messages of 1 MiB over TLS let the loop turn
  * now and then by themselves, but held it for 0.7 s at a time (measured), which no count of messages sees.
  */
-export class Monopoly {
-  readonly #turns: Turns;
+export class TurnBudget {
+  readonly #turns: TurnCounter;
   readonly #mostBytes: number;
   #turn = -1;
   /** Until the next look, and since the last. */
@@ -206,7 +206,7 @@ export class Monopoly {
    * @param turns one for all the connections of a service
    * @param longest bytes that one message may have
    */
-  constructor(turns: Turns, longest: number) {
+  constructor(turns: TurnCounter, longest: number) {
     this.#turns = turns;
     this.#mostBytes = Math.max(MOST_BYTES, longest * MOST_LONGEST);
   }

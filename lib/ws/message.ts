@@ -2,7 +2,7 @@
  * One incoming message, converted only when an app asks.
  * @module
  */
-import type { Message, Peer } from "./app.ts";
+import type { Message, Peer } from "./app_types.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();

@@ -2,23 +2,23 @@
  * One WebSocket: the app's view of it, its bounds, and the hooks in their order.
  * @module
  */
-import { whenReached } from "../auth/expiry.ts";
+import { whenReached } from "../auth/token_expiry.ts";
 import { CloseCode, fitReason, isSendable } from "../close_codes.ts";
 import { messageOf } from "../errors.ts";
-import { Membership } from "../hub/membership.ts";
+import { Subscriptions } from "../hub/subscriptions.ts";
 import type { Payload, Subscriber } from "../hub/topics.ts";
-import type { Connection } from "../net/connection.ts";
-import type { Peer, WaitForDrainOptions } from "./app.ts";
-import type { Attended } from "./attention.ts";
-import { Farewell } from "./farewell.ts";
-import { type CloseFrame, Intake } from "./intake.ts";
-import type { Lease } from "./limits.ts";
-import { endingOf, guardEnding, NEVER_OPENED, NO_PONG, reportEnding } from "./ending.ts";
-import { callHook, reportHookFailure, watchHook } from "./hooks.ts";
+import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
+import type { Peer, WaitForDrainOptions } from "./app_types.ts";
+import type { Polled } from "./poller.ts";
+import { CloseTimer } from "./close_timer.ts";
+import { type CloseFrame, InboundLimits } from "./inbound_limits.ts";
+import type { Slot } from "./limits.ts";
+import { closeReasonOf, logClose, NEVER_OPENED, NO_PONG, watchdogCloseReason } from "./close_reason.ts";
+import { callHook, reportHookFailure, watchHook } from "./call_hook.ts";
 import { IncomingMessage, toPayload } from "./message.ts";
-import { Outbox, type Sent } from "./outbox.ts";
-import type { PeerRules, PeerStart } from "./peer_rules.ts";
-import type { RequestSnapshot } from "./snapshot.ts";
+import { SendBuffer, type SendStatus } from "./send_buffer.ts";
+import type { PeerDependencies, PeerInit } from "./peer_dependencies.ts";
+import type { RequestSnapshot } from "./request_snapshot.ts";
 
 const ONCE = { once: true } as const;
 const EXPIRED: CloseFrame = { code: CloseCode.Unauthorized, reason: "the token has expired" };
@@ -27,40 +27,40 @@ const UNSENDABLE = "an app closed with a code that may not stand on the wire; 10
 const FAILED: CloseFrame = { code: CloseCode.InternalError, reason: "internal error" };
 
 /** A peer over Deno's server-side WebSocket. */
-export class WebSocketPeer implements Peer, Subscriber, Attended {
+export class WebSocketPeer implements Peer, Subscriber, Polled {
   readonly id: string = crypto.randomUUID();
   readonly remoteAddress: string | undefined;
   readonly protocol: string;
   readonly context: Record<string, unknown>;
   readonly #socket: WebSocket;
-  readonly #rules: PeerRules;
+  readonly #rules: PeerDependencies;
   readonly #request: RequestSnapshot;
-  readonly #lease: Lease;
-  readonly #connection: Connection | undefined;
-  readonly #intake: Intake;
-  readonly #outbox: Outbox;
+  readonly #slot: Slot;
+  readonly #connection: WatchedConnection | undefined;
+  readonly #inboundLimits: InboundLimits;
+  readonly #sendBuffer: SendBuffer;
   readonly #expiry: Disposable | undefined;
-  readonly #membership: Membership;
+  readonly #subscriptions: Subscriptions;
   /** What Deno did not like; for the log. */
   #failure: string | undefined;
   #pressed = false;
   #opened = false;
   #ended = false;
-  #closing: Farewell | undefined;
+  #closing: CloseTimer | undefined;
   readonly #openBy: number;
 
-  constructor(start: PeerStart, rules: PeerRules) {
+  constructor(start: PeerInit, rules: PeerDependencies) {
     this.remoteAddress = start.remoteAddress;
     this.protocol = start.protocol;
     this.context = start.context;
     this.#socket = start.socket;
     this.#request = start.request;
     this.#rules = rules;
-    this.#lease = start.lease;
+    this.#slot = start.slot;
     this.#connection = start.connection;
-    this.#membership = new Membership(rules.topics, this, start.namespace);
-    this.#intake = new Intake(rules);
-    this.#outbox = new Outbox(start.socket, rules.maxBackpressure);
+    this.#subscriptions = new Subscriptions(rules.topics, this, start.namespace);
+    this.#inboundLimits = new InboundLimits(rules);
+    this.#sendBuffer = new SendBuffer(start.socket, rules.maxBackpressure);
     this.#expiry = start.expiresAt === undefined ? undefined : whenReached(start.expiresAt, () => this.#shut(EXPIRED));
     this.#openBy = performance.now() + rules.openTimeout;
     // Each list of listeners costs 0.3 KiB for as long as the socket lives (measured): none for what nobody reads.
@@ -68,7 +68,7 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
     start.socket.addEventListener("message", this);
     start.socket.addEventListener("close", this);
     if (rules.log.enabled("debug")) start.socket.addEventListener("error", this);
-    rules.attention.add(this);
+    rules.poller.add(this);
   }
 
   get request(): Request {
@@ -80,11 +80,11 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   }
 
   get topics(): Set<string> {
-    return this.#membership.joined;
+    return this.#subscriptions.joined;
   }
 
   get namespace(): string {
-    return this.#membership.namespace;
+    return this.#subscriptions.namespace;
   }
 
   get peers(): ReadonlySet<Peer> {
@@ -110,11 +110,11 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   }
 
   waitForDrain(options?: WaitForDrainOptions): Promise<void> {
-    return this.#outbox.drained(options);
+    return this.#sendBuffer.drained(options);
   }
 
   deliver(payload: Payload): boolean {
-    const sent = this.#outbox.send(payload);
+    const sent = this.#sendBuffer.send(payload);
     return sent === "fine" || this.#hold(sent);
   }
 
@@ -130,22 +130,22 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   }
 
   subscribe(topic: string): void {
-    if (!this.#ended) this.#membership.join(topic);
+    if (!this.#ended) this.#subscriptions.join(topic);
   }
 
   unsubscribe(topic: string): void {
-    this.#membership.leave(topic);
+    this.#subscriptions.leave(topic);
   }
 
   publish(topic: string, data: unknown): void {
-    this.#membership.publish(topic, toPayload(data));
+    this.#subscriptions.publish(topic, toPayload(data));
   }
 
   toString(): string {
     return this.id;
   }
 
-  /** Attention: see {@link Attended}. */
+  /** Poller: see {@link Polled}. */
   look(now: number): boolean {
     if (this.#ended) return false;
     if (this.#closing) {
@@ -159,7 +159,7 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
       return false;
     }
     if (!this.#pressed) return false;
-    if (this.#outbox.buffered > 0) return true;
+    if (this.#sendBuffer.buffered > 0) return true;
     this.#pressed = false;
     callHook(() => this.#rules.app.drain?.(this), this.#fail);
     return false;
@@ -168,7 +168,7 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   #open(): void {
     if (this.#ended) return;
     this.#connection?.opened();
-    this.#opened = this.#outbox.open = true;
+    this.#opened = this.#sendBuffer.open = true;
     this.#rules.opened(this);
     callHook(() => this.#rules.app.open?.(this), this.#fail);
   }
@@ -176,7 +176,7 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   #message(data: string | ArrayBuffer): void {
     if (this.#closing !== undefined || this.#ended) return;
     this.#connection?.delivered(typeof data === "string" ? data.length : data.byteLength);
-    const refused = this.#intake.judge(data);
+    const refused = this.#inboundLimits.judge(data);
     if (refused !== undefined) return this.#shut(refused);
     const { app } = this.#rules;
     if (app.message === undefined) return;
@@ -189,24 +189,24 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   }
 
   /** A send that did not just go through: wait for the buffer to empty, or end a peer that reads too slowly. */
-  #hold(sent: Sent): false {
+  #hold(sent: SendStatus): false {
     if (sent === "over") {
       const reason = `reads too slowly: over ${this.#rules.maxBackpressure} bytes wait`;
       this.#shut({ code: CloseCode.TryAgainLater, reason, limit: true }, this.#connection);
     } else if (sent === "wait" && !this.#pressed) {
       this.#pressed = true;
-      this.#rules.attention.add(this);
+      this.#rules.poller.add(this);
     }
     return false;
   }
 
   /** Sends a close frame once, and sees to it that the peer ends. */
-  #shut({ code, reason, limit }: CloseFrame, reading?: Connection): void {
+  #shut({ code, reason, limit }: CloseFrame, reading?: WatchedConnection): void {
     if (this.#closing !== undefined || this.#ended) return;
     const fitted = fitReason(reason);
-    this.#outbox.open = false;
-    this.#closing = new Farewell({ code, reason: fitted, limit }, reading);
-    this.#rules.attention.add(this);
+    this.#sendBuffer.open = false;
+    this.#closing = new CloseTimer({ code, reason: fitted, limit }, reading);
+    this.#rules.poller.add(this);
     this.#connection?.closing();
     try {
       this.#socket.close(code, fitted);
@@ -216,8 +216,8 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   }
 
   #close(event: CloseEvent): void {
-    this.#lease.release();
-    this.#end(this.#closing?.frame ?? endingOf(event, this.#connection));
+    this.#slot.release();
+    this.#end(this.#closing?.frame ?? closeReasonOf(event, this.#connection));
   }
 
   /** Ends the connection; where nobody can, Deno's socket lives on with all that it holds, and goes on to count. */
@@ -230,13 +230,13 @@ export class WebSocketPeer implements Peer, Subscriber, Attended {
   #end(frame: CloseFrame, stays = false): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#outbox.open = false;
-    const ending = guardEnding(this.#connection?.gone(), frame);
-    this.#membership.leaveAll();
+    this.#sendBuffer.open = false;
+    const ending = watchdogCloseReason(this.#connection?.gone(), frame);
+    this.#subscriptions.leaveAll();
     this.#expiry?.[Symbol.dispose]();
-    if (!stays) this.#lease.release();
+    if (!stays) this.#slot.release();
     this.#rules.ended(this);
-    reportEnding(this.#rules, this, ending, this.#failure);
+    logClose(this.#rules, this, ending, this.#failure);
     const { code, reason } = ending;
     if (this.#opened) callHook(() => this.#rules.app.close?.(this, { code, reason }), this.#fail);
   }

@@ -3,13 +3,13 @@
  * @module
  */
 import { messageOf } from "../errors.ts";
-import type { Awaitable, UpgradeResult } from "./app.ts";
-import type { Lease } from "./limits.ts";
-import type { Connection } from "../net/connection.ts";
+import type { Awaitable, UpgradeResult } from "./app_types.ts";
+import type { Slot } from "./limits.ts";
+import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import { WebSocketPeer } from "./peer.ts";
-import type { PeerRules } from "./peer_rules.ts";
-import { type Refusal, refusalResponse } from "./refusal.ts";
-import { headersOf, RequestSnapshot } from "./snapshot.ts";
+import type { PeerDependencies } from "./peer_dependencies.ts";
+import { type Refusal, refusalResponse } from "../handshake/refusal.ts";
+import { headersOf, RequestSnapshot } from "./request_snapshot.ts";
 
 /** What is known of a client whose handshake was found in order. */
 export interface Admitted {
@@ -21,7 +21,7 @@ export interface Admitted {
   /** Seconds; 0 is off. */
   readonly idleTimeout: number;
   /** Its place among the connections. The peer gives it back, or the refusal does. */
-  readonly lease: Lease;
+  readonly slot: Slot;
   /** The request as an app may see it: without a token. */
   readonly url: string;
   readonly headers: Headers;
@@ -29,8 +29,8 @@ export interface Admitted {
   readonly claims: Record<string, unknown> | undefined;
   /** When the token ends, ms of the epoch. */
   readonly expiresAt: number | undefined;
-  /** What the guard knows of the connection; undefined where there is no guard. */
-  readonly connection: Connection | undefined;
+  /** What the watchdog knows of the connection; undefined where there is no watchdog. */
+  readonly connection: WatchedConnection | undefined;
 }
 
 /** The service's own subprotocol: what a browser offers beside `bearer.TOKEN`, so that there is one to choose. */
@@ -50,8 +50,8 @@ export const GONE: Refusal = { status: 400, reason: "The client has gone." };
  * Upgrades the request, or refuses it for the app. A handler that upgrades and then throws ends Deno's listener, so
  * all that can fail comes first.
  */
-export function upgrade(request: Request, client: Admitted, rules: PeerRules): Awaitable<Response> {
-  const { lease } = client;
+export function upgrade(request: Request, client: Admitted, rules: PeerDependencies): Awaitable<Response> {
+  const { slot } = client;
   if (rules.app.upgrade === undefined) return complete(request, client, rules, undefined);
   // Read before any await: only then does Deno tell when the client goes in between.
   const { signal } = request;
@@ -59,9 +59,9 @@ export function upgrade(request: Request, client: Admitted, rules: PeerRules): A
     ? request
     : new Request(client.url, { headers: client.headers, signal });
   return consult(seen, rules).then((answer) => {
-    if (answer instanceof Response) return refuse(lease, answer);
-    if (signal.aborted) return refuse(lease, refusalResponse(GONE));
-    if (rules.refusing()) return refuse(lease, refusalResponse(STOPPING));
+    if (answer instanceof Response) return refuse(slot, answer);
+    if (signal.aborted) return refuse(slot, refusalResponse(GONE));
+    if (rules.refusing()) return refuse(slot, refusalResponse(STOPPING));
     return complete(request, client, rules, answer);
   });
 }
@@ -75,7 +75,7 @@ interface Answer {
 }
 
 /** Asks the app. What it throws is a Response that refuses, or its own mistake. */
-async function consult(request: Request, { app, log }: PeerRules): Promise<Answer | Response> {
+async function consult(request: Request, { app, log }: PeerDependencies): Promise<Answer | Response> {
   try {
     const result: unknown = await app.upgrade?.(request);
     return result instanceof Response ? result : read(result);
@@ -108,13 +108,13 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null;
 }
 
-function complete(request: Request, client: Admitted, rules: PeerRules, answer: Answer | undefined): Response {
-  const { protocols, lease, idleTimeout, connection } = client;
+function complete(request: Request, client: Admitted, rules: PeerDependencies, answer: Answer | undefined): Response {
+  const { protocols, slot, idleTimeout, connection } = client;
   const { log } = rules;
   const chosen = answer?.protocol;
   if (chosen !== undefined && !protocols.includes(chosen)) {
     const problem = `the app's upgrade hook chose the subprotocol "${chosen}", which the client did not offer`;
-    return refuse(lease, mistake(log, problem));
+    return refuse(slot, mistake(log, problem));
   }
   const fallback = client.tokenOffered ? protocols[0] : undefined;
   const protocol = chosen ?? (protocols.includes(SUBPROTOCOL) ? SUBPROTOCOL : fallback ?? "");
@@ -124,19 +124,19 @@ function complete(request: Request, client: Admitted, rules: PeerRules, answer: 
   try {
     const seen = client.headers === request.headers ? headersOf(request) : client.headers;
     snapshot = new RequestSnapshot(client.url, seen);
-    if (connection?.upgrading() === false) return refuse(lease, refusalResponse(GONE));
+    if (connection?.upgrading() === false) return refuse(slot, refusalResponse(GONE));
     upgraded = Deno.upgradeWebSocket(request, protocol === "" ? { idleTimeout } : { idleTimeout, protocol });
   } catch (error) {
     // The app's hook may have upgraded it itself; then Deno closes the listener, which comes back.
     log.debug("the upgrade failed", { error: messageOf(error) });
     connection?.gone();
-    return refuse(lease, refusalResponse({ status: 400, reason: "The connection cannot be upgraded." }));
+    return refuse(slot, refusalResponse({ status: 400, reason: "The connection cannot be upgraded." }));
   }
   const { socket, response } = upgraded;
   const { remoteAddress, expiresAt } = client;
   const namespace = answer?.namespace;
   new WebSocketPeer(
-    { socket, request: snapshot, remoteAddress, protocol, context, namespace, lease, expiresAt, connection },
+    { socket, request: snapshot, remoteAddress, protocol, context, namespace, slot, expiresAt, connection },
     rules,
   );
   for (const [name, value] of answer?.headers ?? []) {
@@ -148,13 +148,13 @@ function complete(request: Request, client: Admitted, rules: PeerRules, answer: 
 /** What the answer says itself: another word of the app's would break it. */
 const HANDSHAKE = /^(?:sec-websocket-.*|connection|upgrade|content-length|transfer-encoding)$/;
 
-function refuse(lease: Lease, response: Response): Response {
-  lease.release();
+function refuse(slot: Slot, response: Response): Response {
+  slot.release();
   return response;
 }
 
 /** The app's mistake, not the client's: the log says what it is, the client only that it was not its own. */
-function mistake(log: PeerRules["log"], problem: string): Response {
+function mistake(log: PeerDependencies["log"], problem: string): Response {
   log.error(problem);
   return refusalResponse({ status: 500, reason: "The app on this server failed; its log says why." });
 }

@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import chat from "../../lib/apps/chat.ts";
 import { serve, type Service } from "../../lib/mod.ts";
-import { Client } from "../client.ts";
+import { Client } from "../support/client.ts";
 
 /** Somebody in the lobby under a name, with everything read that came before. */
 async function enter(service: Service, name: string): Promise<Client> {

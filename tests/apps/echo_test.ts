@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
-import { serve } from "../../lib/service.ts";
+import { serve } from "../../lib/service/serve.ts";
 import echo from "../../lib/apps/echo.ts";
-import { Client } from "../client.ts";
+import { Client } from "../support/client.ts";
 
 Deno.test("echo sends text back as text and binary as binary", async (t) => {
   await using service = await serve(echo, { mode: "proxied", port: 0 });

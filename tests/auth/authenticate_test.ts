@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { StartError, UsageError } from "../../lib/errors.ts";
 import { createLogger } from "../../lib/log.ts";
 import { createAuthenticator } from "../../lib/auth/authenticate.ts";
-import type { AuthSettings } from "../../lib/auth/rules.ts";
+import type { AuthSettings } from "../../lib/auth/validate_options.ts";
 import { NONE, refusal, sign, type Signer, signer } from "./signing.ts";
 
 const FIRST = "first-shared-secret-0123456789";

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { findCredentials, isBearerToken, MAX_TOKEN_LENGTH } from "../../lib/auth/credentials.ts";
-import { seeded } from "../seeded.ts";
+import { seeded } from "../support/seeded.ts";
 
 interface Given {
   readonly authorization?: string;

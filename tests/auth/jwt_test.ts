@@ -2,13 +2,13 @@ import { assert, assertEquals } from "@std/assert";
 import { UnsecuredJWT } from "jose";
 import { CLOCK_TOLERANCE, type JwtClaims, verifyJwt } from "../../lib/auth/jwt.ts";
 import { type JwtKey, publicKey, secretKey } from "../../lib/auth/jwt_key.ts";
-import type { Refused } from "../../lib/auth/verdict.ts";
+import type { Unauthenticated } from "../../lib/auth/auth_result.ts";
 import { refusal, sign, type Signer, signer } from "./signing.ts";
 
 const SECRET = "0123456789abcdef0123456789abcdef";
 const hs256: Signer = { algorithm: "HS256", privateKey: new TextEncoder().encode(SECRET) };
 
-async function refused(token: string, key: JwtKey, claims: JwtClaims = {}): Promise<Refused> {
+async function refused(token: string, key: JwtKey, claims: JwtClaims = {}): Promise<Unauthenticated> {
   const verdict = refusal(await verifyJwt(token, key, claims));
   assert(!JSON.stringify(verdict).includes(token), "the verdict shows the token");
   return verdict;

@@ -1,7 +1,7 @@
 /** Settings, keys, tokens and verdicts for the tests of authentication, made by jose itself. */
 import { type CryptoKey, exportJWK, exportSPKI, generateKeyPair, type JWK, SignJWT } from "jose";
-import type { AuthSettings } from "../../lib/auth/rules.ts";
-import type { Accepted, Refused } from "../../lib/auth/verdict.ts";
+import type { AuthSettings } from "../../lib/auth/validate_options.ts";
+import type { Authenticated, Unauthenticated } from "../../lib/auth/auth_result.ts";
 
 /** No authentication. */
 export const NONE: AuthSettings = {
@@ -48,7 +48,7 @@ export function sign(
 }
 
 /** The refusal that a verdict is; an error where it is none. */
-export function refusal(verdict: Accepted | Refused): Refused {
+export function refusal(verdict: Authenticated | Unauthenticated): Unauthenticated {
   if (verdict.ok) throw new Error("it was accepted");
   return verdict;
 }

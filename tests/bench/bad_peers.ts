@@ -2,7 +2,7 @@
  * Peers that do not keep to the rules: each kind once through is a few seconds at the most, whatever the service does.
  * @module
  */
-import { seeded } from "../seeded.ts";
+import { seeded } from "../support/seeded.ts";
 import { BAD_FRAMES } from "./bad_frames.ts";
 import {
   closeQuietly,

@@ -23,7 +23,7 @@ export async function echo(job: Job): Promise<Measured> {
   const answer = serverFrame(Opcode.Text, payload);
   const conns = await Promise.all(Array.from({ length: job.connections }, () => connectWebSocket(job.target)));
   const window = new Window(job);
-  for (const conn of conns) converse(conn, batches, answer, window).catch((error) => window.fail(error));
+  for (const conn of conns) interact(conn, batches, answer, window).catch((error) => window.fail(error));
   try {
     return await window.measure();
   } finally {
@@ -32,7 +32,7 @@ export async function echo(job: Job): Promise<Measured> {
 }
 
 /** Answers come in order and have one length, so that counting them is a division. */
-async function converse(
+async function interact(
   conn: Deno.Conn,
   batches: readonly Uint8Array<ArrayBuffer>[],
   answer: Uint8Array,

@@ -3,7 +3,7 @@
  * @module
  */
 import { Histogram, type Latency } from "./histogram.ts";
-import { seeded } from "../seeded.ts";
+import { seeded } from "../support/seeded.ts";
 import { pause } from "./pause.ts";
 import type { Target } from "./wire.ts";
 

@@ -4,7 +4,7 @@
  */
 import { TextLineStream } from "@std/streams/text-line-stream";
 import { join } from "node:path";
-import { makeAuthority, makeLeaf } from "../../lib/tls/issue.ts";
+import { makeAuthority, makeLeaf } from "../../lib/tls/issue_certificate.ts";
 
 /** Who serves. `wss` is this service; the others are what it is compared with. */
 export const SERVERS = ["wss", "deno", "deno+nodelay", "ws", "bun"] as const;

@@ -2,10 +2,10 @@
  * What every laboratory test asks: which codes above a note, in which order, with which exit code.
  */
 import { assert, assertEquals } from "@std/assert";
-import { CODES } from "../../lib/check/codes.ts";
-import { type Report, runCheck } from "../../lib/check/run.ts";
-import type { CheckOptions } from "../../lib/check/target.ts";
-import type { Issued, Pki } from "../openssl.ts";
+import { CODES } from "../../lib/check/finding_codes.ts";
+import { type Report, runCheck } from "../../lib/check/run_check.ts";
+import type { CheckOptions } from "../../lib/check/check_target.ts";
+import type { Issued, Pki } from "../support/openssl.ts";
 import type { Identity, Server } from "./laboratory.ts";
 
 /** The URL of a laboratory server. */

@@ -3,10 +3,10 @@
  * answers with random damage; the seed stands in the message of a failure.
  */
 import { assert } from "@std/assert";
-import { CODES } from "../../lib/check/codes.ts";
-import { parseFlight } from "../../lib/check/server_hello.ts";
-import { FrameError, FrameReader } from "../../lib/check/frames.ts";
-import { runCheck } from "../../lib/check/run.ts";
+import { CODES } from "../../lib/check/finding_codes.ts";
+import { parseFlight } from "../../lib/check/probes/server_hello.ts";
+import { FrameError, FrameReader } from "../../lib/client/frames.ts";
+import { runCheck } from "../../lib/check/run_check.ts";
 import { rawServer, readRequest, rightAnswer, writeAll } from "./laboratory.ts";
 import { urlOf } from "./expect.ts";
 

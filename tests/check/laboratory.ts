@@ -1,7 +1,7 @@
 /**
  * Servers for the probes to examine: sound ones, and ones that are broken in exactly one way.
  */
-import { connectTcp } from "../../lib/check/connection.ts";
+import { connectTcp } from "../../lib/client/raw_connection.ts";
 
 /** A server of the laboratory. Disposing it stops it and waits until it has. */
 export interface Server extends AsyncDisposable {

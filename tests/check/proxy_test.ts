@@ -1,7 +1,7 @@
 /** Real proxies: misconfigured in one way each, and right. */
 import { assertEquals } from "@std/assert";
-import type { CheckOptions } from "../../lib/check/target.ts";
-import { hasOpenssl, openPki } from "../openssl.ts";
+import type { CheckOptions } from "../../lib/check/check_target.ts";
+import { hasOpenssl, openPki } from "../support/openssl.ts";
 import { closedPort, echoService, rightAnswer, upgradeServer, writeAll } from "./laboratory.ts";
 import { expectCodes, expectReport, identityOf, makeAuthorities, urlOf } from "./expect.ts";
 import { apache, caddy, hasProgram, nginx, nginxUpgrade } from "./proxies.ts";

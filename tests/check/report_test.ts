@@ -1,6 +1,6 @@
 /** The table and the last sentence. */
 import { assertEquals } from "@std/assert";
-import type { Observation } from "../../lib/check/codes.ts";
+import type { Observation } from "../../lib/check/finding_codes.ts";
 import { formatJson, formatObservation, formatVerdict } from "../../lib/check/report.ts";
 
 const refused: Observation = {

@@ -1,12 +1,12 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { X509Certificate } from "node:crypto";
 import { join } from "node:path";
-import { parseFlags } from "../../lib/config/flags.ts";
+import { parseFlags } from "../../lib/config/command_line.ts";
 import { CERT_OPTIONS, certCommand, certReport } from "../../lib/cli/cert.ts";
-import { howToTrust, howToTrustShortly } from "../../lib/cli/trust.ts";
+import { howToTrust, howToTrustShortly } from "../../lib/cli/trust_ca.ts";
 import { UsageError } from "../../lib/errors.ts";
 import { developmentMaterial } from "../../lib/tls/development.ts";
-import { hasOpenssl, openssl } from "../openssl.ts";
+import { hasOpenssl, openssl } from "../support/openssl.ts";
 
 const ignore = !await hasOpenssl();
 const root = new URL("../../", import.meta.url);
@@ -18,7 +18,7 @@ function run(...args: string[]): Promise<number> {
 
 /** The command in a process of its own, in a folder. */
 async function command(cwd: string, ...args: string[]): Promise<string> {
-  const script = `import { parseFlags } from "${new URL("lib/config/flags.ts", root)}";
+  const script = `import { parseFlags } from "${new URL("lib/config/command_line.ts", root)}";
     import { CERT_OPTIONS, certCommand } from "${new URL("lib/cli/cert.ts", root)}";
     const { values: flags, positionals, problems } = parseFlags(Deno.args, CERT_OPTIONS);
     Deno.exit(await certCommand.run({ flags, positionals, problems }));`;

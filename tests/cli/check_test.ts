@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { closedPort, echoService } from "../check/laboratory.ts";
 import { identityOf, makeAuthorities, urlOf } from "../check/expect.ts";
-import { hasOpenssl, openPki } from "../openssl.ts";
+import { hasOpenssl, openPki } from "../support/openssl.ts";
 import { runCommand } from "./commands.ts";
 
 Deno.test("a sound endpoint: a table without colour, exit 0", async () => {

@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { answerFrames, closedPort, echoService, rightAnswer, upgradeServer, writeAll } from "../check/laboratory.ts";
 import { hasProgram } from "../check/proxies.ts";
 import { identityOf, makeAuthorities, urlOf } from "../check/expect.ts";
-import { hasOpenssl, openPki } from "../openssl.ts";
+import { hasOpenssl, openPki } from "../support/openssl.ts";
 import { commandLine, runCommand } from "./commands.ts";
 
 Deno.test("lines go out, replies come in, the end of the input closes with 1000", async () => {

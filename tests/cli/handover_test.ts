@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { Client } from "../client.ts";
-import { runProgram, startProgram } from "../program.ts";
+import { Client } from "../support/client.ts";
+import { runProgram, startProgram } from "../support/program.ts";
 
 Deno.test("handing over: a predecessor that has gone is no reason not to serve", async () => {
   const gone = Deno.listen({ hostname: "127.0.0.1", port: 0 });

@@ -1,7 +1,7 @@
 /** Runs `check` or `connect` as the program does: `deno run -A tests/cli/run_command.ts check URL --json`. */
 import { checkCommand } from "../../lib/cli/check.ts";
 import { connectCommand } from "../../lib/cli/connect.ts";
-import { parseFlags } from "../../lib/config/flags.ts";
+import { parseFlags } from "../../lib/config/command_line.ts";
 import { StartError, UsageError } from "../../lib/errors.ts";
 
 const [name, ...args] = Deno.args;

@@ -1,8 +1,8 @@
 /** `serve`: the first run and the second, apps of the user's, variables and file, and stopping. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { Client } from "../client.ts";
-import { makeFolder, runProgram, startProgram } from "../program.ts";
+import { Client } from "../support/client.ts";
+import { makeFolder, runProgram, startProgram } from "../support/program.ts";
 
 /** Far above the second that is promised: other tests run beside this one. */
 const SOON = 10_000;

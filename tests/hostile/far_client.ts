@@ -3,7 +3,7 @@
  * then what came. `reading`: Deno's own WebSocket, which answers pings; `stuck`: one that never reads, and has itself
  * fed as the third argument says: so many times 64 KiB.
  */
-import { Client } from "../client.ts";
+import { Client } from "../support/client.ts";
 import { RawPeer, textFrame } from "./raw_peer.ts";
 
 const [url = "", kind = "reading", times = "0"] = Deno.args;

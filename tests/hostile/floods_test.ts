@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { descriptors } from "../bench/proc.ts";
 import { median } from "../net/clients.ts";
 import { readHead, upgradeRequest, writeAll } from "../bench/wire.ts";
-import { seeded } from "../seeded.ts";
+import { seeded } from "../support/seeded.ts";
 import { flood } from "./flood.ts";
 import type { FloodKind } from "./flood_worker.ts";
 import { closeFrame, dial, RawPeer, textFrame } from "./raw_peer.ts";
@@ -15,7 +15,7 @@ const FLOOD_SECONDS = 20;
 const FLOODS: readonly (readonly [FloodKind, codes: readonly number[], reason: RegExp])[] = [
   ["text", [1008], /^too many messages, or too long ones, without waiting/],
   ["binary", [1008], /^too many messages, or too long ones, without waiting|^flooded the service/],
-  // No event tells of these: the guard sees their bytes, or that the loop stands still.
+  // No event tells of these: the watchdog sees their bytes, or that the loop stands still.
   ["pong", [1009, 1008], /^more came without a whole message|^flooded the service/],
   ["continuation", [1009, 1008], /^more came without a whole message|^flooded the service/],
 ];

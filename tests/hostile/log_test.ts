@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { maskedFrame, readHead, writeAll } from "../bench/wire.ts";
-import { Client } from "../client.ts";
+import { Client } from "../support/client.ts";
 import { closeFrame, dial, Opcode, RawPeer, textFrame, utf8 } from "./raw_peer.ts";
 import { eventually, Witness } from "./witness.ts";
 

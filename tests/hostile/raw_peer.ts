@@ -2,14 +2,14 @@
  * A client that can break every rule: bytes on a connection, and the frames that come back.
  * @module
  */
-import { type Frame, FrameError, FrameReader, Opcode } from "../../lib/check/frames.ts";
+import { type Frame, FrameError, FrameReader, Opcode } from "../../lib/client/frames.ts";
 import { closeQuietly, maskedFrame, upgradeRequest, writeAll } from "../bench/wire.ts";
-import { loadNative } from "../../lib/net/native.ts";
+import { loadFfi } from "../../lib/net/ffi/load_ffi.ts";
 
 export { Opcode };
 
 // It stays for the life of a process: loaded before a test begins, it is no leak of that test.
-loadNative();
+loadFfi();
 
 /** Where to connect. */
 export interface Service {

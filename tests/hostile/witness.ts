@@ -8,8 +8,8 @@
  * @module
  */
 import { fileURLToPath } from "node:url";
-import { Client } from "../client.ts";
-import { type Ended, type Program, type ProgramOptions, startProgram } from "../program.ts";
+import { Client } from "../support/client.ts";
+import { type Ended, type Program, type ProgramOptions, startProgram } from "../support/program.ts";
 
 /** A hook that ran. */
 export interface Told {

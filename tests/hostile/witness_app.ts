@@ -3,7 +3,7 @@
  * a peer orders.
  * @module
  */
-import { defineApp, type Peer } from "../../lib/ws/app.ts";
+import { defineApp, type Peer } from "../../lib/ws/app_types.ts";
 
 interface Tally {
   messages: number;

@@ -1,8 +1,8 @@
 import { assertEquals } from "@std/assert";
-import { defineApp } from "../../lib/ws/app.ts";
+import { defineApp } from "../../lib/ws/app_types.ts";
 import { healthResponse } from "../../lib/http/health.ts";
-import { rawResponse } from "../raw.ts";
-import { serving } from "../serving.ts";
+import { rawResponse } from "../support/raw.ts";
+import { serving } from "../support/serving.ts";
 
 Deno.test("health: 200 while connections are taken, 503 while draining, never cached", async () => {
   const fine = healthResponse(false, 3);

@@ -1,7 +1,7 @@
 /** Everybody connects at once: after a restart, or when a page goes live. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { dial, frame, readUntil, skip, writeAll } from "../net/clients.ts";
-import { startProgram } from "../program.ts";
+import { startProgram } from "../support/program.ts";
 import { figures, most, residentMemory } from "./crowd.ts";
 import { exchange, handshake } from "./raw.ts";
 

@@ -1,8 +1,8 @@
 /** Stopping means draining: nothing new comes in, what is open goes on to its end or the timeout. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { Client } from "../client.ts";
+import { Client } from "../support/client.ts";
 import { dial } from "../net/clients.ts";
-import { type Program, startProgram } from "../program.ts";
+import { type Program, startProgram } from "../support/program.ts";
 import { figures } from "./crowd.ts";
 import { ask, exchange, handshake, isRefused, request } from "./raw.ts";
 

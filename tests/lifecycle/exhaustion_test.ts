@@ -1,8 +1,8 @@
 /** Descriptors run out: connected clients notice nothing, and new ones are served as soon as there is room. Linux. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { Client } from "../client.ts";
+import { Client } from "../support/client.ts";
 import { dial } from "../net/clients.ts";
-import { type Program, startProgram } from "../program.ts";
+import { type Program, startProgram } from "../support/program.ts";
 import { Crowd, figures } from "./crowd.ts";
 import { ask, exchange, handshake } from "./raw.ts";
 

@@ -1,8 +1,8 @@
 /** SIGUSR2: a new process of the same command line takes the port over, and nobody notices. Linux. */
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
-import { Client, type ClientOptions } from "../client.ts";
-import { makeFolder, type Program, runProgram, startProgram } from "../program.ts";
+import { Client, type ClientOptions } from "../support/client.ts";
+import { makeFolder, type Program, runProgram, startProgram } from "../support/program.ts";
 import { dial, readUntil, writeAll } from "../net/clients.ts";
 import { Arrivals, Crowd, figures, most, residentMemory } from "./crowd.ts";
 import { isAlive, killIn, PID_APP } from "./processes.ts";

@@ -1,8 +1,8 @@
 /** An app that throws and returns nonsense: its own client hears of it, the service and everybody else do not. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { Client } from "../client.ts";
+import { Client } from "../support/client.ts";
 import { dial, writeAll } from "../net/clients.ts";
-import { type Program, startProgram } from "../program.ts";
+import { type Program, startProgram } from "../support/program.ts";
 import { Crowd } from "./crowd.ts";
 import { ask, handshake, request } from "./raw.ts";
 

@@ -2,12 +2,12 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { X509Certificate } from "node:crypto";
 import { join } from "node:path";
-import { Client } from "../client.ts";
-import { serve } from "../../lib/service.ts";
+import { Client } from "../support/client.ts";
+import { serve } from "../../lib/service/serve.ts";
 import echo from "../../lib/apps/echo.ts";
-import { type Issued, openPki, type Pki } from "../openssl.ts";
+import { type Issued, openPki, type Pki } from "../support/openssl.ts";
 import { peerTest } from "../peers/require.ts";
-import { type Program, startProgram } from "../program.ts";
+import { type Program, startProgram } from "../support/program.ts";
 import { dial, readUntil, serialOf, writeAll } from "../net/clients.ts";
 import { Arrivals, Crowd, figures, most, residentMemory } from "./crowd.ts";
 import { ask, exchange, handshake } from "./raw.ts";

@@ -1,8 +1,8 @@
 /** `reusePort`, which reloads and hand-overs need, lets no second service in by accident. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { Client } from "../client.ts";
+import { Client } from "../support/client.ts";
 import { dial } from "../net/clients.ts";
-import { makeFolder, runProgram, startProgram } from "../program.ts";
+import { makeFolder, runProgram, startProgram } from "../support/program.ts";
 import { isRefused } from "./raw.ts";
 
 const TAKEN =

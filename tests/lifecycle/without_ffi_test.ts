@@ -1,11 +1,11 @@
 /** Without --allow-ffi: one warning says what is lost, and that is what is lost. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { X509Certificate } from "node:crypto";
-import { Client } from "../client.ts";
+import { Client } from "../support/client.ts";
 import { serialOf } from "../net/clients.ts";
-import { openPki } from "../openssl.ts";
+import { openPki } from "../support/openssl.ts";
 import { peerTest } from "../peers/require.ts";
-import { runProgram, startProgram } from "../program.ts";
+import { runProgram, startProgram } from "../support/program.ts";
 import { figures } from "./crowd.ts";
 import { WITHOUT_FFI } from "./permissions.ts";
 

@@ -22,7 +22,7 @@ export interface Stat {
   readonly fds: number;
   readonly rss: number;
   readonly reasons: readonly string[];
-  readonly guard?: {
+  readonly watchdog?: {
     readonly ended: Readonly<Record<string, number>>;
     readonly scans: number;
     readonly fullScans: number;
@@ -155,7 +155,7 @@ export class ServerProcess {
 }
 
 /** Bounds short enough for a test. */
-export const GUARD = {
+export const WATCHDOG = {
   handshakeTimeout: 1_500,
   keepAliveTimeout: 4_000,
   closeTimeout: 1_500,

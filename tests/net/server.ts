@@ -1,14 +1,14 @@
 /**
- * A small echo service on a Listener and a Guard, as a process of its own: its descriptors, its event loop and its
+ * A small echo service on a Listener and a Watchdog, as a process of its own: its descriptors, its event loop and its
  * memory are then not the test's. Commands come as lines on standard input, answers go as JSON lines to standard output.
  * @module
  */
 import { createLogger } from "../../lib/log.ts";
-import type { Address } from "../../lib/config/mode.ts";
-import { Guard } from "../../lib/net/guard.ts";
-import { Listener } from "../../lib/net/listener.ts";
-import { descriptorLimit } from "../../lib/net/native.ts";
-import type { Connection } from "../../lib/net/connection.ts";
+import type { Address } from "../../lib/config/service_mode.ts";
+import { Watchdog } from "../../lib/net/watchdog/watchdog.ts";
+import { Listener } from "../../lib/net/listener/listener.ts";
+import { descriptorLimit } from "../../lib/net/ffi/load_ffi.ts";
+import type { WatchedConnection } from "../../lib/net/watchdog/watched_connection.ts";
 
 /** What the process is started with. */
 export interface ServerOptions {
@@ -16,8 +16,8 @@ export interface ServerOptions {
   readonly tls?: { readonly cert: string; readonly key: string };
   readonly takeover?: boolean;
   readonly userTimeout?: number;
-  /** No guard where absent. */
-  readonly guard?: {
+  /** No watchdog where absent. */
+  readonly watchdog?: {
     readonly handshakeTimeout: number;
     readonly keepAliveTimeout?: number;
     readonly closeTimeout?: number;
@@ -35,12 +35,12 @@ async function main(options: ServerOptions): Promise<void> {
   const counts = { opened: 0, closed: 0, requests: 0 };
   const reasons: string[] = [];
   const sockets = new Set<WebSocket>();
-  const connections = new Map<WebSocket, Connection | undefined>();
-  let guard: Guard | undefined;
+  const connections = new Map<WebSocket, WatchedConnection | undefined>();
+  let watchdog: Watchdog | undefined;
 
   async function handler(request: Request, info: Deno.ServeHandlerInfo<Deno.Addr>): Promise<Response> {
     counts.requests++;
-    const connection = guard?.connection(info.remoteAddr, request.body !== null);
+    const connection = watchdog?.connection(info.remoteAddr, request.body !== null);
     const path = new URL(request.url).pathname;
     if (path === "/mistake") Deno.upgradeWebSocket(request);
     if (request.headers.get("upgrade") === null) {
@@ -88,11 +88,11 @@ async function main(options: ServerOptions): Promise<void> {
     handler,
     log,
   });
-  if (options.guard) {
-    guard = Guard.start({ ...options.guard, addr: listener.addr, log });
-    if (await guard?.ready === false) guard = undefined;
+  if (options.watchdog) {
+    watchdog = Watchdog.start({ ...options.watchdog, addr: listener.addr, log });
+    if (await watchdog?.ready === false) watchdog = undefined;
   }
-  say({ addr: listener.addr, limit: descriptorLimit(), canStop: listener.canStop, guarded: guard !== undefined });
+  say({ addr: listener.addr, limit: descriptorLimit(), canStop: listener.canStop, guarded: watchdog !== undefined });
 
   async function obey(command: string, argument: string): Promise<unknown> {
     switch (command) {
@@ -101,7 +101,7 @@ async function main(options: ServerOptions): Promise<void> {
         // With --expose-gc: what is left is held, not merely not collected yet.
         (globalThis as { gc?: () => void }).gc?.();
         const rss = Deno.memoryUsage().rss;
-        return { ...counts, sockets: sockets.size, fds, rss, reasons, guard: guard?.stats() };
+        return { ...counts, sockets: sockets.size, fds, rss, reasons, watchdog: watchdog?.stats() };
       }
       case "reload":
         return await listener.replace(JSON.parse(argument));
@@ -110,7 +110,7 @@ async function main(options: ServerOptions): Promise<void> {
       case "stop":
         return await listener.stopAccepting();
       case "close": {
-        await guard?.stop();
+        await watchdog?.stop();
         const began = performance.now();
         await listener.close();
         return performance.now() - began;

@@ -1,7 +1,7 @@
 /** Chromium on the test page: over https, on a phone, in the chat, and with the authority really trusted. */
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
-import { makeFolder, startProgram } from "../program.ts";
+import { makeFolder, startProgram } from "../support/program.ts";
 import { complaintsOf, launchBrowser, requireBrowser, TestPage } from "./browser.ts";
 import { requirePeer } from "./require.ts";
 

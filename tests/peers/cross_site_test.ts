@@ -1,6 +1,6 @@
 /** The origin rule against Chromium's own pages of other sites, with and without cookies. */
 import { assertEquals } from "@std/assert";
-import { type Program, startProgram } from "../program.ts";
+import { type Program, startProgram } from "../support/program.ts";
 import { launchProfile, type Profile, requireBrowser } from "./browser.ts";
 
 const ignore = !requireBrowser();

@@ -1,7 +1,7 @@
 /** curl: the page, health, refusals, the upgrade's headers, and TLS that is too old. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { type Program, startProgram } from "../program.ts";
-import { Transcript } from "../transcript.ts";
+import { type Program, startProgram } from "../support/program.ts";
+import { Transcript } from "../support/transcript.ts";
 import { requirePeer } from "./require.ts";
 
 const ignore = !requirePeer("curl", "--version");

@@ -1,7 +1,7 @@
 /** Deno's own WebSocket against the real program. */
 import { assertEquals, assertRejects } from "@std/assert";
-import { Client } from "../client.ts";
-import { startProgram } from "../program.ts";
+import { Client } from "../support/client.ts";
+import { startProgram } from "../support/program.ts";
 
 Deno.test("Deno's WebSocket, direct", async (t) => {
   await using program = await startProgram();

@@ -1,6 +1,6 @@
 /** `openssl s_client`: which TLS versions there are, and a WebSocket spoken by hand through it. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { type Program, startProgram } from "../program.ts";
+import { type Program, startProgram } from "../support/program.ts";
 import { requirePeer } from "./require.ts";
 
 const ignore = !requirePeer("openssl", "version");

@@ -1,8 +1,8 @@
 /** Proxied mode as a trusted proxy uses it: plain WebSocket on loopback and on a unix socket. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { Client, type ClientOptions } from "../client.ts";
-import { makeFolder, startProgram } from "../program.ts";
+import { Client, type ClientOptions } from "../support/client.ts";
+import { makeFolder, startProgram } from "../support/program.ts";
 
 /** Tells each client who it seems to be. */
 const WHO = {

@@ -2,7 +2,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { makeFolder, startProgram } from "../program.ts";
+import { makeFolder, startProgram } from "../support/program.ts";
 import { requirePeer } from "./require.ts";
 
 const SCRIPT = fileURLToPath(new URL("client.py", import.meta.url));

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import type { EventEmitter } from "node:events";
 import type { IncomingMessage } from "node:http";
 import { WebSocket as Untyped } from "ws";
-import { startProgram } from "../program.ts";
+import { startProgram } from "../support/program.ts";
 
 /** The part of ws that is used here: the package carries no types. */
 interface WsClient extends EventEmitter {

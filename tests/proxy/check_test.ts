@@ -2,12 +2,12 @@
 import { assert, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { proxyCommand, proxyConfiguration } from "../../lib/cli/proxy.ts";
-import { parseFlags } from "../../lib/config/flags.ts";
+import { parseFlags } from "../../lib/config/command_line.ts";
 import { HAPROXY_PART } from "../../lib/proxy/haproxy.ts";
 import { NGINX_PART } from "../../lib/proxy/nginx.ts";
-import { goldenFiles, goldenInput } from "../golden.ts";
-import { hasOpenssl, openPki } from "../openssl.ts";
-import { checkProxy, hasProxy, type ProxyKind } from "../proxies.ts";
+import { goldenFiles, goldenInput } from "../support/golden.ts";
+import { hasOpenssl, openPki } from "../support/openssl.ts";
+import { checkProxy, hasProxy, type ProxyKind } from "../support/proxies.ts";
 
 const KINDS = ["nginx", "apache", "haproxy", "caddy"] as const;
 

@@ -1,9 +1,9 @@
 import { assert } from "@std/assert";
 import { join } from "node:path";
 import { proxyCommand, proxyConfiguration } from "../../lib/cli/proxy.ts";
-import { parseFlags } from "../../lib/config/flags.ts";
+import { parseFlags } from "../../lib/config/command_line.ts";
 import { UsageError } from "../../lib/errors.ts";
-import { assertGolden, goldenFiles, type GoldenInput, goldenInput } from "../golden.ts";
+import { assertGolden, goldenFiles, type GoldenInput, goldenInput } from "../support/golden.ts";
 
 /** What the command prints: the configuration, or its mistakes. */
 async function outcome({ args, variables, config }: GoldenInput): Promise<string> {

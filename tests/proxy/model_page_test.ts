@@ -5,7 +5,7 @@
  */
 import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
-import { type RunningProxy, startProxy } from "../proxies.ts";
+import { type RunningProxy, startProxy } from "../support/proxies.ts";
 import { connect, rawRequest } from "./client.ts";
 import { openStage, type Stage } from "./stage.ts";
 import { startUpstream, type Upstream } from "./upstream.ts";

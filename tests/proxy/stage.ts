@@ -2,9 +2,9 @@
  * A proxy of each kind, with the configuration that the command generates, in front of a server.
  */
 import { proxyCommand, proxyConfiguration } from "../../lib/cli/proxy.ts";
-import { parseFlags } from "../../lib/config/flags.ts";
-import { hasOpenssl, openPki } from "../openssl.ts";
-import { hasProxy, type ProxyKind, type RunningProxy, startProxy } from "../proxies.ts";
+import { parseFlags } from "../../lib/config/command_line.ts";
+import { hasOpenssl, openPki } from "../support/openssl.ts";
+import { hasProxy, type ProxyKind, type RunningProxy, startProxy } from "../support/proxies.ts";
 
 export const KINDS: readonly ProxyKind[] = ["nginx", "apache", "haproxy", "caddy"];
 

@@ -3,7 +3,7 @@
  * connected.
  */
 import { defineApp, serve, type ServiceOptions } from "../../lib/mod.ts";
-import { loadLibc } from "../../lib/net/libc.ts";
+import { loadLibc } from "../../lib/net/ffi/libc.ts";
 
 // A process loads it once and keeps it: before the tests, whose sanitizer would take it for a leak of the first one's.
 loadLibc();

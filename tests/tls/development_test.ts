@@ -2,14 +2,14 @@ import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects, asse
 import { join } from "node:path";
 import { StartError } from "../../lib/errors.ts";
 import {
-  type DevelopmentMaterial,
   developmentMaterial,
   developmentName,
   type DevelopmentOptions,
+  type DevelopmentTlsMaterial,
 } from "../../lib/tls/development.ts";
-import { inspectChain } from "../../lib/tls/certificate.ts";
-import { loadMaterial } from "../../lib/tls/load.ts";
-import { hasOpenssl, openPki, openssl } from "../openssl.ts";
+import { inspectChain } from "../../lib/tls/x509/inspect_chain.ts";
+import { loadCertificateFiles } from "../../lib/tls/certificate_files.ts";
+import { hasOpenssl, openPki, openssl } from "../support/openssl.ts";
 
 const ignore = !await hasOpenssl();
 const DAY = 86_400_000;
@@ -17,7 +17,7 @@ const DAY = 86_400_000;
 interface Scratch extends AsyncDisposable {
   readonly folder: string;
   path(name: string): string;
-  make(options?: DevelopmentOptions): Promise<DevelopmentMaterial>;
+  make(options?: DevelopmentOptions): Promise<DevelopmentTlsMaterial>;
 }
 
 /** A folder that does not exist yet, and a machine called `box`. */
@@ -166,7 +166,7 @@ Deno.test("files that do not fit, are damaged or gone are replaced", async () =>
     else await Deno.writeTextFile(it.path(file), content);
     const next = await it.make();
     assertEquals([next.made, next.authorityMade], [true, authorityMade], `${file}: ${content}`);
-    assertEquals(loadMaterial({ cert: next.file, key: it.path("key.pem") }).key, next.key);
+    assertEquals(loadCertificateFiles({ cert: next.file, key: it.path("key.pem") }).key, next.key);
   }
   assertNotEquals((await it.make()).authority.fingerprint256, first.authority.fingerprint256);
   // Without the authority's key all goes well until something is to be made.

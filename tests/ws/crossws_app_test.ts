@@ -4,8 +4,8 @@
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { defineHooks, type Peer } from "crossws";
-import { handshake, rawExchange } from "../raw.ts";
-import { serving } from "../serving.ts";
+import { handshake, rawExchange } from "../support/raw.ts";
+import { serving } from "../support/serving.ts";
 
 Deno.test("crossws: peer and message are text by themselves, and a message knows its id and peer", async () => {
   const app = defineHooks({

@@ -6,8 +6,8 @@ import { assertEquals } from "@std/assert";
 import type * as crossws from "crossws";
 import chat from "../../lib/apps/chat.ts";
 import echo from "../../lib/apps/echo.ts";
-import ok from "../../lib/apps/ok.ts";
-import { type App, defineApp, type Message, type Peer } from "../../lib/ws/app.ts";
+import ok from "../../lib/apps/reply_ok.ts";
+import { type App, defineApp, type Message, type Peer } from "../../lib/ws/app_types.ts";
 
 type Assignable<From, To> = [From] extends [To] ? true : false;
 /** `any` is assignable both ways and would make everything below true. */

@@ -1,9 +1,9 @@
 /** A service in its own thread, as a flooded one cannot test itself: `/echo` answers, `/` only reads. */
 /// <reference lib="deno.worker" />
-import { Monopoly, Turns } from "../../lib/ws/limits.ts";
+import { TurnBudget, TurnCounter } from "../../lib/ws/limits.ts";
 
 self.onmessage = (start: MessageEvent<{ cert: string; key: string }>) => {
-  const turns = new Turns();
+  const turns = new TurnCounter();
   Deno.serve({
     hostname: "127.0.0.1",
     port: 0,
@@ -12,13 +12,13 @@ self.onmessage = (start: MessageEvent<{ cert: string; key: string }>) => {
   }, (request) => {
     const { socket, response } = Deno.upgradeWebSocket(request);
     const echo = new URL(request.url).pathname === "/echo";
-    const monopoly = new Monopoly(turns, 1024 ** 2);
+    const turnBudget = new TurnBudget(turns, 1024 ** 2);
     let messages = 0;
     let refused = false;
     socket.onmessage = (event) => {
       if (refused) return;
       messages++;
-      if (!monopoly.take(2)) {
+      if (!turnBudget.take(2)) {
         refused = true;
         self.postMessage({ refused: messages });
         socket.close(1008, "too many messages");

@@ -1,13 +1,20 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { Admission, type Lease, MessageRate, Monopoly, type Refusal, Turns } from "../../lib/ws/limits.ts";
-import { seeded } from "../seeded.ts";
+import {
+  Admission,
+  type AdmissionRefusal,
+  MessageRate,
+  type Slot,
+  TurnBudget,
+  TurnCounter,
+} from "../../lib/ws/limits.ts";
+import { seeded } from "../support/seeded.ts";
 
-function admitted(verdict: Lease | Refusal): Lease {
+function admitted(verdict: Slot | AdmissionRefusal): Slot {
   if (!verdict.ok) throw new Error(`refused: ${verdict.reason}`);
   return verdict;
 }
 
-function refused(verdict: Lease | Refusal): Refusal {
+function refused(verdict: Slot | AdmissionRefusal): AdmissionRefusal {
   if (verdict.ok) throw new Error("admitted");
   return verdict;
 }
@@ -68,7 +75,7 @@ Deno.test("the counts follow any order of opening and closing, and end at zero",
     const most = 5 + random(30);
     const mostEach = 1 + random(6);
     const admission = new Admission({ maxConnections: most, maxConnectionsPerAddress: mostEach });
-    const open: { client: string; lease: Lease }[] = [];
+    const open: { client: string; slot: Slot }[] = [];
     for (let step = 0; step < 3_000; step++) {
       if (random(100) < 55) {
         const network = random(12);
@@ -77,16 +84,16 @@ Deno.test("the counts follow any order of opening and closing, and end at zero",
         const verdict = admission.admit(v6 ? `2001:db8:0:${network}::${random(9_999)}` : `192.0.2.${network}`);
         const held = open.filter((one) => one.client === client).length;
         assertEquals(verdict.ok, open.length < most && held < mostEach, `seed ${seed} step ${step}`);
-        if (verdict.ok) open.push({ client, lease: verdict });
+        if (verdict.ok) open.push({ client, slot: verdict });
       } else if (open.length > 0) {
         const [gone] = open.splice(random(open.length), 1);
-        gone!.lease.release();
-        if (random(3) === 0) gone!.lease.release();
+        gone!.slot.release();
+        if (random(3) === 0) gone!.slot.release();
       }
       assertEquals(admission.open, open.length, `seed ${seed} step ${step}`);
       assertEquals(admission.clients, new Set(open.map((one) => one.client)).size, `seed ${seed} step ${step}`);
     }
-    for (const { lease } of open) lease.release();
+    for (const { slot } of open) slot.release();
     assertEquals([admission.open, admission.clients], [0, 0], `seed ${seed}`);
   }
 });
@@ -130,9 +137,9 @@ Deno.test("a message rate below one a second, or none, is an error that names it
 });
 
 Deno.test("20,000 messages in one turn of the event loop are too many, whatever microtasks run between them", async () => {
-  using turns = new Turns();
-  const flooder = new Monopoly(turns, 1024 ** 2);
-  const bystander = new Monopoly(turns, 1024 ** 2);
+  using turns = new TurnCounter();
+  const flooder = new TurnBudget(turns, 1024 ** 2);
+  const bystander = new TurnBudget(turns, 1024 ** 2);
   let taken = 0;
   while (flooder.take(2)) {
     taken++;
@@ -144,11 +151,11 @@ Deno.test("20,000 messages in one turn of the event loop are too many, whatever 
 });
 
 Deno.test("128 MiB in one turn of the event loop are too many, or four of the longest messages", () => {
-  using turns = new Turns();
+  using turns = new TurnCounter();
   for (
     const [longest, bytes, least, most] of [[1, 1, 128, 145], [1, 0.5, 256, 280], [64, 64, 4, 6], [64, 1, 256, 273]]
   ) {
-    const flooder = new Monopoly(turns, longest! * 1024 ** 2);
+    const flooder = new TurnBudget(turns, longest! * 1024 ** 2);
     let taken = 0;
     while (taken < 10_000 && flooder.take(bytes! * 1024 ** 2)) taken++;
     assert(taken >= least! && taken <= most!, `${taken} messages of ${bytes} MiB were taken`);
@@ -156,8 +163,8 @@ Deno.test("128 MiB in one turn of the event loop are too many, or four of the lo
 });
 
 Deno.test("messages with turns of the event loop between them are never too many", async () => {
-  using turns = new Turns();
-  const client = new Monopoly(turns, 1024 ** 2);
+  using turns = new TurnCounter();
+  const client = new TurnBudget(turns, 1024 ** 2);
   for (let batch = 0; batch < 20; batch++) {
     for (let i = 0; i < 15_000; i++) assert(client.take(2), `batch ${batch} message ${i}`);
     const { promise, resolve } = Promise.withResolvers<void>();

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { IncomingMessage, longerThan, toPayload } from "../../lib/ws/message.ts";
-import { seeded } from "../seeded.ts";
+import { seeded } from "../support/seeded.ts";
 
 const encode = (text: string) => new TextEncoder().encode(text);
 

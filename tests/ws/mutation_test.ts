@@ -1,8 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
-import { defineApp } from "../../lib/ws/app.ts";
-import { rawExchange, VALID } from "../raw.ts";
-import { seeded } from "../seeded.ts";
-import { serving } from "../serving.ts";
+import { defineApp } from "../../lib/ws/app_types.ts";
+import { rawExchange, VALID } from "../support/raw.ts";
+import { seeded } from "../support/seeded.ts";
+import { serving } from "../support/serving.ts";
 
 /** Another seed is another run: `WSS_SEED=7 deno task test tests/ws/mutation_test.ts`. */
 const SEED = Number(Deno.env.get("WSS_SEED") ?? 6455);

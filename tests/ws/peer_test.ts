@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { type App, defineApp, type Peer } from "../../lib/ws/app.ts";
-import { handshake } from "../raw.ts";
-import { type Served, serving } from "../serving.ts";
+import { type App, defineApp, type Peer } from "../../lib/ws/app_types.ts";
+import { handshake } from "../support/raw.ts";
+import { type Served, serving } from "../support/serving.ts";
 
 /** What a hook noted, as it comes. */
 class Notes<T> {

@@ -1,9 +1,9 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { type App, defineApp, type Peer } from "../../lib/ws/app.ts";
+import { type App, defineApp, type Peer } from "../../lib/ws/app_types.ts";
 import { sign, type Signer } from "../auth/signing.ts";
-import { type Changes, handshake, rawResponse } from "../raw.ts";
-import { type Served, serving } from "../serving.ts";
+import { type Changes, handshake, rawResponse } from "../support/raw.ts";
+import { type Served, serving } from "../support/serving.ts";
 
 function ask({ raw }: Served, change: Changes = {}) {
   return rawResponse(raw, handshake(change));

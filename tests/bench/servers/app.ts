@@ -3,7 +3,7 @@
  * its first byte 1 to subscribe, 2 to publish the rest as text, 3 to collect garbage and answer.
  * @module
  */
-import { defineApp } from "../../../lib/ws/app.ts";
+import { defineApp } from "../../../lib/ws/app_types.ts";
 
 const decoder = new TextDecoder();
 const { gc } = globalThis as { gc?: () => void };

@@ -1,0 +1,63 @@
+/**
+ * Finding the app that `--app` names: one of ours, or a module of the user's.
+ * @module
+ */
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { stripVTControlCharacters } from "node:util";
+import { messageOf, StartError } from "../errors.ts";
+import type { App } from "../ws/app_types.ts";
+import chat from "./chat.ts";
+import echo from "./echo.ts";
+import ok from "./reply_ok.ts";
+
+/** The apps that come with the program. */
+export const APPS: Readonly<Record<string, App>> = { ok, echo, chat };
+
+const HOOKS = ["upgrade", "open", "message", "close", "error", "drain"] as const;
+
+/**
+ * Loads an app by name, path or URL.
+ * @throws {StartError} naming the module and what is wrong with it
+ */
+export async function loadApp(name: string): Promise<App> {
+  const known = Object.hasOwn(APPS, name) ? APPS[name] : undefined;
+  if (known) return known;
+  const isUrl = /^(https?|file|data|npm|jsr):/.test(name);
+  if (!isUrl && !/[/\\.]/.test(name)) {
+    throw new StartError(
+      `Cannot load the app "${name}": it is none of ${
+        Object.keys(APPS).join(", ")
+      }; a module is given by its path (./${name}.ts)`,
+    );
+  }
+  let module: { default?: unknown };
+  try {
+    module = await import(isUrl ? name : pathToFileURL(resolve(name)).href);
+  } catch (error) {
+    // Deno colours its messages even where nobody can see colours.
+    const reason = stripVTControlCharacters(messageOf(error));
+    throw new StartError(`Cannot load the app ${name}: ${reason}`, { cause: error });
+  }
+  return checkApp(module.default, name);
+}
+
+/** Holds what a module exports to the shape of an app. */
+function checkApp(app: unknown, name: string): App {
+  if (typeof app !== "object" || app === null) {
+    const found = app === undefined ? "it has no default export" : `its default export is a ${typeof app}`;
+    throw new StartError(`Cannot use the app ${name}: ${found}; it must end in "export default defineApp({ … })"`);
+  }
+  const hooks = app as Record<string, unknown>;
+  for (const hook of HOOKS) {
+    if (hooks[hook] !== undefined && typeof hooks[hook] !== "function") {
+      throw new StartError(
+        `Cannot use the app ${name}: its ${hook} is a ${typeof hooks[hook]}, and must be a function`,
+      );
+    }
+  }
+  if (!HOOKS.some((hook) => hooks[hook] !== undefined)) {
+    throw new StartError(`Cannot use the app ${name}: it has none of the hooks ${HOOKS.join(", ")}`);
+  }
+  return app as App;
+}

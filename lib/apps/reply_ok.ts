@@ -1,0 +1,11 @@
+/**
+ * The model page's service: answers `ok` to every message.
+ * @module
+ */
+import { defineApp } from "../ws/app_types.ts";
+
+export default defineApp({
+  message(peer) {
+    peer.send("ok");
+  },
+});

@@ -1,0 +1,171 @@
+/**
+ * What a server answers to a ClientHello: a ServerHello, and below TLS 1.3 its certificates in plain; an alert; or
+ * something that is no TLS.
+ * @module
+ */
+import type { Endpoint, RawConnection } from "../../client/raw_connection.ts";
+import { connectTcp } from "../../client/raw_connection.ts";
+import { type HelloOptions, type Version, VERSIONS, writeClientHello } from "./client_hello.ts";
+
+/** An answer to a ClientHello. */
+export type HelloAnswer =
+  | {
+    readonly kind: "hello";
+    readonly version: Version;
+    readonly suite: number;
+    readonly chain: readonly Uint8Array<ArrayBuffer>[];
+  }
+  | { readonly kind: "alert"; readonly description: number }
+  /** The first bytes, which are no TLS record. */
+  | { readonly kind: "other"; readonly bytes: Uint8Array }
+  /** The connection ended first. */
+  | { readonly kind: "closed" };
+
+/** The most bytes of a server's first flight that are read: a chain of 16 certificates fits well. */
+const MOST_BYTES = 128 * 1024;
+
+const HANDSHAKE = 22;
+const ALERT = 21;
+
+/** Alerts that tell something (RFC 8446 §6.2). */
+const ALERTS: Readonly<Record<number, string>> = {
+  0: "close_notify",
+  10: "unexpected_message",
+  20: "bad_record_mac",
+  40: "handshake_failure",
+  42: "bad_certificate",
+  47: "illegal_parameter",
+  50: "decode_error",
+  70: "protocol_version",
+  71: "insufficient_security",
+  80: "internal_error",
+  86: "inappropriate_fallback",
+  109: "missing_extension",
+  112: "unrecognized_name",
+  116: "certificate_required",
+  120: "no_application_protocol",
+};
+
+/** The name of an alert. */
+export function alertName(description: number): string {
+  return ALERTS[description] ?? `alert ${description}`;
+}
+
+/**
+ * Connects, sends a ClientHello and reads the answer; with `certificates` reads on until the chain is there.
+ * @throws {Error} when TCP fails, or the signal's reason
+ */
+export async function greet(
+  endpoint: Endpoint,
+  options: HelloOptions & { readonly certificates?: boolean },
+  signal: AbortSignal,
+): Promise<HelloAnswer> {
+  await using connection = await connectTcp(endpoint, signal);
+  await connection.write(writeClientHello(options), signal);
+  return await readAnswer(connection, options.certificates ?? false, signal);
+}
+
+/** Reads the answer to a ClientHello from a connection. */
+export async function readAnswer(
+  connection: RawConnection,
+  certificates: boolean,
+  signal: AbortSignal,
+): Promise<HelloAnswer> {
+  let bytes = new Uint8Array(0);
+  let last: HelloAnswer = { kind: "closed" };
+  while (bytes.length < MOST_BYTES) {
+    const chunk = await connection.read(signal);
+    if (chunk === undefined) return last;
+    const joined = new Uint8Array(bytes.length + chunk.length);
+    joined.set(bytes);
+    joined.set(chunk, bytes.length);
+    bytes = joined;
+    const parsed = parseFlight(bytes);
+    if (parsed === undefined) continue;
+    last = parsed.answer;
+    const encrypted = last.kind === "hello" && last.version === "TLS 1.3";
+    if (last.kind !== "hello" || !certificates || encrypted || parsed.done) return last;
+  }
+  return last;
+}
+
+/** As much as the bytes tell, or undefined while they tell nothing. `done`: the plain part of the flight is over. */
+export function parseFlight(bytes: Uint8Array): { answer: HelloAnswer; done: boolean } | undefined {
+  const messages: number[] = [];
+  let at = 0;
+  while (at < bytes.length) {
+    const type = bytes[at]!;
+    const major = bytes[at + 1];
+    if ((type !== HANDSHAKE && type !== ALERT && type !== 20) || (major !== undefined && major !== 3)) {
+      if (at > 0) break;
+      return { answer: { kind: "other", bytes: bytes.slice(0, 64) }, done: true };
+    }
+    if (at + 5 > bytes.length) break;
+    const length = (bytes[at + 3]! << 8) | bytes[at + 4]!;
+    const body = bytes.subarray(at + 5, at + 5 + length);
+    if (body.length < length && type === ALERT) break;
+    if (type === ALERT) {
+      const answer = helloOf(new Uint8Array(messages));
+      // A warning before the ServerHello (unrecognized_name) says nothing final.
+      if (answer === undefined && body[0] !== 1) {
+        return { answer: { kind: "alert", description: body[1] ?? 0 }, done: true };
+      }
+      if (answer !== undefined && body[0] !== 1) return { answer, done: true };
+    }
+    if (type === HANDSHAKE) { for (const byte of body) messages.push(byte); }
+    if (body.length < length) break;
+    at += 5 + length;
+  }
+  const flight = new Uint8Array(messages);
+  const answer = helloOf(flight);
+  return answer && { answer, done: answer.chain.length > 0 || hasMessage(flight, 14) };
+}
+
+type ServerHello = Extract<HelloAnswer, { kind: "hello" }>;
+
+function helloOf(flight: Uint8Array): ServerHello | undefined {
+  const hello = message(flight, 2);
+  if (hello === undefined || hello.length < 38) return undefined;
+  const afterId = 35 + hello[34]!;
+  let version = (hello[0]! << 8) | hello[1]!;
+  const suite = (hello[afterId]! << 8) | hello[afterId + 1]!;
+  for (let at = afterId + 5; at + 4 <= hello.length;) {
+    const type = (hello[at]! << 8) | hello[at + 1]!;
+    const length = (hello[at + 2]! << 8) | hello[at + 3]!;
+    if (type === 43 && length === 2) version = (hello[at + 4]! << 8) | hello[at + 5]!;
+    at += 4 + length;
+  }
+  const name = (Object.keys(VERSIONS) as Version[]).find((key) => VERSIONS[key] === version);
+  return name && { kind: "hello", version: name, suite, chain: certificatesOf(flight) };
+}
+
+function certificatesOf(flight: Uint8Array): Uint8Array<ArrayBuffer>[] {
+  const body = message(flight, 11);
+  const chain: Uint8Array<ArrayBuffer>[] = [];
+  for (let at = 3; body !== undefined && at + 3 <= body.length && chain.length < 16;) {
+    const length = uint24(body, at);
+    if (at + 3 + length > body.length) break;
+    chain.push(body.slice(at + 3, at + 3 + length));
+    at += 3 + length;
+  }
+  return chain;
+}
+
+/** The body of the first whole handshake message of a type. */
+function message(flight: Uint8Array, type: number): Uint8Array<ArrayBuffer> | undefined {
+  for (let at = 0; at + 4 <= flight.length;) {
+    const length = uint24(flight, at + 1);
+    if (at + 4 + length > flight.length) return undefined;
+    if (flight[at] === type) return flight.slice(at + 4, at + 4 + length);
+    at += 4 + length;
+  }
+  return undefined;
+}
+
+function hasMessage(flight: Uint8Array, type: number): boolean {
+  return message(flight, type) !== undefined;
+}
+
+function uint24(bytes: Uint8Array, at: number): number {
+  return (bytes[at]! << 16) | (bytes[at + 1]! << 8) | bytes[at + 2]!;
+}

@@ -1,0 +1,92 @@
+/**
+ * TCP: does the port accept connections, and if not, who says so?
+ * @module
+ */
+import type { Finding } from "../../finding.ts";
+import { messageOf } from "../../errors.ts";
+import { isLoopback } from "../../ip.ts";
+import { finding } from "../finding_codes.ts";
+import { connectTcp } from "../../client/raw_connection.ts";
+import { DeadlineError, within } from "../../client/deadline.ts";
+
+const DEADLINE = 5000;
+
+/** How one address answered. */
+interface Answer {
+  readonly address: string;
+  readonly kind: "open" | "refused" | "timeout" | "unreachable";
+  readonly detail: string;
+  readonly ms: number;
+}
+
+/** Connects to every address at once. `address` is the first that accepts. */
+export async function probeTcp(
+  addresses: readonly string[],
+  port: number,
+  signal: AbortSignal,
+): Promise<{ readonly findings: readonly Finding[]; readonly address?: string }> {
+  const answers = await Promise.all(addresses.map((address) => tryConnect(address, port, signal)));
+  const open = answers.filter(({ kind }) => kind === "open");
+  const closed = answers.filter(({ kind }) => kind !== "open");
+  const first = open[0];
+  if (first === undefined) return { findings: [judge(closed, port)] };
+  if (closed.length > 0) {
+    const local = addresses.every(isLoopback);
+    return {
+      address: first.address,
+      findings: [finding(
+        "tcp-partial",
+        local ? "note" : "warning",
+        `Port ${port} accepts connections on ${open.map(({ address }) => address).join(", ")} and not on ${
+          closed.map(({ address, kind }) => `${address} (${kind})`).join(", ")
+        }: clients that try those first wait or fail.`,
+        "Listen on every address that the name has (:: is IPv4 and IPv6), or take the others out of DNS.",
+      )],
+    };
+  }
+  const fact = `port ${port} on ${first.address} accepts connections (${Math.round(first.ms)} ms)`;
+  return { address: first.address, findings: [finding("tcp-ok", "ok", fact)] };
+}
+
+async function tryConnect(address: string, port: number, signal: AbortSignal): Promise<Answer> {
+  const start = performance.now();
+  const answer = (kind: Answer["kind"], detail = "") => ({ address, kind, detail, ms: performance.now() - start });
+  try {
+    await within(DEADLINE, signal, async (deadline) => {
+      await using _connection = await connectTcp({ hostname: address, port }, deadline);
+    });
+    return answer("open");
+  } catch (error) {
+    if (error instanceof DeadlineError) return answer("timeout");
+    const code = error instanceof Error && "code" in error ? String(error.code) : "";
+    if (code === "ECONNREFUSED") return answer("refused");
+    if (code === "ETIMEDOUT") return answer("timeout");
+    return answer("unreachable", code || messageOf(error));
+  }
+}
+
+function judge(closed: readonly Answer[], port: number): Finding {
+  const where = `port ${port} on ${closed.map(({ address }) => address).join(", ")}`;
+  if (closed.some(({ kind }) => kind === "timeout")) {
+    return finding(
+      "tcp-timeout",
+      "error",
+      `Nothing came back from ${where}: packets are dropped on the way.`,
+      `Open TCP port ${port} in the machine's firewall and in the provider's security group, and check the address.`,
+    );
+  }
+  if (closed.some(({ kind }) => kind === "refused")) {
+    return finding(
+      "tcp-refused",
+      "error",
+      `The machine refuses connections to ${where}: nothing listens there.`,
+      "Start the service, see on which address and port it listens (not only 127.0.0.1), and use that port in the URL.",
+    );
+  }
+  return finding(
+    "tcp-unreachable",
+    "error",
+    `There is no way to ${where} (${closed[0]?.detail}).`,
+    "Check the address, this machine's network and its routes.",
+  );
+}

@@ -1,0 +1,131 @@
+/**
+ * Which protocol versions a server offers, asked one by one with ClientHellos of our own.
+ * @module
+ */
+import type { Finding } from "../../finding.ts";
+import { type HelloOptions, SUITES_MODERN, SUITES_RC4, type Version, VERSIONS } from "./client_hello.ts";
+import { finding } from "../finding_codes.ts";
+import { within } from "../../client/deadline.ts";
+import { alertName, greet, type HelloAnswer } from "./server_hello.ts";
+import { sniOf } from "./protocol.ts";
+import type { Target } from "../check_target.ts";
+
+const DEADLINE = 4000;
+
+/** What the server offers. */
+export interface Versions {
+  readonly findings: readonly Finding[];
+  /** From the oldest to the newest. */
+  readonly offered: readonly Version[];
+  /** A client of today gets through: TLS 1.3, or 1.2 with a suite of today. */
+  readonly usable: boolean;
+}
+
+/** Asks for each version at once, then for what is weak in those that are there. */
+export async function probeVersions(target: Target, signal: AbortSignal): Promise<Versions> {
+  const ask = (options: HelloOptions) => helloTo(target, options, signal);
+  const names = Object.keys(VERSIONS) as Version[];
+  const answers = await Promise.all(names.map((version) => ask({ version })));
+  const offered = names.filter((version, at) => agrees(answers[at], version));
+  const has = (version: Version) => offered.includes(version);
+
+  const old = offered.filter((version) => version !== "TLS 1.3").at(-1);
+  const modern = has("TLS 1.3") ||
+    (has("TLS 1.2") && agrees(await ask({ version: "TLS 1.2", suites: SUITES_MODERN }), "TLS 1.2"));
+  const rc4 = old !== undefined && agrees(await ask({ version: old, suites: SUITES_RC4 }), old);
+  return { findings: judgeVersions(offered, { modern, rc4 }, answers), offered, usable: modern };
+}
+
+async function helloTo(target: Target, options: HelloOptions, outer: AbortSignal): Promise<HelloAnswer | undefined> {
+  try {
+    return await within(DEADLINE, outer, (signal) => {
+      const serverName = sniOf(target);
+      return greet(target.endpoint, serverName === undefined ? options : { ...options, serverName }, signal);
+    });
+  } catch {
+    // Dropped, reset or silent: that version is not offered.
+    return undefined;
+  }
+}
+
+function agrees(answer: HelloAnswer | undefined, version: Version): boolean {
+  return answer?.kind === "hello" && answer.version === version;
+}
+
+/** What the offered versions say. */
+function judgeVersions(
+  offered: readonly Version[],
+  { modern, rc4 }: { readonly modern: boolean; readonly rc4: boolean },
+  answers: readonly (HelloAnswer | undefined)[],
+): Finding[] {
+  if (offered.length === 0) return [noVersion(answers)];
+  const has = (version: Version) => offered.includes(version);
+  const list = offered.join(", ");
+  const findings: Finding[] = [];
+  const enough = has("TLS 1.2") || has("TLS 1.3");
+  if (!enough) {
+    findings.push(finding(
+      "tls-too-old",
+      "error",
+      `Only ${list} ${offered.length === 1 ? "is" : "are"} offered, which clients of today refuse.`,
+      "Turn on TLS 1.2 and 1.3 and turn the older ones off (nginx: ssl_protocols TLSv1.2 TLSv1.3;).",
+    ));
+  }
+  const aged = offered.filter((version) => version === "TLS 1.0" || version === "TLS 1.1");
+  if (enough && aged.length > 0) {
+    findings.push(finding(
+      "tls-old-offered",
+      "warning",
+      `${aged.join(" and ")} ${aged.length === 1 ? "is" : "are"} still offered (RFC 8996 forbids that).`,
+      "Turn them off (nginx: ssl_protocols TLSv1.2 TLSv1.3; Apache: SSLProtocol -all +TLSv1.2 +TLSv1.3).",
+    ));
+  }
+  if (has("SSLv3")) {
+    findings.push(finding(
+      "ssl3-offered",
+      "warning",
+      "SSLv3 is still offered: what it protects can be read (POODLE, RFC 7568).",
+      "Turn it off, and look whether the TLS library is as old as that setting.",
+    ));
+  }
+  if (rc4) {
+    findings.push(finding(
+      "rc4-offered",
+      "warning",
+      "RC4 cipher suites are still offered (RFC 7465 forbids them).",
+      "Take RC4 out of the cipher list (nginx: ssl_ciphers, Apache: SSLCipherSuite).",
+    ));
+  }
+  if (has("TLS 1.2") && !modern) {
+    findings.push(finding(
+      "suites-old",
+      "warning",
+      "TLS 1.2 is offered without any ECDHE suite with AES-GCM or ChaCha20: Deno, Go and others refuse the rest.",
+      "Add the ECDHE-ECDSA and ECDHE-RSA suites with AES-GCM to the cipher list.",
+    ));
+  }
+  if (enough && !has("TLS 1.3")) findings.push(finding("tls13-missing", "note", `${list}; TLS 1.3 is not offered.`));
+  if (!has("TLS 1.2") && has("TLS 1.3")) {
+    findings.push(finding("tls12-missing", "note", "Only TLS 1.3 is offered: devices from before 2019 stay outside."));
+  }
+  return findings.length > 0 ? findings : [finding("tls-ok", "ok", list)];
+}
+
+function noVersion(answers: readonly (HelloAnswer | undefined)[]): Finding {
+  const alerts = answers.flatMap((answer) => answer?.kind === "alert" ? [alertName(answer.description)] : []);
+  if (alerts.includes("unrecognized_name")) {
+    return finding(
+      "tls-name-refused",
+      "error",
+      "The server refuses the TLS handshake for this server name (unrecognized_name).",
+      "Use the name that the server is configured for, or give it with --sni.",
+    );
+  }
+  const detail = alerts.length === 0 ? "no answer" : [...new Set(alerts)].join(", ");
+  return finding(
+    "tls-none",
+    "error",
+    `No version from SSLv3 to TLS 1.3 leads to a handshake (${detail}).`,
+    "See the server's error log: its certificate, its key or its cipher list does not work.",
+  );
+}

@@ -1,0 +1,84 @@
+/**
+ * A command line against an option table: `@std/cli` splits it, the table says what is known.
+ * @module
+ */
+import { parseArgs } from "@std/cli/parse-args";
+import { flagOf, type Option, type OptionTable } from "./option_table.ts";
+import { nearest } from "./nearest_name.ts";
+
+/** The texts that flags carry, by camelCase key. A switch carries `true` or `false`. */
+export type RawValues = ReadonlyMap<string, readonly string[]>;
+
+/** A command line taken apart. `problems` is empty where it is right. */
+export interface CommandLine {
+  readonly values: RawValues;
+  readonly positionals: readonly string[];
+  readonly problems: readonly string[];
+}
+
+/** Splits a command line into the table's flags and positional arguments; collects every mistake. */
+export function parseFlags(args: readonly string[], table: OptionTable): CommandLine {
+  const problems: string[] = [];
+  const keys = Object.keys(table).filter((key) => !table[key]!.variableOnly);
+  const names = new Map(keys.map((key) => [flagOf(key).slice(2), key]));
+  const switches = keys.filter((key) => table[key]!.type === "switch").map((key) => flagOf(key).slice(2));
+  const texts = [...names.keys()].filter((name) => !switches.includes(name));
+  const alias = Object.fromEntries(
+    keys.flatMap((key) => table[key]!.short ? [[table[key]!.short!, flagOf(key).slice(2)]] : []),
+  );
+
+  // deno-std carries no types: this is the boundary, and the result is read only as unknown below.
+  const parsed: Record<string, unknown> = parseArgs([...args], {
+    boolean: switches,
+    negatable: switches,
+    string: [...texts, "_"],
+    collect: texts,
+    alias,
+    "--": true,
+    unknown(argument: string, name?: string) {
+      if (name === undefined) return true;
+      problems.push(unknownFlag(argument, name, [...names.keys()], table));
+      return false;
+    },
+  });
+
+  // What follows -- are no flags.
+  const own = args.includes("--") ? args.slice(0, args.indexOf("--")) : args;
+  const values = new Map<string, readonly string[]>();
+  for (const [name, key] of names) {
+    const option: Option = table[key]!;
+    if (option.type === "switch") {
+      const wrong = own.find((arg) => arg.startsWith(`--${name}=`) && !/=(?:true|false)$/.test(arg));
+      if (wrong !== undefined) problems.push(`--${name}: it is true or false, not "${wrong.slice(name.length + 3)}"`);
+      else if (own.some((arg) => switchGiven(arg, name, option.short))) {
+        values.set(key, [String(parsed[name] === true)]);
+      }
+      continue;
+    }
+    const list = (parsed[name] as unknown[]).map(String);
+    if (list.length === 0) continue;
+    if (list.includes("")) {
+      problems.push(`--${name} needs a value: --${name} ${option.value ?? option.values?.join("|") ?? "VALUE"}`);
+    } else values.set(key, option.repeat ? list : list.slice(-1));
+  }
+  const rest = (parsed["--"] ?? []) as unknown[];
+  // An empty argument is what an unset variable of a shell leaves: `--host "$HOST"`.
+  const positionals = [...(parsed["_"] as unknown[]), ...rest].map(String).filter((text) => text !== "");
+  return { values, positionals, problems };
+}
+
+function switchGiven(argument: string, name: string, short: string | undefined): boolean {
+  return argument === `--${name}` || argument === `--no-${name}` || argument.startsWith(`--${name}=`) ||
+    (short !== undefined && /^-[a-zA-Z]+$/.test(argument) && argument.includes(short));
+}
+
+function unknownFlag(argument: string, name: string, known: readonly string[], table: OptionTable): string {
+  const secret = Object.keys(table).find((key) => table[key]!.variableOnly && flagOf(key) === `--${name}`);
+  if (secret !== undefined) {
+    return `--${name} is not taken on the command line, where every user of the machine could read it: ` +
+      `use --${name}-file or the variable`;
+  }
+  const shown = argument.split("=", 1)[0]!;
+  const guess = nearest(name.replace(/^no-/, ""), known);
+  return `unknown option ${shown}${guess === undefined ? "" : `: did you mean --${guess}?`}`;
+}

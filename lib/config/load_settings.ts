@@ -1,0 +1,247 @@
+/**
+ * Flags, then variables, then the file, then defaults, merged through the option table; every mistake at once.
+ * The only folder that reads `Deno.env`.
+ * @module
+ */
+import { dirname, isAbsolute, join } from "node:path";
+import { messageOf, UsageError } from "../errors.ts";
+import { flagOf, type Option, type OptionTable, parseValue, type Values, variableOf } from "./option_table.ts";
+import type { RawValues } from "./command_line.ts";
+import { nearest } from "./nearest_name.ts";
+
+/** The configuration file that is read where `--config` does not name another. */
+export const CONFIG_FILE = "wss.json";
+
+/** Where values come from, strongest first. */
+export interface Sources {
+  /** From the command line. */
+  readonly flags?: RawValues;
+  /** The variables of the environment. None: they are not consulted. */
+  readonly variables?: Readonly<Record<string, string>>;
+  /** Options given in code, or read from a file. */
+  readonly object?: {
+    readonly values: Readonly<Record<string, unknown>>;
+    /** What precedes a key in a message: the file's path. */
+    readonly name?: string;
+    /** The folder that relative paths start from. Default: the working directory. */
+    readonly folder?: string;
+  };
+}
+
+/** Settings, and for each that was given the name under which it was. */
+export interface LoadedSettings<T extends OptionTable> {
+  readonly settings: Values<T>;
+  /** By key: `--max-payload`, `WSS_MAX_PAYLOAD`, `wss.json: maxPayload`. */
+  readonly given: ReadonlyMap<string, string>;
+}
+
+/** Checks settings against each other. It throws a UsageError, whose problems join the others. */
+export type Rules<T extends OptionTable> = (
+  settings: Values<T>,
+  given: ReadonlyMap<string, string>,
+  /** Keys whose values could not be read. */
+  wrong: ReadonlySet<string>,
+) => unknown;
+
+/**
+ * Merges the sources through the table.
+ * @param earlier mistakes already seen, reported with the others
+ * @param rules run in any case, so that all mistakes come at once: where a value was wrong they see the default
+ * @throws {UsageError} with every mistake in all of them.
+ */
+export function load<T extends OptionTable>(
+  table: T,
+  sources: Sources,
+  earlier: readonly string[] = [],
+  rules?: Rules<T>,
+): LoadedSettings<T> {
+  const problems = [...earlier];
+  const settings: Record<string, unknown> = {};
+  const given = new Map<string, string>();
+  const wrong = new Set<string>();
+
+  for (const [key, option] of Object.entries(table)) {
+    const found = fromFlags(key, sources) ?? fromVariables(key, option, sources) ?? fromObject(key, option, sources);
+    if (found) given.set(key, found.label);
+    const mistakes: string[] = [];
+    let values = read(option, found?.texts ?? defaultTexts(option), mistakes);
+    if (mistakes.length > 0) {
+      problems.push(...mistakes.map((mistake) => `${found?.label}: ${mistake}`));
+      wrong.add(key);
+      values = read(option, defaultTexts(option), []);
+    }
+    if (values.length > 0 || option.repeat) settings[key] = option.repeat ? values : values[0];
+  }
+  problems.push(...unknownNames(table, sources));
+  try {
+    rules?.(settings as Values<T>, given, wrong);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    problems.push(...error.problems);
+  }
+  if (problems.length > 0) throw new UsageError(problems);
+  return { settings: settings as Values<T>, given };
+}
+
+/**
+ * Merges flags, variables and the configuration file that they name.
+ * @param earlier mistakes already seen; those in the file's syntax join them
+ * @throws {UsageError} with every mistake
+ */
+export function loadWithFile<T extends OptionTable>(
+  table: T,
+  sources: { readonly flags: RawValues; readonly variables: Readonly<Record<string, string>> },
+  earlier: readonly string[],
+  rules?: Rules<T>,
+): LoadedSettings<T> {
+  let object: Sources["object"];
+  try {
+    object = readConfigFile(sources.flags.get("config")?.at(-1) ?? sources.variables.WSS_CONFIG);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    // The rules would miss what the file says.
+    return load(table, sources, [...earlier, ...error.problems]);
+  }
+  return load(table, { ...sources, ...(object && { object }) }, earlier, rules);
+}
+
+/**
+ * Reads the configuration file: the one named, or `wss.json` where there is one.
+ * @throws {UsageError} when a named file is missing, or what there is is no JSON object.
+ */
+export function readConfigFile(path: string | undefined): Sources["object"] {
+  const file = path ?? CONFIG_FILE;
+  let text: string;
+  try {
+    text = Deno.readTextFileSync(file);
+  } catch (error) {
+    if (path === undefined && error instanceof Deno.errors.NotFound) return undefined;
+    const reason = error instanceof Deno.errors.NotFound ? "there is no such file" : messageOf(error);
+    throw new UsageError(`Cannot read the configuration file ${file}: ${reason}`);
+  }
+  let values: unknown;
+  try {
+    values = JSON.parse(text);
+  } catch (error) {
+    throw new UsageError(`Cannot read the configuration file ${file}: it is not JSON (${messageOf(error)})`);
+  }
+  if (typeof values !== "object" || values === null || Array.isArray(values)) {
+    throw new UsageError(`Cannot read the configuration file ${file}: it must hold one object of options`);
+  }
+  return { values: values as Record<string, unknown>, name: file, folder: dirname(file) };
+}
+
+/** The environment's variables, or none where reading them is not permitted. */
+export function readVariables(): Record<string, string> {
+  try {
+    return Object.fromEntries(Object.entries(Deno.env.toObject()).filter(([name]) => name.startsWith("WSS_")));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) return {};
+    throw error;
+  }
+}
+
+/** The note of a process that hands its port over to this one. */
+export function readHandover(): string | undefined {
+  const granted = Deno.permissions.querySync({ name: "env", variable: "WSS_HANDOVER" }).state === "granted";
+  return granted ? Deno.env.get("WSS_HANDOVER") : undefined;
+}
+
+interface Found {
+  readonly texts: readonly unknown[];
+  readonly label: string;
+}
+
+function fromFlags(key: string, { flags }: Sources): Found | undefined {
+  const texts = flags?.get(key);
+  return texts && { texts, label: flagOf(key) };
+}
+
+function fromVariables(key: string, option: Option, { variables }: Sources): Found | undefined {
+  const name = variableOf(key);
+  const text = option.flagOnly ? undefined : variables?.[name];
+  if (text === undefined) return undefined;
+  return { texts: option.repeat ? text.split(",").map((part) => part.trim()) : [text], label: name };
+}
+
+function fromObject(key: string, option: Option, { object }: Sources): Found | undefined {
+  const value = option.flagOnly ? undefined : object?.values[key];
+  if (value === undefined) return undefined;
+  const label = labelOf(key, object);
+  const list = option.repeat && Array.isArray(value) ? value : [value];
+  const folder = object?.folder;
+  if (folder === undefined || folder === ".") return { texts: list, label };
+  return { texts: list.map((text) => typeof text === "string" ? fromFolder(option, folder, text) : text), label };
+}
+
+/** A path in a file starts from the file's folder. */
+function fromFolder({ type }: Option, folder: string, text: string): string {
+  const isPath = type === "path" ? text !== "" : type === "module" && /[/\\.]/.test(text) && !/^[a-z]{2,}:/.test(text);
+  return isPath && !isAbsolute(text) ? join(folder, text) : text;
+}
+
+function labelOf(key: string, object: Sources["object"]): string {
+  return object?.name === undefined ? key : `${object.name}: ${key}`;
+}
+
+/** The values of an option; what cannot be read is told to `mistakes` instead. */
+function read(option: Option, texts: readonly unknown[], mistakes: string[]): readonly unknown[] {
+  return texts.flatMap((text) => {
+    try {
+      return [typeof text === "string" ? parseValue(option, text) : checkValue(option, text)];
+    } catch (error) {
+      mistakes.push(messageOf(error));
+      return [];
+    }
+  });
+}
+
+function defaultTexts(option: Option): readonly unknown[] {
+  const value = option.default;
+  if (value === undefined) return [];
+  return typeof value === "string" || value === false ? [value] : value;
+}
+
+const NEEDED: Readonly<Partial<Record<Option["type"], string>>> = {
+  switch: "true or false",
+  count: "a whole number",
+  port: "a whole number",
+  size: "a number of bytes or a text with a unit",
+  duration: "a text with a unit (30s)",
+};
+
+/** A value that is no text: from JSON or from code. It goes through the same bounds. */
+function checkValue(option: Option, value: unknown): unknown {
+  if (option.type === "switch" && typeof value === "boolean") return value;
+  const numeric = option.type === "count" || option.type === "port" || option.type === "size";
+  if (typeof value === "number" && numeric) return parseValue(option, String(value));
+  if (typeof value === "number" && option.type === "duration") return parseValue(option, `${value}ms`);
+  if (typeof value === "number" && option.type === "tls") return parseValue(option, String(value));
+  // What stands in place of a secret may hold it.
+  const shown = option.variableOnly ? "" : `, not ${JSON.stringify(value)}`;
+  throw new RangeError(`${NEEDED[option.type] ?? "a text"} is needed${shown}`);
+}
+
+function unknownNames(table: OptionTable, { variables, object }: Sources): string[] {
+  const keys = Object.keys(table);
+  const problems: string[] = [];
+  for (const key of Object.keys(object?.values ?? {})) {
+    if (key !== "$schema") check(key, keys, key, labelOf(key, object).slice(0, -key.length), "option");
+  }
+  for (const name of Object.keys(variables ?? {})) {
+    const key = keys.find((each) => variableOf(each) === name);
+    if (!RESERVED_VARIABLES.includes(name)) check(key, keys.map(variableOf), name, "", "variable");
+  }
+  return problems;
+
+  function check(key: string | undefined, known: readonly string[], name: string, label: string, kind: string): void {
+    const row = key !== undefined && Object.hasOwn(table, key) ? table[key] : undefined;
+    if (row?.flagOnly) problems.push(`${label}${name} is for the command line alone: ${flagOf(key!)}`);
+    if (row !== undefined) return;
+    const guess = nearest(name, known);
+    problems.push(`${label}unknown ${kind} ${name}${guess === undefined ? "" : `: did you mean ${guess}?`}`);
+  }
+}
+
+/** Variables that begin with WSS_ and are no option: the test switch, and the note from a process that hands over. */
+const RESERVED_VARIABLES: readonly string[] = ["WSS_CONFIG", "WSS_TEST_PEERS", "WSS_HANDOVER"];

@@ -1,0 +1,143 @@
+/**
+ * What one option is: the row type of every option table, its spellings, and how its text becomes a value.
+ * @module
+ */
+import { addressSet } from "../ip.ts";
+import { formatDuration, formatSize, parseDuration, parseSize } from "../duration_and_size.ts";
+
+/**
+ * How the text of a value is read. `tls` is a protocol version, `cidr` an address or a range, `module` a name, or the path
+ * or URL of a module.
+ */
+export type OptionType =
+  | "text"
+  | "path"
+  | "module"
+  | "choice"
+  | "switch"
+  | "count"
+  | "port"
+  | "size"
+  | "duration"
+  | "tls"
+  | "cidr";
+
+/** One row of an option table: the only place where an option is described. */
+export interface Option {
+  readonly type: OptionType;
+  /** The default as a person would write it. None: the option is unset, or `unset` says what then happens. */
+  readonly default?: string | readonly string[] | false;
+  /** In help and README, what happens when the option is not given and has no fixed default. */
+  readonly unset?: string;
+  /** The placeholder of its value in help. */
+  readonly value?: string;
+  /** The values of a `choice`. */
+  readonly values?: readonly string[];
+  /** May be given more than once; comma-separated in a variable, an array in the file. */
+  readonly repeat?: true;
+  /** Least value of a number. Default 0. */
+  readonly min?: number;
+  readonly max?: number;
+  /** One letter that stands for it on the command line. */
+  readonly short?: string;
+  /** A secret: only through its variable, never on the command line (which every user of the machine can read). */
+  readonly variableOnly?: true;
+  /** Only where the program starts: not in the file, not in a variable. */
+  readonly flagOnly?: true;
+  /** One sentence: what it does, its unit, what 0 means, its hazard. */
+  readonly help: string;
+}
+
+/** Options by camelCase key. */
+export type OptionTable = Readonly<Record<string, Option>>;
+
+type Single<O extends Option> = O["type"] extends "switch" ? boolean
+  : O["type"] extends "count" | "port" | "size" | "duration" ? number
+  : O["type"] extends "tls" ? "1.2" | "1.3"
+  : O["type"] extends "choice" ? (O extends { values: readonly (infer V)[] } ? V : string)
+  : string;
+
+/** The values that a table yields: arrays where repeatable, undefined where there is no default. */
+export type Values<T extends OptionTable> = {
+  readonly [K in keyof T]: T[K] extends { repeat: true } ? readonly Single<T[K]>[]
+    : T[K] extends { default: string | false } ? Single<T[K]>
+    : Single<T[K]> | undefined;
+};
+
+/** What a caller may give in code: values, or for sizes and durations also text (`"1MiB"`, `"30s"`). */
+export type Input<T extends OptionTable> = {
+  readonly [K in keyof T]?:
+    | (T[K] extends { repeat: true } ? readonly Single<T[K]>[] : Single<T[K]>)
+    | (T[K]["type"] extends "size" | "duration" ? string : never)
+    | undefined;
+};
+
+/** `maxPayload` as `--max-payload`. */
+export function flagOf(key: string): string {
+  return "--" + key.replace(/[A-Z]/g, (letter) => "-" + letter.toLowerCase());
+}
+
+/** `maxPayload` as `WSS_MAX_PAYLOAD`. */
+export function variableOf(key: string): string {
+  return "WSS_" + key.replace(/[A-Z]/g, (letter) => "_" + letter).toUpperCase();
+}
+
+const OLD_TLS = /^(?:sslv?|tlsv?)?[ -]?(?:[23]|1|1\.[01])(?:\.0)?$/i;
+
+/**
+ * Reads one value of an option from text.
+ * @throws {RangeError} whose message says what is required and what was given.
+ */
+export function parseValue(option: Option, text: string): string | number | boolean {
+  switch (option.type) {
+    case "switch":
+      if (text === "true" || text === "false") return text === "true";
+      throw new RangeError(`it is true or false, not "${text}"`);
+    case "choice":
+      if (option.values?.includes(text)) return text;
+      throw new RangeError(`it is one of ${option.values?.join(", ")}, not "${text}"`);
+    case "tls": {
+      const version = /^(?:TLSv?[ ]?)?(1\.[23])$/i.exec(text)?.[1];
+      if (version !== undefined) return version;
+      if (OLD_TLS.test(text)) {
+        throw new RangeError(
+          `${text} is refused: SSL and TLS before 1.2 are broken (RFC 7568, RFC 8996); give 1.2 or 1.3`,
+        );
+      }
+      throw new RangeError(`it is 1.2 or 1.3, not "${text}"`);
+    }
+    case "cidr":
+      addressSet([text]);
+      return text;
+    case "size":
+      return bounded(option, parseSize(text));
+    case "duration":
+      return bounded(option, parseDuration(text));
+    case "count":
+    case "port":
+      if (!/^\d+$/.test(text)) throw new RangeError(`it is a whole number, not "${text}"`);
+      return bounded(option, Number(text));
+    case "text":
+    case "path":
+    case "module":
+      if (text === "") throw new RangeError("it needs a value, and was given an empty one");
+      return text;
+  }
+}
+
+/**
+ * The longest duration, in ms: 24 days. A timer of 2^31 ms or more fires at once, and a longer idle timeout ended every
+ * connection at once (measured).
+ */
+const LONGEST = 24 * 24 * 3_600_000;
+
+function bounded(option: Option, value: number): number {
+  const { type, min = 0 } = option;
+  const { max = type === "port" ? 65_535 : type === "duration" ? LONGEST : Number.MAX_SAFE_INTEGER } = option;
+  if (value < min || value > max) {
+    const show = type === "duration" ? formatDuration : type === "size" ? formatSize : String;
+    const range = max === Number.MAX_SAFE_INTEGER ? `at least ${show(min)}` : `from ${show(min)} to ${show(max)}`;
+    throw new RangeError(`it is ${range}, not ${show(value)}`);
+  }
+  return value;
+}

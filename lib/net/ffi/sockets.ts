@@ -1,0 +1,242 @@
+/**
+ * What can be asked and told about a socket by its descriptor.
+ * @module
+ */
+import { canonicalAddress } from "../../ip.ts";
+import { type Libc, LINUX } from "./libc.ts";
+
+/** TCP states as TCP_INFO numbers them (net/tcp_states.h). */
+export const TCP_ESTABLISHED = 1;
+
+const SHUT_RDWR = 2;
+const POLLNVAL = 0x20;
+/** Descriptors that one `poll` looks at. No more than the limit of descriptors, or it fails with EINVAL. */
+const RUN = 256;
+/** `struct sockaddr_storage`. */
+const SOCKADDR_BYTES = 128;
+/** `struct tcp_info` up to and with tcpi_bytes_received: Linux 4.1. */
+const TCP_INFO_BYTES = 136;
+
+/** A `struct sockaddr` of AF_UNSPEC. */
+const NOBODY = new Uint8Array(16);
+
+/** One end of a TCP connection. */
+export interface PeerAddress {
+  /** Canonical: IPv4-mapped IPv6 is IPv4. */
+  readonly hostname: string;
+  readonly port: number;
+}
+
+/** `struct tcp_info` of linux/tcp.h, as far as it is asked for. */
+export class TcpInfo {
+  readonly bytes = new Uint8Array(TCP_INFO_BYTES);
+  readonly #words = new Uint32Array(this.bytes.buffer);
+
+  get state(): number {
+    return this.bytes[0]!;
+  }
+  /** Retransmissions and probes since the peer last acknowledged something. They stay once the kernel has given up. */
+  get unanswered(): number {
+    return this.bytes[2]! + this.bytes[3]!;
+  }
+  /** Segments sent and not acknowledged. Of a listening socket: connections that wait to be accepted. */
+  get unacknowledged(): number {
+    return this.#words[6]!;
+  }
+  get bytesAcknowledged(): number {
+    return this.#words[30]! + this.#words[31]! * 2 ** 32;
+  }
+  get bytesReceived(): number {
+    return this.#words[32]! + this.#words[33]! * 2 ** 32;
+  }
+}
+
+/** Calls on descriptors. Not shared between threads: it reuses its buffers. */
+export class Sockets {
+  readonly #libc: Libc;
+  readonly #address = new Uint8Array(SOCKADDR_BYTES);
+  readonly #length = new Uint32Array(1);
+  readonly #int = new Int32Array(1);
+  readonly #cookie = new Uint32Array(2);
+  readonly #memory = new Uint32Array(9);
+  readonly #info = new TcpInfo();
+  /** `struct pollfd`: the descriptor, then the events asked for (none) and those that came. */
+  readonly #polled = new Int32Array(RUN * 2);
+  readonly #events = new Int16Array(this.#polled.buffer);
+
+  readonly #limit: number;
+
+  constructor(libc: Libc) {
+    this.#libc = libc;
+    this.#limit = this.descriptorLimit();
+  }
+
+  /** The soft limit of descriptors of this process; Deno raises it to the hard one when it starts. */
+  descriptorLimit(): number {
+    const limits = new BigUint64Array(2);
+    if (this.#libc.calls.getrlimit(this.#libc.constants.RLIMIT_NOFILE, limits) !== 0) return Infinity;
+    const soft = limits[0]!;
+    return soft > BigInt(Number.MAX_SAFE_INTEGER) ? Infinity : Number(soft);
+  }
+
+  /** An integer option, or undefined where the descriptor has none. */
+  option(fd: number, level: number, name: number): number | undefined {
+    this.#length[0] = 4;
+    if (this.#libc.calls.getsockopt(fd, level, name, this.#int, this.#length) !== 0) return undefined;
+    return this.#int[0];
+  }
+
+  /** Sets an integer option; whether it could. */
+  setOption(fd: number, level: number, name: number, value: number): boolean {
+    this.#int[0] = value;
+    return this.#libc.calls.setsockopt(fd, level, name, this.#int, 4) === 0;
+  }
+
+  isListening(fd: number): boolean {
+    const { SOL_SOCKET, SO_ACCEPTCONN } = this.#libc.constants;
+    return this.option(fd, SOL_SOCKET, SO_ACCEPTCONN) === 1;
+  }
+
+  /** The port of this end, or 0 where the descriptor is no TCP socket. */
+  localPort(fd: number): number {
+    this.#length[0] = SOCKADDR_BYTES;
+    if (this.#libc.calls.getsockname(fd, this.#address, this.#length) !== 0) return 0;
+    return this.#port();
+  }
+
+  /** The port of the other end, or 0 where the descriptor is no connected TCP socket. */
+  peerPort(fd: number): number {
+    this.#length[0] = SOCKADDR_BYTES;
+    if (this.#libc.calls.getpeername(fd, this.#address, this.#length) !== 0) return 0;
+    return this.#port();
+  }
+
+  /** Whether the other end is this one. */
+  hasPeer(fd: number, peer: PeerAddress): boolean {
+    return this.peerPort(fd) === peer.port && this.#hostname() === peer.hostname;
+  }
+
+  /** The other end for a log line, or empty where it has gone. */
+  peerOf(fd: number): string {
+    const port = this.peerPort(fd);
+    return port === 0 ? "" : `${this.#hostname()} port ${port}`;
+  }
+
+  /**
+   * The kernel's number for the socket, never used twice while the machine runs: what tells a reused descriptor. 0 where
+   * the descriptor is no socket. Linux.
+   */
+  cookie(fd: number): number {
+    this.#length[0] = 8;
+    const { SOL_SOCKET } = this.#libc.constants;
+    if (this.#libc.calls.getsockopt(fd, SOL_SOCKET, LINUX.SO_COOKIE, this.#cookie, this.#length) !== 0) return 0;
+    return this.#cookie[0]! + this.#cookie[1]! * 2 ** 32;
+  }
+
+  /** Segments that were dropped, by a filter among other causes (SK_MEMINFO_DROPS). Linux 4.12. */
+  drops(fd: number): number {
+    this.#length[0] = this.#memory.byteLength;
+    const { SOL_SOCKET } = this.#libc.constants;
+    if (this.#libc.calls.getsockopt(fd, SOL_SOCKET, LINUX.SO_MEMINFO, this.#memory, this.#length) !== 0) return 0;
+    return this.#memory[8]!;
+  }
+
+  /** Bytes that were received and not yet read. Linux. */
+  unread(fd: number): number {
+    return this.#libc.calls.ioctl(fd, BigInt(LINUX.FIONREAD), this.#int) === 0 ? this.#int[0]! : 0;
+  }
+
+  /** TCP_INFO, or undefined where the descriptor is no TCP socket. What it returned before changes with it. Linux. */
+  info(fd: number): TcpInfo | undefined {
+    this.#length[0] = TCP_INFO_BYTES;
+    const { IPPROTO_TCP } = this.#libc.constants;
+    const { bytes } = this.#info;
+    if (this.#libc.calls.getsockopt(fd, IPPROTO_TCP, LINUX.TCP_INFO, bytes, this.#length) !== 0) return undefined;
+    return this.#length[0]! >= TCP_INFO_BYTES ? this.#info : undefined;
+  }
+
+  /** Ends both directions at once. On a listening socket of Linux: its accept loop ends, what it accepted lives on. */
+  shutdown(fd: number): boolean {
+    return this.#libc.calls.shutdown(fd, SHUT_RDWR) === 0;
+  }
+
+  /**
+   * Aborts the connection with this cookie and no other: the peer gets a reset, both queues are freed, and the owner
+   * reads an error. Dissolving the association (connect(2) with AF_UNSPEC) does that where shutdown(2) leaves the kernel
+   * with what a peer does not take, and a flooder with a window that never opens. The descriptor may be closed and used
+   * again by the thread that owns it between the look and the blow: a duplicate holds the socket still for that time.
+   */
+  abort(fd: number, cookie: number): boolean {
+    const held = this.#libc.calls.dup(fd);
+    const at = held < 0 ? fd : held;
+    const ended = this.cookie(at) === cookie && this.#libc.calls.connect(at, NOBODY, NOBODY.length) === 0;
+    if (held >= 0) this.#libc.calls.close(held);
+    return ended;
+  }
+
+  /** The open descriptors, through one system call a run of 256. Ends after a run in which there is none. */
+  open(): number[] {
+    const open: number[] = [];
+    const run = Math.min(RUN, this.#limit);
+    for (let first = 0, found = 1; found > 0; first += run) {
+      for (let at = 0; at < run; at++) this.#polled[at * 2] = first + at;
+      if (this.#libc.calls.poll(this.#polled, BigInt(run), 0) < 0) return open;
+      found = 0;
+      for (let at = 0; at < run; at++) {
+        if ((this.#events[at * 4 + 3]! & POLLNVAL) === 0) found = open.push(first + at);
+      }
+    }
+    return open;
+  }
+
+  /**
+   * Attaches a classic BPF program (`struct sock_fprog`), one instruction `[code, jt, jf, k]` an entry.
+   * @param option SO_ATTACH_FILTER or SO_ATTACH_REUSEPORT_CBPF
+   */
+  attachProgram(fd: number, option: number, program: Program): boolean {
+    return this.#libc.calls.setsockopt(fd, this.#libc.constants.SOL_SOCKET, option, program.descriptor, 16) === 0;
+  }
+
+  #port(): number {
+    const family = this.#family();
+    const { AF_INET, AF_INET6 } = this.#libc.constants;
+    return family === AF_INET || family === AF_INET6 ? this.#address[2]! << 8 | this.#address[3]! : 0;
+  }
+
+  #family(): number {
+    const { familyOffset, familyBytes } = this.#libc.constants;
+    const low = this.#address[familyOffset]!;
+    return familyBytes === 2 ? low | this.#address[familyOffset + 1]! << 8 : low;
+  }
+
+  #hostname(): string | undefined {
+    const bytes = this.#address;
+    if (this.#family() === this.#libc.constants.AF_INET) return bytes.subarray(4, 8).join(".");
+    const groups: string[] = [];
+    for (let at = 8; at < 24; at += 2) groups.push((bytes[at]! << 8 | bytes[at + 1]!).toString(16));
+    return canonicalAddress(groups.join(":"));
+  }
+}
+
+/** A classic BPF program in memory, with the descriptor that setsockopt takes. Keep it: it holds its memory. */
+export interface Program {
+  readonly descriptor: Uint8Array<ArrayBuffer>;
+  readonly instructions: Uint8Array<ArrayBuffer>;
+}
+
+/** Lays out a classic BPF program: one `[code, jt, jf, k]` an instruction. */
+export function assemble(instructions: readonly (readonly [number, number, number, number])[]): Program {
+  const code = new Uint8Array(instructions.length * 8);
+  const view = new DataView(code.buffer);
+  instructions.forEach(([operation, jumpTrue, jumpFalse, constant], index) => {
+    view.setUint16(index * 8, operation, true);
+    view.setUint8(index * 8 + 2, jumpTrue);
+    view.setUint8(index * 8 + 3, jumpFalse);
+    view.setUint32(index * 8 + 4, constant, true);
+  });
+  const descriptor = new Uint8Array(16);
+  const fields = new DataView(descriptor.buffer);
+  fields.setUint16(0, instructions.length, true);
+  fields.setBigUint64(8, Deno.UnsafePointer.value(Deno.UnsafePointer.of(code)), true);
+  return { descriptor, instructions: code };
+}

@@ -1,0 +1,101 @@
+/**
+ * Which descriptor a connection is on: Deno tells a handler the peer's address and never the descriptor.
+ * @module
+ */
+import type { PeerAddress, Sockets } from "../ffi/sockets.ts";
+
+/** Descriptors looked at beyond the last that was a connection, before the search ends. */
+const BEYOND = 64;
+/** Milliseconds between two looks at all descriptors, those of live WebSockets too: should one have been missed. */
+const DOUBT_EVERY = 100;
+
+/** What `#seen` holds of a descriptor that is no connection. */
+const NONE = -1;
+
+/** Finds descriptors by peer. One a thread. */
+export class DescriptorFinder {
+  readonly #sockets: Sockets;
+  readonly #localPort: number;
+  readonly #rows: number;
+  /** One bit a descriptor: those of live WebSockets, which no new connection can be on. */
+  readonly #owned: Int32Array;
+  /** The peer's port last seen on a descriptor; 0: not looked at. */
+  readonly #seen: Int32Array;
+  #end = 0;
+  #doubted = -Infinity;
+
+  constructor(sockets: Sockets, localPort: number, rows: number) {
+    this.#sockets = sockets;
+    this.#localPort = localPort;
+    this.#rows = rows;
+    this.#owned = new Int32Array((rows >> 5) + 1);
+    this.#seen = new Int32Array(rows);
+    this.#extend();
+  }
+
+  /** The descriptor is a WebSocket's from now on. */
+  own(fd: number): void {
+    this.#owned[fd >> 5]! |= 1 << (fd & 31);
+  }
+
+  /** The WebSocket has gone: the kernel gives the number to the next. */
+  disown(fd: number): void {
+    this.#owned[fd >> 5]! &= ~(1 << (fd & 31));
+    this.#seen[fd] = 0;
+  }
+
+  /** The descriptor of the connection from `peer`, or -1: then it was reset. */
+  find(peer: PeerAddress): number {
+    // First the numbers not looked at and the one last seen with this port, then those that may have been used again.
+    let fd = this.#search(peer, false);
+    if (fd < 0) fd = this.#beyond(peer);
+    if (fd < 0) fd = this.#search(peer, true);
+    return fd < 0 ? this.#doubt(peer) : fd;
+  }
+
+  #search(peer: PeerAddress, all: boolean): number {
+    for (let fd = 0; fd < this.#end; fd++) {
+      const owned = this.#owned[fd >> 5]!;
+      if (owned === -1) fd |= 31;
+      else if ((owned & 1 << (fd & 31)) === 0) {
+        const seen = this.#seen[fd]!;
+        if ((all || seen === 0 || seen === peer.port) && this.#is(fd, peer)) return fd;
+      }
+    }
+    return -1;
+  }
+
+  #beyond(peer: PeerAddress): number {
+    for (let fd = this.#end, until = fd + BEYOND; fd < until && fd < this.#rows; fd++) {
+      const found = this.#is(fd, peer);
+      if (this.#seen[fd] !== NONE) [this.#end, until] = [fd + 1, fd + 1 + BEYOND];
+      if (found) return fd;
+    }
+    return -1;
+  }
+
+  #doubt(peer: PeerAddress): number {
+    const now = performance.now();
+    if (now - this.#doubted < DOUBT_EVERY) return -1;
+    this.#doubted = now;
+    this.#extend();
+    for (let fd = 0; fd < this.#end; fd++) {
+      if (this.#is(fd, peer)) {
+        this.disown(fd);
+        return fd;
+      }
+    }
+    return -1;
+  }
+
+  /** Takes in descriptors that are no connections: an app may hold any number of files and sockets of its own. */
+  #extend(): void {
+    this.#end = Math.min(this.#rows, Math.max(this.#end, (this.#sockets.open().at(-1) ?? 0) + 1));
+  }
+
+  #is(fd: number, peer: PeerAddress): boolean {
+    const port = this.#sockets.peerPort(fd);
+    this.#seen[fd] = port || NONE;
+    return port === peer.port && this.#sockets.hasPeer(fd, peer) && this.#sockets.localPort(fd) === this.#localPort;
+  }
+}

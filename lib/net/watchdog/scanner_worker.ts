@@ -1,0 +1,187 @@
+/**
+ * The watchdog's thread: looks at every socket on the service's port, also while the event loop of the service stands
+ * still, and ends those that the rules of tracked_socket.ts name. Started by watchdog.ts.
+ * @module
+ */
+import { delay } from "@std/async/delay";
+import { ABORT_REASONS, type AbortReason, ConnectionTable, State } from "./connection_table.ts";
+import { loadLibc } from "../ffi/libc.ts";
+import { Sockets } from "../ffi/sockets.ts";
+import { TrackedSocket, type WatchdogLimits } from "./tracked_socket.ts";
+
+/** What the thread is started with. */
+export interface ScannerTask {
+  readonly buffer: SharedArrayBuffer;
+  readonly port: number;
+  readonly limits: WatchdogLimits;
+}
+
+/** What it reports. */
+export type ScannerReport =
+  | { readonly kind: "ready" }
+  | { readonly kind: "stopped" }
+  | { readonly kind: "failed"; readonly reason: string }
+  | { readonly kind: "ended"; readonly reason: AbortReason; readonly peer: string; readonly received: number };
+
+/** Milliseconds between looks at the heartbeat. */
+const TICK = 100;
+/** Milliseconds without a beat after which the loop counts as standing still. It beats every 100. */
+const STALL = 300;
+/** Milliseconds between scans: at the least, and while the loop stands still. */
+const PAUSE = 250;
+const STALLED_PAUSE = 100;
+/** Milliseconds that the loop stands still before the biggest flooder is sought. */
+const FLOOD_AFTER = 400;
+/**
+ * A scan is followed by a pause of so many times its length, so that each of the two kinds takes 0.4 % of a core at the
+ * most: one of what is no WebSocket yet, one of everything, which takes 20 ms with 10,000 connections.
+ */
+const SHARE = 250;
+/** Descriptors in a row that are no sockets, after which there are no more. */
+const BEYOND = 256;
+/** The most that the clock of deadlines moves between two ticks: a machine that slept is no reason to end anybody. */
+const LEAP = 1_000;
+
+const scope = self as unknown as {
+  postMessage(report: ScannerReport): void;
+  onmessage: ((event: MessageEvent<ScannerTask>) => void) | null;
+  close(): void;
+};
+
+/** One scan after another over one table. */
+class Scanner {
+  readonly #sockets: Sockets;
+  readonly #table: ConnectionTable;
+  readonly #port: number;
+  readonly #limits: WatchdogLimits;
+  /** By descriptor. */
+  readonly #watched: (TrackedSocket | undefined)[] = [];
+  /** Cookies of sockets on other ports. */
+  readonly #strangers: number[] = [];
+  /** One past the highest descriptor that was one of the service's. */
+  #bound = 0;
+  #fullAt = -Infinity;
+
+  /** One for all looks: ten thousand a scan would be work for the collector. */
+  readonly #sample = {
+    fd: 0,
+    state: 0,
+    turn: 0,
+    delivered: 0,
+    received: 0,
+    sent: 0,
+    unread: () => this.#sockets.unread(this.#sample.fd),
+  };
+
+  constructor(sockets: Sockets, task: ScannerTask) {
+    this.#sockets = sockets;
+    this.#table = new ConnectionTable(task.buffer);
+    this.#port = task.port;
+    this.#limits = task.limits;
+  }
+
+  /** Until the table says stop. */
+  async run(): Promise<void> {
+    const { header } = this.#table;
+    let beat = -1;
+    let beatAt = 0;
+    let clock = 0;
+    let last = performance.now();
+    let quick = -Infinity;
+    let whole = -Infinity;
+    while (Atomics.load(header, 1) === 0) {
+      await delay(TICK);
+      const now = performance.now();
+      const seen = Atomics.load(header, 0);
+      if (seen !== beat) [beat, beatAt] = [seen, now];
+      const stalled = now - beatAt > STALL;
+      // While the service cannot take a request, nobody can be late with one.
+      if (!stalled) clock += Math.min(now - last, LEAP);
+      last = now;
+      const full = now >= (stalled ? Math.min(whole, this.#fullAt + STALLED_PAUSE) : whole);
+      if (!full && now < quick) continue;
+      this.#scan(clock, full, stalled && now - beatAt > FLOOD_AFTER);
+      const after = performance.now();
+      const next = after + Math.max(PAUSE, (after - now) * SHARE);
+      if (full) [whole, this.#fullAt] = [next, after];
+      else quick = next;
+      Atomics.add(header, 3, 1);
+      if (full) Atomics.add(header, 5, 1);
+      Atomics.add(header, 4, Math.round((after - now) * 1000));
+    }
+  }
+
+  /**
+   * Looks at each descriptor once.
+   * @param full at the WebSockets too
+   * @param frozen the loop stood still since before the last full scan
+   */
+  #scan(clock: number, full: boolean, frozen: boolean): void {
+    const table = this.#table;
+    let flooder = -1;
+    let most = 0;
+    for (let fd = 0; fd < this.#bound + BEYOND && fd < table.rows; fd++) {
+      const skip = !full && table.state[fd] === State.open;
+      const watched = skip ? undefined : this.#identify(fd, clock);
+      if (skip || watched !== undefined) this.#bound = Math.max(this.#bound, fd + 1);
+      if (watched === undefined) continue;
+      const info = this.#sockets.info(fd);
+      if (info === undefined) continue;
+      const received = info.bytesReceived;
+      const sample = this.#sample;
+      sample.fd = fd;
+      sample.state = table.cookie[fd] === watched.cookie ? table.state[fd]! : State.none;
+      sample.turn = table.turn[fd]!;
+      sample.delivered = table.delivered[fd]!;
+      sample.received = received;
+      sample.sent = info.bytesAcknowledged;
+      const reason = watched.judge(sample, clock, this.#limits);
+      if (reason !== undefined) this.#end(fd, watched, reason);
+      else if (full && frozen) {
+        const flood = watched.flood(received - this.#sockets.unread(fd));
+        if (flood > most) [flooder, most] = [fd, flood];
+      } else if (full) watched.calm();
+    }
+    // One a scan: whoever was only near the flood is then seen to be quiet.
+    if (flooder >= 0) this.#end(flooder, this.#watched[flooder]!, "flood");
+  }
+
+  /** The record of the socket on a descriptor, if it came in by the service's port. */
+  #identify(fd: number, clock: number): TrackedSocket | undefined {
+    const table = this.#table;
+    const known = this.#watched[fd];
+    // The service says itself when one of these has gone.
+    if (known !== undefined && table.state[fd]! >= State.open && table.cookie[fd] === known.cookie) return known;
+    const cookie = this.#sockets.cookie(fd);
+    if (known !== undefined && known.cookie === cookie) return known;
+    this.#watched[fd] = undefined;
+    if (cookie === 0 || this.#strangers[fd] === cookie) return undefined;
+    if (this.#sockets.localPort(fd) !== this.#port || this.#sockets.isListening(fd)) {
+      this.#strangers[fd] = cookie;
+      return undefined;
+    }
+    return this.#watched[fd] = new TrackedSocket(cookie, clock);
+  }
+
+  #end(fd: number, watched: TrackedSocket, reason: AbortReason): void {
+    const table = this.#table;
+    const peer = this.#sockets.peerOf(fd);
+    const received = this.#sockets.info(fd)?.bytesReceived ?? 0;
+    // An upgrade cut between its 101 and its open event would leak; the service looks here before it begins one.
+    Atomics.store(table.abortMark, fd, ConnectionTable.mark(watched.cookie));
+    const upgrading = Atomics.load(table.state, fd) === State.upgrading && table.cookie[fd] === watched.cookie;
+    if (upgrading && reason !== "upgrade") return void Atomics.store(table.abortMark, fd, 0);
+    table.reason[fd] = ABORT_REASONS.indexOf(reason);
+    if (!this.#sockets.abort(fd, watched.cookie)) return;
+    scope.postMessage({ kind: "ended", reason, peer, received });
+  }
+}
+
+scope.onmessage = async ({ data }) => {
+  const { libc, reason } = loadLibc();
+  if (libc === undefined) return scope.postMessage({ kind: "failed", reason });
+  scope.postMessage({ kind: "ready" });
+  await new Scanner(new Sockets(libc), data).run();
+  scope.postMessage({ kind: "stopped" });
+  scope.close();
+};

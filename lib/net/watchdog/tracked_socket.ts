@@ -1,0 +1,121 @@
+/**
+ * When the watchdog ends a connection: rules on what was seen of it, apart from how it was seen.
+ * @module
+ */
+import { type AbortReason, State } from "./connection_table.ts";
+
+/** The bounds, in milliseconds and bytes. */
+export interface WatchdogLimits {
+  /** Until a connection has made a request, until a request's body is whole, until a 101 is out. */
+  readonly handshakeTimeout: number;
+  /** Between two requests over one connection. */
+  readonly keepAliveTimeout: number;
+  /** Between a close frame and the end of the connection. */
+  readonly closeTimeout: number;
+  /** The longest message that the service takes. */
+  readonly maxPayload: number;
+}
+
+/** What one look at a connection showed. */
+export interface Sample {
+  readonly state: number;
+  readonly turn: number;
+  readonly delivered: number;
+  /** Bytes that the peer sent and the kernel took. */
+  readonly received: number;
+  /** Those of them that this process has not read: asked for only where it matters. */
+  readonly unread: () => number;
+  /** Bytes that this end sent. */
+  readonly sent: number;
+}
+
+/**
+ * Frame headers, TLS records (29 bytes each with TLS 1.2) and messages that wait in Deno's buffer come on top of a
+ * message's bytes. Twice the payload leaves room for a message sent in pieces of 30 bytes.
+ */
+const OVERHEAD = 2;
+const SLACK = 256 * 1024;
+/** Bytes a second of pings and pongs, of which no event tells. 256 is one of the longest, once a second, in TLS. */
+const CONTROL_RATE = 256;
+/** Pongs that Deno sent prove pings; but no more than these bytes a second, or a fed subscriber could send for ever. */
+const ANSWERED_RATE = 1024;
+/** A flood while the loop stands still: bytes between two looks that no peer's last message before the freeze takes. */
+const FLOOD_BYTES = 256 * 1024;
+
+/** What is remembered of a connection from one look to the next. */
+export class TrackedSocket {
+  readonly cookie: number;
+  #state: number = State.none;
+  #turn = 0;
+  #since: number;
+  #delivered = 0;
+  /** Received, sent, and when, at the first look after the last delivery. */
+  #base: { received: number; sent: number; at: number } | undefined;
+  /** What was read at the last look while the loop stood still, how much since the one before, and how often in a row. */
+  #consumed = -1;
+  #growth = 0;
+  #floods = 0;
+
+  constructor(cookie: number, now: number) {
+    this.cookie = cookie;
+    this.#since = now;
+  }
+
+  /** Takes in what was seen at `now` and says whether the connection is to end, and why. */
+  judge(sample: Sample, now: number, limits: WatchdogLimits): AbortReason | undefined {
+    if (sample.state !== this.#state || sample.turn !== this.#turn) {
+      // A connection that has made no request has had all its time since it was accepted.
+      if (sample.state !== State.none) this.#since = now;
+      this.#state = sample.state;
+      this.#turn = sample.turn;
+      this.#base = undefined;
+    }
+    const age = now - this.#since;
+    switch (sample.state) {
+      case State.none:
+        return age > limits.handshakeTimeout ? "handshake" : undefined;
+      case State.request:
+        return age > limits.keepAliveTimeout ? "idle" : undefined;
+      case State.body:
+        return age > limits.handshakeTimeout ? "body" : undefined;
+      case State.upgrading:
+        return age > limits.handshakeTimeout ? "upgrade" : undefined;
+      case State.closing:
+        return age > limits.closeTimeout ? "close" : undefined;
+      default:
+        return this.#exceedsBuffer(sample, now, limits.maxPayload) ? "payload" : undefined;
+    }
+  }
+
+  /**
+   * Takes in what was read while the loop stood still, and says how much of it can only be a flood. What a bystander
+   * sends stays in the kernel's queue then, but for the rest of one message: hence two looks in a row.
+   */
+  flood(consumed: number): number {
+    this.#growth = this.#consumed < 0 ? 0 : consumed - this.#consumed;
+    this.#consumed = consumed;
+    this.#floods = this.#growth >= FLOOD_BYTES ? this.#floods + 1 : 0;
+    return this.#floods >= 2 ? this.#growth : 0;
+  }
+
+  /** The loop turns again. */
+  calm(): void {
+    this.#consumed = -1;
+    this.#floods = 0;
+  }
+
+  /** More bytes since the last delivery than one message can have: Deno keeps the fragments, without bound. */
+  #exceedsBuffer(sample: Sample, now: number, maxPayload: number): boolean {
+    const base = this.#base;
+    if (base === undefined || sample.delivered !== this.#delivered) {
+      this.#delivered = sample.delivered;
+      this.#base = { received: sample.received, sent: sample.sent, at: now };
+      return false;
+    }
+    const seconds = (now - base.at) / 1000;
+    const answered = Math.min(sample.sent - base.sent, seconds * ANSWERED_RATE);
+    const allowed = maxPayload * OVERHEAD + SLACK + seconds * CONTROL_RATE + answered;
+    if (sample.received - base.received <= allowed) return false;
+    return sample.received - sample.unread() - base.received > allowed;
+  }
+}

@@ -1,0 +1,158 @@
+/**
+ * Watches over the connections of the service: ends those that never become a request, flood, hoard or do not answer,
+ * and keeps upgrades whose client has gone from leaking. Its thread is guard_worker.ts.
+ * @module
+ */
+import { canonicalAddress } from "../../ip.ts";
+import type { Logger } from "../../log.ts";
+import { createWatchdogContext, type WatchdogContext, WatchedConnection } from "./watched_connection.ts";
+import { DescriptorFinder } from "./descriptor_finder.ts";
+import { ABORT_REASONS, type AbortReason, ConnectionTable } from "./connection_table.ts";
+import type { ScannerReport, ScannerTask } from "./scanner_worker.ts";
+import { type Ffi, loadFfi } from "../ffi/load_ffi.ts";
+import type { WatchdogLimits } from "./tracked_socket.ts";
+
+/** What to watch, and the bounds. */
+export interface WatchdogOptions extends Partial<WatchdogLimits> {
+  /** Where the service listens (`Listener.addr`). A unix socket has no watchdog: its peers have no addresses to find. */
+  readonly addr: Deno.Addr;
+  /** Milliseconds: `--handshake-timeout`. */
+  readonly handshakeTimeout: number;
+  /** Bytes: `--max-payload`. */
+  readonly maxPayload: number;
+  readonly log: Logger;
+}
+
+/** What the watchdog has done. */
+export interface WatchdogStats {
+  /** Connections ended, by reason. */
+  readonly ended: Readonly<Record<AbortReason, number>>;
+  readonly scans: number;
+  /** Scans that looked at every connection, not only at those that are no WebSocket yet. */
+  readonly fullScans: number;
+  /** Microseconds that the scans took. */
+  readonly spent: number;
+  /** Upgrades that were not begun because the client had gone. */
+  readonly gone: number;
+}
+
+const KEEP_ALIVE = 75_000;
+const CLOSE = 5_000;
+const BEAT_EVERY = 100;
+/** Milliseconds to wait for the thread to start or end. */
+const PATIENCE = 5_000;
+/** See the module. */
+export class Watchdog {
+  readonly #context: WatchdogContext;
+  readonly #worker: Worker;
+  readonly #log: Logger;
+  readonly #beat: ReturnType<typeof setInterval>;
+  readonly #ended = new Map<AbortReason, number>();
+  #stopped: (() => void) | undefined;
+
+  /** Whether its thread runs; resolves once that is known. Connections are written down from the start. */
+  readonly ready: Promise<boolean>;
+
+  /**
+   * Starts the watchdog's thread, which takes a moment; connections can be told of at once. Undefined without the C
+   * library, not on Linux, and on a unix socket, where the proxy in front keeps such clients away. Needs a bare
+   * `--allow-ffi`.
+   */
+  static start(options: WatchdogOptions): Watchdog | undefined {
+    const { ffi } = loadFfi();
+    if (ffi?.libc.linux !== true || !("port" in options.addr)) return undefined;
+    return new Watchdog(options, options.addr.port, ffi);
+  }
+
+  private constructor(options: WatchdogOptions, port: number, { sockets, libc }: Ffi) {
+    this.#log = options.log;
+    const table = ConnectionTable.create(sockets.descriptorLimit());
+    const finder = new DescriptorFinder(sockets, port, table.rows);
+    this.#context = createWatchdogContext({ table, finder, sockets, solSocket: libc.constants.SOL_SOCKET });
+    this.#worker = new Worker(new URL("./scanner_worker.ts", import.meta.url), {
+      type: "module",
+      name: "watchdog",
+      deno: { permissions: { ffi: true } },
+    });
+    const { header } = table;
+    this.#beat = setInterval(() => Atomics.add(header, 0, 1), BEAT_EVERY);
+    this.#beat.unref();
+    this.ready = this.#start(options, port);
+  }
+
+  #start(options: WatchdogOptions, port: number): Promise<boolean> {
+    const { handshakeTimeout, keepAliveTimeout = KEEP_ALIVE, closeTimeout = CLOSE, maxPayload } = options;
+    const limits = { handshakeTimeout, keepAliveTimeout, closeTimeout, maxPayload };
+    const task: ScannerTask = { buffer: this.#context.table.buffer, port, limits };
+    return new Promise((resolve) => {
+      const fail = (reason: string) => {
+        this.#log.error(`The watchdog does not run (${reason}): nobody ends connections that stall, flood or hoard`);
+        this.#stopped?.();
+        this.#end();
+        resolve(false);
+      };
+      this.#worker.onmessage = ({ data }: MessageEvent<ScannerReport>) => {
+        if (data.kind === "ready") resolve(true);
+        else if (data.kind === "failed") fail(data.reason);
+        else if (data.kind === "stopped") this.#stopped?.();
+        else this.#report(data);
+      };
+      this.#worker.onerror = (event) => {
+        event.preventDefault();
+        fail(event.message);
+      };
+      this.#worker.postMessage(task);
+    });
+  }
+
+  /**
+   * A request came in.
+   * @param remote `info.remoteAddr`, read before any upgrade
+   * @param body whether it has one: then it must be whole within `handshakeTimeout`
+   */
+  connection(remote: Deno.Addr, body: boolean): WatchedConnection {
+    let fd = -1;
+    if ("hostname" in remote) {
+      const hostname = canonicalAddress(remote.hostname) ?? remote.hostname;
+      fd = this.#context.finder.find({ hostname, port: remote.port });
+    }
+    return new WatchedConnection(this.#context, fd, body);
+  }
+
+  stats(): WatchdogStats {
+    const ended = Object.fromEntries(
+      ABORT_REASONS.slice(1).map((reason) => [reason, this.#ended.get(reason as AbortReason) ?? 0]),
+    );
+    const { header } = this.#context.table;
+    return {
+      ended: ended as Record<AbortReason, number>,
+      scans: Atomics.load(header, 3),
+      fullScans: Atomics.load(header, 5),
+      spent: Atomics.load(header, 4),
+      gone: this.#context.gone,
+    };
+  }
+
+  /** Ends the thread. */
+  async stop(): Promise<void> {
+    Atomics.store(this.#context.table.header, 1, 1);
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    await new Promise<void>((resolve) => {
+      this.#stopped = resolve;
+      timer = setTimeout(resolve, PATIENCE);
+    });
+    clearTimeout(timer);
+    this.#end();
+  }
+
+  #end(): void {
+    clearInterval(this.#beat);
+    this.#worker.terminate();
+  }
+
+  #report(report: Extract<ScannerReport, { kind: "ended" }>): void {
+    const { reason, peer, received } = report;
+    this.#ended.set(reason, (this.#ended.get(reason) ?? 0) + 1);
+    this.#log.debug("The watchdog ended a connection", { reason, peer, received });
+  }
+}

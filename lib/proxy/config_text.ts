@@ -1,0 +1,112 @@
+/**
+ * What the generated configurations share: Mozilla's recommendation, the opening comment, small pieces of text.
+ * @module
+ */
+import { isIPv6 } from "node:net";
+import { formatDuration } from "../duration_and_size.ts";
+import type { Site, Upstream } from "./site_description.ts";
+
+/**
+ * TLS 1.2 suites of the intermediate profile, Mozilla's guideline 6.0, in OpenSSL's names and IANA's. It has no DHE. The
+ * TLS 1.3 suites and the groups of the profile are the defaults of the libraries; naming X25519MLKEM768 would keep an
+ * OpenSSL before 3.5 from loading the file.
+ */
+export const INTERMEDIATE: readonly (readonly [openssl: string, iana: string])[] = [
+  ["ECDHE-ECDSA-AES128-GCM-SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"],
+  ["ECDHE-RSA-AES128-GCM-SHA256", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"],
+  ["ECDHE-ECDSA-AES256-GCM-SHA384", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"],
+  ["ECDHE-RSA-AES256-GCM-SHA384", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"],
+  ["ECDHE-ECDSA-CHACHA20-POLY1305", "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256"],
+  ["ECDHE-RSA-CHACHA20-POLY1305", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"],
+];
+
+/** The suites as OpenSSL's users write them. */
+export const OPENSSL_SUITES: string = INTERMEDIATE.map(([openssl]) => openssl).join(":");
+
+/** `HOST:PORT`, IPv6 in brackets. */
+export function hostPort({ host, port }: { host: string; port: number }): string {
+  return `${isIPv6(host) ? `[${host}]` : host}:${port}`;
+}
+
+/** Whether the service runs on the proxy's own machine. */
+export function isLocal(upstream: Upstream): boolean {
+  return upstream.transport === "unix" || /^(?:127\.|localhost$|::1$)/.test(upstream.host);
+}
+
+/** `https://example.com:8443`, the port only where it is not 443. */
+export function publicOrigin(site: Site): string {
+  return `https://${site.domain}${site.listenPort === 443 ? "" : `:${site.listenPort}`}`;
+}
+
+/** A name for sections and variables: `wss_example_com`. */
+export function nameOf(site: Site): string {
+  return site.domain === undefined ? "wss" : `wss_${site.domain.replaceAll(/[^a-z0-9]/g, "_")}`;
+}
+
+/** The opening comment: what this is, how to load it, and the service that it fits. */
+export function heading(site: Site, title: string, howTo: readonly string[]): string[] {
+  const what = site.scope === "site"
+    ? `wss service behind ${title}: wss${publicOrigin(site).slice(5)}${site.paths[0]}`
+    : `wss service behind ${title}: the part that goes into your server`;
+  const far = site.upstreams.some((upstream) => !isLocal(upstream));
+  const socket = site.upstreams.some(({ transport }) => transport === "unix");
+  return [
+    what,
+    "",
+    ...howTo,
+    "",
+    "It fits a service started with:",
+    `  main.ts ${site.flags.join(" ")}`,
+    ...(socket
+      ? ["The proxy's user needs to write to the socket: make it a member of the service's group (--unix-mode)."]
+      : []),
+    ...(far ? ["What runs on another machine needs --trusted-proxy with the address of this one, too."] : []),
+  ].map(comment);
+}
+
+/** A line as a comment of any of the four syntaxes. */
+export function comment(line: string): string {
+  return line === "" ? "#" : `# ${line}`;
+}
+
+/** Why the proxy's timeout is what it is. */
+export function timeoutReason(site: Site): string {
+  return site.pingInterval === 0
+    ? `The service sends no pings (idle-timeout 0): a connection that is quiet for ${site.quietTimeout}s is cut here.`
+    : `The service pings a quiet connection every ${formatDuration(site.pingInterval)}; this is later than that.`;
+}
+
+/** Lines, each behind so many spaces; empty ones stay empty. */
+export function indent(lines: readonly string[], spaces = 4): string[] {
+  return lines.map((line) => line === "" ? "" : " ".repeat(spaces) + line);
+}
+
+/** Joins the lines of a file. */
+export function fileOf(lines: readonly string[]): string {
+  return lines.join("\n") + "\n";
+}
+
+/** A chain apart from its certificate, for proxies that send only what the certificate's file holds. */
+export function chainProblem(site: Site, title: string): string[] {
+  const { cert, chain } = site.certificate ?? {};
+  if (chain === undefined) return [];
+  return [
+    `--chain: ${title} sends the intermediates that stand in the certificate's file: run ` +
+    `cat ${cert} ${chain} > fullchain.pem, and give --cert fullchain.pem without --chain`,
+  ];
+}
+
+/** The paths of a site, each with the label under which a message names it. */
+export function filesOf(site: Site): [label: string, path: string][] {
+  const { cert, key, chain } = site.certificate ?? {};
+  const root = site.website && "root" in site.website ? site.website.root : undefined;
+  return ([["--cert", cert], ["--key", key], ["--chain", chain], ["--root", root]] as const)
+    .flatMap(([label, path]) => path === undefined ? [] : [[label, path]]);
+}
+
+/** Files whose path holds what a syntax cannot carry even in quotes. */
+export function unquotable(site: Site, title: string, special: readonly string[]): string[] {
+  return filesOf(site).filter(([, path]) => special.some((text) => path.includes(text))).map(([label, path]) =>
+    `${label}: ${title} would read part of ${path} as its own syntax: use a path without ${special.join(" ")}`
+  );
+}

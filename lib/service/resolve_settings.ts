@@ -1,0 +1,119 @@
+/**
+ * From settings to the parts of a service: the rules between options, the certificate, the files to watch.
+ * @module
+ */
+import { validateAuthOptions } from "../auth/validate_options.ts";
+import { type Mode, selectMode } from "../config/service_mode.ts";
+import type { Settings } from "../config/service_options.ts";
+import { UsageError } from "../errors.ts";
+import { HEALTH_PATH } from "../http/health.ts";
+import type { Logger } from "../log.ts";
+import { descriptorLimit } from "../net/ffi/load_ffi.ts";
+import { isLoopback } from "../ip.ts";
+import { developmentMaterial, type DevelopmentTlsMaterial } from "../tls/development.ts";
+import { loadCertificateFiles } from "../tls/certificate_files.ts";
+import type { TlsMaterial } from "../tls/tls_material.ts";
+import { coversHost, namesOf } from "../tls/x509/certificate_names.ts";
+import { type OriginRule, originRule } from "../handshake/origin.ts";
+
+/**
+ * Checks settings against each other.
+ * @param wrong those that could not be read, and have their defaults
+ * @throws {UsageError} with every mistake
+ */
+export function validate(
+  settings: Settings,
+  given: ReadonlyMap<string, string>,
+  wrong: ReadonlySet<string> = new Set(),
+): { mode: Mode; origin: OriginRule } {
+  const problems = validateAuthOptions(settings, given);
+  for (const path of settings.path) {
+    if (!/^\/[^?#\s]*$/.test(path)) {
+      problems.push(`${given.get("path")}: a path starts with / and has neither query nor fragment, not "${path}"`);
+    } else if (requestPath(path) === HEALTH_PATH) {
+      problems.push(
+        `${given.get("path")}: ${HEALTH_PATH} answers health checks, and no WebSocket; choose another path`,
+      );
+    }
+  }
+  // Of a mode that nobody could read, options of the other one are no mistake.
+  const mode = wrong.has("mode") ? undefined : attempt(() => selectMode(settings, given));
+  const origin = attempt(() => originRule(settings.origin, mode?.kind === "direct" && onLoopback(mode)));
+  if (problems.length > 0 || mode === undefined || origin === undefined) throw new UsageError(problems);
+  return { mode, origin };
+
+  function attempt<T>(check: () => T): T | undefined {
+    try {
+      return check();
+    } catch (error) {
+      if (error instanceof UsageError) problems.push(...error.problems);
+      else if (error instanceof RangeError) problems.push(`${given.get("origin")}: ${error.message}`);
+      else throw error;
+    }
+  }
+}
+
+/** A path as requests have it: `/chat/ä` comes as `/chat/%C3%A4`. */
+export function requestPath(path: string): string {
+  return new URL(`http://localhost${path}`).pathname;
+}
+
+function onLoopback({ address }: Mode): boolean {
+  return address.transport === "tcp" && (address.hostname === "localhost" || isLoopback(address.hostname));
+}
+
+/** The certificate that the mode asks for. */
+export async function materialFor(mode: Mode): Promise<TlsMaterial | DevelopmentTlsMaterial | undefined> {
+  if (mode.kind === "proxied") return undefined;
+  return mode.files === undefined ? await developmentMaterial() : loadCertificateFiles(mode.files);
+}
+
+/**
+ * How many connections the service takes: what was asked for, or nine tenths of the descriptors that the process may
+ * have, less 64: Deno and the listener's reserve hold 47 (measured), and connections that are no WebSocket yet need theirs. Undefined where nobody knows.
+ */
+export function connectionLimit(settings: Settings, log: Logger): number | undefined {
+  const descriptors = descriptorLimit();
+  const derived = descriptors === undefined ? undefined : Math.max(1, Math.floor(descriptors * 0.9) - 64);
+  const { maxConnections } = settings;
+  if (maxConnections === undefined) return derived;
+  if (derived !== undefined && maxConnections > derived) {
+    log.warn(
+      `--max-connections ${maxConnections} is more than the ${descriptors} descriptors of this process carry (${derived}): ` +
+        "raise the limit (ulimit -n, LimitNOFILE), or ask for fewer",
+    );
+  }
+  return maxConnections;
+}
+
+/** The files whose change means a reload. Development material renews itself. */
+export function watchedFiles(mode: Mode, settings: Settings): string[] {
+  const tls = mode.kind === "direct" && mode.files ? mode.files : undefined;
+  return [
+    tls?.cert,
+    tls?.key,
+    tls?.chain,
+    tls?.keyPassphraseFile,
+    settings.authTokenFile,
+    settings.jwtSecretFile,
+    settings.jwtPublicKeyFile,
+  ].filter((file) => file !== undefined);
+}
+
+/** What a client connects to: a name that the certificate has, where the address itself says nothing. */
+export function urlOf(addr: Deno.Addr, { kind }: Mode, path: string, material: TlsMaterial | undefined): string {
+  if (!("hostname" in addr)) return `ws+unix:${(addr as Deno.UnixAddr).path}`;
+  return `${kind === "direct" ? "wss" : "ws"}://${publicHost(addr.hostname, material)}:${addr.port}${path}`;
+}
+
+/** A host that the certificate is for; where there is none, one that a client on this machine can connect to. */
+function publicHost(hostname: string, material: TlsMaterial | undefined): string {
+  const anywhere = hostname === "0.0.0.0" || hostname === "::" || isLoopback(hostname);
+  if (material && (anywhere || !coversHost(namesOf(material.leaf), hostname))) {
+    const name = material.names.find((name) => !name.startsWith("*")) ?? material.names[0] ?? "localhost";
+    // Of a wildcard any name will do.
+    return name.replace("*", "www");
+  }
+  const host = hostname === "0.0.0.0" || hostname === "::" ? "127.0.0.1" : hostname;
+  return host.includes(":") ? `[${host}]` : host;
+}

@@ -1,0 +1,250 @@
+/**
+ * A service while it runs: its parts, and how they start and stop together.
+ * @module
+ */
+import type { Authenticator } from "../auth/authenticate.ts";
+import { CloseCode } from "../close_codes.ts";
+import type { Mode } from "../config/service_mode.ts";
+import type { Settings } from "../config/service_options.ts";
+import { messageOf, StartError } from "../errors.ts";
+import { RequestHandler } from "../http/request_handler.ts";
+import { topicIn } from "../hub/subscriptions.ts";
+import { Topics } from "../hub/topics.ts";
+import type { Logger } from "../log.ts";
+import { Watchdog } from "../net/watchdog/watchdog.ts";
+import { Listener } from "../net/listener/listener.ts";
+import { CredentialReloader } from "./credential_reloader.ts";
+import { connectionLimit, requestPath, urlOf } from "./resolve_settings.ts";
+import { throttled, type ThrottledLogger } from "../log_throttle.ts";
+import type { TlsMaterial } from "../tls/tls_material.ts";
+import type { App, Peer } from "../ws/app_types.ts";
+import { Poller } from "../ws/poller.ts";
+import { Admission, TurnCounter } from "../ws/limits.ts";
+import { toPayload } from "../ws/message.ts";
+import type { OriginRule } from "../handshake/origin.ts";
+import { PeerRegistry } from "../ws/peer_registry.ts";
+
+/** A running service. Disposing of it stops it. */
+export interface Service extends AsyncDisposable {
+  /** Where it listens, with the real port. */
+  readonly addr: Deno.Addr;
+  /** What a client connects to: `wss://localhost:8282/`. For a unix socket, `ws+unix:PATH`. */
+  readonly url: string;
+  readonly mode: Mode;
+  readonly settings: Settings;
+  /** How many connections it takes; undefined where the system does not say what it can carry. */
+  readonly maxConnections: number | undefined;
+  /** The certificate in use; undefined in proxied mode. */
+  readonly material: TlsMaterial | undefined;
+  /** What tokens clients need; undefined where none. */
+  readonly needs: string | undefined;
+  /** The connected peers. */
+  readonly peers: ReadonlySet<Peer>;
+  /** Sends to every subscriber of a topic: of those without a namespace, or of the namespace that is named. */
+  publish(topic: string, data: unknown, options?: { readonly namespace?: string }): void;
+  /**
+   * Reads certificate, key and token files again; the new ones serve from then on, and no connection ends for it. The
+   * service does it by itself when the files change.
+   * @throws {StartError} why the new files are not usable; the old ones go on serving
+   */
+  reload(): Promise<void>;
+  /**
+   * Lets a successor process open the same address (`takeover`) while `start` brings it up, then begins to stop; who was
+   * accepted here before that is still served here. Certificates are not replaced meanwhile.
+   * @throws {StartError} where the system cannot do that; and what `start` throws. The service then goes on.
+   */
+  handOver(start: () => Promise<void>): Promise<void>;
+  /**
+   * Stops accepting, lets connections finish within `drainTimeout`, closes the rest with 1001. Idempotent.
+   * Resolves when all is ended.
+   */
+  stop(): Promise<void>;
+}
+
+/** How long the sockets get to answer the last close frames, ms. */
+const CLOSE_GRACE = 1000;
+
+/** What a service is made of. */
+export interface ServiceParts {
+  readonly app: App;
+  readonly settings: Settings;
+  readonly mode: Mode;
+  readonly origin: OriginRule;
+  readonly authenticator: Authenticator | undefined;
+  readonly log: Logger;
+}
+
+/** A service, listening once `start` has resolved. */
+export class RunningService implements Service {
+  readonly settings: Settings;
+  readonly mode: Mode;
+  readonly maxConnections: number | undefined;
+  readonly #parts: ServiceParts;
+  readonly #refusals: ThrottledLogger;
+  readonly #credentials: CredentialReloader;
+  readonly #topics = new Topics();
+  readonly #poller = new Poller();
+  readonly #turns = new TurnCounter();
+  readonly #peerRegistry = new PeerRegistry();
+  readonly #requestHandler: RequestHandler;
+  /** Aborted when the service begins to stop. */
+  readonly #draining = new AbortController();
+  /** A successor process serves the address. */
+  #followed = false;
+  #listener!: Listener;
+  #watchdog: Watchdog | undefined;
+  #stopped: Promise<void> | undefined;
+
+  constructor(parts: ServiceParts) {
+    const { app, settings, mode, origin, authenticator, log } = parts;
+    this.settings = settings;
+    this.mode = mode;
+    this.maxConnections = connectionLimit(settings, log);
+    this.#parts = parts;
+    this.#refusals = throttled(log);
+    this.#credentials = new CredentialReloader({
+      mode,
+      settings,
+      authenticator,
+      log,
+      apply: (fresh) => this.#listener.replace(fresh),
+    });
+    const peers = {
+      app,
+      log,
+      notices: this.#refusals,
+      topics: this.#topics,
+      everybody: this.#peerRegistry.all,
+      refusing: () => this.#draining.signal.aborted && !this.#followed,
+      poller: this.#poller,
+      turns: this.#turns,
+      maxPayload: settings.maxPayload,
+      maxBackpressure: settings.maxBackpressure,
+      messageRate: settings.messageRate,
+      openTimeout: settings.handshakeTimeout,
+      opened: (peer: Peer) => this.#peerRegistry.add(peer),
+      ended: (peer: Peer) => this.#peerRegistry.delete(peer),
+    };
+    this.#requestHandler = new RequestHandler({
+      mode,
+      origin,
+      authenticator,
+      peers,
+      paths: new Set(settings.path.map(requestPath)),
+      page: settings.page ?? (mode.kind === "direct" && mode.files === undefined),
+      admission: new Admission({
+        maxConnections: this.maxConnections,
+        maxConnectionsPerAddress: settings.maxConnectionsPerAddress,
+      }),
+      idleTimeout: settings.idleTimeout,
+      log: this.#refusals,
+      draining: () => this.#draining.signal.aborted,
+      connected: () => this.#peerRegistry.size,
+      track: (peer, body) => this.#watchdog?.connection(peer, body),
+    });
+  }
+
+  async start(takeover: { readonly port: number } | undefined): Promise<void> {
+    const { address } = this.mode;
+    const { log } = this.#parts;
+    await this.#credentials.start();
+    try {
+      this.#listener = await Listener.open({
+        address: takeover && address.transport === "tcp" ? { ...address, ...takeover } : address,
+        ...(this.material ? { tls: this.material } : {}),
+        takeover: takeover !== undefined,
+        handler: this.#requestHandler.handle,
+        onError: (error) => {
+          log.error("a request failed", { error: messageOf(error) });
+          return new Response("500 Internal Server Error\n", { status: 500 });
+        },
+        evict: () => this.#evict(),
+        userTimeout: this.settings.idleTimeout,
+        log,
+      });
+      const { addr } = this.#listener;
+      const { handshakeTimeout, maxPayload } = this.settings;
+      this.#watchdog = Watchdog.start({ addr, handshakeTimeout, maxPayload, log: this.#refusals });
+    } catch (error) {
+      await this.#credentials.stop();
+      throw error;
+    }
+  }
+
+  get addr(): Deno.Addr {
+    return this.#listener.addr;
+  }
+
+  get url(): string {
+    return urlOf(this.addr, this.mode, this.settings.path[0] ?? "/", this.material);
+  }
+
+  get material(): TlsMaterial | undefined {
+    return this.#credentials.material;
+  }
+
+  get needs(): string | undefined {
+    return this.#parts.authenticator?.need;
+  }
+
+  get peers(): ReadonlySet<Peer> {
+    return this.#peerRegistry.all;
+  }
+
+  publish(topic: string, data: unknown, { namespace = "" }: { readonly namespace?: string } = {}): void {
+    this.#topics.publish(topicIn(namespace, topic), toPayload(data));
+  }
+
+  reload(): Promise<void> {
+    return this.#credentials.reload();
+  }
+
+  handOver(start: () => Promise<void>): Promise<void> {
+    return this.#credentials.exclusively(async () => {
+      if (!await this.#listener.share()) {
+        throw new StartError(
+          "Cannot hand over: this system cannot share the port; stop the service and start the new one",
+        );
+      }
+      await start();
+      // At once: a reload that waits for its turn finds a service that stops.
+      this.#stopped ??= this.#stop(true);
+    });
+  }
+
+  stop(): Promise<void> {
+    return this.#stopped ??= this.#stop(false);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  /** Without the C library an accept loop ends only with its connections: they are asked to come again, one by one. */
+  async #evict(): Promise<void> {
+    const { drainTimeout } = this.settings;
+    const { log } = this.#parts;
+    log.warn("the new certificate makes everybody reconnect", { peers: this.#peerRegistry.size, ms: drainTimeout });
+    const reason = "the certificate was renewed: reconnect";
+    await this.#peerRegistry.close(CloseCode.ServiceRestart, reason, drainTimeout, this.#draining.signal);
+  }
+
+  async #stop(followed: boolean): Promise<void> {
+    const { drainTimeout, handshakeTimeout } = this.settings;
+    const until = performance.now() + drainTimeout;
+    this.#followed = followed;
+    this.#draining.abort();
+    await this.#credentials.stop();
+    await this.#listener.stopAccepting();
+    if (followed) await this.#listener.settled(() => this.#peerRegistry.size, Math.min(handshakeTimeout, drainTimeout));
+    await this.#peerRegistry.empty(Math.max(0, until - performance.now()));
+    await this.#peerRegistry.close(CloseCode.GoingAway, "the service is stopping");
+    await this.#peerRegistry.empty(CLOSE_GRACE);
+    this.#peerRegistry.terminate();
+    await this.#listener.close();
+    await this.#watchdog?.stop();
+    this.#poller.stop();
+    this.#turns[Symbol.dispose]();
+    this.#refusals[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,54 @@
+/**
+ * Serving an app: from options to a running service.
+ * @module
+ */
+import { createAuthenticator } from "../auth/authenticate.ts";
+import { load } from "../config/load_settings.ts";
+import { SERVICE_OPTIONS, type ServiceOptions, type Settings } from "../config/service_options.ts";
+import { type Logger, silent } from "../log.ts";
+import { RunningService, type Service } from "./running_service.ts";
+import { validate } from "./resolve_settings.ts";
+import type { App } from "../ws/app_types.ts";
+
+/** What the caller may give beside the options. */
+export interface Environment {
+  /** Default: silent. */
+  readonly log?: Logger;
+  /** A predecessor process shares its address with this one, at this port. */
+  readonly takeover?: { readonly port: number } | undefined;
+}
+
+/**
+ * Serves an app. Options as on the command line, in camelCase; sizes and durations in bytes and milliseconds, or as text.
+ * It installs no signal handlers and reads neither environment nor file.
+ *
+ * @example
+ * ```ts
+ * import { defineApp, serve } from "@wss/wss";
+ *
+ * const app = defineApp({ message: (peer, message) => void peer.send(message.text()) });
+ * await using service = await serve(app, { port: 0 });
+ * console.log(service.url);
+ * ```
+ *
+ * @throws {UsageError} with every mistake in the options
+ * @throws {StartError} when the port is taken, the certificate unusable, a file unreadable
+ */
+export async function serve(app: App, options: ServiceOptions = {}, environment: Environment = {}): Promise<Service> {
+  const { settings, given } = load(SERVICE_OPTIONS, { object: { values: options } }, [], validate);
+  return await startService(app, settings, given, environment);
+}
+
+/** Serves with settings that are loaded already: the command line's way in. */
+export async function startService(
+  app: App,
+  settings: Settings,
+  given: ReadonlyMap<string, string>,
+  { log = silent, takeover }: Environment = {},
+): Promise<Service> {
+  const { mode, origin } = validate(settings, given);
+  const authenticator = await createAuthenticator(settings, { log });
+  const service = new RunningService({ app, settings, mode, origin, authenticator, log });
+  await service.start(takeover);
+  return service;
+}

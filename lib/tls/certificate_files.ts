@@ -1,0 +1,174 @@
+/**
+ * The operator's certificate, chain and key from their files: read, checked against each other, put in order.
+ * @module
+ */
+import { Buffer } from "node:buffer";
+import { X509Certificate } from "node:crypto";
+import type { CertificateFiles } from "../config/service_mode.ts";
+import { messageOf, StartError } from "../errors.ts";
+import type { Finding } from "../finding.ts";
+import { inspectChain, validityOf } from "./x509/inspect_chain.ts";
+import { sortChain } from "./x509/chain_order.ts";
+import { fieldsOf, titleOf } from "./x509/certificate_fields.ts";
+import { type PrivateKey, readPrivateKey } from "./x509/private_key.ts";
+import type { TlsMaterial } from "./tls_material.ts";
+import { namesOf } from "./x509/certificate_names.ts";
+import { encodePem, parsePem } from "./x509/pem.ts";
+import { command, shellWord } from "./shell_hints.ts";
+
+/** What is no certificate, by PEM label, and what to do instead. */
+const STRANGERS: readonly (readonly [label: RegExp, reason: string])[] = [
+  [/CERTIFICATE REQUEST$/, "it is a signing request: send it to the authority, and give the certificate it returns"],
+  [/PUBLIC KEY$/, "it is a public key, not a certificate"],
+  [/PRIVATE KEY$/, "it holds a private key and no certificate: are --cert and --key swapped?"],
+  [/^X509 CRL$/, "it is a revocation list, not a certificate"],
+];
+
+/**
+ * Reads and checks the files. The chain is served in the right order, whatever order it was given in.
+ * @param now default: the current time
+ * @throws {StartError} with every problem, a line each: a file that cannot be read or is not what it should be, a key
+ * that does not belong to the certificate or that Deno does not serve, a certificate that no client accepts (expired,
+ * not yet valid, not for servers).
+ */
+export function loadCertificateFiles(files: CertificateFiles, now: Date = new Date()): TlsMaterial {
+  const problems: string[] = [];
+  const attempt = <T>(read: () => T): T | undefined => {
+    try {
+      return read();
+    } catch (error) {
+      if (!(error instanceof StartError)) throw error;
+      problems.push(error.message);
+    }
+  };
+  const given = attempt(() => readCertificates(readFile(files.cert, "certificate"), files.cert)) ?? [];
+  const { chain } = files;
+  const appended = (chain && attempt(() => readCertificates(readFile(chain, "chain"), chain))) || [];
+  const passphrase = attempt(() => passphraseOf(files));
+  const waiting = files.keyPassphraseFile !== undefined && passphrase === undefined;
+  // Without the passphrase that its file should have given, the key would only be reported a second time.
+  const key = attempt(() => {
+    const bytes = readFile(files.key, "key");
+    return waiting ? undefined : readPrivateKey(bytes, files.key, passphrase);
+  });
+
+  const all = [...given, ...appended];
+  const leaf = key && given.length > 0 ? attempt(() => leafFor(key, all, files)) : all[0];
+  const findings = leaf === undefined ? [] : inspectChain(all, { now, leaf });
+  for (const { level, fact, remedy } of findings) {
+    if (level === "error") problems.push(`Cannot use the certificate ${files.cert}: ${fact} ${remedy ?? ""}`.trim());
+  }
+  if (key === undefined || leaf === undefined || problems.length > 0) throw new StartError(problems.join("\n"));
+  const { path } = sortChain(all, leaf);
+  const names = namesOf(leaf);
+  return {
+    cert: path.map((certificate) => encodePem("CERTIFICATE", certificate.raw)).join(""),
+    key: key.pem,
+    leaf,
+    names: [...names.dns, ...names.addresses],
+    notAfter: validityOf(leaf).to,
+    findings: [...findings, ...inspectFiles(files, key, passphrase)],
+    file: files.cert,
+  };
+}
+
+/**
+ * The certificates of a PEM file; private keys and parameters beside them are passed over.
+ * @param file its name, for the messages
+ * @throws {StartError} when there is none, or one cannot be read.
+ */
+export function readCertificates(bytes: Uint8Array, file: string): X509Certificate[] {
+  const fail = (reason: string) => new StartError(`Cannot use the certificate ${file}: ${reason}`);
+  const blocks = parsePem(bytes, file);
+  const certificates: X509Certificate[] = [];
+  for (const { label, der, line } of blocks) {
+    if (label === "TRUSTED CERTIFICATE") {
+      const remedy = command("openssl x509 -in FILE -out NEW", file);
+      throw fail(`it is in OpenSSL's own form (TRUSTED CERTIFICATE); convert it with: ${remedy}`);
+    }
+    if (label === "PKCS7" || label === "CMS") {
+      const remedy = command("openssl pkcs7 -in FILE -print_certs -out NEW", file);
+      throw fail(`it is a PKCS#7 bundle; convert it with: ${remedy}`);
+    }
+    if (label !== "CERTIFICATE" && label !== "X509 CERTIFICATE") continue;
+    try {
+      certificates.push(new X509Certificate(Buffer.from(der)));
+    } catch (error) {
+      throw fail(
+        `the certificate of line ${line} is damaged, or of a kind that Deno cannot read (${messageOf(error)})`,
+      );
+    }
+  }
+  if (certificates.length > 0) return certificates;
+  const labels = blocks.map(({ label }) => label);
+  const known = STRANGERS.find(([pattern]) => labels.some((label) => pattern.test(label)));
+  throw fail(known?.[1] ?? `it holds ${[...new Set(labels)].join(", ")} and no certificate`);
+}
+
+/**
+ * Reads a whole file.
+ * @param what what it is for, in the message
+ * @throws {StartError} naming the file and the reason.
+ */
+export function readFile(file: string, what: string): Uint8Array {
+  try {
+    return Deno.readFileSync(file);
+  } catch (error) {
+    throw new StartError(`Cannot read the ${what} ${file}: ${reasonOf(error, file)}`, { cause: error });
+  }
+}
+
+function reasonOf(error: unknown, file: string): string {
+  if (error instanceof Deno.errors.NotFound) return linkReason(file);
+  if (error instanceof Deno.errors.PermissionDenied) {
+    return "this user may not read it; run as one who may, or copy it to where this user can (certbot: --deploy-hook)";
+  }
+  if (error instanceof Deno.errors.NotCapable) return `Deno was started without --allow-read=${shellWord(file)}`;
+  if (error instanceof Deno.errors.IsADirectory) return "it is a folder; name the file in it";
+  return messageOf(error);
+}
+
+function linkReason(file: string): string {
+  try {
+    return `it is a symbolic link to ${Deno.readLinkSync(file)}, which does not exist`;
+  } catch {
+    return "there is no such file";
+  }
+}
+
+function passphraseOf({ keyPassphraseFile: file, keyPassphrase }: CertificateFiles): string | undefined {
+  if (file === undefined) return keyPassphrase;
+  const text = new TextDecoder().decode(readFile(file, "key's passphrase"));
+  const line = text.split(/\r\n|\n|\r/, 1)[0]!;
+  if (line === "") throw new StartError(`Cannot use the passphrase in ${file}: its first line is empty`);
+  return line;
+}
+
+function leafFor({ key }: PrivateKey, all: readonly X509Certificate[], files: CertificateFiles): X509Certificate {
+  const leaf = all.find((certificate) => certificate.checkPrivateKey(key));
+  if (leaf !== undefined) return leaf;
+  const [first] = all;
+  const kind = fieldsOf(first!)?.key.label ?? "unknown";
+  throw new StartError(
+    `Cannot use the key ${files.key}: it does not belong to the certificate ${files.cert} (${titleOf(first!)}, key ` +
+      `${kind})${all.length > 1 ? " nor to any other of the chain" : ""}; give the key that the certificate was ` +
+      `requested with, or have one issued for this key. These print the same where they belong together: ` +
+      `openssl x509 -noout -pubkey -in ${shellWord(files.cert)}, openssl pkey -pubout -in ${shellWord(files.key)}`,
+  );
+}
+
+/** What is to be said about the files themselves. */
+function inspectFiles(files: CertificateFiles, key: PrivateKey, passphrase: string | undefined): Finding[] {
+  const found: Finding[] = [];
+  if (passphrase !== undefined && !key.encrypted) {
+    const fact = `A passphrase is given, and the key ${files.key} is not encrypted.`;
+    found.push({ code: "passphrase-unused", level: "note", fact });
+  }
+  const mode = Deno.build.os === "windows" ? null : Deno.statSync(files.key).mode;
+  if (mode !== null && (mode & 0o004) !== 0) {
+    const fact = `Every user of this machine can read the key ${files.key}.`;
+    const remedy = `Take that away: chmod o-r ${shellWord(files.key)}.`;
+    found.push({ code: "key-readable", level: "warning", fact, remedy });
+  }
+  return found;
+}

@@ -1,0 +1,99 @@
+/**
+ * Makes the development authority and its server certificates (RFC 5280, P-256). Loads `@peculiar/x509` only when
+ * asked to make something: importing it takes 130 ms, which a start with good files does not pay.
+ * @module
+ */
+import { Buffer } from "node:buffer";
+import { createPrivateKey, X509Certificate } from "node:crypto";
+import { addressIn } from "./x509/certificate_names.ts";
+
+/** A certificate and its private key, both PEM; the key PKCS#8. */
+export interface Pair {
+  readonly cert: string;
+  readonly key: string;
+}
+
+/** The organisation in every certificate made here: how the program knows its own files again. */
+export const ORGANISATION = "wss development";
+
+const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
+const AUTHORITY_DAYS = 3650;
+/** Apple's systems take 825 days at the most. */
+const LEAF_DAYS = 397;
+
+/** Makes an authority: valid for ten years, for signing server certificates directly and nothing else. */
+export async function makeAuthority(now: Date): Promise<Pair> {
+  const x509 = await library();
+  const keys = await crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
+  // Each authority has a name of its own: clients that hold an older one must not take it for this one.
+  const tag = crypto.getRandomValues(new Uint8Array(3)).toHex();
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
+    serialNumber: serialNumber(),
+    name: `CN=wss development CA ${tag}, O=${ORGANISATION}`,
+    notBefore: new Date(now.getTime() - HOUR),
+    notAfter: new Date(now.getTime() + AUTHORITY_DAYS * DAY),
+    keys,
+    signingAlgorithm: ALGORITHM,
+    extensions: [
+      new x509.BasicConstraintsExtension(true, 0, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
+      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+    ],
+  });
+  return { cert: certificate.toString("pem") + "\n", key: await exportKey(keys.privateKey) };
+}
+
+/**
+ * Makes a server certificate: valid for 397 days, though never for longer than its authority.
+ * @param names DNS names (a wildcard on the left is fine) and addresses; the first is the common name
+ */
+export async function makeLeaf(authority: Pair, names: readonly string[], now: Date): Promise<Pair> {
+  const x509 = await library();
+  const issuer = new x509.X509Certificate(authority.cert);
+  const issuerEnd = new Date(new X509Certificate(authority.cert).validTo).getTime();
+  const keys = await crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
+  const pkcs8 = createPrivateKey(authority.key).export({ type: "pkcs8", format: "der" });
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: serialNumber(),
+    // A common name has 64 characters at the most (RFC 5280 appendix A); clients look at the alternative names only.
+    subject: [{ CN: [(names[0] ?? "localhost").slice(0, 64)] }, { O: [ORGANISATION] }],
+    issuer: issuer.subject,
+    notBefore: new Date(now.getTime() - HOUR),
+    notAfter: new Date(Math.min(now.getTime() + LEAF_DAYS * DAY - HOUR, issuerEnd)),
+    publicKey: keys.publicKey,
+    signingKey: await crypto.subtle.importKey("pkcs8", new Uint8Array(pkcs8), ALGORITHM, false, ["sign"]),
+    signingAlgorithm: ALGORITHM,
+    extensions: [
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
+      new x509.SubjectAlternativeNameExtension(
+        names.map((value) => ({ type: addressIn(value) === undefined ? "dns" as const : "ip" as const, value })),
+      ),
+      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+      await x509.AuthorityKeyIdentifierExtension.create(issuer),
+    ],
+  });
+  return { cert: certificate.toString("pem") + "\n", key: await exportKey(keys.privateKey) };
+}
+
+async function library(): Promise<typeof import("@peculiar/x509")> {
+  // The library's dependency injection reads decorators' metadata, and does not bring the polyfill itself.
+  await import("reflect-metadata");
+  return await import("@peculiar/x509");
+}
+
+/** 16 random octets, positive and not short: the first bit 0, the second 1. */
+function serialNumber(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[0] = bytes[0]! & 0x3f | 0x40;
+  return bytes.toHex();
+}
+
+async function exportKey(key: CryptoKey): Promise<string> {
+  const der = Buffer.from(await crypto.subtle.exportKey("pkcs8", key));
+  return createPrivateKey({ key: der, format: "der", type: "pkcs8" })
+    .export({ type: "pkcs8", format: "pem" }) as string;
+}

@@ -1,0 +1,188 @@
+/**
+ * Notices that certificate files have new content, however they are replaced. It only reports; loading is elsewhere.
+ * @module
+ */
+import { createHash } from "node:crypto";
+import { messageOf } from "../errors.ts";
+import { type Logger, silent } from "../log.ts";
+import { type WatchPaths, watchPathsOf } from "./watch_paths.ts";
+
+/** How files are watched. */
+export interface WatchOptions {
+  readonly log?: Logger;
+  /**
+   * How long files must have stayed the same before a change counts, ms: certificate and key are written one after the
+   * other. Default 1000.
+   */
+  readonly settle?: number;
+  /** How often the content is compared without any event, ms; network file systems raise none. Default 60000. */
+  readonly poll?: number;
+}
+
+/**
+ * Watches files, and calls `onChange` once for each change of what is in them: not for a touch, a read, or a write of
+ * the same. Files written in place, renamed over, or swapped by a symbolic link anywhere on their path are all seen. A
+ * file that is gone is waited for. Changes count from this call on: watch first, then load.
+ *
+ * What `onChange` throws is logged; while it runs, no second call is made.
+ * @returns disposing it ends the watch; once that is awaited no call is running or comes
+ */
+export function watchFiles(
+  paths: readonly string[],
+  onChange: () => void | Promise<void>,
+  options: WatchOptions = {},
+): AsyncDisposable {
+  return new FileWatch(paths, onChange, options);
+}
+
+class FileWatch implements AsyncDisposable {
+  readonly #paths: readonly string[];
+  readonly #onChange: () => void | Promise<void>;
+  readonly #log: Logger;
+  readonly #settle: number;
+  readonly #poll: number;
+  #known: string | undefined;
+  #places: WatchPaths;
+  #watcher: Deno.FsWatcher | undefined;
+  #reading: Promise<void> = Promise.resolve();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #checking: Promise<void> | undefined;
+  #eventsSeen = false;
+  #complained = "";
+  #endWait: () => void = () => {};
+  #closed = false;
+
+  constructor(paths: readonly string[], onChange: () => void | Promise<void>, options: WatchOptions) {
+    const { log = silent, settle = 1000, poll = 60_000 } = options;
+    this.#paths = [...new Set(paths)];
+    this.#onChange = onChange;
+    this.#log = log;
+    this.#settle = settle;
+    this.#poll = poll;
+    this.#places = watchPathsOf(this.#paths);
+    // The watch comes before the first reading, so that no change falls between the two.
+    this.#watch();
+    // Whoever loads the files says what is wrong with them now; the watch speaks of later.
+    this.#known = this.#fingerprint(() => {});
+    this.#schedule(this.#poll);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#endWait();
+    this.#close();
+    await this.#reading;
+    await this.#checking;
+  }
+
+  #watch(): void {
+    this.#close();
+    try {
+      const folders = this.#places.folders.filter((folder) => exists(folder));
+      this.#watcher = Deno.watchFs(folders, { recursive: false });
+      this.#reading = Promise.all([this.#reading, this.#read(this.#watcher)]).then(() => {});
+    } catch (error) {
+      this.#complain("certificate files cannot be watched, only compared at intervals", messageOf(error));
+    }
+  }
+
+  #close(): void {
+    this.#watcher?.close();
+    this.#watcher = undefined;
+  }
+
+  async #read(watcher: Deno.FsWatcher): Promise<void> {
+    try {
+      for await (const { kind, paths, flag } of watcher) {
+        // Reading raises events too, this watch's own reading among them.
+        if (kind === "access") continue;
+        const matters = flag === "rescan" || paths.length === 0 || paths.some((path) => this.#places.spots.has(path));
+        if (matters && !this.#closed) this.#changed();
+      }
+    } catch (error) {
+      this.#log.warn("watching certificate files ended", { reason: messageOf(error) });
+    }
+  }
+
+  /** The first event starts the wait; later ones do not prolong it, or a busy file would put it off for ever. */
+  #changed(): void {
+    if (this.#eventsSeen) return;
+    this.#eventsSeen = true;
+    if (this.#checking === undefined) this.#schedule(this.#settle);
+  }
+
+  #schedule(wait: number): void {
+    clearTimeout(this.#timer);
+    if (this.#closed) return;
+    this.#timer = setTimeout(() => {
+      this.#checking = this.#check().finally(() => {
+        this.#checking = undefined;
+        this.#schedule(this.#eventsSeen ? this.#settle : this.#poll);
+      });
+    }, wait);
+  }
+
+  async #check(): Promise<void> {
+    this.#eventsSeen = false;
+    const places = watchPathsOf(this.#paths);
+    if (places.identity !== this.#places.identity || this.#watcher === undefined) {
+      this.#places = places;
+      this.#watch();
+    } else this.#places = places;
+
+    const fresh = await this.#settled();
+    if (fresh === undefined || this.#closed) return;
+    this.#known = fresh;
+    try {
+      await this.#onChange();
+    } catch (error) {
+      this.#log.error("the change of certificate files could not be handled", { reason: messageOf(error) });
+    }
+  }
+
+  /** The new fingerprint once it stayed the same for the settling time; undefined where nothing is new, or not whole. */
+  async #settled(): Promise<string | undefined> {
+    for (;;) {
+      const seen = this.#fingerprint();
+      if (seen === undefined || seen === this.#known) return undefined;
+      await new Promise<void>((resolve) => {
+        this.#endWait = resolve;
+        this.#timer = setTimeout(resolve, this.#settle);
+      });
+      if (this.#closed) return undefined;
+      if (this.#fingerprint() === seen) return seen;
+    }
+  }
+
+  /** One text for the content of all files; undefined while one cannot be read. */
+  #fingerprint(complain = (what: string, reason: string) => this.#complain(what, reason)): string | undefined {
+    const hash = createHash("sha256");
+    for (const path of this.#paths) {
+      try {
+        const content = Deno.readFileSync(path);
+        hash.update(`${content.length}:`).update(content);
+      } catch (error) {
+        complain(`${path} cannot be read; the certificate in use stays`, messageOf(error));
+        return undefined;
+      }
+    }
+    this.#complained = "";
+    return hash.digest("hex");
+  }
+
+  /** Says a thing once, not at every look. */
+  #complain(message: string, reason: string): void {
+    if (this.#complained === message) return;
+    this.#complained = message;
+    this.#log.warn(message, { reason });
+  }
+}
+
+function exists(folder: string): boolean {
+  try {
+    return Deno.statSync(folder).isDirectory;
+  } catch {
+    return false;
+  }
+}

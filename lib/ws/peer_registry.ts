@@ -1,0 +1,56 @@
+/**
+ * The connected peers, and how they are seen off.
+ * @module
+ */
+import { delay } from "@std/async/delay";
+import type { Peer } from "./app_types.ts";
+
+/** The peers that are open. */
+export class PeerRegistry {
+  readonly #peers = new Set<Peer>();
+  #queueEmptied: (() => void) | undefined;
+
+  get all(): ReadonlySet<Peer> {
+    return this.#peers;
+  }
+
+  get size(): number {
+    return this.#peers.size;
+  }
+
+  add(peer: Peer): void {
+    this.#peers.add(peer);
+  }
+
+  /** Idempotent. */
+  delete(peer: Peer): void {
+    this.#peers.delete(peer);
+    if (this.#peers.size === 0) this.#queueEmptied?.();
+  }
+
+  /** Waits until no peer is left, but no longer than this many milliseconds. */
+  async empty(timeout: number): Promise<void> {
+    if (this.#peers.size === 0 || timeout === 0) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, timeout);
+    this.#queueEmptied = resolve;
+    await promise;
+    clearTimeout(timer);
+    this.#queueEmptied = undefined;
+  }
+
+  /** Sends a close frame to all that are here now, spread evenly over this many milliseconds; 0 is at once. */
+  async close(code: number, reason: string, over = 0, signal?: AbortSignal): Promise<void> {
+    const peers = [...this.#peers];
+    for (const peer of peers) {
+      if (signal?.aborted) return;
+      peer.close(code, reason);
+      if (over > 0) await delay(over / peers.length, { signal }).catch(() => {});
+    }
+  }
+
+  /** Ends whoever is left, without a close handshake. */
+  terminate(): void {
+    for (const peer of this.#peers) peer.terminate();
+  }
+}

@@ -1,0 +1,38 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { StartError } from "../../lib/errors.ts";
+import { isSharedSecret, parseSecrets } from "../../lib/auth/shared_secrets.ts";
+
+const FIRST = "f".repeat(64);
+const SECOND = "0123456789abcdefghijkl";
+const THIRD = "Third_secret.with~all-1";
+
+Deno.test("each line is a secret; comments, blank lines and white space at an end are none", () => {
+  const secrets = parseSecrets(`# ours\n${FIRST}\r\n\n${SECOND} \t\n  \n#${THIRD}x\n${THIRD}`, "tokens");
+  assertEquals([secrets.digests.length, secrets.warnings], [3, []]);
+  for (const secret of [FIRST, SECOND, THIRD]) assert(isSharedSecret(secret, secrets), secret);
+  const wrong = ["", " ", "# ours", FIRST + "f", FIRST.slice(1), SECOND + " ", THIRD.toUpperCase(), THIRD + "x"];
+  for (const text of wrong) assertEquals(isSharedSecret(text, secrets), false, text);
+});
+
+Deno.test("the texts of the secrets are not kept", () => {
+  assert(!Deno.inspect(parseSecrets(FIRST, "tokens"), { depth: 9 }).includes("ffff"));
+});
+
+Deno.test("a line that can be no token is an error that names the line and not the secret", () => {
+  for (const bad of ["two words of it", " leading", "a=b", "ümlaut", "x".repeat(8 * 1024 + 1)]) {
+    const error = assertThrows(() => parseSecrets(`${FIRST}\n${bad}\n`, "tokens"), StartError, "tokens line 2: ");
+    assert(!String(error.message).includes(bad.trim()));
+  }
+});
+
+Deno.test("a file without a secret is an error", () => {
+  assertThrows(() => parseSecrets("# none\n\n", "tokens"), StartError, "tokens holds no secret");
+});
+
+Deno.test("a secret that can be guessed, and one that no browser can send, are warned of by line", () => {
+  const { warnings } = parseSecrets(`hunter2\n${SECOND}==\n`, "tokens");
+  assertEquals(warnings.length, 2);
+  assert(warnings[0]?.startsWith("tokens line 1: a secret of 7 characters can be guessed"));
+  assert(warnings[1]?.startsWith("tokens line 2: a secret with / or = cannot be a subprotocol"));
+  assert(!warnings.join().includes("hunter2"));
+});

@@ -1,0 +1,44 @@
+/** Messages, subprotocols, headers and the hold. */
+import { assertEquals } from "@std/assert";
+import { answerFrames, echoService, rightAnswer, upgradeServer, writeAll } from "../laboratory.ts";
+import { expectCodes, urlOf } from "../expect.ts";
+
+Deno.test("messages, subprotocols and the hold", async (t) => {
+  await using echo = echoService();
+  const to = { url: urlOf("ws", echo) };
+  await t.step("an echo", () => expectCodes({ ...to, send: "tom", expect: "tom" }, [], 0));
+  await t.step(
+    "another message",
+    () => expectCodes({ ...to, send: "tom", expect: "ok", timeout: 3000 }, ["message-unexpected"], 1),
+  );
+  await t.step("no message", () => expectCodes({ ...to, expect: "ok", timeout: 3000 }, ["message-missing"], 1));
+  await t.step("a subprotocol", () => expectCodes({ ...to, subprotocols: ["a", "b"] }, [], 0));
+  await t.step("a quiet connection", () => expectCodes({ ...to, hold: 1000 }, [], 0));
+  await t.step("a welcome", async () => {
+    await using server = echoService({ onOpen: (socket) => socket.send("welcome") });
+    await expectCodes({ url: urlOf("ws", server), expect: "welcome" }, [], 0);
+  });
+  await t.step("a subprotocol that is not taken", async () => {
+    await using server = upgradeServer(async (connection, request) => {
+      await writeAll(connection, await rightAnswer(request));
+      await answerFrames(connection);
+    });
+    await expectCodes({ url: urlOf("ws", server), subprotocols: ["mqtt"] }, ["subprotocol-missing"], 1);
+  });
+  await t.step("a header and an origin arrive", async () => {
+    const seen: (string | null)[] = [];
+    await using server = echoService({
+      onRequest(request) {
+        if (request.headers.has("upgrade")) seen.push(request.headers.get("x-token"), request.headers.get("origin"));
+        return undefined;
+      },
+    });
+    const options = { headers: [["X-Token", "tom"]], origin: "https://page.example" } as const;
+    await expectCodes({ url: urlOf("ws", server), ...options }, [], 0);
+    assertEquals(seen, ["tom", "https://page.example"]);
+  });
+  await t.step("another server than the URL's", async () => {
+    const connectTo = { hostname: "127.0.0.1", port: echo.port };
+    await expectCodes({ url: "ws://name.invalid/", connectTo }, [], 0);
+  });
+});

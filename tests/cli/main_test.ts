@@ -1,0 +1,243 @@
+/** The command line: help, version, and what a mistake or a failed start looks like. */
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { COMMANDS } from "../../lib/cli/main.ts";
+import { SERVE_OPTIONS } from "../../lib/cli/serve.ts";
+import { flagOf, variableOf } from "../../lib/config/option_table.ts";
+import project from "../../deno.json" with { type: "json" };
+import { type ProgramOptions, runProgram } from "../support/program.ts";
+
+/** What must never be seen by a user who made a mistake. */
+const TRACE = /^ +at |file:\/\/|Uncaught|\.ts:\d/m;
+
+/** Runs what must fail: nothing on standard output, only our own lines on standard error, no stack trace. */
+async function fails(code: number, args: readonly string[], options: ProgramOptions = {}): Promise<string[]> {
+  const ended = await runProgram(args, options);
+  assertEquals({ code: ended.code, stdout: ended.stdout }, { code, stdout: "" }, ended.stderr);
+  assert(!TRACE.test(ended.stderr) && !ended.stderr.includes("\x1b"), ended.stderr);
+  const lines = ended.stderr.trimEnd().split("\n");
+  for (const line of lines) assert(line.startsWith("wss: "), ended.stderr);
+  return lines.map((line) => line.slice(5));
+}
+
+/** Every one of the patterns has its line, in whatever order, and there is no further line. */
+function assertLines(lines: readonly string[], patterns: readonly RegExp[]): void {
+  for (const pattern of patterns) {
+    assert(lines.some((line) => pattern.test(line)), `${pattern} in\n${lines.join("\n")}`);
+  }
+  assertEquals(lines.length, patterns.length, lines.join("\n"));
+}
+
+const HINT = /^wss --help lists what there is$/;
+
+Deno.test("--help and --version", async (t) => {
+  await t.step("the program's help lists every command", async () => {
+    for (const args of [["--help"], ["-h"], ["help"]]) {
+      const { code, stdout, stderr } = await runProgram(args);
+      assertEquals([code, stderr], [0, ""]);
+      for (const { name, summary } of COMMANDS) assertMatch(stdout, new RegExp(`^  ${name}\\b.*  ${summary}`, "m"));
+    }
+  });
+
+  await t.step("the program's help says what to type where there is no program of that name", async () => {
+    assertMatch((await runProgram(["--help"])).stdout, /^Without the binary, wss stands for: deno run -A main\.ts$/m);
+  });
+
+  for (const { name, options, examples = [] } of COMMANDS) {
+    await t.step(`${name} --help lists every option of it`, async () => {
+      const { code, stdout, stderr } = await runProgram([name, "--help"]);
+      assertEquals([code, stderr], [0, ""]);
+      assertMatch(stdout, new RegExp(`^usage: wss ${name}`));
+      for (const [key, option] of Object.entries(options)) {
+        assertMatch(stdout, new RegExp(`^  (-\\w, )?${option.variableOnly ? variableOf(key) : flagOf(key)}\\b`, "m"));
+        assert(stdout.replaceAll(/\s+/g, " ").includes(option.help), option.help);
+      }
+      for (const [line] of examples) assertMatch(line, /^wss( |$)/);
+      assertEquals((await runProgram(["help", name])).stdout, stdout);
+    });
+  }
+
+  await t.step("the version is deno.json's", async () => {
+    const { code, stdout, stderr } = await runProgram(["--version"]);
+    assertEquals([code, stderr], [0, ""]);
+    assertStringIncludes(stdout, `wss ${project.version} (Deno ${Deno.version.deno}`);
+  });
+});
+
+const MISTAKES: [what: string, args: string[], lines: RegExp[]][] = [
+  ["an unknown option", ["--prot", "1"], [/^unknown option --prot: did you mean --port\?$/]],
+  ["an unknown command", ["serv"], [/^unknown command serv: did you mean serve\?$/]],
+  ["an argument", ["serve", "everything"], [/^serve takes no arguments, and was given everything$/]],
+  ["a size without a known unit", ["--max-payload", "9TB"], [/^--max-payload: .*KiB, MiB or GiB.*, not "9TB"$/]],
+  ["a duration without a unit", ["--idle-timeout", "5"], [/^--idle-timeout: .*ms, s, m or h.*, not "5"$/]],
+  ["a port that is none", ["--port", "70000"], [/^--port: it is from 0 to 65535, not 70000$/]],
+  ["no value", ["--port"], [/^--port needs a value: --port PORT$/]],
+  ["a path without a slash", ["--path", "wss"], [/^--path: a path starts with \/ .*, not "wss"$/]],
+  ["the path of the health check", ["--path", "/healthz"], [/^--path: \/healthz answers health checks/]],
+  ["an origin that is none", ["--origin", "example.com"], [/^--origin: an origin is .*https:\/\/example\.com.*$/]],
+  ["origins, all of them", ["--origin", "https://*.a.com", "--origin", "wss://b.com", "--origin", "HTTPS://C.com"], [
+    /^--origin: an origin is .*; not "https:\/\/\*\.a\.com", "wss:\/\/b\.com"$/,
+  ]],
+  ["any origin and some", ["--origin", "*", "--origin", "https://a.com"], [/^--origin: choose one: \* is any site/]],
+  ["a switch that is neither on nor off", ["--page=maybe"], [/^--page: it is true or false, not "maybe"$/]],
+  ["an empty value", ["--host", ""], [/^--host needs a value: --host ADDRESS$/]],
+  ["a time that no timer can wait", ["--drain-timeout", "1000h"], [
+    /^--drain-timeout: it is from 0 to 576h, not 1000h$/,
+  ]],
+  ["one letter", ["-p", "1"], [/^unknown option -p$/]],
+  ["TLS 1.0", ["--min-tls", "1.0"], [/^--min-tls: 1\.0 is refused: .*give 1\.2 or 1\.3$/]],
+  ["TLSv1.1", ["--min-tls", "TLSv1.1"], [/^--min-tls: TLSv1\.1 is refused/]],
+  ["SSLv3", ["--min-tls", "SSLv3"], [/^--min-tls: SSLv3 is refused/]],
+  ["TLS 1.3 only, direct", ["--min-tls", "1.3"], [/^--min-tls 1\.3 needs --mode proxied/]],
+  ["both modes", ["--mode", "proxied", "--cert", "a", "--key", "b"], [
+    /^choose one: --mode proxied .*--cert, --key ask for TLS here; drop them/,
+  ]],
+  ["a key without its certificate", ["--key", "b"], [/^--key is given without --cert/]],
+  ["proxied options in direct mode", ["--unix", "a", "--strict-proxy"], [
+    /^--unix is for --mode proxied/,
+    /^--strict-proxy is for --mode proxied/,
+  ]],
+  ["a passphrase for all to read", ["--key-passphrase", "x"], [/^--key-passphrase is not taken on the command line/]],
+];
+
+Deno.test("a mistake: exit 2 and a line that says what is right", async (t) => {
+  for (const [what, args, lines] of MISTAKES) {
+    await t.step(what, async () => assertLines(await fails(2, args), [...lines, HINT]));
+  }
+});
+
+Deno.test("all mistakes at once, from flags, variables, file, and between them", async () => {
+  const args = ["--prot", "1", "--idle-timeout", "5", "--key", "key.pem", "--path", "wss"];
+  const file = JSON.stringify({ maxPayloads: 1, maxBackpressure: "much" });
+  const lines = await fails(2, args, {
+    env: { WSS_MAX_PAYLOAD: "9TB", WSS_PORTS: "1" },
+    files: { "wss.json": file },
+  });
+  assertLines(lines, [
+    /^unknown option --prot/,
+    /^--idle-timeout: /,
+    /^WSS_MAX_PAYLOAD: .*"9TB"/,
+    /^unknown variable WSS_PORTS: did you mean WSS_PORT\?/,
+    /^wss\.json: maxBackpressure: .*"much"/,
+    /^wss\.json: unknown option maxPayloads: did you mean maxPayload\?/,
+    /^--key is given without --cert/,
+    /^--path: a path starts with \//,
+    HINT,
+  ]);
+});
+
+Deno.test("all mistakes of a file, with those of the command line, and no secret among them", async () => {
+  const file = JSON.stringify({
+    trustedProxy: ["nowhere", 7],
+    keyPassphrase: ["geheim"],
+    check: true,
+    constructor: 1,
+  });
+  assertLines(await fails(2, ["--mode", "proxied", "--port", "x"], { files: { "wss.json": file } }), [
+    /^--port: it is a whole number, not "x"$/,
+    /^wss\.json: keyPassphrase: a text is needed$/,
+    /^wss\.json: trustedProxy: an address or a CIDR range .*"nowhere"$/,
+    /^wss\.json: trustedProxy: a text is needed, not 7$/,
+    /^wss\.json: check is for the command line alone: --check$/,
+    /^wss\.json: unknown option constructor$/,
+    /^choose one: --mode proxied /,
+    HINT,
+  ]);
+  assertLines(await fails(2, ["--prot", "1", "--config", "my.json"]), [
+    /^unknown option --prot/,
+    /^Cannot read the configuration file my\.json: there is no such file$/,
+    HINT,
+  ]);
+});
+
+Deno.test("a path in a file, the app's too, starts from the file's folder", async () => {
+  const files = { "etc/wss.json": '{ "app": "./app.ts" }', "etc/app.ts": "export default { message() {} };" };
+  const { code, stdout, stderr } = await runProgram(["--check", "--config", "etc/wss.json"], { files });
+  assertEquals([code, stderr], [0, ""]);
+  assertMatch(stdout, /app etc\/app\.ts\n$/);
+});
+
+Deno.test("a wrong mode is one mistake, and no reason to complain of the options for it", async () => {
+  assertLines(await fails(2, ["--mode", "proxy", "--unix", "a.sock"]), [/^--mode: it is one of direct, proxied/, HINT]);
+});
+
+Deno.test("a configuration file that cannot be used", async (t) => {
+  const cases: [what: string, content: string | undefined, reason: RegExp][] = [
+    ["missing", undefined, /^Cannot read the configuration file my\.json: there is no such file$/],
+    ["no JSON", "{ port: 1 }", /^Cannot read the configuration file my\.json: it is not JSON \(/],
+    ["no object", "[1]", /^Cannot read the configuration file my\.json: it must hold one object/],
+  ];
+  for (const [what, content, reason] of cases) {
+    await t.step(what, async () => {
+      const files: Record<string, string> = content === undefined ? {} : { "my.json": content };
+      assertLines(await fails(2, ["--config", "my.json"], { files }), [reason, HINT]);
+    });
+  }
+});
+
+Deno.test("a start that fails: exit 1 and one line", async (t) => {
+  await t.step("the port is taken", async () => {
+    using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const lines = await fails(1, ["--port", String(taken.addr.port)]);
+    assertLines(lines, [new RegExp(`127\\.0\\.0\\.1:${taken.addr.port}: .*in use.*--port`)]);
+  });
+
+  await t.step("the host is not this machine's", async () => {
+    assertLines(await fails(1, ["--host", "192.0.2.1", "--port", "0"]), [
+      /192\.0\.2\.1 is not an address of this machine.*--host/,
+    ]);
+  });
+
+  await t.step("the host has no address", async () => {
+    assertLines(await fails(1, ["--host", "nowhere.invalid", "--port", "0"]), [/nowhere\.invalid.*--host/]);
+  });
+
+  await t.step("the unix socket's folder is not there", async () => {
+    const lines = await fails(1, ["--mode", "proxied", "--unix", "no/such/wss.sock"]);
+    assertLines(lines, [/no\/such\/wss\.sock: its folder does not exist.*--unix/]);
+  });
+
+  await t.step("certificate and key are not there: both are named", async () => {
+    const lines = await fails(1, ["--cert", "cert.pem", "--key", "key.pem"]);
+    assertLines(lines, [/certificate cert\.pem: there is no such file/, /key key\.pem: there is no such file/]);
+  });
+
+  await t.step("the certificate is none", async () => {
+    const files = { "cert.pem": "hello", "key.pem": "hello" };
+    const lines = await fails(1, ["--cert", "cert.pem", "--key", "key.pem"], { files });
+    assert(lines.some((line) => line.includes("cert.pem")), lines.join("\n"));
+    assert(lines.some((line) => line.includes("key.pem")), lines.join("\n"));
+  });
+
+  await t.step("no such app", async () => {
+    assertLines(await fails(1, ["--app", "ech"]), [/^Cannot load the app "ech": it is none of ok, echo, chat/]);
+  });
+});
+
+/** Below this, a port needs CAP_NET_BIND_SERVICE. */
+function firstFreePort(): number {
+  try {
+    return Number(Deno.readTextFileSync("/proc/sys/net/ipv4/ip_unprivileged_port_start"));
+  } catch {
+    return 0;
+  }
+}
+
+/** Takes the capability from root; another user has none. */
+const UNPRIVILEGED = Deno.uid() === 0 ? ["setpriv", "--bounding-set", "-net_bind_service"] : [];
+const portsAreFree = firstFreePort() <= 443;
+if (portsAreFree) {
+  // deno-lint-ignore no-console -- a skipped test is to be seen
+  console.warn("SKIPPED: this system lets anybody bind port 443 (ip_unprivileged_port_start)");
+}
+
+Deno.test({ name: "the port is forbidden: exit 1 and one line", ignore: portsAreFree }, async () => {
+  const lines = await fails(1, ["--port", "443"], { wrapper: UNPRIVILEGED });
+  assertLines(lines, [/443: .*CAP_NET_BIND_SERVICE.*--port/]);
+});
+
+Deno.test("the options of serve are each reachable by flag or variable", () => {
+  const names = Object.entries(SERVE_OPTIONS).map(([key, option]) =>
+    "variableOnly" in option ? variableOf(key) : flagOf(key)
+  );
+  assertEquals(new Set(names).size, names.length);
+});

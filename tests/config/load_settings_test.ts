@@ -1,0 +1,204 @@
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { isAbsolute, join } from "node:path";
+import { parseFlags } from "../../lib/config/command_line.ts";
+import { load, readConfigFile, type Sources } from "../../lib/config/load_settings.ts";
+import type { OptionTable } from "../../lib/config/option_table.ts";
+import { SERVICE_OPTIONS } from "../../lib/config/service_options.ts";
+import { UsageError } from "../../lib/errors.ts";
+
+const TABLE = {
+  port: { type: "port", default: "8282", help: "." },
+  host: { type: "text", help: "." },
+  path: { type: "text", repeat: true, default: ["/", "/wss"], help: "." },
+  cert: { type: "path", help: "." },
+  maxPayload: { type: "size", default: "1MiB", min: 1, help: "." },
+  idleTimeout: { type: "duration", default: "30s", help: "." },
+  minTls: { type: "tls", default: "1.2", help: "." },
+  page: { type: "switch", help: "." },
+  strictProxy: { type: "switch", default: false, help: "." },
+  keyPassphrase: { type: "text", variableOnly: true, help: "." },
+  config: { type: "path", flagOnly: true, help: "." },
+} as const satisfies OptionTable;
+
+const flags = (...args: string[]): Pick<Sources, "flags"> => ({ flags: parseFlags(args, TABLE).values });
+
+function problemsOf(work: () => unknown): readonly string[] {
+  try {
+    work();
+  } catch (error) {
+    if (error instanceof UsageError) return error.problems;
+    throw error;
+  }
+  throw new Error("nothing was wrong");
+}
+
+Deno.test("load: defaults where nothing is given, undefined where there is none", () => {
+  const { settings, given } = load(TABLE, {});
+  assertEquals(
+    settings,
+    {
+      port: 8282,
+      path: ["/", "/wss"],
+      maxPayload: 1_048_576,
+      idleTimeout: 30_000,
+      minTls: "1.2",
+      strictProxy: false,
+    } as unknown as typeof settings,
+  );
+  assertEquals(given.size, 0);
+});
+
+Deno.test("load: the flag before the variable, the variable before the file, the file before the default", () => {
+  const variables = { WSS_PORT: "2", WSS_HOST: "variable" };
+  const object = { values: { port: 3, host: "file", maxPayload: "3KiB" }, name: "wss.json" };
+  const { settings, given } = load(TABLE, { ...flags("--port", "1"), variables, object });
+  assertEquals([settings.port, settings.host, settings.maxPayload, settings.idleTimeout], [
+    1,
+    "variable",
+    3072,
+    30_000,
+  ]);
+  assertEquals([...given], [["port", "--port"], ["host", "WSS_HOST"], ["maxPayload", "wss.json: maxPayload"]]);
+  assertEquals(load(TABLE, { variables, object }).settings.port, 2);
+  assertEquals(load(TABLE, { object }).settings.port, 3);
+});
+
+Deno.test("load: a switch that is turned off by a stronger source stays off", () => {
+  const object = { values: { page: true, strictProxy: true } };
+  assertEquals(load(TABLE, { object }).settings.page, true);
+  const { settings } = load(TABLE, { ...flags("--no-page"), variables: { WSS_STRICT_PROXY: "false" }, object });
+  assertEquals([settings.page, settings.strictProxy], [false, false]);
+});
+
+Deno.test("load: repeatables come repeated, with commas, as an array or alone, and replace the default whole", () => {
+  assertEquals(load(TABLE, flags("--path", "/a", "--path", "/b")).settings.path, ["/a", "/b"]);
+  assertEquals(load(TABLE, { variables: { WSS_PATH: "/a, /b" } }).settings.path, ["/a", "/b"]);
+  assertEquals(load(TABLE, { object: { values: { path: ["/a", "/b"] } } }).settings.path, ["/a", "/b"]);
+  assertEquals(load(TABLE, { object: { values: { path: "/a" } } }).settings.path, ["/a"]);
+});
+
+Deno.test("load: the file and code give numbers, switches and text, and all of them meet the same bounds", () => {
+  const values = { port: 80, maxPayload: 2048, idleTimeout: 500, minTls: 1.3, page: true };
+  const { settings } = load(TABLE, { object: { values } });
+  assertEquals([settings.port, settings.maxPayload, settings.idleTimeout, settings.minTls, settings.page], [
+    80,
+    2048,
+    500,
+    "1.3",
+    true,
+  ]);
+  const wrong = {
+    port: 70_000,
+    maxPayload: 0,
+    idleTimeout: -1,
+    minTls: 1.0,
+    page: 1,
+    host: 7,
+    path: ["/", 7],
+    cert: null,
+  };
+  assertEquals(problemsOf(() => load(TABLE, { object: { values: wrong, name: "wss.json" } })), [
+    "wss.json: port: it is from 0 to 65535, not 70000",
+    "wss.json: host: a text is needed, not 7",
+    "wss.json: path: a text is needed, not 7",
+    "wss.json: cert: a text is needed, not null",
+    "wss.json: maxPayload: it is at least 1B, not 0B",
+    'wss.json: idleTimeout: a duration has a unit: ms, s, m or h (500ms, 30s, 5m), not "-1ms"',
+    "wss.json: minTls: 1 is refused: SSL and TLS before 1.2 are broken (RFC 7568, RFC 8996); give 1.2 or 1.3",
+    "wss.json: page: true or false is needed, not 1",
+  ]);
+});
+
+Deno.test("load: all mistakes of all sources at once, with the earlier ones and those between settings", () => {
+  const problems = problemsOf(() =>
+    load(
+      TABLE,
+      {
+        ...flags("--port", "http", "--max-payload", "1MB"),
+        variables: { WSS_IDLE_TIMEOUT: "30", WSS_PROT: "1", WSS_TOTALLY_ELSE: "1" },
+        object: { values: { minTls: "SSLv3", hots: "x", zzzzzz: 1 }, name: "wss.json" },
+      },
+      ["an earlier one"],
+      (settings) => {
+        // Where a value is wrong the rules see the default.
+        assertEquals(settings.port, 8282);
+        throw new UsageError(["these two exclude each other"]);
+      },
+    )
+  );
+  assertEquals(problems, [
+    "an earlier one",
+    '--port: it is a whole number, not "http"',
+    '--max-payload: a size is a whole number of bytes, or one with KiB, MiB or GiB (64KiB, 1MiB), not "1MB"',
+    'WSS_IDLE_TIMEOUT: a duration has a unit: ms, s, m or h (500ms, 30s, 5m), not "30"',
+    "wss.json: minTls: SSLv3 is refused: SSL and TLS before 1.2 are broken (RFC 7568, RFC 8996); give 1.2 or 1.3",
+    "wss.json: unknown option hots: did you mean host?",
+    "wss.json: unknown option zzzzzz",
+    "unknown variable WSS_PROT: did you mean WSS_PORT?",
+    "unknown variable WSS_TOTALLY_ELSE",
+    "these two exclude each other",
+  ]);
+});
+
+Deno.test("load: the program's own variables and $schema are no mistakes; an option for the flag alone is one elsewhere", () => {
+  load(TABLE, { variables: { WSS_TEST_PEERS: "required", WSS_CONFIG: "x" }, object: { values: { $schema: "x" } } });
+  const table = { ...TABLE, check: { type: "switch", flagOnly: true, help: "." } } as const satisfies OptionTable;
+  const object = { values: { config: "x", toString: 1 }, name: "wss.json" };
+  assertEquals(problemsOf(() => load(table, { variables: { WSS_CHECK: "true" }, object })), [
+    "wss.json: config is for the command line alone: --config",
+    "wss.json: unknown option toString",
+    "WSS_CHECK is for the command line alone: --check",
+  ]);
+});
+
+Deno.test("load: relative paths of a file start at the file, those of flags and variables at the working directory", () => {
+  const object = { values: { cert: "tls/cert.pem", host: "tls/x" }, name: "etc/wss.json", folder: "etc" };
+  const { settings } = load(TABLE, { object });
+  assertEquals([settings.cert, settings.host], [join("etc", "tls/cert.pem"), "tls/x"]);
+  assertEquals(load(TABLE, { variables: { WSS_CERT: "c.pem" }, object }).settings.cert, "c.pem");
+  assertEquals(load(TABLE, { ...flags("--cert", "c.pem"), object }).settings.cert, "c.pem");
+  const absolute = join(Deno.cwd(), "c.pem");
+  assertEquals(isAbsolute(absolute), true);
+  assertEquals(load(TABLE, { object: { values: { cert: absolute }, folder: "etc" } }).settings.cert, absolute);
+});
+
+Deno.test("the configuration file: read whole, and refused by name where it is missing, no JSON or no object", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "wss-config-" });
+  try {
+    const write = async (name: string, text: string) => {
+      await Deno.writeTextFile(join(folder, name), text);
+      return join(folder, name);
+    };
+    const good = await write("good.json", '{ "port": 1, "path": ["/a"] }');
+    assertEquals(readConfigFile(good), { values: { port: 1, path: ["/a"] }, name: good, folder });
+    for (
+      const [file, reason] of [
+        [join(folder, "none.json"), "there is no such file"],
+        [await write("broken.json", "{ port: 1 }"), "it is not JSON ("],
+        [await write("array.json", "[1]"), "it must hold one object of options"],
+        [await write("null.json", "null"), "it must hold one object of options"],
+      ] as const
+    ) {
+      const error = assertThrows(() => readConfigFile(file), UsageError) as UsageError;
+      assertStringIncludes(error.message, `Cannot read the configuration file ${file}: ${reason}`);
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("load: the service's own table takes its documented spellings", () => {
+  const variables = {
+    WSS_MAX_PAYLOAD: "2MiB",
+    WSS_TRUSTED_PROXY: "10.0.0.0/8,::1",
+    WSS_ORIGIN: "https://a.example,https://b.example",
+    WSS_KEY_PASSPHRASE: "secret",
+  };
+  const { settings } = load(SERVICE_OPTIONS, { variables });
+  assertEquals([settings.maxPayload, settings.trustedProxy, settings.origin, settings.keyPassphrase], [
+    2 * 1024 ** 2,
+    ["10.0.0.0/8", "::1"],
+    ["https://a.example", "https://b.example"],
+    "secret",
+  ]);
+});

@@ -1,0 +1,186 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import { defineApp } from "../../lib/ws/app_types.ts";
+import { ACCEPT, type Changes, handshake, KEY, rawResponse } from "../support/raw.ts";
+import { type Served, serving } from "../support/serving.ts";
+
+const ok = defineApp({ message: (peer) => void peer.send("ok") });
+
+/** What one change of the valid request is answered with. */
+interface Unauthenticated {
+  readonly what: string;
+  readonly change: Changes;
+  readonly status: number;
+  readonly body: RegExp;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+const REFUSED: readonly Unauthenticated[] = [
+  {
+    what: "POST",
+    change: { method: "POST" },
+    status: 405,
+    body: /^405 Method Not Allowed\nA WebSocket handshake is a GET, not a POST\.\n$/,
+    headers: { allow: "GET" },
+  },
+  {
+    what: "another path",
+    change: { target: "/elsewhere" },
+    status: 404,
+    body: /^404 Not Found\nNothing is here\. WebSockets are welcome at \/ and \/wss\.\n$/,
+  },
+  {
+    what: "no Upgrade",
+    change: { headers: { Upgrade: null } },
+    status: 426,
+    body: /no Upgrade: websocket\. A proxy in front drops it/,
+    headers: { upgrade: "websocket" },
+  },
+  {
+    what: "Connection: keep-alive",
+    change: { headers: { Connection: "keep-alive" } },
+    status: 400,
+    body: /no Connection: Upgrade\. A proxy in front drops it/,
+  },
+  {
+    what: "version 12",
+    change: { headers: { "Sec-WebSocket-Version": "12" } },
+    status: 426,
+    body: /Sec-WebSocket-Version must be 13, not "12"\./,
+    headers: { "sec-websocket-version": "13" },
+  },
+  {
+    what: "no version",
+    change: { headers: { "Sec-WebSocket-Version": null } },
+    status: 426,
+    body: /Sec-WebSocket-Version must be 13, and there is none\./,
+    headers: { "sec-websocket-version": "13" },
+  },
+  {
+    what: "a short key",
+    change: { headers: { "Sec-WebSocket-Key": "c2hvcnQ=" } },
+    status: 400,
+    body: /Sec-WebSocket-Key must be the base64 of 16 bytes, not "c2hvcnQ="\./,
+  },
+  {
+    what: "no key",
+    change: { headers: { "Sec-WebSocket-Key": null } },
+    status: 400,
+    body: /Sec-WebSocket-Key must be the base64 of 16 bytes, and there is none\./,
+  },
+  {
+    what: "a subprotocol twice",
+    change: { headers: { "Sec-WebSocket-Protocol": "chat, chat" } },
+    status: 400,
+    body: /Sec-WebSocket-Protocol must be a list of distinct tokens/,
+  },
+  { what: "no Host", change: { headers: { Host: null } }, status: 400, body: /names the Host that it asks/ },
+  { what: "an empty Host", change: { headers: { Host: "" } }, status: 400, body: /names the Host that it asks/ },
+  { what: "a Host with a path", change: { headers: { Host: "a/wss" } }, status: 400, body: /A valid Host is needed\./ },
+  { what: "a Host with a user", change: { headers: { Host: "a@b" } }, status: 400, body: /A valid Host is needed\./ },
+  { what: "a Host that is none", change: { headers: { Host: "a b" } }, status: 400, body: /A valid Host is needed\./ },
+  {
+    what: "a page of another site with cookies",
+    change: { headers: { Origin: "https://evil.example", Cookie: "session=1" } },
+    status: 403,
+    body: /^403 Forbidden\nA page of https:\/\/evil\.example asks localhost with the user's cookies/,
+  },
+  {
+    what: "a page of another site, of a service on loopback",
+    change: { headers: { Origin: "https://evil.example" } },
+    status: 403,
+    body: /reaches into this machine/,
+  },
+  {
+    what: "an ordinary request",
+    change: {
+      headers: { Upgrade: null, Connection: "close", "Sec-WebSocket-Key": null, "Sec-WebSocket-Version": null },
+    },
+    status: 426,
+    body: /This is a WebSocket endpoint: connect with wss:\/\//,
+    headers: { upgrade: "websocket" },
+  },
+];
+
+async function stillAnswers(served: Served): Promise<void> {
+  await using client = await served.connect();
+  assertEquals(await client.ask("tom"), "ok");
+}
+
+Deno.test("handshake on the wire: the valid one is upgraded, over TLS and plain", async () => {
+  for (const mode of ["direct", "proxied"] as const) {
+    await using served = await serving(ok, { mode });
+    const { status, headers } = await rawResponse(served.raw, handshake());
+    assertEquals(status, 101);
+    assertEquals(headers.get("upgrade")?.toLowerCase(), "websocket");
+    assertEquals(headers.get("connection")?.toLowerCase(), "upgrade");
+    assertEquals([KEY, headers.get("sec-websocket-accept")], ["dGhlIHNhbXBsZSBub25jZQ==", ACCEPT]);
+    assertEquals(headers.has("sec-websocket-protocol"), false);
+    assertEquals(headers.has("sec-websocket-extensions"), false);
+    // Names and tokens in any case, tokens in a list.
+    const spelled = { Upgrade: "h2c, WebSocket", Connection: "keep-alive, UPGRADE" };
+    assertEquals((await rawResponse(served.raw, handshake({ target: "/wss?x=1", headers: spelled }))).status, 101);
+  }
+});
+
+Deno.test("handshake on the wire: one change away from the valid one, each refusal has its status, reason and headers", async () => {
+  await using served = await serving(ok);
+  for (const { what, change, status, body, headers = {} } of REFUSED) {
+    const response = await rawResponse(served.raw, handshake(change));
+    assertEquals(response.status, status, what);
+    assertMatch(response.body, body, what);
+    for (const [name, value] of Object.entries(headers)) assertEquals(response.headers.get(name), value, what);
+    assertEquals(response.headers.get("content-type"), "text/plain; charset=utf-8", what);
+    assertEquals(response.headers.get("x-content-type-options"), "nosniff", what);
+  }
+  // Deno refuses this one itself, before any handler.
+  assertEquals((await rawResponse(served.raw, handshake({ headers: { "Content-Length": "3" } }))).status, 400);
+  assertEquals(served.service.peers.size, 0);
+  await stillAnswers(served);
+});
+
+Deno.test("handshake on the wire: 503 with Retry-After beyond the connection limits, and a place that comes back", async () => {
+  const gone = Promise.withResolvers<void>();
+  const app = { ...ok, close: () => gone.resolve() };
+  await using served = await serving(app, { maxConnections: 2, maxConnectionsPerAddress: 1 });
+  const first = await served.connect();
+  const refused = await rawResponse(served.raw, handshake());
+  assertEquals([refused.status, refused.headers.get("retry-after")], [503, "10"]);
+  assertMatch(refused.body, /This service takes 1 connections at once from a client, and it has them\./);
+  await first.close();
+  await gone.promise;
+  await stillAnswers(served);
+});
+
+Deno.test("handshake on the wire: a drain refuses with 503, and the health check says so", async () => {
+  await using served = await serving(ok, { drainTimeout: "30s" });
+  const client = await served.connect();
+  // Kept alive, as an accept loop that has ended takes no new connection.
+  const conn = await Deno.connectTls({ hostname: "localhost", port: served.raw.port, caCerts: [served.raw.ca!] });
+  const ask = async (request: string) => {
+    await conn.write(new TextEncoder().encode(request));
+    const buffer = new Uint8Array(4096);
+    let text = "";
+    while (!/\r\n\r\n[^]*\n?$/.test(text) || !/\}$|\.\n$/.test(text)) {
+      const read = await conn.read(buffer);
+      if (read === null) throw new Error("the connection was closed");
+      text += new TextDecoder().decode(buffer.subarray(0, read));
+    }
+    return text;
+  };
+  assertMatch(
+    await ask("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    /^HTTP\/1\.1 200 [^]*\{"status":"ok","peers":1\}$/,
+  );
+  const stopped = served.service.stop();
+  assertMatch(
+    await ask("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    /^HTTP\/1\.1 503 [^]*\{"status":"draining","peers":1\}$/,
+  );
+  const refused = await ask(handshake());
+  assertMatch(refused, /^HTTP\/1\.1 503 /);
+  assertMatch(refused, /retry-after: 1\r\n/i);
+  assertMatch(refused, /The service is stopping: connect again\.\n$/);
+  conn.close();
+  await client.close();
+  await stopped;
+});

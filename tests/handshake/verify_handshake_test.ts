@@ -1,0 +1,86 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import { verifyHandshake } from "../../lib/handshake/verify_handshake.ts";
+import { VALID } from "../support/raw.ts";
+
+/** The verdict on the valid request with one header changed or, where it is null, left out. */
+function judge(change: { readonly [name: string]: string | null | undefined } = {}, method = "GET") {
+  const headers = new Headers();
+  for (const [name, value] of Object.entries({ ...VALID, ...change })) {
+    if (typeof value === "string") headers.set(name, value);
+  }
+  return verifyHandshake(method, headers);
+}
+
+Deno.test("handshake: the valid request, and what may vary in it", () => {
+  const accepted = { kind: "upgrade", accepted: { protocols: [] } };
+  assertEquals(judge(), accepted);
+  for (
+    const change of [
+      { Upgrade: "WebSocket" },
+      { Upgrade: "h2c, websocket" },
+      { Connection: "keep-alive, upgrade" },
+      { Connection: "UPGRADE" },
+      { "Content-Length": "0" },
+      { "Sec-WebSocket-Extensions": "permessage-deflate" },
+      { "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==" },
+      { "Sec-WebSocket-Key": "/+/+/+/+/+/+/+/+/+/+/w==" },
+      { Host: "example.com:8282" },
+    ]
+  ) assertEquals(judge(change), accepted, JSON.stringify(change));
+  assertEquals(judge({ "Sec-WebSocket-Protocol": "b, a" }), { kind: "upgrade", accepted: { protocols: ["b", "a"] } });
+});
+
+Deno.test("handshake: without Upgrade and key it is an ordinary request, whatever the method", () => {
+  for (const method of ["GET", "HEAD", "POST"]) {
+    assertEquals(judge({ Upgrade: null, "Sec-WebSocket-Key": null }, method), { kind: "plain" });
+    assertEquals(judge({ Upgrade: "h2c", "Sec-WebSocket-Key": null }, method), { kind: "plain" });
+  }
+});
+
+Deno.test("handshake: one change away from the valid request, each refusal has its status, reason and headers", () => {
+  const upgrade = { upgrade: "websocket", connection: "Upgrade" };
+  const version = { "sec-websocket-version": "13", ...upgrade };
+  const key = /^Sec-WebSocket-Key must be the base64 of 16 bytes, /;
+  const list = /^Sec-WebSocket-Protocol must be a list of distinct tokens/;
+  for (
+    const [change, status, reason, headers] of [
+      [{ Upgrade: null }, 426, /but no Upgrade: websocket\. A proxy in front drops it: nginx needs/, upgrade],
+      [{ Upgrade: "websockets" }, 426, /but no Upgrade: websocket\./, upgrade],
+      [{ Upgrade: "websocket/13" }, 426, /but no Upgrade: websocket\./, upgrade],
+      [{ Connection: null }, 400, /but no Connection: Upgrade\. A proxy in front drops it/, undefined],
+      [{ Connection: "close" }, 400, /but no Connection: Upgrade\./, undefined],
+      [{ Connection: "not-upgrade" }, 400, /but no Connection: Upgrade\./, undefined],
+      [{ Host: null }, 400, /names the Host that it asks \(RFC 6455 §4\.2\.1\)/, undefined],
+      [{ "Sec-WebSocket-Version": null }, 426, /^Sec-WebSocket-Version must be 13, and there is none\.$/, version],
+      [{ "Sec-WebSocket-Version": "8" }, 426, /^Sec-WebSocket-Version must be 13, not "8"\.$/, version],
+      [{ "Sec-WebSocket-Version": "13, 8" }, 426, /not "13, 8"\.$/, version],
+      [{ "Sec-WebSocket-Version": "013" }, 426, /not "013"\.$/, version],
+      [{ "Sec-WebSocket-Key": null }, 400, key, undefined],
+      [{ "Sec-WebSocket-Key": "" }, 400, key, undefined],
+      [{ "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ" }, 400, key, undefined],
+      [{ "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZR==" }, 400, key, undefined],
+      [{ "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQAA" }, 400, key, undefined],
+      [{ "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ== " + "x".repeat(500) }, 400, /not ".{64}"\.$/, undefined],
+      [{ "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25j-_==" }, 400, key, undefined],
+      [{ "Content-Length": "1" }, 400, /^A WebSocket handshake has no body\.$/, undefined],
+      [{ "Content-Length": "none" }, 400, /^A WebSocket handshake has no body\.$/, undefined],
+      [{ "Transfer-Encoding": "chunked" }, 400, /^A WebSocket handshake has no body\.$/, undefined],
+      [{ "Sec-WebSocket-Protocol": "" }, 400, list, undefined],
+      [{ "Sec-WebSocket-Protocol": "a, a" }, 400, list, undefined],
+      [{ "Sec-WebSocket-Protocol": "a b" }, 400, list, undefined],
+    ] as const
+  ) {
+    const verdict = judge(change);
+    const shown = JSON.stringify(change);
+    if (verdict.kind !== "refuse") throw new Error(`${shown} is ${verdict.kind}`);
+    assertEquals(verdict.refusal.status, status, shown);
+    assertMatch(verdict.refusal.reason, reason, shown);
+    assertEquals(verdict.refusal.headers, headers, shown);
+  }
+  for (const method of ["POST", "HEAD", "PUT", "CONNECT", "get"]) {
+    assertEquals(judge({}, method), {
+      kind: "refuse",
+      refusal: { status: 405, reason: `A WebSocket handshake is a GET, not a ${method}.`, headers: { allow: "GET" } },
+    });
+  }
+});

@@ -1,0 +1,80 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { join } from "node:path";
+import { readUntil, upgradeRequest, writeAll } from "../clients.ts";
+import { ServerProcess } from "../process.ts";
+
+async function withFolder(test: (path: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await test(join(folder, "wss.sock"));
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+async function upgraded(path: string): Promise<Deno.Conn> {
+  const connection = await Deno.connect({ transport: "unix", path });
+  await writeAll(connection, upgradeRequest());
+  await readUntil(connection, "\r\n\r\n");
+  return connection;
+}
+
+Deno.test("a unix socket: a stale file is replaced, a live one and a plain file are errors", () =>
+  withFolder(async (path) => {
+    const address = { transport: "unix", mode: 0o600, path } as const;
+    {
+      await using killed = await ServerProcess.start({ address });
+      assertEquals(killed.started.addr.path, path);
+      (await upgraded(path)).close();
+      await using second = await ServerProcess.start({ address });
+      assertMatch(second.failed ?? "it started", /^StartError: Cannot listen on .*another program listens on it/);
+    }
+    assert(Deno.lstatSync(path).isSocket, "a killed service leaves its file");
+    {
+      await using server = await ServerProcess.start({ address });
+      assertEquals(server.failed, undefined);
+      (await upgraded(path)).close();
+      await server.ask("close");
+      assert(!Array.from(Deno.readDirSync(join(path, ".."))).some(({ name }) => name === "wss.sock"));
+    }
+    await Deno.writeTextFile(path, "precious");
+    await using server = await ServerProcess.start({ address });
+    assertMatch(server.failed ?? "it started", /^StartError: Cannot listen on .*a file that is no socket/);
+    assertEquals(await Deno.readTextFile(path), "precious");
+  }));
+
+Deno.test("a folder that is not there is named", () =>
+  withFolder(async (path) => {
+    await using server = await ServerProcess.start({
+      address: { transport: "unix", mode: 0o600, path: join(path, "deeper") },
+    });
+    assertMatch(server.failed ?? "it started", /^StartError: Cannot listen on .*folder does not exist/);
+  }));
+
+Deno.test("a successor takes a unix socket over without a moment in which a connection is refused", () =>
+  withFolder(async (path) => {
+    const address = { transport: "unix", mode: 0o600, path } as const;
+    await using server = await ServerProcess.start({ address });
+    const held = await upgraded(path);
+    let changing = true;
+    let opened = 0;
+    const loop = (async () => {
+      while (changing) {
+        (await upgraded(path)).close();
+        opened++;
+      }
+    })();
+    assertEquals(await server.ask("share"), true);
+    await using successor = await ServerProcess.start({ address, takeover: true });
+    assertEquals(successor.started.addr.path, path);
+    assertEquals(await server.ask("stop"), true);
+    const before = opened;
+    await successor.settle((stat) => stat.opened > 10);
+    changing = false;
+    await loop;
+    assert(opened > before);
+    // The old one's end must not take the new one's file away.
+    await server.ask("close");
+    (await upgraded(path)).close();
+    held.close();
+  }));

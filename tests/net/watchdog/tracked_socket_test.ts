@@ -1,0 +1,82 @@
+import { assertEquals } from "@std/assert";
+import { State } from "../../../lib/net/watchdog/connection_table.ts";
+import { type Sample, TrackedSocket, type WatchdogLimits } from "../../../lib/net/watchdog/tracked_socket.ts";
+
+const LIMITS: WatchdogLimits = {
+  handshakeTimeout: 1_000,
+  keepAliveTimeout: 5_000,
+  closeTimeout: 500,
+  maxPayload: 1 << 20,
+};
+
+function sample(change: Partial<Sample> = {}): Sample {
+  return { state: State.open, turn: 1, delivered: 0, received: 0, sent: 0, unread: () => 0, ...change };
+}
+
+/** The verdicts on a connection that is looked at once a second while `at` says what is seen. */
+function verdict(seconds: number, at: (second: number) => Partial<Sample>): string | undefined {
+  const watched = new TrackedSocket(1, 0);
+  for (let second = 0; second <= seconds; second++) {
+    const reason = watched.judge(sample(at(second)), second * 1_000, LIMITS);
+    if (reason !== undefined) return `${reason} after ${second} s`;
+  }
+  return undefined;
+}
+
+Deno.test("each state has its time", () => {
+  assertEquals(verdict(10, () => ({ state: State.none })), "handshake after 2 s");
+  assertEquals(verdict(10, () => ({ state: State.body })), "body after 2 s");
+  assertEquals(verdict(10, () => ({ state: State.upgrading })), "upgrade after 2 s");
+  assertEquals(verdict(10, () => ({ state: State.closing })), "close after 1 s");
+  assertEquals(verdict(10, () => ({ state: State.request })), "idle after 6 s");
+  assertEquals(verdict(10_000, () => ({})), undefined);
+});
+
+Deno.test("bytes do not buy time before a request, and each request does after it", () => {
+  assertEquals(verdict(10, (second) => ({ state: State.none, received: second })), "handshake after 2 s");
+  assertEquals(verdict(100, (second) => ({ state: State.request, turn: second >> 2 })), undefined);
+});
+
+Deno.test("more than a message's bytes without a delivery is a hoard", () => {
+  assertEquals(verdict(60, (second) => ({ received: second * 200_000 })), "payload after 12 s");
+  // The same, in messages that arrive.
+  assertEquals(verdict(60, (second) => ({ received: second * 200_000, delivered: second })), undefined);
+  // The same, most of which waits in the kernel: this process has not read it.
+  assertEquals(
+    verdict(60, (second) => ({ received: second * 200_000, unread: () => second * 150_000 })),
+    "payload after 48 s",
+  );
+});
+
+Deno.test("a message of the greatest length in pieces of a hundred bytes, each with its TLS record, is none", () => {
+  const whole = LIMITS.maxPayload * (1 + (29 + 6) / 100);
+  assertEquals(
+    verdict(20, (second) => ({ received: Math.min(second / 10, 1) * whole, delivered: second >> 4 })),
+    undefined,
+  );
+});
+
+Deno.test("a day of pings, and a day of pongs that nobody asked for, are none", () => {
+  const day = 86_400;
+  const ping = 125 + 6 + 29;
+  assertEquals(verdict(day, (second) => ({ received: second * ping, sent: second * ping })), undefined);
+  assertEquals(verdict(day, (second) => ({ received: second * ping })), undefined);
+  assertEquals(verdict(day, (second) => ({ received: second * 7 * ping, sent: second * 7 * ping })), undefined);
+});
+
+Deno.test("a fed subscriber cannot hoard what it is fed", () => {
+  assertEquals(
+    verdict(60, (second) => ({ received: second * 200_000, sent: second * 10_000_000 })),
+    "payload after 12 s",
+  );
+});
+
+Deno.test("a flood is what keeps being read while the loop stands still", () => {
+  const flooder = new TrackedSocket(1, 0);
+  assertEquals([0, 1, 2, 3].map((look) => flooder.flood(look * 1_000_000)), [0, 0, 1_000_000, 1_000_000]);
+  // The rest of one message, read once.
+  const bystander = new TrackedSocket(2, 0);
+  assertEquals([0, 900_000, 900_000, 900_000].map((bytes) => bystander.flood(bytes)), [0, 0, 0, 0]);
+  flooder.calm();
+  assertEquals([9_000_000, 10_000_000].map((bytes) => flooder.flood(bytes)), [0, 0]);
+});

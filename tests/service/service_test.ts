@@ -1,0 +1,211 @@
+import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
+import { join } from "node:path";
+import { defineApp, serve, StartError, UsageError } from "../../lib/mod.ts";
+import type { ServiceOptions } from "../../lib/config/service_options.ts";
+import { Client } from "../support/client.ts";
+import { handshake, rawResponse } from "../support/raw.ts";
+import { serving } from "../support/serving.ts";
+
+const ok = defineApp({ message: (peer) => void peer.send("ok") });
+
+/** A library user's service without files: plain, on loopback. */
+const PLAIN: ServiceOptions = { mode: "proxied", port: 0, drainTimeout: 0 };
+
+/** Far above what is waited for, far below for ever: other tests run beside these. */
+const LONG = 30_000;
+
+Deno.test("serve: two services in one process, each with its own address and peers, gone at the end of their scope", async () => {
+  let ports: number[];
+  {
+    await using one = await serve(ok, PLAIN);
+    await using two = await serve(defineApp({ message: (peer) => void peer.send("two") }), PLAIN);
+    ports = [one, two].map(({ addr }) => (addr as Deno.NetAddr).port);
+    assertEquals(one.url, `ws://127.0.0.1:${ports[0]}/`);
+    assertEquals([one.mode.kind, one.material, one.needs, one.settings.maxPayload], [
+      "proxied",
+      undefined,
+      undefined,
+      1048576,
+    ]);
+    const first = await Client.open(one.url);
+    const second = await Client.open(two.url);
+    assertEquals([await first.ask("tom"), await second.ask("tom")], ["ok", "two"]);
+    assertEquals([one.peers.size, two.peers.size], [1, 1]);
+    await first.close();
+    await second.close();
+  }
+  for (const port of ports) await assertRejects(() => Deno.connect({ port }), Deno.errors.ConnectionRefused);
+});
+
+Deno.test("serve: direct, with a certificate, tells its URL by the certificate's name and what it serves", async () => {
+  await using served = await serving(ok, { path: ["/chat", "/wss"] });
+  assertMatch(served.url, /^wss:\/\/localhost:\d+\/chat$/);
+  assertEquals(served.service.material?.file, join(served.folder, "cert.pem"));
+  await using client = await served.connect();
+  assertEquals(await client.ask("tom"), "ok");
+  const { status, body } = await rawResponse(served.raw, handshake());
+  assertEquals([status, body], [404, "404 Not Found\nNothing is here. WebSockets are welcome at /chat and /wss.\n"]);
+});
+
+Deno.test("serve: a unix socket", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "wss-unix-" });
+  try {
+    const unix = join(folder, "wss.sock");
+    await using service = await serve(ok, { mode: "proxied", unix, drainTimeout: 0 });
+    assertEquals(service.url, `ws+unix:${unix}`);
+    await using client = await Client.open("ws://localhost/wss", { unix });
+    assertEquals(await client.ask("tom"), "ok");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("serve: all mistakes in the options at once, as a UsageError", async () => {
+  const wrong = { mode: "proxied", cert: "c.pem", maxPayload: "1MB", path: ["chat"], origin: ["example.com"], prot: 1 };
+  const error: unknown = await serve(ok, wrong as unknown as ServiceOptions).catch((thrown) => thrown);
+  assertInstanceOf(error, UsageError);
+  const { problems } = error as UsageError;
+  for (
+    const expected of [
+      /^maxPayload: a size is a whole number/,
+      /^unknown option prot: did you mean port\?$/,
+      /^path: a path starts with \/ .*not "chat"$/,
+      /^choose one: mode proxied .*cert asks for TLS here/,
+      /^origin: an origin is scheme, host and port .*not "example\.com"$/,
+    ]
+  ) assert(problems.some((problem) => expected.test(problem)), `${expected} among\n${problems.join("\n")}`);
+  assertEquals(problems.length, 5);
+});
+
+Deno.test("serve: a taken port, a host not ours and unreadable files are a StartError of one clear line", async () => {
+  await using first = await serve(ok, PLAIN);
+  const { port } = first.addr as Deno.NetAddr;
+  for (
+    const [options, message] of [
+      [{ ...PLAIN, port }, new RegExp(`${port}`)],
+      [{ ...PLAIN, host: "192.0.2.1" }, /192\.0\.2\.1/],
+      [{ port: 0, cert: "/nowhere/c.pem", key: "/nowhere/k.pem" }, /\/nowhere\/c\.pem/],
+      [{ ...PLAIN, authTokenFile: "/nowhere/tokens" }, /^Cannot read --auth-token-file \/nowhere\/tokens: /],
+    ] as const
+  ) {
+    const error: unknown = await serve(ok, options).catch((thrown) => thrown);
+    assertInstanceOf(error, StartError);
+    assertMatch((error as StartError).message, message);
+    assertEquals((error as StartError).message.includes("\n    at "), false);
+  }
+  // The first one was not disturbed.
+  await using client = await Client.open(first.url);
+  assertEquals(await client.ask("tom"), "ok");
+});
+
+Deno.test("limits: 503 beyond maxConnections and beyond maxConnectionsPerAddress, a place back with every end", async () => {
+  const gone = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const ended = gone.values();
+  const app = defineApp({ ...ok, close: () => ended.next().value?.resolve() });
+  await using service = await serve(app, { ...PLAIN, maxConnections: 2, maxConnectionsPerAddress: 1 });
+  const target = { port: (service.addr as Deno.NetAddr).port };
+  const from = (address: string) => ({ headers: { "X-Real-IP": address } });
+  const one = await Client.open(service.url, from("192.0.2.1"));
+  const again = await rawResponse(target, handshake(from("192.0.2.1")));
+  assertEquals([again.status, again.headers.get("retry-after")], [503, "10"]);
+  assertMatch(again.body, /takes 1 connections at once from a client/);
+  const two = await Client.open(service.url, from("192.0.2.2"));
+  const full = await rawResponse(target, handshake(from("192.0.2.3")));
+  assertEquals([full.status, full.headers.get("retry-after")], [503, "10"]);
+  assertMatch(full.body, /This service takes 2 connections at once, and it has them\./);
+  // Refused ones have taken no place.
+  await one.close();
+  await gone[0]!.promise;
+  await using three = await Client.open(service.url, from("192.0.2.1"));
+  assertEquals([await three.ask("tom"), await two.ask("tom")], ["ok", "ok"]);
+  await two.close();
+});
+
+Deno.test("limits: twice the message rate in a burst, then 1008; a client that keeps to it stays", async () => {
+  await using service = await serve(ok, { ...PLAIN, messageRate: 10 });
+  const eager = await Client.open(service.url);
+  await using modest = await Client.open(service.url);
+  // One at a time: with more of them on their way Deno ends the connection so that the close frame is lost (measured).
+  let answers = 0;
+  try {
+    while (await eager.ask("x") === "ok") answers++;
+  } catch {
+    // The end of the connection, which is looked at next.
+  }
+  assertEquals(await eager.closed, { code: 1008, reason: "more than 10 messages a second" });
+  assert(answers >= 20 && answers < 100, `${answers} answers`);
+  for (let sent = 0; sent < 15; sent++) assertEquals(await modest.ask("x"), "ok");
+});
+
+Deno.test("stop: who is idle is told 1001 and why; the same promise for every call; nobody connects any more", async () => {
+  const closed: (number | undefined)[] = [];
+  const service = await serve({ ...ok, close: (_peer, { code }) => void closed.push(code) }, PLAIN);
+  const clients = await Promise.all([1, 2, 3].map(() => Client.open(service.url)));
+  const stopped = service.stop();
+  assertEquals(service.stop(), stopped);
+  await stopped;
+  for (const client of clients) {
+    assertEquals(await client.closed, { code: 1001, reason: "the service is stopping" });
+  }
+  assertEquals([closed, service.peers.size], [[1001, 1001, 1001], 0]);
+  await assertRejects(() => Client.open(service.url));
+  await service.stop();
+  await service[Symbol.asyncDispose]();
+});
+
+Deno.test("stop: connections may finish within drainTimeout, and the service ends with the last of them", async () => {
+  await using service = await serve(ok, { ...PLAIN, drainTimeout: LONG });
+  const client = await Client.open(service.url);
+  let ended = false;
+  const stopped = service.stop().then(() => ended = true);
+  // Served like before, while the others are refused.
+  for (let sent = 0; sent < 5; sent++) assertEquals(await client.ask("tom"), "ok");
+  await assertRejects(() => Client.open(service.url));
+  assertEquals([ended, await client.ask("tom")], [false, "ok"]);
+  const begun = performance.now();
+  await client.close();
+  await stopped;
+  assert(performance.now() - begun < LONG / 2, "it waited for its timeout, with nobody left");
+});
+
+Deno.test("stop: after drainTimeout who is left is closed with 1001, and who does not answer that is cut off", async () => {
+  const service = await serve(ok, { ...PLAIN, drainTimeout: "300ms" });
+  const client = await Client.open(service.url);
+  // A client that answers no close frame.
+  const mute = await Deno.connect({ port: (service.addr as Deno.NetAddr).port });
+  await mute.write(new TextEncoder().encode(handshake()));
+  await mute.read(new Uint8Array(1024));
+  const heard = readToEnd(mute);
+  const begun = performance.now();
+  await service.stop();
+  const took = performance.now() - begun;
+  assert(took >= 290, `stopped after ${took} ms`);
+  assert(took < LONG, `stopped after ${took} ms`);
+  assertEquals(await client.closed, { code: 1001, reason: "the service is stopping" });
+  // The close frame with code 1001, and then the end, which is a cut.
+  const bytes = await heard;
+  assertEquals([bytes[0], bytes[2]! * 256 + bytes[3]!], [0x88, 1001]);
+});
+
+/** All that comes until the connection ends in one way or another. */
+async function readToEnd(conn: Deno.Conn): Promise<number[]> {
+  const bytes: number[] = [];
+  const buffer = new Uint8Array(1024);
+  try {
+    for (let read; (read = await conn.read(buffer)) !== null;) bytes.push(...buffer.subarray(0, read));
+  } catch (error) {
+    if (!(error instanceof Deno.errors.ConnectionReset)) throw error;
+  }
+  conn.close();
+  return bytes;
+}
+
+Deno.test("what one refused client is told stands in the log with its address, and a flood of them does not fill it", async () => {
+  await using served = await serving(ok, { mode: "proxied" });
+  for (let time = 0; time < 30; time++) {
+    await rawResponse(served.raw, handshake({ target: "/else", headers: { "X-Real-IP": "192.0.2.1" } }));
+  }
+  const lines = served.logged("refused");
+  assertEquals([lines[0]?.status, lines[0]?.address, lines[0]?.level], [404, "192.0.2.1", "info"]);
+  assert(lines.length < 10, `${lines.length} lines`);
+});

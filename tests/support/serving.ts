@@ -1,0 +1,74 @@
+/**
+ * The service as a library over real TLS, with a certificate of its own that clients can be told to trust.
+ *
+ *     await using served = await serving(app, { messageRate: 10 });
+ *     await using client = await Client.open(served.url, { ca: served.ca });
+ * @module
+ */
+import { join } from "node:path";
+import type { ServiceOptions } from "../../lib/config/service_options.ts";
+import { createLogger } from "../../lib/log.ts";
+import { loadFfi } from "../../lib/net/ffi/load_ffi.ts";
+import { serve, type Service } from "../../lib/mod.ts";
+import { developmentMaterial } from "../../lib/tls/development.ts";
+import type { App } from "../../lib/ws/app_types.ts";
+import { Client, type ClientOptions } from "./client.ts";
+import type { RawTarget } from "./raw.ts";
+
+// Loaded once a process and for good: outside a test, where the sanitizer would take it for a leak.
+loadFfi();
+
+/** One log line. */
+export type Line = Readonly<Record<string, unknown>> & { readonly level: string; readonly message: string };
+
+/** A running service. Disposing of it stops it and removes its files. */
+export interface Served extends AsyncDisposable {
+  readonly service: Service;
+  readonly url: string;
+  /** The file of the authority's certificate. */
+  readonly ca: string;
+  /** The same for bytes. */
+  readonly raw: RawTarget;
+  /** A folder for files of the test. */
+  readonly folder: string;
+  /** Everything that was logged, debug included. */
+  readonly lines: readonly Line[];
+  connect(options?: ClientOptions & { readonly path?: string }): Promise<Client>;
+  /** The log lines with a text in their message. */
+  logged(text: string): Line[];
+}
+
+/** Serves an app on a free port; files are written first, and options that name them are relative to `folder`. */
+export async function serving(
+  app: App,
+  options: ServiceOptions | ((folder: string) => ServiceOptions | Promise<ServiceOptions>) = {},
+): Promise<Served> {
+  const folder = await Deno.makeTempDir({ prefix: "wss-serving-" });
+  try {
+    const { authorityFile: ca } = await developmentMaterial({ folder });
+    const lines: Line[] = [];
+    const log = createLogger({ level: "debug", format: "json", write: (line) => void lines.push(JSON.parse(line)) });
+    const given = typeof options === "function" ? await options(folder) : options;
+    const tls = given.mode === "proxied" ? {} : { cert: join(folder, "cert.pem"), key: join(folder, "key.pem") };
+    const service = await serve(app, { host: "127.0.0.1", port: 0, drainTimeout: 0, ...tls, ...given }, { log });
+    const { port } = service.addr as Deno.NetAddr;
+    return {
+      service,
+      url: service.url,
+      ca,
+      raw: service.mode.kind === "direct" ? { port, ca: await Deno.readTextFile(ca) } : { port },
+      folder,
+      lines,
+      connect: ({ path, ...rest } = {}) =>
+        Client.open(path === undefined ? service.url : new URL(path, service.url).href, { ca, ...rest }),
+      logged: (text) => lines.filter(({ message }) => message.includes(text)),
+      async [Symbol.asyncDispose]() {
+        await service.stop();
+        await Deno.remove(folder, { recursive: true });
+      },
+    };
+  } catch (error) {
+    await Deno.remove(folder, { recursive: true });
+    throw error;
+  }
+}

@@ -1,0 +1,87 @@
+import { assertEquals } from "@std/assert";
+import { X509Certificate } from "node:crypto";
+import { rootCertificates } from "node:tls";
+import { isIssuedBy, isSelfIssued, issuerUrl, publicIssuer, sortChain } from "../../../lib/tls/x509/chain_order.ts";
+import { hasOpenssl, type Issued, openPki } from "../../support/openssl.ts";
+
+const ignore = !await hasOpenssl();
+const read = ({ cert }: Issued) => new X509Certificate(Deno.readTextFileSync(cert));
+const serials = (list: readonly X509Certificate[]) => list.map((one) => one.serialNumber);
+
+Deno.test("a chain is sorted from every order, and what does not belong is set apart", { ignore }, async () => {
+  await using pki = await openPki();
+  const root = await pki.authority("root");
+  const upper = await pki.authority("upper", { issuer: root });
+  const lower = await pki.authority("lower", { issuer: upper });
+  const [r, u, l] = [root, upper, lower].map(read) as [X509Certificate, X509Certificate, X509Certificate];
+  const leaf = read(await pki.leaf("leaf", { issuer: lower }));
+  const other = read(await pki.authority("other"));
+
+  for (const order of [[leaf, l, u, r], [r, u, l, leaf], [l, leaf, r, u], [u, r, leaf, l]]) {
+    const sorted = sortChain(order);
+    assertEquals(serials(sorted.path), serials([leaf, l, u, r]));
+    assertEquals([sorted.unrelated.length, sorted.repeated], [0, false]);
+    assertEquals(sorted.inOrder, order[0] === leaf && order[1] === l);
+  }
+  const mixed = sortChain([leaf, other, l, leaf]);
+  assertEquals(serials(mixed.path), serials([leaf, l]));
+  assertEquals(serials(mixed.unrelated), serials([other]));
+  assertEquals([mixed.repeated, mixed.inOrder], [true, true]);
+  assertEquals(serials(sortChain([leaf, u]).path), serials([leaf]), "a step is missing");
+  assertEquals(serials(sortChain([leaf, l, u], l).path), serials([l, u]), "beginning elsewhere");
+  assertEquals(sortChain([]).path, []);
+});
+
+Deno.test("the same name is not enough to have issued: identifier and signature must agree", { ignore }, async () => {
+  await using pki = await openPki();
+  const real = await pki.authority("real", { subject: "same name" });
+  const fake = await pki.authority("fake", { subject: "same name" });
+  const leaf = read(await pki.leaf("leaf", { issuer: real }));
+  assertEquals(isIssuedBy(leaf, read(real)), true);
+  assertEquals(isIssuedBy(leaf, read(fake)), false);
+  const plain = read(await pki.leaf("plain", { issuer: real, extensions: ["authorityKeyIdentifier=none"] }));
+  assertEquals([isIssuedBy(plain, read(real)), isIssuedBy(plain, read(fake))], [true, false]);
+  assertEquals([isSelfIssued(read(real)), isSelfIssued(leaf)], [true, false]);
+  assertEquals(serials(sortChain([leaf, read(fake), read(real)]).path), serials([leaf, read(real)]));
+});
+
+Deno.test("keys whose signatures Deno cannot check hang together by names and identifiers", { ignore }, async () => {
+  await using pki = await openPki();
+  const root = await pki.authority("root", { key: "P-521" });
+  const leaf = await pki.leaf("leaf", { issuer: root });
+  assertEquals(isIssuedBy(read(leaf), read(root)), true);
+  assertEquals(isSelfIssued(read(root)), true);
+  const other = await pki.authority("other", { key: "P-521", subject: "root" });
+  assertEquals(isIssuedBy(read(leaf), read(other)), false, "the key's identifier is another");
+});
+
+Deno.test("every root that Deno ships is known as its own issuer", () => {
+  assertEquals(rootCertificates.length > 100, true);
+  for (const pem of rootCertificates.slice(0, 30)) {
+    const root = new X509Certificate(pem);
+    assertEquals(publicIssuer(root)?.subject, root.subject);
+  }
+});
+
+Deno.test("a private authority with the name of a public root is none", { ignore }, async () => {
+  await using pki = await openPki();
+  const fake = await pki.authority("fake", { subject: "ISRG Root X1" });
+  assertEquals(publicIssuer(read(await pki.leaf("leaf", { issuer: fake }))), undefined);
+});
+
+Deno.test(
+  "where the issuer can be fetched is read from the certificate, if it is a plain URL",
+  { ignore },
+  async () => {
+    await using pki = await openPki();
+    const url = async (text: string) =>
+      issuerUrl(read(await pki.leaf("leaf", { extensions: [`authorityInfoAccess=${text}`] })));
+    assertEquals(
+      await url("OCSP;URI:http://ocsp.test/,caIssuers;URI:http://ca.test/i.der"),
+      "http://ca.test/i.der",
+    );
+    assertEquals(await url("OCSP;URI:http://ocsp.test/"), undefined);
+    assertEquals(await url("caIssuers;URI:file:///etc/passwd"), undefined);
+    assertEquals(issuerUrl(read(await pki.leaf("plain"))), undefined);
+  },
+);

@@ -1,0 +1,38 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { derBits, derChild, derChildren, derInteger, derOid, readDer, TAG } from "../../../lib/tls/x509/der.ts";
+
+const der = (hexadecimal: string) => readDer(Uint8Array.fromHex(hexadecimal));
+
+Deno.test("elements, their children and what they stand for", () => {
+  const sequence = der("300c06042a86480a02012a0c0178ffff");
+  assertEquals(derChildren(sequence).map(({ tag }) => tag), [TAG.oid, TAG.integer, 0x0c]);
+  assertEquals(derOid(derChild(sequence, 0)), "1.2.840.10");
+  assertEquals(derInteger(derChild(sequence, 1, TAG.integer)), 42);
+  assertEquals(sequence.whole.length, 14);
+});
+
+Deno.test("object identifiers of every length", () => {
+  assertEquals(derOid(der("06082a8648ce3d030107")), "1.2.840.10045.3.1.7");
+  assertEquals(derOid(der("0603551d11")), "2.5.29.17");
+  assertEquals(derOid(der("06032b6570")), "1.3.101.112");
+  assertEquals(derOid(der("0603883703")), "2.999.3");
+});
+
+Deno.test("the size of a modulus does not count the sign's zero", () => {
+  assertEquals(derBits(der("020200ff")), 8);
+  assertEquals(derBits(der("02020100")), 9);
+  assertEquals(derBits(der("02050080000000")), 32);
+  assertEquals(derBits(der("020100")), 0);
+});
+
+Deno.test("bytes that are cut off, or of a form DER lacks, are refused", () => {
+  for (const hexadecimal of ["", "30", "3003020101".slice(0, 8), "3080", "308500000000010", "1f8101"]) {
+    const even = hexadecimal.slice(0, hexadecimal.length & ~1);
+    assertThrows(() => der(even), RangeError);
+  }
+  assertThrows(() => derChildren(der("3002300a")), RangeError, "cut off");
+  assertThrows(() => derChild(der("3003020101"), 1), RangeError, "missing");
+  assertThrows(() => derChild(der("3003020101"), 0, TAG.oid), RangeError, "tag 2");
+  assertThrows(() => derOid(der("020101")), RangeError);
+  assertThrows(() => derInteger(der("02080102030405060708")), RangeError);
+});
