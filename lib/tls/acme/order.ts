@@ -5,8 +5,8 @@
  */
 import { delay } from "@std/async/delay";
 import { calculateJwkThumbprint } from "jose";
-import { addressIn } from "../names.ts";
-import { type AcmeClient, type Answer, locationOf, retryAfterOf } from "./client.ts";
+import { addressIn } from "../x509/certificate_names.ts";
+import { type AcmeClient, type Answer, locationOf, retryAfterOf } from "./acme_client.ts";
 import { AcmeError, type Problem, UnprovedNames } from "./problem.ts";
 
 /** RFC 8555 section 7.1.3. */

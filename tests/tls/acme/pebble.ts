@@ -12,8 +12,8 @@
 import https from "node:https";
 import { join } from "node:path";
 import { X509Certificate } from "node:crypto";
-import { makeAuthority, makeLeaf } from "../../../lib/tls/issue.ts";
-import { Transcript } from "../../transcript.ts";
+import { makeAuthority, makeLeaf } from "../../../lib/tls/issue_certificate.ts";
+import { Transcript } from "../../support/transcript.ts";
 
 /** How Pebble behaves. */
 export interface PebbleOptions {

@@ -3,9 +3,9 @@
  * @module
  */
 import { createLogger } from "../../../lib/log.ts";
-import { Challenges } from "../../../lib/tls/acme/challenges.ts";
-import type { AcmeOptions } from "../../../lib/tls/acme/obtain.ts";
-import { AcmeSource } from "../../../lib/tls/acme/source.ts";
+import { Challenges } from "../../../lib/tls/acme/http_challenges.ts";
+import type { AcmeOptions } from "../../../lib/tls/acme/obtain_certificate.ts";
+import { AcmeSource } from "../../../lib/tls/acme/acme_source.ts";
 import type { Pebble } from "./pebble.ts";
 
 /** One log line. */

@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { X509Certificate } from "node:crypto";
-import { backoff, certificateId, momentIn, twoThirds } from "../../../lib/tls/acme/renewal_info.ts";
+import { backoff, certificateId, momentIn, twoThirds } from "../../../lib/tls/acme/renewal_time.ts";
 import { AcmeError, readProblem, UnprovedNames } from "../../../lib/tls/acme/problem.ts";
-import { retryAfterOf } from "../../../lib/tls/acme/client.ts";
-import { makeAuthority, makeLeaf } from "../../../lib/tls/issue.ts";
+import { retryAfterOf } from "../../../lib/tls/acme/acme_client.ts";
+import { makeAuthority, makeLeaf } from "../../../lib/tls/issue_certificate.ts";
 
 const MINUTE = 60_000;
 const DAY = 86_400_000;

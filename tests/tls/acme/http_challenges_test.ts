@@ -2,8 +2,8 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { StartError } from "../../../lib/errors.ts";
-import { Challenges, UNKNOWN_TOKEN } from "../../../lib/tls/acme/challenges.ts";
-import { inspectReach, type ReachOptions } from "../../../lib/tls/acme/reachable.ts";
+import { Challenges, UNKNOWN_TOKEN } from "../../../lib/tls/acme/http_challenges.ts";
+import { inspectReach, type ReachOptions } from "../../../lib/tls/acme/inspect_reach.ts";
 import { peerTest } from "../../peers/require.ts";
 import { type Pebble, startPebble } from "./pebble.ts";
 import { acmeSource, type SourceOptions, temporaryFolder } from "./source.ts";

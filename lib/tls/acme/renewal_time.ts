@@ -4,10 +4,10 @@
  * @module
  */
 import type { X509Certificate } from "node:crypto";
-import { validityOf } from "../certificate.ts";
-import { derChildren, readDer } from "../der.ts";
-import { EXTENSION, fieldsOf } from "../fields.ts";
-import { type AcmeClient, retryAfterOf } from "./client.ts";
+import { validityOf } from "../x509/inspect_chain.ts";
+import { derChildren, readDer } from "../x509/der.ts";
+import { EXTENSION, fieldsOf } from "../x509/certificate_fields.ts";
+import { type AcmeClient, retryAfterOf } from "./acme_client.ts";
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;

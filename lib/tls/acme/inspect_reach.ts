@@ -4,7 +4,7 @@
  */
 import { messageOf } from "../../errors.ts";
 import type { Finding } from "../../finding.ts";
-import { addressIn } from "../names.ts";
+import { addressIn } from "../x509/certificate_names.ts";
 
 /** How to look. */
 export interface ReachOptions {

@@ -4,9 +4,9 @@
  */
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
-import type { AcmeSource } from "../../../lib/tls/acme/source.ts";
+import type { AcmeSource } from "../../../lib/tls/acme/acme_source.ts";
 import { peerTest } from "../../peers/require.ts";
-import { extendDirectory, type Front, problem, startPebble } from "./pebble.ts";
+import { extendDirectory, type Front, type Pebble, problem, startPebble } from "./pebble.ts";
 import { acmeSource, temporaryFolder } from "./source.ts";
 
 const HOUR = 3_600_000;
@@ -40,11 +40,20 @@ async function planOf(folder: string): Promise<Plan> {
   return JSON.parse(await Deno.readTextFile(join(folder, "pebble/a.example/renewal.json")));
 }
 
-/** Makes the next source ask the authority again. */
+/** Makes the certificate old enough to be renewed, and the next source ask the authority again. */
 async function askNow(folder: string): Promise<void> {
+  const before = new Date(Date.now() - 2 * HOUR);
+  await Deno.utime(join(folder, "pebble/a.example/fullchain.pem"), before, before);
   const file = join(folder, "pebble/a.example/renewal.json");
   const plan = { ...await planOf(folder), askAgain: new Date(0).toISOString() };
   await Deno.writeTextFile(file, JSON.stringify(plan));
+}
+
+/** A first certificate in the folder, and the plan for its renewal. */
+async function obtained(pebble: Pebble, folder: string): Promise<void> {
+  await using test = acmeSource(pebble, folder);
+  await test.source.load();
+  await test.logged(/is renewed at/);
 }
 
 peerTest("pebble", "acme: renewed when the authority suggests it, and the order says what it replaces", async () => {
@@ -58,11 +67,7 @@ peerTest("pebble", "acme: renewed when the authority suggests it, and the order 
   });
   await using pebble = await startPebble({ front });
   await using folder = await temporaryFolder();
-  {
-    await using test = acmeSource(pebble, folder.path);
-    await test.source.load();
-    await test.logged(/is renewed at/);
-  }
+  await obtained(pebble, folder.path);
   await askNow(folder.path);
   window = [-2, -1];
   asked.length = replaced.length = 0;
@@ -89,13 +94,19 @@ peerTest("pebble", "acme: an order that may not say what it replaces is made wit
     orders.push(replaces !== undefined);
     return replaces === undefined ? undefined : problem("alreadyReplaced", "it was", 409);
   });
-  await using pebble = await startPebble({ front });
+  await using pebble = await startPebble({ front, nonceReject: 0 });
   await using folder = await temporaryFolder();
+  await obtained(pebble, folder.path);
+  await askNow(folder.path);
   await using test = acmeSource(pebble, folder.path);
   const changed = change(test.source);
   await test.source.load();
   await changed;
-  assertEquals(orders.slice(0, 3), [false, true, false]);
+  assertEquals(orders, [false, true, false]);
+  // The new one is young: the suggestion, still in the past, is not followed at once.
+  await test.logged(/is renewed at/);
+  const early = Date.parse((await planOf(folder.path)).at) - Date.now();
+  assert(early > HOUR / 2 && early <= HOUR, `${early}`);
 });
 
 peerTest("pebble", "acme: without a suggestion, a short-lived certificate too is renewed at two thirds", async () => {
@@ -105,6 +116,7 @@ peerTest("pebble", "acme: without a suggestion, a short-lived certificate too is
   const changed = change(test.source);
   const old = await test.source.load();
   await test.logged(/is renewed at .* \(two thirds of its lifetime\)/);
+  await until(() => test.source.status.renewalAt !== undefined);
   const lifetime = old.notAfter.getTime() - Date.parse(old.leaf.validFrom);
   const part = (test.source.status.renewalAt!.getTime() - Date.parse(old.leaf.validFrom)) / lifetime;
   assert(part > 0.61 && part < 0.67, `${part}`);
@@ -122,6 +134,8 @@ peerTest("pebble", "acme: a renewal that fails leaves the certificate, is logged
   );
   await using pebble = await startPebble({ front });
   await using folder = await temporaryFolder();
+  await obtained(pebble, folder.path);
+  await askNow(folder.path);
   await using test = acmeSource(pebble, folder.path);
   const old = await test.source.load();
   const line = await test.logged(/was not renewed/);
@@ -163,11 +177,7 @@ peerTest("pebble", "acme: what one process renews the others notice", async () =
   const { front } = suggesting(() => window);
   await using pebble = await startPebble({ front });
   await using folder = await temporaryFolder();
-  {
-    await using test = acmeSource(pebble, folder.path);
-    await test.source.load();
-    await test.logged(/is renewed at/);
-  }
+  await obtained(pebble, folder.path);
   // The lock is free: whichever comes first renews, when the authority is asked again.
   await askNow(folder.path);
   window = [-2, -1];

@@ -1,13 +1,13 @@
 /**
- * Where a service's certificate comes from: the operator's files, the development authority, or ACME (acme/source.ts).
+ * Where a service's certificate comes from: the operator's files, the development authority, or ACME (acme/acme_source.ts).
  * @module
  */
-import type { CertificateFiles } from "../config/mode.ts";
+import type { CertificateFiles } from "../config/service_mode.ts";
 import type { Logger } from "../log.ts";
 import { developmentMaterial } from "./development.ts";
-import { loadMaterial } from "./load.ts";
-import type { Material } from "./material.ts";
-import { watchFiles } from "./watch.ts";
+import { loadCertificateFiles } from "./certificate_files.ts";
+import type { TlsMaterial } from "./tls_material.ts";
+import { watchFiles } from "./watch_files.ts";
 
 /**
  * A source of certificates. Its user calls `watch` once, then `load`, and `load` again whenever it was told of a change.
@@ -23,7 +23,7 @@ export interface CertificateSource extends AsyncDisposable {
    * The material as it is there now. A source that has none yet gets it, in a bounded time.
    * @throws {StartError} it is not usable, or there is none to be had; the user keeps what it has
    */
-  load(): Promise<Material>;
+  load(): Promise<TlsMaterial>;
 }
 
 /** How often the certificate's age is looked at, ms: half a day. */
@@ -50,8 +50,8 @@ export class FilesSource implements CertificateSource {
     Deno.unrefTimer(this.#age);
   }
 
-  load(): Promise<Material> {
-    return Promise.try(() => loadMaterial(this.#files));
+  load(): Promise<TlsMaterial> {
+    return Promise.try(() => loadCertificateFiles(this.#files));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -69,7 +69,7 @@ export class DevelopmentSource implements CertificateSource {
     Deno.unrefTimer(this.#age);
   }
 
-  load(): Promise<Material> {
+  load(): Promise<TlsMaterial> {
     return developmentMaterial();
   }
 

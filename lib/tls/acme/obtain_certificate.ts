@@ -4,13 +4,13 @@
  */
 import type { X509Certificate } from "node:crypto";
 import { StartError } from "../../errors.ts";
-import { readFile } from "../load.ts";
-import { addressIn } from "../names.ts";
-import { AcmeClient, type ExternalAccount } from "./client.ts";
+import { readFile } from "../certificate_files.ts";
+import { addressIn } from "../x509/certificate_names.ts";
+import { AcmeClient, type ExternalAccount } from "./acme_client.ts";
 import { orderCertificate } from "./order.ts";
 import { AcmeError } from "./problem.ts";
-import { certificateId } from "./renewal_info.ts";
-import type { AcmeStore, CertificateStore } from "./store.ts";
+import { certificateId } from "./renewal_time.ts";
+import type { AcmeStore, CertificateStore } from "./acme_store.ts";
 
 /** What is wanted, and from whom. */
 export interface AcmeOptions {

@@ -16,10 +16,10 @@ import { Buffer } from "node:buffer";
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { join } from "node:path";
 import { messageOf, StartError } from "../../errors.ts";
-import { writeReason, writeWhole } from "../folder.ts";
-import { loadMaterial, readCertificates, readFile } from "../load.ts";
-import type { Material } from "../material.ts";
-import { coversHost, namesOf } from "../names.ts";
+import { writeAtomically, writeReason } from "../atomic_write.ts";
+import { loadCertificateFiles, readCertificates, readFile } from "../certificate_files.ts";
+import type { TlsMaterial } from "../tls_material.ts";
+import { coversHost, namesOf } from "../x509/certificate_names.ts";
 
 /** What is remembered of an account. */
 export interface Account {
@@ -129,7 +129,7 @@ export class CertificateStore {
    * @returns undefined where there is none yet, it does not name every one of `names`, or no client takes it any more
    * @throws {StartError} it is there and may not be read
    */
-  load(names: readonly string[]): Material | undefined {
+  load(names: readonly string[]): TlsMaterial | undefined {
     if (!exists(this.chainFile)) return undefined;
     const [leaf] = readCertificates(readFile(this.chainFile, "certificate"), this.chainFile);
     const covered = namesOf(leaf!);
@@ -137,7 +137,7 @@ export class CertificateStore {
     const key = this.#keyOf(leaf!);
     if (key === undefined) return undefined;
     try {
-      const material = loadMaterial({ cert: this.chainFile, key });
+      const material = loadCertificateFiles({ cert: this.chainFile, key });
       // That it is renewed by itself, and when, is known here better than by days.
       const findings = material.findings.filter(({ code }) => code !== "certificate-expires-soon");
       return { ...material, findings };
@@ -172,6 +172,11 @@ export class CertificateStore {
     this.#finish();
     remove(this.#order);
     remove(this.#retry);
+  }
+
+  /** When the chain was written, ms since 1970; it must be there. */
+  savedAt(): number {
+    return Deno.statSync(this.chainFile).mtime?.getTime() ?? 0;
   }
 
   order(): UnfinishedOrder | undefined {
@@ -276,7 +281,7 @@ function write(file: string, text: string): void {
   const folder = join(file, "..");
   explained(folder, () => {
     Deno.mkdirSync(folder, { recursive: true, mode: FOLDER_MODE });
-    writeWhole(file, text, MODE);
+    writeAtomically(file, text, MODE);
   });
 }
 

@@ -6,15 +6,16 @@
 import { delay } from "@std/async/delay";
 import { messageOf, StartError } from "../../errors.ts";
 import type { Logger } from "../../log.ts";
-import { formatDuration } from "../../units.ts";
-import type { Material } from "../material.ts";
-import type { CertificateSource } from "../source.ts";
-import { watchFiles } from "../watch.ts";
-import { type AcmeOptions, obtain, openClient } from "./obtain.ts";
+import { formatDuration } from "../../duration_and_size.ts";
+import type { TlsMaterial } from "../tls_material.ts";
+import type { CertificateSource } from "../certificate_source.ts";
+import { validityOf } from "../x509/inspect_chain.ts";
+import { watchFiles } from "../watch_files.ts";
+import { type AcmeOptions, obtain, openClient } from "./obtain_certificate.ts";
 import { AcmeError } from "./problem.ts";
-import { inspectReach } from "./reachable.ts";
-import { backoff, momentIn, type RenewalInfo, renewalInfo, twoThirds } from "./renewal_info.ts";
-import { AcmeStore, type CertificateStore, type RenewalPlan } from "./store.ts";
+import { inspectReach } from "./inspect_reach.ts";
+import { backoff, momentIn, type RenewalInfo, renewalInfo, twoThirds } from "./renewal_time.ts";
+import { AcmeStore, type CertificateStore, type RenewalPlan } from "./acme_store.ts";
 
 /** What the source needs around it. */
 export interface AcmeEnvironment {
@@ -53,6 +54,11 @@ const LONGEST_SLEEP = HOUR;
 const PROGRESS_EVERY = 15_000;
 /** When the authority is asked again that could not be asked, or that offers no renewal information, ms. */
 const ASK_AGAIN = { failed: HOUR, none: 24 * HOUR } as const;
+/**
+ * A certificate this young is not renewed, whatever the authority suggests: one that suggests the past for each new one
+ * would be asked without end. A third of the lifetime where that is shorter.
+ */
+const YOUNG = HOUR;
 /** Names that are looked at after a failure. */
 const MOST_DIAGNOSED = 3;
 
@@ -91,7 +97,7 @@ export class AcmeSource implements CertificateSource {
     this.#changed = changed;
   }
 
-  async load(): Promise<Material> {
+  async load(): Promise<TlsMaterial> {
     const { names } = this.#options;
     const there = this.#certificate.load(names);
     if (this.#keeping === undefined) {
@@ -170,7 +176,7 @@ export class AcmeSource implements CertificateSource {
    * One attempt, under the lock and with the port open. A problem of the authority's is remembered.
    * @throws what it failed by
    */
-  async #attempt(signal: AbortSignal, current: Material | undefined): Promise<void> {
+  async #attempt(signal: AbortSignal, current: TlsMaterial | undefined): Promise<void> {
     const { names } = this.#options;
     const { log, respond } = this.#environment;
     let last = "";
@@ -267,7 +273,7 @@ export class AcmeSource implements CertificateSource {
   }
 
   /** Milliseconds until the next attempt. */
-  async #untilDue(current: Material | undefined): Promise<number> {
+  async #untilDue(current: TlsMaterial | undefined): Promise<number> {
     const now = Date.now();
     const failure = this.#certificate.failure();
     const held = failure === undefined ? 0 : Date.parse(failure.notBefore) - now;
@@ -279,7 +285,7 @@ export class AcmeSource implements CertificateSource {
   }
 
   /** When to renew. The plan is on disk, so that a restart asks nobody. */
-  async #plan(material: Material, now: number): Promise<RenewalPlan> {
+  async #plan(material: TlsMaterial, now: number): Promise<RenewalPlan> {
     const serial = material.leaf.serialNumber;
     const saved = this.#certificate.plan();
     const old = saved?.serial === serial ? saved : undefined;
@@ -287,7 +293,8 @@ export class AcmeSource implements CertificateSource {
     const { info, askAgain } = await this.#ask(material);
     const window = info && { start: info.start.toISOString(), end: info.end.toISOString() };
     const same = old !== undefined && old.window?.start === window?.start && old.window?.end === window?.end;
-    const at = same ? old.at : (info ? inTime(momentIn(info), material) : twoThirds(material.leaf)).toISOString();
+    const moment = info === undefined ? twoThirds(material.leaf) : this.#inTime(momentIn(info), material);
+    const at = same ? old.at : moment.toISOString();
     const plan: RenewalPlan = { serial, at, window, askAgain: new Date(now + askAgain).toISOString() };
     this.#certificate.savePlan(plan);
     if (same) return plan;
@@ -296,7 +303,7 @@ export class AcmeSource implements CertificateSource {
     return plan;
   }
 
-  async #ask({ leaf }: Material): Promise<{ info: RenewalInfo | undefined; askAgain: number }> {
+  async #ask({ leaf }: TlsMaterial): Promise<{ info: RenewalInfo | undefined; askAgain: number }> {
     using bound = deadline(ASK_TIMEOUT, this.#ending.signal);
     try {
       using client = await openClient(this.#options, this.#store, bound.signal);
@@ -310,6 +317,14 @@ export class AcmeSource implements CertificateSource {
       const retryAfter = error instanceof AcmeError ? error.retryAfter ?? 0 : 0;
       return { info: undefined, askAgain: Math.max(ASK_AGAIN.failed, retryAfter) };
     }
+  }
+
+  /** A suggestion as far as it is believed: neither while the certificate is young, nor when it has nearly ended. */
+  #inTime(moment: Date, { leaf, notAfter }: TlsMaterial): Date {
+    const lifetime = notAfter.getTime() - validityOf(leaf).from.getTime();
+    const earliest = this.#certificate.savedAt() + Math.min(YOUNG, lifetime / 3);
+    const latest = notAfter.getTime() - lifetime / 10;
+    return new Date(Math.min(Math.max(moment.getTime(), earliest), latest));
   }
 
   #late(error: unknown, bound: Bound): string {
@@ -356,10 +371,4 @@ function deadline(milliseconds: number, parent: AbortSignal): Bound {
 function problemType(error: unknown, signal: AbortSignal): string {
   if (error instanceof AcmeError) return error.type;
   return signal.aborted ? "timeout" : "local";
-}
-
-/** A suggestion that comes after the certificate's end is not believed: a tenth of the lifetime must be left. */
-function inTime(moment: Date, { leaf, notAfter }: Material): Date {
-  const latest = notAfter.getTime() - (notAfter.getTime() - Date.parse(leaf.validFrom)) / 10;
-  return new Date(Math.min(moment.getTime(), latest));
 }

@@ -1,9 +1,11 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
-import { X509Certificate } from "node:crypto";
+import "reflect-metadata";
+import { SubjectAlternativeNameExtension, X509CertificateGenerator } from "@peculiar/x509";
+import { createPrivateKey, X509Certificate } from "node:crypto";
 import { join } from "node:path";
 import { StartError } from "../../../lib/errors.ts";
-import { makeAuthority, makeLeaf, type Pair } from "../../../lib/tls/issue.ts";
-import { AcmeStore, type CertificateStore, folderName } from "../../../lib/tls/acme/store.ts";
+import { makeAuthority, makeLeaf, type Pair } from "../../../lib/tls/issue_certificate.ts";
+import { AcmeStore, type CertificateStore, folderName } from "../../../lib/tls/acme/acme_store.ts";
 import { temporaryFolder } from "./source.ts";
 
 const NAMES = ["a.example"];
@@ -17,9 +19,7 @@ async function chainFor(store: CertificateStore, names = NAMES, now = NOW): Prom
 }
 
 async function leafWith(key: string, names: readonly string[], now: Date): Promise<Pair> {
-  const { X509CertificateGenerator, SubjectAlternativeNameExtension } = await import("@peculiar/x509");
   const authority = await makeAuthority(now);
-  const { createPrivateKey } = await import("node:crypto");
   const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
   const pkcs8 = new Uint8Array(createPrivateKey(key).export({ type: "pkcs8", format: "der" }));
   const own = await crypto.subtle.importKey("pkcs8", pkcs8, algorithm, true, ["sign"]);
