@@ -8,7 +8,7 @@ import { formatDuration, formatSize } from "../duration_and_size.ts";
 import type { DevelopmentTlsMaterial } from "../tls/development.ts";
 import { PROGRAM } from "./help.ts";
 import { howToTrustShortly } from "./trust_ca.ts";
-import { VERSION } from "./version.ts";
+import { VERSION } from "../version.ts";
 
 /** For a person at a terminal. */
 export function banner(service: Service): string {

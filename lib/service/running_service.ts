@@ -13,9 +13,11 @@ import { Topics } from "../hub/topics.ts";
 import type { Logger } from "../log.ts";
 import { Watchdog } from "../net/watchdog/watchdog.ts";
 import { Listener } from "../net/listener/listener.ts";
+import type { ServiceCertificate } from "./certificate_source.ts";
 import { CredentialReloader } from "./credential_reloader.ts";
 import { connectionLimit, requestPath, urlOf } from "./resolve_settings.ts";
 import { throttled, type ThrottledLogger } from "../log_throttle.ts";
+import type { AcmeStatus } from "../tls/acme/acme_source.ts";
 import type { TlsMaterial } from "../tls/tls_material.ts";
 import type { App, Peer } from "../ws/app_types.ts";
 import { Poller } from "../ws/poller.ts";
@@ -36,6 +38,8 @@ export interface Service extends AsyncDisposable {
   readonly maxConnections: number | undefined;
   /** The certificate in use; undefined in proxied mode. */
   readonly material: TlsMaterial | undefined;
+  /** What became of obtaining the certificate; undefined where it is not obtained by ACME. */
+  readonly acme: AcmeStatus | undefined;
   /** What tokens clients need; undefined where none. */
   readonly needs: string | undefined;
   /** The connected peers. */
@@ -71,6 +75,8 @@ export interface ServiceParts {
   readonly mode: Mode;
   readonly origin: OriginRule;
   readonly authenticator: Authenticator | undefined;
+  /** Undefined in proxied mode. */
+  readonly certificate: ServiceCertificate | undefined;
   readonly log: Logger;
 }
 
@@ -96,14 +102,14 @@ export class RunningService implements Service {
   #stopped: Promise<void> | undefined;
 
   constructor(parts: ServiceParts) {
-    const { app, settings, mode, origin, authenticator, log } = parts;
+    const { app, settings, mode, origin, authenticator, certificate, log } = parts;
     this.settings = settings;
     this.mode = mode;
     this.maxConnections = connectionLimit(settings, log);
     this.#parts = parts;
     this.#refusals = throttled(log);
     this.#credentials = new CredentialReloader({
-      mode,
+      source: certificate?.source,
       settings,
       authenticator,
       log,
@@ -131,7 +137,7 @@ export class RunningService implements Service {
       authenticator,
       peers,
       paths: new Set(settings.path.map(requestPath)),
-      page: settings.page ?? (mode.kind === "direct" && mode.files === undefined),
+      page: settings.page ?? (mode.kind === "direct" && mode.certificate.kind === "development"),
       admission: new Admission({
         maxConnections: this.maxConnections,
         maxConnectionsPerAddress: settings.maxConnectionsPerAddress,
@@ -163,6 +169,7 @@ export class RunningService implements Service {
         log,
       });
       const { addr } = this.#listener;
+      if ("port" in addr) this.#parts.certificate?.listening(addr.port);
       const { handshakeTimeout, maxPayload } = this.settings;
       this.#watchdog = Watchdog.start({ addr, handshakeTimeout, maxPayload, log: this.#refusals });
     } catch (error) {
@@ -181,6 +188,10 @@ export class RunningService implements Service {
 
   get material(): TlsMaterial | undefined {
     return this.#credentials.material;
+  }
+
+  get acme(): AcmeStatus | undefined {
+    return this.#parts.certificate?.acme?.status;
   }
 
   get needs(): string | undefined {

@@ -14,8 +14,8 @@ export type Texts = ReadonlyMap<string, string>;
  * its end is a folder of lib/, another one a file in it.
  */
 const FLOORS: readonly (readonly string[])[] = [
-  ["errors.ts", "finding.ts", "log.ts", "ip.ts", "close_codes.ts", "duration_and_size.ts"],
-  ["log_throttle.ts"],
+  ["errors.ts", "finding.ts", "log.ts", "ip.ts", "close_codes.ts", "duration_and_size.ts", "version.ts"],
+  ["log_throttle.ts", "host_name.ts"],
   ["config/"],
   ["tls/"],
   ["net/"],

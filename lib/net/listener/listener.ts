@@ -36,6 +36,11 @@ export interface ListenOptions {
    * (TCP_USER_TIMEOUT, RFC 5482). Default 0: off. Only where `canStop`.
    */
   readonly userTimeout?: number;
+  /**
+   * Beside another listener of the process, which matters more: it says what is lost without the C library, and keeps
+   * spare descriptors. Default false.
+   */
+  readonly additional?: boolean;
   /** A predecessor process has called `share()` and waits for this one. */
   readonly takeover?: boolean;
   /**
@@ -87,6 +92,7 @@ export class Listener {
     const { address, tls, takeover = false } = options;
     if (takeover) listener.#takeOver();
     else await listener.#open(address, tls);
+    if (options.additional) return listener;
     listener.#reserve.fill();
     if (reason !== undefined) options.log.warn(lost(reason, tls !== undefined));
     return listener;
@@ -252,7 +258,9 @@ export class Listener {
     }).finally(() => {
       this.#relistening = undefined;
       // Not at once: the room is for those who have been waiting.
-      if (!signal.aborted) this.#refill = setTimeout(() => this.#reserve.fill(), REFILL_AFTER);
+      if (!signal.aborted && !this.#options.additional) {
+        this.#refill = setTimeout(() => this.#reserve.fill(), REFILL_AFTER);
+      }
     });
   }
 }

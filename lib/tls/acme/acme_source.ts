@@ -9,13 +9,14 @@ import type { Logger } from "../../log.ts";
 import { formatDuration } from "../../duration_and_size.ts";
 import type { TlsMaterial } from "../tls_material.ts";
 import type { CertificateSource } from "../certificate_source.ts";
-import { validityOf } from "../x509/inspect_chain.ts";
 import { watchFiles } from "../watch_files.ts";
-import { type AcmeOptions, obtain, openClient } from "./obtain_certificate.ts";
+import { type AcmeOptions, obtain } from "./obtain_certificate.ts";
 import { AcmeError } from "./problem.ts";
 import { inspectReach } from "./inspect_reach.ts";
-import { backoff, momentIn, type RenewalInfo, renewalInfo, twoThirds } from "./renewal_time.ts";
-import { AcmeStore, type CertificateStore, type RenewalPlan } from "./acme_store.ts";
+import { RenewalPlanner } from "./renewal_plan.ts";
+import { backoff } from "./renewal_time.ts";
+import { AcmeStore, type CertificateStore } from "./acme_store.ts";
+import { reasonOf, type TimeLimit, timeLimit } from "./time_limit.ts";
 
 /** What the source needs around it. */
 export interface AcmeEnvironment {
@@ -44,21 +45,12 @@ const HOUR = 60 * MINUTE;
 export const FIRST_TIMEOUT = 3 * MINUTE;
 /** How long a renewal may take, ms: nobody waits for it. */
 const RENEWAL_TIMEOUT = 10 * MINUTE;
-/** How long the authority is asked when to renew, ms. */
-const ASK_TIMEOUT = MINUTE;
 /** The next look at a lock that another process holds, ms. */
 const LOCK_EVERY = 1_000;
 /** Timers stand still while a machine sleeps: the clock is looked at again after this, ms. */
 const LONGEST_SLEEP = HOUR;
 /** A sign of life while nothing else is said, ms. */
 const PROGRESS_EVERY = 15_000;
-/** When the authority is asked again that could not be asked, or that offers no renewal information, ms. */
-const ASK_AGAIN = { failed: HOUR, none: 24 * HOUR } as const;
-/**
- * A certificate this young is not renewed, whatever the authority suggests: one that suggests the past for each new one
- * would be asked without end. A third of the lifetime where that is shorter.
- */
-const YOUNG = HOUR;
 /** Names that are looked at after a failure. */
 const MOST_DIAGNOSED = 3;
 
@@ -68,6 +60,7 @@ export class AcmeSource implements CertificateSource {
   readonly #environment: AcmeEnvironment;
   readonly #store: AcmeStore;
   readonly #certificate: CertificateStore;
+  readonly #planner: RenewalPlanner;
   readonly #ending = new AbortController();
   #changed: () => Promise<void> = () => Promise.resolve();
   #watch: AsyncDisposable | undefined;
@@ -87,6 +80,7 @@ export class AcmeSource implements CertificateSource {
     this.#environment = environment;
     this.#store = new AcmeStore(options.folder, options.directory.name);
     this.#certificate = this.#store.certificate(options.names[0]!);
+    this.#planner = new RenewalPlanner(options, this.#store, this.#certificate, environment.log);
   }
 
   get status(): AcmeStatus {
@@ -117,6 +111,43 @@ export class AcmeSource implements CertificateSource {
     return material;
   }
 
+  /**
+   * For a command that runs once: obtains the certificate where there is none, and renews it where that is due or `force`
+   * says so. Failures before do not hold it up, what the authority demands does.
+   * @returns the certificate, and whether it is new
+   * @throws {StartError} another process keeps it and was asked to renew, the authority wants to be left alone, or why
+   * it could not be obtained
+   */
+  async runOnce(force: boolean): Promise<{ readonly material: TlsMaterial; readonly renewed: boolean }> {
+    const { names, directory } = this.#options;
+    const there = this.#certificate.load(names);
+    this.#lock ??= await this.#certificate.tryLock();
+    if (this.#lock === undefined && there !== undefined && !force) return { material: there, renewed: false };
+    if (this.#lock === undefined) {
+      throw new StartError(
+        `Cannot renew the certificate in ${this.#certificate.folder}: a running service keeps it, and renews it by itself`,
+      );
+    }
+    const failure = this.#certificate.failure();
+    if (failure?.demanded && Date.parse(failure.notBefore) > Date.now()) {
+      throw new StartError(
+        `Cannot ask ${directory.name} before ${failure.notBefore}, as it demands. The last problem was: ${failure.problem}`,
+      );
+    }
+    if (there !== undefined && !force) {
+      const plan = await this.#planner.plan(there, this.#ending.signal);
+      if (Date.parse(plan.at) > Date.now()) return { material: there, renewed: false };
+    }
+    using bound = timeLimit(FIRST_TIMEOUT, this.#ending.signal);
+    try {
+      this.#port ??= await this.#environment.listen();
+      await this.#attempt(bound.signal, there);
+    } catch (error) {
+      throw this.#unobtainable(error, bound);
+    }
+    return { material: this.#certificate.load(names)!, renewed: true };
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#ending.abort(new Error("the service stops"));
     await this.#keeping;
@@ -129,13 +160,14 @@ export class AcmeSource implements CertificateSource {
 
   /** The first certificate, within {@link FIRST_TIMEOUT}. */
   async #first(): Promise<void> {
-    const { names, directory } = this.#options;
+    const { names } = this.#options;
     const { log } = this.#environment;
-    const what = `a certificate for ${names.join(", ")} from ${directory.name}`;
-    log.info(`there is no certificate yet: obtaining ${what}; this takes at most ${formatDuration(FIRST_TIMEOUT)}`);
-    using bound = deadline(FIRST_TIMEOUT, this.#ending.signal);
+    log.info(
+      `there is no certificate yet: obtaining ${this.#what}; this takes at most ${formatDuration(FIRST_TIMEOUT)}`,
+    );
+    using bound = timeLimit(FIRST_TIMEOUT, this.#ending.signal);
     try {
-      await this.#afterFailure(what, bound.signal);
+      await this.#afterFailure(bound.signal);
       while (this.#lock === undefined) {
         this.#lock = await this.#certificate.tryLock();
         // Another process obtained it meanwhile.
@@ -148,20 +180,31 @@ export class AcmeSource implements CertificateSource {
       await this.#attempt(bound.signal, undefined);
     } catch (error) {
       this.#ending.signal.throwIfAborted();
-      if (error instanceof StartError && error.cause === undefined) throw error;
-      throw new StartError(`Cannot obtain ${what}:\n${this.#late(error, bound)}`, { cause: error });
+      throw this.#unobtainable(error, bound);
     }
   }
 
+  #unobtainable(error: unknown, bound: TimeLimit): StartError {
+    if (error instanceof StartError && error.cause === undefined) return error;
+    return new StartError(`Cannot obtain ${this.#what}:\n${reasonOf(error, bound)}`, { cause: error });
+  }
+
+  get #what(): string {
+    const { names, directory } = this.#options;
+    return `a certificate for ${names.join(", ")} from ${directory.name}`;
+  }
+
   /** A process that is started again and again must not ask the authority each time (RFC 8555 section 6.6). */
-  async #afterFailure(what: string, signal: AbortSignal): Promise<void> {
+  async #afterFailure(signal: AbortSignal): Promise<void> {
     const failure = this.#certificate.failure();
     const wait = failure === undefined ? 0 : Date.parse(failure.notBefore) - Date.now();
     if (failure === undefined || wait <= 0) return;
     const who = failure.demanded ? "the authority wants to be left alone" : "the next attempt waits";
     if (wait > FIRST_TIMEOUT / 2) {
       throw new StartError(
-        `Cannot obtain ${what}: ${failure.failures} ${failure.failures === 1 ? "attempt" : "attempts"} failed, and ` +
+        `Cannot obtain ${this.#what}: ${failure.failures} ${
+          failure.failures === 1 ? "attempt" : "attempts"
+        } failed, and ` +
           `${who} until ${failure.notBefore}. The last problem was: ${failure.problem}\n` +
           `When it is mended, the command cert --domain ${this.#options.names[0]} tries at once.`,
       );
@@ -255,7 +298,7 @@ export class AcmeSource implements CertificateSource {
     const current = this.#certificate.load(this.#options.names);
     const wait = await this.#untilDue(current);
     if (wait > 0) return await this.#sleep(Math.min(wait, LONGEST_SLEEP));
-    using bound = deadline(RENEWAL_TIMEOUT, signal);
+    using bound = timeLimit(RENEWAL_TIMEOUT, signal);
     try {
       await this.#attempt(bound.signal, current);
       this.#complaint = "";
@@ -263,7 +306,7 @@ export class AcmeSource implements CertificateSource {
       if (signal.aborted) return;
       const next = this.#certificate.failure()?.notBefore;
       const until = current === undefined ? "" : `; the one in use serves until ${current.notAfter.toISOString()}`;
-      this.#environment.log.error(`the certificate was not renewed${until}: ${this.#late(error, bound)}`, {
+      this.#environment.log.error(`the certificate was not renewed${until}: ${reasonOf(error, bound)}`, {
         problem: this.#problem,
         next,
       });
@@ -279,56 +322,9 @@ export class AcmeSource implements CertificateSource {
     const held = failure === undefined ? 0 : Date.parse(failure.notBefore) - now;
     if (held > 0) return held;
     if (current === undefined) return 0;
-    const plan = await this.#plan(current, now);
+    const plan = await this.#planner.plan(current, this.#ending.signal);
     this.#renewalAt = new Date(plan.at);
     return Math.min(Date.parse(plan.at), Math.max(Date.parse(plan.askAgain), now + MINUTE)) - now;
-  }
-
-  /** When to renew. The plan is on disk, so that a restart asks nobody. */
-  async #plan(material: TlsMaterial, now: number): Promise<RenewalPlan> {
-    const serial = material.leaf.serialNumber;
-    const saved = this.#certificate.plan();
-    const old = saved?.serial === serial ? saved : undefined;
-    if (old !== undefined && now < Date.parse(old.askAgain)) return old;
-    const { info, askAgain } = await this.#ask(material);
-    const window = info && { start: info.start.toISOString(), end: info.end.toISOString() };
-    const same = old !== undefined && old.window?.start === window?.start && old.window?.end === window?.end;
-    const moment = info === undefined ? twoThirds(material.leaf) : this.#inTime(momentIn(info), material);
-    const at = same ? old.at : moment.toISOString();
-    const plan: RenewalPlan = { serial, at, window, askAgain: new Date(now + askAgain).toISOString() };
-    this.#certificate.savePlan(plan);
-    if (same) return plan;
-    const why = info === undefined ? "two thirds of its lifetime" : "the authority's suggestion";
-    this.#environment.log.info(`the certificate is renewed at ${at} (${why})`, { explanation: info?.explanation });
-    return plan;
-  }
-
-  async #ask({ leaf }: TlsMaterial): Promise<{ info: RenewalInfo | undefined; askAgain: number }> {
-    using bound = deadline(ASK_TIMEOUT, this.#ending.signal);
-    try {
-      using client = await openClient(this.#options, this.#store, bound.signal);
-      const info = await renewalInfo(client, leaf);
-      return { info, askAgain: info?.askAgain ?? ASK_AGAIN.none };
-    } catch (error) {
-      this.#ending.signal.throwIfAborted();
-      this.#environment.log.warn("the authority could not be asked when to renew the certificate", {
-        reason: this.#late(error, bound),
-      });
-      const retryAfter = error instanceof AcmeError ? error.retryAfter ?? 0 : 0;
-      return { info: undefined, askAgain: Math.max(ASK_AGAIN.failed, retryAfter) };
-    }
-  }
-
-  /** A suggestion as far as it is believed: neither while the certificate is young, nor when it has nearly ended. */
-  #inTime(moment: Date, { leaf, notAfter }: TlsMaterial): Date {
-    const lifetime = notAfter.getTime() - validityOf(leaf).from.getTime();
-    const earliest = this.#certificate.savedAt() + Math.min(YOUNG, lifetime / 3);
-    const latest = notAfter.getTime() - lifetime / 10;
-    return new Date(Math.min(Math.max(moment.getTime(), earliest), latest));
-  }
-
-  #late(error: unknown, bound: Bound): string {
-    return bound.signal.aborted ? `it was not done within ${formatDuration(bound.milliseconds)}` : messageOf(error);
   }
 
   async #sleep(milliseconds: number): Promise<void> {
@@ -343,28 +339,6 @@ export class AcmeSource implements CertificateSource {
     this.#complaint = message;
     this.#environment.log[level](message);
   }
-}
-
-/** A time limit joined to a signal. */
-interface Bound extends Disposable {
-  readonly signal: AbortSignal;
-  readonly milliseconds: number;
-}
-
-function deadline(milliseconds: number, parent: AbortSignal): Bound {
-  const controller = new AbortController();
-  const end = () => controller.abort(parent.reason);
-  if (parent.aborted) end();
-  parent.addEventListener("abort", end, { once: true });
-  const timer = setTimeout(() => controller.abort(new Error("the time is up")), milliseconds);
-  return {
-    signal: controller.signal,
-    milliseconds,
-    [Symbol.dispose]() {
-      clearTimeout(timer);
-      parent.removeEventListener("abort", end);
-    },
-  };
 }
 
 /** `local` where the authority has no part in it, and need not be spared. */

@@ -10,7 +10,7 @@ const PREFIX = "/.well-known/acme-challenge/";
 export const UNKNOWN_TOKEN = "wss: no such challenge\n";
 
 /** The tokens that are answered now, and the handler that does it. */
-export class Challenges {
+export class HttpChallenges {
   readonly #answers = new Map<string, string>();
   readonly #names: readonly string[];
   #port: number | undefined;

@@ -4,8 +4,9 @@
  */
 import type { X509Certificate } from "node:crypto";
 import { StartError } from "../../errors.ts";
-import { readFile } from "../certificate_files.ts";
+import { readCertificates, readFile } from "../certificate_files.ts";
 import { addressIn } from "../x509/certificate_names.ts";
+import { encodePem } from "../x509/pem.ts";
 import { AcmeClient, type ExternalAccount } from "./acme_client.ts";
 import { orderCertificate } from "./order.ts";
 import { AcmeError } from "./problem.ts";
@@ -45,13 +46,18 @@ export interface Attempt {
 /** A client with the account's key; what it sends needs no account yet. */
 export async function openClient(options: AcmeOptions, store: AcmeStore, signal: AbortSignal): Promise<AcmeClient> {
   const { directory, caFile, userAgent } = options;
-  const caCerts = caFile === undefined ? undefined : [new TextDecoder().decode(readFile(caFile, "authority's root"))];
+  const caCerts = caFile === undefined ? undefined : rootsIn(caFile);
   let key: CryptoKeyPair;
   {
     using _lock = await store.lock(signal);
     key = await store.accountKey();
   }
   return await AcmeClient.open({ directory: directory.url, key, caCerts, userAgent, signal });
+}
+
+/** The certificates of a private authority, PEM. @throws {StartError} the file holds none */
+export function rootsIn(file: string): string[] {
+  return readCertificates(readFile(file, "authority's root"), file).map(({ raw }) => encodePem("CERTIFICATE", raw));
 }
 
 /**

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { StartError } from "../../../lib/errors.ts";
-import { Challenges, UNKNOWN_TOKEN } from "../../../lib/tls/acme/http_challenges.ts";
+import { HttpChallenges, UNKNOWN_TOKEN } from "../../../lib/tls/acme/http_challenges.ts";
 import { inspectReach, type ReachOptions } from "../../../lib/tls/acme/inspect_reach.ts";
 import { peerTest } from "../../peers/require.ts";
 import { type Pebble, startPebble } from "./pebble.ts";
@@ -61,7 +61,7 @@ peerTest("pebble", "acme: of several names each one that fails is told, and the 
 const ANSWERING = ["one.example", "2001:db8::1"];
 
 Deno.test("acme: challenges are answered, unknown tokens are not, the rest is redirected to a name of the service", async () => {
-  const challenges = new Challenges(ANSWERING);
+  const challenges = new HttpChallenges(ANSWERING);
   const get = (url: string) => challenges.handle(new Request(url));
   assertEquals(get("http://one.example/").status, 503);
   const remove = challenges.respond("token", "token.thumbprint");
@@ -87,7 +87,7 @@ Deno.test("acme: challenges are answered, unknown tokens are not, the rest is re
 
 peerTest("pebble", "acme: what this machine sees of a name: nothing, a refusal, another server, itself", async () => {
   await using pebble = await startPebble();
-  const challenges = new Challenges(["a.example"]);
+  const challenges = new HttpChallenges(["a.example"]);
   await using server = Deno.serve({ hostname: pebble.address, port: 0, onListen() {} }, challenges.handle);
   const { port } = server.addr;
   const inspect = async (name: string, more: Partial<ReachOptions> = {}) => {

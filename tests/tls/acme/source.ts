@@ -3,7 +3,7 @@
  * @module
  */
 import { createLogger } from "../../../lib/log.ts";
-import { Challenges } from "../../../lib/tls/acme/http_challenges.ts";
+import { HttpChallenges } from "../../../lib/tls/acme/http_challenges.ts";
 import type { AcmeOptions } from "../../../lib/tls/acme/obtain_certificate.ts";
 import { AcmeSource } from "../../../lib/tls/acme/acme_source.ts";
 import type { Pebble } from "./pebble.ts";
@@ -15,7 +15,7 @@ export type Line = Readonly<Record<string, unknown>> & { readonly level: string;
 export interface TestSource extends AsyncDisposable {
   readonly source: AcmeSource;
   readonly folder: string;
-  readonly challenges: Challenges;
+  readonly challenges: HttpChallenges;
   readonly lines: readonly Line[];
   /** Resolves with the first line whose message matches, also one that was logged before. */
   logged(pattern: RegExp): Promise<Line>;
@@ -33,7 +33,7 @@ export interface SourceOptions extends Partial<AcmeOptions> {
 export function acmeSource(pebble: Pebble, folder: string, options: SourceOptions = {}): TestSource {
   const { handler, listen = true, ...rest } = options;
   const names = rest.names ?? ["a.example"];
-  const challenges = new Challenges(names);
+  const challenges = new HttpChallenges(names);
   const lines: Line[] = [];
   const waiting = new Set<() => void>();
   const write = (line: string) => {
