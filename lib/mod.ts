@@ -9,7 +9,7 @@ export { type Environment, serve } from "./service/serve.ts";
 export type { Service } from "./service/running_service.ts";
 export type { ServiceOptions } from "./config/service_options.ts";
 export { StartError, UsageError } from "./errors.ts";
-export { createLogger, type LogFields, type Logger, type LogLevel } from "./log.ts";
+export { createLogger, flushLog, type LogFields, type Logger, type LogLevel } from "./log.ts";
 
 // Now and not when the first service starts: the C library stays loaded, and the sanitizer of a test that starts a
 // service would call that a leak.
