@@ -122,7 +122,7 @@ async function inspectCertificate(
     case "acme": {
       const { acme } = certificate;
       const findings = await inspectAcme(acme, hostnameOf(mode), log);
-      return { findings, certificate: `for ${acme.names.join(", ")} from ${acme.directory.name}` };
+      return { findings, certificate: `for ${acme.names.join(", ")} from ${acme.directory.title}` };
     }
     case "files": {
       const { findings, file, names, notAfter } = loadCertificateFiles(certificate.files);

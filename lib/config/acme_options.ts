@@ -65,12 +65,20 @@ export const ACME_OPTIONS = {
 
 type AcmeOptionValues = Values<typeof ACME_OPTIONS>;
 
+/** An authority, by its directory (RFC 8555 section 7.1.1). */
+export interface AcmeDirectory {
+  readonly url: string;
+  /** For people: `letsencrypt`, or the host of the URL. */
+  readonly title: string;
+  /** The name of the folder of its state. */
+  readonly folder: string;
+}
+
 /** A certificate to obtain. */
 export interface AcmeSettings {
   /** DNS names and addresses in canonical form, without repetition. */
   readonly names: readonly string[];
-  /** The authority: a name for people and folders, and its directory's URL. */
-  readonly directory: { readonly name: string; readonly url: string };
+  readonly directory: AcmeDirectory;
   readonly caFile: string | undefined;
   readonly email: string | undefined;
   readonly agreeTos: boolean;
@@ -140,8 +148,8 @@ function readNames(texts: readonly string[], label: string, problems: string[]):
   return [...new Set(names)];
 }
 
-function readDirectory(text: string, label: string, problems: string[]): AcmeSettings["directory"] {
-  if (Object.hasOwn(DIRECTORIES, text)) return { name: text, url: DIRECTORIES[text]! };
+function readDirectory(text: string, label: string, problems: string[]): AcmeDirectory {
+  if (Object.hasOwn(DIRECTORIES, text)) return { url: DIRECTORIES[text]!, title: text, folder: text };
   const url = URL.parse(text);
   const fits = url?.protocol === "https:" && url.username === "" && url.hash === "";
   if (!fits) {
@@ -149,7 +157,8 @@ function readDirectory(text: string, label: string, problems: string[]): AcmeSet
       `${label}: it is ${Object.keys(DIRECTORIES).join(", ")} or an https URL, not ${JSON.stringify(text)}`,
     );
   }
-  // As a folder: host, port and path, without what is not worth distinguishing.
-  const name = url === null ? text : (url.host + url.pathname).replace(/\/+$/, "");
-  return { name: name.replace(/[^a-z0-9._-]+/gi, "_"), url: url?.href ?? text };
+  if (url === null) return { url: text, title: text, folder: "" };
+  // Host, port and path, without what no folder may have in its name.
+  const folder = (url.host + url.pathname).replace(/\/+$/, "").replace(/[^a-z0-9._-]+/gi, "_");
+  return { url: url.href, title: url.host, folder };
 }

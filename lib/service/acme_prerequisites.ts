@@ -24,7 +24,7 @@ export async function inspectAcme(acme: AcmeSettings, hostname: string, log: Log
     import("../tls/acme/inspect_reach.ts"),
   ]);
   const parts = await createAcmeSource(acme, hostname, log);
-  const store = new AcmeStore(parts.folder, acme.directory.name);
+  const store = new AcmeStore(parts.folder, acme.directory.folder);
   const found: Finding[] = [];
   const attempt = <T>(code: string, run: () => T): T | undefined => {
     try {
@@ -34,13 +34,13 @@ export async function inspectAcme(acme: AcmeSettings, hostname: string, log: Log
       found.push({ code, level: "error", fact: error.message });
     }
   };
-  const { external, caFile, names } = acme;
+  const { external, caFile } = acme;
   if (external) attempt("acme-file", () => externalAccount(external));
   if (caFile) attempt("acme-file", () => rootsIn(caFile));
-  const there = attempt("acme-certificate", () => store.certificate(names[0]!).load(names));
+  const there = attempt("acme-certificate", () => store.certificate(acme.names[0]!).load(acme.names));
   found.push(
     there === undefined
-      ? { code: "acme-certificate", level: "note", fact: `No certificate for ${names.join(", ")} is there yet.` }
+      ? { code: "acme-certificate", level: "note", fact: `No certificate for ${acme.names.join(", ")} is there yet.` }
       : {
         code: "acme-certificate",
         level: "ok",
@@ -50,10 +50,16 @@ export async function inspectAcme(acme: AcmeSettings, hostname: string, log: Log
   if (attempt("acme-file", () => store.account()) === undefined && !acme.agreeTos) {
     // A private authority may have no terms: only it could say.
     const level = caFile === undefined ? "error" : "note";
-    const fact = `There is no account at ${acme.directory.name} yet, and the terms of service are not agreed to.`;
+    const fact = `There is no account at ${acme.directory.title} yet, and the terms of service are not agreed to.`;
     found.push({ code: "acme-terms", level, fact, remedy: "Give --acme-agree-tos with the first start." });
   }
-  return [...found, ...await inspectNames(acme, hostname, parts, inspectReach)];
+  const names = await inspectNames(acme, hostname, parts, inspectReach);
+  // With a certificate the service starts all the same; it is the renewal that would fail.
+  const bearable = ({ level, ...rest }: Finding): Finding => ({
+    ...rest,
+    level: level === "error" ? "warning" : level,
+  });
+  return [...found, ...there === undefined ? names : names.map(bearable)];
 }
 
 async function inspectNames(

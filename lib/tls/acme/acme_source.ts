@@ -78,7 +78,7 @@ export class AcmeSource implements CertificateSource {
   constructor(options: AcmeOptions, environment: AcmeEnvironment) {
     this.#options = options;
     this.#environment = environment;
-    this.#store = new AcmeStore(options.folder, options.directory.name);
+    this.#store = new AcmeStore(options.folder, options.directory.folder);
     this.#certificate = this.#store.certificate(options.names[0]!);
     this.#planner = new RenewalPlanner(options, this.#store, this.#certificate, environment.log);
   }
@@ -131,7 +131,7 @@ export class AcmeSource implements CertificateSource {
     const failure = this.#certificate.failure();
     if (failure?.demanded && Date.parse(failure.notBefore) > Date.now()) {
       throw new StartError(
-        `Cannot ask ${directory.name} before ${failure.notBefore}, as it demands. The last problem was: ${failure.problem}`,
+        `Cannot ask ${directory.title} before ${failure.notBefore}, as it demands. The last problem was: ${failure.problem}`,
       );
     }
     if (there !== undefined && !force) {
@@ -191,7 +191,7 @@ export class AcmeSource implements CertificateSource {
 
   get #what(): string {
     const { names, directory } = this.#options;
-    return `a certificate for ${names.join(", ")} from ${directory.name}`;
+    return `a certificate for ${names.join(", ")} from ${directory.title}`;
   }
 
   /** A process that is started again and again must not ask the authority each time (RFC 8555 section 6.6). */

@@ -3,6 +3,7 @@
  * @module
  */
 import type { X509Certificate } from "node:crypto";
+import type { AcmeDirectory } from "../../config/acme_options.ts";
 import { StartError } from "../../errors.ts";
 import { readCertificates, readFile } from "../certificate_files.ts";
 import { addressIn } from "../x509/certificate_names.ts";
@@ -17,8 +18,7 @@ import type { AcmeStore, CertificateStore } from "./acme_store.ts";
 export interface AcmeOptions {
   /** DNS names and addresses in canonical form; at least one. */
   readonly names: readonly string[];
-  /** The authority: its folder's name, and its directory's URL. */
-  readonly directory: { readonly name: string; readonly url: string };
+  readonly directory: AcmeDirectory;
   /** PEM file of a private authority's root. */
   readonly caFile?: string | undefined;
   readonly email?: string | undefined;
@@ -67,7 +67,7 @@ export function rootsIn(file: string): string[] {
  */
 export async function obtain(options: AcmeOptions, attempt: Attempt): Promise<void> {
   const { store, progress, signal } = attempt;
-  progress(`asking ${options.directory.name} (${new URL(options.directory.url).host})`);
+  progress(`asking ${options.directory.title}`);
   using client = await openClient(options, store, signal);
   refuseUnknownProfile(client, options);
   await signIn(client, options, attempt, false);
@@ -84,12 +84,12 @@ export async function obtain(options: AcmeOptions, attempt: Attempt): Promise<vo
   attempt.certificate.save(chain, options.names);
 }
 
-function refuseUnknownProfile({ directory }: AcmeClient, { profile, directory: { name } }: AcmeOptions): void {
+function refuseUnknownProfile({ directory }: AcmeClient, { profile, directory: { title } }: AcmeOptions): void {
   if (profile === undefined) return;
   const offered = Object.keys(directory.meta?.profiles ?? {});
   if (offered.includes(profile)) return;
   const remedy = offered.length === 0 ? "it offers none; leave --acme-profile out" : `it offers ${offered.join(", ")}`;
-  throw new StartError(`Cannot ask ${name} for a certificate of the profile ${profile}: ${remedy}`);
+  throw new StartError(`Cannot ask ${title} for a certificate of the profile ${profile}: ${remedy}`);
 }
 
 /** Uses the account in the store; creates one where there is none, or where the authority has lost it. */
@@ -114,7 +114,7 @@ async function signIn(client: AcmeClient, options: AcmeOptions, attempt: Attempt
   const agreed = options.agreeTos || termsOfService === undefined || account?.termsOfService === termsOfService;
   if (!agreed) {
     throw new StartError(
-      `Cannot create an account at ${options.directory.name}: its terms of service must be agreed to. Read ` +
+      `Cannot create an account at ${options.directory.title}: its terms of service must be agreed to. Read ` +
         `${termsOfService}, then start with --acme-agree-tos; it is remembered with the account`,
     );
   }

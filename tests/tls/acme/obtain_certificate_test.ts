@@ -234,7 +234,10 @@ acmeTest("an authority that is none, cannot be reached or is not trusted is name
   const untrusted = await refusal({ caFile: undefined });
   assertMatch(untrusted, /the authority cannot be reached \(unreachable\); 127\..*:14000: .*; check .*--acme-ca/);
   const { origin } = new URL(pebble.directory);
-  assertMatch(await refusal({ directory: { name: "x", url: `${origin}/nothing` } }), /\(unexpected\); status 404/);
+  assertMatch(
+    await refusal({ directory: { title: "x", folder: "x", url: `${origin}/nothing` } }),
+    /\(unexpected\); status 404/,
+  );
   const missing = await refusal({ caFile: join(folder.path, "missing.pem") });
   assertMatch(missing, /Cannot read the authority's root .*missing\.pem: there is no such file/);
 });

@@ -42,7 +42,7 @@ export function acmeSource(pebble: Pebble, folder: string, options: SourceOption
   };
   const source = new AcmeSource({
     names,
-    directory: { name: "pebble", url: pebble.directory },
+    directory: { title: "pebble", folder: "pebble", url: pebble.directory },
     caFile: pebble.caFile,
     agreeTos: true,
     folder,
