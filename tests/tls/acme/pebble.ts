@@ -128,7 +128,8 @@ export async function startPebble(options: PebbleOptions = {}): Promise<Pebble> 
       ...(options.alwaysValid ? { PEBBLE_VA_ALWAYS_VALID: "1" } : {}),
     }),
   );
-  await Promise.all([server.output.until(/ACME directory available/), accepts(address, PORT.dnsManagement)]);
+  await server.output.until(/ACME directory available/);
+  for (const port of [PORT.dnsManagement, PORT.management, PORT.acme]) await accepts(address, port);
 
   const http = undo.adopt(Deno.createHttpClient({ caCerts: [authority.cert] }), (client) => client.close());
   const real = `https://${address}:${PORT.acme}`;
