@@ -31,7 +31,7 @@ interface Info {
 
 async function importsOf(entry: string): Promise<Map<string, Set<string>>> {
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["info", "--json", entry],
+    args: ["info", "--json", "--no-lock", entry],
     cwd: ROOT,
   }).output();
   assert(success, new TextDecoder().decode(stderr));

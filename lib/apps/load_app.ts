@@ -6,21 +6,22 @@ import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { stripVTControlCharacters } from "node:util";
 import { messageOf, StartError } from "../errors.ts";
-import type { App } from "../ws/app_types.ts";
+import type { AppFactory, ServiceApp } from "../ws/app_types.ts";
+import type { ServiceCalls } from "../hub/calls.ts";
 import chat from "./chat.ts";
 import echo from "./echo.ts";
 import ok from "./reply_ok.ts";
 
 /** The apps that come with the program. */
-export const APPS: Readonly<Record<string, App>> = { ok, echo, chat };
+export const APPS: Readonly<Record<string, ServiceApp | AppFactory>> = { ok, echo, chat };
 
-const HOOKS = ["upgrade", "open", "message", "close", "error", "drain"] as const;
+const HOOKS = ["upgrade", "open", "message", "close", "error", "drain", "gap"] as const;
 
 /**
  * Loads an app by name, path or URL.
  * @throws {StartError} naming the module and what is wrong with it
  */
-export async function loadApp(name: string): Promise<App> {
+export async function loadApp(name: string): Promise<ServiceApp | AppFactory> {
   const known = Object.hasOwn(APPS, name) ? APPS[name] : undefined;
   if (known) return known;
   const isUrl = /^(https?|file|data|npm|jsr):/.test(name);
@@ -39,13 +40,23 @@ export async function loadApp(name: string): Promise<App> {
     const reason = stripVTControlCharacters(messageOf(error));
     throw new StartError(`Cannot load the app ${name}: ${reason}`, { cause: error });
   }
-  return checkApp(module.default, name);
+  const made = module.default;
+  if (typeof made !== "function") return checkApp(made, name, "its default export");
+  return (service) => checkApp(callFactory(made as AppFactory, service, name), name, "what its function returned");
+}
+
+function callFactory(factory: AppFactory, service: ServiceCalls, name: string): unknown {
+  try {
+    return factory(service);
+  } catch (error) {
+    throw new StartError(`Cannot use the app ${name}: its function threw: ${messageOf(error)}`, { cause: error });
+  }
 }
 
 /** Holds what a module exports to the shape of an app. */
-function checkApp(app: unknown, name: string): App {
+function checkApp(app: unknown, name: string, what: string): ServiceApp {
   if (typeof app !== "object" || app === null) {
-    const found = app === undefined ? "it has no default export" : `its default export is a ${typeof app}`;
+    const found = app === undefined ? "it has no default export" : `${what} is a ${typeof app}`;
     throw new StartError(`Cannot use the app ${name}: ${found}; it must end in "export default defineApp({ … })"`);
   }
   const hooks = app as Record<string, unknown>;
@@ -59,5 +70,5 @@ function checkApp(app: unknown, name: string): App {
   if (!HOOKS.some((hook) => hooks[hook] !== undefined)) {
     throw new StartError(`Cannot use the app ${name}: it has none of the hooks ${HOOKS.join(", ")}`);
   }
-  return app as App;
+  return app as ServiceApp;
 }

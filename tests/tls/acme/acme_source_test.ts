@@ -65,7 +65,7 @@ peerTest("pebble", "acme: renewed when the authority suggests it, and the order 
     if (kind === "finalize") window = [100, 200];
     return undefined;
   });
-  await using pebble = await startPebble({ front });
+  await using pebble = await startPebble({ front, nonceReject: 0 });
   await using folder = await temporaryFolder();
   await obtained(pebble, folder.path);
   await askNow(folder.path);
@@ -132,7 +132,7 @@ peerTest("pebble", "acme: a renewal that fails leaves the certificate, is logged
     ({ kind, earlier }) =>
       kind === "newOrder" && earlier > 0 ? problem("rejectedIdentifier", "policy forbids", 400) : undefined,
   );
-  await using pebble = await startPebble({ front });
+  await using pebble = await startPebble({ front, nonceReject: 0 });
   await using folder = await temporaryFolder();
   await obtained(pebble, folder.path);
   await askNow(folder.path);
@@ -155,7 +155,7 @@ peerTest(
   "pebble",
   "acme: of two processes one obtains, the other serves that too, and takes over in the end",
   async () => {
-    await using pebble = await startPebble({ front: () => undefined });
+    await using pebble = await startPebble({ front: () => undefined, nonceReject: 0 });
     await using folder = await temporaryFolder();
     const first = acmeSource(pebble, folder.path);
     await using second = acmeSource(pebble, folder.path);
@@ -175,7 +175,7 @@ peerTest(
 peerTest("pebble", "acme: what one process renews the others notice", async () => {
   let window: readonly [number, number] = [100, 200];
   const { front } = suggesting(() => window);
-  await using pebble = await startPebble({ front });
+  await using pebble = await startPebble({ front, nonceReject: 0 });
   await using folder = await temporaryFolder();
   await obtained(pebble, folder.path);
   // The lock is free: whichever comes first renews, when the authority is asked again.
