@@ -6,6 +6,7 @@ import { createAuthenticator } from "../auth/authenticate.ts";
 import { load } from "../config/load_settings.ts";
 import { SERVICE_OPTIONS, type ServiceOptions, type Settings } from "../config/service_options.ts";
 import { type Logger, silent } from "../log.ts";
+import { createCertificateSource } from "./certificate_source.ts";
 import { RunningService, type Service } from "./running_service.ts";
 import type { WorkerContext } from "./worker_context.ts";
 import { validate } from "./resolve_settings.ts";
@@ -55,7 +56,8 @@ export async function startService(
 ): Promise<RunningService> {
   const { mode, origin } = validate(settings, given);
   const authenticator = await createAuthenticator(settings, { log });
-  const service = new RunningService({ app, settings, mode, origin, authenticator, log, given, worker });
+  const certificate = await createCertificateSource(mode, log);
+  const service = new RunningService({ app, settings, mode, origin, authenticator, certificate, log, given, worker });
   await service.start(takeover);
   return service;
 }
