@@ -21,7 +21,12 @@ export interface WorkerSettings {
   readonly drainTimeout: number;
   readonly unix?: string | undefined;
   readonly broker?: string | undefined;
+  readonly domain: readonly string[];
 }
+
+/** How long a worker may take until it listens, ms; and where it may have to obtain a certificate before that. */
+const START_TIMEOUT = 30_000;
+const ACME_START_TIMEOUT = 240_000;
 
 /** Most workers: more processes than any machine has cores. */
 const MOST_WORKERS = 1024;
@@ -63,6 +68,7 @@ export async function supervise(settings: WorkerSettings, format: "text" | "json
       command: commandLine,
       relay: count > 1 && settings.broker === undefined,
       workerTimeout,
+      startTimeout: settings.domain.length > 0 ? ACME_START_TIMEOUT : START_TIMEOUT,
       drainTimeout,
       log,
     });

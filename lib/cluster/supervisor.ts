@@ -23,13 +23,13 @@ export interface SupervisorOptions {
   readonly relay: boolean;
   /** Milliseconds without a heartbeat after which a worker is replaced; after a tenth new connections avoid it. */
   readonly workerTimeout: number;
+  /** Milliseconds that a worker may take until it listens. */
+  readonly startTimeout: number;
   /** Milliseconds that connections get to finish when a worker stops. */
   readonly drainTimeout: number;
   readonly log: Logger;
 }
 
-/** How long a worker may take until it listens, ms. */
-const START_TIMEOUT = 30_000;
 /** How long a worker may take to end beyond its drain timeout, ms. */
 const STOP_TIMEOUT = 15_000;
 /** Waits before a worker that died is started again, ms: the first, and the longest. */
@@ -210,6 +210,8 @@ export class Supervisor {
       this.#processes.delete(worker);
       this.#port.remove(worker);
       this.#counts.remove(worker);
+      // What steers connections around a worker that hangs speaks of indexes, which have changed.
+      if (this.#hung.size > 0) this.#steer();
       this.#hung.delete(worker);
     });
     return worker;
@@ -223,10 +225,11 @@ export class Supervisor {
    * @throws {WorkerFailure | StartError} it ended, or did not listen in time
    */
   async #listen(worker: WorkerProcess, exclusive: boolean): Promise<Listening> {
+    const { startTimeout } = this.#options;
     const timeout = new AbortController();
-    const late = delay(START_TIMEOUT, { signal: timeout.signal }).then(() => {
+    const late = delay(startTimeout, { signal: timeout.signal }).then(() => {
       worker.kill();
-      throw new StartError(`Cannot start worker ${worker.index}: it did not listen within ${START_TIMEOUT / 1000} s`);
+      throw new StartError(`Cannot start worker ${worker.index}: it did not listen within ${startTimeout / 1000} s`);
     });
     try {
       await Promise.race([this.#prepared.get(worker), worker.listening, late]);
@@ -236,6 +239,7 @@ export class Supervisor {
         worker.send({ type: "listen", join, ...(port ? { port } : {}) });
         const service = await Promise.race([worker.listening, late]);
         this.#port.add(worker);
+        if (this.#hung.size > 0) await this.#port.steer();
         return service;
       };
       const service = exclusive ? await grant() : await this.#exclusively(grant);
@@ -294,6 +298,11 @@ export class Supervisor {
     worker.stop(followed);
     const timer = setTimeout(() => worker.kill(), this.#options.drainTimeout + STOP_TIMEOUT);
     void worker.exited.then(() => clearTimeout(timer));
+  }
+
+  /** Gives new connections to the workers that answer. */
+  #steer(): void {
+    this.#exclusively(() => this.#port.steer()).catch((error) => this.#options.log.error(messageOf(error)));
   }
 
   async #reload(): Promise<void> {
@@ -355,7 +364,7 @@ export class Supervisor {
         else this.#hung.delete(worker);
         const what = hung ? "does not answer: new connections go to the others" : "answers again";
         log.warn(`worker ${worker.index} ${what}`, { pid: worker.pid });
-        this.#exclusively(() => this.#port.steer()).catch((error) => log.error(messageOf(error)));
+        this.#steer();
         // It may have missed a reload.
         if (!hung) this.reload().catch((error) => log.error(messageOf(error)));
       }
