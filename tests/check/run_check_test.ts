@@ -2,7 +2,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { runCheck } from "../../lib/check/run_check.ts";
 import {
-  closedPort,
   echoService,
   firewalledPort,
   listenOnly,
@@ -12,6 +11,7 @@ import {
   writeAll,
 } from "./laboratory.ts";
 import { expectCodes, expectReport, urlOf } from "./expect.ts";
+import { closedPort } from "../support/ports.ts";
 
 Deno.test("misuse and unreachable endpoints end with exit code 2", async (t) => {
   const cases: [name: string, url: string, codes: string[]][] = [
