@@ -177,7 +177,7 @@ Deno.test("an app whose hook always throws is five stacks and a count, not one a
   for (const { error } of written) assert(/was told to fail[^]*witness_app\.ts/.test(String(error)), String(error));
 });
 
-Deno.test("with deno run --quiet, as deno task start has it, HTTP/2 streams that are reset leave no line of Deno's own", async () => {
+Deno.test("with deno run -q, as deno task start has it, HTTP/2 streams that are reset leave no line of Deno's own", async () => {
   const words = project.tasks.start.split(" ");
   const permissions = words.slice(2, -1).map((word) => word === "-P" ? "-A" : word);
   await using service = await Witness.start([], { permissions });
