@@ -2,9 +2,10 @@
 import { assertEquals } from "@std/assert";
 import type { CheckOptions } from "../../lib/check/check_target.ts";
 import { hasOpenssl, openPki } from "../support/openssl.ts";
-import { closedPort, echoService, rightAnswer, upgradeServer, writeAll } from "./laboratory.ts";
+import { echoService, rightAnswer, upgradeServer, writeAll } from "./laboratory.ts";
 import { expectCodes, expectReport, identityOf, makeAuthorities, urlOf } from "./expect.ts";
 import { apache, caddy, hasProgram, nginx, nginxUpgrade } from "./proxies.ts";
+import { closedPort } from "../support/ports.ts";
 
 const openssl = await hasOpenssl();
 
@@ -65,7 +66,7 @@ Deno.test({ name: "nginx misconfigured", ignore: !openssl || !await hasProgram("
   });
   await t.step("plain ws asked of the TLS port", async () => {
     await using proxy = await nginx(`${tls} ${right}`);
-    await expectCodes({ url: urlOf("ws", proxy, "/", "localhost") }, ["speaks-tls"]);
+    await expectCodes({ url: urlOf("ws", proxy, "/", "localhost") }, ["protocol-tls"]);
   });
 });
 
@@ -80,7 +81,7 @@ async function expectSound(url: string, ca: readonly string[]): Promise<void> {
       "url",
       "dns",
       "tcp",
-      "speaks",
+      "protocol",
       "versions",
       "chain",
       "alpn",

@@ -3,9 +3,10 @@ import { assertEquals } from "@std/assert";
 import { sendClientHello } from "../../../lib/check/probes/server_hello.ts";
 import type { CheckOptions } from "../../../lib/check/check_target.ts";
 import { hasOpenssl, openPki } from "../../support/openssl.ts";
-import { closedPort, echoService, helloServer, rawServer, type Server, writeAll } from "../laboratory.ts";
+import { echoService, helloServer, rawServer, type Server, writeAll } from "../laboratory.ts";
 import { expectCodes, expectReport, identityOf, makeAuthorities, urlOf } from "../expect.ts";
 import { hasProgram, nginx, nginxUpgrade } from "../proxies.ts";
+import { freePort } from "../../support/ports.ts";
 
 const openssl = await hasOpenssl();
 const peers = openssl && await hasProgram("nginx", "-v");
@@ -130,7 +131,7 @@ Deno.test({ name: "a handshake that fails here for a key that TLS 1.3 hides", ig
 
 /** `openssl s_server` on a free port, once it listens. */
 async function opensslServer(...args: string[]): Promise<Server> {
-  const port = closedPort();
+  const port = freePort();
   const child = new Deno.Command("openssl", {
     args: ["s_server", "-accept", `127.0.0.1:${port}`, ...args],
     stdin: "piped",
