@@ -90,10 +90,12 @@ async function settle(...hubs: readonly TestHub[]): Promise<void> {
   for (const { calls } of hubs) await calls.online("nobody", { timeout: 200 });
 }
 
-const ENGINES = [["local", localEngine], ["nats", natsServer], ["redis", redisServer], [
-  "faulty",
-  faultyEngine,
-]] as const;
+const ENGINES: [name: string, start: () => Promise<Engine>, programs: string[]][] = [
+  ["local", localEngine, []],
+  ["nats", natsServer, ["nats-server"]],
+  ["redis", redisServer, ["redis-server"]],
+  ["faulty", faultyEngine, []],
+];
 
 for (const [name, start, programs] of ENGINES) {
   peerTest(
