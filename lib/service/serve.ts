@@ -7,8 +7,10 @@ import { load } from "../config/load_settings.ts";
 import { SERVICE_OPTIONS, type ServiceOptions } from "../config/service_options.ts";
 import { originWarnings } from "../handshake/origin.ts";
 import { type Logger, silent } from "../log.ts";
+import { createCertificateSource } from "./certificate_source.ts";
 import { RunningService, type Service } from "./running_service.ts";
 import { type ServiceSettings, validate } from "./resolve_settings.ts";
+import type { WorkerContext } from "./worker_context.ts";
 import type { AppFactory, ServiceApp } from "../ws/app_types.ts";
 
 /** What the caller may give beside the options. */
@@ -17,6 +19,8 @@ export interface Environment {
   readonly log?: Logger;
   /** A predecessor process shares its address with this one, at this port. */
   readonly takeover?: { readonly port: number } | undefined;
+  /** This service is one of several workers on one port. */
+  readonly worker?: WorkerContext | undefined;
 }
 
 /**
@@ -48,11 +52,13 @@ export async function serve(
 export async function startService(
   app: ServiceApp | AppFactory,
   loaded: ServiceSettings,
-  { log = silent, takeover }: Environment = {},
-): Promise<Service> {
-  for (const warning of originWarnings(loaded.settings.origin)) log.warn(warning);
-  const authenticator = await createAuthenticator(loaded.settings, { log });
-  const service = new RunningService({ app, loaded, authenticator, log });
+  { log = silent, takeover, worker }: Environment = {},
+): Promise<RunningService> {
+  const { settings, checked } = loaded;
+  if ((worker?.index ?? 1) === 1) { for (const warning of originWarnings(settings.origin)) log.warn(warning); }
+  const authenticator = await createAuthenticator(settings, { log });
+  const certificate = await createCertificateSource(checked.mode, log);
+  const service = new RunningService({ app, loaded, authenticator, certificate, log, worker });
   await service.start(takeover);
   return service;
 }

@@ -11,7 +11,10 @@ import type { InboundLimitOptions } from "./inbound_limits.ts";
 /** What all peers of a service share. */
 export interface PeerDependencies extends InboundLimitOptions {
   readonly app: App;
+  /** Throttled: a failing hook fails for every peer. */
   readonly log: Logger;
+  /** For one line a connection: not throttled. */
+  readonly access: Logger;
   /** For what strangers can cause again and again: throttled. */
   readonly notices: Logger;
   /** Warns the operator or the app's author of something that does not change by itself: once. */

@@ -1,6 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { defineApp } from "../../lib/ws/app_types.ts";
 import { ACCEPT, type Changes, handshake, KEY, rawResponse } from "../support/raw.ts";
+import { startProgram } from "../support/program.ts";
 import { type Served, serving } from "../support/serving.ts";
 
 const ok = defineApp({ message: (peer) => void peer.send("ok") });
@@ -294,4 +295,21 @@ Deno.test("two proxies in a row: the refusal says that the inner one may have to
   );
   const passed = { "X-Forwarded-Proto": "https" };
   assertEquals((await rawResponse(served.raw, handshake({ headers: passed }))).status, 101);
+});
+
+Deno.test("the development service answers to this machine's names and to addresses alone", async () => {
+  await using program = await startProgram();
+  const target = { port: program.port, ca: await Deno.readTextFile(program.ca) };
+  const ask = (host: string, headers: Record<string, string | null> = {}) =>
+    rawResponse(target, handshake({ headers: { Host: host, ...headers } }));
+  for (const host of ["localhost", `localhost:${program.port}`, "127.0.0.1", "[::1]:8282", "app.localhost"]) {
+    assertEquals((await ask(host)).status, 101, host);
+  }
+  for (const host of ["evil.example", `evil.example:${program.port}`, "localhost.evil.example"]) {
+    const { status, body } = await ask(host, { Origin: `https://${host}` });
+    assertEquals(status, 421, host);
+    assertMatch(body, /This development service answers to localhost and to addresses, not to .* \(DNS rebinding\)/);
+    const plain = { Upgrade: null, "Sec-WebSocket-Key": null };
+    assertEquals((await ask(host, plain)).status, 421, host);
+  }
 });

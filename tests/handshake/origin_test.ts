@@ -19,7 +19,7 @@ const facts = (origin: string | null, change: Partial<OriginFacts> = {}): Origin
 const DIRECT: Mode = {
   kind: "direct",
   address: { transport: "tcp", hostname: "127.0.0.1", port: 8282 },
-  files: undefined,
+  certificate: { kind: "development" },
 };
 const PROXIED: Mode = {
   kind: "proxied",

@@ -112,7 +112,7 @@ Deno.test("limits: 503 beyond maxConnections and beyond maxConnectionsPerAddress
   const two = await Client.open(service.url, from("192.0.2.2"));
   const full = await rawResponse(target, handshake(from("192.0.2.3")));
   assertEquals([full.status, full.headers.get("retry-after")], [503, "10"]);
-  assertMatch(full.body, /This service takes 2 connections at once, and it has them\./);
+  assertMatch(full.body, /Connection limit reached \(2\)\./);
   // Refused ones have taken no place.
   await one.close();
   await gone[0]!.promise;
