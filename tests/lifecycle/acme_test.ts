@@ -235,6 +235,24 @@ peerTest(
   },
 );
 
+peerTest(
+  "pebble",
+  "acme: with a certificate there, a taken challenge port is an error in the log and no more",
+  async () => {
+    await using pebble = await startPebble();
+    await using folder = await folderFor(pebble);
+    const { code } = await runProgram(["cert", ...certOptions(pebble)], { folder: folder.path });
+    assertEquals(code, 0);
+    using _taken = Deno.listen({ hostname: pebble.address, port: pebble.httpPort });
+    await using program = await startProgram(optionsFor(pebble), { folder: folder.path });
+    await program.stderr.until(/"error","message":"the certificate cannot be kept up to date: Cannot answer .* in use/);
+    await asks(program, folder.ca);
+    const check = await runProgram(["--check", ...optionsFor(pebble)], { folder: folder.path });
+    assertEquals(check.code, 0);
+    assertMatch(check.stdout, /^warning Cannot answer the authority's challenges on .*:5002: the port is in use/m);
+  },
+);
+
 peerTest("pebble", "acme: --check looks at the prerequisites and asks nobody", async () => {
   await using pebble = await startPebble({ front: () => undefined });
   await using folder = await folderFor(pebble);
