@@ -1,6 +1,8 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { StartError } from "../../lib/errors.ts";
-import { isSharedSecret, parseSecrets } from "../../lib/auth/shared_secrets.ts";
+import { findSharedSecret, parseSecrets, type SharedSecrets } from "../../lib/auth/shared_secrets.ts";
+
+const isSharedSecret = (token: string, secrets: SharedSecrets) => findSharedSecret(token, secrets) !== undefined;
 
 const FIRST = "f".repeat(64);
 const SECOND = "0123456789abcdefghijkl";
