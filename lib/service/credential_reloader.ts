@@ -19,9 +19,11 @@ export interface CredentialReloaderOptions {
   /** Makes the listener use it. What it throws leaves the old one in use. */
   apply(material: TlsMaterial): Promise<void>;
   /** Other tokens are in force: connections that came in by one that no longer is may have to go. */
-  tokensChanged(): void;
-  /** Milliseconds; for tests. Default 5,000: see `#tokensChanged`. */
+  tokensChanged?(): void;
+  /** Milliseconds; for tests. Default 5,000: see `#tokenFileChanged`. */
   readonly confirmAfter?: number;
+  /** Reloads in place of this, where several workers do it together. What it throws is a StartError. */
+  readonly reloadAll?: (() => Promise<void>) | undefined;
 }
 
 /** How long a token file that lacks something must stay as it is before that counts, ms; and how often it is waited. */
@@ -32,6 +34,7 @@ const MOST_WAITS = 12;
 export class CredentialReloader {
   readonly #options: CredentialReloaderOptions;
   #material: TlsMaterial | undefined;
+  #staged: TlsMaterial | undefined;
   #watch: AsyncDisposable | undefined;
   #last: Promise<void> = Promise.resolve();
   readonly #stopping = new AbortController();
@@ -65,9 +68,41 @@ export class CredentialReloader {
     }
   }
 
+  /** What `stage` read and `settle` will put to use. */
+  get staged(): TlsMaterial | undefined {
+    return this.#staged;
+  }
+
   /** See `Service.reload`. One after the other, and a failed one does not stand in the way of the next. */
   reload(): Promise<void> {
-    return this.exclusively(() => this.#reload());
+    return this.#options.reloadAll?.() ?? this.exclusively(() => this.#reload());
+  }
+
+  /**
+   * Reads certificate and tokens again, and puts the tokens to use.
+   * @returns whether there is another certificate, which `settle` puts to use
+   * @throws {StartError} why they are not usable; what was there goes on serving
+   */
+  async stage(): Promise<boolean> {
+    // All is read before anything is put to use: a bad file leaves everything as it was.
+    const fresh = await this.#load();
+    await this.#reloadTokens();
+    const same = fresh === undefined || (fresh.cert === this.#material?.cert && fresh.key === this.#material.key);
+    this.#staged = same ? undefined : fresh;
+    return !same;
+  }
+
+  /** Keeps the certificate that `stage` read as the one in use, or forgets it. */
+  settle(use: boolean): void {
+    const fresh = this.#staged;
+    this.#staged = undefined;
+    if (!use || fresh === undefined) return;
+    this.#material = fresh;
+    const { leaf, notAfter } = fresh;
+    this.#options.log.info("the new certificate serves", {
+      serial: leaf.serialNumber,
+      notAfter: notAfter.toISOString(),
+    });
   }
 
   /** Runs something while no certificate is replaced: after what was asked for before, and before what comes next. */
@@ -120,7 +155,7 @@ export class CredentialReloader {
     if (authenticator.file !== undefined) {
       log.info(`${authenticator.file} was read again`, { token: authenticator.need });
     }
-    tokensChanged();
+    tokensChanged?.();
   }
 
   /** Ends the watch, and waits for a reload under way. */
@@ -141,16 +176,14 @@ export class CredentialReloader {
   }
 
   async #reload(): Promise<void> {
-    if (this.#stopping.signal.aborted) return;
-    const { apply, log } = this.#options;
-    // All is read before anything is put to use: a bad file leaves everything as it was.
-    const fresh = await this.#load();
-    await this.#reloadTokens();
-    if (fresh === undefined || (fresh.cert === this.#material?.cert && fresh.key === this.#material.key)) return;
-    await apply(fresh);
-    this.#material = fresh;
-    const { leaf, notAfter } = fresh;
-    log.info("the new certificate serves", { serial: leaf.serialNumber, notAfter: notAfter.toISOString() });
+    if (this.#stopping.signal.aborted || !await this.stage()) return;
+    try {
+      await this.#options.apply(this.#staged!);
+    } catch (error) {
+      this.settle(false);
+      throw error;
+    }
+    this.settle(true);
   }
 }
 

@@ -5,8 +5,10 @@
 import { flagOf } from "../config/option_table.ts";
 import type { Settings } from "../config/service_options.ts";
 import { formatSize } from "../duration_and_size.ts";
+import { decodeText } from "../text_file.ts";
 import { messageOf, StartError, UsageError } from "../errors.ts";
 import type { BrokerStart } from "../hub/broker.ts";
+import { openIpc } from "../hub/brokers/ipc.ts";
 import { openBroker } from "../hub/brokers/open.ts";
 import { type BrokerTarget, parseBroker, parseCredentials } from "../hub/brokers/target.ts";
 import { LONGEST_HEADER } from "../hub/frame.ts";
@@ -82,6 +84,19 @@ export async function joinBroker(
   log.info("joined", { broker: shown, node: hub.id, prefix });
 }
 
+/**
+ * Makes the hub a node of the workers of one machine.
+ * @param path of the relay's unix socket
+ * @throws {StartError} when the relay cannot be reached
+ */
+export async function joinWorkers(hub: Hub, path: string): Promise<void> {
+  await hub.connect({
+    shown: "between the workers",
+    prefix: "wss",
+    open: (start) => openIpc(path, start),
+  });
+}
+
 function withCredentials(target: BrokerTarget, file: string | undefined): BrokerTarget {
   if (file === undefined) return target;
   const text = readText(file, "credentials of the broker");
@@ -94,7 +109,7 @@ function withCredentials(target: BrokerTarget, file: string | undefined): Broker
 
 function readText(file: string, what: string): string {
   try {
-    return Deno.readTextFileSync(file);
+    return decodeText(Deno.readFileSync(file));
   } catch (error) {
     throw new StartError(`Cannot read the ${what} (${file}): ${messageOf(error)}`, { cause: error });
   }
