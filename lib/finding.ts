@@ -16,3 +16,8 @@ export interface Finding {
   /** What to do about it: one sentence. Warnings and errors always have one. */
   readonly remedy?: string;
 }
+
+/** Makes a finding. */
+export function finding(code: string, level: Level, fact: string, remedy?: string): Finding {
+  return remedy === undefined ? { code, level, fact } : { code, level, fact, remedy };
+}

@@ -2,6 +2,7 @@
  * Log lines: text for a terminal, JSON for machines; one line an event, whatever a client sent.
  * @module
  */
+import { flushStderr, stderrWriter } from "./log_writer.ts";
 
 /** From the quietest to the loudest. */
 export const LOG_LEVELS = ["error", "warn", "info", "debug"] as const;
@@ -25,7 +26,10 @@ export interface LogOptions {
   readonly level?: LogLevel;
   /** Default `text`. */
   readonly format?: "text" | "json";
-  /** Receives whole lines without their newline. Default: standard error. */
+  /**
+   * Receives whole lines without their newline. Default: standard error, through a buffer of 1 MiB: while nobody reads it
+   * the service goes on, and what does not fit is dropped and counted in one line.
+   */
   readonly write?: (line: string) => void;
   /** Default: the current time. */
   readonly now?: () => Date;
@@ -39,36 +43,30 @@ export function escapeControls(text: string): string {
   });
 }
 
-const encoder = new TextEncoder();
-
-function writeStderr(line: string): void {
-  const bytes = encoder.encode(line + "\n");
-  try {
-    for (let written = 0; written < bytes.length;) written += Deno.stderr.writeSync(bytes.subarray(written));
-  } catch {
-    // A closed standard error must not take the service down: there is nowhere left to complain.
-  }
-}
-
 /** Makes a logger that writes one line an event. */
 export function createLogger(options: LogOptions = {}): Logger {
-  const { level = "info", format = "text", write = writeStderr, now = () => new Date() } = options;
+  const { level = "info", format = "text", now = () => new Date() } = options;
+  const write = options.write ?? ((line: string) => stderrWriter().write(line, dropped));
   const most = LOG_LEVELS.indexOf(level);
 
   function emit(at: LogLevel, message: string, fields: LogFields | undefined): void {
-    if (LOG_LEVELS.indexOf(at) > most) return;
+    if (LOG_LEVELS.indexOf(at) <= most) write(lineOf(at, message, fields));
+  }
+
+  function dropped(lines: number): string {
+    return lineOf("warn", "log lines were dropped: standard error is not read fast enough", { lines });
+  }
+
+  function lineOf(at: LogLevel, message: string, fields: LogFields | undefined): string {
     const time = now().toISOString();
-    if (format === "json") {
-      write(escapeControls(JSON.stringify({ time, level: at, message, ...fields })));
-      return;
-    }
+    if (format === "json") return escapeControls(JSON.stringify({ time, level: at, message, ...fields }));
     let line = `${time} ${at.padEnd(5)} ${escapeControls(message)}`;
     for (const [name, value] of Object.entries(fields ?? {})) {
       if (value === undefined) continue;
       const text = String(value);
       line += ` ${name}=${/^[^\s"=]+$/.test(text) ? escapeControls(text) : escapeControls(JSON.stringify(text))}`;
     }
-    write(line);
+    return line;
   }
 
   return {
@@ -78,6 +76,14 @@ export function createLogger(options: LogOptions = {}): Logger {
     info: (message, fields) => emit("info", message, fields),
     debug: (message, fields) => emit("debug", message, fields),
   };
+}
+
+/**
+ * Waits until what was logged to standard error is written; a program calls it before `Deno.exit`. Up to 5 s for a slow
+ * reader, 1 s for one that has stopped reading.
+ */
+export async function flushLog(): Promise<void> {
+  await flushStderr();
 }
 
 /** A logger that says nothing: the default of the library. */

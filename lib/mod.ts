@@ -4,12 +4,25 @@
  */
 import { loadFfi } from "./net/ffi/load_ffi.ts";
 
-export { type App, defineApp, type Message, type Peer, type SendResult, type UpgradeResult } from "./ws/app_types.ts";
+export {
+  type App,
+  type AppFactory,
+  defineApp,
+  type GapDetails,
+  type Message,
+  type Peer,
+  type SendResult,
+  type ServiceApp,
+  type UpgradeResult,
+} from "./ws/app_types.ts";
 export { type Environment, serve } from "./service/serve.ts";
+export type { NodeList, Online, Presence, ServiceCalls, TopicList } from "./hub/calls.ts";
+export type { Target } from "./hub/cluster.ts";
+export type { NodeInfo } from "./hub/nodes.ts";
 export type { Service } from "./service/running_service.ts";
 export type { ServiceOptions } from "./config/service_options.ts";
 export { StartError, UsageError } from "./errors.ts";
-export { createLogger, type LogFields, type Logger, type LogLevel } from "./log.ts";
+export { createLogger, flushLog, type LogFields, type Logger, type LogLevel } from "./log.ts";
 
 // Now and not when the first service starts: the C library stays loaded, and the sanitizer of a test that starts a
 // service would call that a leak.

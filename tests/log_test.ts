@@ -60,8 +60,11 @@ Deno.test("a level lets itself and what is graver through, and says so beforehan
 });
 
 Deno.test("without a writer lines go to standard error, and a closed one ends nothing", async () => {
-  const script = `import { createLogger } from ${JSON.stringify(new URL("../lib/log.ts", import.meta.url).href)};
+  const script = `import { createLogger, flushLog } from ${
+    JSON.stringify(new URL("../lib/log.ts", import.meta.url).href)
+  };
     createLogger({ now: () => new Date(0) }).info("here", { a: 1 });
+    await flushLog();
     Deno.stderr.close();
     createLogger().error("there");
     console.log("alive");`;

@@ -1,13 +1,9 @@
-/** `deno task start`: the least permissions that the service needs. */
+/** `deno task start`, which is `deno run -P main.ts`: the least permissions that the service needs. */
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
-import project from "../deno.json" with { type: "json" };
 import { Client } from "./support/client.ts";
-import { makeFolder, type Program, ROOT, startProgram } from "./support/program.ts";
+import { LEAST_PERMISSIONS, makeFolder, type Program, ROOT, startProgram } from "./support/program.ts";
 import { Transcript } from "./support/transcript.ts";
-
-const [, , ...words] = project.tasks.start.split(" ");
-const PERMISSIONS = [...words.slice(0, -1), "--no-prompt"];
 
 Deno.test("deno task start, from a fresh copy", async () => {
   const folder = await makeFolder();
@@ -48,10 +44,10 @@ async function quiet(program: Program, ...texts: string[]): Promise<void> {
 }
 
 Deno.test("its permissions: nothing is allowed that could be left out without a word", async (t) => {
-  assertEquals(PERMISSIONS.filter((word) => /^(-A|--allow-all|--allow-run|--allow-write)$/.test(word)), []);
-  for (const left of PERMISSIONS.filter((word) => word.startsWith("--allow-"))) {
+  assertEquals(LEAST_PERMISSIONS.filter((word) => /^(-A|--allow-all|--allow-run|--allow-write)$/.test(word)), []);
+  for (const left of LEAST_PERMISSIONS.filter((word) => word.startsWith("--allow-"))) {
     const name = left.split("=")[0]!;
-    const permissions = PERMISSIONS.filter((word) => word !== left);
+    const permissions = LEAST_PERMISSIONS.filter((word) => word !== left);
     await t.step(`without ${name}`, async () => {
       if (name === "--allow-ffi") {
         await using program = await startProgram([], { permissions });

@@ -1,75 +1,107 @@
 /**
- * A small chat: rooms are topics, and every line is a message. `/join ROOM`, `/name NAME`, `/who`, anything else is said
- * to the room.
+ * A small chat, over any number of nodes. Everything is a topic: a room; a name in a room, which `/who` lists; a name,
+ * to which `/to` speaks. `/join ROOM`, `/name NAME`, `/who`, `/to NAME TEXT`; anything else is said to the room.
  * @module
  */
 import { defineApp, type Peer } from "../ws/app_types.ts";
 
-/** Who is in a room, by name: what `/who` tells. */
-const rooms = new Map<string, Set<Peer>>();
-const HELP = "/name NAME to be called so, /join ROOM to change rooms, /who for who is here; anything else is said";
+const HELP =
+  "/name NAME to be called so, /join ROOM to change rooms, /who for who is here, /to NAME TEXT for one alone; " +
+  "anything else is said";
 const NAME = /^[\p{L}\p{N}_-]{1,32}$/u;
 
-let guests = 0;
+export default defineApp((service) => {
+  /** The peers of this node. */
+  const here = new Set<Peer>();
 
-export default defineApp({
-  open(peer) {
-    peer.context.name = `guest${++guests}`;
-    peer.send(`welcome, ${nameOf(peer)}: ${HELP}`);
-    enter(peer, "lobby");
-  },
+  /** Who is in a room, on every node. */
+  async function who(peer: Peer): Promise<void> {
+    const prefix = namedTopic(peer, "");
+    const { topics, complete } = await service.topics(prefix);
+    const names = topics.map(({ topic }) => topic.slice(prefix.length)).join(", ");
+    peer.send(`in ${roomOf(peer)}: ${names}${complete ? "" : " (not every node has answered)"}`);
+  }
 
-  message(peer, message) {
-    const line = message.text().trim();
-    if (line === "") return;
-    const [command, argument = ""] = line.split(/\s+/, 2);
-    switch (line.startsWith("/") ? command : "") {
-      case "":
-        return tell(peer, `${nameOf(peer)}: ${line}`);
-      case "/name":
-        return rename(peer, argument);
-      case "/join":
-        if (!NAME.test(argument)) return say(peer, "a room's name has 1 to 32 letters, digits, _ or -");
-        leave(peer);
-        return enter(peer, argument);
-      case "/who":
-        return say(peer, `in ${roomOf(peer)}: ${[...rooms.get(roomOf(peer)) ?? []].map(nameOf).join(", ")}`);
-      default:
-        return say(peer, HELP);
-    }
-  },
+  async function tellOne(peer: Peer, name: string, text: string): Promise<void> {
+    const topic = nameTopic(name);
+    const { topics } = NAME.test(name) ? await service.topics(topic) : { topics: [] };
+    if (!topics.some((found) => found.topic === topic)) return say(peer, `nobody is called ${name}`);
+    service.publish(topic, `${nameOf(peer)} to ${name}: ${text}`, { except: peer.id });
+    say(peer, `${nameOf(peer)} to ${name}: ${text}`);
+  }
 
-  close(peer) {
-    leave(peer);
-  },
+  return {
+    open(peer) {
+      here.add(peer);
+      // A token's name is fixed; a guest's comes from its id, so that no two nodes give the same.
+      peer.context.name = peer.user ?? `guest-${peer.id.slice(0, 4)}`;
+      peer.subscribe(nameTopic(nameOf(peer)));
+      peer.send(`welcome, ${nameOf(peer)}: ${HELP}`);
+      enter(peer, "lobby");
+    },
+
+    message(peer, message) {
+      const line = message.text().trim();
+      if (line === "") return;
+      const [command, argument = ""] = line.split(/\s+/, 2);
+      switch (line.startsWith("/") ? command : "") {
+        case "":
+          return tell(peer, `${nameOf(peer)}: ${line}`);
+        case "/name":
+          return rename(peer, argument);
+        case "/join":
+          if (!NAME.test(argument)) return say(peer, "a room's name has 1 to 32 letters, digits, _ or -");
+          leave(peer);
+          return enter(peer, argument);
+        case "/who":
+          return who(peer);
+        case "/to":
+          return tellOne(peer, argument, line.replace(/^\S+\s+\S+\s*/, ""));
+        default:
+          return say(peer, HELP);
+      }
+    },
+
+    close(peer) {
+      here.delete(peer);
+      leave(peer);
+    },
+
+    gap(topics) {
+      for (const peer of here) {
+        if (topics.includes(roomTopic(roomOf(peer)))) say(peer, "* messages may be missing here");
+      }
+    },
+  };
 });
 
 function rename(peer: Peer, name: string): void {
+  if (peer.user !== undefined) return say(peer, "your token says who you are");
   if (!NAME.test(name)) return say(peer, "a name has 1 to 32 letters, digits, _ or -");
   tell(peer, `* ${nameOf(peer)} is now ${name}`);
+  const topics = () => [nameTopic(nameOf(peer)), namedTopic(peer, nameOf(peer))];
+  for (const topic of topics()) peer.unsubscribe(topic);
   peer.context.name = name;
+  for (const topic of topics()) peer.subscribe(topic);
 }
 
 function enter(peer: Peer, room: string): void {
   peer.context.room = room;
-  const members = rooms.get(room) ?? new Set();
-  rooms.set(room, members.add(peer));
-  peer.subscribe(topicOf(room));
+  peer.subscribe(roomTopic(room));
+  peer.subscribe(namedTopic(peer, nameOf(peer)));
   tell(peer, `* ${nameOf(peer)} joined ${room}`);
 }
 
 function leave(peer: Peer): void {
   const room = roomOf(peer);
-  peer.publish(topicOf(room), `* ${nameOf(peer)} left ${room}`);
-  peer.unsubscribe(topicOf(room));
-  const members = rooms.get(room);
-  members?.delete(peer);
-  if (members?.size === 0) rooms.delete(room);
+  peer.publish(roomTopic(room), `* ${nameOf(peer)} left ${room}`);
+  peer.unsubscribe(roomTopic(room));
+  peer.unsubscribe(namedTopic(peer, nameOf(peer)));
 }
 
 /** To everybody in the room, the peer itself too. */
 function tell(peer: Peer, line: string): void {
-  peer.publish(topicOf(roomOf(peer)), line);
+  peer.publish(roomTopic(roomOf(peer)), line);
   say(peer, line);
 }
 
@@ -85,6 +117,15 @@ function roomOf(peer: Peer): string {
   return String(peer.context.room);
 }
 
-function topicOf(room: string): string {
-  return `chat/${room}`;
+function roomTopic(room: string): string {
+  return `chat/room/${room}`;
+}
+
+/** The topic of a name in the peer's room; of all of them it is the prefix. */
+function namedTopic(peer: Peer, name: string): string {
+  return `${roomTopic(roomOf(peer))}/${name}`;
+}
+
+function nameTopic(name: string): string {
+  return `chat/name/${name}`;
 }

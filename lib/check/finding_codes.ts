@@ -2,7 +2,7 @@
  * Every code that `check` can report: what it means. The README's table is made from this one.
  * @module
  */
-import type { Finding, Level } from "../finding.ts";
+import { type Finding, finding as makeFinding, type Level } from "../finding.ts";
 
 /** Code and meaning, in the order in which a connection meets them. Codes are stable: they are searched for. */
 export const CODES = {
@@ -48,10 +48,13 @@ export const CODES = {
   "certificate-missing": "The server sends no certificate.",
   "certificate-unreadable": "The server sends a certificate that cannot be read.",
   "validity-too-long": "The certificate is valid for longer than Apple's systems accept.",
+  "issuer-not-authority": "A certificate of the chain was issued by one that may not issue certificates.",
+  "path-too-long": "An authority's path length constraint forbids the intermediates below it.",
   "issuer-untrusted": "No authority that clients trust stands behind the chain.",
   "chain-incomplete": "An intermediate certificate is missing: desktop browsers may work, Android and WeChat do not.",
   "chain-order": "The chain is sent in the wrong order.",
   "chain-root-included": "The root is sent along, which is needless.",
+  "chain-unneeded": "The chain holds a certificate that no valid path needs: expired, or of another use.",
   "chain-unrelated": "The chain holds a certificate that has nothing to do with the rest.",
   "chain-repeated": "A certificate is sent more than once.",
   "signature-sha1": "A certificate is signed with SHA-1, which clients refuse.",
@@ -149,6 +152,4 @@ export interface Observation extends Finding {
 }
 
 /** Makes a finding whose code stands in the table. */
-export function finding(code: Code, level: Level, fact: string, remedy?: string): Finding {
-  return remedy === undefined ? { code, level, fact } : { code, level, fact, remedy };
-}
+export const finding: (code: Code, level: Level, fact: string, remedy?: string) => Finding = makeFinding;

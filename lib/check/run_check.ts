@@ -3,14 +3,14 @@
  * @module
  */
 import type { Finding } from "../finding.ts";
-import { judgeFailure, probeAlpn } from "./probes/alpn.ts";
+import { explainFailure, probeAlpn } from "./probes/alpn.ts";
 import { type Inspected, probeChain } from "./probes/certificate_chain.ts";
 import type { Version } from "./probes/client_hello.ts";
 import { judgeForBrowser, judgeForWechat } from "./client_profiles.ts";
 import { finding, type Observation, type Probe } from "./finding_codes.ts";
 import { DeadlineError, within } from "../client/deadline.ts";
 import { probeDns } from "./probes/dns.ts";
-import { type Exchanged, probeClose, probeMessage, probePing, probeWelcome } from "./probes/message_exchange.ts";
+import { type ExchangeResult, probeClose, probeMessage, probePing, probeWelcome } from "./probes/message_exchange.ts";
 import { probeIdleTimeout } from "./probes/idle_timeout.ts";
 import { probeResumption } from "./probes/session_resumption.ts";
 import { ClientSession } from "../client/websocket_session.ts";
@@ -182,7 +182,7 @@ async function reach(asked: Target, learnt: Learning, run: Run, signal: AbortSig
     run.add("alpn", handshake.findings);
     const known = run.observations.some(({ level }) => level === "error" || level === "warning");
     if (handshake.presented === undefined) {
-      if (!known && handshake.failure !== undefined) run.add("alpn", [judgeFailure(handshake.failure)]);
+      if (!known && handshake.failure !== undefined) run.add("alpn", [explainFailure(handshake.failure)]);
       run.add("upgrade", [finding("upgrade-not-tried", "note", "No TLS connection came about, so no upgrade either.")]);
       return undefined;
     }
@@ -214,7 +214,7 @@ async function talk(
 }
 
 async function ping(session: ClientSession, run: Run, signal: AbortSignal): Promise<boolean> {
-  const { findings, over }: Exchanged = await probePing(session, signal);
+  const { findings, over }: ExchangeResult = await probePing(session, signal);
   run.add("ping", findings);
   return !over;
 }

@@ -6,13 +6,14 @@ import type { LogFields } from "../log.ts";
 import type { Service } from "../service/running_service.ts";
 import { formatDuration, formatSize } from "../duration_and_size.ts";
 import type { DevelopmentTlsMaterial } from "../tls/development.ts";
+import { parseBroker } from "../hub/brokers/target.ts";
 import { PROGRAM } from "./help.ts";
 import { howToTrustShortly } from "./trust_ca.ts";
 import { VERSION } from "./version.ts";
 
 /** For a person at a terminal. */
 export function banner(service: Service): string {
-  const { settings, mode, material, url, needs } = service;
+  const { settings, mode, material, url, needs, nodeId } = service;
   const rows: [string, string][] = [
     ["address", url],
     ["paths", settings.path.join(" and ")],
@@ -22,6 +23,7 @@ export function banner(service: Service): string {
     rows.push(["certificate", `${material.file} for ${material.names.join(", ")} until ${day(material.notAfter)}`]);
   }
   rows.push(["app", settings.app]);
+  if (settings.broker !== undefined) rows.push(["broker", `${parseBroker(settings.broker).shown}, as node ${nodeId}`]);
   if (needs) rows.push(["token", `${needs}, as Authorization: Bearer TOKEN or subprotocol bearer.TOKEN`]);
   rows.push(["limits", limitsText(service)]);
   const lines = [`${PROGRAM} ${VERSION}`, ...rows.map(([name, text]) => `  ${name.padEnd(12)}${text}`), ""];
@@ -44,7 +46,7 @@ export function banner(service: Service): string {
 }
 
 /** The same for a machine. */
-export function bannerFields({ settings, mode, material, url, needs }: Service): LogFields {
+export function bannerFields({ settings, mode, material, url, needs, nodeId }: Service): LogFields {
   return {
     url,
     mode: mode.kind,
@@ -54,6 +56,8 @@ export function bannerFields({ settings, mode, material, url, needs }: Service):
     names: material?.names.join(" "),
     notAfter: material?.notAfter.toISOString(),
     token: needs,
+    broker: settings.broker === undefined ? undefined : parseBroker(settings.broker).shown,
+    node: settings.broker === undefined ? undefined : nodeId,
     version: VERSION,
   };
 }

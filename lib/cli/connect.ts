@@ -4,10 +4,9 @@
  */
 import { openClient } from "../client/open_client.ts";
 import { DeadlineError, within } from "../client/deadline.ts";
-import { closeWords, isOver } from "../check/probes/message_exchange.ts";
 import { formatObservation, formatVerdict } from "../check/report.ts";
 import { runCheck } from "../check/run_check.ts";
-import type { ClientSession } from "../client/websocket_session.ts";
+import { type ClientSession, describeClose, isEnd } from "../client/websocket_session.ts";
 import type { CheckOptions } from "../check/check_target.ts";
 import { probeUrl } from "../check/probes/url.ts";
 import { CloseCode } from "../close_codes.ts";
@@ -90,8 +89,8 @@ async function run(line: Invocation): Promise<number> {
   if (insecure) write("stderr", `${colour(ALARM, "1;31")}\n`);
 
   using out = settings.out === undefined ? undefined : openFile(settings.out);
-  const opened = await openClient(options, { insecure, timeout }, new AbortController().signal);
-  if ("failure" in opened) return await explain(options, opened.failure.fact);
+  const opened = await openClient({ ...options, url: target.url, insecure, timeout }, new AbortController().signal);
+  if ("failure" in opened) return await explain(options, opened.failure);
   await using _connection = opened.connection;
   const { session } = opened;
   if (settings.execute !== undefined) {
@@ -121,11 +120,11 @@ async function once(
           return 0;
         }
         const how = event.type === "close"
-          ? closeWords(event.code, event.reason)
+          ? describeClose(event.code, event.reason)
           : event.type === "end"
-          ? closeWords(CloseCode.AbnormalClosure, "")
+          ? describeClose(CloseCode.AbnormalClosure, "")
           : event.type === "invalid"
-          ? event.fact
+          ? event.reason
           : undefined;
         if (how !== undefined) throw new StartError(`No reply came: the connection was closed: ${how}`);
       }
@@ -141,7 +140,7 @@ async function part(session: ClientSession): Promise<void> {
   try {
     await within(CLOSE_WAIT, new AbortController().signal, async (signal) => {
       await session.close(CloseCode.NormalClosure, "", signal);
-      while (!isOver(await session.next(signal)));
+      while (!isEnd(await session.next(signal)));
     });
   } catch (error) {
     if (!(error instanceof DeadlineError)) throw error;

@@ -2,9 +2,8 @@
  * A conversation over an open WebSocket: lines go out, messages come in, until one side has had enough.
  * @module
  */
-import { closeWords } from "../check/probes/message_exchange.ts";
 import { DeadlineError, within } from "../client/deadline.ts";
-import type { ClientSession } from "../client/websocket_session.ts";
+import { type ClientSession, describeClose } from "../client/websocket_session.ts";
 import { CloseCode } from "../close_codes.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -94,7 +93,7 @@ async function listen(
         }
         break;
       case "close": {
-        talk.tell(`closed: ${closeWords(event.code, event.reason)}`);
+        talk.tell(`closed: ${describeClose(event.code, event.reason)}`);
         const orderly: readonly number[] = [
           CloseCode.NormalClosure,
           CloseCode.GoingAway,
@@ -104,12 +103,12 @@ async function listen(
       }
       case "end": {
         const detail = event.error === undefined ? "" : ` ${event.error}`;
-        talk.tell(`closed: ${closeWords(CloseCode.AbnormalClosure, "")}${detail}`);
+        talk.tell(`closed: ${describeClose(CloseCode.AbnormalClosure, "")}${detail}`);
         return 1;
       }
       case "invalid":
-        talk.tell(`closing with ${closeWords(event.code, "")}: ${event.fact}`);
-        await session.close(event.code, event.fact, signal);
+        talk.tell(`closing with ${describeClose(event.code, "")}: ${event.reason}`);
+        await session.close(event.code, event.reason, signal);
         return 1;
     }
   }

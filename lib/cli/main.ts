@@ -6,6 +6,7 @@ import { parseFlags } from "../config/command_line.ts";
 import { nearest } from "../config/nearest_name.ts";
 import type { OptionTable } from "../config/option_table.ts";
 import { StartError, UsageError } from "../errors.ts";
+import { flushLog } from "../log.ts";
 import { certCommand } from "./cert.ts";
 import { checkCommand } from "./check.ts";
 import type { Command } from "./command_type.ts";
@@ -27,7 +28,7 @@ const GENERAL = {
 /** Runs a command line; returns the exit code. A mistake of the user is a message, never a stack trace. */
 export async function run(args: readonly string[]): Promise<number> {
   try {
-    return await dispatch(args);
+    return await dispatch(args).finally(flushLog);
   } catch (error) {
     if (error instanceof UsageError) {
       for (const problem of error.problems) write("stderr", `${PROGRAM}: ${problem}\n`);

@@ -66,9 +66,10 @@ export function loadSettings(line: Invocation): LoadedSettings<typeof SERVE_OPTI
 }
 
 async function run(line: Invocation): Promise<number> {
-  const { settings, given } = loadSettings(line);
+  const { settings, given, notes } = loadSettings(line);
   const format = settings.logFormat ?? (Deno.stdout.isTerminal() ? "text" : "json");
   const log = createLogger({ format, level: settings.logLevel });
+  for (const note of notes) log.info(note);
   const app = await loadApp(settings.app);
   if (settings.check) return await checkOnly(settings, given, log);
   const predecessor = takeover();

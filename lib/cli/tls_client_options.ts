@@ -2,7 +2,7 @@
  * The options that `check` and `connect` share: how to appear to the server, and whom to trust.
  * @module
  */
-import { readAuthorities } from "../check/probes/certificate_chain.ts";
+import { readCertificates } from "../tls/certificate_files.ts";
 import type { OptionTable, Values } from "../config/option_table.ts";
 import { messageOf, UsageError } from "../errors.ts";
 
@@ -76,11 +76,16 @@ export function clientOptions(settings: Values<typeof CLIENT_OPTIONS>): ClientOp
 
 function readCa(file: string, problems: string[]): string | undefined {
   try {
-    const pem = Deno.readTextFileSync(file);
-    readAuthorities([pem]);
-    return pem;
+    const bytes = Deno.readFileSync(file);
+    readCertificates(bytes, file);
+    return new TextDecoder().decode(bytes);
   } catch (error) {
-    problems.push(`--ca: ${file} holds no certificate in PEM (${messageOf(error).replaceAll("--ca", file)})`);
+    const reason = error instanceof Deno.errors.NotFound
+      ? `there is no file ${file}`
+      : error instanceof Deno.errors.PermissionDenied
+      ? `${file} must not be read (${messageOf(error)})`
+      : messageOf(error);
+    problems.push(`--ca: ${reason}`);
     return undefined;
   }
 }

@@ -1,20 +1,20 @@
 /**
- * A bound on how long a probe may take, whatever the server does.
+ * Time limits for work that a server can delay.
  * @module
  */
 
-/** The time given to a piece of work was over. */
+/** The time limit of a piece of work passed. */
 export class DeadlineError extends Error {
   override readonly name = "DeadlineError";
 }
 
-/** How long work may clean up once its time is over, in milliseconds. */
+/** How long work may take to clean up after its limit, in milliseconds. */
 const GRACE = 500;
 
 /**
- * Runs work with a signal that aborts after `ms` milliseconds or with the outer signal. Work that then ends in time,
- * having closed what it opened, decides the outcome; work that ignores its signal is not waited for.
- * @throws {DeadlineError} when the time was over first
+ * Runs work with a signal that aborts after `ms` milliseconds or with the outer signal. What the work then returns or
+ * throws within `grace` milliseconds, having closed what it opened, is the result; after that it is abandoned.
+ * @throws {DeadlineError} when work that ignores its signal is abandoned; the signal's reason is one, too
  */
 export async function within<T>(
   ms: number,
@@ -23,19 +23,19 @@ export async function within<T>(
   grace: number = GRACE,
 ): Promise<T> {
   const controller = new AbortController();
-  const ignored = Promise.withResolvers<never>();
-  ignored.promise.catch(() => {});
+  const abandoned = Promise.withResolvers<never>();
+  abandoned.promise.catch(() => {});
   let timer = setTimeout(stop, ms);
   function stop() {
     clearTimeout(timer);
-    const over = new DeadlineError(`no result within ${ms} ms`);
-    controller.abort(over);
-    timer = setTimeout(() => ignored.reject(over), grace);
+    const passed = new DeadlineError(`no result within ${ms} ms`);
+    controller.abort(passed);
+    timer = setTimeout(() => abandoned.reject(passed), grace);
   }
   if (outer.aborted) stop();
   outer.addEventListener("abort", stop);
   try {
-    return await Promise.race([work(controller.signal), ignored.promise]);
+    return await Promise.race([work(controller.signal), abandoned.promise]);
   } finally {
     clearTimeout(timer);
     outer.removeEventListener("abort", stop);

@@ -1,10 +1,10 @@
 /**
- * WebSocket frames as a client writes and reads them (RFC 6455 §5), for the probes' own connection: Deno's WebSocket
- * shows neither control frames nor what the handshake answered.
+ * WebSocket frames as a client writes and reads them (RFC 6455 section 5). Deno's WebSocket shows neither control frames
+ * nor the response to the handshake.
  * @module
  */
 
-/** Opcodes (§5.2). */
+/** Opcodes (section 5.2). */
 export const Opcode = { Continuation: 0, Text: 1, Binary: 2, Close: 8, Ping: 9, Pong: 10 } as const;
 
 /** One frame from the server. */
@@ -14,7 +14,7 @@ export interface Frame {
   readonly payload: Uint8Array<ArrayBuffer>;
 }
 
-/** What a server sent is not allowed. `code` is the close code that answers it. */
+/** A violation of the protocol. `code` is the close code that answers it. */
 export class FrameError extends Error {
   override readonly name = "FrameError";
   readonly code: number;
@@ -25,7 +25,7 @@ export class FrameError extends Error {
   }
 }
 
-/** Writes one whole frame, masked as a client has to (§5.3). */
+/** Encodes one unfragmented frame, masked as a client's must be (section 5.3). */
 export function encodeFrame(opcode: number, payload: Uint8Array): Uint8Array<ArrayBuffer> {
   const { length } = payload;
   const extended = length < 126 ? 0 : length < 65_536 ? 2 : 8;
@@ -40,17 +40,17 @@ export function encodeFrame(opcode: number, payload: Uint8Array): Uint8Array<Arr
   return frame;
 }
 
-/** Takes bytes as they come and yields frames. Holds at most one frame's payload and one chunk. */
+/** Decodes frames from chunks of bytes. Holds at most one frame's payload and one chunk. */
 export class FrameReader {
-  readonly #most: number;
+  readonly #maxPayload: number;
   #chunks: Uint8Array[] = [];
   #size = 0;
   /** Below this many bytes the next frame cannot be whole. */
   #need = 2;
 
-  /** @param most the longest payload taken, in bytes */
-  constructor(most: number) {
-    this.#most = most;
+  /** @param maxPayload the longest payload taken, in bytes */
+  constructor(maxPayload: number) {
+    this.#maxPayload = maxPayload;
   }
 
   /** Adds bytes from the network. */
@@ -61,7 +61,7 @@ export class FrameReader {
 
   /**
    * The next whole frame, or undefined until more bytes come.
-   * @throws {FrameError} for whatever a client has to fail the connection
+   * @throws {FrameError} for a frame that a client has to fail the connection for
    */
   next(): Frame | undefined {
     if (this.#size < this.#need) return undefined;
@@ -69,9 +69,9 @@ export class FrameReader {
     const [first, second] = [bytes[0]!, bytes[1]!];
     const opcode = first & 15;
     const final = (first & 0x80) !== 0;
-    if ((first & 0x70) !== 0) throw new FrameError(1002, "a reserved bit is set, and no extension was agreed on");
+    if ((first & 0x70) !== 0) throw new FrameError(1002, "a reserved bit is set without an extension");
     if (opcode > 10 || (opcode > 2 && opcode < 8)) throw new FrameError(1002, `opcode ${opcode} is reserved`);
-    if ((second & 0x80) !== 0) throw new FrameError(1002, "the frame is masked, which only a client's may be");
+    if ((second & 0x80) !== 0) throw new FrameError(1002, "the frame is masked, as only a client's may be");
     const short = second & 127;
     if (opcode >= 8 && (!final || short > 125)) {
       throw new FrameError(1002, "a control frame is fragmented or longer than 125 bytes");
@@ -81,10 +81,10 @@ export class FrameReader {
     const view = new DataView(bytes.buffer, bytes.byteOffset);
     const length = short < 126 ? short : short === 126 ? view.getUint16(2) : Number(view.getBigUint64(2));
     if ((short === 126 && length < 126) || (short === 127 && length < 65_536)) {
-      throw new FrameError(1002, "the length is not written in its shortest form");
+      throw new FrameError(1002, "the length is not in its shortest form");
     }
-    if (length > this.#most) {
-      throw new FrameError(1009, `a frame of ${length} bytes is over the ${this.#most} taken here`);
+    if (length > this.#maxPayload) {
+      throw new FrameError(1009, `a frame of ${length} bytes is longer than ${this.#maxPayload}`);
     }
     if (bytes.length < start + length) return this.#wait(start + length);
     const payload = bytes.slice(start, start + length);

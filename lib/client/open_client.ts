@@ -1,46 +1,88 @@
 /**
- * A WebSocket client for the command line. Deno's own WebSocket cannot do what `connect` promises: it sends no pings,
- * takes no untrusted certificate (createHttpClient ignores `unsafelyIgnoreCertificateErrors`), hides the answer that
+ * Opens a WebSocket for the command line. Deno's own WebSocket cannot do what `connect` promises: it sends no pings,
+ * takes no untrusted certificate (createHttpClient ignores `unsafelyIgnoreCertificateErrors`), hides the response that
  * refused it and reports code 0 for a connection that broke (measured on Deno 2.9.6).
  * @module
  */
-import type { Finding } from "../finding.ts";
-import type { RawConnection } from "./raw_connection.ts";
-import { within } from "./deadline.ts";
+import { messageOf } from "../errors.ts";
+import { DeadlineError, within } from "./deadline.ts";
+import { encodeRequest, type HandshakeRequest, newKey, readBody, readHead } from "./opening_handshake.ts";
+import { connectTcp, connectTls, type RawConnection } from "./raw_connection.ts";
+import { bodyText, quote } from "./response_text.ts";
+import { verifyResponse } from "./verify_response.ts";
 import { ClientSession } from "./websocket_session.ts";
-import type { CheckOptions } from "../check/check_target.ts";
-import { probeUpgrade } from "../check/probes/websocket_handshake.ts";
-import { probeUrl } from "../check/probes/url.ts";
 
-/** The longest message taken, in bytes. */
-const MOST_MESSAGE = 64 * 1024 * 1024;
+/** The longest message that is taken, in bytes. */
+const MAX_MESSAGE = 64 * 1024 * 1024;
 
-/** An open connection, or why there is none. */
-export type Opened =
+/** How long the body of a refusal is waited for, in milliseconds. */
+const BODY_WAIT = 500;
+
+/** What to open. */
+export interface OpenOptions extends HandshakeRequest {
+  /** Authorities to trust beside the public ones, PEM text. */
+  readonly ca?: readonly string[];
+  /** Do not verify the server's certificate. */
+  readonly insecure?: boolean;
+  /** Bound for the connection and the handshake, in milliseconds. */
+  readonly timeout: number;
+}
+
+/** An open connection, or one sentence on why there is none. */
+export type OpenResult =
   | { readonly session: ClientSession; readonly connection: RawConnection; readonly subprotocol?: string }
-  | { readonly failure: Finding };
+  | { readonly failure: string };
 
 /**
- * Opens a WebSocket. The certificate is verified unless `insecure` is set; whatever a client has to refuse in the
- * answer is a failure.
- * @param timeout in milliseconds
+ * Opens a WebSocket. The certificate is verified unless `insecure` is set. Whatever a client has to refuse in the
+ * response is a failure. Never throws for what a server does.
  */
-export async function openClient(
-  options: CheckOptions,
-  { insecure, timeout }: { readonly insecure: boolean; readonly timeout: number },
-  outer: AbortSignal,
-): Promise<Opened> {
-  const { findings, target } = probeUrl(options);
-  if (target === undefined) return { failure: findings[0]! };
-  const { ca } = options;
-  const tls = { ...ca !== undefined && { ca }, ...insecure ? {} : { verify: true as const } };
-  const upgraded = await within(timeout, outer, (signal) => probeUpgrade(target, tls, signal));
-  const failure = upgraded.findings.find(({ level }) => level === "error");
-  if (upgraded.connection === undefined || failure !== undefined) {
-    await upgraded.connection?.close();
-    return { failure: failure ?? upgraded.findings[0]! };
+export async function openClient(options: OpenOptions, outer: AbortSignal): Promise<OpenResult> {
+  try {
+    return await within(options.timeout, outer, (signal) => open(options, signal));
+  } catch (error) {
+    if (error instanceof DeadlineError) return { failure: `No connection within ${options.timeout} ms.` };
+    return { failure: `The connection failed: ${messageOf(error)}.` };
   }
-  const { connection, rest, subprotocol } = upgraded;
-  const session = new ClientSession(connection, rest, MOST_MESSAGE);
-  return { session, connection, ...subprotocol && { subprotocol } };
+}
+
+async function open(options: OpenOptions, signal: AbortSignal): Promise<OpenResult> {
+  const { url, ca, insecure = false } = options;
+  const hostname = url.hostname.replace(/^\[|\]$/g, "");
+  const secure = url.protocol === "wss:";
+  const endpoint = { hostname, port: url.port === "" ? (secure ? 443 : 80) : Number(url.port) };
+  const tls = { serverName: hostname, ...ca && { ca }, ...!insecure && { verify: true as const } };
+  const connection = secure ? await connectTls(endpoint, tls, signal) : await connectTcp(endpoint, signal);
+  let result: OpenResult;
+  try {
+    result = await handshake(connection, options, signal);
+  } catch (error) {
+    await connection.close();
+    throw error;
+  }
+  if ("failure" in result) await connection.close();
+  return result;
+}
+
+async function handshake(connection: RawConnection, options: OpenOptions, signal: AbortSignal): Promise<OpenResult> {
+  const key = newKey();
+  await connection.write(encodeRequest(options, key), signal);
+  const head = await readHead(connection, signal);
+  if ("kind" in head) {
+    if (connection.error !== undefined) throw connection.error;
+    const what = head.kind === "closed" ? "no response" : "a response that is not HTTP";
+    return { failure: `The connection was closed after ${what} to the handshake.` };
+  }
+  if (head.status !== 101) {
+    const body = bodyText(await within(BODY_WAIT, signal, (wait) => readBody(connection, head, wait)));
+    return { failure: `The handshake was answered with ${head.status}${body === "" ? "." : `: ${quote(body)}`}` };
+  }
+  const { problems, subprotocol } = await verifyResponse(options, head, key);
+  const [problem] = problems;
+  if (problem !== undefined) {
+    const { kind, detail } = problem;
+    const what = kind === "response" ? detail : `the server chose the ${kind} ${quote(detail)}, which was not offered`;
+    return { failure: `The 101 response has to be refused: ${what}.` };
+  }
+  return { session: new ClientSession(connection, head.rest, MAX_MESSAGE), connection, subprotocol };
 }

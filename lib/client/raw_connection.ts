@@ -1,15 +1,15 @@
 /**
- * The probes' own TCP and TLS connections: pull-based reads, bounded memory, every wait bound by a signal, and no
- * judgement of the certificate, so that an endpoint with a bad one can still be examined.
+ * TCP and TLS connections: pull-based reads, bounded memory, every wait limited by a signal. By default the certificate
+ * is not verified, so that an endpoint with a bad one can still be examined.
  *
- * node:tls, because Deno.connectTls shows neither the peer's chain nor session resumption and cannot go on with an
+ * node:tls, because Deno.connectTls shows neither the peer's chain nor session resumption and cannot continue with an
  * untrusted certificate (measured on Deno 2.9.6; node:tls gives the chain in the order in which it was sent).
  * @module
  */
 import { Buffer } from "node:buffer";
 import { connect as connectSocket, isIP, type Socket } from "node:net";
 import { connect as connectSecure, type DetailedPeerCertificate, rootCertificates, type TLSSocket } from "node:tls";
-import { publicRootsKnown } from "../tls/x509/chain_order.ts";
+import { publicRootsKnown } from "../tls/x509/issuer.ts";
 import { untilAborted } from "./deadline.ts";
 
 /** Where a connection goes. */
@@ -19,11 +19,11 @@ export interface Endpoint {
   readonly port: number;
 }
 
-/** Bytes kept for a reader that does not read; beyond it the socket is paused. */
-const HIGH_WATER = 256 * 1024;
+/** Bytes that are buffered before the socket is paused. */
+const HIGH_WATER_MARK = 256 * 1024;
 
-/** The most certificates of a chain that are looked at. */
-const MOST_CERTIFICATES = 16;
+/** How many certificates of a chain are read at most. */
+const MAX_CERTIFICATES = 16;
 
 /** A byte stream to a peer. One reader at a time. */
 export class RawConnection {
@@ -40,7 +40,7 @@ export class RawConnection {
     socket.on("data", (chunk: Uint8Array) => {
       this.#chunks.push(new Uint8Array(chunk));
       this.#buffered += chunk.length;
-      if (this.#buffered > HIGH_WATER) socket.pause();
+      if (this.#buffered > HIGH_WATER_MARK) socket.pause();
       this.#wake?.();
     });
     socket.on("error", (error: Error) => {
@@ -58,7 +58,7 @@ export class RawConnection {
     });
   }
 
-  /** What ended the connection, other than an orderly end. */
+  /** The error that ended the connection, if one did. */
   get error(): Error | undefined {
     return this.#error;
   }
@@ -81,12 +81,12 @@ export class RawConnection {
     const chunk = this.#chunks.shift();
     if (chunk === undefined) return undefined;
     this.#buffered -= chunk.length;
-    if (this.#buffered <= HIGH_WATER && this.#socket.isPaused()) this.#socket.resume();
+    if (this.#buffered <= HIGH_WATER_MARK && this.#socket.isPaused()) this.#socket.resume();
     return chunk;
   }
 
   /**
-   * Writes, and waits until the socket took it. A broken connection is not an error here: the next read tells.
+   * Writes, and waits until the socket took it. A broken connection is no error here: the next read reports it.
    * @throws the signal's reason when it aborts first
    */
   async write(bytes: Uint8Array, signal: AbortSignal): Promise<void> {
@@ -115,21 +115,21 @@ export class RawConnection {
   }
 }
 
-/** What TLS needs to know. */
+/** How to make a TLS connection. */
 export interface TlsOptions {
   /** The name sent as SNI. None: no SNI, as for addresses. */
   readonly serverName?: string;
   /**
    * Further authorities to trust, PEM. With them `chain` is no longer what was sent (the root is added) and sessions
-   * are not resumed, so give them only to learn `distrust`. An empty list trusts nobody, adds nothing and so makes a
-   * handshake that is surely a whole one (measured on Deno 2.9.6).
+   * are not resumed, so give them only to read `verifyError`. An empty list trusts no authority, adds nothing to the
+   * chain and makes a full handshake (measured on Deno 2.9.6).
    */
   readonly ca?: readonly string[];
   /** Offered by ALPN. Default: http/1.1, as browsers do for WebSocket. Empty: no ALPN. */
   readonly alpn?: readonly string[];
-  /** Refuse a peer whose certificate is not trusted, or not for the name. Default: judge nothing. */
+  /** Refuse a peer whose certificate is not trusted, or not for the name. Default: no verification. */
   readonly verify?: true;
-  /** A session to resume. Deno resumes by itself too what it remembers of the same process. */
+  /** A session to resume. Deno also resumes sessions of the same process by itself. */
   readonly session?: Uint8Array;
 }
 
@@ -160,13 +160,13 @@ export class TlsConnection extends RawConnection {
     return this.#tls.isSessionReused();
   }
 
-  /** Resumes this session in another connection; in TLS 1.3 it comes after the handshake. */
+  /** The session, to be resumed in another connection; in TLS 1.3 it comes after the handshake. */
   get session(): Uint8Array | undefined {
     return this.#tls.getSession();
   }
 
-  /** Why the runtime itself would not trust the peer, in OpenSSL's words; undefined where it does. */
-  get distrust(): string | undefined {
+  /** Why the runtime does not trust the peer, as an OpenSSL code; undefined where it does. */
+  get verifyError(): string | undefined {
     return this.#tls.authorized ? undefined : String(this.#tls.authorizationError ?? "unknown");
   }
 
@@ -174,7 +174,7 @@ export class TlsConnection extends RawConnection {
   get chain(): Uint8Array<ArrayBuffer>[] {
     const chain: Uint8Array<ArrayBuffer>[] = [];
     let next: DetailedPeerCertificate | undefined = this.#tls.getPeerCertificate(true);
-    while (next?.raw !== undefined && chain.length < MOST_CERTIFICATES) {
+    while (next?.raw !== undefined && chain.length < MAX_CERTIFICATES) {
       chain.push(new Uint8Array(next.raw));
       // A self-signed certificate at the end is its own issuer.
       next = next.issuerCertificate === next ? undefined : next.issuerCertificate;
@@ -196,7 +196,7 @@ export async function connectTcp(endpoint: Endpoint, signal: AbortSignal): Promi
 }
 
 /**
- * Opens a TLS connection; the certificate is not judged.
+ * Opens a TLS connection.
  * @throws {Error} when TCP or TLS fails, or the signal's reason
  */
 export async function connectTls(

@@ -1,46 +1,60 @@
 /**
- * A client's side of an upgraded connection: frames become events, pulled one at a time; pings are answered.
+ * The client's side of an open WebSocket: frames become events, pulled one at a time; pings are answered.
  * @module
  */
-import { CloseCode, fitReason } from "../close_codes.ts";
-import type { RawConnection } from "./raw_connection.ts";
+import { CloseCode, closeMeaning, fitReason } from "../close_codes.ts";
 import { encodeFrame, type Frame, FrameError, FrameReader, Opcode } from "./frames.ts";
+import type { RawConnection } from "./raw_connection.ts";
+import { quote } from "./response_text.ts";
 
 /** What happens on a connection. */
 export type SessionEvent =
   | { readonly type: "message"; readonly data: string | Uint8Array }
   | { readonly type: "ping" | "pong"; readonly payload: Uint8Array }
-  /** A close frame came; 1005 where it carried no code. */
+  /** A close frame; 1005 where it carried no code. */
   | { readonly type: "close"; readonly code: number; readonly reason: string }
-  /** The connection ended; after a close frame that is as it should be. */
+  /** The connection ended. After a close frame that is in order. */
   | { readonly type: "end"; readonly error?: string }
-  /** What came is not allowed; nothing more is read. */
-  | { readonly type: "invalid"; readonly code: number; readonly fact: string };
+  /** A protocol violation; nothing more is read. `code` is the close code that answers it. */
+  | { readonly type: "invalid"; readonly code: number; readonly reason: string };
 
-/** How long a message may be by default, in bytes. */
-const MOST_MESSAGE = 1024 * 1024;
+/** Events after which the connection carries nothing more. */
+export type EndEvent = Extract<SessionEvent, { readonly type: "close" | "end" | "invalid" }>;
+
+/** Whether the connection carries nothing more after this event. */
+export function isEnd(event: SessionEvent): event is EndEvent {
+  return event.type === "close" || event.type === "end" || event.type === "invalid";
+}
+
+/** A close code and its reason in words: `1008 (policy violation, "too fast")`. */
+export function describeClose(code: number, reason: string): string {
+  return `${code} (${closeMeaning(code)}${reason === "" ? "" : `, ${quote(reason)}`})`;
+}
+
+/** The default of the longest message, in bytes. */
+const MAX_MESSAGE = 1024 * 1024;
 
 const encoder = new TextEncoder();
 
-/** One upgraded connection. One caller of `next` at a time; writing meanwhile is fine. */
+/** An open WebSocket. Only one call of `next` may be pending; writing meanwhile is fine. */
 export class ClientSession {
   readonly #connection: RawConnection;
   readonly #reader: FrameReader;
-  readonly #most: number;
-  #parts: Uint8Array[] = [];
-  #partsOpcode: number | undefined;
-  #partsSize = 0;
+  readonly #maxMessage: number;
+  #fragments: Uint8Array[] = [];
+  #fragmentsOpcode: number | undefined;
+  #fragmentsSize = 0;
   #closeSent = false;
-  #over = false;
+  #ended = false;
 
   /**
-   * @param rest bytes that came behind the handshake's head
-   * @param most the longest message taken, in bytes; a longer one is an `invalid` event with 1009
+   * @param rest bytes that were read after the response head
+   * @param maxMessage the longest message taken, in bytes; a longer one is an `invalid` event with 1009
    */
-  constructor(connection: RawConnection, rest: Uint8Array, most: number = MOST_MESSAGE) {
+  constructor(connection: RawConnection, rest: Uint8Array, maxMessage: number = MAX_MESSAGE) {
     this.#connection = connection;
-    this.#most = most;
-    this.#reader = new FrameReader(most);
+    this.#maxMessage = maxMessage;
+    this.#reader = new FrameReader(maxMessage);
     if (rest.length > 0) this.#reader.push(rest);
   }
 
@@ -49,21 +63,21 @@ export class ClientSession {
    * @throws the signal's reason when it aborts first
    */
   async next(signal: AbortSignal): Promise<SessionEvent> {
-    while (!this.#over) {
+    while (!this.#ended) {
       let event: SessionEvent | undefined;
       try {
         const frame = this.#reader.next();
         if (frame === undefined) {
           const chunk = await this.#connection.read(signal);
           if (chunk !== undefined) this.#reader.push(chunk);
-          else this.#over = true;
+          else this.#ended = true;
           continue;
         }
         event = this.#take(frame);
       } catch (error) {
         if (!(error instanceof FrameError)) throw error;
-        this.#over = true;
-        return { type: "invalid", code: error.code, fact: error.message };
+        this.#ended = true;
+        return { type: "invalid", code: error.code, reason: error.message };
       }
       if (event === undefined) continue;
       if (event.type === "ping") await this.#write(Opcode.Pong, event.payload, signal);
@@ -85,7 +99,7 @@ export class ClientSession {
     await this.#write(Opcode.Ping, payload, signal);
   }
 
-  /** Sends a close frame, once; `next` then yields what still comes, the answering close frame and the end. */
+  /** Sends a close frame, once. `next` then yields what still comes, the server's close frame and the end. */
   async close(code: number, reason: string, signal: AbortSignal): Promise<void> {
     if (this.#closeSent) return;
     const text = encoder.encode(fitReason(reason));
@@ -104,7 +118,7 @@ export class ClientSession {
   }
 
   async #write(opcode: number, payload: Uint8Array, signal: AbortSignal): Promise<void> {
-    // Nothing may follow a close frame (RFC 6455 §5.5.1).
+    // Nothing may follow a close frame (RFC 6455 section 5.5.1).
     if (this.#closeSent) return;
     await this.#connection.write(encodeFrame(opcode, payload), signal);
   }
@@ -114,41 +128,41 @@ export class ClientSession {
     if (opcode === Opcode.Ping) return { type: "ping", payload };
     if (opcode === Opcode.Pong) return { type: "pong", payload };
     if (opcode === Opcode.Close) return closeEvent(payload);
-    if (opcode === Opcode.Continuation && this.#partsOpcode === undefined) {
-      throw new FrameError(1002, "a continuation frame continues nothing");
+    if (opcode === Opcode.Continuation && this.#fragmentsOpcode === undefined) {
+      throw new FrameError(1002, "a continuation frame without a message to continue");
     }
     if (opcode !== Opcode.Continuation) {
-      if (this.#partsOpcode !== undefined) {
-        throw new FrameError(1002, "a message begins inside another one's fragments");
+      if (this.#fragmentsOpcode !== undefined) {
+        throw new FrameError(1002, "a new message begins before the last fragment of another");
       }
-      this.#partsOpcode = opcode;
+      this.#fragmentsOpcode = opcode;
     }
-    this.#partsSize += payload.length;
-    if (this.#partsSize > this.#most) {
-      throw new FrameError(1009, `a message is over the ${this.#most} bytes taken here`);
+    this.#fragmentsSize += payload.length;
+    if (this.#fragmentsSize > this.#maxMessage) {
+      throw new FrameError(1009, `a message is longer than ${this.#maxMessage} bytes`);
     }
-    if (payload.length > 0) this.#parts.push(payload);
+    if (payload.length > 0) this.#fragments.push(payload);
     return frame.final ? this.#message() : undefined;
   }
 
   #message(): SessionEvent {
-    const bytes = new Uint8Array(this.#partsSize);
+    const bytes = new Uint8Array(this.#fragmentsSize);
     let at = 0;
-    for (const part of this.#parts) {
+    for (const part of this.#fragments) {
       bytes.set(part, at);
       at += part.length;
     }
-    const text = this.#partsOpcode === Opcode.Text;
-    this.#parts = [];
-    this.#partsSize = 0;
-    this.#partsOpcode = undefined;
+    const text = this.#fragmentsOpcode === Opcode.Text;
+    this.#fragments = [];
+    this.#fragmentsSize = 0;
+    this.#fragmentsOpcode = undefined;
     return { type: "message", data: text ? decode(bytes, "a text message is not valid UTF-8") : bytes };
   }
 }
 
 function closeEvent(payload: Uint8Array): SessionEvent {
   if (payload.length === 0) return { type: "close", code: CloseCode.NoStatusReceived, reason: "" };
-  if (payload.length === 1) throw new FrameError(1002, "a close frame has half a code");
+  if (payload.length === 1) throw new FrameError(1002, "a close frame with half a close code");
   const code = (payload[0]! << 8) | payload[1]!;
   return { type: "close", code, reason: decode(payload.subarray(2), "a close reason is not valid UTF-8") };
 }

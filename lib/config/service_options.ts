@@ -128,6 +128,14 @@ export const SERVICE_OPTIONS = {
     default: "0",
     help: "Connections at once from one client address (IPv6: one /64); beyond it 503; 0 is unlimited.",
   },
+  maxConnectionsPerUser: {
+    type: "count",
+    value: "N",
+    default: "0",
+    help:
+      "Connections at once of one user on this node; beyond it 503 where the token names the user, else 1008; 0 is " +
+      "unlimited.",
+  },
   messageRate: {
     type: "count",
     value: "N",
@@ -138,6 +146,8 @@ export const SERVICE_OPTIONS = {
     type: "duration",
     value: "TIME",
     default: "30s",
+    min: 100,
+    zero: true,
     help: "A silent connection is pinged at half of this and closed at the whole; 0 is off.",
   },
   handshakeTimeout: {
@@ -185,6 +195,35 @@ export const SERVICE_OPTIONS = {
     default: false,
     help: "Take the token from ?token= too; a URL with it stays in browsers' histories and proxies' logs.",
   },
+  broker: {
+    type: "text",
+    value: "URL",
+    help:
+      "Connects this node to the others of the service: nats://HOST:PORT or redis://HOST:PORT, tls:// and rediss:// over " +
+      "TLS; commas between the members of a cluster.",
+  },
+  brokerCredentialsFile: {
+    type: "path",
+    value: "FILE",
+    help:
+      "The broker's user and password, USER:PASSWORD in one line, or a NATS .creds file; other users of this machine can read a URL.",
+  },
+  brokerCa: {
+    type: "path",
+    value: "FILE",
+    help: "Authorities, PEM, that the broker's certificate may be of, beside those that Deno trusts.",
+  },
+  brokerPrefix: {
+    type: "text",
+    value: "NAME",
+    default: "wss",
+    help: "What the broker's subjects and channels begin with: services that share a broker need different ones.",
+  },
+  brokerOptional: {
+    type: "switch",
+    default: false,
+    help: "Start without the broker where it cannot be reached, and connect when it is there.",
+  },
   logFormat: {
     type: "choice",
     values: ["text", "json"],
@@ -202,5 +241,8 @@ export const SERVICE_OPTIONS = {
 /** Every setting of the service, resolved. */
 export type Settings = Values<typeof SERVICE_OPTIONS>;
 
-/** What `serve()` takes: any of the settings; sizes and durations as numbers (bytes, ms) or text (`"1MiB"`, `"30s"`). */
+/**
+ * What `serve()` takes: any of the settings. Sizes are numbers of bytes or text (`"1MiB"`), durations numbers of
+ * milliseconds or text (`"30s"`). In flags, variables and the file a duration always has a unit.
+ */
 export type ServiceOptions = Input<typeof SERVICE_OPTIONS>;

@@ -1,26 +1,24 @@
 /**
- * The topics of one subscriber; most have none.
+ * The topics of one peer; most have none.
  * @module
  */
-import type { Payload, Subscriber, Topics } from "./topics.ts";
+import type { Hub, Member } from "./hub.ts";
+import { keyPrefix, topicKey } from "./names.ts";
+import type { Payload } from "./topics.ts";
 
-/** A topic as its namespace has it: the same name in two namespaces is two topics. */
-export function topicIn(namespace: string, topic: string): string {
-  if (namespace === "") return topic.includes("\u0000") ? `\u0000${topic}` : topic;
-  return `${namespace}\u0000${topic}`;
-}
-
-/** One subscriber's subscriptions. */
+/** One peer's subscriptions, in its namespace. */
 export class Subscriptions {
-  readonly #topics: Topics;
-  readonly #subscriber: Subscriber;
+  readonly #hub: Hub;
+  readonly #member: Member;
   readonly namespace: string;
+  readonly #prefix: string;
   #joined: Set<string> | undefined;
 
-  constructor(topics: Topics, subscriber: Subscriber, namespace = "") {
+  constructor(hub: Hub, member: Member, namespace = "") {
     this.namespace = namespace;
-    this.#topics = topics;
-    this.#subscriber = subscriber;
+    this.#prefix = namespace === "" ? "" : keyPrefix(namespace);
+    this.#hub = hub;
+    this.#member = member;
   }
 
   get joined(): Set<string> {
@@ -30,22 +28,26 @@ export class Subscriptions {
   /** Idempotent. */
   join(topic: string): void {
     this.joined.add(topic);
-    this.#topics.subscribe(topicIn(this.namespace, topic), this.#subscriber);
+    this.#hub.topics.subscribe(this.#key(topic), this.#member);
   }
 
   /** Idempotent. */
   leave(topic: string): void {
     this.#joined?.delete(topic);
-    this.#topics.unsubscribe(topicIn(this.namespace, topic), this.#subscriber);
+    this.#hub.topics.unsubscribe(this.#key(topic), this.#member);
   }
 
   /** To every other subscriber of the topic. */
   publish(topic: string, payload: Payload): void {
-    this.#topics.publish(topicIn(this.namespace, topic), payload, this.#subscriber);
+    this.#hub.publish(this.#key(topic), payload, this.#member);
   }
 
   leaveAll(): void {
     for (const topic of this.#joined ?? []) this.leave(topic);
     this.#joined = undefined;
+  }
+
+  #key(topic: string): string {
+    return this.#prefix === "" ? topicKey("", topic) : this.#prefix + topic;
   }
 }

@@ -13,6 +13,7 @@ import { isLoopback } from "../ip.ts";
 import { developmentMaterial, type DevelopmentTlsMaterial } from "../tls/development.ts";
 import { loadCertificateFiles } from "../tls/certificate_files.ts";
 import type { TlsMaterial } from "../tls/tls_material.ts";
+import { validateBrokerOptions } from "./join_broker.ts";
 import { coversHost, namesOf } from "../tls/x509/certificate_names.ts";
 import { type OriginRule, originRule } from "../handshake/origin.ts";
 
@@ -26,7 +27,7 @@ export function validate(
   given: ReadonlyMap<string, string>,
   wrong: ReadonlySet<string> = new Set(),
 ): { mode: Mode; origin: OriginRule } {
-  const problems = validateAuthOptions(settings, given);
+  const problems = [...validateAuthOptions(settings, given), ...validateBrokerOptions(settings, given)];
   for (const path of settings.path) {
     if (!/^\/[^?#\s]*$/.test(path)) {
       problems.push(`${given.get("path")}: a path starts with / and has neither query nor fragment, not "${path}"`);

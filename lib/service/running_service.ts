@@ -8,8 +8,9 @@ import type { Mode } from "../config/service_mode.ts";
 import type { Settings } from "../config/service_options.ts";
 import { messageOf, StartError } from "../errors.ts";
 import { RequestHandler } from "../http/request_handler.ts";
-import { topicIn } from "../hub/subscriptions.ts";
-import { Topics } from "../hub/topics.ts";
+import { HubCalls, type ServiceCalls } from "../hub/calls.ts";
+import { Hub } from "../hub/hub.ts";
+import { joinBroker } from "./join_broker.ts";
 import type { Logger } from "../log.ts";
 import { Watchdog } from "../net/watchdog/watchdog.ts";
 import { Listener } from "../net/listener/listener.ts";
@@ -17,7 +18,8 @@ import { CredentialReloader } from "./credential_reloader.ts";
 import { connectionLimit, requestPath, urlOf } from "./resolve_settings.ts";
 import { throttled, type ThrottledLogger } from "../log_throttle.ts";
 import type { TlsMaterial } from "../tls/tls_material.ts";
-import type { App, Peer } from "../ws/app_types.ts";
+import type { AppFactory, Peer, ServiceApp } from "../ws/app_types.ts";
+import { callHook } from "../ws/call_hook.ts";
 import { Poller } from "../ws/poller.ts";
 import { Admission, TurnCounter } from "../ws/limits.ts";
 import { toPayload } from "../ws/message.ts";
@@ -25,7 +27,7 @@ import type { OriginRule } from "../handshake/origin.ts";
 import { PeerRegistry } from "../ws/peer_registry.ts";
 
 /** A running service. Disposing of it stops it. */
-export interface Service extends AsyncDisposable {
+export interface Service extends ServiceCalls, AsyncDisposable {
   /** Where it listens, with the real port. */
   readonly addr: Deno.Addr;
   /** What a client connects to: `wss://localhost:8282/`. For a unix socket, `ws+unix:PATH`. */
@@ -38,10 +40,10 @@ export interface Service extends AsyncDisposable {
   readonly material: TlsMaterial | undefined;
   /** What tokens clients need; undefined where none. */
   readonly needs: string | undefined;
-  /** The connected peers. */
+  /** The id of this node, in which the ids of its peers end. */
+  readonly nodeId: string;
+  /** The peers that are connected to this node. */
   readonly peers: ReadonlySet<Peer>;
-  /** Sends to every subscriber of a topic: of those without a namespace, or of the namespace that is named. */
-  publish(topic: string, data: unknown, options?: { readonly namespace?: string }): void;
   /**
    * Reads certificate, key and token files again; the new ones serve from then on, and no connection ends for it. The
    * service does it by itself when the files change.
@@ -66,23 +68,25 @@ const CLOSE_GRACE = 1000;
 
 /** What a service is made of. */
 export interface ServiceParts {
-  readonly app: App;
+  readonly app: ServiceApp | AppFactory;
   readonly settings: Settings;
   readonly mode: Mode;
   readonly origin: OriginRule;
   readonly authenticator: Authenticator | undefined;
   readonly log: Logger;
+  /** The names under which settings were given. */
+  readonly given: ReadonlyMap<string, string>;
 }
 
 /** A service, listening once `start` has resolved. */
-export class RunningService implements Service {
+export class RunningService extends HubCalls implements Service {
   readonly settings: Settings;
   readonly mode: Mode;
   readonly maxConnections: number | undefined;
   readonly #parts: ServiceParts;
   readonly #refusals: ThrottledLogger;
   readonly #credentials: CredentialReloader;
-  readonly #topics = new Topics();
+  readonly #hub: Hub;
   readonly #poller = new Poller();
   readonly #turns = new TurnCounter();
   readonly #peerRegistry = new PeerRegistry();
@@ -95,13 +99,16 @@ export class RunningService implements Service {
   #watchdog: Watchdog | undefined;
   #stopped: Promise<void> | undefined;
 
-  constructor(parts: ServiceParts) {
-    const { app, settings, mode, origin, authenticator, log } = parts;
+  constructor(parts: ServiceParts, refusals = throttled(parts.log), hub = new Hub(refusals)) {
+    super(hub, toPayload);
+    const { settings, mode, origin, authenticator, log } = parts;
+    const app = typeof parts.app === "function" ? parts.app(this) : parts.app;
+    this.#hub = hub;
     this.settings = settings;
     this.mode = mode;
     this.maxConnections = connectionLimit(settings, log);
     this.#parts = parts;
-    this.#refusals = throttled(log);
+    this.#refusals = refusals;
     this.#credentials = new CredentialReloader({
       mode,
       settings,
@@ -109,11 +116,18 @@ export class RunningService implements Service {
       log,
       apply: (fresh) => this.#listener.replace(fresh),
     });
+    hub.gap = (topics, namespace) => {
+      const failed = (error: unknown) => log.error("the app's gap hook threw", { error: messageOf(error) });
+      callHook(() => app.gap?.(topics, { namespace }), failed);
+    };
+    const { maxConnectionsPerUser } = settings;
     const peers = {
       app,
       log,
       notices: this.#refusals,
-      topics: this.#topics,
+      hub,
+      userIsFull: (user: string | undefined) =>
+        maxConnectionsPerUser > 0 && user !== undefined && hub.users.size(user) >= maxConnectionsPerUser,
       everybody: this.#peerRegistry.all,
       refusing: () => this.#draining.signal.aborted && !this.#followed,
       poller: this.#poller,
@@ -146,9 +160,10 @@ export class RunningService implements Service {
 
   async start(takeover: { readonly port: number } | undefined): Promise<void> {
     const { address } = this.mode;
-    const { log } = this.#parts;
+    const { log, given } = this.#parts;
     await this.#credentials.start();
     try {
+      await joinBroker(this.#hub, this.settings, given, log);
       this.#listener = await Listener.open({
         address: takeover && address.transport === "tcp" ? { ...address, ...takeover } : address,
         ...(this.material ? { tls: this.material } : {}),
@@ -166,6 +181,7 @@ export class RunningService implements Service {
       const { handshakeTimeout, maxPayload } = this.settings;
       this.#watchdog = Watchdog.start({ addr, handshakeTimeout, maxPayload, log: this.#refusals });
     } catch (error) {
+      await this.#hub.stop();
       await this.#credentials.stop();
       throw error;
     }
@@ -187,12 +203,12 @@ export class RunningService implements Service {
     return this.#parts.authenticator?.need;
   }
 
-  get peers(): ReadonlySet<Peer> {
-    return this.#peerRegistry.all;
+  get nodeId(): string {
+    return this.#hub.id;
   }
 
-  publish(topic: string, data: unknown, { namespace = "" }: { readonly namespace?: string } = {}): void {
-    this.#topics.publish(topicIn(namespace, topic), toPayload(data));
+  get peers(): ReadonlySet<Peer> {
+    return this.#peerRegistry.all;
   }
 
   reload(): Promise<void> {
@@ -241,6 +257,7 @@ export class RunningService implements Service {
     await this.#peerRegistry.close(CloseCode.GoingAway, "the service is stopping");
     await this.#peerRegistry.empty(CLOSE_GRACE);
     this.#peerRegistry.terminate();
+    await this.#hub.stop();
     await this.#listener.close();
     await this.#watchdog?.stop();
     this.#poller.stop();

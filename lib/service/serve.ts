@@ -8,7 +8,7 @@ import { SERVICE_OPTIONS, type ServiceOptions, type Settings } from "../config/s
 import { type Logger, silent } from "../log.ts";
 import { RunningService, type Service } from "./running_service.ts";
 import { validate } from "./resolve_settings.ts";
-import type { App } from "../ws/app_types.ts";
+import type { AppFactory, ServiceApp } from "../ws/app_types.ts";
 
 /** What the caller may give beside the options. */
 export interface Environment {
@@ -34,21 +34,25 @@ export interface Environment {
  * @throws {UsageError} with every mistake in the options
  * @throws {StartError} when the port is taken, the certificate unusable, a file unreadable
  */
-export async function serve(app: App, options: ServiceOptions = {}, environment: Environment = {}): Promise<Service> {
+export async function serve(
+  app: ServiceApp | AppFactory,
+  options: ServiceOptions = {},
+  environment: Environment = {},
+): Promise<Service> {
   const { settings, given } = load(SERVICE_OPTIONS, { object: { values: options } }, [], validate);
   return await startService(app, settings, given, environment);
 }
 
 /** Serves with settings that are loaded already: the command line's way in. */
 export async function startService(
-  app: App,
+  app: ServiceApp | AppFactory,
   settings: Settings,
   given: ReadonlyMap<string, string>,
   { log = silent, takeover }: Environment = {},
 ): Promise<Service> {
   const { mode, origin } = validate(settings, given);
   const authenticator = await createAuthenticator(settings, { log });
-  const service = new RunningService({ app, settings, mode, origin, authenticator, log });
+  const service = new RunningService({ app, settings, mode, origin, authenticator, log, given });
   await service.start(takeover);
   return service;
 }

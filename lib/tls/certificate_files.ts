@@ -7,8 +7,7 @@ import { X509Certificate } from "node:crypto";
 import type { CertificateFiles } from "../config/service_mode.ts";
 import { messageOf, StartError } from "../errors.ts";
 import type { Finding } from "../finding.ts";
-import { inspectChain, validityOf } from "./x509/inspect_chain.ts";
-import { sortChain } from "./x509/chain_order.ts";
+import { inspectAndSort, validityOf } from "./x509/inspect_chain.ts";
 import { fieldsOf, titleOf } from "./x509/certificate_fields.ts";
 import { type PrivateKey, readPrivateKey } from "./x509/private_key.ts";
 import type { TlsMaterial } from "./tls_material.ts";
@@ -54,15 +53,16 @@ export function loadCertificateFiles(files: CertificateFiles, now: Date = new Da
 
   const all = [...given, ...appended];
   const leaf = key && given.length > 0 ? attempt(() => leafFor(key, all, files)) : all[0];
-  const findings = leaf === undefined ? [] : inspectChain(all, { now, leaf });
+  const { findings, served } = leaf === undefined
+    ? { findings: [], served: [] }
+    : inspectAndSort(all, { now, leaf, sorted: true });
   for (const { level, fact, remedy } of findings) {
     if (level === "error") problems.push(`Cannot use the certificate ${files.cert}: ${fact} ${remedy ?? ""}`.trim());
   }
   if (key === undefined || leaf === undefined || problems.length > 0) throw new StartError(problems.join("\n"));
-  const { path } = sortChain(all, leaf);
   const names = namesOf(leaf);
   return {
-    cert: path.map((certificate) => encodePem("CERTIFICATE", certificate.raw)).join(""),
+    cert: served.map((certificate) => encodePem("CERTIFICATE", certificate.raw)).join(""),
     key: key.pem,
     leaf,
     names: [...names.dns, ...names.addresses],

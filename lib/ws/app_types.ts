@@ -2,6 +2,7 @@
  * What an app is: the hooks of crossws (which h3, Nitro and Nuxt speak), so that an app moves between them unchanged.
  * @module
  */
+import type { ServiceCalls } from "../hub/calls.ts";
 
 /** What `send` tells: `false` asks the app to wait for `drain`. The other types are what other servers' peers return. */
 export type SendResult = boolean | number | void | undefined;
@@ -17,8 +18,10 @@ export interface WaitForDrainOptions {
 
 /** One connected client, as an app sees it. */
 export interface Peer {
-  /** A random UUID. */
+  /** A UUID: random, but for its last group, which is the id of its node. */
   readonly id: string;
+  /** Who it is: what `upgrade` returned as `user`, else the `sub` of its JWT. One user may have many peers. */
+  readonly user?: string | undefined;
   /** The client's own address, also behind a trusted proxy. Undefined only behind a unix socket without a header. */
   readonly remoteAddress: string | undefined;
   /** The request that was upgraded: its URL and headers. */
@@ -51,7 +54,7 @@ export interface Peer {
   terminate(): void;
   subscribe(topic: string): void;
   unsubscribe(topic: string): void;
-  /** Sends to every other subscriber of the topic in this process; never to this peer itself. At most once, in order. */
+  /** Sends to every other subscriber of the topic, on every node; never to this peer itself. At most once, in order. */
   publish(topic: string, data: unknown): void;
 }
 
@@ -81,6 +84,8 @@ export interface UpgradeResult {
   context?: Record<string, unknown>;
   /** Becomes `peer.namespace`. */
   namespace?: string;
+  /** Becomes `peer.user`. */
+  user?: string;
 }
 
 /** A promise or not. */
@@ -102,6 +107,28 @@ export interface App {
   drain?(peer: Peer): Awaitable<void>;
 }
 
+/** An app with the hook that other servers do not have. */
+export interface ServiceApp extends App {
+  /**
+   * The broker was away, or messages were lost on their way: messages from other nodes on these topics, which peers of
+   * this node are subscribed to, may have been missed. Called once for each namespace that is concerned, and again when
+   * more is found to be missing.
+   */
+  gap?(topics: readonly string[], details: GapDetails): Awaitable<void>;
+}
+
+/** What goes with a gap. */
+export interface GapDetails {
+  /** Of which namespace the topics are; empty is that of peers without one. */
+  readonly namespace: string;
+}
+
+/**
+ * Makes an app that uses the service's calls, which reach peers, users and topics on every node. Called once, before
+ * the service starts.
+ */
+export type AppFactory = (service: ServiceCalls) => ServiceApp;
+
 /**
  * Gives an app its type; returns it unchanged.
  *
@@ -116,6 +143,23 @@ export interface App {
  * });
  * ```
  */
-export function defineApp<A extends App>(app: A): A {
+export function defineApp<A extends ServiceApp>(app: A): A;
+/**
+ * Gives an app its type that is made with the service's calls.
+ *
+ * @example
+ * ```ts
+ * import { defineApp } from "@wss/wss";
+ *
+ * export default defineApp((service) => ({
+ *   async message(peer, message) {
+ *     const { users } = await service.presence(message.text());
+ *     peer.send(users);
+ *   },
+ * }));
+ * ```
+ */
+export function defineApp<F extends AppFactory>(factory: F): F;
+export function defineApp<T extends ServiceApp | AppFactory>(app: T): T {
   return app;
 }

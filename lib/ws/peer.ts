@@ -6,7 +6,8 @@ import { whenReached } from "../auth/token_expiry.ts";
 import { CloseCode, fitReason, isSendable } from "../close_codes.ts";
 import { messageOf } from "../errors.ts";
 import { Subscriptions } from "../hub/subscriptions.ts";
-import type { Payload, Subscriber } from "../hub/topics.ts";
+import type { Member } from "../hub/hub.ts";
+import type { Payload } from "../hub/topics.ts";
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { Peer, WaitForDrainOptions } from "./app_types.ts";
 import type { Polled } from "./poller.ts";
@@ -24,11 +25,13 @@ const ONCE = { once: true } as const;
 const EXPIRED: CloseFrame = { code: CloseCode.Unauthorized, reason: "the token has expired" };
 const TERMINATED: CloseFrame = { code: CloseCode.AbnormalClosure, reason: "terminated by the service" };
 const UNSENDABLE = "an app closed with a code that may not stand on the wire; 1000 was sent";
+const USER_FULL: CloseFrame = { code: CloseCode.PolicyViolation, reason: "too many connections of this user" };
 const FAILED: CloseFrame = { code: CloseCode.InternalError, reason: "internal error" };
 
 /** A peer over Deno's server-side WebSocket. */
-export class WebSocketPeer implements Peer, Subscriber, Polled {
-  readonly id: string = crypto.randomUUID();
+export class WebSocketPeer implements Peer, Member, Polled {
+  readonly id: string;
+  readonly user: string | undefined;
   readonly remoteAddress: string | undefined;
   readonly protocol: string;
   readonly context: Record<string, unknown>;
@@ -50,6 +53,8 @@ export class WebSocketPeer implements Peer, Subscriber, Polled {
   readonly #openBy: number;
 
   constructor(start: PeerInit, rules: PeerDependencies) {
+    this.id = rules.hub.peerId();
+    this.user = start.user;
     this.remoteAddress = start.remoteAddress;
     this.protocol = start.protocol;
     this.context = start.context;
@@ -58,7 +63,7 @@ export class WebSocketPeer implements Peer, Subscriber, Polled {
     this.#rules = rules;
     this.#slot = start.slot;
     this.#connection = start.connection;
-    this.#subscriptions = new Subscriptions(rules.topics, this, start.namespace);
+    this.#subscriptions = new Subscriptions(rules.hub, this, start.namespace);
     this.#inboundLimits = new InboundLimits(rules);
     this.#sendBuffer = new SendBuffer(start.socket, rules.maxBackpressure);
     this.#expiry = start.expiresAt === undefined ? undefined : whenReached(start.expiresAt, () => this.#shut(EXPIRED));
@@ -168,8 +173,10 @@ export class WebSocketPeer implements Peer, Subscriber, Polled {
   #open(): void {
     if (this.#ended) return;
     this.#connection?.opened();
+    if (this.#rules.userIsFull(this.user)) return this.#shut(USER_FULL);
     this.#opened = this.#sendBuffer.open = true;
     this.#rules.opened(this);
+    this.#rules.hub.add(this);
     callHook(() => this.#rules.app.open?.(this), this.#fail);
   }
 
@@ -233,6 +240,7 @@ export class WebSocketPeer implements Peer, Subscriber, Polled {
     this.#sendBuffer.open = false;
     const ending = watchdogCloseReason(this.#connection?.gone(), frame);
     this.#subscriptions.leaveAll();
+    this.#rules.hub.delete(this);
     this.#expiry?.[Symbol.dispose]();
     if (!stays) this.#slot.release();
     this.#rules.ended(this);

@@ -2,7 +2,7 @@
  * What a peer is made of: what all of a service share, and what each begins with.
  * @module
  */
-import type { Topics } from "../hub/topics.ts";
+import type { Hub } from "../hub/hub.ts";
 import type { Logger } from "../log.ts";
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { App, Peer } from "./app_types.ts";
@@ -17,7 +17,9 @@ export interface PeerDependencies extends InboundLimitOptions {
   readonly log: Logger;
   /** For what strangers can cause again and again: throttled. */
   readonly notices: Logger;
-  readonly topics: Topics;
+  readonly hub: Hub;
+  /** Whether a user has as many peers here as it may. */
+  userIsFull(user: string | undefined): boolean;
   /** The open peers. */
   readonly everybody: ReadonlySet<Peer>;
   /** Whether it takes no more peers: after a hand-over it takes those who were accepted before. */
@@ -40,6 +42,7 @@ export interface PeerInit {
   readonly remoteAddress: string | undefined;
   readonly protocol: string;
   readonly namespace?: string | undefined;
+  readonly user?: string | undefined;
   readonly context: Record<string, unknown>;
   /** Given back when it ends. */
   readonly slot: Slot;

@@ -43,6 +43,13 @@ export const STOPPING: Refusal = {
   headers: { "retry-after": "1" },
 };
 
+/** The answer to a user with as many connections as it may have. */
+const USER_FULL: Refusal = {
+  status: 503,
+  reason: "This user has as many connections as it may have: close one.",
+  headers: { "retry-after": "10" },
+};
+
 /** The answer to nobody: the client left while it was asked about. */
 export const GONE: Refusal = { status: 400, reason: "The client has gone." };
 
@@ -72,6 +79,7 @@ interface Answer {
   readonly protocol: string | undefined;
   readonly context: Record<string, unknown>;
   readonly namespace: string | undefined;
+  readonly user: string | undefined;
 }
 
 /** Asks the app. What it throws is a Response that refuses, or its own mistake. */
@@ -92,8 +100,11 @@ function read(result: unknown): Answer {
   if (!isRecord(result ?? {})) {
     throw new TypeError(`it returned a ${typeof result}; a Response refuses, nothing or an object welcomes`);
   }
-  const { headers, protocol, context, namespace } = (result ?? {}) as UpgradeResult;
+  const { headers, protocol, context, namespace, user } = (result ?? {}) as UpgradeResult;
   if (!isRecord(context ?? {})) throw new TypeError(`its context is a ${typeof context}, and must be an object`);
+  if (user !== undefined && typeof user !== "string") {
+    throw new TypeError(`its user is a ${typeof user}, and must be a string`);
+  }
   const given = new Headers(headers);
   return {
     headers: given,
@@ -101,6 +112,7 @@ function read(result: unknown): Answer {
     // A copy: an app may return one object for all its peers, or a frozen one.
     context: { ...context },
     namespace,
+    user,
   };
 }
 
@@ -119,6 +131,12 @@ function complete(request: Request, client: Admitted, rules: PeerDependencies, a
   const fallback = client.tokenOffered ? protocols[0] : undefined;
   const protocol = chosen ?? (protocols.includes(SUBPROTOCOL) ? SUBPROTOCOL : fallback ?? "");
   const context = { ...answer?.context, ...client.claims && { claims: client.claims } };
+  const user = answer?.user ?? subjectOf(client.claims);
+  if (answer?.user === undefined && rules.userIsFull(user)) {
+    const { status, reason } = USER_FULL;
+    rules.notices.info("refused", { status, reason, address: client.remoteAddress });
+    return refuse(slot, refusalResponse(USER_FULL));
+  }
   let snapshot: RequestSnapshot;
   let upgraded: Deno.WebSocketUpgrade;
   try {
@@ -136,13 +154,18 @@ function complete(request: Request, client: Admitted, rules: PeerDependencies, a
   const { remoteAddress, expiresAt } = client;
   const namespace = answer?.namespace;
   new WebSocketPeer(
-    { socket, request: snapshot, remoteAddress, protocol, context, namespace, slot, expiresAt, connection },
+    { socket, request: snapshot, remoteAddress, protocol, context, namespace, user, slot, expiresAt, connection },
     rules,
   );
   for (const [name, value] of answer?.headers ?? []) {
     if (!HANDSHAKE.test(name)) response.headers.append(name, value);
   }
   return response;
+}
+
+/** Whom a token is about (RFC 7519, section 4.1.2). */
+function subjectOf(claims: Record<string, unknown> | undefined): string | undefined {
+  return typeof claims?.sub === "string" && claims.sub !== "" ? claims.sub : undefined;
 }
 
 /** What the answer says itself: another word of the app's would break it. */

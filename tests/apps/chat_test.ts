@@ -6,9 +6,9 @@ import { Client } from "../support/client.ts";
 /** Somebody in the lobby under a name, with everything read that came before. */
 async function enter(service: Service, name: string): Promise<Client> {
   const client = await Client.open(service.url);
-  assertMatch(await client.next() as string, /^welcome, guest\d+: \/name NAME/);
-  assertMatch(await client.next() as string, /^\* guest\d+ joined lobby$/);
-  assertMatch(await client.ask(`/name ${name}`) as string, new RegExp(`^\\* guest\\d+ is now ${name}$`));
+  assertMatch(await client.next() as string, /^welcome, guest-[0-9a-f]{4}: \/name NAME/);
+  assertMatch(await client.next() as string, /^\* guest-[0-9a-f]{4} joined lobby$/);
+  assertMatch(await client.ask(`/name ${name}`) as string, new RegExp(`^\\* guest-[0-9a-f]{4} is now ${name}$`));
   return client;
 }
 
@@ -36,6 +36,13 @@ Deno.test("chat", async (t) => {
     assertEquals(await ben.ask("/who"), "in garden: Ben");
     assertEquals(await ben.ask("/join lobby"), "* Ben joined lobby");
     assertEquals(await anna.next(), "* Ben joined lobby");
+  });
+
+  await t.step("one alone, by name", async () => {
+    assertEquals(await anna.ask("/to Ben a word"), "Anna to Ben: a word");
+    assertEquals(await ben.next(), "Anna to Ben: a word");
+    assertEquals(await anna.ask("/to Be a word"), "nobody is called Be");
+    assertEquals(await anna.ask("/to"), "nobody is called ");
   });
 
   await t.step("names and rooms that are none; unknown commands; empty lines", async () => {
@@ -69,7 +76,7 @@ Deno.test("chat", async (t) => {
     const head = `GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +
       `Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`;
     await raw.write(new TextEncoder().encode(head));
-    const joined = /^\* (guest\d+) joined lobby$/.exec(await anna.until(/joined lobby$/))!;
+    const joined = /^\* (guest-[0-9a-f]{4}) joined lobby$/.exec(await anna.until(/joined lobby$/))!;
     raw.close();
     await anna.until(new RegExp(`^\\* ${joined[1]} left lobby$`));
   });

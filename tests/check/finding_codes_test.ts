@@ -23,7 +23,7 @@ Deno.test("every code of the certificate's inspection is in the table", async ()
   const base = new URL("../../lib/tls/x509/", import.meta.url);
   const sources = await Deno.readTextFile(new URL("inspect_chain.ts", base)) +
     await Deno.readTextFile(new URL("certificate_strength.ts", base));
-  const codes = [...sources.matchAll(/\bfinding\(\s*"\w+",\s*"([a-z0-9-]+)"/g)].map((match) => match[1]!);
+  const codes = [...sources.matchAll(/\bfinding\(\s*"([a-z0-9-]+)",/g)].map((match) => match[1]!);
   assert(codes.length > 10);
   assertEquals(codes.filter((code) => !(code in CODES)), []);
 });

@@ -156,13 +156,7 @@ export async function firewalledPort(): Promise<Server> {
   };
 }
 
-/** A port on which nothing listens: one that was just given up. */
-export function closedPort(): number {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr;
-  listener.close();
-  return port;
-}
+export { closedPort } from "../support/ports.ts";
 
 /**
  * A server that answers ClientHellos of its choice by hand, and hands every other connection to a sound one: OpenSSL 3

@@ -2,7 +2,8 @@
  * Real proxies of the laboratory: nginx, Apache and Caddy, started on a free port with a configuration of the test's.
  */
 import { join } from "node:path";
-import { closedPort, type Server, untilOpen } from "./laboratory.ts";
+import { freePort } from "../support/ports.ts";
+import { type Server, untilOpen } from "./laboratory.ts";
 
 /** Whether a program is there. Throws where it is required (WSS_TEST_PEERS=required) and is not. */
 export async function hasProgram(name: string, ...args: string[]): Promise<boolean> {
@@ -24,7 +25,7 @@ async function start(
 ): Promise<Server> {
   for (let attempt = 1;; attempt++) {
     const folder = await Deno.makeTempDir({ prefix: "wss-lab-" });
-    const port = closedPort();
+    const port = freePort();
     const args = await arrange(folder, port);
     const child = new Deno.Command(program, {
       args: [...args],

@@ -1,9 +1,10 @@
 /** Endpoints that are misused or cannot be reached, and the bound of the whole. */
 import { assert, assertEquals } from "@std/assert";
 import { runCheck } from "../../lib/check/run_check.ts";
-import { closedPort, echoService, firewalledPort, listenOnly, rawServer, rightAnswer } from "./laboratory.ts";
+import { echoService, firewalledPort, listenOnly, rawServer, rightAnswer } from "./laboratory.ts";
 import { upgradeServer, writeAll } from "./laboratory.ts";
 import { expectCodes, expectReport, urlOf } from "./expect.ts";
+import { closedPort } from "../support/ports.ts";
 
 Deno.test("misuse and unreachable endpoints end with exit code 2", async (t) => {
   const cases: [name: string, url: string, codes: string[]][] = [

@@ -1,9 +1,10 @@
 /** `check` as a program: the table, JSON, exit codes, options. */
 import { assert, assertEquals } from "@std/assert";
-import { closedPort, echoService } from "../check/laboratory.ts";
+import { echoService } from "../check/laboratory.ts";
 import { identityOf, makeAuthorities, urlOf } from "../check/expect.ts";
 import { hasOpenssl, openPki } from "../support/openssl.ts";
 import { runCommand } from "./commands.ts";
+import { closedPort } from "../support/ports.ts";
 
 Deno.test("a sound endpoint: a table without colour, exit 0", async () => {
   await using echo = echoService();

@@ -1,10 +1,11 @@
 /** `connect` as a program: over pipes, and on a terminal. */
 import { assert, assertEquals } from "@std/assert";
-import { answerFrames, closedPort, echoService, rightAnswer, upgradeServer, writeAll } from "../check/laboratory.ts";
+import { answerFrames, echoService, rightAnswer, upgradeServer, writeAll } from "../check/laboratory.ts";
 import { hasProgram } from "../check/proxies.ts";
 import { identityOf, makeAuthorities, urlOf } from "../check/expect.ts";
 import { hasOpenssl, openPki } from "../support/openssl.ts";
 import { commandLine, runCommand } from "./commands.ts";
+import { closedPort } from "../support/ports.ts";
 
 Deno.test("lines go out, replies come in, the end of the input closes with 1000", async () => {
   const codes = Promise.withResolvers<number>();

@@ -1,12 +1,10 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { Client } from "../support/client.ts";
+import { closedPort } from "../support/ports.ts";
 import { runProgram, startProgram } from "../support/program.ts";
 
 Deno.test("handing over: a predecessor that has gone is no reason not to serve", async () => {
-  const gone = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = gone.addr;
-  gone.close();
-  const note = JSON.stringify({ reportTo: port, token: "x", port: 0 });
+  const note = JSON.stringify({ reportTo: closedPort(), token: "x", port: 0 });
   await using program = await startProgram([], { env: { WSS_HANDOVER: note } });
   await program.stderr.until(/the process that handed over has gone/);
   await using client = await Client.open(program.url, { ca: program.ca });

@@ -52,8 +52,8 @@ Deno.test({ name: "what a TLS connection shows, on this Deno", ignore: !await ha
     await using connection = await connectTls(endpoint, { serverName: "localhost", ...options }, forever);
     // Takes in the tickets that come behind the handshake.
     await within(100, forever, (signal) => connection.read(signal)).catch(() => {});
-    const { chain, distrust, resumed, session } = connection;
-    return { length: chain.length, trusted: distrust === undefined, resumed, session };
+    const { chain, verifyError, resumed, session } = connection;
+    return { length: chain.length, trusted: verifyError === undefined, resumed, session };
   };
   const first = await show({});
   assertEquals([first.length, first.trusted, first.resumed], [2, false, false]);

@@ -37,13 +37,14 @@ export async function ask(port: number, ca: string | undefined, text: string): P
   }
 }
 
-/** Whether a new TCP connection is refused. */
+/** Whether a new TCP connection is refused; one that is reset came to a listener that was just closing. */
 export async function isRefused(port: number): Promise<boolean> {
   try {
     (await Deno.connect({ hostname: "127.0.0.1", port })).close();
     return false;
   } catch (error) {
     if (error instanceof Deno.errors.ConnectionRefused) return true;
+    if (error instanceof Deno.errors.ConnectionReset) return false;
     throw error;
   }
 }

@@ -5,9 +5,8 @@ import { Client } from "../support/client.ts";
 import { serialOf } from "../net/clients.ts";
 import { openPki } from "../support/openssl.ts";
 import { peerTest } from "../peers/require.ts";
-import { runProgram, startProgram } from "../support/program.ts";
+import { runProgram, startProgram, WITHOUT_FFI } from "../support/program.ts";
 import { figures } from "./crowd.ts";
-import { WITHOUT_FFI } from "./permissions.ts";
 
 const DRAIN = 3_000;
 

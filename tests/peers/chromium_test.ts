@@ -85,13 +85,16 @@ Deno.test({ name: "Chromium: two people in the chat", ignore }, async () => {
   const [anna, ben] = [await open(), await open()];
   await anna.connect();
   await anna.send("/name Anna");
-  await anna.received("* guest1 is now Anna");
+  await anna.send("/who");
+  await anna.received("in lobby: Anna");
   await ben.connect();
-  await anna.received("* guest2 joined lobby");
+  await ben.send("/name Ben");
+  await ben.send("/who");
+  await ben.received("in lobby: Anna, Ben");
   await ben.send("hello, <b>Anna</b>");
-  await anna.received("guest2: hello, <b>Anna</b>");
+  await anna.received("Ben: hello, <b>Anna</b>");
   await ben.page.close();
-  await anna.received("* guest2 left lobby");
+  await anna.received("* Ben left lobby");
 });
 
 const hasNss = !ignore && requirePeer("sh", "-c", "command -v certutil");

@@ -11,8 +11,11 @@ const PROBES: Readonly<Record<string, readonly [string, ...string[]]>> = {
   caddy: ["caddy", "version"],
   openssl: ["openssl", "version"],
   ip: ["ip", "-Version"],
+  pebble: ["sh", "-c", "command -v pebble"],
   // Debian's interpreter, which sees Debian's packages; another may come first on the PATH.
   "python3-websockets": ["/usr/bin/python3", "-c", "import websockets"],
+  "python3-aiohttp": ["/usr/bin/python3", "-c", "import aiohttp"],
+  "php-curl": ["php", "-r", 'exit(extension_loaded("curl") ? 0 : 1);'],
 };
 
 const found = new Map<string, boolean>();

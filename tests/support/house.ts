@@ -14,14 +14,16 @@ export type Texts = ReadonlyMap<string, string>;
  * its end is a folder of lib/, another one a file in it.
  */
 const FLOORS: readonly (readonly string[])[] = [
-  ["errors.ts", "finding.ts", "log.ts", "ip.ts", "close_codes.ts", "duration_and_size.ts"],
+  ["errors.ts", "finding.ts", "log_writer.ts", "ip.ts", "close_codes.ts", "duration_and_size.ts", "text_file.ts"],
+  ["log.ts"],
   ["log_throttle.ts"],
   ["config/"],
   ["tls/"],
   ["net/"],
   ["auth/"],
   ["proxy/"],
-  ["client/", "check/"],
+  ["client/"],
+  ["check/"],
   ["hub/"],
   ["handshake/"],
   ["ws/"],

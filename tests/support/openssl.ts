@@ -63,6 +63,8 @@ export interface Pki extends AsyncDisposable {
   key(name: string, type?: KeyType): Promise<string>;
   /** A certificate authority, root or intermediate. */
   authority(name: string, options?: IssueOptions): Promise<Issued>;
+  /** A further certificate for an authority's name and key: by another issuer, or of other dates. */
+  crossSign(name: string, authority: Issued, options: IssueOptions & { readonly issuer: Issued }): Promise<Issued>;
   /** A server certificate. */
   leaf(name: string, options?: IssueOptions): Promise<Issued>;
   /** Files one after the other in a new one. @returns its path */
@@ -91,6 +93,13 @@ export async function openssl(args: readonly string[], cwd?: string): Promise<st
   return new TextDecoder().decode(stdout);
 }
 
+const AUTHORITY = [
+  "basicConstraints=critical,CA:TRUE",
+  "keyUsage=critical,keyCertSign,cRLSign",
+  "subjectKeyIdentifier=hash",
+  "authorityKeyIdentifier=keyid",
+];
+
 /** Makes an empty temporary folder for certificates. */
 export async function openPki(): Promise<Pki> {
   const folder = await Deno.makeTempDir({ prefix: "wss-pki-" });
@@ -108,8 +117,13 @@ export async function openPki(): Promise<Pki> {
   }
 
   /** `openssl ca` is the one command of OpenSSL 3.0 that takes dates in the past. */
-  async function issue(name: string, options: IssueOptions, extensions: readonly string[]): Promise<Issued> {
-    const own: Issued = { cert: path(`${name}.pem`), key: await key(`${name}.key`, options.key) };
+  async function issue(
+    name: string,
+    options: IssueOptions,
+    extensions: readonly string[],
+    existing?: Issued,
+  ): Promise<Issued> {
+    const own: Issued = { cert: path(`${name}.pem`), key: existing?.key ?? await key(`${name}.key`, options.key) };
     const { issuer = own, subject = name, from = -1, to = 365, digest = "sha256" } = options;
     await write(
       `${name}.cnf`,
@@ -117,7 +131,9 @@ export async function openPki(): Promise<Pki> {
         "[ca]\ndefault_ca=it\n[it]",
         `database=${path(`${name}.db`)}\nnew_certs_dir=${folder}`,
         `unique_subject=no\nrand_serial=yes\npolicy=any\nx509_extensions=ext\n[any]\ncommonName=supplied\n[ext]`,
-        ...extensions,
+        ...extensions.filter((line) =>
+          !options.extensions?.some((other) => other.split("=")[0] === line.split("=")[0])
+        ),
         ...(options.extensions ?? []),
         "[req]\ndistinguished_name=dn\n[dn]",
       ].join("\n") + "\n",
@@ -138,13 +154,11 @@ export async function openPki(): Promise<Pki> {
     openssl: run,
     key,
     write,
-    authority: (name, options = {}) =>
-      issue(name, options, [
-        "basicConstraints=critical,CA:TRUE",
-        "keyUsage=critical,keyCertSign,cRLSign",
-        "subjectKeyIdentifier=hash",
-        "authorityKeyIdentifier=keyid",
-      ]),
+    authority: (name, options = {}) => issue(name, options, AUTHORITY),
+    async crossSign(name, authority, options) {
+      const line = await run("x509", "-in", authority.cert, "-noout", "-subject", "-nameopt", "RFC2253");
+      return await issue(name, { subject: line.trim().replace(/^subject=CN=/, ""), ...options }, AUTHORITY, authority);
+    },
     leaf(name, options = {}) {
       const { names = "DNS:localhost,IP:127.0.0.1" } = options;
       const usage = options.extensions?.some((line) => line.startsWith("extendedKeyUsage"));

@@ -3,21 +3,7 @@
  * @module
  */
 
-/**
- * A port that was free a moment ago. For programs that cannot pick one themselves; anything of ours takes port 0. It lies
- * under the range from which systems take the ports of outgoing connections, and port 0 its answers.
- */
-export function freePort(): number {
-  for (;;) {
-    try {
-      const port = 20_000 + Math.floor(Math.random() * 12_000);
-      using _listener = Deno.listen({ hostname: "::", port });
-      return port;
-    } catch (error) {
-      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
-    }
-  }
-}
+export { freePort } from "./ports.ts";
 
 /** Adds the lines of a stream to a list until it ends. */
 export async function pipeLines(stream: ReadableStream<Uint8Array>, lines: string[]): Promise<void> {

@@ -7,10 +7,21 @@
  */
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import project from "../../deno.json" with { type: "json" };
 import { Transcript } from "./transcript.ts";
 
 /** The folder of deno.json and main.ts. */
 export const ROOT: string = fileURLToPath(new URL("../..", import.meta.url));
+
+/** The permissions that `deno run -P main.ts` takes from deno.json, as flags; relative paths begin at the working directory. */
+export const LEAST_PERMISSIONS: readonly string[] = [
+  ...Object.entries(project.permissions.default)
+    .map(([name, what]) => Array.isArray(what) ? `--allow-${name}=${what.join()}` : `--allow-${name}`),
+  "--no-prompt",
+];
+
+/** The same without the C library. */
+export const WITHOUT_FFI: readonly string[] = LEAST_PERMISSIONS.filter((flag) => flag !== "--allow-ffi");
 
 /** How the program is run. */
 export interface ProgramOptions {

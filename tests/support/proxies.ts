@@ -5,7 +5,8 @@
  *     await using proxy = await startProxy("nginx", (port) => `server { listen ${port}; … }`);
  */
 import { join } from "node:path";
-import { freePort, pipeLines, portAccepts } from "./processes.ts";
+import { freePort } from "./ports.ts";
+import { pipeLines, portAccepts } from "./processes.ts";
 
 export type ProxyKind = "nginx" | "apache" | "haproxy" | "caddy";
 

@@ -40,19 +40,40 @@ Deno.test("certificate, chain and key become what Deno.serve takes, from one fil
   assertEquals(await (await fetch(`https://localhost:${server.addr.port}/`, { client })).text(), "ok");
 });
 
-Deno.test("a chain in the wrong order is warned about and served in the right one", { ignore }, async () => {
+Deno.test("a chain in the wrong order is served in the right one, with a note", { ignore }, async () => {
   await using pki = await openPki();
   const { root, middle, leaf } = await chain(pki);
   const other = await pki.authority("other");
   const cert = await pki.bundle("mixed.pem", root.cert, other.cert, middle.cert, leaf.cert, middle.cert);
   const material = loadCertificateFiles({ cert, key: leaf.key });
   assertEquals(material.cert, read(leaf.cert, middle.cert, root.cert));
-  assertEquals(material.findings.map(({ code }) => code), [
-    "chain-order",
-    "chain-unrelated",
-    "chain-repeated",
-    "chain-root-included",
+  assertEquals(codes({ cert, key: leaf.key }), [
+    "note chain-order",
+    "warning chain-unrelated",
+    "note chain-repeated",
+    "note chain-root-included",
   ]);
+});
+
+Deno.test("an expired cross-certificate is left out, and clients accept what is served", { ignore }, async () => {
+  await using pki = await openPki();
+  const { root, middle, leaf } = await chain(pki);
+  const expired = { from: -100, to: -10 };
+  const old = await pki.authority("old", expired);
+  const cross = await pki.crossSign("cross", root, { issuer: old, ...expired });
+  const middleOld = await pki.crossSign("middle-old", middle, { issuer: root, ...expired });
+  for (
+    const [name, ...rest] of [["cross", middle.cert, cross.cert], ["renewed", middleOld.cert, middle.cert]] as const
+  ) {
+    const cert = await pki.bundle(`${name}-chain.pem`, leaf.cert, ...rest);
+    const material = loadCertificateFiles({ cert, key: leaf.key });
+    assertEquals(material.cert, read(leaf.cert, middle.cert));
+    assertEquals(codes({ cert, key: leaf.key }), ["warning chain-incomplete", "warning chain-unneeded"]);
+    const served = await pki.write("served.pem", material.cert);
+    await pki.openssl("verify", "-CAfile", root.cert, "-untrusted", served, leaf.cert);
+  }
+  const cert = await pki.bundle("gone.pem", leaf.cert, middleOld.cert);
+  assertStringIncludes(problems({ cert, key: leaf.key })[0]!, 'The chain\'s certificate "middle" expired on ');
 });
 
 Deno.test("warnings: missing intermediate, self-signed, soon to expire, key for everybody", { ignore }, async () => {

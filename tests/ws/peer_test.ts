@@ -51,7 +51,7 @@ Deno.test("the hooks run in order, once each, and know the request, the address 
   ]);
 
   const peer = seen!;
-  assertMatch(peer.id, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+  assertMatch(peer.id, /^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
   assertEquals([peer.remoteAddress, peer.context, peer.protocol], ["127.0.0.1", { user: "tom" }, ""]);
   // Readable when the connection has long gone, and as often as one likes.
   for (let time = 0; time < 2; time++) {

@@ -7,7 +7,7 @@ import { messageOf } from "../../errors.ts";
 import { finding } from "../finding_codes.ts";
 import { connectTls } from "../../client/raw_connection.ts";
 import { within } from "../../client/deadline.ts";
-import { quote } from "../quote_response.ts";
+import { quote } from "../../client/response_text.ts";
 import { certificateWanted, wantsCertificate } from "./http_status.ts";
 import { type Target, tlsOptions } from "../check_target.ts";
 import type { Presented } from "./certificate_chain.ts";
@@ -28,7 +28,7 @@ export interface TlsHandshake {
 export async function probeAlpn(target: Target, signal: AbortSignal): Promise<TlsHandshake> {
   const asked = ["http/1.1"];
   try {
-    return await shake(target, asked, signal);
+    return await handshakeWith(target, asked, signal);
   } catch (error) {
     const failure = messageOf(error);
     if (!/NoApplicationProtocol|no_application_protocol/i.test(failure)) return { findings: [], alpn: asked, failure };
@@ -40,23 +40,23 @@ export async function probeAlpn(target: Target, signal: AbortSignal): Promise<Tl
     "Let the server or proxy offer http/1.1 too, beside h2.",
   );
   try {
-    return { ...await shake(target, [], signal), findings: [refused] };
+    return { ...await handshakeWith(target, [], signal), findings: [refused] };
   } catch (error) {
     return { findings: [refused], alpn: [], failure: messageOf(error) };
   }
 }
 
-async function shake(target: Target, alpn: readonly string[], outer: AbortSignal): Promise<TlsHandshake> {
+async function handshakeWith(target: Target, alpn: readonly string[], outer: AbortSignal): Promise<TlsHandshake> {
   return await within(DEADLINE, outer, async (signal) => {
     const options = { ...tlsOptions(target), alpn };
     await using connection = await connectTls(target.endpoint, options, signal);
     const { version, cipher } = connection;
-    let { distrust } = connection;
+    let { verifyError } = connection;
     const chain = connection.resumed ? await freshChain(target, alpn, signal) : connection.chain;
     const { ca = [] } = target.options;
     if (ca.length > 0) {
-      await using judge = await connectTls(target.endpoint, { ...options, ca }, signal);
-      distrust = judge.distrust;
+      await using verifier = await connectTls(target.endpoint, { ...options, ca }, signal);
+      verifyError = verifier.verifyError;
     }
     const chosen = connection.alpn;
     const found = chosen === undefined || alpn.includes(chosen)
@@ -67,12 +67,12 @@ async function shake(target: Target, alpn: readonly string[], outer: AbortSignal
         `The server chose ${chosen} by ALPN, and only http/1.1 was offered.`,
         "Let the server or proxy choose among what the client offers (RFC 7301).",
       );
-    return { findings: [found], presented: { chain, distrust }, alpn };
+    return { findings: [found], presented: { chain, verifyError }, alpn };
   });
 }
 
 /** A handshake that fails though a version was agreed on, and nothing else said why. */
-export function judgeFailure(failure: string): Finding {
+export function explainFailure(failure: string): Finding {
   if (wantsCertificate(failure)) return certificateWanted(failure);
   return finding(
     "handshake-failed",

@@ -1,16 +1,16 @@
 /**
- * The certificate chain as the server sends it; what is wrong with it says lib/tls.
+ * The certificate chain as the server sends it. lib/tls reports what is wrong with it.
  * @module
  */
 import { X509Certificate } from "node:crypto";
 import type { Finding } from "../../finding.ts";
 import { inspectChain } from "../../tls/x509/inspect_chain.ts";
-import { publicIssuer } from "../../tls/x509/chain_order.ts";
+import { publicIssuer } from "../../tls/x509/issuer.ts";
 import { readCertificates } from "../../tls/certificate_files.ts";
 import type { Version } from "./client_hello.ts";
 import { finding } from "../finding_codes.ts";
 import { within } from "../../client/deadline.ts";
-import { greet } from "./server_hello.ts";
+import { sendClientHello } from "./server_hello.ts";
 import { sniOf } from "./protocol.ts";
 import type { Target } from "../check_target.ts";
 
@@ -20,8 +20,8 @@ const DEADLINE = 5000;
 export interface Presented {
   /** DER, leaf first. */
   readonly chain: readonly Uint8Array<ArrayBuffer>[];
-  /** Why the runtime would not trust it. */
-  readonly distrust: string | undefined;
+  /** Why the runtime does not trust it, as an OpenSSL code. */
+  readonly verifyError: string | undefined;
 }
 
 /** What the chain says. */
@@ -29,11 +29,6 @@ export interface Inspected {
   readonly findings: readonly Finding[];
   /** Whether it leads to a root that every client has; undefined where it could not be read. */
   readonly isPublic?: boolean;
-}
-
-/** Certificates that `--ca` names. @throws {StartError} when the text holds none */
-export function readAuthorities(pem: readonly string[]): X509Certificate[] {
-  return pem.flatMap((text) => readCertificates(new TextEncoder().encode(text), "--ca"));
 }
 
 /**
@@ -70,12 +65,15 @@ export async function probeChain(
 }
 
 function judgeChain(target: Target, chain: readonly X509Certificate[], presented: Presented | undefined): Finding[] {
-  const options = { host: target.name, authorities: readAuthorities(target.options.ca ?? []) };
-  const trusts = presented !== undefined && presented.distrust === undefined;
+  const options = {
+    host: target.name,
+    authorities: (target.options.ca ?? []).flatMap((pem) => readCertificates(new TextEncoder().encode(pem), "--ca")),
+  };
+  const trusts = presented !== undefined && presented.verifyError === undefined;
   const findings = inspectChain(chain, trusts ? { ...options, trusted: true } : options);
   if (findings.some(isBad)) return findings.map(withAdvice);
   // What nobody could name, and still the runtime does not trust it.
-  if (presented?.distrust !== undefined) return inspectChain(chain, { ...options, trusted: false }).map(withAdvice);
+  if (presented?.verifyError !== undefined) return inspectChain(chain, { ...options, trusted: false }).map(withAdvice);
   if (findings.length > 0) return findings;
   const days = Math.floor((Date.parse(chain[0]!.validTo) - Date.now()) / 86_400_000);
   return [finding("chain-ok", "ok", `whole and trusted, for ${target.name}, ${days} days left`)];
@@ -107,7 +105,7 @@ async function chainInPlain(
   const serverName = sniOf(target);
   const options = { version, certificates: true, ...(serverName === undefined ? {} : { serverName }) };
   try {
-    const answer = await within(DEADLINE, outer, (signal) => greet(target.endpoint, options, signal));
+    const answer = await within(DEADLINE, outer, (signal) => sendClientHello(target.endpoint, options, signal));
     return answer.kind === "hello" ? answer.chain : [];
   } catch {
     return [];

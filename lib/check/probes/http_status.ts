@@ -4,9 +4,9 @@
  */
 import type { Finding } from "../../finding.ts";
 import { type Code, finding } from "../finding_codes.ts";
-import { quote, summarize } from "../quote_response.ts";
+import { bodyText, quote } from "../../client/response_text.ts";
 import type { Target } from "../check_target.ts";
-import type { Head } from "../../client/handshake_request.ts";
+import type { ResponseHead } from "../../client/opening_handshake.ts";
 
 /** Code, what the answer means, remedy. */
 type Row = readonly [code: Code, meaning: string, remedy: string];
@@ -74,9 +74,9 @@ const STATUS: Readonly<Record<number, Row>> = {
 const REDIRECTS = [301, 302, 303, 307, 308];
 
 /** Explains an answer that is not 101. */
-export function explainStatus(target: Target, head: Head, body: string): Finding {
+export function explainStatus(target: Target, head: ResponseHead, body: string): Finding {
   const { status } = head;
-  const said = summarize(body);
+  const said = bodyText(body);
   const quoted = said === "" ? "" : ` It says ${quote(said)}.`;
   if (REDIRECTS.includes(status)) return redirect(target, head);
   if (status === 400 && /no required ssl certificate|ssl certificate error/i.test(body)) return certificateWanted(said);
@@ -120,7 +120,7 @@ export function certificateWanted(detail: string): Finding {
   );
 }
 
-function redirect(target: Target, head: Head): Finding {
+function redirect(target: Target, head: ResponseHead): Finding {
   const location = head.headers.get("location")?.[0];
   let goal: string | undefined;
   try {

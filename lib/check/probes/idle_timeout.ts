@@ -6,11 +6,15 @@
 import { formatDuration } from "../../duration_and_size.ts";
 import { finding } from "../finding_codes.ts";
 import { DeadlineError, within } from "../../client/deadline.ts";
-import { closeWords, ended, type Exchanged, isOver } from "./message_exchange.ts";
-import type { ClientSession } from "../../client/websocket_session.ts";
+import { ended, type ExchangeResult } from "./message_exchange.ts";
+import { type ClientSession, describeClose, isEnd } from "../../client/websocket_session.ts";
 
 /** Holds the connection for `ms` milliseconds. */
-export async function probeIdleTimeout(session: ClientSession, ms: number, outer: AbortSignal): Promise<Exchanged> {
+export async function probeIdleTimeout(
+  session: ClientSession,
+  ms: number,
+  outer: AbortSignal,
+): Promise<ExchangeResult> {
   const start = performance.now();
   let pings = 0;
   try {
@@ -18,10 +22,12 @@ export async function probeIdleTimeout(session: ClientSession, ms: number, outer
       while (true) {
         const event = await session.next(signal);
         if (event.type === "ping") pings++;
-        if (!isOver(event)) continue;
+        if (!isEnd(event)) continue;
         if (event.type === "invalid") return { findings: [ended(event)], over: true };
         const seconds = ((performance.now() - start) / 1000).toFixed(1);
-        const how = event.type === "close" ? `with ${closeWords(event.code, event.reason)}` : "without a close frame";
+        const how = event.type === "close"
+          ? `with ${describeClose(event.code, event.reason)}`
+          : "without a close frame";
         const pinged = pings === 0 ? "no ping came in that time" : `${pings} pings came in that time`;
         return {
           over: true,

@@ -3,17 +3,17 @@
  * @module
  */
 import type { Finding } from "../../finding.ts";
-import { CloseCode, closeMeaning } from "../../close_codes.ts";
+import { CloseCode } from "../../close_codes.ts";
 import { finding } from "../finding_codes.ts";
 import { DeadlineError, within } from "../../client/deadline.ts";
-import { quote } from "../quote_response.ts";
-import type { ClientSession, SessionEvent } from "../../client/websocket_session.ts";
+import { quote } from "../../client/response_text.ts";
+import { type ClientSession, describeClose, type EndEvent, isEnd } from "../../client/websocket_session.ts";
 
 /** How long a pong, or the answer to a close frame, is waited for, in milliseconds. */
 const CONTROL_WAIT = 3000;
 
 /** How an exchange went; `over`: nothing more can be asked on this connection. */
-export interface Exchanged {
+export interface ExchangeResult {
   readonly findings: readonly Finding[];
   readonly over: boolean;
 }
@@ -22,11 +22,11 @@ export interface Exchanged {
 const WELCOME_WAIT = 250;
 
 /** Tells of a message that the server sends by itself, where it comes at once. */
-export async function probeWelcome(session: ClientSession, outer: AbortSignal): Promise<Exchanged> {
-  const exchanged = await within(WELCOME_WAIT, outer, (signal) => probeMessage(session, {}, signal));
-  return exchanged.over ? exchanged : {
-    ...exchanged,
-    findings: exchanged.findings.filter(({ level }) => level === "ok"),
+export async function probeWelcome(session: ClientSession, outer: AbortSignal): Promise<ExchangeResult> {
+  const exchange = await within(WELCOME_WAIT, outer, (signal) => probeMessage(session, {}, signal));
+  return exchange.over ? exchange : {
+    ...exchange,
+    findings: exchange.findings.filter(({ level }) => level === "ok"),
   };
 }
 
@@ -35,14 +35,14 @@ export async function probeMessage(
   session: ClientSession,
   { send, expect }: { readonly send?: string; readonly expect?: string },
   signal: AbortSignal,
-): Promise<Exchanged> {
+): Promise<ExchangeResult> {
   const start = performance.now();
   let last: string | undefined;
   try {
     if (send !== undefined) await session.send(send, signal);
     while (true) {
       const event = await session.next(signal);
-      if (isOver(event)) return { findings: [ended(event)], over: true };
+      if (isEnd(event)) return { findings: [ended(event)], over: true };
       if (event.type !== "message") continue;
       const text = typeof event.data === "string" ? quote(event.data) : `${event.data.length} bytes`;
       if (expect === undefined || event.data === expect) {
@@ -72,7 +72,7 @@ export async function probeMessage(
 }
 
 /** Sends a ping and waits for its pong. Messages that come meanwhile are passed over. */
-export async function probePing(session: ClientSession, outer: AbortSignal): Promise<Exchanged> {
+export async function probePing(session: ClientSession, outer: AbortSignal): Promise<ExchangeResult> {
   const payload = crypto.getRandomValues(new Uint8Array(8));
   const start = performance.now();
   try {
@@ -80,7 +80,7 @@ export async function probePing(session: ClientSession, outer: AbortSignal): Pro
       await session.ping(payload, signal);
       while (true) {
         const event = await session.next(signal);
-        if (isOver(event)) return { findings: [ended(event)], over: true };
+        if (isEnd(event)) return { findings: [ended(event)], over: true };
         if (event.type !== "pong" || !event.payload.every((byte, at) => byte === payload[at])) continue;
         if (event.payload.length !== payload.length) continue;
         const ms = Math.round(performance.now() - start);
@@ -128,26 +128,13 @@ function closeMissing(how: string): Finding {
   );
 }
 
-/** Events after which nothing can be asked any more. */
-export type OverEvent = Extract<SessionEvent, { readonly type: "close" | "end" | "invalid" }>;
-
-/** Whether the connection is over. */
-export function isOver(event: SessionEvent): event is OverEvent {
-  return event.type === "close" || event.type === "end" || event.type === "invalid";
-}
-
-/** A close event in words: `1008 (policy violation, "too fast")`. */
-export function closeWords(code: number, reason: string): string {
-  return `${code} (${closeMeaning(code)}${reason === "" ? "" : `, ${quote(reason)}`})`;
-}
-
 /** What an end that nobody asked for means. */
-export function ended(event: OverEvent): Finding {
+export function ended(event: EndEvent): Finding {
   if (event.type === "close") {
     return finding(
       "closed-by-server",
       "error",
-      `The server closed the connection by itself: ${closeWords(event.code, event.reason)}.`,
+      `The server closed the connection by itself: ${describeClose(event.code, event.reason)}.`,
       "See the service's log: it wants a login, a subprotocol or a path that it was not given, or it failed.",
     );
   }
@@ -162,7 +149,7 @@ export function ended(event: OverEvent): Finding {
   return finding(
     "frame-invalid",
     "error",
-    `The server sent what is no valid WebSocket frame: ${event.fact}.`,
+    `The server sent what is no valid WebSocket frame: ${event.reason}.`,
     "Let a WebSocket library write the frames, and nothing else write to the connection.",
   );
 }

@@ -7,8 +7,8 @@ import type { Finding } from "../../finding.ts";
 import { finding } from "../finding_codes.ts";
 import { connectTcp } from "../../client/raw_connection.ts";
 import { DeadlineError, within } from "../../client/deadline.ts";
-import { quote } from "../quote_response.ts";
-import { greet } from "./server_hello.ts";
+import { quote } from "../../client/response_text.ts";
+import { sendClientHello } from "./server_hello.ts";
 import { DEFAULT_TIMEOUT, type Target } from "../check_target.ts";
 
 /** The part of the whole time for which one attempt waits for the first bytes. */
@@ -29,10 +29,10 @@ export async function probeProtocol(
 }
 
 async function askedForTls(target: Target, signal: AbortSignal): Promise<Finding> {
-  const toTls = await helloVoice(target, signal);
+  const toTls = await replyToHello(target, signal);
   if (toTls.kind === "tls") return finding("speaks-ok", "ok", "TLS");
-  const voice = toTls.kind === "http" ? toTls : await plainVoice(target, signal);
-  if (voice.kind === "http") {
+  const reply = toTls.kind === "http" ? toTls : await replyToGet(target, signal);
+  if (reply.kind === "http") {
     return finding(
       "speaks-plain",
       "error",
@@ -40,17 +40,17 @@ async function askedForTls(target: Target, signal: AbortSignal): Promise<Finding
       `Give the service a certificate, use the port of the proxy that has one, or ask for ws://${target.url.host}${target.url.pathname}.`,
     );
   }
-  const louder = [toTls, voice].find(({ kind }) => kind === "other") ??
-    [toTls, voice].find(({ kind }) => kind === "closed") ?? voice;
-  return strange(target, louder);
+  const clearest = [toTls, reply].find(({ kind }) => kind === "other") ??
+    [toTls, reply].find(({ kind }) => kind === "closed") ?? reply;
+  return unexpectedReply(target, clearest);
 }
 
 async function askedForPlain(target: Target, signal: AbortSignal): Promise<Finding | undefined> {
-  const toPlain = await plainVoice(target, signal);
+  const toPlain = await replyToGet(target, signal);
   const complains = toPlain.kind === "http" && /^HTTP\/\S+ 400/.test(toPlain.text) &&
     /https|ssl|tls/i.test(toPlain.text);
   if (toPlain.kind === "http" && !complains) return finding("speaks-ok", "ok", "plain HTTP");
-  const toTls = toPlain.kind === "tls" ? toPlain : await helloVoice(target, signal);
+  const toTls = toPlain.kind === "tls" ? toPlain : await replyToHello(target, signal);
   if (toTls.kind === "tls") {
     return finding(
       "speaks-tls",
@@ -60,12 +60,12 @@ async function askedForPlain(target: Target, signal: AbortSignal): Promise<Findi
     );
   }
   // A slow service is not a silent one: the upgrade waits longer.
-  return toPlain.kind === "silent" ? undefined : strange(target, toPlain);
+  return toPlain.kind === "silent" ? undefined : unexpectedReply(target, toPlain);
 }
 
-function strange(target: Target, voice: PortReply): Finding {
+function unexpectedReply(target: Target, reply: PortReply): Finding {
   const asked = target.secure ? "TLS" : "HTTP";
-  if (voice.kind === "silent") {
+  if (reply.kind === "silent") {
     return finding(
       "speaks-nothing",
       "error",
@@ -73,7 +73,7 @@ function strange(target: Target, voice: PortReply): Finding {
       "See whether the service behind it hangs, or whether a load balancer there has no service behind it.",
     );
   }
-  if (voice.kind === "closed") {
+  if (reply.kind === "closed") {
     return finding(
       "speaks-closed",
       "error",
@@ -82,7 +82,7 @@ function strange(target: Target, voice: PortReply): Finding {
         "the PROXY protocol first.",
     );
   }
-  const text = "text" in voice ? voice.text : "";
+  const text = "text" in reply ? reply.text : "";
   return finding(
     "speaks-other",
     "error",
@@ -91,12 +91,12 @@ function strange(target: Target, voice: PortReply): Finding {
   );
 }
 
-async function helloVoice(target: Target, outer: AbortSignal): Promise<PortReply> {
-  return await heard(target, outer, async (signal) => {
+async function replyToHello(target: Target, outer: AbortSignal): Promise<PortReply> {
+  return await askPort(target, outer, async (signal) => {
     const options = { version: "TLS 1.3", either: true, serverName: sniOf(target) } as const;
-    const answer = await greet(target.endpoint, options, signal);
+    const answer = await sendClientHello(target.endpoint, options, signal);
     if (answer.kind === "closed") return answer;
-    return answer.kind === "other" ? voiceOf(answer.bytes) : { kind: "tls" };
+    return answer.kind === "other" ? classify(answer.bytes) : { kind: "tls" };
   });
 }
 
@@ -105,34 +105,34 @@ export function sniOf(target: Target): string | undefined {
   return isIP(target.name) === 0 ? target.name : undefined;
 }
 
-async function plainVoice(target: Target, outer: AbortSignal): Promise<PortReply> {
-  return await heard(target, outer, async (signal) => {
+async function replyToGet(target: Target, outer: AbortSignal): Promise<PortReply> {
+  return await askPort(target, outer, async (signal) => {
     await using connection = await connectTcp(target.endpoint, signal);
     const request = `GET ${target.url.pathname} HTTP/1.1\r\nHost: ${target.url.host}\r\nConnection: close\r\n\r\n`;
     await connection.write(new TextEncoder().encode(request), signal);
     const first = await connection.read(signal);
     if (first === undefined) return { kind: "closed" };
-    const voice = voiceOf(first);
-    if (voice.kind !== "http") return voice;
+    const reply = classify(first);
+    if (reply.kind !== "http") return reply;
     // The sentence that tells of TLS stands in the body, which may come by itself.
     const second = await connection.read(signal).catch(() => undefined);
-    return { kind: "http", text: voice.text + latin1(second?.subarray(0, 1024) ?? new Uint8Array(0)) };
+    return { kind: "http", text: reply.text + latin1(second?.subarray(0, 1024) ?? new Uint8Array(0)) };
   });
 }
 
-async function heard(
+async function askPort(
   target: Target,
   outer: AbortSignal,
-  listen: (signal: AbortSignal) => Promise<PortReply>,
+  ask: (signal: AbortSignal) => Promise<PortReply>,
 ): Promise<PortReply> {
   try {
-    return await within((target.options.timeout ?? DEFAULT_TIMEOUT) * PATIENCE, outer, listen);
+    return await within((target.options.timeout ?? DEFAULT_TIMEOUT) * PATIENCE, outer, ask);
   } catch (error) {
     return { kind: error instanceof DeadlineError ? "silent" : "closed" };
   }
 }
 
-function voiceOf(bytes: Uint8Array): PortReply {
+function classify(bytes: Uint8Array): PortReply {
   if ((bytes[0] === 21 || bytes[0] === 22) && (bytes.length < 2 || bytes[1] === 3)) return { kind: "tls" };
   const text = latin1(bytes.subarray(0, 1024));
   return { kind: text.startsWith("HTTP/") ? "http" : "other", text };

@@ -8,7 +8,7 @@ import { connectTcp } from "../../client/raw_connection.ts";
 import { type HelloOptions, type Version, VERSIONS, writeClientHello } from "./client_hello.ts";
 
 /** An answer to a ClientHello. */
-export type HelloAnswer =
+export type ServerReply =
   | {
     readonly kind: "hello";
     readonly version: Version;
@@ -55,24 +55,24 @@ export function alertName(description: number): string {
  * Connects, sends a ClientHello and reads the answer; with `certificates` reads on until the chain is there.
  * @throws {Error} when TCP fails, or the signal's reason
  */
-export async function greet(
+export async function sendClientHello(
   endpoint: Endpoint,
   options: HelloOptions & { readonly certificates?: boolean },
   signal: AbortSignal,
-): Promise<HelloAnswer> {
+): Promise<ServerReply> {
   await using connection = await connectTcp(endpoint, signal);
   await connection.write(writeClientHello(options), signal);
-  return await readAnswer(connection, options.certificates ?? false, signal);
+  return await readReply(connection, options.certificates ?? false, signal);
 }
 
 /** Reads the answer to a ClientHello from a connection. */
-export async function readAnswer(
+export async function readReply(
   connection: RawConnection,
   certificates: boolean,
   signal: AbortSignal,
-): Promise<HelloAnswer> {
+): Promise<ServerReply> {
   let bytes = new Uint8Array(0);
-  let last: HelloAnswer = { kind: "closed" };
+  let last: ServerReply = { kind: "closed" };
   while (bytes.length < MOST_BYTES) {
     const chunk = await connection.read(signal);
     if (chunk === undefined) return last;
@@ -90,7 +90,7 @@ export async function readAnswer(
 }
 
 /** As much as the bytes tell, or undefined while they tell nothing. `done`: the plain part of the flight is over. */
-export function parseFlight(bytes: Uint8Array): { answer: HelloAnswer; done: boolean } | undefined {
+export function parseFlight(bytes: Uint8Array): { answer: ServerReply; done: boolean } | undefined {
   const messages: number[] = [];
   let at = 0;
   while (at < bytes.length) {
@@ -121,7 +121,7 @@ export function parseFlight(bytes: Uint8Array): { answer: HelloAnswer; done: boo
   return answer && { answer, done: answer.chain.length > 0 || hasMessage(flight, 14) };
 }
 
-type ServerHello = Extract<HelloAnswer, { kind: "hello" }>;
+type ServerHello = Extract<ServerReply, { kind: "hello" }>;
 
 function helloOf(flight: Uint8Array): ServerHello | undefined {
   const hello = message(flight, 2);

@@ -6,7 +6,7 @@ import type { Finding } from "../../finding.ts";
 import { type HelloOptions, SUITES_MODERN, SUITES_RC4, type Version, VERSIONS } from "./client_hello.ts";
 import { finding } from "../finding_codes.ts";
 import { within } from "../../client/deadline.ts";
-import { alertName, greet, type HelloAnswer } from "./server_hello.ts";
+import { alertName, sendClientHello, type ServerReply } from "./server_hello.ts";
 import { sniOf } from "./protocol.ts";
 import type { Target } from "../check_target.ts";
 
@@ -36,11 +36,11 @@ export async function probeVersions(target: Target, signal: AbortSignal): Promis
   return { findings: judgeVersions(offered, { modern, rc4 }, answers), offered, usable: modern };
 }
 
-async function helloTo(target: Target, options: HelloOptions, outer: AbortSignal): Promise<HelloAnswer | undefined> {
+async function helloTo(target: Target, options: HelloOptions, outer: AbortSignal): Promise<ServerReply | undefined> {
   try {
     return await within(DEADLINE, outer, (signal) => {
       const serverName = sniOf(target);
-      return greet(target.endpoint, serverName === undefined ? options : { ...options, serverName }, signal);
+      return sendClientHello(target.endpoint, serverName === undefined ? options : { ...options, serverName }, signal);
     });
   } catch {
     // Dropped, reset or silent: that version is not offered.
@@ -48,7 +48,7 @@ async function helloTo(target: Target, options: HelloOptions, outer: AbortSignal
   }
 }
 
-function agrees(answer: HelloAnswer | undefined, version: Version): boolean {
+function agrees(answer: ServerReply | undefined, version: Version): boolean {
   return answer?.kind === "hello" && answer.version === version;
 }
 
@@ -56,7 +56,7 @@ function agrees(answer: HelloAnswer | undefined, version: Version): boolean {
 function judgeVersions(
   offered: readonly Version[],
   { modern, rc4 }: { readonly modern: boolean; readonly rc4: boolean },
-  answers: readonly (HelloAnswer | undefined)[],
+  answers: readonly (ServerReply | undefined)[],
 ): Finding[] {
   if (offered.length === 0) return [noVersion(answers)];
   const has = (version: Version) => offered.includes(version);
@@ -111,7 +111,7 @@ function judgeVersions(
   return findings.length > 0 ? findings : [finding("tls-ok", "ok", list)];
 }
 
-function noVersion(answers: readonly (HelloAnswer | undefined)[]): Finding {
+function noVersion(answers: readonly (ServerReply | undefined)[]): Finding {
   const alerts = answers.flatMap((answer) => answer?.kind === "alert" ? [alertName(answer.description)] : []);
   if (alerts.includes("unrecognized_name")) {
     return finding(

@@ -7,18 +7,20 @@ import { messageOf } from "../../errors.ts";
 import { finding } from "../finding_codes.ts";
 import { connectTcp, connectTls, type RawConnection, type TlsOptions } from "../../client/raw_connection.ts";
 import { DeadlineError, within } from "../../client/deadline.ts";
-import { quote } from "../quote_response.ts";
+import { quote } from "../../client/response_text.ts";
 import { certificateWanted, explainStatus, tlsOnBothHops, wantsCertificate } from "./http_status.ts";
 import { type Target, tlsOptions } from "../check_target.ts";
 import {
-  acceptFor,
-  type Head,
+  encodeRequest,
+  type HandshakeRequest,
   latin1Text,
   newKey,
+  type NoResponse,
   readBody,
   readHead,
-  writeUpgrade,
-} from "../../client/handshake_request.ts";
+  type ResponseHead,
+} from "../../client/opening_handshake.ts";
+import { offeredSubprotocols, verifyResponse } from "../../client/verify_response.ts";
 
 /** An answer that takes longer is worth a word, in milliseconds. */
 const SLOW = 3000;
@@ -51,7 +53,8 @@ export async function probeUpgrade(target: Target, tls: TlsOptions, signal: Abor
       : await connectTcp(target.endpoint, signal);
     const asked = performance.now();
     const key = newKey();
-    await connection.write(writeUpgrade(target, key), signal);
+    const request = { ...target.options, url: target.url };
+    await connection.write(encodeRequest(request, key), signal);
     const head = await readHead(connection, signal);
     const ms = Math.round(performance.now() - asked);
     if ("kind" in head) return await failed(connection, noHead(connection, head));
@@ -59,7 +62,7 @@ export async function probeUpgrade(target: Target, tls: TlsOptions, signal: Abor
       const body = await within(BODY_WAIT, signal, (wait) => readBody(connection!, head, wait)).catch(() => "");
       return await failed(connection, explainStatus(target, head, body));
     }
-    const { findings, subprotocol } = await judge101(target, head, key);
+    const { findings, subprotocol } = await judgeResponse(request, head, key);
     if (findings.length === 0) findings.push(finding("upgrade-ok", "ok", `101 in ${ms} ms`));
     if (ms > SLOW) {
       findings.push(finding(
@@ -100,10 +103,10 @@ function noAnswer(error: unknown, seconds: string): Finding {
   );
 }
 
-function noHead(connection: RawConnection, { kind, bytes }: { kind: "cut" | "garbage"; bytes: Uint8Array }): Finding {
+function noHead(connection: RawConnection, { kind, bytes }: NoResponse): Finding {
   const detail = connection.error === undefined ? "" : ` (${connection.error.message})`;
   if (wantsCertificate(detail)) return certificateWanted(connection.error?.message ?? "");
-  if (kind === "cut") {
+  if (kind === "closed") {
     return finding(
       "upgrade-cut",
       "error",
@@ -121,27 +124,16 @@ function noHead(connection: RawConnection, { kind, bytes }: { kind: "cut" | "gar
   );
 }
 
-/** What RFC 6455 §4.1 has a client check in a 101. */
-async function judge101(
-  target: Target,
-  head: Head,
+/** What a 101 response says that a client has to refuse. */
+async function judgeResponse(
+  request: HandshakeRequest,
+  head: ResponseHead,
   key: string,
 ): Promise<{ findings: Finding[]; subprotocol?: string }> {
-  const all = (name: string) => head.headers.get(name) ?? [];
-  const tokens = (name: string) => all(name).flatMap((value) => value.split(",")).map((token) => token.trim());
-  const wrong: string[] = [];
-  if (head.version !== "HTTP/1.1") wrong.push(`it is ${head.version}, not HTTP/1.1`);
-  if (!tokens("upgrade").some((token) => token.toLowerCase() === "websocket")) {
-    wrong.push("Upgrade: websocket is missing");
-  }
-  if (!tokens("connection").some((token) => token.toLowerCase() === "upgrade")) {
-    wrong.push("Connection: Upgrade is missing");
-  }
-  const accept = all("sec-websocket-accept");
-  if (accept.length !== 1) wrong.push(`Sec-WebSocket-Accept is there ${accept.length} times`);
-  else if (accept[0] !== await acceptFor(key)) wrong.push("Sec-WebSocket-Accept does not answer the key that was sent");
-
+  const { problems, subprotocol } = await verifyResponse(request, head, key);
+  const offered = offeredSubprotocols(request);
   const findings: Finding[] = [];
+  const wrong = problems.filter(({ kind }) => kind === "response").map(({ detail }) => detail);
   if (wrong.length > 0) {
     findings.push(finding(
       "upgrade-answer-wrong",
@@ -150,45 +142,34 @@ async function judge101(
       "Let a WebSocket library answer the handshake, and no cache or proxy change it.",
     ));
   }
-  const extensions = tokens("sec-websocket-extensions").filter((token) => token !== "");
-  const offered = target.options.headers?.some(([name]) => name.toLowerCase() === "sec-websocket-extensions");
-  if (extensions.length > 0 && !offered) {
-    findings.push(finding(
-      "extension-unasked",
-      "error",
-      `The server chose the extension ${quote(extensions.join(", "))} that was not offered: clients must fail.`,
-      "Let the server choose only extensions that the client offers; see whether a proxy keeps an old answer.",
-    ));
-  }
-  return judgeSubprotocol(target, all("sec-websocket-protocol"), findings);
-}
-
-function judgeSubprotocol(
-  target: Target,
-  chosen: readonly string[],
-  findings: Finding[],
-): { findings: Finding[]; subprotocol?: string } {
-  const offered = target.options.subprotocols ?? [];
-  const [subprotocol] = chosen;
-  if (subprotocol === undefined) {
-    if (offered.length > 0) {
+  for (const { kind, detail } of problems) {
+    if (kind === "extension") {
       findings.push(finding(
-        "subprotocol-missing",
-        "warning",
-        `${offered.join(", ")} was offered as subprotocol and the server chose none: browsers then fail.`,
-        "Let the server choose one of those offered, or offer none.",
+        "extension-unasked",
+        "error",
+        `The server chose the extension ${quote(detail)} that was not offered: clients must fail.`,
+        "Let the server choose only extensions that the client offers; see whether a proxy keeps an old answer.",
       ));
     }
-    return { findings };
+    if (kind === "subprotocol") {
+      findings.push(finding(
+        "subprotocol-unasked",
+        "error",
+        `The server chose the subprotocol ${quote(detail)} that was not offered: clients must fail.`,
+        offered.length === 0
+          ? "Let the server choose a subprotocol only where one is offered; if this one is wanted, offer it: --subprotocol."
+          : "Let the server choose among those offered.",
+      ));
+    }
   }
-  if (chosen.length === 1 && offered.includes(subprotocol)) return { findings, subprotocol };
-  findings.push(finding(
-    "subprotocol-unasked",
-    "error",
-    `The server chose the subprotocol ${quote(chosen.join(", "))} that was not offered: clients must fail.`,
-    offered.length === 0
-      ? "Let the server choose a subprotocol only where one is offered; if this one is wanted, offer it: --subprotocol."
-      : "Let the server choose among those offered.",
-  ));
-  return { findings };
+  const none = !head.headers.has("sec-websocket-protocol");
+  if (none && offered.length > 0) {
+    findings.push(finding(
+      "subprotocol-missing",
+      "warning",
+      `${offered.join(", ")} was offered as subprotocol and the server chose none: browsers then fail.`,
+      "Let the server choose one of those offered, or offer none.",
+    ));
+  }
+  return { findings, ...subprotocol && { subprotocol } };
 }

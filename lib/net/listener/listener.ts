@@ -4,6 +4,7 @@
  * @module
  */
 import type { Address } from "../../config/service_mode.ts";
+import { StartError } from "../../errors.ts";
 import type { Logger } from "../../log.ts";
 import {
   type AcceptLoop,
@@ -14,6 +15,9 @@ import {
   refuseTaken,
   type TlsText,
 } from "./accept_loop.ts";
+import { LINUX } from "../ffi/libc.ts";
+import { assemble } from "../ffi/sockets.ts";
+import type { Instruction } from "./port_group.ts";
 import { type Ffi, loadFfi, lost } from "../ffi/load_ffi.ts";
 import { relisten } from "./relisten.ts";
 import { DescriptorReserve } from "./descriptor_reserve.ts";
@@ -39,6 +43,14 @@ export interface ListenOptions {
   /** A predecessor process has called `share()` and waits for this one. */
   readonly takeover?: boolean;
   /**
+   * Share the port with the listeners of other processes for good. `open`: the first of them, which fails where the port
+   * is taken. `join`: a further one. Who shares a port replaces its sockets together with the others: with `bindNext`,
+   * `steer`, `queuesEmptied` and `closeOld` in place of `replace`. Linux with the C library.
+   */
+  readonly group?: "open" | "join";
+  /** A socket of the group was lost because the accept loop ended by itself, or is there again. */
+  readonly onGroupChange?: (change: "lost" | "joined") => void;
+  /**
    * Where an accept loop cannot stop alone: asks everybody to reconnect, and resolves when their time is up. Whoever is
    * still connected through the old loop is then closed with 1001 by Deno.
    */
@@ -61,6 +73,8 @@ export class Listener {
   readonly #servers = new Set<AcceptLoop>();
   /** Loops that are to end, whose end is no accident. */
   readonly #retiring = new Set<AcceptLoop>();
+  /** Loops of a group before the current one, which still listen. */
+  readonly #old = new Set<AcceptLoop>();
   #address: Address;
   #current!: AcceptLoop;
   #inode: number | null = null;
@@ -84,9 +98,15 @@ export class Listener {
   static async open(options: ListenOptions): Promise<Listener> {
     const { ffi, reason } = loadFfi();
     const listener = new Listener(options, ffi);
-    const { address, tls, takeover = false } = options;
+    const { address, tls, takeover = false, group } = options;
+    if (group !== undefined && ffi?.libc.linux !== true) {
+      const cause = reason ?? "it is used in full on Linux alone";
+      throw new StartError(`Cannot share the port between processes: the C library on Linux is required (${cause})`);
+    }
     if (takeover) listener.#takeOver();
+    else if (group === "join") listener.#bind(address, tls, true);
     else await listener.#open(address, tls);
+    if (group === "open") await listener.share();
     listener.#reserve.fill();
     if (reason !== undefined) options.log.warn(lost(reason, tls !== undefined));
     return listener;
@@ -143,6 +163,55 @@ export class Listener {
   }
 
   /**
+   * Listens on one more socket of the group, with another certificate. The sockets before it go on until `closeOld`.
+   * @throws {StartError} the socket cannot be opened; the others are untouched.
+   */
+  bindNext(tls: TlsText | undefined): void {
+    const old = this.#current;
+    this.#bind(this.#address, tls, true);
+    this.#old.add(old);
+  }
+
+  /**
+   * Chooses which sockets of the group get new connections, for all its processes.
+   * @param program classic BPF, see `spreadOver`; undefined: the kernel spreads them by hash
+   * @throws {StartError} the kernel refuses the program
+   */
+  steer(program: readonly Instruction[] | undefined): void {
+    const { sockets, libc } = this.#ffi!;
+    const done = program === undefined
+      ? sockets.setOption(this.#current.fd!, libc.constants.SOL_SOCKET, LINUX.SO_DETACH_REUSEPORT_BPF, 0)
+      : sockets.attachProgram(this.#current.fd!, LINUX.SO_ATTACH_REUSEPORT_CBPF, assemble(program));
+    // Detaching fails where nothing is attached, which is what was asked for.
+    if (!done && program !== undefined) {
+      throw new StartError("Cannot steer connections: the kernel refused the program");
+    }
+  }
+
+  /** Resolves when no connection waits on the sockets before the newest, which get no new ones any more. */
+  async queuesEmptied(): Promise<void> {
+    const { signal } = this.#stopping;
+    await Promise.all([...this.#old].map(({ fd }) => queueEmptied(this.#ffi!, fd!, true, signal)));
+  }
+
+  /** Stops listening on the sockets before the newest. What they accepted lives on. */
+  async closeOld(): Promise<void> {
+    const { signal } = this.#stopping;
+    await Promise.all([...this.#old].map((loop) => this.#retire(loop, false, signal)));
+    this.#old.clear();
+  }
+
+  /** Stops listening on the newest socket, which `bindNext` opened, and goes on with the one before it. */
+  async dropNext(): Promise<void> {
+    const next = this.#current;
+    const previous = [...this.#old].at(-1);
+    if (previous === undefined) return;
+    this.#old.delete(previous);
+    this.#current = previous;
+    await this.#retire(next, false);
+  }
+
+  /**
    * Lets a successor process of the same user open the address with `takeover`. Once it has, call `stopAccepting()`;
    * until then replace nothing. False where that is impossible: a TCP port without the C library.
    */
@@ -194,7 +263,8 @@ export class Listener {
   }
 
   /** Opens the first loop, or one after the last ended by itself: nobody else may hold the address. */
-  async #open(address: Address, tls: TlsText | undefined): Promise<void> {
+  async #open(address: Address, tls: TlsText | undefined, joins = false): Promise<void> {
+    if (joins) return this.#bind(address, tls, true);
     await clearAddress(address);
     // Without the C library the next certificate's loop can join only one that was opened for sharing.
     const sharing = tls !== undefined && this.#ffi?.libc.linux !== true;
@@ -241,16 +311,21 @@ export class Listener {
   #ended(accepting: AcceptLoop, error: unknown): void {
     if (this.#retiring.has(accepting) || this.#stopping.signal.aborted) return;
     const { signal } = this.#stopping;
+    const { group, onGroupChange } = this.#options;
+    onGroupChange?.("lost");
+    // An older socket of the group: the current one goes on.
+    if (this.#old.delete(accepting)) return;
     this.#relistening = relisten({
       where: describe(this.#address),
       cause: error,
-      open: () => this.#open(this.#address, accepting.tls),
+      open: () => this.#open(this.#address, accepting.tls, group !== undefined),
       reserve: this.#reserve,
       ffi: this.#ffi,
       log: this.#options.log,
       signal,
     }).finally(() => {
       this.#relistening = undefined;
+      if (!signal.aborted) onGroupChange?.("joined");
       // Not at once: the room is for those who have been waiting.
       if (!signal.aborted) this.#refill = setTimeout(() => this.#reserve.fill(), REFILL_AFTER);
     });

@@ -24,6 +24,8 @@ export interface Fields {
   readonly issuer: string;
   readonly subject: string;
   readonly key: KeyKind;
+  /** The subject's public key, its DER in hexadecimal: equal keys are equal text. */
+  readonly publicKey: string;
   /** Extensions by object identifier: what is inside the octet string. */
   readonly extensions: ReadonlyMap<string, Uint8Array>;
 }
@@ -31,6 +33,7 @@ export interface Fields {
 /** Object identifiers of the extensions that are looked at. */
 export const EXTENSION = {
   subjectKeyId: "2.5.29.14",
+  keyUsage: "2.5.29.15",
   altName: "2.5.29.17",
   basicConstraints: "2.5.29.19",
   authorityKeyId: "2.5.29.35",
@@ -76,6 +79,7 @@ export function readFields(certificate: X509Certificate): Fields {
     issuer: hex(issuer.whole),
     subject: hex(subject.whole),
     key: keyKind(spki),
+    publicKey: hex(spki.whole),
     extensions,
   };
 }
@@ -98,13 +102,20 @@ function keyKind(spki: Der): KeyKind {
   return { type, label: type };
 }
 
-/** The fields, or undefined where the certificate is too odd to read. */
+const parsed = new WeakMap<X509Certificate, Fields | null>();
+
+/** The fields, or undefined if the certificate is not of the shape that RFC 5280 requires. Parsed once. */
 export function fieldsOf(certificate: X509Certificate): Fields | undefined {
-  try {
-    return readFields(certificate);
-  } catch {
-    return undefined;
+  let fields = parsed.get(certificate);
+  if (fields === undefined) {
+    try {
+      fields = readFields(certificate);
+    } catch {
+      fields = null;
+    }
+    parsed.set(certificate, fields);
   }
+  return fields ?? undefined;
 }
 
 /** How a certificate is called in a message: its common name, or whatever identifies it. */

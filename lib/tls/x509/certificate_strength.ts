@@ -3,10 +3,10 @@
  * @module
  */
 import type { X509Certificate } from "node:crypto";
-import type { Finding, Level } from "../../finding.ts";
-import { isSelfIssued } from "./chain_order.ts";
+import { type Finding, finding } from "../../finding.ts";
 import { derChildren, derOid, readDer } from "./der.ts";
 import { EXTENSION, type Fields, fieldsOf, titleOf } from "./certificate_fields.ts";
+import { isSelfIssued } from "./issuer.ts";
 
 const WEAK_SIGNATURES: Readonly<Record<string, string>> = {
   "1.2.840.113549.1.1.4": "md5",
@@ -16,25 +16,20 @@ const WEAK_SIGNATURES: Readonly<Record<string, string>> = {
   "1.3.14.3.2.29": "sha1",
 };
 
-/** One finding, its level first so that a reader of the call sees it. */
-export function finding(level: Level, code: string, fact: string, remedy?: string): Finding {
-  return remedy === undefined ? { code, level, fact } : { code, level, fact, remedy };
-}
-
 /** Key and signature of one certificate of a chain of so many steps. */
 export function inspectStrength(certificate: X509Certificate, isLeaf: boolean, steps: number): Finding[] {
   const fields = fieldsOf(certificate);
   const what = `${isLeaf ? "The certificate" : "The chain's certificate"} ${titleOf(certificate)}`;
   if (fields === undefined) {
     const remedy = "Have it issued anew.";
-    return [finding("warning", "certificate-unreadable", `${what} is not of the shape that RFC 5280 says.`, remedy)];
+    return [finding("certificate-unreadable", "warning", `${what} is not of the shape that RFC 5280 says.`, remedy)];
   }
   const found: Finding[] = [];
   const weak = WEAK_SIGNATURES[fields.signature];
   // Nobody checks the signature of a root: it is trusted for itself.
   if (weak !== undefined && (steps === 1 || !isSelfIssued(certificate))) {
     const fact = `${what} is signed with ${weak.toUpperCase().replace("SHA1", "SHA-1")}, which browsers refuse.`;
-    found.push(finding("warning", `signature-${weak}`, fact, "Have it issued anew with SHA-256."));
+    found.push(finding(`signature-${weak}`, "warning", fact, "Have it issued anew with SHA-256."));
   }
   const { type, label, bits } = fields.key;
   const least = type === "EC" ? 256 : type === "RSA" || type === "RSA-PSS" ? 2048 : 0;
@@ -43,10 +38,10 @@ export function inspectStrength(certificate: X509Certificate, isLeaf: boolean, s
     : "Use another authority.";
   if (bits !== undefined && bits < least) {
     const fact = `${what} has an ${label} key; ${type} keys under ${least} bits are refused.`;
-    found.push(finding(isLeaf ? "error" : "warning", "key-too-short", fact, anew));
+    found.push(finding("key-too-short", isLeaf ? "error" : "warning", fact, anew));
   } else if (isLeaf && !["EC P-256", "EC P-384"].includes(label) && type !== "RSA") {
     const fact = `${what} has a key of the kind ${label}, which browsers do not accept.`;
-    found.push(finding("warning", "key-unusual", fact, anew));
+    found.push(finding("key-unusual", "warning", fact, anew));
   }
   return found;
 }
@@ -59,12 +54,12 @@ export function inspectUse(leaf: X509Certificate): Finding[] {
   // 1.3.6.1.5.5.7.3.1: serverAuth. 2.5.29.37.0: any.
   if (usages && !usages.some((usage) => usage === "1.3.6.1.5.5.7.3.1" || usage === "2.5.29.37.0")) {
     const fact = `The certificate ${titleOf(leaf)} is not for servers (its extended key usage lacks serverAuth).`;
-    found.push(finding("error", "usage-not-server", fact, "Have one issued for TLS servers."));
+    found.push(finding("usage-not-server", "error", fact, "Have one issued for TLS servers."));
   }
   if (fields?.extensions.has(EXTENSION.tlsFeature)) {
     found.push(finding(
-      "warning",
       "must-staple",
+      "warning",
       `The certificate ${titleOf(leaf)} demands OCSP stapling, which Deno does not do: Firefox may refuse it.`,
       "Have it issued without must-staple, or terminate TLS in a proxy that staples.",
     ));

@@ -4,19 +4,12 @@
  * @module
  */
 import type { X509Certificate } from "node:crypto";
-import type { Finding } from "../../finding.ts";
-import {
-  isIssuedBy,
-  isSelfIssued,
-  issuerUrl,
-  LONGEST_CHAIN,
-  publicIssuer,
-  publicRootsKnown,
-  sortChain,
-} from "./chain_order.ts";
+import { type Finding, finding } from "../../finding.ts";
 import { issuerTitle, titleOf } from "./certificate_fields.ts";
 import { addressIn, coversHost, type Names, namesOf } from "./certificate_names.ts";
-import { finding, inspectStrength, inspectUse } from "./certificate_strength.ts";
+import { inspectStrength, inspectUse } from "./certificate_strength.ts";
+import { buildPath, type CertificationPath, LONGEST_CHAIN, type PathProblemKind } from "./certification_path.ts";
+import { isIssuedBy, isSelfIssued, issuerUrl, publicIssuer, publicRootsKnown } from "./issuer.ts";
 
 /** What an inspection may know besides the chain. */
 export interface InspectOptions {
@@ -33,6 +26,15 @@ export interface InspectOptions {
   readonly authorities?: readonly X509Certificate[];
   /** The server's own certificate. Default: the first, as TLS sends it. */
   readonly leaf?: X509Certificate;
+  /** Whether the caller serves the path that was built, whatever order the certificates have. Default false. */
+  readonly sorted?: boolean;
+}
+
+/** A chain's findings, and the certificates to serve. */
+export interface Inspection {
+  readonly findings: readonly Finding[];
+  /** The path, leaf first, then the steps of alternative paths. Certificates that no valid path needs are left out. */
+  readonly served: readonly X509Certificate[];
 }
 
 const DAY = 86_400_000;
@@ -42,28 +44,41 @@ export const SOON_DAYS = 30;
 const LONGEST_DAYS = 825;
 
 /**
- * Inspects a chain as a server sends it. Never throws on a certificate, however odd. Codes:
- * `certificate-missing`, `certificate-unreadable`, `certificate-expired`, `certificate-not-yet-valid`,
- * `certificate-expires-soon` (under 30 days), `validity-too-long`, `certificate-self-signed`, `chain-incomplete`,
- * `chain-order`, `chain-root-included`, `chain-unrelated`, `chain-repeated`, `issuer-untrusted`, `signature-sha1`,
+ * Inspects a chain as a server sends it. Never throws on a certificate, however odd. An error is reported only if no
+ * valid path is left. Codes: `certificate-missing`, `certificate-unreadable`, `certificate-expired`,
+ * `certificate-not-yet-valid`, `certificate-expires-soon` (under 30 days), `validity-too-long`,
+ * `certificate-self-signed`, `chain-incomplete`, `chain-order`, `chain-root-included`, `chain-unneeded`,
+ * `chain-unrelated`, `chain-repeated`, `issuer-not-authority`, `path-too-long`, `issuer-untrusted`, `signature-sha1`,
  * `signature-md5`, `key-too-short`, `key-unusual`, `usage-not-server`, `must-staple`, `name-missing`, `name-mismatch`,
  * `ip-instead-of-domain`.
  */
 export function inspectChain(chain: readonly X509Certificate[], options: InspectOptions = {}): Finding[] {
+  return [...inspectAndSort(chain, options).findings];
+}
+
+/** Inspects a chain as {@link inspectChain} does, and tells what to serve of it. */
+export function inspectAndSort(chain: readonly X509Certificate[], options: InspectOptions = {}): Inspection {
   const leaf = options.leaf ?? chain[0];
   if (leaf === undefined) {
-    return [finding("error", "certificate-missing", "There is no certificate.", "Give the server a certificate.")];
+    const found = finding("certificate-missing", "error", "There is no certificate.", "Give the server a certificate.");
+    return { findings: [found], served: [] };
   }
-  const { path, ...given } = sortChain(chain, leaf);
-  const now = options.now ?? new Date();
-  return [
-    ...path.flatMap((certificate, at) => inspectDates(certificate, at === 0, now)),
-    ...inspectTrust(path, options),
-    ...inspectShape(path, given, chain.length),
+  const { now = new Date(), authorities = [] } = options;
+  const isAnchored = (one: X509Certificate) =>
+    authorities.some((authority) => isIssuedBy(one, authority)) || publicIssuer(one) !== undefined;
+  const built = buildPath(chain, { leaf, now, isAnchored, verified: options.trusted === true });
+  const { path } = built;
+  const findings = [
+    // Above a known root's own step no client looks at the dates; there, the path has none that is over.
+    ...path.slice(0, built.needed).flatMap((certificate, at) => inspectDates(certificate, at === 0, now)),
+    ...inspectIssuers(built),
+    ...inspectTrust(path, isAnchored, options.trusted),
+    ...inspectShape(built, chain.length, options.sorted ?? false),
     ...path.flatMap((certificate, at) => inspectStrength(certificate, at === 0, path.length)),
     ...inspectUse(leaf),
     ...inspectNames(leaf, options.host),
   ];
+  return { findings, served: [...path, ...built.alternatives] };
 }
 
 /** When a certificate is valid. NaN dates where it does not say so legibly. */
@@ -76,11 +91,11 @@ function inspectDates(certificate: X509Certificate, isLeaf: boolean, now: Date):
   const what = `${isLeaf ? "The certificate" : "The chain's certificate"} ${titleOf(certificate)}`;
   const renew = isLeaf ? "Renew it." : "Renew the certificate, and take the chain that comes with it.";
   const left = (to.getTime() - now.getTime()) / DAY;
-  if (left < 0) return [finding("error", "certificate-expired", `${what} expired on ${day(to)}.`, renew)];
+  if (left < 0) return [finding("certificate-expired", "error", `${what} expired on ${day(to)}.`, renew)];
   if (from > now) {
     return [finding(
-      "error",
       "certificate-not-yet-valid",
+      "error",
       `${what} is not valid before ${from.toISOString()}; it is ${now.toISOString()} here.`,
       "Set the clock right, or wait.",
     )];
@@ -89,13 +104,13 @@ function inspectDates(certificate: X509Certificate, isLeaf: boolean, now: Date):
   if (left < SOON_DAYS) {
     const days = Math.floor(left);
     const when = `${day(to)}, in ${days} ${days === 1 ? "day" : "days"}`;
-    found.push(finding("warning", "certificate-expires-soon", `${what} expires on ${when}.`, renew));
+    found.push(finding("certificate-expires-soon", "warning", `${what} expires on ${when}.`, renew));
   }
   const days = Math.round((to.getTime() - from.getTime()) / DAY);
   if (isLeaf && days > LONGEST_DAYS) {
     found.push(finding(
-      "warning",
       "validity-too-long",
+      "warning",
       `${what} is valid for ${days} days; iPhones, iPads and Macs refuse more than ${LONGEST_DAYS}.`,
       `Make it anew for ${LONGEST_DAYS} days at the most.`,
     ));
@@ -107,17 +122,43 @@ function day(date: Date): string {
   return date.toISOString().slice(0, 10);
 }
 
+/** Whether each issuer of the path may issue. Dates are reported by {@link inspectDates}. */
+function inspectIssuers({ path, problems }: CertificationPath): Finding[] {
+  return problems.flatMap(({ certificate, kind }) => {
+    const child = titleOf(path[path.indexOf(certificate) - 1]!);
+    if (kind === "not-authority") {
+      return [finding(
+        "issuer-not-authority",
+        "error",
+        `The certificate ${child} was issued by ${titleOf(certificate)}, which is not an authority's certificate ` +
+          `(its basic constraints or key usage do not allow it to issue).`,
+        "Have the certificate issued by an authority.",
+      )];
+    }
+    if (kind === "path-too-long") {
+      return [finding(
+        "path-too-long",
+        "error",
+        `The chain has more intermediates below ${titleOf(certificate)} than its path length constraint allows.`,
+        "Have the certificate issued by an authority higher up, or the intermediate without that constraint.",
+      )];
+    }
+    return [];
+  });
+}
+
 /** Whether clients can follow the path to a root that they know. */
-function inspectTrust(path: readonly X509Certificate[], options: InspectOptions): Finding[] {
-  if (options.trusted === true) return [];
+function inspectTrust(
+  path: readonly X509Certificate[],
+  known: (certificate: X509Certificate) => boolean,
+  trusted: boolean | undefined,
+): Finding[] {
+  if (trusted === true) return [];
   const [leaf, top] = [path[0]!, path.at(-1)!];
-  const { authorities = [] } = options;
-  const known = (one: X509Certificate) =>
-    authorities.some((authority) => isIssuedBy(one, authority)) || publicIssuer(one) !== undefined;
   if (path.length === 1 && isSelfIssued(leaf)) {
     return known(leaf) ? [] : [finding(
-      "warning",
       "certificate-self-signed",
+      "warning",
       `The certificate ${titleOf(leaf)} is signed by itself: no client trusts it unasked.`,
       "Use a certificate from an authority (Let's Encrypt is free), or trust this one on each client.",
     )];
@@ -127,50 +168,72 @@ function inspectTrust(path: readonly X509Certificate[], options: InspectOptions)
   if (!path.some(known) && !isSelfIssued(top) && tellable) {
     const url = issuerUrl(top);
     return [finding(
-      "warning",
       "chain-incomplete",
-      `The chain ends at ${titleOf(top)}, whose issuer ${issuerTitle(top)} is neither in it nor a public root: ` +
+      "warning",
+      `The chain ends at ${titleOf(top)}, whose issuer ${
+        issuerTitle(top)
+      } is neither in the chain nor a public root: ` +
         `desktop browsers may find it, Android, WeChat and programs do not.`,
       `Append the certificate of ${issuerTitle(top)}${url === undefined ? "" : ` (${url})`}: the authority hands it ` +
         `out as chain or fullchain; where it is a private root, see that each client trusts it.`,
     )];
   }
-  if (options.trusted !== false) return [];
+  if (trusted !== false) return [];
   return [finding(
-    "error",
     "issuer-untrusted",
+    "error",
     `The chain leads to ${path.some(known) ? "a known root" : titleOf(top)}, and still did not verify.`,
     "Use a certificate from a public authority, or have each client trust this one's root.",
   )];
 }
 
-function inspectShape(
-  path: readonly X509Certificate[],
-  given: { unrelated: readonly X509Certificate[]; inOrder: boolean; repeated: boolean },
-  count: number,
-): Finding[] {
+const PROBLEM: Readonly<Record<PathProblemKind, string>> = {
+  "expired": "expired",
+  "not-yet-valid": "not valid yet",
+  "not-authority": "not an authority's",
+  "path-too-long": "of an authority that allows no such path",
+};
+
+function inspectShape(given: CertificationPath, count: number, sorted: boolean): Finding[] {
+  const { path, unrelated, unneeded } = given;
   const found: Finding[] = [];
   const titles = (list: readonly X509Certificate[]) => list.map(titleOf).join(", ");
-  if (!given.inOrder) {
+  if (!given.inOrder && sorted) {
+    found.push(finding("chain-order", "note", `The certificates are served in the right order: ${titles(path)}.`));
+  } else if (!given.inOrder) {
     found.push(finding(
-      "warning",
       "chain-order",
+      "warning",
       "The chain is in the wrong order; some clients do not sort it.",
       `Put the server's own certificate first and each one's issuer after it: ${titles(path)}.`,
     ));
   }
-  if (given.unrelated.length > 0 || count > LONGEST_CHAIN) {
+  if (unneeded.length > 0) {
+    const list = unneeded.map(({ certificate, kind }) => {
+      const reason = kind === undefined ? "above one that is not valid" : PROBLEM[kind];
+      return `${titleOf(certificate)}, issued by ${issuerTitle(certificate)} (${reason})`;
+    });
+    found.push(finding(
+      "chain-unneeded",
+      "warning",
+      `No valid path needs the certificate ${list.join(" and the certificate ")}${sorted ? "; it is left out" : ""}.`,
+      sorted
+        ? "Remove it from the file."
+        : "Remove it from the chain: old clients that look for one path only fail on it.",
+    ));
+  }
+  if (unrelated.length > 0 || count > LONGEST_CHAIN) {
     const beyond = count > LONGEST_CHAIN ? `${count} certificates were given, and ${LONGEST_CHAIN} looked at. ` : "";
-    const fact = given.unrelated.length === 0 ? "" : `Not part of the chain: ${titles(given.unrelated)}.`;
-    found.push(finding("warning", "chain-unrelated", (beyond + fact).trim(), "Take out what is no step of the chain."));
+    const fact = unrelated.length === 0 ? "" : `Not part of the chain: ${titles(unrelated)}.`;
+    found.push(finding("chain-unrelated", "warning", (beyond + fact).trim(), "Take out what is no step of the chain."));
   }
   if (given.repeated) {
-    found.push(finding("note", "chain-repeated", "A certificate is in the chain more than once."));
+    found.push(finding("chain-repeated", "note", "A certificate is in the chain more than once."));
   }
   if (path.length > 1 && isSelfIssued(path.at(-1)!)) {
     const fact = `The chain includes its root ${titleOf(path.at(-1)!)}: clients have it or do not trust it, so it is ` +
       `sent for nothing.`;
-    found.push(finding("note", "chain-root-included", fact));
+    found.push(finding("chain-root-included", "note", fact));
   }
   return found;
 }
@@ -180,8 +243,8 @@ function inspectNames(leaf: X509Certificate, host: string | undefined): Finding[
   const all = [...names.dns, ...names.addresses];
   if (all.length === 0) {
     return [finding(
-      "warning",
       "name-missing",
+      "warning",
       `The certificate ${titleOf(leaf)} names no host: it has no subjectAltName, and clients ignore the common name.`,
       "Have it issued with the host's name as subjectAltName (openssl: -addext subjectAltName=DNS:example.com).",
     )];
@@ -194,15 +257,15 @@ function nameFinding(names: Names, host: string, all: readonly string[]): Findin
   const listed = all.length > 10 ? `${all.slice(0, 10).join(", ")} and ${all.length - 10} more` : all.join(", ");
   if (addressIn(host) !== undefined && names.dns.length > 0) {
     return finding(
-      "error",
       "ip-instead-of-domain",
+      "error",
       `The address ${host} was asked for, and the certificate is for ${listed}.`,
       `Connect by name: ${names.dns[0]}.`,
     );
   }
   return finding(
-    "error",
     "name-mismatch",
+    "error",
     `The certificate is for ${listed}, not for ${host}.`,
     `Connect by a name that it has, or have one issued that names ${host}.`,
   );

@@ -1,11 +1,12 @@
 /** Protocol versions and suites: real nginx and openssl where they still have them, by hand where not. */
 import { assertEquals } from "@std/assert";
-import { greet } from "../../../lib/check/probes/server_hello.ts";
+import { sendClientHello } from "../../../lib/check/probes/server_hello.ts";
 import type { CheckOptions } from "../../../lib/check/check_target.ts";
 import { hasOpenssl, openPki } from "../../support/openssl.ts";
-import { closedPort, echoService, helloServer, rawServer, type Server, writeAll } from "../laboratory.ts";
+import { echoService, helloServer, rawServer, type Server, writeAll } from "../laboratory.ts";
 import { expectCodes, expectReport, identityOf, makeAuthorities, urlOf } from "../expect.ts";
 import { hasProgram, nginx, nginxUpgrade } from "../proxies.ts";
+import { freePort } from "../../support/ports.ts";
 
 const openssl = await hasOpenssl();
 const peers = openssl && await hasProgram("nginx", "-v");
@@ -99,7 +100,11 @@ Deno.test({ name: "each ClientHello is taken by openssl, and its answer read", i
       const cipher = version === "TLS 1.3" ? [] : ["-cipher", "ALL:@SECLEVEL=0"];
       await using server = await opensslServer("-cert", leaf.cert, "-key", leaf.key, flags[version], ...cipher);
       const options = { version, serverName: "localhost", certificates: true };
-      const answer = await greet({ hostname: "127.0.0.1", port: server.port }, options, AbortSignal.timeout(10_000));
+      const answer = await sendClientHello(
+        { hostname: "127.0.0.1", port: server.port },
+        options,
+        AbortSignal.timeout(10_000),
+      );
       assertEquals(answer.kind === "hello" && answer.version, version);
       // From TLS 1.3 on the certificates are encrypted.
       assertEquals(answer.kind === "hello" && answer.chain.length, version === "TLS 1.3" ? 0 : 1);
@@ -126,7 +131,7 @@ Deno.test({ name: "a handshake that fails here for a key that TLS 1.3 hides", ig
 
 /** `openssl s_server` on a free port, once it listens. */
 async function opensslServer(...args: string[]): Promise<Server> {
-  const port = closedPort();
+  const port = freePort();
   const child = new Deno.Command("openssl", {
     args: ["s_server", "-accept", `127.0.0.1:${port}`, ...args],
     stdin: "piped",

@@ -61,6 +61,36 @@ Deno.test("an expired intermediate is the chain's fault", { ignore }, async () =
   assertStringIncludes(found.fact, 'The chain\'s certificate "middle" expired');
 });
 
+Deno.test("a certificate that no valid path needs is a warning with its reason, not an error", { ignore }, async () => {
+  await using pki = await openPki();
+  const expired = { from: -100, to: -10 };
+  const old = await pki.authority("old", expired);
+  const root = await pki.authority("root");
+  const middle = await pki.authority("middle", { issuer: root });
+  const cross = read(await pki.crossSign("cross", root, { issuer: old, ...expired }));
+  const leaf = read(await pki.leaf("leaf", { issuer: middle }));
+  for (const options of [{ authorities: [read(root)] }, { trusted: true }]) {
+    const found = only(inspectChain([leaf, read(middle), cross, read(old)], options), "warning chain-unneeded");
+    assertStringIncludes(found.fact, 'certificate "root", issued by "old" (expired)');
+  }
+  const soon = read(await pki.crossSign("soon", root, { issuer: old, to: 5 }));
+  assertEquals(inspectChain([leaf, read(middle), soon], { authorities: [read(root)] }), [], "no client needs it");
+});
+
+Deno.test("an issuer that may not issue is named, and a path that is too long", { ignore }, async () => {
+  await using pki = await openPki();
+  const root = await pki.authority("root");
+  const server = await pki.leaf("server", { issuer: root });
+  const forged = read(await pki.leaf("forged", { issuer: server }));
+  const options = { authorities: [read(root)] };
+  const found = only(inspectChain([forged, read(server)], options), "error issuer-not-authority");
+  assertStringIncludes(found.fact, '"forged" was issued by "server"');
+  const short = await pki.authority("short", { issuer: root, extensions: ["basicConstraints=CA:TRUE,pathlen:0"] });
+  const below = await pki.authority("below", { issuer: short });
+  const deep = read(await pki.leaf("deep", { issuer: below }));
+  only(inspectChain([deep, read(below), read(short)], options), "error path-too-long");
+});
+
 Deno.test("a self-signed certificate", { ignore }, async () => {
   await using pki = await openPki();
   const leaf = read(await pki.leaf("alone"));

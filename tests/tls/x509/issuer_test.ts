@@ -1,36 +1,11 @@
 import { assertEquals } from "@std/assert";
 import { X509Certificate } from "node:crypto";
 import { rootCertificates } from "node:tls";
-import { isIssuedBy, isSelfIssued, issuerUrl, publicIssuer, sortChain } from "../../../lib/tls/x509/chain_order.ts";
+import { isIssuedBy, isSelfIssued, issuerUrl, publicIssuer } from "../../../lib/tls/x509/issuer.ts";
 import { hasOpenssl, type Issued, openPki } from "../../support/openssl.ts";
 
 const ignore = !await hasOpenssl();
 const read = ({ cert }: Issued) => new X509Certificate(Deno.readTextFileSync(cert));
-const serials = (list: readonly X509Certificate[]) => list.map((one) => one.serialNumber);
-
-Deno.test("a chain is sorted from every order, and what does not belong is set apart", { ignore }, async () => {
-  await using pki = await openPki();
-  const root = await pki.authority("root");
-  const upper = await pki.authority("upper", { issuer: root });
-  const lower = await pki.authority("lower", { issuer: upper });
-  const [r, u, l] = [root, upper, lower].map(read) as [X509Certificate, X509Certificate, X509Certificate];
-  const leaf = read(await pki.leaf("leaf", { issuer: lower }));
-  const other = read(await pki.authority("other"));
-
-  for (const order of [[leaf, l, u, r], [r, u, l, leaf], [l, leaf, r, u], [u, r, leaf, l]]) {
-    const sorted = sortChain(order);
-    assertEquals(serials(sorted.path), serials([leaf, l, u, r]));
-    assertEquals([sorted.unrelated.length, sorted.repeated], [0, false]);
-    assertEquals(sorted.inOrder, order[0] === leaf && order[1] === l);
-  }
-  const mixed = sortChain([leaf, other, l, leaf]);
-  assertEquals(serials(mixed.path), serials([leaf, l]));
-  assertEquals(serials(mixed.unrelated), serials([other]));
-  assertEquals([mixed.repeated, mixed.inOrder], [true, true]);
-  assertEquals(serials(sortChain([leaf, u]).path), serials([leaf]), "a step is missing");
-  assertEquals(serials(sortChain([leaf, l, u], l).path), serials([l, u]), "beginning elsewhere");
-  assertEquals(sortChain([]).path, []);
-});
 
 Deno.test("the same name is not enough to have issued: identifier and signature must agree", { ignore }, async () => {
   await using pki = await openPki();
@@ -42,7 +17,6 @@ Deno.test("the same name is not enough to have issued: identifier and signature 
   const plain = read(await pki.leaf("plain", { issuer: real, extensions: ["authorityKeyIdentifier=none"] }));
   assertEquals([isIssuedBy(plain, read(real)), isIssuedBy(plain, read(fake))], [true, false]);
   assertEquals([isSelfIssued(read(real)), isSelfIssued(leaf)], [true, false]);
-  assertEquals(serials(sortChain([leaf, read(fake), read(real)]).path), serials([leaf, read(real)]));
 });
 
 Deno.test("keys whose signatures Deno cannot check hang together by names and identifiers", { ignore }, async () => {

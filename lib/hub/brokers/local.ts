@@ -1,0 +1,74 @@
+/**
+ * A broker inside one process: services of one program that name it alike, one direct and one proxied for instance, share
+ * their topics. `--broker local:NAME`
+ * @module
+ */
+import type { Broker, BrokerStart, Deliver } from "../broker.ts";
+
+/** Bytes that may wait within one turn. */
+const BOUND = 64 * 1024 * 1024;
+
+const buses = new Map<string, Set<LocalBroker>>();
+
+/** Joins the bus of this name. */
+export function openLocal(name: string, start: BrokerStart): Broker {
+  const bus = buses.get(name) ?? new Set();
+  buses.set(name, bus);
+  return new LocalBroker(name, bus, start);
+}
+
+class LocalBroker implements Broker {
+  readonly maxFrame = Infinity;
+  connected = true;
+  readonly #name: string;
+  readonly #bus: Set<LocalBroker>;
+  readonly #start: BrokerStart;
+  readonly #subscriptions = new Map<string, Deliver>();
+  #waiting: { readonly channel: string; readonly frame: Uint8Array<ArrayBuffer> }[] = [];
+  #bytes = 0;
+
+  constructor(name: string, bus: Set<LocalBroker>, start: BrokerStart) {
+    this.#name = name;
+    this.#bus = bus;
+    this.#start = start;
+    bus.add(this);
+  }
+
+  publish(channel: string, frame: Uint8Array<ArrayBuffer>): boolean {
+    if (!this.connected || this.#bytes + frame.length > BOUND) return false;
+    if (this.#waiting.push({ channel, frame }) === 1) queueMicrotask(() => this.#send());
+    this.#bytes += frame.length;
+    return true;
+  }
+
+  subscribe(channel: string, deliver: Deliver): void {
+    this.#subscriptions.set(channel, deliver);
+  }
+
+  unsubscribe(channel: string): void {
+    this.#subscriptions.delete(channel);
+  }
+
+  flush(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#send();
+    this.connected = false;
+    this.#bus.delete(this);
+    if (this.#bus.size === 0) buses.delete(this.#name);
+    return Promise.resolve();
+  }
+
+  #send(): void {
+    const frames = this.#waiting;
+    this.#waiting = [];
+    this.#bytes = 0;
+    for (const { channel, frame } of frames) {
+      for (const other of this.#bus) {
+        if (other !== this) other.#subscriptions.get(channel)?.(frame);
+      }
+    }
+  }
+}

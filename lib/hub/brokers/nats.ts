@@ -1,0 +1,137 @@
+/**
+ * NATS as a broker. Loaded only when `--broker` names it: nothing imports this file by its name, so that a service
+ * without a broker downloads no client.
+ * @module
+ */
+import {
+  AuthorizationError,
+  type ConnectionOptions,
+  credsAuthenticator,
+  NatsConnectionImpl,
+  setTransportFactory,
+  type Subscription,
+} from "@nats-io/nats-core/internal";
+import { messageOf } from "../../errors.ts";
+import type { Deliver } from "../broker.ts";
+import { DenoTransport, TlsFailure, type TransportOptions } from "./nats_transport.ts";
+import type { Connect, Session } from "./reconnect.ts";
+import type { BrokerTarget, Credentials } from "./target.ts";
+
+setTransportFactory({ factory: () => new DenoTransport() });
+
+/** Makes sessions with the servers of a target. */
+export function natsSessions({ servers, tls, credentials }: BrokerTarget, ca: readonly string[]): Connect {
+  return async (problem, signal) => {
+    let transport: DenoTransport | undefined;
+    const abandon = () => transport?.disconnect();
+    signal.addEventListener("abort", abandon);
+    const options: TransportOptions = {
+      servers: servers.map(({ hostname, port }) => `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`),
+      name: "wss",
+      noEcho: true,
+      // ReconnectingBroker does both, and tells a server that hangs from a process that does.
+      reconnect: false,
+      pingInterval: 2 ** 30,
+      ignoreClusterUpdates: true,
+      ...(tls ? { tls: {} } : {}),
+      ...authentication(credentials),
+      ca,
+      created: (fresh) => {
+        transport = fresh;
+        if (signal.aborted) fresh.disconnect();
+      },
+    };
+    try {
+      const connection = await NatsConnectionImpl.connect(options);
+      return new NatsSession(connection as NatsConnectionImpl, transport!, problem);
+    } catch (error) {
+      throw new Error(explain(error), { cause: error });
+    } finally {
+      signal.removeEventListener("abort", abandon);
+    }
+  };
+}
+
+function authentication(credentials: Credentials | undefined): ConnectionOptions {
+  if (credentials === undefined) return {};
+  if ("creds" in credentials) return { authenticator: credsAuthenticator(new TextEncoder().encode(credentials.creds)) };
+  return "token" in credentials ? credentials : { user: credentials.user, pass: credentials.password };
+}
+
+function explain(error: unknown): string {
+  if (error instanceof AuthorizationError) return `authentication failed (${error.message})`;
+  if (error instanceof TlsFailure) return `TLS failed: ${error.message}`;
+  if (messageOf(error).includes("does not support 'tls'")) return "TLS failed: the server speaks plain NATS (nats://)";
+  return `it cannot be reached: ${messageOf(error)}`;
+}
+
+class NatsSession implements Session {
+  readonly ended: Promise<string>;
+  readonly #connection: NatsConnectionImpl;
+  readonly #transport: DenoTransport;
+  readonly #subscriptions = new Map<string, Subscription>();
+  readonly #problem: (message: string) => void;
+  #reason: string | undefined;
+
+  constructor(connection: NatsConnectionImpl, transport: DenoTransport, problem: (message: string) => void) {
+    this.#connection = connection;
+    this.#transport = transport;
+    this.#problem = problem;
+    this.ended = connection.closed().then((error) =>
+      this.#reason ?? (error ? messageOf(error) : "the server closed the connection")
+    );
+    this.#watch();
+  }
+
+  get maxFrame(): number {
+    return this.#connection.info?.max_payload ?? 0;
+  }
+
+  publish(channel: string, frame: Uint8Array<ArrayBuffer>): boolean {
+    // The transport knows of its end before the client does.
+    if (this.#transport.isClosed || this.#transport.full || this.#connection.isClosed()) return false;
+    this.#connection.publish(channel, frame);
+    return true;
+  }
+
+  subscribe(channel: string, deliver: Deliver): void {
+    if (this.#connection.isClosed()) return;
+    const subscription = this.#connection.subscribe(channel, {
+      callback: (error, message) => {
+        // What is refused comes to #watch too.
+        if (error === null) deliver(message.data as Uint8Array<ArrayBuffer>);
+      },
+    });
+    this.#subscriptions.set(channel, subscription);
+  }
+
+  unsubscribe(channel: string): void {
+    this.#subscriptions.get(channel)?.unsubscribe();
+    this.#subscriptions.delete(channel);
+  }
+
+  async flush(): Promise<void> {
+    // The client leaves what waits for a PONG waiting when the connection ends.
+    const ended = this.ended.then((reason) => {
+      throw new Error(reason);
+    });
+    await Promise.race([this.#connection.flush(), ended]);
+  }
+
+  abort(reason: string): void {
+    this.#reason ??= reason;
+    this.#transport.disconnect();
+  }
+
+  async #watch(): Promise<void> {
+    for await (const status of this.#connection.status()) {
+      if (status.type === "error") {
+        this.#reason = status.error.message;
+        this.#problem(status.error.message);
+      } else if (status.type === "ldm") {
+        // The server is about to stop: another one of the cluster, or this one again, takes over.
+        this.abort("the server is shutting down");
+      }
+    }
+  }
+}

@@ -1,0 +1,170 @@
+/**
+ * What carries the NATS protocol: a TCP or TLS connection of Deno's. The Node transport of the NATS client throws an
+ * uncaught ECONNRESET on a refused login, and its WebSocket transport stalls (measured).
+ * @module
+ */
+import {
+  checkOptions,
+  type ConnectionOptions,
+  DataBuffer,
+  deferred,
+  errors,
+  extractProtocolMessage,
+  INFO,
+  type Server,
+  type Transport,
+} from "@nats-io/nats-core/internal";
+
+const READ = 256 * 1024;
+/** Bytes that may wait to be written before `full` says so. */
+const BOUND = 16 * 1024 * 1024;
+
+/** The TLS handshake failed. */
+export class TlsFailure extends Error {
+  override readonly name = "TlsFailure";
+}
+
+/** The options of a connection over this transport: the client hands them through. */
+export interface TransportOptions extends ConnectionOptions {
+  /** Certificates of authorities, PEM, beside those that Deno trusts. */
+  readonly ca: readonly string[];
+  /** Told of each transport before it connects. */
+  created(transport: DenoTransport): void;
+}
+
+/** One connection to a NATS server. */
+export class DenoTransport implements Transport {
+  readonly lang = "deno";
+  readonly version = "1";
+  closeError?: Error;
+  readonly #closed = deferred<void | Error>();
+  #connection: Deno.TcpConn | Deno.TlsConn | undefined;
+  #encrypted = false;
+  #done = false;
+  /** What came with INFO. */
+  #first = new Uint8Array(0);
+  #waiting: Uint8Array[] = [];
+  #bytes = 0;
+  #writing: Promise<void> | undefined;
+
+  async connect(server: Server, options: ConnectionOptions): Promise<void> {
+    const { ca, created } = options as TransportOptions;
+    const { hostname, port } = server;
+    created(this);
+    const plain = await Deno.connect({ hostname, port });
+    this.#connection = plain;
+    if (this.#done) return plain.close();
+    plain.setNoDelay(true);
+    const { bytes, info } = await readInfo(plain);
+    checkOptions(info, options);
+    if (!info.tls_required && !options.tls) {
+      this.#first = bytes;
+      return;
+    }
+    try {
+      const secure = await Deno.startTls(plain, { hostname: server.tlsName || hostname, caCerts: [...ca] });
+      this.#connection = secure;
+      await secure.handshake();
+    } catch (cause) {
+      throw new TlsFailure((cause as Error).message, { cause });
+    }
+    this.#first = bytes;
+    this.#encrypted = true;
+  }
+
+  get isClosed(): boolean {
+    return this.#done;
+  }
+
+  /** Whether so much waits to be written that nothing more should. */
+  get full(): boolean {
+    return this.#bytes > BOUND;
+  }
+
+  isEncrypted(): boolean {
+    return this.#encrypted;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncIterableIterator<Uint8Array> {
+    let reason: Error | undefined;
+    yield this.#first;
+    try {
+      const buffer = new Uint8Array(READ);
+      for (let n = await this.#connection!.read(buffer); n !== null; n = await this.#connection!.read(buffer)) {
+        // The parser may keep the beginning of a message.
+        yield buffer.slice(0, n);
+      }
+    } catch (error) {
+      reason = error as Error;
+    }
+    this.#end(reason);
+  }
+
+  send(frame: Uint8Array): void {
+    if (this.#done) return;
+    this.#waiting.push(frame);
+    this.#bytes += frame.length;
+    this.#writing ??= this.#write().finally(() => this.#writing = undefined);
+  }
+
+  async close(error?: Error): Promise<void> {
+    // A server that hangs takes nothing more: what waits is then given up.
+    if (!error && !this.#done && this.#connection) await this.#writing;
+    this.#end(error);
+  }
+
+  disconnect(): void {
+    this.#end();
+  }
+
+  closed(): Promise<void | Error> {
+    return this.#closed;
+  }
+
+  discard(): void {}
+
+  async #write(): Promise<void> {
+    try {
+      while (this.#waiting.length > 0 && !this.#done) {
+        const parts = this.#waiting;
+        this.#waiting = [];
+        const bytes = parts.length === 1 ? parts[0]! : DataBuffer.concat(...parts);
+        for (let written = 0; written < bytes.length;) {
+          const n = await this.#connection!.write(bytes.subarray(written));
+          written += n;
+          this.#bytes -= n;
+        }
+      }
+    } catch (error) {
+      this.#end(error as Error);
+    }
+  }
+
+  #end(error?: Error): void {
+    if (this.#done) return;
+    this.#done = true;
+    this.closeError = error;
+    this.#waiting = [];
+    try {
+      this.#connection?.close();
+    } catch {
+      // startTls has taken the plain one.
+    }
+    this.#closed.resolve(error);
+  }
+}
+
+/** Reads up to the end of the server's INFO. */
+async function readInfo(connection: Deno.TcpConn) {
+  let bytes = new Uint8Array(0);
+  const buffer = new Uint8Array(READ);
+  for (;;) {
+    const n = await connection.read(buffer);
+    if (n === null) throw new errors.ConnectionError("the server closed the connection before it said what it is");
+    bytes = DataBuffer.concat(bytes, buffer.subarray(0, n)) as Uint8Array<ArrayBuffer>;
+    const line = extractProtocolMessage(bytes);
+    const info = line === "" ? null : INFO.exec(line);
+    if (info !== null) return { bytes, info: JSON.parse(info[1]!) };
+    if (line !== "" || bytes.length > 65_536) throw new errors.ConnectionError("this is no NATS server");
+  }
+}

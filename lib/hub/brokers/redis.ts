@@ -1,0 +1,289 @@
+/**
+ * Redis, 6 or later, as a broker; on Redis Cluster (7 or later) with sharded pub/sub. Loaded only when `--broker` names
+ * it: nothing imports this file by its name, so that a service without a broker downloads no client.
+ * @module
+ */
+import { createClient, createCluster, ErrorReply } from "@redis/client";
+import { messageOf } from "../../errors.ts";
+import { type BrokerStart, type Deliver, NODE_BYTES } from "../broker.ts";
+import type { Connect, Session } from "./reconnect.ts";
+import type { BrokerServer, BrokerTarget, Credentials } from "./target.ts";
+
+/** Bytes that may be on their way to Redis. */
+const BOUND = 16 * 1024 * 1024;
+/** What Redis has where it does not say: client-output-buffer-limit pubsub, and proto-max-bulk-len. */
+const DEFAULT_OUTPUT_LIMIT = 32 * 1024 * 1024;
+const DEFAULT_BULK_LIMIT = 512 * 1024 * 1024;
+
+type Listener = (message: Buffer<ArrayBuffer>) => void;
+
+/** One Redis, or a cluster, as far as pub/sub needs it. */
+interface Link {
+  publish(channel: string, frame: Uint8Array): Promise<unknown>;
+  subscribe(channel: string, listener: Listener): Promise<void>;
+  unsubscribe(channel: string, listener: Listener): Promise<void>;
+  ping(): Promise<unknown>;
+  destroy(): void;
+}
+
+/** Makes sessions with the servers of a target. */
+export function redisSessions(target: BrokerTarget, ca: readonly string[], { node }: BrokerStart): Connect {
+  return async (problem, signal) => {
+    let failure: unknown = new Error("no server was given");
+    for (const server of target.servers) {
+      try {
+        return await connect(server, target, ca, node, problem, signal);
+      } catch (error) {
+        failure = error;
+        if (signal.aborted) break;
+      }
+    }
+    throw new Error(explain(failure), { cause: failure });
+  };
+}
+
+function explain(error: unknown): string {
+  const message = messageOf(error);
+  const { code = "" } = (error ?? {}) as { code?: string };
+  if (/^(?:WRONGPASS|NOAUTH|ERR AUTH)|invalid password/i.test(message)) return `authentication failed (${message})`;
+  if (/^NOPERM/.test(message)) return `a permission is missing (${message})`;
+  if (/certificate|tls|ssl|handshake/i.test(message) || /CERT|TLS|SSL/.test(code)) return `TLS failed: ${message}`;
+  return `it cannot be reached: ${message || code}`;
+}
+
+async function connect(
+  server: BrokerServer,
+  target: BrokerTarget,
+  ca: readonly string[],
+  node: Uint8Array,
+  problem: (message: string) => void,
+  signal: AbortSignal,
+): Promise<Session> {
+  const shared = {
+    ...authentication(target.credentials),
+    // ReconnectingBroker connects again, and asks for signs of life.
+    disableOfflineQueue: true,
+    disableClientInfo: true,
+    maintNotifications: "disabled",
+    commandOptions: { timeout: 0 },
+  } as const;
+  const socket = {
+    reconnectStrategy: false,
+    ...(target.tls ? { tls: true, ...(ca.length > 0 ? { ca: [...ca] } : {}) } : {}),
+  } as const;
+  const { hostname: host, port } = server;
+  const client = clientOf({ ...shared, socket: { ...socket, host, port } as never });
+  const { promise: failed, resolve: fail } = Promise.withResolvers<unknown>();
+  client.on("error", fail);
+  client.on("end", () => fail(new Error("the server closed the connection")));
+  const abandon = () => client.isOpen && client.destroy();
+  signal.addEventListener("abort", abandon);
+  try {
+    // With a wrong password connect() may settle neither way, and only the event comes (measured).
+    await Promise.race([client.connect(), failed.then((error) => Promise.reject(error))]);
+    const maxFrame = await frameLimit(client);
+    if (!await isCluster(client)) return new RedisSession(linkOf(client), failed, node, maxFrame, problem);
+    client.destroy();
+    return await connectCluster(target.servers, shared, socket, maxFrame);
+  } catch (error) {
+    abandon();
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", abandon);
+  }
+
+  async function connectCluster(
+    servers: readonly BrokerServer[],
+    defaults: typeof shared,
+    socketDefaults: typeof socket,
+    maxFrame: number,
+  ): Promise<Session> {
+    const cluster = createCluster({
+      rootNodes: servers.map(({ hostname: host, port }) => ({ socket: { host, port } })),
+      defaults: { ...defaults, socket: socketDefaults as never },
+      commandOptions: defaults.commandOptions,
+    });
+    const { promise: failed, resolve: fail } = Promise.withResolvers<unknown>();
+    for (const event of ["error", "node-error", "node-disconnect", "disconnect"]) {
+      cluster.on(event, (error) => fail(error instanceof Error ? error : new Error(`the cluster says ${event}`)));
+    }
+    const abandon = () => cluster.isOpen && cluster.destroy();
+    signal.addEventListener("abort", abandon);
+    try {
+      await Promise.race([cluster.connect(), failed.then((error) => Promise.reject(error))]);
+    } catch (error) {
+      abandon();
+      throw error;
+    } finally {
+      signal.removeEventListener("abort", abandon);
+    }
+    return new RedisSession(
+      {
+        publish: (channel, frame) => cluster.sPublish(channel, bufferOf(frame)),
+        subscribe: (channel, listener) => cluster.sSubscribe(channel, listener as never, true),
+        unsubscribe: (channel, listener) => cluster.sUnsubscribe(channel, listener as never, true),
+        ping: () => Promise.all(cluster.masters.map(async (master) => (await cluster.nodeClient(master)).ping())),
+        destroy: () => cluster.isOpen && cluster.destroy(),
+      },
+      failed,
+      node,
+      maxFrame,
+      problem,
+    );
+  }
+}
+
+/** Options that have the types of this client's, whatever the defaults of its type parameters are. */
+function clientOf(options: Parameters<typeof createClient>[0]) {
+  return createClient({ ...options, RESP: 3, modules: {}, functions: {}, scripts: {} });
+}
+
+type Client = ReturnType<typeof clientOf>;
+
+function linkOf(client: Client): Link {
+  return {
+    publish: (channel, frame) => client.publish(channel, bufferOf(frame)),
+    subscribe: (channel, listener) => client.subscribe(channel, listener as never, true),
+    unsubscribe: (channel, listener) => client.unsubscribe(channel, listener as never, true),
+    ping: () => client.ping(),
+    destroy: () => client.isOpen && client.destroy(),
+  };
+}
+
+function bufferOf(frame: Uint8Array): Buffer {
+  return Buffer.from(frame.buffer as ArrayBuffer, frame.byteOffset, frame.byteLength);
+}
+
+function authentication(credentials: Credentials | undefined): { username?: string; password?: string } {
+  if (credentials === undefined) return {};
+  if ("user" in credentials) return { username: credentials.user, password: credentials.password };
+  throw new Error("a user and a password are required");
+}
+
+async function isCluster(client: Client): Promise<boolean> {
+  try {
+    return /cluster_enabled:1/.test(String(await client.sendCommand(["INFO", "cluster"])));
+  } catch (error) {
+    if (error instanceof ErrorReply) return false;
+    throw error;
+  }
+}
+
+/**
+ * Half of what a subscriber's output may hold, beyond which Redis cuts its connection; and no more than one string may
+ * have. Managed services and users with few rights may not read them, and get the defaults.
+ */
+async function frameLimit(client: Client): Promise<number> {
+  const output = /pubsub (\d+)/.exec(await configOf(client, "client-output-buffer-limit"))?.[1];
+  const bulk = /\d+/.exec(await configOf(client, "proto-max-bulk-len"))?.[0];
+  const outputLimit = output === undefined ? DEFAULT_OUTPUT_LIMIT : Number(output);
+  return Math.min(outputLimit === 0 ? Infinity : outputLimit / 2, Number(bulk ?? DEFAULT_BULK_LIMIT));
+}
+
+async function configOf(client: Client, name: string): Promise<string> {
+  try {
+    const values = await client.configGet(name);
+    return values[name] ?? "";
+  } catch (error) {
+    if (error instanceof ErrorReply) return "";
+    throw error;
+  }
+}
+
+class RedisSession implements Session {
+  readonly maxFrame: number;
+  readonly ended: Promise<string>;
+  readonly #link: Link;
+  readonly #node: Uint8Array;
+  readonly #problem: (message: string) => void;
+  readonly #listeners = new Map<string, Listener>();
+  /** Subscriptions that Redis has not confirmed: they are asked for at different servers of a cluster. */
+  readonly #unconfirmed = new Set<Promise<void>>();
+  readonly #abort: (reason: string) => void;
+  #open = true;
+  #bytes = 0;
+
+  constructor(
+    link: Link,
+    failed: Promise<unknown>,
+    node: Uint8Array,
+    maxFrame: number,
+    problem: (message: string) => void,
+  ) {
+    this.maxFrame = maxFrame;
+    this.#link = link;
+    this.#node = node;
+    this.#problem = problem;
+    const { promise, resolve } = Promise.withResolvers<string>();
+    this.#abort = (reason) => {
+      if (!this.#open) return;
+      this.#open = false;
+      resolve(reason);
+      link.destroy();
+    };
+    this.ended = promise;
+    failed.then((error) => this.#abort(messageOf(error)));
+  }
+
+  publish(channel: string, frame: Uint8Array<ArrayBuffer>): boolean {
+    const { length } = frame;
+    if (!this.#open || this.#bytes + length > BOUND) return false;
+    this.#bytes += length;
+    this.#link.publish(channel, frame).then(
+      () => this.#bytes -= length,
+      (error) => {
+        this.#bytes -= length;
+        this.#refused(error);
+      },
+    );
+    return true;
+  }
+
+  subscribe(channel: string, deliver: Deliver): void {
+    if (!this.#open) return;
+    const node = this.#node;
+    // Redis sends a node its own messages too.
+    const listener: Listener = (message) => {
+      if (this.#listeners.get(channel) !== listener || startsWith(message, node)) return;
+      // A Buffer is a Uint8Array whose slice() copies nothing.
+      deliver(new Uint8Array(message.buffer, message.byteOffset, message.length));
+    };
+    this.#listeners.set(channel, listener);
+    this.#confirm(this.#link.subscribe(channel, listener));
+  }
+
+  unsubscribe(channel: string): void {
+    const listener = this.#listeners.get(channel);
+    if (listener === undefined) return;
+    this.#listeners.delete(channel);
+    if (this.#open) this.#confirm(this.#link.unsubscribe(channel, listener));
+  }
+
+  async flush(): Promise<void> {
+    const ended = this.ended.then((reason) => {
+      throw new Error(reason);
+    });
+    await Promise.race([Promise.all([...this.#unconfirmed, this.#link.ping()]), ended]);
+  }
+
+  abort(reason: string): void {
+    this.#abort(reason);
+  }
+
+  #confirm(answer: Promise<void>): void {
+    const confirmed = answer.catch((error) => this.#refused(error)).finally(() => this.#unconfirmed.delete(confirmed));
+    this.#unconfirmed.add(confirmed);
+  }
+
+  /** The connection's end rejects too, and is told by `ended`. */
+  #refused(error: unknown): void {
+    if (error instanceof ErrorReply) this.#problem(explain(error));
+  }
+}
+
+function startsWith(message: Uint8Array, node: Uint8Array): boolean {
+  for (let i = 0; i < NODE_BYTES; i++) {
+    if (message[i] !== node[i]) return false;
+  }
+  return true;
+}

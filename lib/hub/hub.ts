@@ -1,0 +1,274 @@
+/**
+ * The hub of a service: topics, users and peers of this node, and the broker that connects it to the others.
+ * @module
+ */
+import { StartError } from "../errors.ts";
+import type { Logger } from "../log.ts";
+import { type Broker, type BrokerListener, type BrokerStart, NODE_BYTES } from "./broker.ts";
+import { type Action, Cluster, type LocalNode, type Question, type Target } from "./cluster.ts";
+import { nodeOfPeer } from "./frame.ts";
+import { Channels, parseTopicKey } from "./names.ts";
+import type { NodeInfo } from "./nodes.ts";
+import { type Inbound, Relay } from "./relay.ts";
+import { type Payload, type Subscriber, Topics } from "./topics.ts";
+
+/** A connected peer, as the hub needs it. */
+export interface Member extends Subscriber {
+  /** From {@link Hub.peerId}. */
+  readonly id: string;
+  readonly user: string | undefined;
+  readonly namespace: string;
+  subscribe(topic: string): void;
+  unsubscribe(topic: string): void;
+  close(code?: number, reason?: string): void;
+}
+
+/** How a hub is connected to others. */
+export interface Connection {
+  /** For the log: the broker's URL without credentials. */
+  readonly shown: string;
+  /** Hubs with the same prefix on the same broker are nodes of one service. */
+  readonly prefix: string;
+  /** @throws {StartError} */
+  open(start: BrokerStart): Promise<Broker>;
+}
+
+/** Milliseconds for which topics with a gap are collected. */
+const COLLECT = 100;
+
+/** See the module. */
+export class Hub implements Inbound, LocalNode, BrokerListener {
+  /** The id of this node. */
+  readonly id: string;
+  readonly topics = new Topics<Member>();
+  /** The peers of each user. */
+  readonly users = new Topics<Member>();
+  /** Called with topics of a namespace on which messages may have been missed. */
+  gap: (topics: readonly string[], namespace: string) => void = () => {};
+  readonly #log: Logger;
+  readonly #node: Uint8Array<ArrayBuffer>;
+  readonly #members = new Map<string, Member>();
+  readonly #started = Date.now();
+  readonly #host = hostname();
+  #shown = "";
+  #broker: Broker | undefined;
+  #relay: Relay | undefined;
+  #cluster: Cluster | undefined;
+  #down: { readonly since: number; readonly notRelayed: number } | undefined;
+  /** What the broker refused until now. */
+  #problem: string | undefined;
+  readonly #gaps = new Set<string>();
+  #collecting: ReturnType<typeof setTimeout> | undefined;
+
+  /** @param log throttled: one event can come with each message */
+  constructor(log: Logger) {
+    this.#log = log;
+    this.#node = crypto.getRandomValues(new Uint8Array(NODE_BYTES));
+    this.id = this.#node.toHex();
+  }
+
+  /**
+   * Makes this hub a node.
+   * @throws {StartError} when the broker cannot be used
+   */
+  async connect({ shown, prefix, open }: Connection): Promise<void> {
+    this.#shown = shown;
+    const broker = this.#broker = await open({ node: this.#node, listener: this });
+    const channels = new Channels(prefix);
+    const relay = this.#relay = new Relay({ broker, channels, node: this.#node, inbound: this, log: this.#log });
+    this.#cluster = new Cluster(relay, this);
+    this.topics.observer = relay.topics;
+    this.users.observer = relay.users;
+    if (!broker.connected) return;
+    this.#cluster.join();
+    // What is not permitted is told before this resolves.
+    await broker.flush().catch((error) => this.problem(error.message));
+    if (this.#problem === undefined) return;
+    await this.stop();
+    throw new StartError(
+      `Cannot use the broker ${shown}: publishing and subscribing to ${prefix}.* is required, and it says: ${this.#problem}`,
+    );
+  }
+
+  /** A new peer's id: random, with this node's id at its end; a UUID of version 8 (RFC 9562, section 5.8). */
+  peerId(): string {
+    const random = crypto.randomUUID();
+    return `${random.slice(0, 14)}8${random.slice(15, 24)}${this.id}`;
+  }
+
+  /** How many peers are connected here. */
+  get size(): number {
+    return this.#members.size;
+  }
+
+  /** The other nodes. */
+  get cluster(): Cluster | undefined {
+    return this.#cluster;
+  }
+
+  /** A peer of this node. */
+  member(id: string): Member | undefined {
+    return this.#members.get(id);
+  }
+
+  add(member: Member): void {
+    this.#members.set(member.id, member);
+    if (member.user !== undefined) this.users.subscribe(member.user, member);
+  }
+
+  /** Idempotent. */
+  delete(member: Member): void {
+    this.#members.delete(member.id);
+    if (member.user !== undefined) this.users.unsubscribe(member.user, member);
+  }
+
+  /** To every subscriber of a topic but one peer, here or on another node. */
+  publish(key: string, payload: Payload, except?: Member): void {
+    this.topics.publish(key, payload, except);
+    this.#relay?.publish(key, payload);
+  }
+
+  /** As {@link publish}; the peer to leave out may be on another node. */
+  publishExcept(key: string, payload: Payload, except: string): void {
+    const member = this.#members.get(except);
+    this.topics.publish(key, payload, member);
+    this.#relay?.publish(key, payload, member === undefined ? except : undefined);
+  }
+
+  /** To the peers of a user, or to one peer, wherever they are. */
+  send(to: Target, payload: Payload): void {
+    if ("user" in to) {
+      this.users.publish(to.user, payload);
+      this.#relay?.toUser(to.user, payload);
+      return;
+    }
+    const node = nodeOfPeer(to.peer);
+    if (node === this.id) this.peer(to.peer, payload);
+    else if (node !== undefined) this.#relay?.toPeer(node, to.peer, payload);
+  }
+
+  /** Does something with the peers of a user, or with one peer, wherever they are. */
+  perform(action: Action): void {
+    const { to } = action;
+    this.act(action);
+    if ("user" in to) return this.#cluster?.act(to, action);
+    const node = nodeOfPeer(to.peer);
+    if (node !== undefined && node !== this.id) this.#cluster?.act({ node }, action);
+  }
+
+  async stop(): Promise<void> {
+    clearTimeout(this.#collecting);
+    this.topics.observer = undefined;
+    this.users.observer = undefined;
+    this.#cluster?.leave();
+    this.#relay?.[Symbol.dispose]();
+    this.#relay = undefined;
+    await this.#broker?.[Symbol.asyncDispose]();
+  }
+
+  // What other nodes send: see Inbound.
+
+  topic(key: string, payload: Payload, except: string | undefined): void {
+    this.topics.publish(key, payload, except === undefined ? undefined : this.#members.get(except));
+  }
+
+  user(user: string, payload: Payload): void {
+    this.users.publish(user, payload);
+  }
+
+  peer(id: string, payload: Payload): void {
+    this.#members.get(id)?.deliver(payload);
+  }
+
+  command(command: unknown): void {
+    this.#cluster?.receive(command);
+  }
+
+  readonly missed = (key: string): void => {
+    this.#gaps.add(key);
+    this.#collecting ??= setTimeout(() => {
+      this.#collecting = undefined;
+      const keys = [...this.#gaps];
+      this.#gaps.clear();
+      this.#tellGap(keys);
+    }, COLLECT);
+  };
+
+  // What other nodes ask: see LocalNode.
+
+  info(): NodeInfo {
+    const { id } = this;
+    const counts = this.#relay && { ...this.#relay.counts };
+    return { id, host: this.#host, started: this.#started, peers: this.#members.size, counts };
+  }
+
+  answer(question: Question): unknown[] {
+    switch (question.what) {
+      case "presence":
+        return Array.from(
+          this.topics.subscribers(question.key),
+          ({ id, user }) => user === undefined ? [id] : [id, user],
+        );
+      case "online":
+        return [this.users.size(question.user)];
+      case "topics": {
+        const found: [string, number][] = [];
+        for (const key of this.topics.names()) {
+          const { namespace, topic } = parseTopicKey(key);
+          if (namespace !== question.namespace || !topic.startsWith(question.prefix)) continue;
+          found.push([topic, this.topics.size(key)]);
+        }
+        return found;
+      }
+    }
+  }
+
+  act(action: Action): void {
+    const { to } = action;
+    const member = "user" in to ? undefined : this.#members.get(to.peer);
+    const members = "user" in to ? [...this.users.subscribers(to.user)] : member ? [member] : [];
+    for (const member of members) {
+      if (action.do === "disconnect") member.close(action.code, action.reason);
+      else member[action.do](action.topic);
+    }
+  }
+
+  // What the broker tells of its connection: see BrokerListener.
+
+  down(reason: string): void {
+    this.#down = { since: performance.now(), notRelayed: this.#relay?.counts.notRelayed ?? 0 };
+    this.#log.warn("the broker is away; messages reach this node's own peers only", {
+      broker: this.#shown,
+      reason,
+    });
+  }
+
+  up(): void {
+    const { since, notRelayed } = this.#down ?? { since: performance.now(), notRelayed: 0 };
+    this.#down = undefined;
+    this.#log.warn("the broker is back", {
+      broker: this.#shown,
+      seconds: Math.round((performance.now() - since) / 100) / 10,
+      notRelayed: (this.#relay?.counts.notRelayed ?? 0) - notRelayed,
+    });
+    this.#cluster?.join();
+    if (this.#relay) this.#tellGap([...this.#relay.topics.keys()]);
+  }
+
+  problem(message: string): void {
+    this.#problem = message;
+    this.#log.error("the broker reports a problem", { broker: this.#shown, problem: message });
+  }
+
+  #tellGap(keys: readonly string[]): void {
+    const byNamespace = Map.groupBy(keys.map(parseTopicKey), ({ namespace }) => namespace);
+    for (const [namespace, names] of byNamespace) this.gap(names.map(({ topic }) => topic), namespace);
+  }
+}
+
+/** Undefined without the permission to ask. */
+function hostname(): string | undefined {
+  return Deno.permissions.querySync({ name: "sys", kind: "hostname" }).state === "granted"
+    ? Deno.hostname()
+    : undefined;
+}

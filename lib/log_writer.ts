@@ -1,0 +1,163 @@
+/**
+ * Writes log lines to standard error without blocking the event loop.
+ * @module
+ */
+
+/** How a {@link LineWriter} writes. */
+export interface LineWriterOptions {
+  /** Writes some of the bytes and resolves with their number, as `Deno.Writer` does. */
+  write(bytes: Uint8Array): Promise<number>;
+  /** The same, blocking: for what is left when the process exits. */
+  writeSync(bytes: Uint8Array): number;
+  /** Bytes of lines that may wait. Default 1 MiB. */
+  readonly limit?: number;
+}
+
+/** Bytes that one write takes at most: a reader that is slow, but reads, is then seen to make progress. */
+const BATCH = 16 * 1024;
+const LIMIT = 1024 ** 2;
+/** Milliseconds without progress after which the reader counts as stopped. */
+const STALLED_AFTER = 1_000;
+/** Milliseconds that `flush` waits for a reader that reads, but slowly. */
+const FLUSH_TIMEOUT = 5_000;
+/** Milliseconds for Deno's thread to begin a write that was asked for in this turn of the event loop. */
+const BEGIN = 20;
+
+const encoder = new TextEncoder();
+
+/**
+ * A bounded queue in front of a slow reader. A line that does not fit is dropped and counted; once the reader has caught
+ * up, one line says how many were lost.
+ */
+export class LineWriter {
+  readonly #options: LineWriterOptions;
+  readonly #limit: number;
+  #waiting: Uint8Array[] = [];
+  #bytes = 0;
+  #dropped = 0;
+  #summarize: (dropped: number) => string = String;
+  /** The write under way. */
+  #pumping: Promise<void> | undefined;
+  #progressAt = 0;
+  #broken = false;
+
+  constructor(options: LineWriterOptions) {
+    this.#options = options;
+    this.#limit = options.limit ?? LIMIT;
+  }
+
+  /**
+   * Queues a line. Never blocks and never throws.
+   * @param summarize makes the line that says how many were dropped, in the format of this one
+   */
+  write(line: string, summarize: (dropped: number) => string): void {
+    // With standard error closed there is nobody left to tell.
+    if (this.#broken) return;
+    const bytes = encoder.encode(line + "\n");
+    // The limit is for what waits: a line longer than it is written when nothing waits.
+    if (this.#dropped > 0 || (this.#bytes > 0 && this.#bytes + bytes.length > this.#limit)) {
+      this.#dropped++;
+      this.#summarize = summarize;
+      return;
+    }
+    this.#push(bytes);
+    if (this.#pumping !== undefined) return;
+    this.#progressAt = performance.now();
+    this.#pumping = this.#pump();
+  }
+
+  /**
+   * Waits until every line is written: up to 5 s for a reader that is slow, and 1 s for one that has stopped reading.
+   * @returns whether all were written
+   */
+  async flush(): Promise<boolean> {
+    const since = performance.now();
+    while (this.#pumping !== undefined) {
+      const now = performance.now();
+      const until = Math.min(since + FLUSH_TIMEOUT, Math.max(since, this.#progressAt) + STALLED_AFTER);
+      if (now >= until) return false;
+      const late = Promise.withResolvers<void>();
+      const timer = setTimeout(late.resolve, until - now);
+      await Promise.race([this.#pumping, late.promise]);
+      clearTimeout(timer);
+    }
+    return true;
+  }
+
+  /** Writes what is left, blocking, unless the reader has stopped: for the moment at which the process exits. */
+  flushSync(): void {
+    if (this.#pumping !== undefined) {
+      if (performance.now() - this.#progressAt >= STALLED_AFTER) return;
+      // The write under way is another thread's, which may not have begun; a blocking one then waits for it.
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, BEGIN);
+    }
+    try {
+      for (let bytes = this.#take(); bytes.length > 0; bytes = this.#take()) {
+        for (let at = 0; at < bytes.length;) at += this.#options.writeSync(bytes.subarray(at));
+      }
+    } catch {
+      this.#broken = true;
+    }
+  }
+
+  async #pump(): Promise<void> {
+    // From the next microtask on: the lines of one turn go out together, and an exit in this turn finds them all here.
+    await Promise.resolve();
+    try {
+      for (let bytes = this.#take(); bytes.length > 0; bytes = this.#take()) {
+        for (let at = 0; at < bytes.length;) {
+          at += await this.#options.write(bytes.subarray(at));
+          this.#progressAt = performance.now();
+        }
+      }
+    } catch {
+      this.#broken = true;
+      this.#waiting = [];
+      this.#bytes = 0;
+    }
+    this.#pumping = undefined;
+  }
+
+  #push(bytes: Uint8Array): void {
+    this.#waiting.push(bytes);
+    this.#bytes += bytes.length;
+  }
+
+  /** The next lines to write, in one piece; after the last of them, the one that counts those that were dropped. */
+  #take(): Uint8Array {
+    if (this.#waiting.length === 0 && this.#dropped > 0) {
+      const line = this.#summarize(this.#dropped);
+      this.#dropped = 0;
+      this.#push(encoder.encode(line + "\n"));
+    }
+    let count = 0;
+    let size = 0;
+    while (count < this.#waiting.length && (count === 0 || size + this.#waiting[count]!.length <= BATCH)) {
+      size += this.#waiting[count++]!.length;
+    }
+    const batch = new Uint8Array(size);
+    let at = 0;
+    for (const line of this.#waiting.splice(0, count)) {
+      batch.set(line, at);
+      at += line.length;
+    }
+    this.#bytes -= size;
+    return batch;
+  }
+}
+
+let shared: LineWriter | undefined;
+
+/** The one writer of standard error. What waits in it is written when the process exits through `Deno.exit`. */
+export function stderrWriter(): LineWriter {
+  if (shared === undefined) {
+    const writer = shared = new LineWriter(Deno.stderr);
+    globalThis.addEventListener("unload", () => writer.flushSync());
+  }
+  return shared;
+}
+
+/** Waits until what was written to standard error so far has left the process; see {@link LineWriter.flush}. */
+export async function flushStderr(): Promise<boolean> {
+  return await shared?.flush() ?? true;
+}

@@ -1,0 +1,101 @@
+/**
+ * From `--broker` and its companions to a hub that is a node.
+ * @module
+ */
+import { flagOf } from "../config/option_table.ts";
+import type { Settings } from "../config/service_options.ts";
+import { formatSize } from "../duration_and_size.ts";
+import { messageOf, StartError, UsageError } from "../errors.ts";
+import type { BrokerStart } from "../hub/broker.ts";
+import { openBroker } from "../hub/brokers/open.ts";
+import { type BrokerTarget, parseBroker, parseCredentials } from "../hub/brokers/target.ts";
+import { LONGEST_HEADER } from "../hub/frame.ts";
+import type { Hub } from "../hub/hub.ts";
+import type { Logger } from "../log.ts";
+
+const COMPANIONS = ["brokerCredentialsFile", "brokerCa", "brokerPrefix", "brokerOptional"] as const;
+
+/** Checks the options of the broker against each other; one sentence a mistake, for a UsageError. */
+export function validateBrokerOptions(settings: Settings, given: ReadonlyMap<string, string>): string[] {
+  const problems: string[] = [];
+  const name = (key: string) => given.get(key) ?? flagOf(key);
+  if (settings.broker === undefined) {
+    for (const key of COMPANIONS) {
+      if (given.has(key)) problems.push(`${name(key)} needs a broker: ${flagOf("broker")}`);
+    }
+    return problems;
+  }
+  if (!/^[\w-]{1,64}(?:\.[\w-]{1,64}){0,3}$/.test(settings.brokerPrefix)) {
+    problems.push(
+      `${name("brokerPrefix")}: letters, digits, _ and - are required, and up to three dots between them, not ` +
+        `"${settings.brokerPrefix}"`,
+    );
+  }
+  try {
+    const { credentials } = parseBroker(settings.broker);
+    if (credentials !== undefined && settings.brokerCredentialsFile !== undefined) {
+      problems.push(`choose one: credentials in the URL of ${name("broker")}, or ${name("brokerCredentialsFile")}`);
+    }
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    problems.push(...error.problems.map((problem) => `${name("broker")}: ${problem}`));
+  }
+  return problems;
+}
+
+/**
+ * Makes the hub a node of the service, where there is a broker.
+ * @throws {StartError} when the broker, or a file of its options, cannot be used
+ */
+export async function joinBroker(
+  hub: Hub,
+  settings: Settings,
+  given: ReadonlyMap<string, string>,
+  log: Logger,
+): Promise<void> {
+  if (settings.broker === undefined) return;
+  const target = withCredentials(parseBroker(settings.broker), settings.brokerCredentialsFile);
+  const ca = settings.brokerCa === undefined ? [] : [readText(settings.brokerCa, "authorities of the broker")];
+  const { shown } = target;
+  const { brokerPrefix: prefix, brokerOptional: optional, maxPayload } = settings;
+  await hub.connect({
+    shown,
+    prefix,
+    async open(start: BrokerStart) {
+      const broker = await openBroker(target, start, { ca, optional });
+      const most = broker.maxFrame - LONGEST_HEADER;
+      const limit = { maxPayload, carried: most };
+      // Of the default size a little may be missing: NATS carries 1 MiB with our header in it.
+      if (maxPayload > broker.maxFrame) {
+        if (given.has("maxPayload")) {
+          await broker[Symbol.asyncDispose]();
+          throw new StartError(
+            `Cannot use the broker ${shown} with ${given.get("maxPayload")} ${formatSize(maxPayload)}: it carries ` +
+              `messages of ${most} bytes at the most; raise its limit, or give a smaller size`,
+          );
+        }
+        log.warn("clients may send longer messages than the broker carries to other nodes", limit);
+      }
+      return broker;
+    },
+  });
+  log.info("joined", { broker: shown, node: hub.id, prefix });
+}
+
+function withCredentials(target: BrokerTarget, file: string | undefined): BrokerTarget {
+  if (file === undefined) return target;
+  const text = readText(file, "credentials of the broker");
+  try {
+    return { ...target, credentials: parseCredentials(text, target.kind) };
+  } catch (error) {
+    throw new StartError(`${file}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function readText(file: string, what: string): string {
+  try {
+    return Deno.readTextFileSync(file);
+  } catch (error) {
+    throw new StartError(`Cannot read the ${what} (${file}): ${messageOf(error)}`, { cause: error });
+  }
+}

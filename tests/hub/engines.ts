@@ -1,0 +1,189 @@
+/**
+ * Engines for brokers: real servers, a bus in the process, and one that fails when it is told to.
+ * @module
+ */
+import { join } from "node:path";
+import type { Broker, BrokerStart, Deliver } from "../../lib/hub/broker.ts";
+import { openBroker } from "../../lib/hub/brokers/open.ts";
+import { ReconnectingBroker, type Session } from "../../lib/hub/brokers/reconnect.ts";
+import { parseBroker } from "../../lib/hub/brokers/target.ts";
+import { freePort, pipeLines, portAccepts } from "../support/processes.ts";
+
+/** Something that brokers connect to. */
+export interface Engine extends AsyncDisposable {
+  open(start: BrokerStart): Promise<Broker>;
+}
+
+/** An engine that is a program. */
+export interface Server extends Engine {
+  readonly url: string;
+  readonly port: number;
+  readonly pid: number;
+  /** Ends it with SIGKILL. */
+  kill(): Promise<void>;
+  /** Starts it again at the same port. */
+  restart(): Promise<void>;
+  signal(signal: Deno.Signal): void;
+}
+
+/** The bus of one process. */
+export function localEngine(): Promise<Engine> {
+  const target = parseBroker(`local:${crypto.randomUUID()}`);
+  return Promise.resolve({
+    open: (start) => openBroker(target, start),
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  });
+}
+
+/** A NATS server on a free port. */
+export function natsServer(config = ""): Promise<Server> {
+  return startServer("nats", async (folder, port) => {
+    const file = join(folder, "nats.conf");
+    await Deno.writeTextFile(file, `listen: 127.0.0.1:${port}\n${config}\n`);
+    return ["nats-server", "-c", file];
+  });
+}
+
+/** A Redis server on a free port, without persistence. */
+export function redisServer(config = "", scheme = "redis"): Promise<Server> {
+  return startServer(scheme, async (folder, port) => {
+    const file = join(folder, "redis.conf");
+    const listen = scheme === "rediss" ? `port 0\ntls-port ${port}` : `port ${port}`;
+    await Deno.writeTextFile(file, `bind 127.0.0.1\n${listen}\nsave ""\ndir ${folder}\n${config}\n`);
+    return ["redis-server", file];
+  });
+}
+
+async function startServer(
+  scheme: string,
+  commandLine: (folder: string, port: number) => readonly string[] | Promise<readonly string[]>,
+): Promise<Server> {
+  const folder = await Deno.makeTempDir({ prefix: "wss-broker-" });
+  const port = freePort();
+  const [program, ...args] = await commandLine(folder, port);
+  const url = `${scheme}://127.0.0.1:${port}`;
+  let child: Deno.ChildProcess;
+  let output: Promise<unknown>;
+  const lines: string[] = [];
+
+  async function start(): Promise<void> {
+    child = new Deno.Command(program!, { args, stdin: "null", stdout: "piped", stderr: "piped" }).spawn();
+    output = Promise.all([pipeLines(child.stdout, lines), pipeLines(child.stderr, lines)]);
+    await portAccepts(port, child.status).catch((error) => {
+      throw new Error(`${program}: ${error.message}\n${lines.join("\n")}`);
+    });
+  }
+
+  async function kill(): Promise<void> {
+    signal("SIGKILL");
+    await child.status;
+    await output;
+  }
+
+  function signal(name: Deno.Signal): void {
+    try {
+      child.kill(name);
+    } catch (error) {
+      // It has ended.
+      if (!(error instanceof TypeError)) throw error;
+    }
+  }
+
+  await start();
+  return {
+    url,
+    port,
+    get pid() {
+      return child.pid;
+    },
+    open: (brokerStart) => openBroker(parseBroker(url), brokerStart),
+    kill,
+    restart: start,
+    signal,
+    async [Symbol.asyncDispose]() {
+      await kill();
+      await Deno.remove(folder, { recursive: true });
+    },
+  };
+}
+
+/** What a faulty engine does to a frame on its way to one subscriber. */
+export type Fault = (frame: Uint8Array<ArrayBuffer>) => Iterable<Uint8Array<ArrayBuffer>>;
+
+/** An engine whose connections end, hang, and lose, double and reorder frames when a test says so. */
+export interface FaultyEngine extends Engine {
+  /** What happens to each frame. Default: it arrives once. */
+  fault: Fault;
+  /** Whether connecting works. */
+  reachable: boolean;
+  /** Whether it answers nothing any more. */
+  hung: boolean;
+  /** Ends all connections. */
+  cut(reason: string): void;
+  /** Channels that somebody is subscribed to. */
+  readonly channels: ReadonlySet<string>;
+}
+
+/** See {@link FaultyEngine}. Intervals are a tenth of those of real engines. */
+export function faultyEngine(): Promise<FaultyEngine> {
+  const sessions = new Set<FaultySession>();
+  const engine: FaultyEngine = {
+    fault: (frame) => [frame],
+    reachable: true,
+    hung: false,
+    cut: (reason) => sessions.forEach((session) => session.abort(reason)),
+    get channels() {
+      return new Set([...sessions].flatMap(({ subscriptions }) => [...subscriptions.keys()]));
+    },
+    open: ({ listener }) => ReconnectingBroker.open(connect, listener, { shortest: 10, interval: 100, silence: 300 }),
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+
+  class FaultySession implements Session {
+    readonly maxFrame = 1024 * 1024;
+    readonly subscriptions = new Map<string, Deliver>();
+    readonly ended: Promise<string>;
+    readonly abort: (reason: string) => void;
+
+    constructor() {
+      const { promise, resolve } = Promise.withResolvers<string>();
+      this.ended = promise;
+      this.abort = (reason) => {
+        sessions.delete(this);
+        resolve(reason);
+      };
+      sessions.add(this);
+    }
+
+    publish(channel: string, frame: Uint8Array<ArrayBuffer>): boolean {
+      if (!sessions.has(this)) return false;
+      queueMicrotask(() => {
+        for (const other of sessions) {
+          const deliver = other === this ? undefined : other.subscriptions.get(channel);
+          if (deliver && !engine.hung) { for (const each of engine.fault(frame)) deliver(each); }
+        }
+      });
+      return true;
+    }
+
+    subscribe(channel: string, deliver: Deliver): void {
+      this.subscriptions.set(channel, deliver);
+    }
+
+    unsubscribe(channel: string): void {
+      this.subscriptions.delete(channel);
+    }
+
+    flush(): Promise<void> {
+      const ended = this.ended.then((reason) => Promise.reject(new Error(reason)));
+      return engine.hung ? ended : Promise.race([ended, Promise.resolve()]);
+    }
+  }
+
+  function connect(): Promise<Session> {
+    if (engine.reachable && !engine.hung) return Promise.resolve(new FaultySession());
+    return Promise.reject(new Error("it cannot be reached"));
+  }
+
+  return Promise.resolve(engine);
+}

@@ -1,0 +1,122 @@
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { StartError } from "../../lib/errors.ts";
+import { NODE_BYTES } from "../../lib/hub/broker.ts";
+import { openBroker, type OpenOptions } from "../../lib/hub/brokers/open.ts";
+import { parseBroker, parseCredentials } from "../../lib/hub/brokers/target.ts";
+import { freePort } from "../support/processes.ts";
+import { node, settle, uint32 } from "./conformance.ts";
+import { type Engine, natsServer, redisServer, type Server } from "./engines.ts";
+
+/** Why a broker cannot be used. */
+async function refusal(url: string, options?: OpenOptions): Promise<string> {
+  const listener = { down: () => {}, up: () => {}, problem: () => {} };
+  const open = openBroker(parseBroker(url), { node: new Uint8Array(NODE_BYTES), listener }, options);
+  const error = await assertRejects(() => open, StartError);
+  return error.message;
+}
+
+Deno.test("broker: one that cannot be reached, one that is something else, and one that says nothing are told apart", async () => {
+  const closed = freePort();
+  for (const scheme of ["nats", "redis", "tls", "rediss"]) {
+    const url = `${scheme}://127.0.0.1:${closed}`;
+    assertMatch(await refusal(url), new RegExp(`^Cannot use the broker ${url}: it cannot be reached: .*refused`, "i"));
+  }
+  using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  assertMatch(await refusal(`nats://127.0.0.1:${silent.addr.port}`), /: it cannot be reached: no answer within 5 s$/);
+  await using redis = await redisServer();
+  assertMatch(await refusal(redis.url.replace("redis", "nats")), /it cannot be reached: /);
+});
+
+Deno.test("broker: a wrong password is told, and is not in the message", async () => {
+  await using nats = await natsServer(`authorization { user: "app", password: "right" }`);
+  await using redis = await redisServer("requirepass right");
+  for (const { url } of [nats, redis]) {
+    for (const credentials of ["app:wrong-one@", ""]) {
+      const message = await refusal(url.replace("://", `://${credentials}`));
+      assertMatch(message, /authentication failed/);
+      assert(!message.includes("wrong-one"), message);
+    }
+  }
+  await using one = await node(withUrl(nats.url.replace("://", "://app:right@")));
+  await using other = await node(withUrl(redis.url.replace("://", "://:right@")));
+  assertEquals([one.broker.connected, other.broker.connected], [true, true]);
+});
+
+function withUrl(url: string): Engine {
+  return { open: (start) => openBroker(parseBroker(url), start), [Symbol.asyncDispose]: () => Promise.resolve() };
+}
+
+Deno.test("broker: credentials come from a file as user and password, token or password", () => {
+  assertEquals(parseCredentials("# ours\n\n app:pass:word \n", "nats"), { user: "app", password: "pass:word" });
+  assertEquals(parseCredentials("s3cret", "nats"), { token: "s3cret" });
+  assertEquals(parseCredentials("s3cret", "redis"), { user: "default", password: "s3cret" });
+  const creds = "-----BEGIN NATS USER JWT-----\nx\n------END NATS USER JWT------\n";
+  assertEquals(parseCredentials(creds, "nats"), { creds });
+});
+
+for (const [name, start] of [["nats", natsServer], ["redis", redisServer]] as const) {
+  Deno.test(`broker ${name}: killed and started again after a while, it carries again what is subscribed`, async () => {
+    await using server: Server = await start();
+    await using a = await node(server);
+    await using b = await node(server);
+    b.listen("x.t.before");
+    await settle(a, b);
+    await server.kill();
+    await until(() => a.told.length === 1 && b.told.length === 1);
+    assertMatch(a.told[0]!, /^down: /);
+    assertEquals([a.broker.connected, a.publish("x.t.before", uint32(1))], [false, false]);
+    b.listen("x.t.meanwhile");
+    await server.restart();
+    await until(() => a.told.at(-1) === "up" && b.told.at(-1) === "up");
+    a.publish("x.t.before", uint32(2));
+    a.publish("x.t.meanwhile", uint32(3));
+    await b.heard(2);
+    await settle(a, b);
+    assertEquals(b.frames.map(({ body }) => body[3]), [2, 3]);
+    // An outage is told once, however many attempts it takes; what they fail with may be another reason.
+    assertEquals(b.told.filter((what) => what.startsWith("down")).length, 1);
+  });
+
+  Deno.test(`broker ${name}: one that hangs is noticed within seconds, and used again when it goes on`, async () => {
+    await using server: Server = await start();
+    await using a = await node(server);
+    await using b = await node(server);
+    b.listen("x.t.one");
+    await settle(a, b);
+    server.signal("SIGSTOP");
+    const stopped = performance.now();
+    await until(() => a.told.length > 0 && b.told.length > 0);
+    const noticed = performance.now() - stopped;
+    assert(noticed < 20_000, `${noticed} ms`);
+    assertMatch(a.told[0]!, /^down: it has not answered for \d+ s$/);
+    server.signal("SIGCONT");
+    await until(() => a.told.at(-1) === "up" && b.told.at(-1) === "up");
+    const before = b.frames.length;
+    a.publish("x.t.one", uint32(7));
+    await b.heard(before + 1);
+    assertEquals(b.frames.at(-1)!.body[3], 7);
+  });
+
+  Deno.test(`broker ${name}: an optional one may come later`, async () => {
+    await using server: Server = await start();
+    await server.kill();
+    const target = parseBroker(server.url);
+    await using a = await node({ ...server, open: (given) => openBroker(target, given, { optional: true }) });
+    assertMatch(a.told[0]!, /^down: it cannot be reached/);
+    a.listen("x.t.one");
+    await server.restart();
+    await until(() => a.told.at(-1) === "up");
+    await using b = await node(server);
+    b.publish("x.t.one", uint32(1));
+    await a.heard(1);
+  });
+}
+
+/** Polls: what is waited for is told by callbacks of more than one node. */
+async function until(condition: () => boolean): Promise<void> {
+  const deadline = performance.now() + 60_000;
+  while (!condition()) {
+    if (performance.now() > deadline) throw new Error("it did not happen within 60 s");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}

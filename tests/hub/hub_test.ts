@@ -1,0 +1,411 @@
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { StartError } from "../../lib/errors.ts";
+import { silent } from "../../lib/log.ts";
+import { HubCalls, type ServiceCalls } from "../../lib/hub/calls.ts";
+import { Hub, type Member } from "../../lib/hub/hub.ts";
+import { topicKey } from "../../lib/hub/names.ts";
+import type { Payload } from "../../lib/hub/topics.ts";
+import { type Engine, faultyEngine, localEngine, natsServer, redisServer } from "./engines.ts";
+
+/** A node: a hub, and what its app and its peers get to know. */
+interface TestHub extends AsyncDisposable {
+  readonly hub: Hub;
+  readonly calls: ServiceCalls;
+  readonly gaps: { readonly namespace: string; readonly topics: readonly string[] }[];
+  readonly logged: string[];
+  join(
+    options?: { readonly user?: string; readonly namespace?: string; readonly topics?: readonly string[] },
+  ): TestPeer;
+}
+
+/** A peer that keeps what it gets. */
+interface TestPeer extends Member {
+  readonly got: (string | number[])[];
+  readonly closed: unknown[];
+  publish(topic: string, payload: Payload): void;
+  leave(): void;
+}
+
+async function hubOn(engine: Engine | undefined, prefix = "wss"): Promise<TestHub> {
+  const gaps: TestHub["gaps"] = [];
+  const logged: string[] = [];
+  const note = (message: string) => void logged.push(message);
+  const log = { ...silent, error: note, warn: note };
+  const hub = new Hub(log);
+  hub.gap = (topics, namespace) => gaps.push({ namespace, topics: [...topics].sort() });
+  if (engine) await hub.connect({ shown: "test", prefix, open: engine.open });
+  return {
+    hub,
+    gaps,
+    logged,
+    calls: new HubCalls(hub, (data) => data as Payload),
+    join({ user, namespace = "", topics = [] } = {}) {
+      const got: TestPeer["got"] = [];
+      const closed: unknown[] = [];
+      const peer: TestPeer = {
+        id: hub.peerId(),
+        user,
+        namespace,
+        got,
+        closed,
+        deliver: (payload) =>
+          void got.push(
+            typeof payload === "string"
+              ? payload
+              : [...new Uint8Array(payload instanceof ArrayBuffer ? payload : payload)],
+          ),
+        subscribe: (topic) => hub.topics.subscribe(topicKey(namespace, topic), peer),
+        unsubscribe: (topic) => hub.topics.unsubscribe(topicKey(namespace, topic), peer),
+        publish: (topic, payload) => hub.publish(topicKey(namespace, topic), payload, peer),
+        close: (code, reason) => closed.push([code, reason]),
+        leave() {
+          for (const topic of [...hub.topics.names()]) hub.topics.unsubscribe(topic, peer);
+          hub.delete(peer);
+        },
+      };
+      hub.add(peer);
+      for (const topic of topics) peer.subscribe(topic);
+      return peer;
+    },
+    [Symbol.asyncDispose]: () => hub.stop(),
+  };
+}
+
+/** Polls: what happens on other nodes is told to nobody here. */
+async function until(condition: () => boolean): Promise<void> {
+  const deadline = performance.now() + 30_000;
+  while (!condition()) {
+    if (performance.now() > deadline) throw new Error("it did not happen within 30 s");
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+/** Until all know each other, and what each asked of the broker before has been processed. */
+async function settle(...hubs: readonly TestHub[]): Promise<void> {
+  for (const { calls } of hubs) {
+    while ((await calls.nodes()).nodes.length < hubs.length) await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  // A question goes out after subscriptions, and its answers come back after them.
+  for (const { calls } of hubs) await calls.online("nobody", { timeout: 200 });
+}
+
+const ENGINES = [["local", localEngine], ["nats", natsServer], ["redis", redisServer], [
+  "faulty",
+  faultyEngine,
+]] as const;
+
+for (const [name, start] of ENGINES) {
+  Deno.test(`hub over ${name}: messages reach a topic's subscribers on every node, as text and as bytes`, async () => {
+    await using engine = await start();
+    await using a = await hubOn(engine);
+    await using b = await hubOn(engine);
+    await using c = await hubOn(engine);
+    const sender = a.join({ topics: ["news"] });
+    const [near, far, further] = [a, b, c].map((hub) => hub.join({ topics: ["news"] }));
+    const shop = b.join({ namespace: "shop", topics: ["news"] });
+    await settle(a, b, c);
+    sender.publish("news", "grüße 💬");
+    sender.publish("news", new Uint8Array([0, 255, 128]));
+    sender.publish("news", "");
+    sender.publish("news", "x".repeat(10_000));
+    a.calls.publish(["news", "nobody"], "all");
+    a.calls.publish("news", "some", { except: far!.id });
+    a.calls.publish("news", "shop", { namespace: "shop" });
+    assertEquals(near!.got.length, 6, "this node's own are served at once");
+    await until(() => further!.got.length === 6 && shop.got.length === 1);
+    const all = ["grüße 💬", [0, 255, 128], "", "x".repeat(10_000), "all"];
+    assertEquals([near!.got, further!.got, far!.got], [[...all, "some"], [...all, "some"], all]);
+    assertEquals([sender.got, shop.got], [["all", "some"], ["shop"]]);
+  });
+
+  Deno.test(`hub over ${name}: a node hears of no topic that nobody there is subscribed to`, async () => {
+    await using engine = await start();
+    await using a = await hubOn(engine);
+    await using b = await hubOn(engine);
+    const peer = b.join({ topics: ["wanted"] });
+    await settle(a, b);
+    const before = b.hub.info().counts!.received;
+    for (let i = 0; i < 1000; i++) a.calls.publish("unwanted", "x");
+    a.calls.publish("wanted", "x");
+    await until(() => peer.got.length === 1);
+    const heard = b.hub.info().counts!.received - before;
+    assert(heard < 50, `${heard} frames, announcements among them`);
+    assertEquals(a.hub.info().counts!.missed, 0);
+  });
+
+  Deno.test(`hub over ${name}: users and peers are reached wherever they are`, async () => {
+    await using engine = await start();
+    await using a = await hubOn(engine);
+    await using b = await hubOn(engine);
+    const [tom1, tom2, eve] = [
+      a.join({ user: "tom" }),
+      b.join({ user: "tom", namespace: "shop" }),
+      b.join({ user: "eve" }),
+    ];
+    await settle(a, b);
+    a.calls.send({ user: "tom" }, "both");
+    a.calls.send({ peer: eve.id }, "eve");
+    b.calls.send({ peer: tom1.id }, new Uint8Array([7]));
+    b.calls.send({ peer: crypto.randomUUID() }, "nobody");
+    b.calls.send({ peer: "not an id" }, "nobody");
+    a.calls.subscribe({ user: "tom" }, "room");
+    a.calls.subscribe({ peer: eve.id }, "room");
+    await until(() => tom1.got.length === 2 && tom2.got.length === 1 && eve.got.length === 1);
+    assertEquals([tom1.got, tom2.got, eve.got], [["both", [7]], ["both"], ["eve"]]);
+    await until(() =>
+      b.hub.topics.size(topicKey("", "room")) === 1 && b.hub.topics.size(topicKey("shop", "room")) === 1
+    );
+    assertEquals(a.hub.topics.size("room"), 1);
+    b.calls.unsubscribe({ user: "tom" }, "room");
+    await until(() => a.hub.topics.size("room") === 0);
+    assertEquals(b.hub.topics.size(topicKey("shop", "room")), 0);
+    a.calls.disconnect({ user: "tom" }, { code: 4000, reason: "bye" });
+    a.calls.disconnect({ peer: eve.id });
+    await until(() => tom2.closed.length === 1 && eve.closed.length === 1);
+    assertEquals([tom1.closed, tom2.closed, eve.closed], [[[4000, "bye"]], [[4000, "bye"]], [[undefined, undefined]]]);
+  });
+
+  Deno.test(`hub over ${name}: presence, users, topics and nodes are those of all nodes, and complete`, async () => {
+    await using engine = await start();
+    await using a = await hubOn(engine);
+    await using b = await hubOn(engine);
+    await using c = await hubOn(engine);
+    const [p, q, r] = [
+      a.join({ user: "tom", topics: ["room:1", "room:2"] }),
+      b.join({ user: "tom", topics: ["room:1"] }),
+      b.join({ topics: ["room:1", "other"] }),
+    ];
+    c.join({ namespace: "shop", user: "eve", topics: ["room:1"] });
+    await settle(a, b, c);
+    const by = (x: { id: string }, y: { id: string }) => x.id < y.id ? -1 : 1;
+    for (const { calls } of [a, b, c]) {
+      const presence = await calls.presence("room:1");
+      assertEquals(
+        [[...presence.peers].sort(by), presence.users, presence.complete],
+        [
+          [p, q, r].map(({ id, user }) => ({ id, user, node: id.slice(24) })).sort(by),
+          ["tom"],
+          true,
+        ],
+      );
+      assertEquals((await calls.presence("room:1", { namespace: "shop" })).users, ["eve"]);
+      assertEquals(await calls.presence("empty"), { peers: [], users: [], complete: true });
+      assertEquals(await calls.online("tom"), { online: true, peers: 2, complete: true });
+      assertEquals(await calls.online("nobody"), { online: false, peers: 0, complete: true });
+      assertEquals(await calls.topics("room:"), {
+        topics: [{ topic: "room:1", subscribers: 3 }, { topic: "room:2", subscribers: 1 }],
+        complete: true,
+      });
+      const { nodes } = await calls.nodes();
+      assertEquals(nodes.map(({ id }) => id).sort(), [a, b, c].map(({ hub }) => hub.id).sort());
+      await until(() => nodes.length === 3);
+    }
+  });
+
+  Deno.test(`hub over ${name}: an answer of any length comes whole`, async () => {
+    await using engine = await start();
+    await using a = await hubOn(engine);
+    await using b = await hubOn(engine);
+    const count = 3000;
+    for (let i = 0; i < count; i++) b.join({ user: `user ${i} ${"x".repeat(i % 300)}`, topics: ["big"] });
+    await settle(a, b);
+    const presence = await a.calls.presence("big", { timeout: 10_000 });
+    assertEquals([presence.peers.length, presence.users.length, presence.complete], [count, count, true]);
+  });
+
+  Deno.test(`hub over ${name}: services with different prefixes do not hear each other`, async () => {
+    await using engine = await start();
+    await using a = await hubOn(engine, "one");
+    await using b = await hubOn(engine, "two");
+    await using c = await hubOn(engine, "one");
+    const [peer, stranger] = [c.join({ topics: ["news"] }), b.join({ topics: ["news"] })];
+    await settle(a, c);
+    a.calls.publish("news", "x");
+    await until(() => peer.got.length === 1);
+    assertEquals([stranger.got, (await b.calls.nodes()).nodes.length], [[], 1]);
+  });
+
+  Deno.test(`hub over ${name}: a node that stops leaves at once, and one that starts again is another`, async () => {
+    await using engine = await start();
+    await using a = await hubOn(engine);
+    const b = await hubOn(engine);
+    b.join({ topics: ["news"], user: "tom" });
+    await settle(a, b);
+    await b[Symbol.asyncDispose]();
+    const stopped = performance.now();
+    while ((await a.calls.nodes()).nodes.length > 1) await new Promise((resolve) => setTimeout(resolve, 5));
+    assert(performance.now() - stopped < 3000, "sooner than silence would tell");
+    assertEquals((await a.calls.presence("news")).peers, []);
+    await using again = await hubOn(engine);
+    assert(again.hub.id !== b.hub.id);
+    assertMatch(again.hub.id, /^[0-9a-f]{12}$/);
+  });
+}
+
+Deno.test("hub without a broker: the calls mean the same, and are complete", async () => {
+  await using one = await hubOn(undefined);
+  const [tom, eve] = [one.join({ user: "tom", topics: ["news"] }), one.join({ topics: ["news"] })];
+  one.calls.publish("news", "1", { except: tom.id });
+  one.calls.send({ user: "tom" }, "2");
+  one.calls.send({ peer: eve.id }, "3");
+  assertEquals([tom.got, eve.got], [["2"], ["1", "3"]]);
+  assertEquals((await one.calls.presence("news")).complete, true);
+  assertEquals(await one.calls.online("tom"), { online: true, peers: 1, complete: true });
+  assertEquals((await one.calls.topics()).topics, [{ topic: "news", subscribers: 2 }]);
+  const { nodes, complete } = await one.calls.nodes();
+  assertEquals([nodes.map(({ id, peers }) => [id, peers]), complete], [[[one.hub.id, 2]], true]);
+  assertThrows(() => one.calls.send({} as { user: string }, "x"), TypeError, "Cannot send: { user: string }");
+  assertThrows(() => one.calls.subscribe({ user: "a", peer: "b" } as never, "x"), TypeError, "Cannot subscribe");
+});
+
+Deno.test("hub: a peer's id is a UUID that ends in its node's id", () => {
+  const hub = new Hub(silent);
+  const ids = Array.from({ length: 1000 }, () => hub.peerId());
+  assertEquals(new Set(ids).size, 1000);
+  for (const id of ids) {
+    assertMatch(id, new RegExp(`^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-${hub.id}$`));
+  }
+});
+
+Deno.test("hub: what a node misses is counted exactly, and told as a gap of its topic", async () => {
+  await using engine = await faultyEngine();
+  await using a = await hubOn(engine);
+  await using b = await hubOn(engine);
+  const peer = b.join({ topics: ["news"] });
+  await settle(a, b);
+  let i = 0;
+  const publish = (count: number) => {
+    for (let k = 0; k < count; k++) a.calls.publish("news", `${i++}`);
+  };
+  publish(10);
+  await until(() => peer.got.length === 10);
+  engine.fault = () => [];
+  publish(5);
+  await Promise.resolve();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  engine.fault = (frame) => [frame];
+  publish(10);
+  await until(() => peer.got.length === 20 && b.gaps.length === 1);
+  assertEquals([b.hub.info().counts!.missed, b.gaps], [5, [{ namespace: "", topics: ["news"] }]]);
+  assertEquals(peer.got, Array.from({ length: 25 }, (_, i) => `${i}`).filter((_, i) => i < 10 || i >= 15));
+});
+
+Deno.test("hub: frames that come twice or late are dropped", async () => {
+  await using engine = await faultyEngine();
+  await using a = await hubOn(engine);
+  await using b = await hubOn(engine);
+  const peer = b.join({ topics: ["news"] });
+  await settle(a, b);
+  a.calls.publish("news", "0");
+  await until(() => peer.got.length === 1);
+  engine.fault = (frame) => [frame, frame];
+  a.calls.publish("news", "1");
+  await until(() => peer.got.length === 2);
+  const kept: Uint8Array<ArrayBuffer>[] = [];
+  engine.fault = (frame) => kept.push(frame.slice()) < 3 ? [] : kept.toReversed();
+  for (const text of ["2", "3", "4"]) a.calls.publish("news", text);
+  await until(() => peer.got.length === 3);
+  assertEquals(peer.got, ["0", "1", "4"]);
+  // Two of the three came late, and one twice before that. An announcement may have been among them.
+  assert(b.hub.info().counts!.late >= 3);
+});
+
+Deno.test("hub: while the broker is away own peers are served, and what others miss is counted and logged once", async () => {
+  await using engine = await faultyEngine();
+  await using a = await hubOn(engine);
+  await using b = await hubOn(engine);
+  const [near, far] = [a.join({ topics: ["news", "other"] }), b.join({ topics: ["news"] })];
+  b.join({ namespace: "shop", topics: ["x"] });
+  await settle(a, b);
+  a.calls.publish("news", "0");
+  await until(() => far.got.length === 1);
+  engine.reachable = false;
+  engine.cut("it was cut");
+  await until(() => a.logged.length > 0 && b.logged.length > 0);
+  const before = a.hub.info().counts!.notRelayed;
+  for (let i = 1; i <= 100; i++) a.calls.publish("news", `${i}`);
+  assertEquals([near.got.length, a.hub.info().counts!.notRelayed - before], [101, 100]);
+  assertEquals((await a.calls.presence("news")).complete, false);
+  assertEquals((await a.calls.nodes()).complete, false);
+  engine.reachable = true;
+  await until(() => a.gaps.length === 1 && b.gaps.length === 2);
+  assertEquals(a.gaps, [{ namespace: "", topics: ["news", "other"] }]);
+  assertEquals(b.gaps, [{ namespace: "", topics: ["news"] }, { namespace: "shop", topics: ["x"] }]);
+  a.calls.publish("news", "101");
+  await until(() => far.got.length === 2);
+  assertEquals([far.got, b.hub.info().counts!.missed], [["0", "101"], 100]);
+  for (const { logged } of [a, b]) {
+    assertEquals(logged.filter((line) => /away|back/.test(line)), [
+      "the broker is away; messages reach this node's own peers only",
+      "the broker is back",
+    ]);
+  }
+  assertEquals((await a.calls.presence("news", { timeout: 3000 })).peers.length, 2);
+});
+
+Deno.test("hub: the last subscriber's topic is given up after a second, and kept for one who comes back", async () => {
+  await using engine = await faultyEngine();
+  await using a = await hubOn(engine);
+  const peer = a.join();
+  peer.subscribe("stays");
+  peer.subscribe("leaves");
+  assert(engine.channels.has("wss.t.@.stays") && engine.channels.has("wss.t.@.leaves"));
+  peer.unsubscribe("stays");
+  peer.unsubscribe("leaves");
+  assert(engine.channels.has("wss.t.@.leaves"), "not at once");
+  peer.subscribe("stays");
+  await until(() => !engine.channels.has("wss.t.@.leaves"));
+  assert(engine.channels.has("wss.t.@.stays"));
+});
+
+Deno.test("hub: a node that hangs makes answers incomplete within the bound, and is gone after five seconds", async () => {
+  await using engine = await faultyEngine();
+  await using a = await hubOn(engine);
+  const b = await hubOn(engine);
+  b.join({ topics: ["news"] });
+  await settle(a, b);
+  // Nothing of b reaches a any more: it has died as far as a can tell.
+  const dead = Uint8Array.fromHex(b.hub.id);
+  engine.fault = (frame) => dead.every((byte, i) => frame[i] === byte) ? [] : [frame];
+  const asked = performance.now();
+  const presence = await a.calls.presence("news", { timeout: 500 });
+  assertEquals([presence.complete, presence.peers], [false, []]);
+  assert(performance.now() - asked < 5000);
+  const silent = performance.now();
+  while ((await a.calls.nodes()).nodes.length > 1) await new Promise((resolve) => setTimeout(resolve, 20));
+  assert(performance.now() - silent < 10_000);
+  assertEquals((await a.calls.presence("news")).complete, true);
+  await b[Symbol.asyncDispose]();
+});
+
+Deno.test("hub: a message that the broker cannot carry is dropped for other nodes, with an error", async () => {
+  await using engine = await natsServer("max_payload: 2000");
+  await using a = await hubOn(engine);
+  await using b = await hubOn(engine);
+  const [near, far] = [a.join({ topics: ["news"] }), b.join({ topics: ["news"] })];
+  await settle(a, b);
+  a.calls.publish("news", "x".repeat(1985));
+  a.calls.publish("news", "x".repeat(1986));
+  a.calls.publish("news", "end");
+  await until(() => far.got.length === 2);
+  assertEquals([near.got.length, far.got.map(({ length }) => length)], [3, [1985, 3]]);
+  assertEquals(a.logged, ["a message is longer than the broker carries, and reaches this node's own peers only"]);
+  assertEquals([a.hub.info().counts!.tooLarge, b.hub.info().counts!.missed], [1, 1]);
+});
+
+Deno.test("hub: a missing permission is told at the start", async () => {
+  const permissions =
+    `authorization { users = [ { user: app, password: x, permissions: { publish: "none", subscribe: "wss.>" } } ] }`;
+  await using nats = await natsServer(permissions);
+  await using redis = await redisServer("user app on >x ~* &* +@all -publish");
+  for (const { url } of [nats, redis]) {
+    const { openBroker } = await import("../../lib/hub/brokers/open.ts");
+    const { parseBroker } = await import("../../lib/hub/brokers/target.ts");
+    const open: Engine["open"] = (start) => openBroker(parseBroker(url.replace("://", "://app:x@")), start);
+    const error = await assertRejects(
+      () => hubOn({ open, [Symbol.asyncDispose]: () => Promise.resolve() }),
+      StartError,
+    );
+    assertMatch(error.message, /^Cannot use the broker test: .*wss\.\* is required.*[Pp]ermission/);
+  }
+});
