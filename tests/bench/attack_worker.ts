@@ -39,6 +39,10 @@ export interface AttackResult {
 const decoder = new TextDecoder();
 const empty = new Uint8Array();
 const LINE = 24;
+const pong = maskedFrame(Opcode.Pong, empty);
+/** Milliseconds: between two pongs, and until a fan-out is given up. */
+const ALIVE_EVERY = 7_000;
+const LONGEST = 120_000;
 
 /** Ends when all that is wanted has come, the service ends the connection or nothing more comes. */
 async function receive(conn: Deno.Conn, wanted: number): Promise<number> {
@@ -78,11 +82,14 @@ async function prepare({ target, kind, connections, amount }: AttackOrder, opene
       const line = maskedFrame(Opcode.Binary, new Uint8Array([2, ...textOf(LINE)]));
       const wanted = amount * (LINE + 2);
       return async () => {
-        const reading = conns.map((conn) => Promise.race([receive(conn, wanted), pause(60_000)]));
+        // They answer no pings, and are no idle clients all the same.
+        const alive = setInterval(() => [publisher, ...conns].forEach((conn) => void sends(conn, pong)), ALIVE_EVERY);
+        const reading = conns.map((conn) => Promise.race([receive(conn, wanted), pause(LONGEST)]));
         await sends(publisher, repeated(line, amount));
         const got = await Promise.all(reading);
+        clearInterval(alive);
         const all = got.reduce<number>((sum, bytes) => sum + (bytes ?? 0), 0);
-        return { cut: await ended([publisher], 200), delivered: all / (wanted * connections) };
+        return { cut: await ended([publisher], 200), delivered: Math.min(1, all / (wanted * connections)) };
       };
     }
     case "text": {

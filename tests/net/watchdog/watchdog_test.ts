@@ -115,6 +115,8 @@ for (const mode of ["plain", "tls"] as const) {
       payload: 0,
       close: 0,
       upgrade: 0,
+      unfinished: 0,
+      memory: 0,
     });
   });
 }
