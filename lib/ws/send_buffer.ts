@@ -17,6 +17,8 @@ export type SendStatus = "fine" | "closed" | "wait" | "over" | "full";
 export const HARD_LIMIT = 8;
 /** Bytes on the wire, at the most, of a message without payload: its header and a TLS record. */
 const EMPTY_ON_WIRE = 31;
+/** Messages after which a mark is set: the bound of their number is wrong by two times that at the most. */
+const MARK_AFTER = 64;
 /** Where the kernel does not tell what was acknowledged, messages without payload are taken to leave within this time, ms. */
 const EMPTY_LEAVES_WITHIN = 1_000;
 
@@ -94,6 +96,7 @@ export class SendBuffer implements SendSample {
     this.#cost += cost;
     const budget = this.#budget;
     budget.sent(cost, this);
+    if (this.#recent >= MARK_AFTER) this.measure();
     if (this.#cost * 2 <= this.#limit && budget.used <= budget.limit) return "fine";
     return this.#status(cost);
   }

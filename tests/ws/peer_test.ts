@@ -364,7 +364,6 @@ const ODD_RESULTS: Record<string, () => unknown> = {
   "a function with a then": () => Object.assign(() => {}, { then: fails }),
   "a promise of a class of its own": () =>
     new class extends Promise<void> {
-      // deno-lint-ignore no-thenable -- that is the case
       override then(): never {
         return fails();
       }
