@@ -4,6 +4,7 @@
  */
 import type { Authenticator } from "../auth/authenticate.ts";
 import { CloseCode } from "../close_codes.ts";
+import { formatSize } from "../duration_and_size.ts";
 import type { Mode } from "../config/service_mode.ts";
 import type { Settings } from "../config/service_options.ts";
 import { messageOf, StartError } from "../errors.ts";
@@ -14,9 +15,11 @@ import { joinBroker } from "./join_broker.ts";
 import type { Logger } from "../log.ts";
 import { Watchdog } from "../net/watchdog/watchdog.ts";
 import { Listener } from "../net/listener/listener.ts";
+import type { ServiceCertificate } from "./certificate_source.ts";
 import { CredentialReloader } from "./credential_reloader.ts";
 import { connectionLimit, memoryBudget, requestPath, urlOf } from "./resolve_settings.ts";
 import { throttled, type ThrottledLogger } from "../log_throttle.ts";
+import type { AcmeStatus } from "../tls/acme/acme_source.ts";
 import type { TlsMaterial } from "../tls/tls_material.ts";
 import type { AppFactory, Peer, ServiceApp } from "../ws/app_types.ts";
 import { callHook } from "../ws/call_hook.ts";
@@ -40,6 +43,8 @@ export interface Service extends ServiceCalls, AsyncDisposable {
   readonly maxConnections: number | undefined;
   /** The certificate in use; undefined in proxied mode. */
   readonly material: TlsMaterial | undefined;
+  /** What became of obtaining the certificate; undefined where it is not obtained by ACME. */
+  readonly acme: AcmeStatus | undefined;
   /** What tokens clients need; undefined where none. */
   readonly needs: string | undefined;
   /** The id of this node, in which the ids of its peers end. */
@@ -77,6 +82,8 @@ export interface ServiceParts {
   readonly mode: Mode;
   readonly origin: OriginRule;
   readonly authenticator: Authenticator | undefined;
+  /** Undefined in proxied mode. */
+  readonly certificate: ServiceCertificate | undefined;
   readonly log: Logger;
   /** The names under which settings were given. */
   readonly given: ReadonlyMap<string, string>;
@@ -105,23 +112,30 @@ export class RunningService extends HubCalls implements Service {
 
   constructor(parts: ServiceParts, refusals = throttled(parts.log), hub = new Hub(refusals)) {
     super(hub, toPayload);
-    const { settings, mode, origin, authenticator, log } = parts;
+    const { settings, mode, origin, authenticator, certificate, log } = parts;
     const app = typeof parts.app === "function" ? parts.app(this) : parts.app;
     this.#hub = hub;
     this.settings = settings;
     this.mode = mode;
     this.maxConnections = connectionLimit(settings, log);
+    if (settings.maxBackpressure < settings.maxPayload) {
+      log.warn(
+        `maxBackpressure (${formatSize(settings.maxBackpressure)}) is less than maxPayload ` +
+          `(${formatSize(settings.maxPayload)}): a client that gets back its longest message counts as too slow ` +
+          "unless it reads at once",
+      );
+    }
     this.#parts = parts;
     this.#refusals = refusals;
     this.#credentials = new CredentialReloader({
-      mode,
+      source: certificate?.source,
       settings,
       authenticator,
       log,
       apply: (fresh) => this.#listener.replace(fresh),
     });
     hub.gap = (topics, namespace) => {
-      const failed = (error: unknown) => log.error("the app's gap hook threw", { error: messageOf(error) });
+      const failed = (error: unknown) => refusals.error("the app's gap hook threw", { error: messageOf(error) });
       callHook(() => app.gap?.(topics, { namespace }), failed);
     };
     const { maxConnectionsPerUser } = settings;
@@ -129,8 +143,9 @@ export class RunningService extends HubCalls implements Service {
     this.#scheduler = new MessageScheduler(budget);
     const peers = {
       app,
-      log,
-      notices: this.#refusals,
+      log: refusals,
+      access: log,
+      notices: refusals,
       hub,
       userIsFull: (user: string | undefined) =>
         maxConnectionsPerUser > 0 && user !== undefined && hub.users.size(user) >= maxConnectionsPerUser,
@@ -153,7 +168,7 @@ export class RunningService extends HubCalls implements Service {
       authenticator,
       peers,
       paths: new Set(settings.path.map(requestPath)),
-      page: settings.page ?? (mode.kind === "direct" && mode.files === undefined),
+      page: settings.page ?? (mode.kind === "direct" && mode.certificate.kind === "development"),
       admission: new Admission({
         maxConnections: this.maxConnections,
         maxConnectionsPerAddress: settings.maxConnectionsPerAddress,
@@ -178,14 +193,15 @@ export class RunningService extends HubCalls implements Service {
         takeover: takeover !== undefined,
         handler: this.#requestHandler.handle,
         onError: (error) => {
-          log.error("a request failed", { error: messageOf(error) });
+          this.#refusals.error("a request failed", { error: messageOf(error) });
           return new Response("500 Internal Server Error\n", { status: 500 });
         },
         evict: () => this.#evict(),
         userTimeout: this.settings.idleTimeout,
-        log,
+        log: this.#refusals,
       });
       const { addr } = this.#listener;
+      if ("port" in addr) this.#parts.certificate?.listening(addr.port);
       const { handshakeTimeout, maxPayload, messageTimeout } = this.settings;
       this.#watchdog = Watchdog.start({
         addr,
@@ -212,6 +228,10 @@ export class RunningService extends HubCalls implements Service {
 
   get material(): TlsMaterial | undefined {
     return this.#credentials.material;
+  }
+
+  get acme(): AcmeStatus | undefined {
+    return this.#parts.certificate?.acme?.status;
   }
 
   get needs(): string | undefined {

@@ -32,6 +32,7 @@ export const ABORT_REASONS = [
   "upgrade",
   "unfinished",
   "memory",
+  "descriptors",
 ] as const;
 export type AbortReason = Exclude<typeof ABORT_REASONS[number], "">;
 

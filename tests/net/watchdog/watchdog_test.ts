@@ -117,6 +117,7 @@ for (const mode of ["plain", "tls"] as const) {
       upgrade: 0,
       unfinished: 0,
       memory: 0,
+      descriptors: 0,
     });
   });
 }
