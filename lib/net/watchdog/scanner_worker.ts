@@ -30,10 +30,11 @@ const TICK = 100;
 const BUSY_TICK = 25;
 /** The same while descriptors run short: whoever was closed may be back already. */
 const SHORT_TICK = 10;
-/** Milliseconds without a beat after which the loop counts as standing still. It beats every 100. */
-const STALL = 200;
-/** Milliseconds that the loop stands still before floods are sought: an honest message of 64 MiB takes some time, too. */
-const FLOOD_AFTER = 300;
+/**
+ * Milliseconds without a beat after which the loop counts as standing still, and floods are sought. It beats every 100;
+ * an honest message of 64 MiB takes some time, too.
+ */
+const STALL = 300;
 /** Milliseconds between scans at the least. */
 const PAUSE = 250;
 /** Bytes that all peers sent since the last scan, after which the next one comes soon: unfinished messages grow fast. */
@@ -126,7 +127,7 @@ class Scanner {
       wait = closed ? SHORT_TICK : hurry ? BUSY_TICK : TICK;
       const full = now >= (hurry ? Math.min(whole, this.#fullAt) : whole);
       if (!full && now < quick) continue;
-      this.#scan(clock, full, now - beatAt > FLOOD_AFTER);
+      this.#scan(clock, full, stalled);
       const after = performance.now();
       const next = after + Math.max(PAUSE, (after - now) * SHARE);
       if (full) [whole, this.#fullAt] = [next, after + (after - now) * BUSY_SHARE];
@@ -140,7 +141,7 @@ class Scanner {
   /**
    * Judges each descriptor once.
    * @param full the WebSockets too
-   * @param stalled the loop has stood still for some time
+   * @param stalled the loop stands still
    */
   #scan(clock: number, full: boolean, stalled: boolean): void {
     const table = this.#table;
