@@ -3,8 +3,9 @@
  * @module
  */
 import { resolve } from "node:path";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { stripVTControlCharacters } from "node:util";
+import project from "../../deno.json" with { type: "json" };
 import { messageOf, StartError } from "../errors.ts";
 import type { AppFactory, ServiceApp } from "../ws/app_types.ts";
 import type { ServiceCalls } from "../hub/calls.ts";
@@ -38,11 +39,32 @@ export async function loadApp(name: string): Promise<ServiceApp | AppFactory> {
   } catch (error) {
     // Deno colours its messages even where nobody can see colours.
     const reason = stripVTControlCharacters(messageOf(error));
-    throw new StartError(`Cannot load the app ${name}: ${reason}`, { cause: error });
+    const advice = /not a dependency|not in import map/.test(reason) ? `\n${dependencyAdvice(name)}` : "";
+    throw new StartError(`Cannot load the app ${name}: ${reason}${advice}`, { cause: error });
   }
   const made = module.default;
   if (typeof made !== "function") return checkApp(made, name, "its default export");
   return (service) => checkApp(callFactory(made as AppFactory, service, name), name, "what its function returned");
+}
+
+/**
+ * How an app imports what its own deno.json or package.json names. Deno takes one configuration for a program, the one
+ * beside main.ts; `links` lets the app's configuration stand in for it.
+ */
+function dependencyAdvice(name: string): string {
+  if (Deno.build.standalone || !import.meta.url.startsWith("file:")) {
+    return "A deno.json or package.json beside the app is not read here: import by whole specifiers (npm:NAME@VERSION, " +
+      "jsr:@SCOPE/NAME@VERSION), or start wss from its sources.";
+  }
+  const root = fileURLToPath(new URL("../..", import.meta.url)).replace(/[/\\]$/, "");
+  // npm-lazy-caching is for our own tests, and concerns the packages of deno.json.
+  const unstable = project.unstable.filter((feature) => feature !== "npm-lazy-caching");
+  const config = JSON.stringify({ links: [root], nodeModulesDir: "auto", unstable });
+  return [
+    "A deno.json or package.json beside the app is read only if Deno is told so. Put this into the deno.json beside the",
+    `app (make one where there is only a package.json): ${config}`,
+    `Then start with: deno run -A --config deno.json ${resolve(root, "main.ts")} --app ${name}`,
+  ].join("\n");
 }
 
 function callFactory(factory: AppFactory, service: ServiceCalls, name: string): unknown {

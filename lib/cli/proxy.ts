@@ -12,6 +12,7 @@ import { haproxy } from "../proxy/haproxy.ts";
 import { nginx } from "../proxy/nginx.ts";
 import { PROXY_OPTIONS } from "../proxy/proxy_options.ts";
 import type { Generator } from "../proxy/site_description.ts";
+import { PROGRAM } from "./help.ts";
 import { write } from "./output.ts";
 import type { Command, Invocation } from "./command_type.ts";
 
@@ -25,7 +26,7 @@ export const GENERATORS: readonly Generator[] = [nginx, apache, haproxy, caddy];
 export function proxyConfiguration(
   { flags, positionals, problems }: Invocation,
   variables: Readonly<Record<string, string>>,
-): { readonly text: string; readonly out: string | undefined } {
+): { readonly text: string; readonly out: string | undefined; readonly notes: readonly string[] } {
   const names = GENERATORS.map(({ name }) => name);
   const generator = GENERATORS.find(({ name }) => name === positionals[0]);
   const mistakes = [...problems];
@@ -38,9 +39,9 @@ export function proxyConfiguration(
     );
   }
   if (positionals.length > 1) mistakes.push(`one proxy at a time: ${positionals.slice(1).join(" ")} is too many`);
-  const { settings, given } = loadWithFile(PROXY_OPTIONS, { flags, variables }, mistakes);
+  const { settings, given, notes } = loadWithFile(PROXY_OPTIONS, { flags, variables }, mistakes);
   const site = collectSite(settings, given, generator!);
-  return { text: generator!.render(site), out: settings.out };
+  return { text: generator!.render(site), out: settings.out, notes };
 }
 
 export const proxyCommand: Command = {
@@ -60,7 +61,8 @@ export const proxyCommand: Command = {
   ],
   options: PROXY_OPTIONS,
   async run(line: Invocation): Promise<number> {
-    const { text, out } = proxyConfiguration(line, readVariables());
+    const { text, out, notes } = proxyConfiguration(line, readVariables());
+    for (const note of notes) write("stderr", `${PROGRAM}: ${note}\n`);
     if (out === undefined) {
       write("stdout", text);
       return 0;

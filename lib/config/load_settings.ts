@@ -5,6 +5,7 @@
  */
 import { dirname, isAbsolute, join } from "node:path";
 import { messageOf, UsageError } from "../errors.ts";
+import { decodeText } from "../text_file.ts";
 import { flagOf, type Option, type OptionTable, parseValue, type Values, variableOf } from "./option_table.ts";
 import type { RawValues } from "./command_line.ts";
 import { nearest } from "./nearest_name.ts";
@@ -33,6 +34,8 @@ export interface LoadedSettings<T extends OptionTable> {
   readonly settings: Values<T>;
   /** By key: `--max-payload`, `WSS_MAX_PAYLOAD`, `wss.json: maxPayload`. */
   readonly given: ReadonlyMap<string, string>;
+  /** What the operator should know although nothing is wrong: one sentence each. */
+  readonly notes: readonly string[];
 }
 
 /** Checks settings against each other. It throws a UsageError, whose problems join the others. */
@@ -51,10 +54,12 @@ export type Rules<T extends OptionTable> = (
  */
 export function load<T extends OptionTable>(
   table: T,
-  sources: Sources,
+  { variables: environment, ...others }: Sources,
   earlier: readonly string[] = [],
   rules?: Rules<T>,
 ): LoadedSettings<T> {
+  const { variables, foreign } = ownVariables(environment ?? {});
+  const sources: Sources = { ...others, variables };
   const problems = [...earlier];
   const settings: Record<string, unknown> = {};
   const given = new Map<string, string>();
@@ -64,7 +69,7 @@ export function load<T extends OptionTable>(
     const found = fromFlags(key, sources) ?? fromVariables(key, option, sources) ?? fromObject(key, option, sources);
     if (found) given.set(key, found.label);
     const mistakes: string[] = [];
-    let values = read(option, found?.texts ?? defaultTexts(option), mistakes);
+    let values = read(option, found?.texts ?? defaultTexts(option), mistakes, others.object?.name === undefined);
     if (mistakes.length > 0) {
       problems.push(...mistakes.map((mistake) => `${found?.label}: ${mistake}`));
       wrong.add(key);
@@ -80,7 +85,13 @@ export function load<T extends OptionTable>(
     problems.push(...error.problems);
   }
   if (problems.length > 0) throw new UsageError(problems);
-  return { settings: settings as Values<T>, given };
+  const notes = foreign.length === 0 ? [] : [
+    `Kubernetes service links are ignored: ${
+      foreign.join(", ")
+    }. They come from a Service whose name begins with wss; ` +
+    `enableServiceLinks: false in the pod's spec omits them.`,
+  ];
+  return { settings: settings as Values<T>, given, notes };
 }
 
 /**
@@ -96,7 +107,7 @@ export function loadWithFile<T extends OptionTable>(
 ): LoadedSettings<T> {
   let object: Sources["object"];
   try {
-    object = readConfigFile(sources.flags.get("config")?.at(-1) ?? sources.variables.WSS_CONFIG);
+    object = readConfigFile(sources.flags.get("config")?.at(-1) ?? (sources.variables.WSS_CONFIG || undefined));
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     // The rules would miss what the file says.
@@ -113,7 +124,7 @@ export function readConfigFile(path: string | undefined): Sources["object"] {
   const file = path ?? CONFIG_FILE;
   let text: string;
   try {
-    text = Deno.readTextFileSync(file);
+    text = decodeText(Deno.readFileSync(file));
   } catch (error) {
     if (path === undefined && error instanceof Deno.errors.NotFound) return undefined;
     const reason = error instanceof Deno.errors.NotFound ? "there is no such file" : messageOf(error);
@@ -143,9 +154,39 @@ export function readVariables(): Record<string, string> {
 
 /** The note of a process that hands its port over to this one. */
 export function readHandover(): string | undefined {
-  const granted = Deno.permissions.querySync({ name: "env", variable: "WSS_HANDOVER" }).state === "granted";
-  return granted ? Deno.env.get("WSS_HANDOVER") : undefined;
+  return readNote("WSS_HANDOVER");
 }
+
+/** The note of a supervisor to this process, which is one of its workers. */
+export function readWorker(): string | undefined {
+  return readNote("WSS_WORKER");
+}
+
+function readNote(variable: string): string | undefined {
+  const granted = Deno.permissions.querySync({ name: "env", variable }).state === "granted";
+  return granted ? Deno.env.get(variable) : undefined;
+}
+
+/**
+ * The variables that an operator set. An empty one counts as unset: docker compose leaves `WSS_PORT=` where a value is
+ * missing. Kubernetes sets service links, which look like options: for a Service `wss`, `WSS_SERVICE_HOST`,
+ * `WSS_PORT=tcp://10.96.12.7:8282`, `WSS_PORT_8282_TCP_ADDR`; for `wss-chat`, `WSS_CHAT_SERVICE_HOST` and so on.
+ * @see https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+ */
+function ownVariables(
+  environment: Readonly<Record<string, string>>,
+): { variables: Readonly<Record<string, string>>; foreign: readonly string[] } {
+  const variables: Record<string, string> = {};
+  const foreign: string[] = [];
+  for (const [name, text] of Object.entries(environment)) {
+    if (text === "") continue;
+    if (SERVICE_LINK.test(name) || (/_PORT$/.test(name) && /^(?:tcp|udp|sctp):\/\//.test(text))) foreign.push(name);
+    else variables[name] = text;
+  }
+  return { variables, foreign };
+}
+
+const SERVICE_LINK = /_SERVICE_(?:HOST|PORT(?:_\w+)?)$|_PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?$/;
 
 interface Found {
   readonly texts: readonly unknown[];
@@ -184,11 +225,11 @@ function labelOf(key: string, object: Sources["object"]): string {
   return object?.name === undefined ? key : `${object.name}: ${key}`;
 }
 
-/** The values of an option; what cannot be read is told to `mistakes` instead. */
-function read(option: Option, texts: readonly unknown[], mistakes: string[]): readonly unknown[] {
+/** The values of an option; what cannot be read is added to `mistakes` instead. */
+function read(option: Option, texts: readonly unknown[], mistakes: string[], inCode = false): readonly unknown[] {
   return texts.flatMap((text) => {
     try {
-      return [typeof text === "string" ? parseValue(option, text) : checkValue(option, text)];
+      return [typeof text === "string" ? parseValue(option, text) : checkValue(option, text, inCode)];
     } catch (error) {
       mistakes.push(messageOf(error));
       return [];
@@ -210,12 +251,18 @@ const NEEDED: Readonly<Partial<Record<Option["type"], string>>> = {
   duration: "a text with a unit (30s)",
 };
 
-/** A value that is no text: from JSON or from code. It goes through the same bounds. */
-function checkValue(option: Option, value: unknown): unknown {
+/**
+ * A value that is no text: from JSON or from code. It goes through the same bounds. A duration without a unit is
+ * milliseconds in code, as in every Web API; in the file it is refused, as in flags and variables, because readers of
+ * a file cannot tell seconds from milliseconds.
+ */
+function checkValue(option: Option, value: unknown, inCode: boolean): unknown {
   if (option.type === "switch" && typeof value === "boolean") return value;
   const numeric = option.type === "count" || option.type === "port" || option.type === "size";
   if (typeof value === "number" && numeric) return parseValue(option, String(value));
-  if (typeof value === "number" && option.type === "duration") return parseValue(option, `${value}ms`);
+  if (typeof value === "number" && option.type === "duration") {
+    return parseValue(option, inCode ? `${value}ms` : String(value));
+  }
   if (typeof value === "number" && option.type === "tls") return parseValue(option, String(value));
   // What stands in place of a secret may hold it.
   const shown = option.variableOnly ? "" : `, not ${JSON.stringify(value)}`;
@@ -243,5 +290,5 @@ function unknownNames(table: OptionTable, { variables, object }: Sources): strin
   }
 }
 
-/** Variables that begin with WSS_ and are no option: the test switch, and the note from a process that hands over. */
-const RESERVED_VARIABLES: readonly string[] = ["WSS_CONFIG", "WSS_TEST_PEERS", "WSS_HANDOVER"];
+/** Variables that begin with WSS_ and are no option: the test switch, and the notes from a process that hands over and from a supervisor. */
+const RESERVED_VARIABLES: readonly string[] = ["WSS_CONFIG", "WSS_TEST_PEERS", "WSS_HANDOVER", "WSS_WORKER"];

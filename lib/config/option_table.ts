@@ -37,6 +37,8 @@ export interface Option {
   readonly repeat?: true;
   /** Least value of a number. Default 0. */
   readonly min?: number;
+  /** Whether 0 is taken too, below `min`: it turns the option off. */
+  readonly zero?: true;
   readonly max?: number;
   /** One letter that stands for it on the command line. */
   readonly short?: string;
@@ -134,9 +136,12 @@ const LONGEST = 24 * 24 * 3_600_000;
 function bounded(option: Option, value: number): number {
   const { type, min = 0 } = option;
   const { max = type === "port" ? 65_535 : type === "duration" ? LONGEST : Number.MAX_SAFE_INTEGER } = option;
-  if (value < min || value > max) {
+  if ((value < min && !(option.zero && value === 0)) || value > max) {
     const show = type === "duration" ? formatDuration : type === "size" ? formatSize : String;
-    const range = max === Number.MAX_SAFE_INTEGER ? `at least ${show(min)}` : `from ${show(min)} to ${show(max)}`;
+    const off = option.zero ? "0 or " : "";
+    const range = max === Number.MAX_SAFE_INTEGER
+      ? `${off}at least ${show(min)}`
+      : `${off}from ${show(min)} to ${show(max)}`;
     throw new RangeError(`it is ${range}, not ${show(value)}`);
   }
   return value;

@@ -4,6 +4,7 @@
  * @module
  */
 import { LOOPBACK } from "../ip.ts";
+import { ACME_OPTIONS } from "./acme_options.ts";
 import type { Input, OptionTable, Values } from "./option_table.ts";
 
 /** Flags `--max-payload`, variables `WSS_MAX_PAYLOAD`, file keys `maxPayload`. */
@@ -18,10 +19,10 @@ export const SERVICE_OPTIONS = {
   host: {
     type: "text",
     value: "ADDRESS",
-    unset: "127.0.0.1; 0.0.0.0 with a certificate of yours",
+    unset: "127.0.0.1; 0.0.0.0 with a certificate of yours or --domain",
     help: "Address to bind; :: is IPv6 and IPv4 together.",
   },
-  port: { type: "port", default: "8282", value: "PORT", help: "Port to bind; 0 picks a free one." },
+  port: { type: "port", value: "PORT", unset: "8282; 443 with --domain", help: "Port to bind; 0 picks a free one." },
   unix: {
     type: "path",
     value: "PATH",
@@ -56,6 +57,7 @@ export const SERVICE_OPTIONS = {
   },
   keyPassphraseFile: { type: "path", value: "FILE", help: "Direct only: the file whose first line decrypts the key." },
   keyPassphrase: { type: "text", variableOnly: true, help: "Direct only: decrypts the key." },
+  ...ACME_OPTIONS,
   minTls: {
     type: "tls",
     default: "1.2",
@@ -146,6 +148,8 @@ export const SERVICE_OPTIONS = {
     type: "duration",
     value: "TIME",
     default: "30s",
+    min: 100,
+    zero: true,
     help: "A silent connection is pinged at half of this and closed at the whole; 0 is off.",
   },
   handshakeTimeout: {
@@ -239,5 +243,8 @@ export const SERVICE_OPTIONS = {
 /** Every setting of the service, resolved. */
 export type Settings = Values<typeof SERVICE_OPTIONS>;
 
-/** What `serve()` takes: any of the settings; sizes and durations as numbers (bytes, ms) or text (`"1MiB"`, `"30s"`). */
+/**
+ * What `serve()` takes: any of the settings. Sizes are numbers of bytes or text (`"1MiB"`), durations numbers of
+ * milliseconds or text (`"30s"`). In flags, variables and the file a duration always has a unit.
+ */
 export type ServiceOptions = Input<typeof SERVICE_OPTIONS>;

@@ -131,6 +131,8 @@ function service(site: Site): string[] {
       comment("limit (--max-payload)."),
       `AuthMerging And`,
       `Require expr "%{HTTP:Transfer-Encoding} == '' && %{HTTP:Content-Length} in {'', '0'}"`,
+      comment("Java's client and others send Content-Length: 0, which Deno answers with 400."),
+      `RequestHeader unset Content-Length`,
     ]),
     `</LocationMatch>`,
   ];

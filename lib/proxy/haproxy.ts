@@ -63,6 +63,8 @@ function backend(site: Site): string[] {
         : []),
       comment("A handshake has no body; messages are the service's to limit (--max-payload)."),
       `http-request deny deny_status 413 if { req.body_size gt 1024 }`,
+      comment("Java's client and others send Content-Length: 0, which Deno answers with 400."),
+      `http-request del-header Content-Length if { req.hdr(Content-Length) -m str 0 }`,
       comment(timeoutReason(site)),
       `timeout connect 5s`,
       `timeout server ${site.quietTimeout}s`,

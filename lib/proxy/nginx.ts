@@ -86,12 +86,13 @@ function location(site: Site, path: string): string[] {
       `proxy_read_timeout ${site.quietTimeout}s;`,
       `proxy_send_timeout ${site.quietTimeout}s;`,
       "",
-      comment(
-        "Bytes go on as they come. A handshake has no body; messages are the service's to limit (--max-payload).",
-      ),
-      `proxy_buffering off;`,
-      `proxy_request_buffering off;`,
+      comment("A handshake has no body, so none is passed on, nor the Content-Length: 0 that Java's client and others"),
+      comment("send: Deno answers it with 400. The service limits messages (--max-payload)."),
+      `proxy_set_header Content-Length "";`,
+      `proxy_pass_request_body off;`,
       `client_max_body_size 1k;`,
+      comment("Bytes go on as they come."),
+      `proxy_buffering off;`,
     ]),
     `}`,
   ];

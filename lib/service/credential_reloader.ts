@@ -3,33 +3,32 @@
  * @module
  */
 import type { Authenticator } from "../auth/authenticate.ts";
-import type { Mode } from "../config/service_mode.ts";
 import type { Settings } from "../config/service_options.ts";
 import { StartError } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import { materialFor, watchedFiles } from "./resolve_settings.ts";
+import type { CertificateSource } from "../tls/certificate_source.ts";
 import type { TlsMaterial } from "../tls/tls_material.ts";
 import { watchFiles } from "../tls/watch_files.ts";
 
-/** How often the certificate's age is looked at, ms: half a day. */
-const AGE_CHECK = 43_200_000;
-
 /** What is kept up to date, and how a new certificate is put to use. */
 export interface CredentialReloaderOptions {
-  readonly mode: Mode;
+  /** Undefined in proxied mode, which has no certificate. */
+  readonly source: CertificateSource | undefined;
   readonly settings: Settings;
   readonly authenticator: Authenticator | undefined;
   readonly log: Logger;
   /** Makes the listener use it. What it throws leaves the old one in use. */
   apply(material: TlsMaterial): Promise<void>;
+  /** Reloads in place of this, where several workers do it together. What it throws is a StartError. */
+  readonly reloadAll?: (() => Promise<void>) | undefined;
 }
 
 /** Keeps a service's certificate and token keys. */
 export class CredentialReloader {
   readonly #options: CredentialReloaderOptions;
   #material: TlsMaterial | undefined;
+  #staged: TlsMaterial | undefined;
   #watch: AsyncDisposable | undefined;
-  #age: ReturnType<typeof setInterval> | undefined;
   #last: Promise<void> = Promise.resolve();
   #stopped = false;
 
@@ -47,23 +46,57 @@ export class CredentialReloader {
    * @throws {StartError} why it is not usable
    */
   async start(): Promise<void> {
-    const { mode, settings, log } = this.#options;
-    const files = watchedFiles(mode, settings);
+    const { source, settings, log } = this.#options;
+    const { authTokenFile, jwtSecretFile, jwtPublicKeyFile } = settings;
+    const files = [authTokenFile, jwtSecretFile, jwtPublicKeyFile].filter((file) => file !== undefined);
     if (files.length > 0) this.#watch = watchFiles(files, () => this.reloadOrSay(), { log });
+    source?.watch(() => this.reloadOrSay());
     try {
       this.#material = await this.#load();
     } catch (error) {
       await this.stop();
       throw error;
     }
-    if (mode.kind === "proxied") return;
-    this.#age = setInterval(() => this.reloadOrSay(), AGE_CHECK);
-    Deno.unrefTimer(this.#age);
+  }
+
+  /** What `stage` read and `settle` will put to use. */
+  get staged(): TlsMaterial | undefined {
+    return this.#staged;
   }
 
   /** See `Service.reload`. One after the other, and a failed one does not stand in the way of the next. */
   reload(): Promise<void> {
-    return this.exclusively(() => this.#reload());
+    return this.#options.reloadAll?.() ?? this.exclusively(() => this.#reload());
+  }
+
+  /**
+   * Reads certificate and tokens again, and puts the tokens to use.
+   * @returns whether there is another certificate, which `settle` puts to use
+   * @throws {StartError} why they are not usable; what was there goes on serving
+   */
+  async stage(): Promise<boolean> {
+    const { settings, authenticator, log } = this.#options;
+    // All is read before anything is put to use: a bad file leaves everything as it was.
+    const fresh = await this.#load();
+    await authenticator?.reload();
+    const file = settings.authTokenFile ?? settings.jwtSecretFile ?? settings.jwtPublicKeyFile;
+    if (file !== undefined) log.info(`${file} was read again`, { token: authenticator?.need });
+    const same = fresh === undefined || (fresh.cert === this.#material?.cert && fresh.key === this.#material.key);
+    this.#staged = same ? undefined : fresh;
+    return !same;
+  }
+
+  /** Keeps the certificate that `stage` read as the one in use, or forgets it. */
+  settle(use: boolean): void {
+    const fresh = this.#staged;
+    this.#staged = undefined;
+    if (!use || fresh === undefined) return;
+    this.#material = fresh;
+    const { leaf, notAfter } = fresh;
+    this.#options.log.info("the new certificate serves", {
+      serial: leaf.serialNumber,
+      notAfter: notAfter.toISOString(),
+    });
   }
 
   /** Runs something while no certificate is replaced: after what was asked for before, and before what comes next. */
@@ -84,14 +117,14 @@ export class CredentialReloader {
   /** Ends the watch, and waits for a reload under way. */
   async stop(): Promise<void> {
     this.#stopped = true;
-    clearInterval(this.#age);
+    await this.#options.source?.[Symbol.asyncDispose]();
     await this.#watch?.[Symbol.asyncDispose]();
     await this.#last.catch(() => {});
   }
 
   async #load(): Promise<TlsMaterial | undefined> {
-    const { mode, log } = this.#options;
-    const material = await materialFor(mode);
+    const { source, log } = this.#options;
+    const material = await source?.load();
     for (const { level, fact, remedy } of material?.findings ?? []) {
       if (level === "warning") log.warn(`${fact} ${remedy ?? ""}`.trim());
     }
@@ -99,17 +132,13 @@ export class CredentialReloader {
   }
 
   async #reload(): Promise<void> {
-    if (this.#stopped) return;
-    const { settings, authenticator, apply, log } = this.#options;
-    // All is read before anything is put to use: a bad file leaves everything as it was.
-    const fresh = await this.#load();
-    await authenticator?.reload();
-    const file = settings.authTokenFile ?? settings.jwtSecretFile ?? settings.jwtPublicKeyFile;
-    if (file !== undefined) log.info(`${file} was read again`, { token: authenticator?.need });
-    if (fresh === undefined || (fresh.cert === this.#material?.cert && fresh.key === this.#material.key)) return;
-    await apply(fresh);
-    this.#material = fresh;
-    const { leaf, notAfter } = fresh;
-    log.info("the new certificate serves", { serial: leaf.serialNumber, notAfter: notAfter.toISOString() });
+    if (this.#stopped || !await this.stage()) return;
+    try {
+      await this.#options.apply(this.#staged!);
+    } catch (error) {
+      this.settle(false);
+      throw error;
+    }
+    this.settle(true);
   }
 }

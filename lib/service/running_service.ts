@@ -10,13 +10,15 @@ import { messageOf, StartError } from "../errors.ts";
 import { RequestHandler } from "../http/request_handler.ts";
 import { HubCalls, type ServiceCalls } from "../hub/calls.ts";
 import { Hub } from "../hub/hub.ts";
-import { joinBroker } from "./join_broker.ts";
+import { joinBroker, joinWorkers } from "./join_broker.ts";
 import type { Logger } from "../log.ts";
 import { Watchdog } from "../net/watchdog/watchdog.ts";
 import { Listener } from "../net/listener/listener.ts";
+import type { ServiceCertificate } from "./certificate_source.ts";
 import { CredentialReloader } from "./credential_reloader.ts";
 import { connectionLimit, requestPath, urlOf } from "./resolve_settings.ts";
 import { throttled, type ThrottledLogger } from "../log_throttle.ts";
+import type { AcmeStatus } from "../tls/acme/acme_source.ts";
 import type { TlsMaterial } from "../tls/tls_material.ts";
 import type { AppFactory, Peer, ServiceApp } from "../ws/app_types.ts";
 import { callHook } from "../ws/call_hook.ts";
@@ -25,6 +27,7 @@ import { Admission, TurnCounter } from "../ws/limits.ts";
 import { toPayload } from "../ws/message.ts";
 import type { OriginRule } from "../handshake/origin.ts";
 import { PeerRegistry } from "../ws/peer_registry.ts";
+import type { WorkerContext } from "./worker_context.ts";
 
 /** A running service. Disposing of it stops it. */
 export interface Service extends ServiceCalls, AsyncDisposable {
@@ -38,6 +41,8 @@ export interface Service extends ServiceCalls, AsyncDisposable {
   readonly maxConnections: number | undefined;
   /** The certificate in use; undefined in proxied mode. */
   readonly material: TlsMaterial | undefined;
+  /** What became of obtaining the certificate; undefined where it is not obtained by ACME. */
+  readonly acme: AcmeStatus | undefined;
   /** What tokens clients need; undefined where none. */
   readonly needs: string | undefined;
   /** The id of this node, in which the ids of its peers end. */
@@ -73,9 +78,13 @@ export interface ServiceParts {
   readonly mode: Mode;
   readonly origin: OriginRule;
   readonly authenticator: Authenticator | undefined;
+  /** Undefined in proxied mode. */
+  readonly certificate: ServiceCertificate | undefined;
   readonly log: Logger;
   /** The names under which settings were given. */
   readonly given: ReadonlyMap<string, string>;
+  /** Set where this service is one of several workers on one port. */
+  readonly worker?: WorkerContext | undefined;
 }
 
 /** A service, listening once `start` has resolved. */
@@ -101,7 +110,7 @@ export class RunningService extends HubCalls implements Service {
 
   constructor(parts: ServiceParts, refusals = throttled(parts.log), hub = new Hub(refusals)) {
     super(hub, toPayload);
-    const { settings, mode, origin, authenticator, log } = parts;
+    const { settings, mode, origin, authenticator, certificate, log, worker } = parts;
     const app = typeof parts.app === "function" ? parts.app(this) : parts.app;
     this.#hub = hub;
     this.settings = settings;
@@ -110,21 +119,23 @@ export class RunningService extends HubCalls implements Service {
     this.#parts = parts;
     this.#refusals = refusals;
     this.#credentials = new CredentialReloader({
-      mode,
+      source: certificate?.source,
       settings,
       authenticator,
       log,
       apply: (fresh) => this.#listener.replace(fresh),
+      reloadAll: worker && (() => worker.reloadAll()),
     });
     hub.gap = (topics, namespace) => {
-      const failed = (error: unknown) => log.error("the app's gap hook threw", { error: messageOf(error) });
+      const failed = (error: unknown) => refusals.error("the app's gap hook threw", { error: messageOf(error) });
       callHook(() => app.gap?.(topics, { namespace }), failed);
     };
     const { maxConnectionsPerUser } = settings;
     const peers = {
       app,
-      log,
-      notices: this.#refusals,
+      log: refusals,
+      access: log,
+      notices: refusals,
       hub,
       userIsFull: (user: string | undefined) =>
         maxConnectionsPerUser > 0 && user !== undefined && hub.users.size(user) >= maxConnectionsPerUser,
@@ -145,7 +156,7 @@ export class RunningService extends HubCalls implements Service {
       authenticator,
       peers,
       paths: new Set(settings.path.map(requestPath)),
-      page: settings.page ?? (mode.kind === "direct" && mode.files === undefined),
+      page: settings.page ?? (mode.kind === "direct" && mode.certificate.kind === "development"),
       admission: new Admission({
         maxConnections: this.maxConnections,
         maxConnectionsPerAddress: settings.maxConnectionsPerAddress,
@@ -160,24 +171,30 @@ export class RunningService extends HubCalls implements Service {
 
   async start(takeover: { readonly port: number } | undefined): Promise<void> {
     const { address } = this.mode;
-    const { log, given } = this.#parts;
+    const { log, given, worker } = this.#parts;
     await this.#credentials.start();
     try {
       await joinBroker(this.#hub, this.settings, given, log);
+      if (worker?.relay !== undefined) await joinWorkers(this.#hub, worker.relay);
+      const turn = await worker?.turnToListen();
+      const port = takeover?.port ?? turn?.port;
       this.#listener = await Listener.open({
-        address: takeover && address.transport === "tcp" ? { ...address, ...takeover } : address,
+        address: port !== undefined && address.transport === "tcp" ? { ...address, port } : address,
         ...(this.material ? { tls: this.material } : {}),
         takeover: takeover !== undefined,
+        ...(turn ? { group: turn.join ? "join" : "open" } : {}),
+        onGroupChange: (change) => worker?.groupChanged(change),
         handler: this.#requestHandler.handle,
         onError: (error) => {
-          log.error("a request failed", { error: messageOf(error) });
+          this.#refusals.error("a request failed", { error: messageOf(error) });
           return new Response("500 Internal Server Error\n", { status: 500 });
         },
         evict: () => this.#evict(),
         userTimeout: this.settings.idleTimeout,
-        log,
+        log: this.#refusals,
       });
       const { addr } = this.#listener;
+      if ("port" in addr) this.#parts.certificate?.listening(addr.port);
       const { handshakeTimeout, maxPayload } = this.settings;
       this.#watchdog = Watchdog.start({ addr, handshakeTimeout, maxPayload, log: this.#refusals });
     } catch (error) {
@@ -199,6 +216,10 @@ export class RunningService extends HubCalls implements Service {
     return this.#credentials.material;
   }
 
+  get acme(): AcmeStatus | undefined {
+    return this.#parts.certificate?.acme?.status;
+  }
+
   get needs(): string | undefined {
     return this.#parts.authenticator?.need;
   }
@@ -213,6 +234,21 @@ export class RunningService extends HubCalls implements Service {
 
   reload(): Promise<void> {
     return this.#credentials.reload();
+  }
+
+  /** The listener, whose sockets a supervisor replaces together with those of other workers. */
+  get listener(): Listener {
+    return this.#listener;
+  }
+
+  /** See {@link CredentialReloader}: a supervisor reloads several workers in steps. */
+  get credentials(): CredentialReloader {
+    return this.#credentials;
+  }
+
+  /** Stops as {@link Service.stop} does, where others serve the port: whoever was accepted here is still served here. */
+  retire(): Promise<void> {
+    return this.#stopped ??= this.#stop(true);
   }
 
   handOver(start: () => Promise<void>): Promise<void> {

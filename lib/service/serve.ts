@@ -6,7 +6,9 @@ import { createAuthenticator } from "../auth/authenticate.ts";
 import { load } from "../config/load_settings.ts";
 import { SERVICE_OPTIONS, type ServiceOptions, type Settings } from "../config/service_options.ts";
 import { type Logger, silent } from "../log.ts";
+import { createCertificateSource } from "./certificate_source.ts";
 import { RunningService, type Service } from "./running_service.ts";
+import type { WorkerContext } from "./worker_context.ts";
 import { validate } from "./resolve_settings.ts";
 import type { AppFactory, ServiceApp } from "../ws/app_types.ts";
 
@@ -16,6 +18,8 @@ export interface Environment {
   readonly log?: Logger;
   /** A predecessor process shares its address with this one, at this port. */
   readonly takeover?: { readonly port: number } | undefined;
+  /** This service is one of several workers on one port. */
+  readonly worker?: WorkerContext | undefined;
 }
 
 /**
@@ -48,11 +52,12 @@ export async function startService(
   app: ServiceApp | AppFactory,
   settings: Settings,
   given: ReadonlyMap<string, string>,
-  { log = silent, takeover }: Environment = {},
-): Promise<Service> {
+  { log = silent, takeover, worker }: Environment = {},
+): Promise<RunningService> {
   const { mode, origin } = validate(settings, given);
   const authenticator = await createAuthenticator(settings, { log });
-  const service = new RunningService({ app, settings, mode, origin, authenticator, log, given });
+  const certificate = await createCertificateSource(mode, log);
+  const service = new RunningService({ app, settings, mode, origin, authenticator, certificate, log, given, worker });
   await service.start(takeover);
   return service;
 }

@@ -11,6 +11,27 @@ async function modeOf(path: string): Promise<number> {
   return ((await Deno.stat(path)).mode ?? 0) & 0o777;
 }
 
+Deno.test("Kubernetes service links and empty variables stop no start, and wss.json may begin with a BOM", async () => {
+  const env = {
+    WSS_SERVICE_HOST: "10.96.12.7",
+    WSS_PORT: "tcp://10.96.12.7:8282",
+    WSS_PORT_8282_TCP_ADDR: "10.96.12.7",
+    WSS_MAX_PAYLOAD: "",
+  };
+  const files = { "wss.json": '\ufeff{ "mode": "proxied" }\r\n' };
+  await using program = await startProgram([], { env, files });
+  const lines = program.stderr.lines.map((line) => JSON.parse(line) as { level: string; message: string });
+  const notes = lines.filter(({ message }) => message.startsWith("Kubernetes service links are ignored"));
+  assertEquals(notes.map(({ level }) => level), ["info"]);
+  assertStringIncludes(notes[0]!.message, "WSS_PORT_8282_TCP_ADDR");
+  await using client = await Client.open(program.url);
+  assertEquals(await client.ask("tom"), "ok");
+
+  const refused = await runProgram(["--check"], { files: { "wss.json": '{ "idleTimeout": 30 }' } });
+  assertEquals(refused.code, 2);
+  assertStringIncludes(refused.stderr, "wss.json: idleTimeout: a duration has a unit: ms, s, m or h");
+});
+
 Deno.test("the first run, and the second", async (t) => {
   const folder = await makeFolder();
   try {

@@ -103,9 +103,68 @@ Deno.test("load: the file and code give numbers, switches and text, and all of t
     "wss.json: path: a text is needed, not 7",
     "wss.json: cert: a text is needed, not null",
     "wss.json: maxPayload: it is at least 1B, not 0B",
-    'wss.json: idleTimeout: a duration has a unit: ms, s, m or h (500ms, 30s, 5m), not "-1ms"',
+    'wss.json: idleTimeout: a duration has a unit: ms, s, m or h (500ms, 30s, 5m), not "-1"',
     "wss.json: minTls: 1 is refused: SSL and TLS before 1.2 are broken (RFC 7568, RFC 8996); give 1.2 or 1.3",
     "wss.json: page: true or false is needed, not 1",
+  ]);
+});
+
+Deno.test("load: a duration has a unit in flag, variable and file alike; a size without one is bytes everywhere", () => {
+  const refusal = 'a duration has a unit: ms, s, m or h (500ms, 30s, 5m), not "30"';
+  const file = (values: Record<string, unknown>): Sources => ({ object: { values, name: "wss.json" } });
+  assertEquals(problemsOf(() => load(TABLE, flags("--idle-timeout", "30"))), [`--idle-timeout: ${refusal}`]);
+  assertEquals(problemsOf(() => load(TABLE, { variables: { WSS_IDLE_TIMEOUT: "30" } })), [
+    `WSS_IDLE_TIMEOUT: ${refusal}`,
+  ]);
+  assertEquals(problemsOf(() => load(TABLE, file({ idleTimeout: 30 }))), [`wss.json: idleTimeout: ${refusal}`]);
+  assertEquals(problemsOf(() => load(TABLE, file({ idleTimeout: "30" }))), [`wss.json: idleTimeout: ${refusal}`]);
+  assertEquals(load(TABLE, file({ idleTimeout: 0 })).settings.idleTimeout, 0);
+  assertEquals(load(TABLE, file({ idleTimeout: "30s", maxPayload: 2048 })).settings.idleTimeout, 30_000);
+  for (
+    const sources of [
+      flags("--max-payload", "2048"),
+      { variables: { WSS_MAX_PAYLOAD: "2048" } },
+      file({
+        maxPayload: 2048,
+      }),
+    ]
+  ) assertEquals(load(TABLE, sources).settings.maxPayload, 2048);
+  // In code it is milliseconds, and too few for a network to be meant.
+  assertEquals(problemsOf(() => load(SERVICE_OPTIONS, { object: { values: { idleTimeout: 30 } } })), [
+    "idleTimeout: it is 0 or from 100ms to 576h, not 30ms",
+  ]);
+  assertEquals(load(SERVICE_OPTIONS, { object: { values: { idleTimeout: 0 } } }).settings.idleTimeout, 0);
+});
+
+Deno.test("load: an empty variable counts as unset, whether it is an option's or not", () => {
+  const object = { values: { port: 3 } };
+  const variables = { WSS_PORT: "", WSS_PATH: "", WSS_PAGE: "", WSS_KEY_PASSPHRASE: "", WSS_PROT: "" };
+  const { settings, given } = load(TABLE, { variables, object });
+  assertEquals([settings.port, settings.path, settings.page], [3, ["/", "/wss"], undefined]);
+  assertEquals([...given.keys()], ["port"]);
+});
+
+Deno.test("load: service links of Kubernetes are ignored with one note, and options beside them are not", () => {
+  const links = {
+    WSS_SERVICE_HOST: "10.96.12.7",
+    WSS_SERVICE_PORT: "8282",
+    WSS_SERVICE_PORT_WS: "8282",
+    WSS_PORT: "tcp://10.96.12.7:8282",
+    WSS_PORT_8282_TCP: "tcp://10.96.12.7:8282",
+    WSS_PORT_8282_TCP_PROTO: "tcp",
+    WSS_PORT_8282_TCP_PORT: "8282",
+    WSS_PORT_8282_TCP_ADDR: "10.96.12.7",
+    WSS_CHAT_SERVICE_HOST: "10.96.12.8",
+    WSS_CHAT_PORT: "udp://10.96.12.8:53",
+    WSS_CHAT_PORT_53_UDP_ADDR: "10.96.12.8",
+  };
+  const { settings, notes } = load(TABLE, { variables: { ...links, WSS_HOST: "::" } });
+  assertEquals([settings.port, settings.host], [8282, "::"]);
+  assertEquals(notes.length, 1);
+  for (const name of Object.keys(links)) assertStringIncludes(notes[0]!, name);
+  assertEquals(load(TABLE, { variables: { WSS_PORT: "80" } }).notes, []);
+  assertEquals(problemsOf(() => load(TABLE, { variables: { ...links, WSS_PORT: "http" } })), [
+    'WSS_PORT: it is a whole number, not "http"',
   ]);
 });
 
@@ -171,12 +230,17 @@ Deno.test("the configuration file: read whole, and refused by name where it is m
     };
     const good = await write("good.json", '{ "port": 1, "path": ["/a"] }');
     assertEquals(readConfigFile(good), { values: { port: 1, path: ["/a"] }, name: good, folder });
+    const marked = await write("marked.json", '\ufeff{ "port": 1 }\r\n');
+    assertEquals(readConfigFile(marked)?.values, { port: 1 });
+    const wide = join(folder, "wide.json");
+    await Deno.writeFile(wide, new Uint8Array([0xff, 0xfe, 0x7b, 0, 0x7d, 0]));
     for (
       const [file, reason] of [
         [join(folder, "none.json"), "there is no such file"],
         [await write("broken.json", "{ port: 1 }"), "it is not JSON ("],
         [await write("array.json", "[1]"), "it must hold one object of options"],
         [await write("null.json", "null"), "it must hold one object of options"],
+        [wide, "it is UTF-16 text; save it as UTF-8"],
       ] as const
     ) {
       const error = assertThrows(() => readConfigFile(file), UsageError) as UsageError;

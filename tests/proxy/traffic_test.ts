@@ -95,6 +95,35 @@ for (const kind of KINDS) {
       await upstream.opens(0);
     });
 
+    await t.step("a handshake with Content-Length: 0 is accepted, and a body is no second request", async () => {
+      const handshake = [
+        "GET /wss HTTP/1.1",
+        `Host: localhost:${port}`,
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+      ];
+      const before = upstream.seen.length;
+      assertMatch(
+        await ask({ port, ca, hostname: "::1" }, [...handshake, "Content-Length: 0", "", ""].join("\r\n")),
+        /^HTTP\/1\.1 101 /,
+      );
+      assertEquals(upstream.seen.length, before + 1);
+      // The body is a handshake of its own: a proxy that dropped only the header would pass it on as one.
+      const inner = [...handshake, "X-Smuggled: yes", "", ""].join("\r\n");
+      for (const upgrade of [handshake, handshake.filter((line) => !/^(Upgrade|Connection|Sec-)/.test(line))]) {
+        const lines = [...upgrade, `Content-Length: ${inner.length}`, "", inner];
+        await ask({ port, ca, hostname: "::1" }, lines.join("\r\n"));
+        const client = await connect({ ca, port });
+        client.send("tom");
+        assertEquals(await client.next(), "ok");
+        await client.close();
+      }
+      assertEquals(upstream.seen.filter(({ headers }) => headers.has("x-smuggled")), []);
+      await upstream.opens(0);
+    });
+
     await t.step("what is no upgrade stays HTTP: the service answers on its path, the website at /", async () => {
       const http = Deno.createHttpClient({ caCerts: [ca] });
       const get = async (path: string, init: RequestInit = {}) => {

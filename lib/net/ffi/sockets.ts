@@ -174,19 +174,33 @@ export class Sockets {
     return ended;
   }
 
-  /** The open descriptors, through one system call a run of 256. Ends after a run in which there is none. */
+  /** The open descriptors, in order. */
   open(): number[] {
     const open: number[] = [];
+    this.#walk((fd) => open.push(fd));
+    return open;
+  }
+
+  /** How many descriptors are open. */
+  openCount(): number {
+    let count = 0;
+    this.#walk(() => count++);
+    return count;
+  }
+
+  /** Visits the open descriptors, through one system call a run of 256. Ends after a run in which there is none. */
+  #walk(visit: (fd: number) => void): void {
     const run = Math.min(RUN, this.#limit);
-    for (let first = 0, found = 1; found > 0; first += run) {
+    for (let first = 0, found = true; found; first += run) {
       for (let at = 0; at < run; at++) this.#polled[at * 2] = first + at;
-      if (this.#libc.calls.poll(this.#polled, BigInt(run), 0) < 0) return open;
-      found = 0;
+      if (this.#libc.calls.poll(this.#polled, BigInt(run), 0) < 0) return;
+      found = false;
       for (let at = 0; at < run; at++) {
-        if ((this.#events[at * 4 + 3]! & POLLNVAL) === 0) found = open.push(first + at);
+        if ((this.#events[at * 4 + 3]! & POLLNVAL) !== 0) continue;
+        found = true;
+        visit(first + at);
       }
     }
-    return open;
   }
 
   /**

@@ -30,6 +30,7 @@ export const ABORT_REASONS = [
   "payload",
   "close",
   "upgrade",
+  "descriptors",
 ] as const;
 export type AbortReason = Exclude<typeof ABORT_REASONS[number], "">;
 

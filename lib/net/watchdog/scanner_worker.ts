@@ -7,6 +7,7 @@ import { delay } from "@std/async/delay";
 import { ABORT_REASONS, type AbortReason, ConnectionTable, State } from "./connection_table.ts";
 import { loadLibc } from "../ffi/libc.ts";
 import { Sockets } from "../ffi/sockets.ts";
+import { connectionsToClose, type IdleConnection, shortBelow } from "./descriptor_shortage.ts";
 import { TrackedSocket, type WatchdogLimits } from "./tracked_socket.ts";
 
 /** What the thread is started with. */
@@ -21,10 +22,13 @@ export type ScannerReport =
   | { readonly kind: "ready" }
   | { readonly kind: "stopped" }
   | { readonly kind: "failed"; readonly reason: string }
+  | { readonly kind: "short"; readonly closed: number; readonly open: number; readonly limit: number }
   | { readonly kind: "ended"; readonly reason: AbortReason; readonly peer: string; readonly received: number };
 
 /** Milliseconds between looks at the heartbeat. */
 const TICK = 100;
+/** The same while descriptors run short: whoever was closed may be back already. */
+const BUSY_TICK = 10;
 /** Milliseconds without a beat after which the loop counts as standing still. It beats every 100. */
 const STALL = 300;
 /** Milliseconds between scans: at the least, and while the loop stands still. */
@@ -37,6 +41,8 @@ const FLOOD_AFTER = 400;
  * most: one of what is no WebSocket yet, one of everything, which takes 20 ms with 10,000 connections.
  */
 const SHARE = 250;
+/** Milliseconds between two counts of the descriptors, at the most. */
+const COUNT_PAUSE = 1_000;
 /** Descriptors in a row that are no sockets, after which there are no more. */
 const BEYOND = 256;
 /** The most that the clock of deadlines moves between two ticks: a machine that slept is no reason to end anybody. */
@@ -58,6 +64,8 @@ class Scanner {
   readonly #watched: (TrackedSocket | undefined)[] = [];
   /** Cookies of sockets on other ports. */
   readonly #strangers: number[] = [];
+  /** The sockets, by descriptor, that were ended for want of descriptors and not let go of yet. */
+  readonly #leaving = new Map<number, number>();
   /** One past the highest descriptor that was one of the service's. */
   #bound = 0;
   #fullAt = -Infinity;
@@ -89,8 +97,10 @@ class Scanner {
     let last = performance.now();
     let quick = -Infinity;
     let whole = -Infinity;
+    let counted = -Infinity;
+    let closed = false;
     while (Atomics.load(header, 1) === 0) {
-      await delay(TICK);
+      await delay(closed ? BUSY_TICK : TICK);
       const now = performance.now();
       const seen = Atomics.load(header, 0);
       if (seen !== beat) [beat, beatAt] = [seen, now];
@@ -98,6 +108,11 @@ class Scanner {
       // While the service cannot take a request, nobody can be late with one.
       if (!stalled) clock += Math.min(now - last, LEAP);
       last = now;
+      if (now >= counted) {
+        closed = this.#makeRoom(clock);
+        const after = performance.now();
+        counted = closed ? after : after + Math.min((after - now) * SHARE, COUNT_PAUSE);
+      }
       const full = now >= (stalled ? Math.min(whole, this.#fullAt + STALLED_PAUSE) : whole);
       if (!full && now < quick) continue;
       this.#scan(clock, full, stalled && now - beatAt > FLOOD_AFTER);
@@ -144,6 +159,33 @@ class Scanner {
     }
     // One a scan: whoever was only near the flood is then seen to be quiet.
     if (flooder >= 0) this.#end(flooder, this.#watched[flooder]!, "flood");
+  }
+
+  /** Ends idle connections while descriptors run short; whether it ended any. */
+  #makeRoom(clock: number): boolean {
+    const limit = this.#sockets.descriptorLimit();
+    for (const [fd, cookie] of this.#leaving) if (this.#sockets.cookie(fd) !== cookie) this.#leaving.delete(fd);
+    const open = this.#sockets.openCount();
+    const free = limit - open + this.#leaving.size;
+    if (free >= shortBelow(limit)) return false;
+    // What came in and what happened since the last scan is seen first.
+    this.#scan(clock, false, false);
+    const table = this.#table;
+    const idle: IdleConnection[] = [];
+    for (let fd = 0; fd < this.#bound; fd++) {
+      const watched = this.#watched[fd];
+      if (watched === undefined || this.#leaving.has(fd)) continue;
+      const state = table.cookie[fd] === watched.cookie ? table.state[fd]! : State.none;
+      if (state < State.upgrading) idle.push({ fd, state, since: watched.since });
+    }
+    const closing = connectionsToClose(idle, free, limit, clock);
+    for (const { fd } of closing) {
+      const watched = this.#watched[fd]!;
+      this.#end(fd, watched, "descriptors");
+      this.#leaving.set(fd, watched.cookie);
+    }
+    if (closing.length > 0) scope.postMessage({ kind: "short", closed: closing.length, open, limit });
+    return closing.length > 0;
   }
 
   /** The record of the socket on a descriptor, if it came in by the service's port. */

@@ -61,6 +61,11 @@ export class TrackedSocket {
     this.#since = now;
   }
 
+  /** When it was accepted or, if that is later, made its last request; in time of the watchdog's clock. */
+  get since(): number {
+    return this.#since;
+  }
+
   /** Takes in what was seen at `now` and says whether the connection is to end, and why. */
   judge(sample: Sample, now: number, limits: WatchdogLimits): AbortReason | undefined {
     if (sample.state !== this.#state || sample.turn !== this.#turn) {

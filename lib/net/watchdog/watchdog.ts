@@ -95,6 +95,7 @@ export class Watchdog {
         if (data.kind === "ready") resolve(true);
         else if (data.kind === "failed") fail(data.reason);
         else if (data.kind === "stopped") this.#stopped?.();
+        else if (data.kind === "short") this.#short(data);
         else this.#report(data);
       };
       this.#worker.onerror = (event) => {
@@ -148,6 +149,14 @@ export class Watchdog {
   #end(): void {
     clearInterval(this.#beat);
     this.#worker.terminate();
+  }
+
+  #short({ closed, open, limit }: Extract<ScannerReport, { kind: "short" }>): void {
+    this.#log.warn("Descriptors run short: the oldest connections that made no request were closed", {
+      closed,
+      descriptors: open,
+      limit,
+    });
   }
 
   #report(report: Extract<ScannerReport, { kind: "ended" }>): void {

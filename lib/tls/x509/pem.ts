@@ -3,6 +3,7 @@
  * @module
  */
 import { StartError } from "../../errors.ts";
+import { isUtf16 } from "../../text_file.ts";
 import { type Der, derChildren, derOid, readDer, TAG } from "./der.ts";
 import { command } from "../shell_hints.ts";
 
@@ -102,9 +103,7 @@ function brokenLine(line: string, at: number): string {
 /** What a file that is no PEM is, and the way to convert it; undefined where it may be PEM. */
 function recogniseForeign(bytes: Uint8Array, file: string): string | undefined {
   if (bytes.length > LONGEST_FILE) return `it has ${bytes.length} bytes, and no certificate or key is over 1 MiB`;
-  if ((bytes[0] === 0xff && bytes[1] === 0xfe) || (bytes[0] === 0xfe && bytes[1] === 0xff)) {
-    return "it is UTF-16 text; save it as UTF-8 or plain ASCII";
-  }
+  if (isUtf16(bytes)) return "it is UTF-16 text; save it as UTF-8 or plain ASCII";
   const magic = new DataView(bytes.buffer, bytes.byteOffset, Math.min(4, bytes.length));
   if (magic.byteLength === 4 && [0xfeedfeed, 0xcececece].includes(magic.getUint32(0))) {
     return `it is a Java keystore, not PEM; convert it with: ${

@@ -116,6 +116,7 @@ for (const mode of ["plain", "tls"] as const) {
       payload: 0,
       close: 0,
       upgrade: 0,
+      descriptors: 0,
     });
   });
 }
