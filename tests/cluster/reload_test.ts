@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { X509Certificate } from "node:crypto";
 import { join } from "node:path";
-import { HeldClients, NewClients } from "../lifecycle/client_load.ts";
+import { HeldClients, NewClients } from "../support/client_load.ts";
 import { peerTest } from "../peers/require.ts";
 import { Client } from "../support/client.ts";
 import { type Issued, openPki } from "../support/openssl.ts";

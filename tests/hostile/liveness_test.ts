@@ -6,7 +6,7 @@ import { RawPeer } from "../support/raw_peer.ts";
 import { seeded } from "../support/seeded.ts";
 import { Transcript } from "../support/transcript.ts";
 import { eventually, RecordedService } from "./recorded_service.ts";
-import { NEAR, VethLink } from "./veth_link.ts";
+import { NEAR, VethLink } from "../support/veth_link.ts";
 
 Deno.test("pings keep a quiet connection; whoever leaves them unanswered is told as vanished", async () => {
   await using service = await RecordedService.start(["--idle-timeout", "2s"]);

@@ -175,7 +175,7 @@ Deno.test("an app whose hook always throws is five stacks and a count, not one a
   // A slow machine may need more than one interval of ten seconds.
   assert(written.length >= 5 && written.length < 30, `${written.length} lines`);
   assertEquals(written.length + failures.reduce((sum, { more = 0 }) => sum + Number(more), 0), count);
-  for (const { error } of written) assert(/was told to fail[^]*witness_app\.ts/.test(String(error)), String(error));
+  for (const { error } of written) assert(/was told to fail[^]*recording_app\.ts/.test(String(error)), String(error));
 });
 
 Deno.test("with deno run -q, as deno task start has it, HTTP/2 streams that are reset leave no line of Deno's own", async () => {

@@ -7,7 +7,7 @@ import { LEAST_PERMISSIONS, makeFolder, type Program, ROOT, runProgram, startPro
 import { serialOf } from "../support/raw.ts";
 import { Transcript } from "../support/transcript.ts";
 import { extendDirectory, type Front, type Pebble, startPebble } from "../tls/acme/pebble.ts";
-import { HeldClients, NewClients } from "./client_load.ts";
+import { HeldClients, NewClients } from "../support/client_load.ts";
 
 /** The options that make the program use Pebble: for its loopback address, which clients can connect to. */
 function optionsFor(pebble: Pebble, names: readonly string[] = [pebble.address]): string[] {
@@ -102,7 +102,7 @@ peerTest("pebble", "acme: a renewal under load loses none of 50 connections and 
   await using program = await startProgram([...optionsFor(pebble), "--app", "echo"], { folder: folder.path });
   const ca = await Deno.readTextFile(folder.ca);
   const old = await serialOf(program.port, ca, pebble.address);
-  await using crowd = await HeldClients.open(50, program.url, { ca: folder.ca });
+  await using clients = await HeldClients.open(50, program.url, { ca: folder.ca });
   await using arrivals = new NewClients(program.url, { ca: folder.ca });
   await arrivals.more(10);
   held.resolve();
@@ -111,7 +111,7 @@ peerTest("pebble", "acme: a renewal under load loses none of 50 connections and 
   assertEquals(await serialOf(program.port, ca, pebble.address), named!.toLowerCase());
   await arrivals.more(10);
   await arrivals.settle();
-  await crowd.settle();
+  await clients.settle();
 });
 
 /** The options of `cert`, which has no log format. */

@@ -4,7 +4,7 @@ import { Client } from "../support/client.ts";
 import { type Program, startProgram } from "../support/program.ts";
 import { ask, dial, exchange, handshake } from "../support/raw.ts";
 import { figures } from "../support/figures.ts";
-import { HeldClients } from "./client_load.ts";
+import { HeldClients } from "../support/client_load.ts";
 
 const LIMIT = 128;
 

@@ -6,8 +6,8 @@ import { makeFolder, type Program, runProgram, startProgram } from "../support/p
 import { ask, dial, exchange, handshake, readUntil, request, tryWrite } from "../support/raw.ts";
 import { figures, most } from "../support/figures.ts";
 import { residentBytes } from "../support/proc.ts";
-import { HeldClients, NewClients } from "./client_load.ts";
-import { isAlive, killIn, PID_APP } from "./successors.ts";
+import { HeldClients, NewClients } from "../support/client_load.ts";
+import { isAlive, killIn, PID_APP } from "../support/processes.ts";
 
 const TAKEN = /"message":"process (\d+) has taken over: stopping/;
 

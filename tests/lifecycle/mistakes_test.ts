@@ -3,7 +3,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Client } from "../support/client.ts";
 import { type Program, startProgram } from "../support/program.ts";
 import { ask, dial, handshake, request, tryWrite } from "../support/raw.ts";
-import { HeldClients } from "./client_load.ts";
+import { HeldClients } from "../support/client_load.ts";
 
 const APP = `
 const nonsense = {

@@ -9,7 +9,7 @@ import { type Program, startProgram } from "../support/program.ts";
 import { ask, dial, exchange, handshake, readUntil, serialOf, tryWrite } from "../support/raw.ts";
 import { figures, most } from "../support/figures.ts";
 import { residentBytes } from "../support/proc.ts";
-import { HeldClients, NewClients } from "./client_load.ts";
+import { HeldClients, NewClients } from "../support/client_load.ts";
 import { serve } from "../../lib/service/serve.ts";
 import echo from "../../lib/apps/echo.ts";
 

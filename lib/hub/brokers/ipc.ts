@@ -28,6 +28,8 @@ export async function openIpc(path: string, { listener }: BrokerStart): Promise<
 
 class IpcSession implements Session {
   readonly maxFrame = LONGEST_FRAME;
+  /** Frames that came. */
+  progress = 0;
   readonly ended: Promise<string>;
   readonly #connection: Deno.UnixConn;
   readonly #writer: WireWriter;
@@ -75,6 +77,7 @@ class IpcSession implements Session {
     let failure = "the supervisor closed the connection";
     try {
       await readWire(this.#connection, LONGEST_FRAME, (kind, channel, payload) => {
+        this.progress++;
         if (kind === Kind.publish) this.#subscriptions.get(channel)?.(payload);
         else if (kind === Kind.flushed) this.#flushes.shift()?.resolve();
       });

@@ -5,7 +5,7 @@
  */
 import { assertEquals } from "@std/assert";
 import { delay } from "@std/async/delay";
-import { Client, type ClientOptions } from "../support/client.ts";
+import { Client, type ClientOptions } from "./client.ts";
 
 /** Connections that echo in turn until told to stop. Disposing of it closes them. */
 export class HeldClients implements AsyncDisposable {
