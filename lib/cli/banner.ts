@@ -9,7 +9,7 @@ import type { DevelopmentTlsMaterial } from "../tls/development.ts";
 import { parseBroker } from "../hub/brokers/target.ts";
 import { PROGRAM } from "./help.ts";
 import { howToTrustShortly } from "./trust_ca.ts";
-import { VERSION } from "./version.ts";
+import { VERSION } from "../version.ts";
 
 /** For a person at a terminal. */
 export function banner(service: Service): string {

@@ -1,11 +1,17 @@
 /**
- * `cert`: makes the development authority and certificate, and says how to trust them.
+ * `cert`: makes the development authority and certificate and says how to trust them, or obtains one by ACME.
  * @module
  */
+import { join } from "node:path";
+import { ACME_OPTIONS, type AcmeSettings, acmeSettings } from "../config/acme_options.ts";
 import { load } from "../config/load_settings.ts";
-import type { OptionTable } from "../config/option_table.ts";
-import { messageOf } from "../errors.ts";
-import { developmentMaterial, developmentName, type DevelopmentTlsMaterial } from "../tls/development.ts";
+import type { OptionTable, Values } from "../config/option_table.ts";
+import { messageOf, StartError, UsageError } from "../errors.ts";
+import { canonicalHost } from "../host_name.ts";
+import { createLogger } from "../log.ts";
+import { createAcmeSource } from "../service/certificate_source.ts";
+import { writeAtomically } from "../tls/atomic_write.ts";
+import { developmentMaterial, type DevelopmentTlsMaterial } from "../tls/development.ts";
 import { validityOf } from "../tls/x509/inspect_chain.ts";
 import type { Command, Invocation } from "./command_type.ts";
 import { write } from "./output.ts";
@@ -19,26 +25,53 @@ export const CERT_OPTIONS = {
     value: "NAME",
     repeat: true,
     default: [],
-    help: "A further DNS name or address that the certificate is for.",
+    help: "A further DNS name or address that the development certificate is for.",
   },
   force: {
     type: "switch",
     default: false,
-    help: "Make authority and certificate anew though good ones are there; trust must then be given again.",
+    help: "Make authority and certificate anew though good ones are there; trust must then be given again. " +
+      "With --domain: renew though it is not due.",
+  },
+  ...ACME_OPTIONS,
+  domain: {
+    ...ACME_OPTIONS.domain,
+    help: "Obtain the certificate for this name by ACME, or renew it where that is due, in place of a development one.",
+  },
+  host: {
+    type: "text",
+    value: "ADDRESS",
+    default: "0.0.0.0",
+    help: "With --domain: the address on which challenges are answered; :: is IPv6 and IPv4 together.",
+  },
+  out: {
+    type: "path",
+    value: "DIR",
+    help: "With --domain: write fullchain.pem and privkey.pem there, for a server in front.",
   },
 } as const satisfies OptionTable;
+
+type CertSettings = Values<typeof CERT_OPTIONS>;
 
 /** The command. */
 export const certCommand: Command = {
   name: "cert",
   usage: "",
-  summary: "makes the development CA and certificate, and says how to trust them",
+  summary: "makes the development certificate, or obtains one for a domain",
   details:
-    "Files that are there and good are kept. Whoever has ca.key can pass for any site to those who trust ca.pem: " +
+    "With --domain it obtains a certificate by ACME, or renews it where that is due, and exits: for cron, and for nginx " +
+    "or Apache in front. Port 80 of each name must lead to --acme-http-port meanwhile. A service that runs with the same " +
+    "--domain renews by itself.\n" +
+    "Without it, a development authority and certificate are made; files that are there and good are kept. " +
+    "Whoever has ca.key can pass for any site to those who trust ca.pem: " +
     "keep it to yourself, and trust it on machines for development only.",
   examples: [
     ["wss cert", "make them in certs/, or show those that are there"],
     ["wss cert --name dev.example.test --name 192.0.2.7", "for a further name and an address"],
+    [
+      "wss cert --domain example.com --acme-agree-tos --out /etc/nginx/tls",
+      "obtain or renew one for a server in front",
+    ],
   ],
   options: CERT_OPTIONS,
   run,
@@ -51,15 +84,54 @@ async function run(line: Invocation): Promise<number> {
   }
   for (const name of line.flags.get("name") ?? []) {
     try {
-      developmentName(name);
+      canonicalHost(name);
     } catch (error) {
       problems.push(`--name: ${messageOf(error)}`);
     }
   }
   // The service's variables and file do not concern this command.
-  const { settings } = load(CERT_OPTIONS, { flags: line.flags }, problems);
+  const { settings } = load(CERT_OPTIONS, { flags: line.flags }, problems, (settings, given) => {
+    const mistakes: string[] = [];
+    const acme = acmeSettings(settings, given, mistakes);
+    const development = acme === undefined ? ["host", "out"] as const : ["name"] as const;
+    for (const key of development) {
+      if (!given.has(key)) continue;
+      mistakes.push(
+        acme === undefined
+          ? `${given.get(key)} is given without --domain`
+          : `choose one: ${given.get(key)} is for the development certificate, ${given.get("domain")} obtains one`,
+      );
+    }
+    if (mistakes.length > 0) throw new UsageError(mistakes);
+  });
+  const acme = acmeSettings(settings, new Map(), []);
+  if (acme !== undefined) return await obtainCertificate(acme, settings);
   const material = await developmentMaterial({ folder: settings.folder, names: settings.name, force: settings.force });
   write("stdout", certReport(material));
+  return 0;
+}
+
+async function obtainCertificate(acme: AcmeSettings, settings: CertSettings): Promise<number> {
+  const { host, folder, force, out } = settings;
+  const log = createLogger();
+  const parts = await createAcmeSource(acme, host, log, folder);
+  await using source = parts.source;
+  const { material, renewed } = await source.runOnce(force);
+  const { file, names, notAfter } = material;
+  write("stdout", `certificate  ${file} (${renewed ? "new" : "was there"}), until ${notAfter.toISOString()}\n`);
+  write("stdout", `             for ${names.join(", ")}\n`);
+  if (out !== undefined) {
+    const [cert, key] = [join(out, "fullchain.pem"), join(out, "privkey.pem")];
+    try {
+      await Deno.mkdir(out, { recursive: true });
+      // A server that reads them in between refuses the pair, and keeps the one that it has.
+      writeAtomically(key, material.key, 0o600);
+      writeAtomically(cert, material.cert, 0o644);
+    } catch (error) {
+      throw new StartError(`Cannot write the certificate to ${out}: ${messageOf(error)}`, { cause: error });
+    }
+    write("stdout", `written to   ${cert} and ${key}\n`);
+  }
   return 0;
 }
 

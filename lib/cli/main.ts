@@ -15,7 +15,7 @@ import { commandHelp, PROGRAM, programHelp } from "./help.ts";
 import { write } from "./output.ts";
 import { proxyCommand } from "./proxy.ts";
 import { serveCommand } from "./serve.ts";
-import { VERSION } from "./version.ts";
+import { VERSION } from "../version.ts";
 
 /** Every command, in the order of the help. */
 export const COMMANDS: readonly Command[] = [serveCommand, checkCommand, connectCommand, certCommand, proxyCommand];

@@ -6,10 +6,14 @@ import { loadApp } from "../apps/load_app.ts";
 import { createAuthenticator } from "../auth/authenticate.ts";
 import { type LoadedSettings, loadWithFile, readVariables } from "../config/load_settings.ts";
 import type { OptionTable } from "../config/option_table.ts";
+import type { Mode } from "../config/service_mode.ts";
 import { SERVICE_OPTIONS, type Settings } from "../config/service_options.ts";
 import { messageOf } from "../errors.ts";
+import type { Finding } from "../finding.ts";
 import { createLogger, type Logger } from "../log.ts";
 import type { Service } from "../service/running_service.ts";
+import { inspectAcme } from "../service/acme_prerequisites.ts";
+import { hostnameOf } from "../service/certificate_source.ts";
 import { startService } from "../service/serve.ts";
 import { validate } from "../service/resolve_settings.ts";
 import { loadCertificateFiles } from "../tls/certificate_files.ts";
@@ -48,6 +52,10 @@ export const serveCommand: Command = {
     "of the same command line, and this one drains.",
   examples: [
     ["wss", "try it: wss://localhost:8282/, and https://localhost:8282/ in a browser"],
+    [
+      "wss --domain example.com --acme-agree-tos",
+      "direct: a certificate from Let's Encrypt, renewed by itself; port 443",
+    ],
     ["wss --cert fullchain.pem --key privkey.pem --port 443", "direct: your certificate, your domain"],
     ["wss --mode proxied", "plain ws on 127.0.0.1:8282, behind nginx or Apache"],
     ["wss --app ./my_app.ts", "an app of yours"],
@@ -91,17 +99,38 @@ async function run(line: Invocation): Promise<number> {
 async function checkOnly(settings: Settings, given: ReadonlyMap<string, string>, log: Logger): Promise<number> {
   const { mode } = validate(settings, given);
   await createAuthenticator(settings, { log });
-  const material = mode.kind === "direct" && mode.files ? loadCertificateFiles(mode.files) : undefined;
-  for (const { level, fact, remedy } of material?.findings ?? []) {
+  const { findings, certificate } = await inspectCertificate(mode, log);
+  for (const { level, fact, remedy } of findings) {
     write("stdout", `${level.padEnd(8)}${fact} ${remedy ?? ""}`.trim() + "\n");
   }
-  const certificate = material
-    ? `${material.file} for ${material.names.join(", ")} until ${material.notAfter.toISOString().slice(0, 10)}`
-    : mode.kind === "direct"
-    ? "the development certificate"
-    : "none, TLS ends at the proxy";
+  if (findings.some(({ level }) => level === "error")) {
+    write("stdout", "not sound: correct the errors first\n");
+    return 1;
+  }
   write("stdout", `sound: mode ${mode.kind}, certificate ${certificate}, app ${settings.app}\n`);
   return 0;
+}
+
+async function inspectCertificate(
+  mode: Mode,
+  log: Logger,
+): Promise<{ readonly findings: readonly Finding[]; readonly certificate: string }> {
+  if (mode.kind === "proxied") return { findings: [], certificate: "none, TLS ends at the proxy" };
+  const { certificate } = mode;
+  switch (certificate.kind) {
+    case "development":
+      return { findings: [], certificate: "the development certificate" };
+    case "acme": {
+      const { acme } = certificate;
+      const findings = await inspectAcme(acme, hostnameOf(mode), log);
+      return { findings, certificate: `for ${acme.names.join(", ")} from ${acme.directory.title}` };
+    }
+    case "files": {
+      const { findings, file, names, notAfter } = loadCertificateFiles(certificate.files);
+      const until = notAfter.toISOString().slice(0, 10);
+      return { findings, certificate: `${file} for ${names.join(", ")} until ${until}` };
+    }
+  }
 }
 
 /** Serves until a signal ends it. `leaving` is aborted when it begins to stop. */

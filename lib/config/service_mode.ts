@@ -4,6 +4,7 @@
  */
 import { UsageError } from "../errors.ts";
 import { type AddressSet, addressSet } from "../ip.ts";
+import { ACME_OPTIONS, type AcmeSettings, acmeSettings } from "./acme_options.ts";
 import type { Settings } from "./service_options.ts";
 
 /** Where the service listens. */
@@ -29,9 +30,17 @@ export interface CertificateFiles {
 export interface DirectMode {
   readonly kind: "direct";
   readonly address: Address;
-  /** The operator's files; undefined: the development certificate. */
-  readonly files: CertificateFiles | undefined;
+  readonly certificate: CertificateChoice;
 }
+
+/** Where the certificate of direct mode comes from. */
+export type CertificateChoice =
+  /** The operator's files. */
+  | { readonly kind: "files"; readonly files: CertificateFiles }
+  /** Made here, for this machine. */
+  | { readonly kind: "development" }
+  /** Obtained from an authority, and renewed. */
+  | { readonly kind: "acme"; readonly acme: AcmeSettings };
 
 /** A proxy in front terminates TLS; here it is plain WebSocket. */
 export interface ProxiedMode {
@@ -47,7 +56,12 @@ export interface ProxiedMode {
 
 export type Mode = DirectMode | ProxiedMode;
 
-const DIRECT_ONLY = ["cert", "key", "chain", "keyPassphraseFile", "keyPassphrase"] as const;
+const DIRECT_ONLY = [
+  ...["cert", "key", "chain", "keyPassphraseFile", "keyPassphrase"] as const,
+  ...Object.keys(ACME_OPTIONS),
+];
+/** The port that is bound where none is given. */
+const PORT = { plain: 8282, https: 443 } as const;
 const PROXIED_ONLY = ["unix", "unixMode", "trustedProxy", "clientAddressHeader", "strictProxy"] as const;
 
 /**
@@ -82,7 +96,7 @@ export function selectMode(settings: Settings, given: ReadonlyMap<string, string
     return {
       kind: "proxied",
       address: settings.unix === undefined
-        ? { transport: "tcp", hostname: settings.host ?? "127.0.0.1", port: settings.port }
+        ? { transport: "tcp", hostname: settings.host ?? "127.0.0.1", port: settings.port ?? PORT.plain }
         : { transport: "unix", path: settings.unix, mode: parseInt(settings.unixMode, 8) },
       trusted: addressSet(settings.trustedProxy),
       header: settings.clientAddressHeader,
@@ -101,7 +115,7 @@ export function selectMode(settings: Settings, given: ReadonlyMap<string, string
       } 1.3 needs --mode proxied: Deno's TLS always offers 1.2 too, so only a proxy can refuse it`,
     );
   }
-  const { cert, key, chain } = settings;
+  const { cert, key } = settings;
   if ((cert === undefined) !== (key === undefined)) {
     problems.push(
       cert === undefined
@@ -117,14 +131,26 @@ export function selectMode(settings: Settings, given: ReadonlyMap<string, string
   if (settings.keyPassphraseFile !== undefined && settings.keyPassphrase !== undefined) {
     problems.push(`choose one: ${names(["keyPassphraseFile", "keyPassphrase"]).join(" or ")}`);
   }
+  const acme = acmeSettings(settings, given, problems);
+  const own = names(["cert", "key", "chain"]);
+  if (acme !== undefined && own.length > 0) {
+    problems.push(
+      `choose one: ${given.get("domain")} obtains a certificate, ${own.join(", ")} ${
+        own.length === 1 ? "gives" : "give"
+      } ` +
+        `one of yours`,
+    );
+  }
   if (problems.length > 0) throw new UsageError(problems);
-  const files = cert === undefined || key === undefined ? undefined : {
-    cert,
-    key,
-    chain,
-    keyPassphraseFile: settings.keyPassphraseFile,
-    keyPassphrase: settings.keyPassphrase,
-  };
-  const hostname = settings.host ?? (files === undefined ? "127.0.0.1" : "0.0.0.0");
-  return { kind: "direct", address: { transport: "tcp", hostname, port: settings.port }, files };
+  const certificate = chosen(settings, acme);
+  const hostname = settings.host ?? (certificate.kind === "development" ? "127.0.0.1" : "0.0.0.0");
+  const port = settings.port ?? (certificate.kind === "acme" ? PORT.https : PORT.plain);
+  return { kind: "direct", address: { transport: "tcp", hostname, port }, certificate };
+}
+
+function chosen(settings: Settings, acme: AcmeSettings | undefined): CertificateChoice {
+  if (acme !== undefined) return { kind: "acme", acme };
+  const { cert, key, chain, keyPassphraseFile, keyPassphrase } = settings;
+  if (cert === undefined || key === undefined) return { kind: "development" };
+  return { kind: "files", files: { cert, key, chain, keyPassphraseFile, keyPassphrase } };
 }

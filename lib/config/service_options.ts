@@ -4,6 +4,7 @@
  * @module
  */
 import { LOOPBACK } from "../ip.ts";
+import { ACME_OPTIONS } from "./acme_options.ts";
 import type { Input, OptionTable, Values } from "./option_table.ts";
 
 /** Flags `--max-payload`, variables `WSS_MAX_PAYLOAD`, file keys `maxPayload`. */
@@ -18,10 +19,10 @@ export const SERVICE_OPTIONS = {
   host: {
     type: "text",
     value: "ADDRESS",
-    unset: "127.0.0.1; 0.0.0.0 with a certificate of yours",
+    unset: "127.0.0.1; 0.0.0.0 with a certificate of yours or --domain",
     help: "Address to bind; :: is IPv6 and IPv4 together.",
   },
-  port: { type: "port", default: "8282", value: "PORT", help: "Port to bind; 0 picks a free one." },
+  port: { type: "port", value: "PORT", unset: "8282; 443 with --domain", help: "Port to bind; 0 picks a free one." },
   unix: {
     type: "path",
     value: "PATH",
@@ -56,6 +57,7 @@ export const SERVICE_OPTIONS = {
   },
   keyPassphraseFile: { type: "path", value: "FILE", help: "Direct only: the file whose first line decrypts the key." },
   keyPassphrase: { type: "text", variableOnly: true, help: "Direct only: decrypts the key." },
+  ...ACME_OPTIONS,
   minTls: {
     type: "tls",
     default: "1.2",

@@ -133,7 +133,7 @@ function gatherUpstreams(settings: ProxySettings, given: ReadonlyMap<string, str
   const named = settings.upstream ?? [];
   if (named.length > 0) return named.map((text) => parseUpstream("--upstream", text, problems));
   const names = new Map([...given].filter(([key]) => key === "host" || key === "port" || key === "unix"));
-  const bare = { ...settings, cert: undefined, key: undefined, chain: undefined, mode: "proxied" } as const;
+  const bare = { ...settings, cert: undefined, key: undefined, chain: undefined, domain: [], mode: "proxied" } as const;
   try {
     const { address } = selectMode(bare, names);
     if (address.transport === "unix") {

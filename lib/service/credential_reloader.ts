@@ -3,20 +3,17 @@
  * @module
  */
 import type { Authenticator } from "../auth/authenticate.ts";
-import type { Mode } from "../config/service_mode.ts";
 import type { Settings } from "../config/service_options.ts";
 import { StartError } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import { materialFor, watchedFiles } from "./resolve_settings.ts";
+import type { CertificateSource } from "../tls/certificate_source.ts";
 import type { TlsMaterial } from "../tls/tls_material.ts";
 import { watchFiles } from "../tls/watch_files.ts";
 
-/** How often the certificate's age is looked at, ms: half a day. */
-const AGE_CHECK = 43_200_000;
-
 /** What is kept up to date, and how a new certificate is put to use. */
 export interface CredentialReloaderOptions {
-  readonly mode: Mode;
+  /** Undefined in proxied mode, which has no certificate. */
+  readonly source: CertificateSource | undefined;
   readonly settings: Settings;
   readonly authenticator: Authenticator | undefined;
   readonly log: Logger;
@@ -29,7 +26,6 @@ export class CredentialReloader {
   readonly #options: CredentialReloaderOptions;
   #material: TlsMaterial | undefined;
   #watch: AsyncDisposable | undefined;
-  #age: ReturnType<typeof setInterval> | undefined;
   #last: Promise<void> = Promise.resolve();
   #stopped = false;
 
@@ -47,18 +43,17 @@ export class CredentialReloader {
    * @throws {StartError} why it is not usable
    */
   async start(): Promise<void> {
-    const { mode, settings, log } = this.#options;
-    const files = watchedFiles(mode, settings);
+    const { source, settings, log } = this.#options;
+    const { authTokenFile, jwtSecretFile, jwtPublicKeyFile } = settings;
+    const files = [authTokenFile, jwtSecretFile, jwtPublicKeyFile].filter((file) => file !== undefined);
     if (files.length > 0) this.#watch = watchFiles(files, () => this.reloadOrSay(), { log });
+    source?.watch(() => this.reloadOrSay());
     try {
       this.#material = await this.#load();
     } catch (error) {
       await this.stop();
       throw error;
     }
-    if (mode.kind === "proxied") return;
-    this.#age = setInterval(() => this.reloadOrSay(), AGE_CHECK);
-    Deno.unrefTimer(this.#age);
   }
 
   /** See `Service.reload`. One after the other, and a failed one does not stand in the way of the next. */
@@ -84,14 +79,14 @@ export class CredentialReloader {
   /** Ends the watch, and waits for a reload under way. */
   async stop(): Promise<void> {
     this.#stopped = true;
-    clearInterval(this.#age);
+    await this.#options.source?.[Symbol.asyncDispose]();
     await this.#watch?.[Symbol.asyncDispose]();
     await this.#last.catch(() => {});
   }
 
   async #load(): Promise<TlsMaterial | undefined> {
-    const { mode, log } = this.#options;
-    const material = await materialFor(mode);
+    const { source, log } = this.#options;
+    const material = await source?.load();
     for (const { level, fact, remedy } of material?.findings ?? []) {
       if (level === "warning") log.warn(`${fact} ${remedy ?? ""}`.trim());
     }

@@ -1,5 +1,5 @@
 /**
- * From settings to the parts of a service: the rules between options, the certificate, the files to watch.
+ * From settings to the parts of a service: the rules between options, limits and addresses.
  * @module
  */
 import { validateAuthOptions } from "../auth/validate_options.ts";
@@ -10,8 +10,6 @@ import { HEALTH_PATH } from "../http/health.ts";
 import type { Logger } from "../log.ts";
 import { descriptorLimit } from "../net/ffi/load_ffi.ts";
 import { isLoopback } from "../ip.ts";
-import { developmentMaterial, type DevelopmentTlsMaterial } from "../tls/development.ts";
-import { loadCertificateFiles } from "../tls/certificate_files.ts";
 import type { TlsMaterial } from "../tls/tls_material.ts";
 import { validateBrokerOptions } from "./join_broker.ts";
 import { coversHost, namesOf } from "../tls/x509/certificate_names.ts";
@@ -63,12 +61,6 @@ function onLoopback({ address }: Mode): boolean {
   return address.transport === "tcp" && (address.hostname === "localhost" || isLoopback(address.hostname));
 }
 
-/** The certificate that the mode asks for. */
-export async function materialFor(mode: Mode): Promise<TlsMaterial | DevelopmentTlsMaterial | undefined> {
-  if (mode.kind === "proxied") return undefined;
-  return mode.files === undefined ? await developmentMaterial() : loadCertificateFiles(mode.files);
-}
-
 /**
  * How many connections the service takes: what was asked for, or nine tenths of the descriptors that the process may
  * have, less 64: Deno and the listener's reserve hold 47 (measured), and connections that are no WebSocket yet need theirs. Undefined where nobody knows.
@@ -85,20 +77,6 @@ export function connectionLimit(settings: Settings, log: Logger): number | undef
     );
   }
   return maxConnections;
-}
-
-/** The files whose change means a reload. Development material renews itself. */
-export function watchedFiles(mode: Mode, settings: Settings): string[] {
-  const tls = mode.kind === "direct" && mode.files ? mode.files : undefined;
-  return [
-    tls?.cert,
-    tls?.key,
-    tls?.chain,
-    tls?.keyPassphraseFile,
-    settings.authTokenFile,
-    settings.jwtSecretFile,
-    settings.jwtPublicKeyFile,
-  ].filter((file) => file !== undefined);
 }
 
 /** What a client connects to: a name that the certificate has, where the address itself says nothing. */

@@ -14,9 +14,11 @@ import { joinBroker } from "./join_broker.ts";
 import type { Logger } from "../log.ts";
 import { Watchdog } from "../net/watchdog/watchdog.ts";
 import { Listener } from "../net/listener/listener.ts";
+import type { ServiceCertificate } from "./certificate_source.ts";
 import { CredentialReloader } from "./credential_reloader.ts";
 import { connectionLimit, requestPath, urlOf } from "./resolve_settings.ts";
 import { throttled, type ThrottledLogger } from "../log_throttle.ts";
+import type { AcmeStatus } from "../tls/acme/acme_source.ts";
 import type { TlsMaterial } from "../tls/tls_material.ts";
 import type { AppFactory, Peer, ServiceApp } from "../ws/app_types.ts";
 import { callHook } from "../ws/call_hook.ts";
@@ -38,6 +40,8 @@ export interface Service extends ServiceCalls, AsyncDisposable {
   readonly maxConnections: number | undefined;
   /** The certificate in use; undefined in proxied mode. */
   readonly material: TlsMaterial | undefined;
+  /** What became of obtaining the certificate; undefined where it is not obtained by ACME. */
+  readonly acme: AcmeStatus | undefined;
   /** What tokens clients need; undefined where none. */
   readonly needs: string | undefined;
   /** The id of this node, in which the ids of its peers end. */
@@ -73,6 +77,8 @@ export interface ServiceParts {
   readonly mode: Mode;
   readonly origin: OriginRule;
   readonly authenticator: Authenticator | undefined;
+  /** Undefined in proxied mode. */
+  readonly certificate: ServiceCertificate | undefined;
   readonly log: Logger;
   /** The names under which settings were given. */
   readonly given: ReadonlyMap<string, string>;
@@ -101,7 +107,7 @@ export class RunningService extends HubCalls implements Service {
 
   constructor(parts: ServiceParts, refusals = throttled(parts.log), hub = new Hub(refusals)) {
     super(hub, toPayload);
-    const { settings, mode, origin, authenticator, log } = parts;
+    const { settings, mode, origin, authenticator, certificate, log } = parts;
     const app = typeof parts.app === "function" ? parts.app(this) : parts.app;
     this.#hub = hub;
     this.settings = settings;
@@ -110,7 +116,7 @@ export class RunningService extends HubCalls implements Service {
     this.#parts = parts;
     this.#refusals = refusals;
     this.#credentials = new CredentialReloader({
-      mode,
+      source: certificate?.source,
       settings,
       authenticator,
       log,
@@ -145,7 +151,7 @@ export class RunningService extends HubCalls implements Service {
       authenticator,
       peers,
       paths: new Set(settings.path.map(requestPath)),
-      page: settings.page ?? (mode.kind === "direct" && mode.files === undefined),
+      page: settings.page ?? (mode.kind === "direct" && mode.certificate.kind === "development"),
       admission: new Admission({
         maxConnections: this.maxConnections,
         maxConnectionsPerAddress: settings.maxConnectionsPerAddress,
@@ -178,6 +184,7 @@ export class RunningService extends HubCalls implements Service {
         log,
       });
       const { addr } = this.#listener;
+      if ("port" in addr) this.#parts.certificate?.listening(addr.port);
       const { handshakeTimeout, maxPayload } = this.settings;
       this.#watchdog = Watchdog.start({ addr, handshakeTimeout, maxPayload, log: this.#refusals });
     } catch (error) {
@@ -197,6 +204,10 @@ export class RunningService extends HubCalls implements Service {
 
   get material(): TlsMaterial | undefined {
     return this.#credentials.material;
+  }
+
+  get acme(): AcmeStatus | undefined {
+    return this.#parts.certificate?.acme?.status;
   }
 
   get needs(): string | undefined {

@@ -6,6 +6,7 @@ import { createAuthenticator } from "../auth/authenticate.ts";
 import { load } from "../config/load_settings.ts";
 import { SERVICE_OPTIONS, type ServiceOptions, type Settings } from "../config/service_options.ts";
 import { type Logger, silent } from "../log.ts";
+import { createCertificateSource } from "./certificate_source.ts";
 import { RunningService, type Service } from "./running_service.ts";
 import { validate } from "./resolve_settings.ts";
 import type { AppFactory, ServiceApp } from "../ws/app_types.ts";
@@ -52,7 +53,8 @@ export async function startService(
 ): Promise<Service> {
   const { mode, origin } = validate(settings, given);
   const authenticator = await createAuthenticator(settings, { log });
-  const service = new RunningService({ app, settings, mode, origin, authenticator, log, given });
+  const certificate = await createCertificateSource(mode, log);
+  const service = new RunningService({ app, settings, mode, origin, authenticator, certificate, log, given });
   await service.start(takeover);
   return service;
 }

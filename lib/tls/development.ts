@@ -5,7 +5,7 @@
 import type { X509Certificate } from "node:crypto";
 import { join } from "node:path";
 import { StartError } from "../errors.ts";
-import { canonicalAddress } from "../ip.ts";
+import { canonicalHost, isDnsName } from "../host_name.ts";
 import { SOON_DAYS, validityOf } from "./x509/inspect_chain.ts";
 import { isIssuedBy } from "./x509/issuer.ts";
 import { subjectLines } from "./x509/certificate_fields.ts";
@@ -23,7 +23,7 @@ export interface DevelopmentOptions {
   readonly folder?: string;
   /** This machine's name. Default: what the system says, if Deno may ask it. */
   readonly hostname?: string;
-  /** Further names and addresses, in the form of {@link developmentName}. */
+  /** Further names and addresses, in the form of {@link canonicalHost}. */
   readonly names?: readonly string[];
   /** Make all anew, the authority too: who trusted the old one must trust the new one. Default false. */
   readonly force?: boolean;
@@ -73,29 +73,10 @@ export async function developmentMaterial(options: DevelopmentOptions = {}): Pro
   }
 }
 
-/**
- * A name or address as it stands in a development certificate: lower case, punycode, canonical.
- * @throws {RangeError} when it is neither a DNS name (a wildcard as in `*.example.test` is one) nor an address.
- */
-export function developmentName(text: string): string {
-  const address = canonicalAddress(text);
-  if (address !== undefined) return address;
-  const [, wildcard = "", rest = ""] = /^(\*\.)?(.*)$/s.exec(text)!;
-  const url = URL.parse(`http://${rest}/`);
-  const name = url?.host ?? "";
-  const plain = url !== null && url.pathname === "/" && url.username === "" && !/[/?#@:\s]/.test(rest);
-  if (!plain || !DNS_NAME.test(name) || canonicalAddress(name) !== undefined) {
-    throw new RangeError(`a DNS name or an address is needed (dev.example.test, 192.0.2.7), not "${text}"`);
-  }
-  return wildcard + name;
-}
-
-const DNS_NAME = /^(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*$/;
-
 function wantedNames({ hostname = systemName(), names = [] }: DevelopmentOptions): string[] {
   const machine = (hostname ?? "").toLowerCase();
-  const own = DNS_NAME.test(machine) ? [machine] : [];
-  return [...new Set(["localhost", ...own, "127.0.0.1", "::1", ...names.map(developmentName)])];
+  const own = isDnsName(machine) ? [machine] : [];
+  return [...new Set(["localhost", ...own, "127.0.0.1", "::1", ...names.map(canonicalHost)])];
 }
 
 /** Asks only where that is permitted already: a question at the terminal is not worth one name more. */

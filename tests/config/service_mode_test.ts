@@ -23,13 +23,16 @@ Deno.test("mode: direct on loopback with the development certificate, on every a
   assertEquals(modeOf({}), {
     kind: "direct",
     address: { transport: "tcp", hostname: "127.0.0.1", port: 8282 },
-    files: undefined,
+    certificate: { kind: "development" },
   });
   const own = modeOf({ cert: "c.pem", key: "k.pem", chain: "ch.pem", keyPassphraseFile: "p" });
   assertEquals(own, {
     kind: "direct",
     address: { transport: "tcp", hostname: "0.0.0.0", port: 8282 },
-    files: { cert: "c.pem", key: "k.pem", chain: "ch.pem", keyPassphraseFile: "p", keyPassphrase: undefined },
+    certificate: {
+      kind: "files",
+      files: { cert: "c.pem", key: "k.pem", chain: "ch.pem", keyPassphraseFile: "p", keyPassphrase: undefined },
+    },
   });
   assertEquals(modeOf({ host: "::", port: 0 }).address, { transport: "tcp", hostname: "::", port: 0 });
 });

@@ -30,10 +30,14 @@ export function closed(socket: WebSocket): Promise<number> {
   return new Promise((resolve) => socket.onclose = ({ code }) => resolve(code));
 }
 
-/** The serial number of the certificate that a new client is shown. */
-export function serialOf(port: number, ca: string): Promise<string> {
+/**
+ * The serial number of the certificate that a new client is shown.
+ * @param address where to connect, and what the certificate is for. Default: 127.0.0.1, which serves as `localhost`
+ */
+export function serialOf(port: number, ca: string, address?: string): Promise<string> {
+  const target = address === undefined ? { host: "127.0.0.1", servername: "localhost" } : { host: address };
   return new Promise((resolve, reject) => {
-    const socket = connectTls({ host: "127.0.0.1", port, ca, servername: "localhost" }, () => {
+    const socket = connectTls({ ...target, port, ca }, () => {
       const { serialNumber } = socket.getPeerCertificate();
       socket.once("close", () => resolve(serialNumber.toLowerCase()));
       socket.destroy();

@@ -5,7 +5,11 @@ import { developmentMaterial } from "../../lib/tls/development.ts";
 import { loadCertificateFiles } from "../../lib/tls/certificate_files.ts";
 import { openssl } from "../support/openssl.ts";
 
-const direct = { kind: "direct", files: undefined, address: { transport: "tcp", hostname: "", port: 0 } } as const;
+const direct = {
+  kind: "direct",
+  certificate: { kind: "development" },
+  address: { transport: "tcp", hostname: "", port: 0 },
+} as const;
 
 Deno.test("a path is compared as requests have it", () => {
   assertEquals(["/", "/wss", "/chat/ä", "/a/../b", "//x", "/%2f"].map(requestPath), [

@@ -14,8 +14,11 @@ export type Texts = ReadonlyMap<string, string>;
  * its end is a folder of lib/, another one a file in it.
  */
 const FLOORS: readonly (readonly string[])[] = [
-  ["errors.ts", "finding.ts", "log_writer.ts", "ip.ts", "close_codes.ts", "duration_and_size.ts", "text_file.ts"],
-  ["log.ts"],
+  [
+    ...["errors.ts", "finding.ts", "log_writer.ts", "ip.ts", "close_codes.ts", "duration_and_size.ts", "text_file.ts"],
+    "version.ts",
+  ],
+  ["log.ts", "host_name.ts"],
   ["log_throttle.ts"],
   ["config/"],
   ["tls/"],

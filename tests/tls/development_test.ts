@@ -3,7 +3,6 @@ import { join } from "node:path";
 import { StartError } from "../../lib/errors.ts";
 import {
   developmentMaterial,
-  developmentName,
   type DevelopmentOptions,
   type DevelopmentTlsMaterial,
 } from "../../lib/tls/development.ts";
@@ -261,28 +260,4 @@ Deno.test("a start with good material does not load the library that makes them"
   await Deno.writeTextFile(file, script);
   const { stdout } = await new Deno.Command(Deno.execPath(), { args: ["run", "-A", "--no-config", file] }).output();
   assertEquals(new TextDecoder().decode(stdout), "false\n");
-});
-
-Deno.test("names are taken in one form, and what is no name is refused", () => {
-  for (
-    const [given, taken] of [
-      ["Dev.Example.TEST", "dev.example.test"],
-      ["*.Dev.test", "*.dev.test"],
-      ["bücher.test", "xn--bcher-kva.test"],
-      ["my_host", "my_host"],
-      ["2001:DB8::0:1", "2001:db8::1"],
-      ["::ffff:192.0.2.1", "192.0.2.1"],
-    ] as const
-  ) assertEquals(developmentName(given), taken);
-  for (
-    const bad of ["", "a b", "*", "*.", "a..b", "http://a", "a/b", "a:80", "0x7f.1", "user@a", "-a", "a*b", "*.*.a"]
-  ) {
-    let refused = false;
-    try {
-      developmentName(bad);
-    } catch (error) {
-      refused = error instanceof RangeError;
-    }
-    assert(refused, bad);
-  }
 });

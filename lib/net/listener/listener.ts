@@ -40,6 +40,11 @@ export interface ListenOptions {
    * (TCP_USER_TIMEOUT, RFC 5482). Default 0: off. Only where `canStop`.
    */
   readonly userTimeout?: number;
+  /**
+   * Beside another listener of the process, which matters more: it says what is lost without the C library, and keeps
+   * spare descriptors. Default false.
+   */
+  readonly additional?: boolean;
   /** A predecessor process has called `share()` and waits for this one. */
   readonly takeover?: boolean;
   /**
@@ -107,6 +112,7 @@ export class Listener {
     else if (group === "join") listener.#bind(address, tls, true);
     else await listener.#open(address, tls);
     if (group === "open") await listener.share();
+    if (options.additional) return listener;
     listener.#reserve.fill();
     if (reason !== undefined) options.log.warn(lost(reason, tls !== undefined));
     return listener;
@@ -327,7 +333,9 @@ export class Listener {
       this.#relistening = undefined;
       if (!signal.aborted) onGroupChange?.("joined");
       // Not at once: the room is for those who have been waiting.
-      if (!signal.aborted) this.#refill = setTimeout(() => this.#reserve.fill(), REFILL_AFTER);
+      if (!signal.aborted && !this.#options.additional) {
+        this.#refill = setTimeout(() => this.#reserve.fill(), REFILL_AFTER);
+      }
     });
   }
 }

@@ -1,0 +1,80 @@
+/**
+ * The second port of a service that obtains its certificate: plain HTTP, for challenges and redirects.
+ * @module
+ */
+import type { Address } from "../config/service_mode.ts";
+import { messageOf, StartError } from "../errors.ts";
+import { describe } from "../net/listener/accept_loop.ts";
+import type { Logger } from "../log.ts";
+import { Listener } from "../net/listener/listener.ts";
+import { Watchdog } from "../net/watchdog/watchdog.ts";
+
+/** How long a client may take over its request, and stay silent after it, ms. */
+const REQUEST_TIMEOUT = 10_000;
+const KEEP_ALIVE = 5_000;
+
+/** How to listen for challenges. */
+export interface ChallengeListenerOptions {
+  /** Of the service: the challenge port is opened on the same address. */
+  readonly hostname: string;
+  readonly port: number;
+  readonly handle: (request: Request) => Response;
+  readonly log: Logger;
+}
+
+/**
+ * Opens it.
+ * @returns disposing of it closes the port
+ * @throws {StartError} the port is taken or forbidden, and what to do
+ */
+export async function openChallengeListener(options: ChallengeListenerOptions): Promise<AsyncDisposable> {
+  const { hostname, port, handle, log } = options;
+  const address: Address = { transport: "tcp", hostname, port };
+  let watchdog: Watchdog | undefined = undefined;
+  let listener: Listener;
+  try {
+    listener = await Listener.open({
+      address,
+      handler(request, { remoteAddr }) {
+        watchdog?.connection(remoteAddr, request.body !== null);
+        return handle(request);
+      },
+      log,
+      additional: true,
+    });
+  } catch (error) {
+    throw explained(error, address);
+  }
+  const limits = { handshakeTimeout: REQUEST_TIMEOUT, keepAliveTimeout: KEEP_ALIVE, maxPayload: 0 };
+  watchdog = Watchdog.start({ addr: listener.addr, ...limits, log });
+  return {
+    async [Symbol.asyncDispose]() {
+      await listener.stopAccepting();
+      await listener.close();
+      await watchdog?.stop();
+    },
+  };
+}
+
+/** The remedies of the service's port do not fit this one. */
+function explained(error: unknown, address: Address): Error {
+  if (!(error instanceof StartError)) return error as Error;
+  const where = `Cannot answer the authority's challenges on ${describe(address)}: `;
+  const { cause } = error;
+  if (cause instanceof Deno.errors.AddrInUse) {
+    return new StartError(
+      `${where}the port is in use by another program; stop that one, or have it pass /.well-known/acme-challenge/ on ` +
+        "to a port of your choice, given with --acme-http-port",
+    );
+  }
+  if (cause instanceof Deno.errors.PermissionDenied) {
+    return new StartError(
+      `${where}a port below 1024 needs the right to bind it (Linux: CAP_NET_BIND_SERVICE); grant it, or forward port 80 ` +
+        "to one from 1024 up, given with --acme-http-port",
+    );
+  }
+  if (cause instanceof Deno.errors.NotCapable) {
+    return new StartError(`${where}Deno was not given the right; add --allow-net=${describe(address)}`);
+  }
+  return new StartError(`${where}${messageOf(error).replace(/^Cannot listen on [^ ]+: /, "")}`);
+}

@@ -1,0 +1,288 @@
+/**
+ * The transport of ACME (RFC 8555 section 6): the directory, nonces, signed requests, POST-as-GET, and the account
+ * (section 7.3). Orders are in order.ts.
+ * @module
+ */
+import { delay } from "@std/async/delay";
+import { exportJWK, FlattenedSign, type JWK } from "jose";
+import { messageOf } from "../../errors.ts";
+import { AcmeError, readProblem } from "./problem.ts";
+
+/** RFC 8555 section 7.1.1. */
+export interface Directory {
+  readonly newNonce: string;
+  readonly newAccount: string;
+  readonly newOrder: string;
+  /** RFC 9773; undefined where the authority does not offer it. */
+  readonly renewalInfo?: string;
+  readonly meta?: {
+    readonly termsOfService?: string;
+    readonly externalAccountRequired?: boolean;
+    /** Names and descriptions (draft-ietf-acme-profiles). */
+    readonly profiles?: Readonly<Record<string, string>>;
+  };
+}
+
+/** An answer, read whole. */
+export interface Answer<T> {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly text: string;
+  /** The JSON in it; undefined where it is of another type. */
+  readonly body: T;
+}
+
+/** How to reach an authority. */
+export interface ClientOptions {
+  /** The directory's URL. */
+  readonly directory: string;
+  /** The account's key: P-256. */
+  readonly key: CryptoKeyPair;
+  /** PEM certificates of a private authority, trusted besides the public ones. */
+  readonly caCerts?: readonly string[] | undefined;
+  readonly userAgent: string;
+  /** Ends what is under way. */
+  readonly signal: AbortSignal;
+}
+
+/** External account binding (RFC 8555 section 7.3.4). */
+export interface ExternalAccount {
+  readonly kid: string;
+  /** The MAC key as the authority gives it: base64url. */
+  readonly key: string;
+}
+
+/** One request may take so long, ms. */
+const REQUEST_TIMEOUT = 30_000;
+/** Waits before a request is sent again that found nobody or an internal error, ms. */
+const RETRY_AFTER: readonly number[] = [500, 1_000, 2_000];
+/** A nonce may be refused although nothing is wrong (RFC 8555 section 6.5); Pebble refuses some on purpose. */
+const NONCE_TRIES = 10;
+/** A wait that the authority asks for and that is served at once; a longer one is the caller's business, ms. */
+const LONGEST_WAIT = 10_000;
+/** A chain has a few KiB; more is a mistake or an attack. */
+const MOST_BYTES = 1024 ** 2;
+
+/** A client of one authority. Disposing of it closes its connections. */
+export class AcmeClient implements Disposable {
+  readonly #options: ClientOptions;
+  readonly #http: Deno.HttpClient;
+  readonly #nonces: string[] = [];
+  #directory!: Directory;
+  #jwk!: JWK;
+  /** The account's URL, which signed requests name (`kid`, RFC 8555 section 6.2). */
+  #account: string | undefined;
+
+  private constructor(options: ClientOptions) {
+    this.#options = options;
+    this.#http = Deno.createHttpClient(options.caCerts === undefined ? {} : { caCerts: [...options.caCerts] });
+  }
+
+  /**
+   * Fetches the directory.
+   * @throws {AcmeError} the authority cannot be reached, or is none
+   */
+  static async open(options: ClientOptions): Promise<AcmeClient> {
+    const client = new AcmeClient(options);
+    try {
+      const { body } = await client.get<Directory>(options.directory);
+      for (const name of ["newNonce", "newAccount", "newOrder"] as const) {
+        if (typeof body?.[name] !== "string") {
+          throw new AcmeError({ type: "unexpected", detail: `${options.directory} is no directory: no ${name}` });
+        }
+      }
+      client.#directory = body;
+      client.#jwk = await exportJWK(options.key.publicKey);
+      return client;
+    } catch (error) {
+      client[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#http.close();
+  }
+
+  get directory(): Directory {
+    return this.#directory;
+  }
+
+  get signal(): AbortSignal {
+    return this.#options.signal;
+  }
+
+  /** The account key's public half. */
+  get publicKey(): JWK {
+    return this.#jwk;
+  }
+
+  /** Uses an account that is there already. */
+  useAccount(url: string): void {
+    this.#account = url;
+  }
+
+  /**
+   * Creates the account, or finds the one that the key has already (RFC 8555 section 7.3).
+   * @param contact e-mail addresses
+   * @returns its URL
+   */
+  async createAccount(contact: readonly string[], external: ExternalAccount | undefined): Promise<string> {
+    this.#account = undefined;
+    const url = this.#directory.newAccount;
+    const { headers } = await this.post(url, {
+      termsOfServiceAgreed: true,
+      ...(contact.length > 0 ? { contact: contact.map((address) => `mailto:${address}`) } : {}),
+      ...(external ? { externalAccountBinding: await this.#bind(external, url) } : {}),
+    });
+    return this.#account = locationOf(headers, url);
+  }
+
+  /** Replaces the account's contact (RFC 8555 section 7.3.2). */
+  async updateContact(contact: readonly string[]): Promise<void> {
+    await this.post(this.#account!, { contact: contact.map((address) => `mailto:${address}`) });
+  }
+
+  /** A GET without a signature: the directory and renewal information are the only resources that allow it. */
+  get<T>(url: string): Promise<Answer<T>> {
+    return this.#patiently(() => this.#send<T>(url, { headers: { accept: "application/json" } }));
+  }
+
+  /** A signed POST; without a payload, POST-as-GET (RFC 8555 section 6.3). */
+  async post<T = unknown>(url: string, payload?: unknown): Promise<Answer<T>> {
+    for (let left = NONCE_TRIES;; left--) {
+      try {
+        return await this.#patiently(() => this.#post<T>(url, payload));
+      } catch (error) {
+        // The refusal brought a fresh nonce (RFC 8555 section 6.5).
+        if (!(error instanceof AcmeError) || error.type !== "badNonce" || left <= 1) throw error;
+      }
+    }
+  }
+
+  async #post<T>(url: string, payload: unknown): Promise<Answer<T>> {
+    const nonce = this.#nonces.pop() ?? await this.#newNonce();
+    const who = this.#account === undefined ? { jwk: this.#jwk } : { kid: this.#account };
+    const bytes = new TextEncoder().encode(payload === undefined ? "" : JSON.stringify(payload));
+    const jws = await new FlattenedSign(bytes)
+      .setProtectedHeader({ alg: "ES256", nonce, url, ...who })
+      .sign(this.#options.key.privateKey);
+    return await this.#send<T>(url, {
+      method: "POST",
+      headers: { "content-type": "application/jose+json" },
+      body: JSON.stringify(jws),
+    });
+  }
+
+  async #newNonce(): Promise<string> {
+    await this.#send(this.#directory.newNonce, { method: "HEAD" });
+    const nonce = this.#nonces.pop();
+    if (nonce === undefined) throw new AcmeError({ type: "unexpected", detail: "newNonce came without Replay-Nonce" });
+    return nonce;
+  }
+
+  /** RFC 8555 section 7.3.4: the account's public key, signed with the key that the authority handed out. */
+  async #bind({ kid, key }: ExternalAccount, url: string): Promise<unknown> {
+    const secret = Uint8Array.fromBase64(key, { alphabet: "base64url" });
+    const jwk = new TextEncoder().encode(JSON.stringify(this.#jwk));
+    return await new FlattenedSign(jwk).setProtectedHeader({ alg: "HS256", kid, url }).sign(secret);
+  }
+
+  /** Sends again after a failure of the network or the authority that may pass. Other failures are thrown at once. */
+  async #patiently<T>(send: () => Promise<T>): Promise<T> {
+    for (const wait of RETRY_AFTER) {
+      try {
+        return await send();
+      } catch (error) {
+        if (!(error instanceof AcmeError) || !mayPass(error)) throw error;
+        const after = error.retryAfter ?? wait;
+        if (after > LONGEST_WAIT) throw error;
+        await delay(after, { signal: this.signal });
+      }
+    }
+    return await send();
+  }
+
+  async #send<T>(url: string, init: RequestInit): Promise<Answer<T>> {
+    const { signal, userAgent } = this.#options;
+    signal.throwIfAborted();
+    const ending = new AbortController();
+    const end = () => ending.abort(signal.reason);
+    signal.addEventListener("abort", end, { once: true });
+    const timer = setTimeout(
+      () => ending.abort(new Error(`no answer within ${REQUEST_TIMEOUT / 1000} s`)),
+      REQUEST_TIMEOUT,
+    );
+    try {
+      const headers = { "user-agent": userAgent, "accept-language": "en", ...init.headers };
+      const response = await fetch(url, {
+        ...init,
+        headers,
+        client: this.#http,
+        signal: ending.signal,
+        redirect: "follow",
+      });
+      const nonce = response.headers.get("replay-nonce");
+      if (nonce !== null) this.#nonces.push(nonce);
+      const text = await readText(response);
+      if (!response.ok) {
+        throw new AcmeError(readProblem(text, response.status), {
+          status: response.status,
+          retryAfter: retryAfterOf(response.headers),
+        });
+      }
+      const json = /[/+]json\b/.test(response.headers.get("content-type") ?? "");
+      return { status: response.status, headers: response.headers, text, body: (json ? parse(text) : undefined) as T };
+    } catch (error) {
+      if (error instanceof AcmeError) throw error;
+      signal.throwIfAborted();
+      throw new AcmeError({ type: "unreachable", detail: `${new URL(url).host}: ${messageOf(error)}` }, {}, {
+        cause: error,
+      });
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", end);
+    }
+  }
+}
+
+function mayPass({ type, status }: AcmeError): boolean {
+  return type === "unreachable" || type === "serverInternal" || (status >= 500 && status !== 501);
+}
+
+async function readText(response: Response): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = "";
+  let bytes = 0;
+  for await (const chunk of response.body ?? []) {
+    bytes += chunk.length;
+    if (bytes > MOST_BYTES) {
+      throw new AcmeError({ type: "unexpected", detail: `an answer of over ${MOST_BYTES} bytes` });
+    }
+    text += decoder.decode(chunk, { stream: true });
+  }
+  return text + decoder.decode();
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new AcmeError({ type: "unexpected", detail: `what should be JSON is not: ${text.slice(0, 100)}` });
+  }
+}
+
+/** The URL of what a request created. @throws {AcmeError} where it is missing */
+export function locationOf(headers: Headers, url: string): string {
+  const location = headers.get("location");
+  if (location === null) throw new AcmeError({ type: "unexpected", detail: `${url} answered without Location` });
+  return new URL(location, url).href;
+}
+
+/** Milliseconds that `Retry-After` asks for (RFC 9110 section 10.2.3: seconds or a date); undefined without one. */
+export function retryAfterOf(headers: Headers, now = Date.now()): number | undefined {
+  const text = headers.get("retry-after");
+  if (text === null) return undefined;
+  const ms = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - now;
+  return Number.isFinite(ms) ? Math.max(0, ms) : undefined;
+}

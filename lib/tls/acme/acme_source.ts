@@ -1,0 +1,348 @@
+/**
+ * The certificate that a service obtains and renews by itself. Of several processes with the same state one has the lock:
+ * it answers challenges and renews. The others serve what it puts on disk, and one of them takes over when it ends.
+ * @module
+ */
+import { delay } from "@std/async/delay";
+import { messageOf, StartError } from "../../errors.ts";
+import type { Logger } from "../../log.ts";
+import { formatDuration } from "../../duration_and_size.ts";
+import type { TlsMaterial } from "../tls_material.ts";
+import type { CertificateSource } from "../certificate_source.ts";
+import { watchFiles } from "../watch_files.ts";
+import { type AcmeOptions, obtain } from "./obtain_certificate.ts";
+import { AcmeError } from "./problem.ts";
+import { inspectReach } from "./inspect_reach.ts";
+import { RenewalPlanner } from "./renewal_plan.ts";
+import { backoff } from "./renewal_time.ts";
+import { AcmeStore, type CertificateStore } from "./acme_store.ts";
+import { reasonOf, type TimeLimit, timeLimit } from "./time_limit.ts";
+
+/** What the source needs around it. */
+export interface AcmeEnvironment {
+  readonly log: Logger;
+  /** Opens the port on which challenges are answered, and everything else is redirected. */
+  readonly listen: () => Promise<AsyncDisposable>;
+  /** Answers for a token there until the returned function is called. */
+  readonly respond: (token: string, answer: string) => () => void;
+}
+
+/** What has happened since the process started, for metrics. */
+export interface AcmeStatus {
+  /** Certificates obtained by this process. */
+  readonly obtained: number;
+  /** Attempts that failed. */
+  readonly failed: number;
+  /** The last failure's problem type, `rateLimited` for instance; undefined when the last attempt succeeded. */
+  readonly problem: string | undefined;
+  /** When the certificate is renewed; undefined where another process does it. */
+  readonly renewalAt: Date | undefined;
+}
+
+const MINUTE = 60_000;
+const HOUR = 60 * MINUTE;
+/** How long a first certificate may take, ms. */
+export const FIRST_TIMEOUT = 3 * MINUTE;
+/** How long a renewal may take, ms: nobody waits for it. */
+const RENEWAL_TIMEOUT = 10 * MINUTE;
+/** The next look at a lock that another process holds, ms. */
+const LOCK_EVERY = 1_000;
+/** Timers stand still while a machine sleeps: the clock is looked at again after this, ms. */
+const LONGEST_SLEEP = HOUR;
+/** A sign of life while nothing else is said, ms. */
+const PROGRESS_EVERY = 15_000;
+/** Names that are looked at after a failure. */
+const MOST_DIAGNOSED = 3;
+
+/** See the module. */
+export class AcmeSource implements CertificateSource {
+  readonly #options: AcmeOptions;
+  readonly #environment: AcmeEnvironment;
+  readonly #store: AcmeStore;
+  readonly #certificate: CertificateStore;
+  readonly #planner: RenewalPlanner;
+  readonly #ending = new AbortController();
+  #changed: () => Promise<void> = () => Promise.resolve();
+  #watch: AsyncDisposable | undefined;
+  #keeping: Promise<void> | undefined;
+  #lock: Disposable | undefined;
+  #port: AsyncDisposable | undefined;
+  /** Ends a sleep before its time. */
+  #wake = new AbortController();
+  #complaint = "";
+  #obtained = 0;
+  #failed = 0;
+  #problem: string | undefined;
+  #renewalAt: Date | undefined;
+
+  constructor(options: AcmeOptions, environment: AcmeEnvironment) {
+    this.#options = options;
+    this.#environment = environment;
+    this.#store = new AcmeStore(options.folder, options.directory.folder);
+    this.#certificate = this.#store.certificate(options.names[0]!);
+    this.#planner = new RenewalPlanner(options, this.#store, this.#certificate, environment.log);
+  }
+
+  get status(): AcmeStatus {
+    return { obtained: this.#obtained, failed: this.#failed, problem: this.#problem, renewalAt: this.#renewalAt };
+  }
+
+  watch(changed: () => Promise<void>): void {
+    this.#changed = changed;
+  }
+
+  async load(): Promise<TlsMaterial> {
+    const { names } = this.#options;
+    const there = this.#certificate.load(names);
+    if (this.#keeping === undefined) {
+      if (there === undefined) await this.#first();
+      // Watched before it is read, so that no change falls in between.
+      const { chainFile, keyFile } = this.#certificate;
+      this.#watch = watchFiles([chainFile, keyFile], () => this.#changed(), { log: this.#environment.log });
+    }
+    const material = this.#certificate.load(names);
+    if (material === undefined) {
+      this.#wake.abort();
+      throw new StartError(
+        `Cannot use the certificate in ${this.#certificate.folder}: it is gone or damaged; a new one is being obtained`,
+      );
+    }
+    this.#keeping ??= this.#keep();
+    return material;
+  }
+
+  /**
+   * For a command that runs once: obtains the certificate where there is none, and renews it where that is due or `force`
+   * says so. Failures before do not hold it up, what the authority demands does.
+   * @returns the certificate, and whether it is new
+   * @throws {StartError} another process keeps it and was asked to renew, the authority wants to be left alone, or why
+   * it could not be obtained
+   */
+  async runOnce(force: boolean): Promise<{ readonly material: TlsMaterial; readonly renewed: boolean }> {
+    const { names, directory } = this.#options;
+    const there = this.#certificate.load(names);
+    this.#lock ??= await this.#certificate.tryLock();
+    if (this.#lock === undefined && there !== undefined && !force) return { material: there, renewed: false };
+    if (this.#lock === undefined) {
+      throw new StartError(
+        `Cannot renew the certificate in ${this.#certificate.folder}: a running service keeps it, and renews it by itself`,
+      );
+    }
+    const failure = this.#certificate.failure();
+    if (failure?.demanded && Date.parse(failure.notBefore) > Date.now()) {
+      throw new StartError(
+        `Cannot ask ${directory.title} before ${failure.notBefore}, as it demands. The last problem was: ${failure.problem}`,
+      );
+    }
+    if (there !== undefined && !force) {
+      const plan = await this.#planner.plan(there, this.#ending.signal);
+      if (Date.parse(plan.at) > Date.now()) return { material: there, renewed: false };
+    }
+    using bound = timeLimit(FIRST_TIMEOUT, this.#ending.signal);
+    try {
+      this.#port ??= await this.#environment.listen();
+      await this.#attempt(bound.signal, there);
+    } catch (error) {
+      throw this.#unobtainable(error, bound);
+    }
+    return { material: this.#certificate.load(names)!, renewed: true };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#ending.abort(new Error("the service stops"));
+    await this.#keeping;
+    await this.#watch?.[Symbol.asyncDispose]();
+    await this.#port?.[Symbol.asyncDispose]();
+    this.#port = undefined;
+    this.#lock?.[Symbol.dispose]();
+    this.#lock = undefined;
+  }
+
+  /** The first certificate, within {@link FIRST_TIMEOUT}. */
+  async #first(): Promise<void> {
+    const { names } = this.#options;
+    const { log } = this.#environment;
+    log.info(
+      `there is no certificate yet: obtaining ${this.#what}; this takes at most ${formatDuration(FIRST_TIMEOUT)}`,
+    );
+    using bound = timeLimit(FIRST_TIMEOUT, this.#ending.signal);
+    try {
+      await this.#afterFailure(bound.signal);
+      while (this.#lock === undefined) {
+        this.#lock = await this.#certificate.tryLock();
+        // Another process obtained it meanwhile.
+        if (this.#certificate.load(names) !== undefined) return;
+        if (this.#lock !== undefined) break;
+        this.#complain("info", "another process is obtaining the certificate; waiting for it");
+        await delay(LOCK_EVERY, { signal: bound.signal });
+      }
+      this.#port ??= await this.#environment.listen();
+      await this.#attempt(bound.signal, undefined);
+    } catch (error) {
+      this.#ending.signal.throwIfAborted();
+      throw this.#unobtainable(error, bound);
+    }
+  }
+
+  #unobtainable(error: unknown, bound: TimeLimit): StartError {
+    if (error instanceof StartError && error.cause === undefined) return error;
+    return new StartError(`Cannot obtain ${this.#what}:\n${reasonOf(error, bound)}`, { cause: error });
+  }
+
+  get #what(): string {
+    const { names, directory } = this.#options;
+    return `a certificate for ${names.join(", ")} from ${directory.title}`;
+  }
+
+  /** A process that is started again and again must not ask the authority each time (RFC 8555 section 6.6). */
+  async #afterFailure(signal: AbortSignal): Promise<void> {
+    const failure = this.#certificate.failure();
+    const wait = failure === undefined ? 0 : Date.parse(failure.notBefore) - Date.now();
+    if (failure === undefined || wait <= 0) return;
+    const who = failure.demanded ? "the authority wants to be left alone" : "the next attempt waits";
+    if (wait > FIRST_TIMEOUT / 2) {
+      throw new StartError(
+        `Cannot obtain ${this.#what}: ${failure.failures} ${
+          failure.failures === 1 ? "attempt" : "attempts"
+        } failed, and ` +
+          `${who} until ${failure.notBefore}. The last problem was: ${failure.problem}\n` +
+          `When it is mended, the command cert --domain ${this.#options.names[0]} tries at once.`,
+      );
+    }
+    this.#environment.log.warn(`the last attempt failed: ${who} ${formatDuration(Math.ceil(wait / 1000) * 1000)}`, {
+      problem: failure.problem,
+    });
+    await delay(wait, { signal });
+  }
+
+  /**
+   * One attempt, under the lock and with the port open. A problem of the authority's is remembered.
+   * @throws what it failed by
+   */
+  async #attempt(signal: AbortSignal, current: TlsMaterial | undefined): Promise<void> {
+    const { names } = this.#options;
+    const { log, respond } = this.#environment;
+    let last = "";
+    let said = performance.now();
+    const progress = (step: string) => {
+      [last, said] = [step, performance.now()];
+      log.info(`certificate: ${step}`);
+    };
+    const began = performance.now();
+    const alive = setInterval(() => {
+      if (performance.now() - said < PROGRESS_EVERY) return;
+      log.info(`certificate: still at it after ${Math.round((performance.now() - began) / 1000)} s (${last})`);
+    }, PROGRESS_EVERY);
+    try {
+      const { leaf } = current ?? {};
+      await obtain(this.#options, {
+        store: this.#store,
+        certificate: this.#certificate,
+        replaces: leaf,
+        respond,
+        progress,
+        signal,
+      });
+      this.#obtained++;
+      this.#problem = undefined;
+      const material = this.#certificate.load(names);
+      log.info(`certificate: obtained for ${names.join(", ")}`, { notAfter: material?.notAfter.toISOString() });
+    } catch (error) {
+      this.#ending.signal.throwIfAborted();
+      this.#failed++;
+      this.#problem = problemType(error, signal);
+      const hints = error instanceof AcmeError ? await this.#diagnose(error.names) : [];
+      const problem = [messageOf(error), ...hints].join("\n");
+      if (this.#problem !== "local") this.#remember(error, problem);
+      throw hints.length > 0 ? new Error(problem, { cause: error }) : error;
+    } finally {
+      clearInterval(alive);
+    }
+  }
+
+  #remember(error: unknown, problem: string): void {
+    const failures = (this.#certificate.failure()?.failures ?? 0) + 1;
+    const retryAfter = error instanceof AcmeError ? error.retryAfter : undefined;
+    const notBefore = new Date(Date.now() + backoff(failures, retryAfter)).toISOString();
+    this.#certificate.saveFailure({ failures, notBefore, demanded: retryAfter !== undefined, problem });
+  }
+
+  /** What this machine sees of the names that were not proved. */
+  async #diagnose(names: readonly string[]): Promise<string[]> {
+    const { respond } = this.#environment;
+    const found = await Promise.all(names.slice(0, MOST_DIAGNOSED).map((name) => inspectReach(name, { respond })));
+    return found.flat().filter(({ level }) => level !== "ok")
+      .map(({ fact, remedy }) => `Seen from here: ${fact} ${remedy ?? ""}`.trim());
+  }
+
+  /** Renews for as long as the service runs. Never throws. */
+  async #keep(): Promise<void> {
+    const { signal } = this.#ending;
+    while (!signal.aborted) {
+      try {
+        await this.#keepOnce(signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#complain("error", `the certificate cannot be kept up to date: ${messageOf(error)}`);
+        await this.#sleep(MINUTE);
+      }
+    }
+  }
+
+  async #keepOnce(signal: AbortSignal): Promise<void> {
+    this.#lock ??= await this.#certificate.tryLock();
+    if (this.#lock === undefined) return await this.#sleep(LOCK_EVERY);
+    if (signal.aborted) return;
+    // Throws where it is taken or forbidden; it is tried again after a minute.
+    this.#port ??= await this.#environment.listen();
+    const current = this.#certificate.load(this.#options.names);
+    const wait = await this.#untilDue(current);
+    if (wait > 0) return await this.#sleep(Math.min(wait, LONGEST_SLEEP));
+    using bound = timeLimit(RENEWAL_TIMEOUT, signal);
+    try {
+      await this.#attempt(bound.signal, current);
+      this.#complaint = "";
+    } catch (error) {
+      if (signal.aborted) return;
+      const next = this.#certificate.failure()?.notBefore;
+      const until = current === undefined ? "" : `; the one in use serves until ${current.notAfter.toISOString()}`;
+      this.#environment.log.error(`the certificate was not renewed${until}: ${reasonOf(error, bound)}`, {
+        problem: this.#problem,
+        next,
+      });
+      // What is no problem of the authority's is not on disk.
+      if (this.#problem === "local") await this.#sleep(MINUTE);
+    }
+  }
+
+  /** Milliseconds until the next attempt. */
+  async #untilDue(current: TlsMaterial | undefined): Promise<number> {
+    const now = Date.now();
+    const failure = this.#certificate.failure();
+    const held = failure === undefined ? 0 : Date.parse(failure.notBefore) - now;
+    if (held > 0) return held;
+    if (current === undefined) return 0;
+    const plan = await this.#planner.plan(current, this.#ending.signal);
+    this.#renewalAt = new Date(plan.at);
+    return Math.min(Date.parse(plan.at), Math.max(Date.parse(plan.askAgain), now + MINUTE)) - now;
+  }
+
+  async #sleep(milliseconds: number): Promise<void> {
+    if (this.#wake.signal.aborted) this.#wake = new AbortController();
+    const signal = AbortSignal.any([this.#wake.signal, this.#ending.signal]);
+    await delay(milliseconds, { signal }).catch(() => {});
+  }
+
+  /** Says a thing once, until something else is to be said. */
+  #complain(level: "info" | "error", message: string): void {
+    if (this.#complaint === message) return;
+    this.#complaint = message;
+    this.#environment.log[level](message);
+  }
+}
+
+/** `local` where the authority has no part in it, and need not be spared. */
+function problemType(error: unknown, signal: AbortSignal): string {
+  if (error instanceof AcmeError) return error.type;
+  return signal.aborted ? "timeout" : "local";
+}

@@ -1,0 +1,352 @@
+/**
+ * What ACME keeps on disk, one file a thing, each readable by its owner alone and written whole or not at all:
+ *
+ *     certs/acme/DIRECTORY/account.key     the account's key, PEM
+ *     certs/acme/DIRECTORY/account.json    its URL, contact, and that the terms of service were agreed to
+ *     certs/acme/DIRECTORY/NAME/fullchain.pem, privkey.pem
+ *     certs/acme/DIRECTORY/NAME/next.key   the key of a certificate that is being obtained
+ *     certs/acme/DIRECTORY/NAME/order.json an unfinished order
+ *     certs/acme/DIRECTORY/NAME/retry.json what failed, how often, and when it is tried again
+ *     certs/acme/DIRECTORY/NAME/renewal.json when it is renewed, and when the authority is asked about that again
+ *
+ * @module
+ */
+import { delay } from "@std/async/delay";
+import { Buffer } from "node:buffer";
+import { createPrivateKey, X509Certificate } from "node:crypto";
+import { join } from "node:path";
+import { messageOf, StartError } from "../../errors.ts";
+import { writeAtomically, writeReason } from "../atomic_write.ts";
+import { loadCertificateFiles, readCertificates, readFile } from "../certificate_files.ts";
+import type { TlsMaterial } from "../tls_material.ts";
+import { coversHost, namesOf } from "../x509/certificate_names.ts";
+
+/** What is remembered of an account. */
+export interface Account {
+  readonly url: string;
+  /** E-mail addresses. */
+  readonly contact: readonly string[];
+  /** The terms of service that were agreed to, where the authority has some. */
+  readonly termsOfService?: string | undefined;
+}
+
+/** An order that was begun and not finished. */
+export interface UnfinishedOrder {
+  readonly url: string;
+  readonly names: readonly string[];
+  readonly profile?: string | undefined;
+}
+
+/** What failed last. */
+export interface Failure {
+  /** In a row. */
+  readonly failures: number;
+  /** No attempt before this, ISO 8601. */
+  readonly notBefore: string;
+  /** Whether that is the authority's demand (Retry-After) and not only this program's patience. */
+  readonly demanded: boolean;
+  readonly problem: string;
+}
+
+/** When a certificate is renewed. Dates are ISO 8601. */
+export interface RenewalPlan {
+  /** The certificate's serial number: a plan for another one counts for nothing. */
+  readonly serial: string;
+  readonly at: string;
+  /** The authority's window (RFC 9773), where it has one. */
+  readonly window?: { readonly start: string; readonly end: string } | undefined;
+  /** The authority is asked again then. */
+  readonly askAgain: string;
+}
+
+const MODE = 0o600;
+const FOLDER_MODE = 0o700;
+const ALGORITHM = { name: "ECDSA", namedCurve: "P-256" } as const;
+/** Milliseconds between two looks at a lock that another process holds. */
+const LOCK_EVERY = 250;
+
+/** The folder of one authority. */
+export class AcmeStore {
+  readonly folder: string;
+
+  /** @param base `certs/acme` */
+  constructor(base: string, directoryName: string) {
+    this.folder = join(base, directoryName);
+  }
+
+  /** The account's key; made where there is none. Call it under the lock. */
+  accountKey(): Promise<CryptoKeyPair> {
+    return keyIn(join(this.folder, "account.key"));
+  }
+
+  /** The account, where one was created. */
+  account(): Account | undefined {
+    return readJson<Account>(join(this.folder, "account.json"), (value) => typeof value.url === "string");
+  }
+
+  saveAccount(account: Account): void {
+    writeJson(join(this.folder, "account.json"), account);
+  }
+
+  /** The authority does not know it any more. */
+  forgetAccount(): void {
+    remove(join(this.folder, "account.json"));
+  }
+
+  /** Waits until no other process creates an account here. */
+  lock(signal: AbortSignal): Promise<Disposable> {
+    return lockFile(this.folder, signal);
+  }
+
+  /** The folder of the certificate whose first name this is. */
+  certificate(name: string): CertificateStore {
+    return new CertificateStore(join(this.folder, folderName(name)));
+  }
+}
+
+/** The folder of one certificate. */
+export class CertificateStore {
+  readonly folder: string;
+  readonly chainFile: string;
+  readonly keyFile: string;
+  readonly #nextKey: string;
+  readonly #order: string;
+  readonly #retry: string;
+  readonly #plan: string;
+
+  constructor(folder: string) {
+    this.folder = folder;
+    this.chainFile = join(folder, "fullchain.pem");
+    this.keyFile = join(folder, "privkey.pem");
+    this.#nextKey = join(folder, "next.key");
+    this.#order = join(folder, "order.json");
+    this.#retry = join(folder, "retry.json");
+    this.#plan = join(folder, "renewal.json");
+  }
+
+  /**
+   * The certificate and its key.
+   * @returns undefined where there is none yet, it does not name every one of `names`, or no client takes it any more
+   * @throws {StartError} it is there and may not be read
+   */
+  load(names: readonly string[]): TlsMaterial | undefined {
+    if (!exists(this.chainFile)) return undefined;
+    const [leaf] = readCertificates(readFile(this.chainFile, "certificate"), this.chainFile);
+    const covered = namesOf(leaf!);
+    if (!names.every((name) => coversHost(covered, name))) return undefined;
+    const key = this.#keyOf(leaf!);
+    if (key === undefined) return undefined;
+    try {
+      const material = loadCertificateFiles({ cert: this.chainFile, key });
+      // That it is renewed by itself, and when, is known here better than by days.
+      const findings = material.findings.filter(({ code }) => code !== "certificate-expires-soon");
+      return { ...material, findings };
+    } catch (error) {
+      if (!(error instanceof StartError) || error.cause instanceof Deno.errors.NotCapable) throw error;
+      return undefined;
+    }
+  }
+
+  /** The key for the next certificate: the one that an unfinished attempt made, else a new one. Call it under the lock. */
+  async nextKey(): Promise<CryptoKeyPair> {
+    // A process that ended between the two steps of `save` left the key of the certificate in use there.
+    this.#finish();
+    return await keyIn(this.#nextKey);
+  }
+
+  /**
+   * Keeps a new chain and makes `next.key` its key: two steps, of which `load` understands the state in between.
+   * @throws {StartError} the chain is not for that key or not for these names, or it cannot be written
+   */
+  save(chain: string, names: readonly string[]): void {
+    const [leaf] = readCertificates(new TextEncoder().encode(chain), "of the authority");
+    const covered = namesOf(leaf!);
+    const missing = names.filter((name) => !coversHost(covered, name));
+    if (missing.length > 0) {
+      throw new StartError(`Cannot use the authority's certificate: it does not name ${missing.join(", ")}`);
+    }
+    if (!fits(leaf!, this.#nextKey)) {
+      throw new StartError("Cannot use the authority's certificate: it is for another key");
+    }
+    write(this.chainFile, chain);
+    this.#finish();
+    remove(this.#order);
+    remove(this.#retry);
+  }
+
+  /** When the chain was written, ms since 1970; it must be there. */
+  savedAt(): number {
+    return Deno.statSync(this.chainFile).mtime?.getTime() ?? 0;
+  }
+
+  order(): UnfinishedOrder | undefined {
+    return readJson<UnfinishedOrder>(
+      this.#order,
+      (value) => typeof value.url === "string" && Array.isArray(value.names),
+    );
+  }
+
+  saveOrder(order: UnfinishedOrder | undefined): void {
+    if (order === undefined) remove(this.#order);
+    else writeJson(this.#order, order);
+  }
+
+  failure(): Failure | undefined {
+    return readJson<Failure>(
+      this.#retry,
+      (value) => Number.isSafeInteger(value.failures) && !Number.isNaN(Date.parse(`${value.notBefore}`)),
+    );
+  }
+
+  saveFailure(failure: Failure): void {
+    writeJson(this.#retry, failure);
+  }
+
+  plan(): RenewalPlan | undefined {
+    const dated = (text: unknown) => !Number.isNaN(Date.parse(`${text}`));
+    return readJson<RenewalPlan>(
+      this.#plan,
+      ({ serial, at, askAgain }) => typeof serial === "string" && dated(at) && dated(askAgain),
+    );
+  }
+
+  savePlan(plan: RenewalPlan): void {
+    writeJson(this.#plan, plan);
+  }
+
+  /** The lock of whoever obtains and renews this certificate, if no other process has it. */
+  tryLock(): Promise<Disposable | undefined> {
+    return tryLockFile(this.folder);
+  }
+
+  /** Waits for that lock. */
+  lock(signal: AbortSignal): Promise<Disposable> {
+    return lockFile(this.folder, signal);
+  }
+
+  #keyOf(leaf: X509Certificate): string | undefined {
+    return [this.keyFile, this.#nextKey].find((file) => fits(leaf, file));
+  }
+
+  /** The second step of `save`. */
+  #finish(): void {
+    if (!exists(this.chainFile)) return;
+    const [leaf] = readCertificates(readFile(this.chainFile, "certificate"), this.chainFile);
+    if (this.#keyOf(leaf!) === this.#nextKey) {
+      explained(this.folder, () => Deno.renameSync(this.#nextKey, this.keyFile));
+    }
+  }
+}
+
+/** A name as a folder's: an IPv6 address has colons, which Windows does not take. */
+export function folderName(name: string): string {
+  return name.replace(/[^a-z0-9._-]/gi, "_");
+}
+
+function fits(leaf: X509Certificate, file: string): boolean {
+  try {
+    return leaf.checkPrivateKey(createPrivateKey(Deno.readTextFileSync(file)));
+  } catch {
+    return false;
+  }
+}
+
+async function keyIn(file: string): Promise<CryptoKeyPair> {
+  try {
+    return await importKey(Deno.readTextFileSync(file));
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) {
+      throw new StartError(`Cannot use the key ${file}: ${messageOf(error)}; move it away to have a new one made`, {
+        cause: error,
+      });
+    }
+  }
+  const pair = await crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
+  const der = Buffer.from(await crypto.subtle.exportKey("pkcs8", pair.privateKey));
+  const key = createPrivateKey({ key: der, format: "der", type: "pkcs8" });
+  write(file, key.export({ type: "pkcs8", format: "pem" }) as string);
+  return pair;
+}
+
+async function importKey(pem: string): Promise<CryptoKeyPair> {
+  const key = createPrivateKey(pem);
+  const pkcs8 = new Uint8Array(key.export({ type: "pkcs8", format: "der" }));
+  const privateKey = await crypto.subtle.importKey("pkcs8", pkcs8, ALGORITHM, true, ["sign"]);
+  const { d: _secret, key_ops: _use, ...open } = await crypto.subtle.exportKey("jwk", privateKey);
+  const publicKey = await crypto.subtle.importKey("jwk", open, ALGORITHM, true, ["verify"]);
+  return { privateKey, publicKey };
+}
+
+function write(file: string, text: string): void {
+  const folder = join(file, "..");
+  explained(folder, () => {
+    Deno.mkdirSync(folder, { recursive: true, mode: FOLDER_MODE });
+    writeAtomically(file, text, MODE);
+  });
+}
+
+function writeJson(file: string, value: unknown): void {
+  write(file, JSON.stringify(value, null, 2) + "\n");
+}
+
+/** What a file holds; undefined where there is none, or what a crash of the machine left of it. */
+function readJson<T>(file: string, sound: (value: Record<string, unknown>) => boolean): T | undefined {
+  try {
+    const value: unknown = JSON.parse(Deno.readTextFileSync(file));
+    const whole = typeof value === "object" && value !== null && sound(value as Record<string, unknown>);
+    return whole ? value as T : undefined;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof SyntaxError) return undefined;
+    throw new StartError(`Cannot read ${file}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function remove(file: string): void {
+  try {
+    Deno.removeSync(file);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+function exists(file: string): boolean {
+  try {
+    return Deno.statSync(file).isFile;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw new StartError(`Cannot read ${file}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function explained<T>(folder: string, run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    throw new StartError(`Cannot keep the certificate in ${folder}: ${writeReason(error, folder)}`, { cause: error });
+  }
+}
+
+/** The system gives a lock back when its process ends, however it does. */
+async function tryLockFile(folder: string): Promise<Disposable | undefined> {
+  const file = explained(folder, () => {
+    Deno.mkdirSync(folder, { recursive: true, mode: FOLDER_MODE });
+    return Deno.openSync(join(folder, ".lock"), { create: true, write: true, mode: MODE });
+  });
+  let held: boolean;
+  try {
+    held = await file.tryLock(true);
+  } catch {
+    // A network file system without locks: two processes may then renew at once, which costs a certificate.
+    held = true;
+  }
+  if (held) return file;
+  file.close();
+}
+
+async function lockFile(folder: string, signal: AbortSignal): Promise<Disposable> {
+  for (;;) {
+    const lock = await tryLockFile(folder);
+    if (lock !== undefined) return lock;
+    await delay(LOCK_EVERY, { signal });
+  }
+}

@@ -1,0 +1,185 @@
+/**
+ * From options to a certificate on disk: the account, one order, the signing request.
+ * @module
+ */
+import type { X509Certificate } from "node:crypto";
+import type { AcmeDirectory } from "../../config/acme_options.ts";
+import { StartError } from "../../errors.ts";
+import { readCertificates, readFile } from "../certificate_files.ts";
+import { addressIn } from "../x509/certificate_names.ts";
+import { encodePem } from "../x509/pem.ts";
+import { AcmeClient, type ExternalAccount } from "./acme_client.ts";
+import { orderCertificate } from "./order.ts";
+import { AcmeError } from "./problem.ts";
+import { certificateId } from "./renewal_time.ts";
+import type { AcmeStore, CertificateStore } from "./acme_store.ts";
+
+/** What is wanted, and from whom. */
+export interface AcmeOptions {
+  /** DNS names and addresses in canonical form; at least one. */
+  readonly names: readonly string[];
+  readonly directory: AcmeDirectory;
+  /** PEM file of a private authority's root. */
+  readonly caFile?: string | undefined;
+  readonly email?: string | undefined;
+  /** Whether the terms of service are agreed to; demanded for the first certificate only. */
+  readonly agreeTos: boolean;
+  readonly external?: { readonly kid: string; readonly keyFile: string } | undefined;
+  readonly profile?: string | undefined;
+  /** Where the state lies: `certs/acme`. */
+  readonly folder: string;
+  /** RFC 8555 section 6.1 wants every client to name itself. */
+  readonly userAgent: string;
+}
+
+/** What takes part in one attempt. */
+export interface Attempt {
+  readonly store: AcmeStore;
+  readonly certificate: CertificateStore;
+  /** The certificate in use, which the new one replaces. */
+  readonly replaces: X509Certificate | undefined;
+  readonly respond: (token: string, answer: string) => () => void;
+  readonly progress: (step: string) => void;
+  readonly signal: AbortSignal;
+}
+
+/** A client with the account's key; what it sends needs no account yet. */
+export async function openClient(options: AcmeOptions, store: AcmeStore, signal: AbortSignal): Promise<AcmeClient> {
+  const { directory, caFile, userAgent } = options;
+  const caCerts = caFile === undefined ? undefined : rootsIn(caFile);
+  let key: CryptoKeyPair;
+  {
+    using _lock = await store.lock(signal);
+    key = await store.accountKey();
+  }
+  return await AcmeClient.open({ directory: directory.url, key, caCerts, userAgent, signal });
+}
+
+/** The certificates of a private authority, PEM. @throws {StartError} the file holds none */
+export function rootsIn(file: string): string[] {
+  return readCertificates(readFile(file, "authority's root"), file).map(({ raw }) => encodePem("CERTIFICATE", raw));
+}
+
+/**
+ * Obtains a certificate and keeps it in the store. The caller holds the certificate's lock.
+ * @throws {AcmeError} the authority refuses, or cannot be reached
+ * @throws {StartError} the terms of service are not agreed to, a file cannot be read or written
+ */
+export async function obtain(options: AcmeOptions, attempt: Attempt): Promise<void> {
+  const { store, progress, signal } = attempt;
+  progress(`asking ${options.directory.title}`);
+  using client = await openClient(options, store, signal);
+  refuseUnknownProfile(client, options);
+  await signIn(client, options, attempt, false);
+  let chain: string;
+  try {
+    chain = await order(client, options, attempt);
+  } catch (error) {
+    if (!(error instanceof AcmeError) || error.type !== "accountDoesNotExist") throw error;
+    // The authority has lost or removed it: the key is good for a new one.
+    progress("the authority does not know the account any more; creating it again");
+    await signIn(client, options, attempt, true);
+    chain = await order(client, options, attempt);
+  }
+  attempt.certificate.save(chain, options.names);
+}
+
+function refuseUnknownProfile({ directory }: AcmeClient, { profile, directory: { title } }: AcmeOptions): void {
+  if (profile === undefined) return;
+  const offered = Object.keys(directory.meta?.profiles ?? {});
+  if (offered.includes(profile)) return;
+  const remedy = offered.length === 0 ? "it offers none; leave --acme-profile out" : `it offers ${offered.join(", ")}`;
+  throw new StartError(`Cannot ask ${title} for a certificate of the profile ${profile}: ${remedy}`);
+}
+
+/** Uses the account in the store; creates one where there is none, or where the authority has lost it. */
+async function signIn(client: AcmeClient, options: AcmeOptions, attempt: Attempt, lost: boolean): Promise<void> {
+  const { store, progress, signal } = attempt;
+  using _lock = await store.lock(signal);
+  const account = store.account();
+  const contact = options.email === undefined ? account?.contact ?? [] : [options.email];
+  if (account !== undefined && !lost) {
+    client.useAccount(account.url);
+    if (contact.join() === account.contact.join()) return;
+    try {
+      await client.updateContact(contact);
+      store.saveAccount({ ...account, contact });
+    } catch (error) {
+      // The order, which comes next, deals with it.
+      if (!(error instanceof AcmeError) || error.type !== "accountDoesNotExist") throw error;
+    }
+    return;
+  }
+  const termsOfService = client.directory.meta?.termsOfService;
+  const agreed = options.agreeTos || termsOfService === undefined || account?.termsOfService === termsOfService;
+  if (!agreed) {
+    throw new StartError(
+      `Cannot create an account at ${options.directory.title}: its terms of service must be agreed to. Read ` +
+        `${termsOfService}, then start with --acme-agree-tos; it is remembered with the account`,
+    );
+  }
+  const external = options.external && externalAccount(options.external);
+  const url = await client.createAccount(contact, external);
+  store.saveAccount({ url, contact, termsOfService });
+  progress(`account ${url}`);
+}
+
+/** The key that the authority handed out. @throws {StartError} the file is none, in words */
+export function externalAccount({ kid, keyFile }: NonNullable<AcmeOptions["external"]>): ExternalAccount {
+  const text = new TextDecoder().decode(readFile(keyFile, "external account's key")).trim().replace(/=+$/, "");
+  // Some authorities hand it out in the other alphabet.
+  const key = text.replaceAll("+", "-").replaceAll("/", "_");
+  try {
+    if (Uint8Array.fromBase64(key, { alphabet: "base64url" }).length === 0) throw new SyntaxError("it is empty");
+  } catch (cause) {
+    throw new StartError(`Cannot use the external account's key in ${keyFile}: it must be base64url, in one line`, {
+      cause,
+    });
+  }
+  return { kid, key };
+}
+
+async function order(client: AcmeClient, options: AcmeOptions, attempt: Attempt): Promise<string> {
+  const { names, profile } = options;
+  const { certificate, replaces, respond, progress } = attempt;
+  const old = certificate.order();
+  const same = old !== undefined && old.names.join() === names.join() && old.profile === profile;
+  // RFC 9773 section 5: only where the authority offers renewal information.
+  const offered = replaces !== undefined && client.directory.renewalInfo !== undefined;
+  try {
+    return await orderCertificate(client, {
+      names,
+      profile,
+      replaces: offered ? certificateId(replaces) : undefined,
+      unfinished: same ? old.url : undefined,
+      began: (url) => certificate.saveOrder({ url, names, profile }),
+      request: async () => await signingRequest(names, await certificate.nextKey()),
+      respond,
+      progress,
+    });
+  } catch (error) {
+    // Nothing comes of an order with a name that was not proved; anything else may pass.
+    if (error instanceof AcmeError && error.names.length > 0) certificate.saveOrder(undefined);
+    throw error;
+  }
+}
+
+/**
+ * A signing request (RFC 2986), DER. The names stand in subjectAltName alone: no common name, which has 64 characters at
+ * the most and which no client reads.
+ */
+export async function signingRequest(names: readonly string[], keys: CryptoKeyPair): Promise<Uint8Array> {
+  // The library's dependency injection reads decorators' metadata, and does not bring the polyfill itself.
+  await import("reflect-metadata");
+  const { Pkcs10CertificateRequestGenerator, SubjectAlternativeNameExtension } = await import("@peculiar/x509");
+  const alternatives = names.map((value) => ({
+    type: addressIn(value) === undefined ? "dns" as const : "ip" as const,
+    value,
+  }));
+  const request = await Pkcs10CertificateRequestGenerator.create({
+    keys,
+    signingAlgorithm: { name: "ECDSA", hash: "SHA-256" },
+    extensions: [new SubjectAlternativeNameExtension(alternatives)],
+  });
+  return new Uint8Array(request.rawData);
+}

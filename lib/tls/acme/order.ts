@@ -1,0 +1,205 @@
+/**
+ * One certificate (RFC 8555 section 7.4): the order, its authorisations, the HTTP-01 challenge (section 8.3), the signing
+ * request, the chain.
+ * @module
+ */
+import { delay } from "@std/async/delay";
+import { calculateJwkThumbprint } from "jose";
+import { addressIn } from "../x509/certificate_names.ts";
+import { type AcmeClient, type Answer, locationOf, retryAfterOf } from "./acme_client.ts";
+import { AcmeError, type Problem, UnprovedNames } from "./problem.ts";
+
+/** RFC 8555 section 7.1.3. */
+interface Order {
+  readonly status: "pending" | "ready" | "processing" | "valid" | "invalid";
+  readonly authorizations: readonly string[];
+  readonly finalize: string;
+  readonly certificate?: string;
+  readonly error?: Problem;
+}
+
+/** RFC 8555 section 7.1.4. */
+interface Authorization {
+  readonly status: "pending" | "valid" | "invalid" | "deactivated" | "expired" | "revoked";
+  readonly identifier: { readonly value: string };
+  readonly challenges: readonly Challenge[];
+}
+
+/** RFC 8555 section 8. */
+interface Challenge {
+  readonly type: string;
+  readonly url: string;
+  readonly status: "pending" | "processing" | "valid" | "invalid";
+  readonly token: string;
+  readonly error?: Problem;
+}
+
+/** What a certificate is wanted for, and what takes part in getting it. */
+export interface OrderOptions {
+  /** DNS names and addresses. */
+  readonly names: readonly string[];
+  /** A profile of the directory (draft-ietf-acme-profiles). */
+  readonly profile?: string | undefined;
+  /** The certificate that it replaces, as RFC 9773 names it. */
+  readonly replaces?: string | undefined;
+  /** The URL of an order that an earlier attempt left unfinished. */
+  readonly unfinished?: string | undefined;
+  /** Remembers the order's URL, so that a later process can go on with it. */
+  readonly began: (url: string) => void;
+  /** Makes the signing request, DER. */
+  readonly request: () => Promise<Uint8Array>;
+  /** Answers for a token until the returned function is called. */
+  readonly respond: (token: string, answer: string) => () => void;
+  /** Told what happens, for whoever waits. */
+  readonly progress: (step: string) => void;
+}
+
+/** Waits between two looks at what the authority works on, ms: the first, and the most. */
+const POLL = [250, 5_000] as const;
+/** What the authority may ask for between two looks, ms. */
+const LONGEST_POLL = 60_000;
+
+/**
+ * Obtains a certificate chain, PEM.
+ * @throws {AcmeError} why not; where names were not proved, each of them is in the message
+ */
+export async function orderCertificate(client: AcmeClient, options: OrderOptions): Promise<string> {
+  const { progress } = options;
+  const { url, order: first } = await resume(client, options) ?? await begin(client, options);
+  let order = first;
+  if (order.status === "pending") {
+    await authorize(client, order.authorizations, options);
+    order = await until(client, url, order, ({ status }) => status !== "pending");
+  }
+  if (order.status === "ready") {
+    progress("every name is proved; asking for the certificate");
+    order = await finalize(client, url, order, await options.request());
+  }
+  order = await until(client, url, order, ({ status }) => status === "valid" || status === "invalid");
+  if (order.status !== "valid" || order.certificate === undefined) {
+    throw new AcmeError(order.error ?? { type: "unexpected", detail: `the order became ${order.status}` });
+  }
+  const { text } = await client.post(order.certificate);
+  if (!text.includes("-----BEGIN CERTIFICATE-----")) {
+    throw new AcmeError({ type: "unexpected", detail: "the certificate's URL gave no PEM certificate" });
+  }
+  return text;
+}
+
+interface Begun {
+  readonly url: string;
+  readonly order: Order;
+}
+
+/** An order that an earlier attempt left, if the authority still has it and something can come of it. */
+async function resume(client: AcmeClient, { unfinished: url, progress }: OrderOptions): Promise<Begun | undefined> {
+  if (url === undefined) return undefined;
+  try {
+    const { body: order } = await client.post<Order>(url);
+    if (order.status === "invalid") return undefined;
+    progress(`going on with the order of an earlier attempt (${order.status})`);
+    return { url, order };
+  } catch (error) {
+    // Orders expire; the authority says no more than that it has none such.
+    if (error instanceof AcmeError && error.status >= 400 && error.status < 500 && error.type !== "rateLimited") {
+      return undefined;
+    }
+    throw error;
+  }
+}
+
+async function begin(client: AcmeClient, options: OrderOptions): Promise<Begun> {
+  const { names, profile, replaces, began, progress } = options;
+  const url = client.directory.newOrder;
+  const identifiers = names.map((value) => ({ type: addressIn(value) === undefined ? "dns" : "ip", value }));
+  const common = { identifiers, ...(profile === undefined ? {} : { profile }) };
+  let answer: Answer<Order>;
+  try {
+    answer = await client.post<Order>(url, { ...common, ...(replaces === undefined ? {} : { replaces }) });
+  } catch (error) {
+    // RFC 9773 section 5: what is replaced has no part in whether a certificate is issued.
+    const hindered = error instanceof AcmeError && replaces !== undefined &&
+      (error.type === "alreadyReplaced" || error.type === "malformed");
+    if (!hindered) throw error;
+    answer = await client.post<Order>(url, common);
+  }
+  const location = locationOf(answer.headers, url);
+  began(location);
+  progress(`ordered for ${names.join(", ")}`);
+  return { url: location, order: answer.body };
+}
+
+/** All names are tried, so that every one that fails is reported at once. */
+async function authorize(client: AcmeClient, urls: readonly string[], options: OrderOptions): Promise<void> {
+  const failed: AcmeError[] = [];
+  for (const url of urls) {
+    try {
+      await authorizeOne(client, url, options);
+    } catch (error) {
+      if (!(error instanceof AcmeError) || error.status === 429) throw error;
+      failed.push(error);
+    }
+  }
+  const [first, ...rest] = failed;
+  if (first !== undefined) throw rest.length === 0 ? first : new UnprovedNames([first, ...rest]);
+}
+
+async function authorizeOne(client: AcmeClient, url: string, options: OrderOptions): Promise<void> {
+  const { body } = await client.post<Authorization>(url);
+  const name = body.identifier.value;
+  // An earlier order of the account proved it, and the authority still holds that good.
+  if (body.status === "valid") return;
+  const challenge = body.challenges.find(({ type }) => type === "http-01");
+  if (challenge === undefined) {
+    const offered = body.challenges.map(({ type }) => type).join(", ") || "nothing";
+    throw new AcmeError({ type: "unexpected", detail: `HTTP-01 is needed, the authority offers ${offered}` }, { name });
+  }
+  const answer = `${challenge.token}.${await calculateJwkThumbprint(client.publicKey)}`;
+  const remove = options.respond(challenge.token, answer);
+  try {
+    options.progress(`${name}: the authority looks for the challenge on port 80`);
+    if (challenge.status === "pending") await accept(client, url, challenge);
+    const done = await until<Authorization>(client, url, undefined, ({ status }) => status !== "pending");
+    if (done.status === "valid") return;
+    const problem = done.challenges.find(({ error }) => error !== undefined)?.error;
+    throw new AcmeError(problem ?? { type: "unexpected", detail: `the authorisation became ${done.status}` }, { name });
+  } finally {
+    remove();
+  }
+}
+
+/** RFC 8555 section 7.5.1. Where an answer was lost and it is sent again, the authority says that it has it already. */
+async function accept(client: AcmeClient, url: string, challenge: Challenge): Promise<void> {
+  try {
+    await client.post(challenge.url, {});
+  } catch (error) {
+    if (!(error instanceof AcmeError) || error.type !== "malformed") throw error;
+    const { body } = await client.post<Authorization>(url);
+    if (body.challenges.find(({ url }) => url === challenge.url)?.status === "pending") throw error;
+  }
+}
+
+async function finalize(client: AcmeClient, url: string, order: Order, request: Uint8Array): Promise<Order> {
+  const csr = request.toBase64({ alphabet: "base64url", omitPadding: true });
+  for (let tries = 3;; tries--) {
+    try {
+      return (await client.post<Order>(order.finalize, { csr })).body;
+    } catch (error) {
+      // RFC 8555 section 7.4: the order's own state says what is missing.
+      if (!(error instanceof AcmeError) || error.type !== "orderNotReady" || tries <= 1) throw error;
+      await delay(POLL[0], { signal: client.signal });
+      order = await until<Order>(client, url, undefined, ({ status }) => status !== "pending");
+      if (order.status !== "ready") return order;
+    }
+  }
+}
+
+/** Looks at a resource until it is as wanted (RFC 8555 section 7.5.1), at the pace that the authority asks for. */
+async function until<T>(client: AcmeClient, url: string, known: T | undefined, done: (body: T) => boolean): Promise<T> {
+  if (known !== undefined && done(known)) return known;
+  for (let wait: number = POLL[0];; wait = Math.min(wait * 2, POLL[1])) {
+    const { body, headers } = await client.post<T>(url);
+    if (done(body)) return body;
+    await delay(Math.min(retryAfterOf(headers) ?? wait, LONGEST_POLL), { signal: client.signal });
+  }
+}

@@ -1,0 +1,93 @@
+/**
+ * When a certificate is renewed: as the authority suggests (ACME Renewal Information, RFC 9773), else after two thirds of
+ * its lifetime; and how long to wait after a failure.
+ * @module
+ */
+import type { X509Certificate } from "node:crypto";
+import { validityOf } from "../x509/inspect_chain.ts";
+import { derChildren, readDer } from "../x509/der.ts";
+import { EXTENSION, fieldsOf } from "../x509/certificate_fields.ts";
+import { type AcmeClient, retryAfterOf } from "./acme_client.ts";
+
+const MINUTE = 60_000;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+/** How often the authority is asked where it does not say: RFC 9773 section 4.3 has six hours as an example. */
+const ASK_EVERY = 6 * HOUR;
+/** The shortest and the longest wait after a failure. */
+const BACKOFF = [MINUTE, 6 * HOUR] as const;
+
+/** What the authority suggests (RFC 9773 section 4.2). */
+export interface RenewalInfo {
+  readonly start: Date;
+  readonly end: Date;
+  /** Why, for people; http or https. */
+  readonly explanation: string | undefined;
+  /** Milliseconds until it should be asked again: from a minute to a day. */
+  readonly askAgain: number;
+}
+
+/**
+ * The name of a certificate in RFC 9773 section 4.1: key identifier of its issuer and serial number, base64url. Undefined
+ * where the certificate does not name its issuer's key.
+ */
+export function certificateId(certificate: X509Certificate): string | undefined {
+  const extension = fieldsOf(certificate)?.extensions.get(EXTENSION.authorityKeyId);
+  if (extension === undefined) return undefined;
+  try {
+    const keyId = derChildren(readDer(extension)).find(({ tag }) => tag === 0x80)?.content;
+    // The DER of an INTEGER: a number whose first bit is set has an octet of zeros before it.
+    const hex = certificate.serialNumber.length % 2 === 0 ? certificate.serialNumber : `0${certificate.serialNumber}`;
+    const serial = Uint8Array.fromHex(parseInt(hex.slice(0, 2), 16) >= 0x80 ? `00${hex}` : hex);
+    const encode = (bytes: Uint8Array) => bytes.toBase64({ alphabet: "base64url", omitPadding: true });
+    return keyId && `${encode(keyId)}.${encode(serial)}`;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Asks for the suggestion.
+ * @returns undefined where the authority has none for this certificate, or one that makes no sense
+ * @throws {AcmeError} it cannot be asked
+ */
+export async function renewalInfo(client: AcmeClient, certificate: X509Certificate): Promise<RenewalInfo | undefined> {
+  const { renewalInfo: base } = client.directory;
+  const id = certificateId(certificate);
+  if (base === undefined || id === undefined) return undefined;
+  const { body, headers } = await client.get<{
+    suggestedWindow?: { start?: string; end?: string };
+    explanationURL?: string;
+  }>(`${base.replace(/\/$/, "")}/${id}`);
+  const start = new Date(body?.suggestedWindow?.start ?? NaN);
+  const end = new Date(body?.suggestedWindow?.end ?? NaN);
+  // Section 4.2: an end that is not after the start makes the whole invalid. NaN compares as false.
+  if (!(end > start)) return undefined;
+  const explanation = /^https?:\/\/[\x21-\x7e]{1,300}$/.exec(body.explanationURL ?? "")?.[0];
+  const askAgain = Math.min(Math.max(retryAfterOf(headers) ?? ASK_EVERY, MINUTE), DAY);
+  return { start, end, explanation, askAgain };
+}
+
+/** A moment of the window, uniformly at random (RFC 9773 section 4.2), so that not all clients come at once. */
+export function momentIn({ start, end }: RenewalInfo, random = Math.random()): Date {
+  return new Date(start.getTime() + random * (end.getTime() - start.getTime()));
+}
+
+/**
+ * Without a suggestion: at two thirds of the lifetime, at the latest, and up to a twentieth of it before that at random.
+ * A certificate of 90 days is renewed with 30 to 34.5 days left, one of six days with two to two and a quarter.
+ */
+export function twoThirds(certificate: X509Certificate, random = Math.random()): Date {
+  const { from, to } = validityOf(certificate);
+  const lifetime = to.getTime() - from.getTime();
+  return new Date(from.getTime() + lifetime * (2 / 3 - random / 20));
+}
+
+/**
+ * Milliseconds to wait after a failure: a minute after the first, twice as long after each further one, six hours at the
+ * most, a fifth more or less at random; never less than the authority asks for.
+ */
+export function backoff(failures: number, retryAfter: number | undefined, random = Math.random()): number {
+  const wait = Math.min(BACKOFF[0] * 2 ** Math.min(failures - 1, 20), BACKOFF[1]);
+  return Math.round(Math.max(wait * (0.8 + random * 0.4), retryAfter ?? 0));
+}

@@ -1,0 +1,335 @@
+/** The program with --domain and nothing else, against a real Pebble: first start, restart, renewal, failures, kills. */
+import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { join } from "node:path";
+import { serialOf } from "../net/clients.ts";
+import { peerTest } from "../peers/require.ts";
+import { Client } from "../support/client.ts";
+import { LEAST_PERMISSIONS, makeFolder, type Program, ROOT, runProgram, startProgram } from "../support/program.ts";
+import { Transcript } from "../support/transcript.ts";
+import { extendDirectory, type Front, type Pebble, startPebble } from "../tls/acme/pebble.ts";
+import { Arrivals, Crowd } from "./crowd.ts";
+
+/** The options that make the program use Pebble: for its loopback address, which clients can connect to. */
+function optionsFor(pebble: Pebble, names: readonly string[] = [pebble.address]): string[] {
+  return [
+    ...names.flatMap((name) => ["--domain", name]),
+    ...["--acme-directory", pebble.directory, "--acme-ca", pebble.caFile, "--acme-agree-tos"],
+    ...["--acme-http-port", String(pebble.httpPort), "--host", pebble.address, "--log-format", "json"],
+  ];
+}
+
+/** Where the state of the certificate lies. */
+function stateOf(pebble: Pebble, folder: string): string {
+  const { host } = new URL(pebble.directory);
+  return join(folder, "certs/acme", `${host.replace(":", "_")}_dir`, pebble.address);
+}
+
+interface TestFolder extends AsyncDisposable {
+  readonly path: string;
+  /** A file with the root that Pebble's certificates lead to. */
+  readonly ca: string;
+}
+
+async function folderFor(pebble: Pebble): Promise<TestFolder> {
+  const path = await makeFolder({ "root.pem": await pebble.root() });
+  return {
+    path,
+    ca: join(path, "root.pem"),
+    [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }),
+  };
+}
+
+async function asks(program: Program, ca: string): Promise<void> {
+  await using client = await Client.open(program.url, { ca });
+  assertEquals(await client.ask("tom"), "ok");
+}
+
+peerTest("pebble", "acme: a domain and nothing else serves; a restart asks nobody; http is sent to https", async () => {
+  await using pebble = await startPebble({ front: () => undefined });
+  await using folder = await folderFor(pebble);
+  let before: number;
+  {
+    await using program = await startProgram(optionsFor(pebble), { folder: folder.path });
+    assertEquals(program.url, `wss://${pebble.address}:${program.port}/`);
+    await asks(program, folder.ca);
+    assertMatch(program.stderr.text, /"there is no certificate yet: obtaining [^"]*; this takes at most 3m"/);
+    assertMatch(program.stderr.text, /"certificate: [^"]* the authority looks for the challenge on port 80"/);
+
+    const there = `http://${pebble.address}:${pebble.httpPort}`;
+    const redirect = await fetch(`${there}/wss?a=b`, { redirect: "manual" });
+    await redirect.body?.cancel();
+    assertEquals(redirect.status, 308);
+    assertEquals(redirect.headers.get("location"), `https://${pebble.address}:${program.port}/wss?a=b`);
+    await program.stderr.until(/"the certificate is renewed at /);
+    before = pebble.requests.length;
+    assertEquals((await program.stop()).code, 0);
+  }
+  await using program = await startProgram(optionsFor(pebble), { folder: folder.path });
+  await asks(program, folder.ca);
+  assertEquals(pebble.requests.length, before);
+});
+
+/** Makes the certificate in a folder one that is to be renewed at the next start. */
+async function makeDue(pebble: Pebble, folder: string): Promise<void> {
+  const state = stateOf(pebble, folder);
+  const past = new Date(Date.now() - 7_200_000);
+  await Deno.utime(join(state, "fullchain.pem"), past, past);
+  await Deno.remove(join(state, "renewal.json")).catch(() => {});
+}
+
+/** An authority that offers renewal information: renew now. */
+function renewNow(rest: Front = () => undefined): Front {
+  return (request) => {
+    if (request.kind === "directory") return extendDirectory(request, { renewalInfo: true });
+    if (request.kind !== "renewalInfo") return rest(request);
+    return Response.json({ suggestedWindow: { start: "2020-01-01T00:00:00Z", end: "2020-01-02T00:00:00Z" } });
+  };
+}
+
+peerTest("pebble", "acme: a renewal under load loses none of 50 connections and refuses nobody", async () => {
+  const held = Promise.withResolvers<void>();
+  let renewing = false;
+  const front = renewNow(async ({ kind }) => {
+    if (kind === "newOrder" && renewing) await held.promise;
+    return undefined;
+  });
+  await using pebble = await startPebble({ front });
+  await using folder = await folderFor(pebble);
+  const { code, stderr } = await runProgram(["cert", ...certOptions(pebble)], { folder: folder.path });
+  assertEquals(code, 0, stderr);
+  await makeDue(pebble, folder.path);
+  renewing = true;
+  await using program = await startProgram([...optionsFor(pebble), "--app", "echo"], { folder: folder.path });
+  const ca = await Deno.readTextFile(folder.ca);
+  const old = await serialOf(program.port, ca, pebble.address);
+  await using crowd = await Crowd.open(50, program.url, { ca: folder.ca });
+  await using arrivals = new Arrivals(program.url, { ca: folder.ca });
+  await arrivals.more(10);
+  held.resolve();
+  const [, named] = await program.stderr.until(/"the new certificate serves","serial":"([0-9A-F]+)"/);
+  assertNotEquals(named!.toLowerCase(), old);
+  assertEquals(await serialOf(program.port, ca, pebble.address), named!.toLowerCase());
+  await arrivals.more(10);
+  await arrivals.settle();
+  await crowd.settle();
+});
+
+/** The options of `cert`, which has no log format. */
+function certOptions(pebble: Pebble, names?: readonly string[]): string[] {
+  return optionsFor(pebble, names).filter((text) => text !== "--log-format" && text !== "json");
+}
+
+peerTest("pebble", "acme: killed in any step, the next start obtains the certificate", async (t) => {
+  const steps = ["newAccount", "newOrder", "authorization", "challenge", "finalize", "certificate"] as const;
+  for (const step of steps) {
+    for (const when of ["before", "after"] as const) {
+      await t.step(`${when} the authority has dealt with ${step}`, async () => {
+        const reached = Promise.withResolvers<void>();
+        const killed = Promise.withResolvers<void>();
+        const front: Front = async (request) => {
+          if (request.kind !== step || request.earlier > 0) return undefined;
+          const answer = when === "after" ? await request.pass() : undefined;
+          reached.resolve();
+          await killed.promise;
+          return answer ?? new Response(null, { status: 503 });
+        };
+        await using pebble = await startPebble({ front, nonceReject: 0 });
+        await using folder = await folderFor(pebble);
+        await using child = startChild(optionsFor(pebble), folder.path);
+        await Promise.race([reached.promise, child.ended.then((text) => Promise.reject(new Error(text)))]);
+        await child.kill();
+        killed.resolve();
+        await using program = await startProgram(optionsFor(pebble), { folder: folder.path });
+        await asks(program, folder.ca);
+        // Pebble gives an account that its key has already, and an order that was finalised is fetched.
+        const orders = pebble.requests.filter((kind) => kind === "newOrder").length;
+        if (step === "finalize" || step === "certificate") assertEquals(orders, 1);
+        const account = JSON.parse(await Deno.readTextFile(join(stateOf(pebble, folder.path), "../account.json")));
+        assertMatch(account.url, /\/my-account\//);
+      });
+    }
+  }
+});
+
+interface Child extends AsyncDisposable {
+  /** What it printed, once it has ended. */
+  readonly ended: Promise<string>;
+  kill(): Promise<void>;
+}
+
+/** The program, which is not awaited: it does not come to listen. */
+function startChild(args: readonly string[], cwd: string): Child {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--config", join(ROOT, "deno.json"), join(ROOT, "main.ts"), "--port", "0", ...args],
+    cwd,
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
+  const output = new Transcript("standard error", child.stderr);
+  const ended = Promise.all([child.status, output.done]).then(() => output.text);
+  const kill = async () => {
+    try {
+      child.kill("SIGKILL");
+    } catch (error) {
+      // It ended in between.
+      if (!(error instanceof TypeError)) throw error;
+    }
+    await ended;
+  };
+  return { ended, kill, [Symbol.asyncDispose]: kill };
+}
+
+peerTest("pebble", "acme: a hand-over passes challenges and renewal on to the new process", async () => {
+  await using pebble = await startPebble();
+  await using folder = await folderFor(pebble);
+  await using program = await startProgram(
+    [...optionsFor(pebble), "--drain-timeout", "1s"],
+    { folder: folder.path },
+  );
+  await asks(program, folder.ca);
+  program.signal("SIGUSR2");
+  assertEquals(await program.exited, 0);
+  // The successor writes to the same output; it has the challenge port once the first has ended.
+  let location: string | null = null;
+  while (location === null) {
+    const response = await fetch(`http://${pebble.address}:${pebble.httpPort}/`, { redirect: "manual" })
+      .catch(() => undefined);
+    await response?.body?.cancel();
+    location = response?.headers.get("location") ?? null;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  assertEquals(location, `https://${pebble.address}:${program.port}/`);
+  await asks(program, folder.ca);
+  const [, pid] = /process (\d+) has taken over/.exec(program.stderr.text)!;
+  Deno.kill(Number(pid), "SIGTERM");
+  await program.ended;
+});
+
+peerTest(
+  "pebble",
+  "acme: a challenge port that is taken or forbidden fails in one line, and says what to do",
+  async () => {
+    await using pebble = await startPebble();
+    await using folder = await folderFor(pebble);
+    const options = optionsFor(pebble);
+    using _taken = Deno.listen({ hostname: pebble.address, port: pebble.httpPort });
+    const where = `Cannot answer the authority's challenges on ${pebble.address}`;
+    const { code, stderr } = await runProgram(["--port", "0", ...options], { folder: folder.path });
+    assertEquals(code, 1);
+    assert(stderr.includes(`wss: ${where}:5002: the port is in use by another program; stop that one, or `), stderr);
+
+    const check = await runProgram(["--check", ...options], { folder: folder.path });
+    assertEquals(check.code, 1);
+    assert(check.stdout.includes(`error   ${where}:5002: the port is in use`), check.stdout);
+    assertMatch(check.stdout, /^not sound: correct the errors first$/m);
+
+    if (Deno.uid() !== 0) return;
+    const wrapper = ["setpriv", "--bounding-set", "-net_bind_service", "--inh-caps", "-net_bind_service"];
+    const forbidden = await runProgram(
+      ["--port", "0", ...options, "--acme-http-port", "79"],
+      { folder: folder.path, wrapper },
+    );
+    assertEquals(forbidden.code, 1);
+    assertMatch(forbidden.stderr, /:79: a port below 1024 needs the right to bind it .* forward port 80/);
+  },
+);
+
+peerTest("pebble", "acme: --check looks at the prerequisites and asks nobody", async () => {
+  await using pebble = await startPebble({ front: () => undefined });
+  await using folder = await folderFor(pebble);
+  const before = pebble.requests.length;
+  // The address reaches this service on port 5002, not on port 80, where nothing listens.
+  const fresh = await runProgram(["--check", ...optionsFor(pebble)], { folder: folder.path });
+  assertEquals(fresh.code, 0, fresh.stdout + fresh.stderr);
+  assertMatch(fresh.stdout, /^note {4}No certificate for 127\.\S+ is there yet\.$/m);
+  assertMatch(fresh.stdout, /^warning 127\.\S+ \(127\.\S+\), port 80: connection refused\. Nothing listens there: /m);
+  assertMatch(fresh.stdout, /^sound: mode direct, certificate for 127\.\S+ from 127\.\S+, app ok$/m);
+  assertEquals(pebble.requests.length, before);
+  const unknown = await runProgram(["--check", ...optionsFor(pebble, ["a.invalid"])], { folder: folder.path });
+  assertMatch(unknown.stdout, /^(error|warning) {1,3}(No address is found for the name|The name) a\.invalid/m);
+
+  await using _program = await startProgram(optionsFor(pebble), { folder: folder.path });
+  const running = await runProgram(["--check", ...optionsFor(pebble)], { folder: folder.path });
+  assertEquals(running.code, 0, running.stdout);
+  assertMatch(running.stdout, /^ok {6}A certificate is there until 20/m);
+  assertMatch(running.stdout, /^note {4}Port 5002 answers as a service of this program, which is running/m);
+});
+
+peerTest(
+  "pebble",
+  "cert --domain obtains, renews when it is due or forced, and writes for a server in front",
+  async () => {
+    await using pebble = await startPebble({ front: renewNow() });
+    await using folder = await folderFor(pebble);
+    const cert = (...more: string[]) => runProgram(["cert", ...certOptions(pebble), ...more], { folder: folder.path });
+    const first = await cert("--out", "tls");
+    assertEquals(first.code, 0, first.stderr);
+    assertMatch(first.stdout, /^certificate {2}certs\/acme\/.*\/fullchain\.pem \(new\), until 20.*\n {13}for 127\./);
+    assertMatch(first.stdout, /^written to {3}tls\/fullchain\.pem and tls\/privkey\.pem$/m);
+    const written = (name: string) => Deno.readTextFile(join(folder.path, "tls", name));
+    assertEquals((await Deno.stat(join(folder.path, "tls/privkey.pem"))).mode! & 0o777, 0o600);
+    const old = await written("fullchain.pem");
+
+    assertMatch((await cert()).stdout, /\(was there\)/);
+    await makeDue(pebble, folder.path);
+    assertMatch((await cert("--out", "tls")).stdout, /\(new\)/);
+    assertNotEquals(await written("fullchain.pem"), old);
+    assertMatch((await cert("--force")).stdout, /\(new\)/);
+
+    await using program = await startProgram(optionsFor(pebble), { folder: folder.path });
+    assertMatch((await cert()).stdout, /\(was there\)/);
+    const refused = await cert("--force");
+    assertEquals(refused.code, 1);
+    assertMatch(refused.stderr, /^wss: Cannot renew the certificate in .*: a running service keeps it/m);
+    await asks(program, folder.ca);
+  },
+);
+
+Deno.test("cert: options of the one certificate are none of the other", async () => {
+  const { code, stderr } = await runProgram(["cert", "--out", "x", "--acme-email", "a@example.com"]);
+  assertEquals(code, 2);
+  assertMatch(stderr, /^wss: --acme-email is given without --domain\nwss: --out is given without --domain\n/);
+  const both = await runProgram(["cert", "--domain", "a.example", "--name", "b.example"]);
+  assertEquals(both.code, 2);
+  assertMatch(both.stderr, /^wss: choose one: --name is for the development certificate, --domain obtains one$/m);
+});
+
+peerTest(
+  "pebble",
+  "acme: the permissions of deno.json are enough, and silent clients are cut off port 80",
+  async () => {
+    await using pebble = await startPebble();
+    await using folder = await folderFor(pebble);
+    await using program = await startProgram(optionsFor(pebble), {
+      folder: folder.path,
+      permissions: LEAST_PERMISSIONS,
+    });
+    await asks(program, folder.ca);
+    const silent = await Deno.connect({ hostname: pebble.address, port: pebble.httpPort });
+    // Aborted by the watchdog after ten seconds: a reset, or the end.
+    const end = await silent.read(new Uint8Array(1)).catch(() => null);
+    silent.close();
+    assertEquals(end, null);
+  },
+);
+
+Deno.test("acme: nothing of it is loaded by a start that does not use it", async () => {
+  const { stdout } = await new Deno.Command(Deno.execPath(), { args: ["info", "--json", "main.ts"], cwd: ROOT })
+    .output();
+  const { modules, roots } = JSON.parse(new TextDecoder().decode(stdout)) as {
+    roots: string[];
+    modules: { specifier: string; dependencies?: { code?: { specifier: string }; isDynamic?: boolean }[] }[];
+  };
+  const loaded = new Set<string>();
+  const visit = (specifier: string): void => {
+    if (loaded.has(specifier)) return;
+    loaded.add(specifier);
+    const module = modules.find((one) => one.specifier === specifier);
+    for (const { code, isDynamic } of module?.dependencies ?? []) if (code && !isDynamic) visit(code.specifier);
+  };
+  roots.forEach(visit);
+  assert(loaded.size > 50);
+  assertEquals([...loaded].filter((specifier) => specifier.includes("/tls/acme/")), []);
+  assert(modules.some(({ specifier }) => specifier.includes("/tls/acme/")));
+});

@@ -1,0 +1,197 @@
+/**
+ * Renewal by a real Pebble. Debian's Pebble 2.4 has no renewal information (RFC 9773): the server in front of it offers
+ * it in its place.
+ */
+import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { join } from "node:path";
+import type { AcmeSource } from "../../../lib/tls/acme/acme_source.ts";
+import { peerTest } from "../../peers/require.ts";
+import { extendDirectory, type Front, type Pebble, problem, startPebble } from "./pebble.ts";
+import { acmeSource, temporaryFolder } from "./source.ts";
+
+const HOUR = 3_600_000;
+
+/** Resolves when the source says that there is something new. */
+function change(source: AcmeSource): Promise<void> {
+  return new Promise((resolve) => source.watch(() => Promise.resolve(resolve())));
+}
+
+/** An authority that suggests a window, hours from now; the certificates for which it was asked are collected. */
+function suggesting(window: () => readonly [start: number, end: number], rest: Front = () => undefined) {
+  const asked: string[] = [];
+  const front: Front = (request) => {
+    if (request.kind === "directory") return extendDirectory(request, { renewalInfo: true });
+    if (request.kind !== "renewalInfo") return rest(request);
+    asked.push(request.url.pathname.split("/").at(-1)!);
+    const [start, end] = window().map((hours) => new Date(Date.now() + hours * HOUR).toISOString());
+    const body = { suggestedWindow: { start, end }, explanationURL: "https://pebble.example/why" };
+    return Response.json(body, { headers: { "retry-after": "7200" } });
+  };
+  return { front, asked };
+}
+
+interface Plan {
+  readonly at: string;
+  readonly askAgain: string;
+  readonly window?: unknown;
+}
+
+async function planOf(folder: string): Promise<Plan> {
+  return JSON.parse(await Deno.readTextFile(join(folder, "pebble/a.example/renewal.json")));
+}
+
+/** Makes the certificate old enough to be renewed, and the next source ask the authority again. */
+async function askNow(folder: string): Promise<void> {
+  const before = new Date(Date.now() - 2 * HOUR);
+  await Deno.utime(join(folder, "pebble/a.example/fullchain.pem"), before, before);
+  const file = join(folder, "pebble/a.example/renewal.json");
+  const plan = { ...await planOf(folder), askAgain: new Date(0).toISOString() };
+  await Deno.writeTextFile(file, JSON.stringify(plan));
+}
+
+/** A first certificate in the folder, and the plan for its renewal. */
+async function obtained(pebble: Pebble, folder: string): Promise<void> {
+  await using test = acmeSource(pebble, folder);
+  await test.source.load();
+  await test.logged(/is renewed at/);
+}
+
+peerTest("pebble", "acme: renewed when the authority suggests it, and the order says what it replaces", async () => {
+  let window: readonly [number, number] = [100, 200];
+  const replaced: unknown[] = [];
+  const { front, asked } = suggesting(() => window, ({ kind, payload }) => {
+    if (kind === "newOrder") replaced.push((payload as { replaces?: string }).replaces);
+    // The new certificate has another window than the old one.
+    if (kind === "finalize") window = [100, 200];
+    return undefined;
+  });
+  await using pebble = await startPebble({ front, nonceReject: 0 });
+  await using folder = await temporaryFolder();
+  await obtained(pebble, folder.path);
+  await askNow(folder.path);
+  window = [-2, -1];
+  asked.length = replaced.length = 0;
+  await using test = acmeSource(pebble, folder.path);
+  const changed = change(test.source);
+  const old = await test.source.load();
+  await changed;
+  const fresh = await test.source.load();
+  assertNotEquals(fresh.leaf.serialNumber, old.leaf.serialNumber);
+  assertEquals(replaced, [asked[0]]);
+  await test.logged(/is renewed at .* \(the authority's suggestion\)/);
+  const { at, askAgain } = await planOf(folder.path);
+  const [start, end] = [Date.now() + 99 * HOUR, Date.now() + 200 * HOUR];
+  assert(Date.parse(at) > start && Date.parse(at) < end, at);
+  assert(Math.abs(Date.parse(askAgain) - Date.now() - 2 * HOUR) < HOUR / 2, askAgain);
+  assertEquals(asked.length, 2);
+});
+
+peerTest("pebble", "acme: an order that may not say what it replaces is made without that", async () => {
+  const orders: unknown[] = [];
+  const { front } = suggesting(() => [-2, -1], ({ kind, payload }) => {
+    if (kind !== "newOrder") return undefined;
+    const { replaces } = payload as { replaces?: string };
+    orders.push(replaces !== undefined);
+    return replaces === undefined ? undefined : problem("alreadyReplaced", "it was", 409);
+  });
+  await using pebble = await startPebble({ front, nonceReject: 0 });
+  await using folder = await temporaryFolder();
+  await obtained(pebble, folder.path);
+  await askNow(folder.path);
+  await using test = acmeSource(pebble, folder.path);
+  const changed = change(test.source);
+  await test.source.load();
+  await changed;
+  assertEquals(orders, [false, true, false]);
+  // The new one is young: the suggestion, still in the past, is not followed at once.
+  await test.logged(/is renewed at/);
+  const early = Date.parse((await planOf(folder.path)).at) - Date.now();
+  assert(early > HOUR / 2 && early <= HOUR, `${early}`);
+});
+
+peerTest("pebble", "acme: without a suggestion, a short-lived certificate too is renewed at two thirds", async () => {
+  await using pebble = await startPebble({ validity: 15 });
+  await using folder = await temporaryFolder();
+  await using test = acmeSource(pebble, folder.path);
+  const changed = change(test.source);
+  const old = await test.source.load();
+  await test.logged(/is renewed at .* \(two thirds of its lifetime\)/);
+  await until(() => test.source.status.renewalAt !== undefined);
+  const lifetime = old.notAfter.getTime() - Date.parse(old.leaf.validFrom);
+  const part = (test.source.status.renewalAt!.getTime() - Date.parse(old.leaf.validFrom)) / lifetime;
+  assert(part > 0.61 && part < 0.67, `${part}`);
+  await changed;
+  const fresh = await test.source.load();
+  assertNotEquals(fresh.leaf.serialNumber, old.leaf.serialNumber);
+  assert(Date.parse(fresh.leaf.validFrom) >= Date.parse(old.leaf.validFrom) + lifetime * 0.6);
+});
+
+peerTest("pebble", "acme: a renewal that fails leaves the certificate, is logged in words, and waits", async () => {
+  const { front } = suggesting(
+    () => [-2, -1],
+    ({ kind, earlier }) =>
+      kind === "newOrder" && earlier > 0 ? problem("rejectedIdentifier", "policy forbids", 400) : undefined,
+  );
+  await using pebble = await startPebble({ front, nonceReject: 0 });
+  await using folder = await temporaryFolder();
+  await obtained(pebble, folder.path);
+  await askNow(folder.path);
+  await using test = acmeSource(pebble, folder.path);
+  const old = await test.source.load();
+  const line = await test.logged(/was not renewed/);
+  assertEquals([line.level, line.problem], ["error", "rejectedIdentifier"]);
+  assertMatch(line.message, /the one in use serves until 20.*: .* does not issue for the name \(rejectedIdentifier\)/);
+  const wait = Date.parse(String(line.next)) - Date.now();
+  assert(wait > 30_000 && wait < 75_000, `${wait}`);
+  assertEquals((await test.source.load()).leaf.serialNumber, old.leaf.serialNumber);
+  assertEquals(test.source.status.failed, 1);
+  // The order without `replaces` and no further one.
+  const before = pebble.requests.length;
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  assertEquals(pebble.requests.length, before);
+});
+
+peerTest(
+  "pebble",
+  "acme: of two processes one obtains, the other serves that too, and takes over in the end",
+  async () => {
+    await using pebble = await startPebble({ front: () => undefined, nonceReject: 0 });
+    await using folder = await temporaryFolder();
+    const first = acmeSource(pebble, folder.path);
+    await using second = acmeSource(pebble, folder.path);
+    const [one, other] = await Promise.all([first.source.load(), second.source.load()]);
+    assertEquals(one.leaf.serialNumber, other.leaf.serialNumber);
+    assertEquals(pebble.requests.filter((kind) => kind === "newOrder").length, 1);
+
+    const [keeper, follower] = first.source.status.obtained === 1 ? [first, second] : [second, first];
+    await keeper.logged(/is renewed at/);
+    assertEquals(follower.source.status.renewalAt, undefined);
+    await keeper[Symbol.asyncDispose]();
+    await until(() => follower.source.status.renewalAt !== undefined);
+    await first[Symbol.asyncDispose]();
+  },
+);
+
+peerTest("pebble", "acme: what one process renews the others notice", async () => {
+  let window: readonly [number, number] = [100, 200];
+  const { front } = suggesting(() => window);
+  await using pebble = await startPebble({ front, nonceReject: 0 });
+  await using folder = await temporaryFolder();
+  await obtained(pebble, folder.path);
+  // The lock is free: whichever comes first renews, when the authority is asked again.
+  await askNow(folder.path);
+  window = [-2, -1];
+  await using one = acmeSource(pebble, folder.path);
+  await using other = acmeSource(pebble, folder.path);
+  const changes = [change(one.source), change(other.source)];
+  const old = await Promise.all([one.source.load(), other.source.load()]);
+  await Promise.all(changes);
+  const fresh = await Promise.all([one.source.load(), other.source.load()]);
+  assertEquals(new Set(old.map(({ leaf }) => leaf.serialNumber)).size, 1);
+  assertEquals(new Set(fresh.map(({ leaf }) => leaf.serialNumber)).size, 1);
+  assertNotEquals(fresh[0]!.leaf.serialNumber, old[0]!.leaf.serialNumber);
+});
+
+async function until(done: () => boolean): Promise<void> {
+  while (!done()) await new Promise((resolve) => setTimeout(resolve, 10));
+}

@@ -1,0 +1,243 @@
+/** Certificates from a real Pebble, which refuses nonces on purpose; what it cannot do wrong a server in front does. */
+import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
+import { join } from "node:path";
+import { StartError } from "../../../lib/errors.ts";
+import { peerTest } from "../../peers/require.ts";
+import { extendDirectory, type Front, type FrontRequest, problem, startPebble } from "./pebble.ts";
+import { acmeSource, type SourceOptions, temporaryFolder } from "./source.ts";
+
+function acmeTest(name: string, fn: (t: Deno.TestContext) => Promise<void>): void {
+  peerTest("pebble", `acme: ${name}`, fn);
+}
+
+acmeTest("a certificate for names and an address, whose files only their owner reads", async () => {
+  await using pebble = await startPebble({ nonceReject: 30 });
+  await using folder = await temporaryFolder();
+  const names = ["a.example", "b.example", pebble.address];
+  await using test = acmeSource(pebble, folder.path, { names, email: "root@example.com" });
+  const material = await test.source.load();
+  assertEquals([...material.names].sort(), [...names].sort());
+  // The leaf and its intermediate; the root is not sent.
+  assertEquals(material.cert.match(/BEGIN CERTIFICATE/g)?.length, 2);
+  assert(material.leaf.checkPrivateKey((await import("node:crypto")).createPrivateKey(material.key)));
+
+  const account = JSON.parse(await Deno.readTextFile(join(folder.path, "pebble/account.json")));
+  assertEquals(account.contact, ["root@example.com"]);
+  assertMatch(account.termsOfService, /^data:|^https?:/);
+  await test.logged(/is renewed at/);
+  const files = ["account.key", "account.json", "a.example/fullchain.pem", "a.example/privkey.pem"];
+  for (const file of [...files, "a.example/renewal.json"]) {
+    assertEquals((await Deno.stat(join(folder.path, "pebble", file))).mode! & 0o777, 0o600, file);
+  }
+  for (const place of ["pebble", "pebble/a.example"]) {
+    assertEquals((await Deno.stat(join(folder.path, place))).mode! & 0o777, 0o700, place);
+  }
+  const left = [...Deno.readDirSync(join(folder.path, "pebble/a.example"))].map(({ name }) => name).sort();
+  assertEquals(left, [".lock", "fullchain.pem", "privkey.pem", "renewal.json"]);
+});
+
+acmeTest("a restart uses what is there and asks nobody; another name asks again, with the same account", async () => {
+  await using pebble = await startPebble({ front: () => undefined, nonceReject: 0 });
+  await using folder = await temporaryFolder();
+  let serial: string;
+  {
+    await using test = acmeSource(pebble, folder.path);
+    serial = (await test.source.load()).leaf.serialNumber;
+    await test.logged(/is renewed at/);
+  }
+  const before = pebble.requests.length;
+  {
+    await using test = acmeSource(pebble, folder.path, { agreeTos: false, listen: false });
+    assertEquals((await test.source.load()).leaf.serialNumber, serial);
+    // The plan is on disk too: the source has looked at it once it says when it renews.
+    while (test.source.status.renewalAt === undefined) await new Promise((resolve) => setTimeout(resolve, 5));
+    assertEquals(pebble.requests.length, before);
+  }
+  await using test = acmeSource(pebble, folder.path, { names: ["a.example", "c.example"], agreeTos: false });
+  const { names, leaf } = await test.source.load();
+  assertEquals([...names].sort(), ["a.example", "c.example"]);
+  assertNotEquals(leaf.serialNumber, serial);
+  assertEquals(pebble.requests.filter((kind) => kind === "newAccount").length, 1);
+});
+
+/** Obtains with a server in front that deals with one request, and returns the requests that it saw. */
+async function obtainWith(front: Front, options: SourceOptions = {}): Promise<readonly string[]> {
+  await using pebble = await startPebble({ front, nonceReject: 0 });
+  await using folder = await temporaryFolder();
+  await using test = acmeSource(pebble, folder.path, options);
+  await test.source.load();
+  return [...pebble.requests];
+}
+
+/** The same for one that must fail: the message. */
+async function refusalWith(front: Front, options: SourceOptions = {}) {
+  await using pebble = await startPebble({ front, nonceReject: 0 });
+  await using folder = await temporaryFolder();
+  await using test = acmeSource(pebble, folder.path, options);
+  const { message } = await assertRejects(() => test.source.load(), StartError);
+  const file = join(folder.path, "pebble/a.example/retry.json");
+  const retry = await Deno.readTextFile(file).then(JSON.parse, () => undefined);
+  return { message, retry, requests: [...pebble.requests], status: test.source.status };
+}
+
+/** Answers the first request of a kind. */
+function once(kind: string, answer: (request: FrontRequest) => Response | Promise<Response>): Front {
+  return (request) => request.kind === kind && request.earlier === 0 ? answer(request) : undefined;
+}
+
+acmeTest("badNonce is tried again with the nonce of the refusal, at every kind of request", async () => {
+  const refused = new Set<string>();
+  const requests = await obtainWith(async (request) => {
+    if (request.method !== "POST" || refused.has(request.kind)) return undefined;
+    refused.add(request.kind);
+    const fresh = await (await fetchNonce(request)).headers.get("replay-nonce")!;
+    return problem("badNonce", "JWS has an invalid anti-replay nonce", 400, { "replay-nonce": fresh });
+  });
+  assertEquals([...refused].sort(), [
+    ...["authorization", "certificate", "challenge", "finalize", "newAccount", "newOrder", "order"],
+  ]);
+  assertEquals(requests.filter((kind) => kind === "newAccount").length, 2);
+  assertEquals(requests.filter((kind) => kind === "finalize").length, 2);
+});
+
+/** A nonce of Pebble's, as a refusal brings one along. */
+async function fetchNonce({ pass }: FrontRequest): Promise<Response> {
+  // The real answer carries a fresh nonce, whatever it says.
+  const response = await pass();
+  await response.body?.cancel();
+  return response;
+}
+
+acmeTest("badNonce for ever ends in an error", async () => {
+  const { message, requests } = await refusalWith(({ kind }) =>
+    kind === "newOrder" ? problem("badNonce", "no", 400) : undefined
+  );
+  assertMatch(message, /^Cannot obtain a certificate for a\.example from pebble:\n.*nonce.*\(badNonce\); no$/);
+  assertEquals(requests.filter((kind) => kind === "newOrder").length, 10);
+});
+
+acmeTest("rateLimited is not tried again before Retry-After is over, not by a restart either", async () => {
+  await using pebble = await startPebble({
+    nonceReject: 0,
+    front: ({ kind }) =>
+      kind === "newOrder" ? problem("rateLimited", "too many certificates", 429, { "retry-after": "7200" }) : undefined,
+  });
+  await using folder = await temporaryFolder();
+  const began = Date.now();
+  {
+    await using test = acmeSource(pebble, folder.path);
+    const { message } = await assertRejects(() => test.source.load(), StartError);
+    assertMatch(message, /rate limit is reached \(rateLimited\); too many certificates/);
+    assertEquals(test.source.status.problem, "rateLimited");
+  }
+  assertEquals(pebble.requests.filter((kind) => kind === "newOrder").length, 1);
+  const retry = JSON.parse(await Deno.readTextFile(join(folder.path, "pebble/a.example/retry.json")));
+  assertEquals([retry.failures, retry.demanded], [1, true]);
+  assert(Date.parse(retry.notBefore) >= began + 7_200_000);
+  const before = pebble.requests.length;
+  await using test = acmeSource(pebble, folder.path);
+  const { message } = await assertRejects(() => test.source.load(), StartError);
+  assertMatch(message, /1 attempt failed, and the authority wants to be left alone until 20.*\(rateLimited\)/);
+  assertEquals(pebble.requests.length, before);
+});
+
+acmeTest("orderNotReady waits for the order and finalises again", async () => {
+  const requests = await obtainWith(once("finalize", () => problem("orderNotReady", "not yet", 403)));
+  assertEquals(requests.filter((kind) => kind === "finalize").length, 2);
+});
+
+acmeTest("an answer that is lost on the way is asked for again, whatever the request has done", async () => {
+  for (const kind of ["newAccount", "newOrder", "challenge", "finalize", "certificate"]) {
+    await obtainWith(once(kind, async ({ pass }) => {
+      await (await pass()).body?.cancel();
+      return new Response("<html>Gateway time-out", { status: 504 });
+    }));
+  }
+});
+
+acmeTest("an internal error and a broken connection pass", async () => {
+  const requests = await obtainWith(once("newOrder", () => problem("serverInternal", "oops", 500)));
+  assertEquals(requests.filter((kind) => kind === "newOrder").length, 2);
+  await obtainWith(once("directory", () => new Response("<html>Bad gateway", { status: 502 })));
+});
+
+acmeTest("an account that the authority has lost is created again with the same key", async () => {
+  const lost: Front = once("newOrder", () => problem("accountDoesNotExist", "unknown account", 400));
+  const requests = await obtainWith(lost);
+  assertEquals(requests.filter((kind) => kind === "newAccount").length, 2);
+});
+
+acmeTest("the terms of service are to be agreed to, once", async () => {
+  const { message, requests, retry } = await refusalWith(() => undefined, { agreeTos: false });
+  assertMatch(message, /^Cannot create an account at pebble: its terms .* Read \S+, then start with --acme-agree-tos/);
+  assertEquals(requests.includes("newAccount"), false);
+  // The authority was not bothered: the next start, with the option, need not wait.
+  assertEquals(retry, undefined);
+});
+
+acmeTest("a changed e-mail address is told to the authority, once", async () => {
+  const contacts: unknown[] = [];
+  await using pebble = await startPebble({
+    nonceReject: 0,
+    front: ({ kind, payload }) => {
+      if (kind === "newAccount" || kind === "other") contacts.push((payload as { contact?: unknown }).contact);
+      return undefined;
+    },
+  });
+  await using folder = await temporaryFolder();
+  for (const email of [undefined, "one@example.com", "one@example.com"]) {
+    await using test = acmeSource(pebble, folder.path, { names: [`${crypto.randomUUID()}.example`], email });
+    await test.source.load();
+  }
+  assertEquals(contacts, [undefined, ["mailto:one@example.com"]]);
+});
+
+acmeTest("an external account is bound; without one, with a wrong key or a bad file the error says so", async () => {
+  const key = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
+  await using pebble = await startPebble({ external: { "kid-1": key } });
+  await using folder = await temporaryFolder();
+  const keyFile = join(folder.path, "eab.key");
+  const attempt = async (text: string | undefined) => {
+    if (text !== undefined) await Deno.writeTextFile(keyFile, text);
+    const external = text === undefined ? undefined : { kid: "kid-1", keyFile };
+    await using test = acmeSource(pebble, await Deno.makeTempDir({ dir: folder.path }), { external });
+    return await test.source.load().then(() => "obtained", ({ message }: Error) => message);
+  };
+  assertMatch(await attempt(undefined), /an account of its own website \(externalAccountRequired\).*--acme-eab-kid/);
+  assertMatch(await attempt("AAAA" + key.slice(4)), /\(malformed\)|\(unauthorized\)/);
+  assertMatch(await attempt("not base64!"), /^Cannot use the external account's key in .*: it must be base64url/m);
+  assertEquals(await attempt(`${key}\n`), "obtained");
+});
+
+acmeTest("a profile is one of the directory's", async () => {
+  const asked: unknown[] = [];
+  const front: Front = (request) => {
+    if (request.kind === "newOrder") asked.push((request.payload as { profile?: string }).profile);
+    if (request.kind !== "directory") return undefined;
+    return extendDirectory(request, { profiles: { classic: "90 days", shortlived: "6 days" } });
+  };
+  await obtainWith(front, { profile: "shortlived" });
+  assertEquals(asked, ["shortlived"]);
+  const { message } = await refusalWith(front, { profile: "long" });
+  assertMatch(message, /of the profile long: it offers classic, shortlived$/);
+  const { message: none } = await refusalWith(() => undefined, { profile: "long" });
+  assertMatch(none, /it offers none; leave --acme-profile out$/);
+});
+
+acmeTest("an authority that is none, cannot be reached or is not trusted is named", async () => {
+  await using pebble = await startPebble();
+  await using folder = await temporaryFolder();
+  const refusal = async (options: SourceOptions) => {
+    await using test = acmeSource(pebble, await Deno.makeTempDir({ dir: folder.path }), options);
+    return (await assertRejects(() => test.source.load(), StartError)).message;
+  };
+  const untrusted = await refusal({ caFile: undefined });
+  assertMatch(untrusted, /the authority cannot be reached \(unreachable\); 127\..*:14000: .*; check .*--acme-ca/);
+  const { origin } = new URL(pebble.directory);
+  assertMatch(
+    await refusal({ directory: { title: "x", folder: "x", url: `${origin}/nothing` } }),
+    /\(unexpected\); status 404/,
+  );
+  const missing = await refusal({ caFile: join(folder.path, "missing.pem") });
+  assertMatch(missing, /Cannot read the authority's root .*missing\.pem: there is no such file/);
+});

@@ -1,0 +1,307 @@
+/**
+ * A real Pebble (the authority that Let's Encrypt's makers test clients with) with its own name server, on a loopback
+ * address of its own: there its fixed ports are free. It refuses valid nonces on purpose.
+ *
+ *     await using pebble = await startPebble();
+ *     pebble.directory; pebble.ca;
+ *
+ * `startPebble({ front })` puts a server of ours before it, through which every request goes: it can refuse, delay or
+ * change one, and offers the renewal information (RFC 9773) and profiles that Debian's Pebble 2.4 does not have.
+ * @module
+ */
+import https from "node:https";
+import { join } from "node:path";
+import { X509Certificate } from "node:crypto";
+import { makeAuthority, makeLeaf } from "../../../lib/tls/issue_certificate.ts";
+import { Transcript } from "../../support/transcript.ts";
+
+/** How Pebble behaves. */
+export interface PebbleOptions {
+  /** Of 100 valid nonces, so many are refused. Default 20. */
+  readonly nonceReject?: number;
+  /** Of 100 proved names, so many need no new proof in the next order. Default 0. */
+  readonly reuse?: number;
+  /** Whether names are proved without looking. Default false. */
+  readonly alwaysValid?: boolean;
+  /** Key identifiers and MAC keys of external accounts, of which one is then needed. */
+  readonly external?: Readonly<Record<string, string>>;
+  /** Seconds that certificates are valid. Default: Pebble's five years. */
+  readonly validity?: number;
+  /** A server before it; see {@link Front}. */
+  readonly front?: Front;
+}
+
+/** One request to the authority, as the server in front sees it. */
+export interface FrontRequest {
+  readonly method: string;
+  /** `directory`, `newNonce`, `newAccount`, `newOrder`, `order`, `authorization`, `challenge`, `finalize`, `certificate`, `renewalInfo` or `other`. */
+  readonly kind: string;
+  readonly url: URL;
+  /** The decoded payload of a signed request. */
+  readonly payload: unknown;
+  /** How many of this kind came before. */
+  readonly earlier: number;
+  /** Sends it to Pebble. */
+  readonly pass: () => Promise<Response>;
+}
+
+/** What the server in front does with a request; undefined sends it to Pebble. */
+export type Front = (request: FrontRequest) => Response | undefined | Promise<Response | undefined>;
+
+/** An authority that is running. Disposing of it ends it. */
+export interface Pebble extends AsyncDisposable {
+  /** The directory's URL: of the server in front, where there is one. */
+  readonly directory: string;
+  /** PEM file of the root of the authority's own TLS certificate: for --acme-ca. */
+  readonly caFile: string;
+  /** The loopback address that all names lead to. */
+  readonly address: string;
+  /** The port on which challenges are looked for. */
+  readonly httpPort: number;
+  /** A name server for {@link inspectReach}. */
+  readonly nameServer: { readonly ipAddr: string; readonly port: number };
+  /** Kinds of the requests that came through the front, in order. */
+  readonly requests: readonly string[];
+  /** The root that its certificates lead to, PEM; another one after each start. */
+  root(): Promise<string>;
+  /** Changes what a name leads to: addresses, or none. */
+  point(name: string, records: { readonly a?: readonly string[]; readonly aaaa?: readonly string[] }): Promise<void>;
+  /** Makes the name server answer SERVFAIL for a name. */
+  failLookup(name: string): Promise<void>;
+  log(): string;
+}
+
+const PORT = { acme: 14000, management: 15000, http: 5002, dns: 8053, dnsManagement: 8055 } as const;
+
+/** A problem document as an authority sends it. */
+export function problem(type: string, detail: string, status: number, headers: Record<string, string> = {}): Response {
+  return Response.json({ type: `urn:ietf:params:acme:error:${type}`, detail }, {
+    status,
+    headers: { "content-type": "application/problem+json", ...headers },
+  });
+}
+
+/** Starts one. It is ready when this resolves. */
+export async function startPebble(options: PebbleOptions = {}): Promise<Pebble> {
+  const folder = await Deno.makeTempDir({ prefix: "wss-pebble-" });
+  await using undo = new AsyncDisposableStack();
+  undo.defer(() => Deno.remove(folder, { recursive: true }));
+  // Random, so that tests side by side do not meet; every address of 127.0.0.0/8 is this machine's.
+  const [a, b, c] = crypto.getRandomValues(new Uint8Array(3));
+  const address = `127.${64 + a! % 64}.${b}.${1 + c! % 254}`;
+  const authority = await makeAuthority(new Date());
+  const leaf = await makeLeaf(authority, [address], new Date());
+  const files = { ca: "ca.pem", cert: "cert.pem", key: "key.pem", config: "config.json" } as const;
+  const path = (name: keyof typeof files) => join(folder, files[name]);
+  await Deno.writeTextFile(path("ca"), authority.cert);
+  await Deno.writeTextFile(path("cert"), leaf.cert);
+  await Deno.writeTextFile(path("key"), leaf.key);
+  await Deno.writeTextFile(
+    path("config"),
+    JSON.stringify({
+      pebble: {
+        listenAddress: `${address}:${PORT.acme}`,
+        managementListenAddress: `${address}:${PORT.management}`,
+        certificate: path("cert"),
+        privateKey: path("key"),
+        httpPort: PORT.http,
+        tlsPort: 5001,
+        ocspResponderURL: "",
+        externalAccountBindingRequired: options.external !== undefined,
+        ...(options.external ? { externalAccountMACKeys: options.external } : {}),
+        ...(options.validity ? { certificateValidityPeriod: options.validity } : {}),
+      },
+    }),
+  );
+
+  const names = undo.use(
+    run("pebble-challtestsrv", [
+      ...["-dns01", `${address}:${PORT.dns}`, "-management", `${address}:${PORT.dnsManagement}`],
+      ...["-http01", "", "-https01", "", "-tlsalpn01", "", "-defaultIPv4", address, "-defaultIPv6", ""],
+    ]),
+  );
+  const server = undo.use(
+    run("pebble", ["-config", path("config"), "-dnsserver", `${address}:${PORT.dns}`], {
+      PEBBLE_VA_NOSLEEP: "1",
+      PEBBLE_WFE_NONCEREJECT: String(options.nonceReject ?? 20),
+      PEBBLE_AUTHZREUSE: String(options.reuse ?? 0),
+      ...(options.alwaysValid ? { PEBBLE_VA_ALWAYS_VALID: "1" } : {}),
+    }),
+  );
+  await server.output.until(/ACME directory available/);
+  for (const port of [PORT.dnsManagement, PORT.management, PORT.acme]) await accepts(address, port);
+
+  const http = undo.adopt(Deno.createHttpClient({ caCerts: [authority.cert] }), (client) => client.close());
+  const real = `https://${address}:${PORT.acme}`;
+  const requests: string[] = [];
+  let directory = `${real}/dir`;
+  if (options.front !== undefined) {
+    const front = undo.adopt(
+      serveFront({ ...leaf, address, real, ca: authority.cert, requests, front: options.front }),
+      (running) => running.shutdown(),
+    );
+    directory = `https://${address}:${front.addr.port}/dir`;
+  }
+  const manage = async (call: string, body: unknown) => {
+    const response = await fetch(`http://${address}:${PORT.dnsManagement}/${call}`, {
+      method: "POST",
+      body: JSON.stringify(body),
+    });
+    await response.body?.cancel();
+    if (!response.ok) throw new Error(`pebble-challtestsrv: ${call} answered ${response.status}`);
+  };
+  const owned = undo.move();
+  return {
+    directory,
+    caFile: path("ca"),
+    address,
+    httpPort: PORT.http,
+    nameServer: { ipAddr: address, port: PORT.dns },
+    requests,
+    async root() {
+      const response = await fetch(`https://${address}:${PORT.management}/roots/0`, { client: http });
+      return await response.text();
+    },
+    async point(name, { a = [], aaaa = [] }) {
+      await manage("add-a", { host: `${name}.`, addresses: a });
+      await manage("add-aaaa", { host: `${name}.`, addresses: aaaa });
+    },
+    failLookup: (name) => manage("set-servfail", { host: `${name}.` }),
+    log: () => server.output.text + names.output.text,
+    [Symbol.asyncDispose]: () => owned[Symbol.asyncDispose](),
+  };
+}
+
+interface Running extends AsyncDisposable {
+  readonly output: Transcript;
+}
+
+function run(program: string, args: readonly string[], env: Readonly<Record<string, string>> = {}): Running {
+  const child = new Deno.Command(program, {
+    args: [...args],
+    env: { ...env },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const output = new Transcript(program, child.stdout);
+  const errors = new Transcript(program, child.stderr);
+  return {
+    output,
+    async [Symbol.asyncDispose]() {
+      try {
+        child.kill("SIGKILL");
+      } catch {
+        // It ended already.
+      }
+      await Promise.all([child.status, output.done, errors.done]);
+    },
+  };
+}
+
+async function accepts(hostname: string, port: number): Promise<void> {
+  for (const until = performance.now() + 15_000;;) {
+    try {
+      return (await Deno.connect({ hostname, port })).close();
+    } catch (error) {
+      if (performance.now() > until) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+}
+
+interface FrontParts {
+  readonly cert: string;
+  readonly key: string;
+  readonly address: string;
+  readonly real: string;
+  readonly ca: string;
+  readonly requests: string[];
+  readonly front: Front;
+}
+
+function serveFront({ cert, key, address, real, ca, requests, front }: FrontParts): Deno.HttpServer<Deno.NetAddr> {
+  return Deno.serve({ cert, key, hostname: address, port: 0, onListen() {} }, async (request) => {
+    const url = new URL(request.url);
+    const body = request.method === "POST" ? await request.text() : undefined;
+    const kind = kindOf(url.pathname);
+    const earlier = requests.filter((one) => one === kind).length;
+    requests.push(kind);
+    const type = request.headers.get("content-type");
+    const pass = () =>
+      forward(real, ca, request.method, url, { ...(type === null ? {} : { "content-type": type }) }, body);
+    const given = await front({ method: request.method, kind, url, payload: payloadOf(body), earlier, pass });
+    return given ?? await pass();
+  });
+}
+
+/** Pebble makes its URLs from Host and compares the signed URL with it; `fetch` cannot set that. */
+function forward(
+  real: string,
+  ca: string,
+  method: string,
+  url: URL,
+  headers: Readonly<Record<string, string>>,
+  body: string | undefined,
+): Promise<Response> {
+  const { promise, resolve, reject } = Promise.withResolvers<Response>();
+  const target = { method, ca, agent: false, headers: { ...headers, host: url.host } };
+  const sent = https.request(real + url.pathname + url.search, target, (answer) => {
+    const chunks: Uint8Array[] = [];
+    answer.on("data", (chunk: Uint8Array) => chunks.push(chunk));
+    answer.on("error", reject);
+    answer.on("end", () => {
+      const headers = new Headers();
+      for (const [name, value] of Object.entries(answer.headers)) {
+        for (const one of [value].flat()) if (one !== undefined) headers.append(name, one);
+      }
+      headers.delete("content-length");
+      const status = answer.statusCode!;
+      resolve(new Response(status === 204 ? null : new Blob(chunks as BlobPart[]), { status, headers }));
+    });
+  });
+  sent.on("error", reject);
+  sent.end(body);
+  return promise;
+}
+
+const KINDS: readonly (readonly [start: string, kind: string])[] = [
+  ["/dir", "directory"],
+  ["/nonce-plz", "newNonce"],
+  ["/sign-me-up", "newAccount"],
+  ["/order-plz", "newOrder"],
+  ["/my-order/", "order"],
+  ["/authZ/", "authorization"],
+  ["/chalZ/", "challenge"],
+  ["/finalize-order/", "finalize"],
+  ["/certZ/", "certificate"],
+  ["/renewal-info/", "renewalInfo"],
+];
+
+function kindOf(path: string): string {
+  return KINDS.find(([start]) => path.startsWith(start))?.[1] ?? "other";
+}
+
+function payloadOf(body: string | undefined): unknown {
+  if (body === undefined) return undefined;
+  const { payload } = JSON.parse(body) as { payload: string };
+  return payload === ""
+    ? undefined
+    : JSON.parse(new TextDecoder().decode(Uint8Array.fromBase64(payload, { alphabet: "base64url" })));
+}
+
+/** The directory as Pebble gives it, with more in it. */
+export async function extendDirectory(
+  { pass, url }: FrontRequest,
+  { renewalInfo = false, profiles }: { readonly renewalInfo?: boolean; readonly profiles?: Record<string, string> },
+): Promise<Response> {
+  const directory = await (await pass()).json();
+  if (renewalInfo) directory.renewalInfo = `${url.origin}/renewal-info`;
+  if (profiles) directory.meta = { ...directory.meta, profiles };
+  return Response.json(directory);
+}
+
+/** The serial number of a PEM certificate, in capitals. */
+export function serialIn(pem: string): string {
+  return new X509Certificate(pem).serialNumber;
+}

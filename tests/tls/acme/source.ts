@@ -1,0 +1,86 @@
+/**
+ * A source of ACME certificates on Pebble's address, with a listener for its challenges.
+ * @module
+ */
+import { createLogger } from "../../../lib/log.ts";
+import { HttpChallenges } from "../../../lib/tls/acme/http_challenges.ts";
+import type { AcmeOptions } from "../../../lib/tls/acme/obtain_certificate.ts";
+import { AcmeSource } from "../../../lib/tls/acme/acme_source.ts";
+import type { Pebble } from "./pebble.ts";
+
+/** One log line. */
+export type Line = Readonly<Record<string, unknown>> & { readonly level: string; readonly message: string };
+
+/** A source and what goes with it. Disposing of it stops it and leaves its folder. */
+export interface TestSource extends AsyncDisposable {
+  readonly source: AcmeSource;
+  readonly folder: string;
+  readonly challenges: HttpChallenges;
+  readonly lines: readonly Line[];
+  /** Resolves with the first line whose message matches, also one that was logged before. */
+  logged(pattern: RegExp): Promise<Line>;
+}
+
+/** What a test may change. */
+export interface SourceOptions extends Partial<AcmeOptions> {
+  /** What answers on the challenge port. Default: the source's own answers. */
+  readonly handler?: (request: Request) => Response;
+  /** Whether the challenge port is opened. Default true. */
+  readonly listen?: boolean;
+}
+
+/** Makes one; it asks nobody before `source.load()`. */
+export function acmeSource(pebble: Pebble, folder: string, options: SourceOptions = {}): TestSource {
+  const { handler, listen = true, ...rest } = options;
+  const names = rest.names ?? ["a.example"];
+  const challenges = new HttpChallenges(names);
+  const lines: Line[] = [];
+  const waiting = new Set<() => void>();
+  const write = (line: string) => {
+    lines.push(JSON.parse(line));
+    for (const look of waiting) look();
+  };
+  const source = new AcmeSource({
+    names,
+    directory: { title: "pebble", folder: "pebble", url: pebble.directory },
+    caFile: pebble.caFile,
+    agreeTos: true,
+    folder,
+    userAgent: "wss/test",
+    ...rest,
+  }, {
+    log: createLogger({ level: "debug", format: "json", write }),
+    respond: challenges.respond,
+    listen() {
+      if (!listen) return Promise.resolve({ [Symbol.asyncDispose]: () => Promise.resolve() });
+      const where = { hostname: pebble.address, port: pebble.httpPort, onListen() {} };
+      const server = Deno.serve(where, handler ?? challenges.handle);
+      return Promise.resolve({ [Symbol.asyncDispose]: () => server.shutdown() });
+    },
+  });
+  return {
+    source,
+    folder,
+    challenges,
+    lines,
+    logged(pattern) {
+      const { promise, resolve } = Promise.withResolvers<Line>();
+      const look = () => {
+        const line = lines.find(({ message }) => pattern.test(message));
+        if (line === undefined) return;
+        waiting.delete(look);
+        resolve(line);
+      };
+      waiting.add(look);
+      look();
+      return promise;
+    },
+    [Symbol.asyncDispose]: () => source[Symbol.asyncDispose](),
+  };
+}
+
+/** A temporary folder that goes with its scope. */
+export async function temporaryFolder(): Promise<{ readonly path: string } & AsyncDisposable> {
+  const path = await Deno.makeTempDir({ prefix: "wss-acme-" });
+  return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
+}
