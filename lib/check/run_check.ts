@@ -1,238 +1,330 @@
 /**
- * The probes in the order in which a connection happens: which follows from which, and a bound for them all.
+ * The probes in the order in which a connection happens, under one time limit.
  * @module
  */
 import type { Finding } from "../finding.ts";
-import { explainFailure, probeAlpn } from "./probes/alpn.ts";
-import { type Inspected, probeChain } from "./probes/certificate_chain.ts";
-import type { Version } from "./probes/client_hello.ts";
-import { judgeForBrowser, judgeForWechat } from "./client_profiles.ts";
-import { finding, type Observation, type Probe } from "./finding_codes.ts";
 import { DeadlineError, within } from "../client/deadline.ts";
-import { probeDns } from "./probes/dns.ts";
-import { type ExchangeResult, probeClose, probeMessage, probePing, probeWelcome } from "./probes/message_exchange.ts";
-import { probeIdleTimeout } from "./probes/idle_timeout.ts";
-import { probeResumption } from "./probes/session_resumption.ts";
 import { ClientSession } from "../client/websocket_session.ts";
+import { formatDuration } from "../duration_and_size.ts";
+import { type CheckOptions, type ClientName, DEFAULT_TIMEOUT, type Evidence, type Target } from "./check_target.ts";
+import { judgeForClient, originFor } from "./client_profiles.ts";
+import { finding, type Observation, type Probe, PROBES } from "./finding_codes.ts";
+import { explainHandshakeFailure, probeAlpn } from "./probes/alpn.ts";
+import { probeChain } from "./probes/certificate_chain.ts";
+import { probeContentLength } from "./probes/content_length.ts";
+import { probeDns } from "./probes/dns.ts";
+import { probeIdleTimeout } from "./probes/idle_timeout.ts";
+import { probeClose, probeMessage, probePing, probeWelcome } from "./probes/message_exchange.ts";
 import { probeProtocol } from "./probes/protocol.ts";
-import { type CheckOptions, DEFAULT_TIMEOUT, type Target } from "./check_target.ts";
+import { probeResumption } from "./probes/session_resumption.ts";
 import { probeTcp } from "./probes/tcp.ts";
-import { probeUpgrade, type Upgraded } from "./probes/websocket_handshake.ts";
-import { probeUrl } from "./probes/url.ts";
 import { probeVersions } from "./probes/tls_versions.ts";
+import { probeUrl } from "./probes/url.ts";
+import { probeUpgrade, type Upgraded } from "./probes/websocket_handshake.ts";
 
-/** What `check` found. */
+/** The version of the JSON report. It grows when a field changes its meaning or goes; new fields may come without. */
+export const REPORT_SCHEMA = 1;
+
+/**
+ * - `sound`: nothing above a note.
+ * - `warnings`: some clients do not get through, or not well.
+ * - `errors`: no client of the kind that was asked for gets through.
+ * - `unreachable`: no TCP connection, or a URL that is none.
+ * - `unfinished`: the time was over before every step was done.
+ */
+export type Verdict = "sound" | "warnings" | "errors" | "unreachable" | "unfinished";
+
+/** What `check` found. Its JSON is documented in README.md beside this folder's files. */
 export interface Report {
+  readonly schema: typeof REPORT_SCHEMA;
   readonly url: string;
-  readonly for?: "wechat" | "browser";
+  readonly for?: ClientName;
+  readonly verdict: Verdict;
+  /** 0 sound; 1 warnings or errors; 2 unreachable, misused, or a check that did not finish. */
+  readonly exit: 0 | 1 | 2;
+  /** The first error, or else the first warning: what to do something about first. */
+  readonly first?: Observation;
   /** In the order in which a connection meets them. */
   readonly observations: readonly Observation[];
-  /** 0: nothing above a note. 1: a warning or an error. 2: misused, or no TCP connection. */
-  readonly exit: 0 | 1 | 2;
-  /** The first error, or else the first warning: what to mend first. */
-  readonly first?: Observation;
+  /** Steps that the check did not get to. */
+  readonly unfinished: readonly Probe[];
   /** How long it took, in milliseconds. */
   readonly ms: number;
 }
 
-/** Who listens, and who may stop it. */
+/** Who follows a check, and who may stop it. */
 export interface CheckContext {
-  /** Gets each observation as it is made. */
-  readonly seen?: (observation: Observation) => void;
-  /** Ends the check early; what was not probed by then is left out. */
+  /** Called with each observation as it is made. */
+  readonly onObservation?: (observation: Observation) => void;
+  /** Ends the check early; the report is then `unfinished`. */
   readonly signal?: AbortSignal;
 }
 
-/** Time kept for the probes that follow a message that does not come, in milliseconds. */
+/** Time kept for the probes after a message that does not come, in milliseconds. */
 const RESERVE = 2000;
 
-/** How long a probe that ignored its signal would be waited for, in milliseconds. */
-const BACKSTOP = 3000;
+/** How long a probe that ignores its signal is waited for, in milliseconds. */
+const ABANDON_AFTER = 3000;
 
 /**
- * Runs the probes that apply to a URL; takes at most `timeout` plus `hold` and a moment to clean up. Never throws for
+ * Runs the probes that apply to a URL. Takes at most `timeout` plus `hold` and a moment to clean up. Never throws for
  * what a server does.
- * @throws {StartError} when `ca` holds no certificate
+ *
+ * ```ts
+ * import { runCheck } from "./run_check.ts";
+ *
+ * const { verdict, first } = await runCheck({ url: "wss://localhost:1/", timeout: 1000 });
+ * console.log(verdict, first?.code, first?.remedy); // unreachable tcp-refused …
+ * ```
+ * @throws {StartError} if `ca` holds no certificate
  */
 export async function runCheck(options: CheckOptions, context: CheckContext = {}): Promise<Report> {
   const start = performance.now();
-  const observations: Observation[] = [];
-  const add: Add = (probe, findings) => {
-    for (const one of findings) {
-      const observation = { probe, ...one };
-      observations.push(observation);
-      context.seen?.(observation);
-    }
-  };
-  await runProbes(options, { add, observations, outer: context.signal ?? new AbortController().signal });
-  const first = observations.find(({ level }) => level === "error") ??
-    observations.find(({ level }) => level === "warning");
-  return {
-    url: options.url,
-    ...options.for && { for: options.for },
-    observations,
-    exit: first === undefined ? 0 : observations.some(isUnreachable) ? 2 : 1,
-    ...first && { first },
-    ms: Math.round(performance.now() - start),
-  };
+  const run = new CheckRun(options, context);
+  try {
+    await run.probeAll();
+  } catch (error) {
+    if (!(error instanceof DeadlineError)) throw error;
+  }
+  run.judge();
+  return run.report(Math.round(performance.now() - start));
 }
 
-type Add = (probe: Probe, findings: readonly Finding[]) => void;
+class CheckRun {
+  readonly #options: CheckOptions;
+  readonly #context: CheckContext;
+  readonly #stopped: AbortSignal;
+  readonly #observations: Observation[] = [];
+  /** Steps that apply and are not done. */
+  readonly #pending = new Set<Probe>(["url"]);
+  readonly #evidence: Evidence = {};
+  readonly #start = performance.now();
+  /** Milliseconds that the hold took: they are not part of the timeout. */
+  #held = 0;
+  #target: Target | undefined;
 
-interface Run {
-  readonly add: Add;
-  readonly observations: readonly Observation[];
-  readonly outer: AbortSignal;
+  constructor(options: CheckOptions, context: CheckContext) {
+    const origin = options.origin ?? originFor(options);
+    this.#options = origin === undefined ? options : { ...options, origin };
+    this.#context = context;
+    this.#stopped = context.signal ?? new AbortController().signal;
+  }
+
+  /** @throws {DeadlineError} if the time was over first; the steps not done are then pending */
+  async probeAll(): Promise<void> {
+    const { findings, target } = probeUrl(this.#options);
+    this.#done("url", findings);
+    if (target === undefined) return;
+    this.#target = target;
+    this.#plan(target);
+    const upgraded = await this.#limited((signal) => this.#reach(target, signal));
+    if (upgraded?.connection !== undefined) {
+      await using connection = upgraded.connection;
+      await this.#converse(target, new ClientSession(connection, upgraded.rest));
+    }
+    // What is still pending was made pointless by a finding.
+    this.#pending.clear();
+  }
+
+  /** What the client that was asked for needs on top. */
+  judge(): void {
+    const { for: client } = this.#options;
+    if (client !== undefined && this.#target !== undefined) {
+      this.#done("client", judgeForClient(client, this.#target, this.#evidence, this.#observations));
+    }
+    const unfinished = this.#unfinished();
+    if (unfinished.length === 0) return;
+    const { timeout = DEFAULT_TIMEOUT } = this.#options;
+    const list = unfinished.join(", ");
+    const more = formatDuration(Math.max(30_000, 3 * timeout));
+    this.#done("time", [
+      this.#stopped.aborted
+        ? finding("check-stopped", "warning", `The check was stopped before it got to: ${list}.`, "Run it again.")
+        : finding(
+          "time-ran-out",
+          "warning",
+          `The check's time of ${formatDuration(timeout)} was over before it got to: ${list}.`,
+          `Give it longer: --timeout ${more}.`,
+        ),
+    ]);
+  }
+
+  report(ms: number): Report {
+    const observations = this.#observations;
+    const unfinished = this.#unfinished();
+    const first = observations.find(({ level }) => level === "error") ??
+      observations.find(({ code }) => code === "time-ran-out" || code === "check-stopped") ??
+      observations.find(({ level }) => level === "warning");
+    const verdict: Verdict = observations.some(isUnreachable)
+      ? "unreachable"
+      : unfinished.length > 0
+      ? "unfinished"
+      : first === undefined
+      ? "sound"
+      : first.level === "error"
+      ? "errors"
+      : "warnings";
+    return {
+      schema: REPORT_SCHEMA,
+      url: this.#options.url,
+      ...this.#options.for && { for: this.#options.for },
+      verdict,
+      exit: verdict === "sound" ? 0 : verdict === "warnings" || verdict === "errors" ? 1 : 2,
+      ...first && { first },
+      observations,
+      unfinished,
+      ms,
+    };
+  }
+
+  #unfinished(): Probe[] {
+    return PROBES.filter((probe) => this.#pending.has(probe));
+  }
+
+  #plan(target: Target): void {
+    const { upgrade = true, hold = 0 } = target.options;
+    const steps: Probe[] = ["tcp", "protocol"];
+    if (!target.isAddress) steps.push("dns");
+    if (target.secure) steps.push("versions", "chain", "alpn", "resumption");
+    if (upgrade) steps.push("upgrade", "message", "ping", "close");
+    if (upgrade && hold > 0) steps.push("hold");
+    steps.forEach((step) => this.#pending.add(step));
+  }
+
+  #done(probe: Probe, findings: readonly Finding[]): void {
+    this.#pending.delete(probe);
+    for (const one of findings) {
+      const observation = { probe, ...one };
+      this.#observations.push(observation);
+      this.#context.onObservation?.(observation);
+    }
+  }
+
+  /** Milliseconds that are left of the timeout. */
+  #left(): number {
+    const { timeout = DEFAULT_TIMEOUT } = this.#options;
+    return Math.max(0, timeout - (performance.now() - this.#start - this.#held));
+  }
+
+  async #limited<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    return await within(this.#left(), this.#stopped, work, ABANDON_AFTER);
+  }
+
+  /** From the name to the upgrade; undefined where a finding makes the next step pointless. */
+  async #reach(asked: Target, signal: AbortSignal): Promise<Upgraded | undefined> {
+    const { hostname, port } = asked.endpoint;
+    const dns = await probeDns(hostname, signal);
+    this.#done("dns", dns.findings);
+    if (dns.addresses.length === 0) return undefined;
+    const tcp = await probeTcp(dns.addresses, port, signal);
+    this.#done("tcp", tcp.findings);
+    if (tcp.address === undefined) return undefined;
+    // From here on every connection goes to the address that answered.
+    const target: Target = { ...asked, endpoint: { hostname: tcp.address, port } };
+    this.#target = target;
+
+    const protocol = await probeProtocol(target, signal);
+    this.#done("protocol", protocol.findings);
+    if (!protocol.matches) return undefined;
+    const { upgrade = true } = target.options;
+    if (!target.secure) return upgrade ? await this.#upgrade(target, {}, signal) : undefined;
+
+    const alpn = await this.#handshake(target, signal);
+    if (alpn === undefined) {
+      if (upgrade) {
+        this.#done("upgrade", [
+          finding("upgrade-not-tried", "note", "No TLS connection could be made, so no upgrade was tried."),
+        ]);
+      }
+      return undefined;
+    }
+    const resuming = probeResumption(target, alpn, signal);
+    if (!upgrade) {
+      this.#done("resumption", await resuming);
+      return undefined;
+    }
+    const upgrading = probeUpgrade(target, { alpn }, this.#evidence, signal);
+    upgrading.catch(() => {});
+    this.#done("resumption", await resuming);
+    return this.#upgraded(await upgrading);
+  }
+
+  async #upgrade(target: Target, tls: { alpn?: readonly string[] }, signal: AbortSignal): Promise<Upgraded> {
+    return this.#upgraded(await probeUpgrade(target, tls, this.#evidence, signal));
+  }
+
+  #upgraded(upgraded: Upgraded): Upgraded {
+    this.#evidence.upgraded = upgraded.connection !== undefined;
+    this.#done("upgrade", upgraded.findings);
+    return upgraded;
+  }
+
+  /** TLS; what ALPN needs for further connections, or undefined where no handshake succeeds. */
+  async #handshake(target: Target, signal: AbortSignal): Promise<readonly string[] | undefined> {
+    const versions = await probeVersions(target, signal);
+    this.#evidence.versions = versions.offered;
+    this.#evidence.asksForCertificate = versions.asksForCertificate;
+    this.#done("versions", versions.findings);
+    const handshake = await probeAlpn(target, signal);
+    if (versions.offered.length > 0) {
+      const chain = await probeChain(target, handshake.presented, versions.offered, signal);
+      this.#evidence.chain = chain;
+      this.#done("chain", chain.findings);
+    }
+    signal.throwIfAborted();
+    this.#pending.delete("chain");
+    this.#done("alpn", handshake.findings);
+    if (handshake.presented !== undefined) return handshake.alpn;
+    const known = this.#observations.some(({ level }) => level === "error" || level === "warning");
+    if (handshake.failure !== undefined && (!known || versions.asksForCertificate)) {
+      this.#done("alpn", [explainHandshakeFailure(handshake.failure, versions.asksForCertificate)]);
+    }
+    return undefined;
+  }
+
+  /** Message, ping, hold and the close handshake. */
+  async #converse(target: Target, session: ClientSession): Promise<void> {
+    const { hold = 0 } = target.options;
+    const alive = await this.#limited(async (signal) => {
+      const [length, message] = await Promise.all([
+        probeContentLength(target, signal),
+        this.#message(session, signal),
+      ]);
+      this.#evidence.contentLengthRefused = length.some(({ level }) => level === "note");
+      this.#done("upgrade", length);
+      this.#done("message", message.findings);
+      return !message.over && await this.#ping(session, signal);
+    });
+    if (!alive) return;
+    if (hold > 0) {
+      const start = performance.now();
+      const held = await probeIdleTimeout(session, hold, this.#stopped);
+      this.#held = performance.now() - start;
+      this.#done("hold", held.findings);
+      if (held.over) return;
+    }
+    await this.#limited(async (signal) => {
+      // A connection that something on the way has forgotten looks quiet, and only a ping shows it.
+      if (hold > 0 && !await this.#ping(session, signal)) return;
+      this.#done("close", await probeClose(session, signal));
+    });
+  }
+
+  async #message(session: ClientSession, signal: AbortSignal) {
+    const { send, expect } = this.#options;
+    if (send === undefined && expect === undefined) return await probeWelcome(session, signal);
+    const patience = Math.max(this.#left() - RESERVE, this.#left() / 2);
+    return await probeMessage(session, { send, expect }, patience, signal);
+  }
+
+  async #ping(session: ClientSession, signal: AbortSignal): Promise<boolean> {
+    const { findings, over } = await probePing(session, signal);
+    this.#evidence.pingUnanswered = findings.some(({ code }) => code === "ping-unanswered");
+    this.#done("ping", findings);
+    return !over;
+  }
 }
 
 function isUnreachable({ probe, level }: Observation): boolean {
   return level === "error" && (probe === "url" || probe === "dns" || probe === "tcp");
-}
-
-async function runProbes(options: CheckOptions, run: Run): Promise<void> {
-  const { timeout = DEFAULT_TIMEOUT, hold = 0 } = options;
-  const { findings, target } = probeUrl(asClient(options));
-  run.add("url", findings);
-  if (target === undefined) return;
-  const start = performance.now();
-  const left = () => Math.max(0, timeout - (performance.now() - start));
-
-  const learnt: Learning = {};
-  let inTime = true;
-  const upgraded = await bounded(left(), run.outer, (signal) => reach(target, learnt, run, signal));
-  if (upgraded?.connection !== undefined) {
-    await using connection = upgraded.connection;
-    const session = new ClientSession(connection, upgraded.rest);
-    const talked = await bounded(left(), run.outer, (signal) => talk(session, options, run, left, signal));
-    // Looked at here: the hold's own time is not the others' time.
-    inTime = left() > 0;
-    if (talked) inTime = await part(session, hold, run, left());
-  } else inTime = left() > 0;
-  const bad = run.observations.some(({ level }) => level === "error" || level === "warning");
-  if (!inTime && !bad) {
-    run.add("time", [finding(
-      "time-ran-out",
-      "warning",
-      "The time was over before every probe had run; what was probed was sound.",
-      "Give it longer: --timeout 30s.",
-    )]);
-  }
-  if (options.for === "browser") run.add("client", judgeForBrowser(target));
-  if (options.for === "wechat") run.add("client", judgeForWechat(target, learnt));
-}
-
-/** A page always sends its Origin: where none is given, the endpoint's own site is taken for the page's. */
-function asClient(options: CheckOptions): CheckOptions {
-  if (options.for !== "browser" || options.origin !== undefined || !URL.canParse(options.url)) return options;
-  const { protocol, host } = new URL(options.url);
-  return { ...options, origin: `${protocol === "ws:" ? "http" : "https"}://${host}` };
-}
-
-/** What later judgements need of earlier probes. */
-interface Learning {
-  offered?: readonly Version[];
-  chain?: Inspected;
-}
-
-/**
- * A group of probes under one bound. Each ends by itself when the signal says so; if ever one did not, it would be left
- * behind here after a wait longer than its own.
- */
-async function bounded<T>(
-  ms: number,
-  outer: AbortSignal,
-  work: (signal: AbortSignal) => Promise<T>,
-): Promise<T | undefined> {
-  try {
-    return await within(ms, outer, work, BACKSTOP);
-  } catch (error) {
-    if (error instanceof DeadlineError) return undefined;
-    throw error;
-  }
-}
-
-/** From the name to the upgrade. */
-async function reach(asked: Target, learnt: Learning, run: Run, signal: AbortSignal): Promise<Upgraded | undefined> {
-  const { hostname, port } = asked.endpoint;
-  const dns = await probeDns(hostname, signal);
-  run.add("dns", dns.findings);
-  if (dns.addresses.length === 0) return undefined;
-  const tcp = await probeTcp(dns.addresses, port, signal);
-  run.add("tcp", tcp.findings);
-  if (tcp.address === undefined) return undefined;
-  // From here on every connection goes to the address that answered.
-  const target: Target = { ...asked, endpoint: { hostname: tcp.address, port } };
-
-  const speaks = await probeProtocol(target, signal);
-  run.add("speaks", speaks.findings);
-  if (!speaks.matches || signal.aborted) return undefined;
-  let alpn: readonly string[] = [];
-  if (target.secure) {
-    const versions = await probeVersions(target, signal);
-    // A version that was not asked for in time is not a missing one.
-    if (signal.aborted) return undefined;
-    learnt.offered = versions.offered;
-    run.add("versions", versions.findings);
-    const handshake = await probeAlpn(target, signal);
-    if (signal.aborted) return undefined;
-    if (versions.offered.length > 0) {
-      learnt.chain = await probeChain(target, handshake.presented, versions.offered, signal);
-      run.add("chain", learnt.chain.findings);
-    }
-    run.add("alpn", handshake.findings);
-    const known = run.observations.some(({ level }) => level === "error" || level === "warning");
-    if (handshake.presented === undefined) {
-      if (!known && handshake.failure !== undefined) run.add("alpn", [explainFailure(handshake.failure)]);
-      run.add("upgrade", [finding("upgrade-not-tried", "note", "No TLS connection came about, so no upgrade either.")]);
-      return undefined;
-    }
-    alpn = handshake.alpn;
-    run.add("resumption", await probeResumption(target, alpn, signal));
-  }
-  if (signal.aborted || target.options.upgrade === false) return undefined;
-  const upgraded = await probeUpgrade(target, target.secure ? { alpn } : {}, signal);
-  run.add("upgrade", upgraded.findings);
-  return upgraded;
-}
-
-/** Message and ping; false where the connection is over. */
-async function talk(
-  session: ClientSession,
-  options: CheckOptions,
-  run: Run,
-  left: () => number,
-  signal: AbortSignal,
-): Promise<boolean> {
-  const asks = options.send !== undefined || options.expect !== undefined;
-  const patience = Math.max(left() - RESERVE, left() / 2);
-  const message = asks
-    ? await within(patience, signal, (wait) => probeMessage(session, options, wait))
-    : await probeWelcome(session, signal);
-  run.add("message", message.findings);
-  if (message.over || signal.aborted) return false;
-  return await ping(session, run, signal);
-}
-
-async function ping(session: ClientSession, run: Run, signal: AbortSignal): Promise<boolean> {
-  const { findings, over }: ExchangeResult = await probePing(session, signal);
-  run.add("ping", findings);
-  return !over;
-}
-
-/** The hold, a further ping behind it, and the close handshake, these two in what is left of the time: was it enough? */
-async function part(session: ClientSession, hold: number, run: Run, left: number): Promise<boolean> {
-  if (hold > 0) {
-    const held = await probeIdleTimeout(session, hold, run.outer);
-    run.add("hold", held.findings);
-    if (held.over) return true;
-  }
-  if (left === 0) return false;
-  const enough = await bounded(left, run.outer, async (signal) => {
-    // A connection that something on the way has forgotten looks quiet, and only a ping shows it.
-    if (hold > 0 && !await ping(session, run, signal)) return true;
-    if (signal.aborted) return false;
-    run.add("close", await probeClose(session, signal));
-    return !signal.aborted;
-  });
-  return enough ?? false;
 }

@@ -4,19 +4,20 @@
  */
 import { runCheck } from "../check/run_check.ts";
 import { formatJson, formatObservation, formatVerdict } from "../check/report.ts";
-import type { CheckOptions } from "../check/check_target.ts";
+import { type CheckOptions, CLIENT_NAMES } from "../check/check_target.ts";
 import { load } from "../config/load_settings.ts";
 import type { OptionTable } from "../config/option_table.ts";
 import { UsageError } from "../errors.ts";
 import { CLIENT_OPTIONS, clientOptions } from "./tls_client_options.ts";
 import type { Command, Invocation } from "./command_type.ts";
 import { write } from "./output.ts";
+import { reportStyle } from "./terminal.ts";
 
 /** The options of `check`. */
 export const CHECK_OPTIONS = {
   for: {
     type: "choice",
-    values: ["wechat", "browser"],
+    values: CLIENT_NAMES,
     help: "The client that has to get through: what it needs on top is checked too.",
   },
   json: { type: "switch", default: false, help: "Print one JSON object in place of the table." },
@@ -25,7 +26,7 @@ export const CHECK_OPTIONS = {
     default: "10s",
     value: "TIME",
     min: 1,
-    help: "Bound for the whole check, apart from --hold.",
+    help: "Limit for the whole check, apart from --hold.",
   },
   hold: {
     type: "duration",
@@ -57,7 +58,8 @@ export const checkCommand: Command = {
   summary: "diagnoses a ws or wss endpoint, ours or anybody's",
   details:
     "Goes through everything in the order in which a connection happens: URL, DNS, TCP, TLS versions, certificate " +
-    "chain, upgrade, messages, ping, close. Exit code: 0 sound, 1 a warning or an error, 2 misused or unreachable.",
+    "chain, upgrade, messages, ping, close. Exit code: 0 sound, 1 a warning or an error, 2 misused, unreachable, or a " +
+    "check that did not finish. Every code in brackets stands in lib/check/README.md, with cause and remedy.",
   examples: [
     ["wss check wss://domain.com/wss", "why can't my client connect?"],
     ["wss check wss://domain.com/wss --for wechat", "and a WeChat mini program?"],
@@ -89,12 +91,12 @@ async function run(line: Invocation): Promise<number> {
     ...sni !== undefined && { sni },
     ...settings.connectTo !== undefined && { connectTo: readEndpoint(settings.connectTo) },
   };
-  const colour = Deno.stdout.isTerminal() && !Deno.noColor;
+  const style = reportStyle("stdout");
   const report = await runCheck(
     options,
-    json ? {} : { seen: (one) => write("stdout", `${formatObservation(one, colour)}\n`) },
+    json ? {} : { onObservation: (one) => write("stdout", `${formatObservation(one, style)}\n`) },
   );
-  write("stdout", json ? `${formatJson(report)}\n` : `\n${formatVerdict(report, colour)}\n`);
+  write("stdout", json ? `${formatJson(report)}\n` : `\n${formatVerdict(report, style)}\n`);
   return report.exit;
 }
 

@@ -18,7 +18,7 @@ import { CLIENT_OPTIONS, clientOptions } from "./tls_client_options.ts";
 import type { Command, Invocation } from "./command_type.ts";
 import { interact } from "./interactive_session.ts";
 import { colour, write } from "./output.ts";
-import { openTerminal } from "./terminal.ts";
+import { openTerminal, reportStyle } from "./terminal.ts";
 
 /** The options of `connect`. */
 export const CONNECT_OPTIONS = {
@@ -150,15 +150,15 @@ async function part(session: ClientSession): Promise<void> {
 /** Why the connection failed, as the probes see it. */
 async function explain(options: CheckOptions, fact: string): Promise<number> {
   write("stderr", `${fact}\nLooking for the reason:\n\n`);
-  const tinted = Deno.stderr.isTerminal() && !Deno.noColor;
+  const style = reportStyle("stderr");
   const report = await runCheck(options, {
-    seen(one) {
-      if (one.level !== "note") write("stderr", `${formatObservation(one, tinted)}\n`);
+    onObservation(one) {
+      if (one.level !== "note") write("stderr", `${formatObservation(one, style)}\n`);
     },
   });
   const verdict = report.first === undefined
     ? "The check got through where the connection did not: try again."
-    : formatVerdict(report, tinted);
+    : formatVerdict(report, style);
   write("stderr", `\n${verdict}\n`);
   return report.exit === 2 ? 2 : 1;
 }

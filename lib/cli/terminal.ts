@@ -6,6 +6,7 @@ import process from "node:process";
 import { createInterface, type Interface } from "node:readline";
 import { TextLineStream } from "@std/streams/text-line-stream";
 import { escapeControls } from "../log.ts";
+import type { ReportStyle } from "../check/report.ts";
 import { write } from "./output.ts";
 
 /** Where lines come from and messages go. */
@@ -18,6 +19,18 @@ export interface Terminal extends Disposable {
   tell(text: string): void;
   /** Calls back for each Ctrl-C. */
   onInterrupt(interrupted: () => void): void;
+}
+
+/** How a report is printed: in colour and wrapped where the stream is a terminal. */
+export function reportStyle(stream: "stdout" | "stderr"): ReportStyle {
+  if (!Deno[stream].isTerminal()) return { colour: false };
+  let width = 80;
+  try {
+    width = Deno.consoleSize().columns || width;
+  } catch {
+    // A terminal that does not tell its size.
+  }
+  return { colour: !Deno.noColor, width };
 }
 
 /** A conversation on a terminal with history and line editing, or over pipes. */

@@ -1,49 +1,82 @@
-/** What browsers and WeChat need on top. */
+/** What particular clients need on top. */
 import { assertEquals } from "@std/assert";
-import { judgeForBrowser, judgeForWechat, type Learnt } from "../../lib/check/client_profiles.ts";
-import type { CheckOptions } from "../../lib/check/check_target.ts";
+import { judgeForClient } from "../../lib/check/client_profiles.ts";
+import type { CheckOptions, ClientName, Evidence } from "../../lib/check/check_target.ts";
+import type { Code, Observation } from "../../lib/check/finding_codes.ts";
 import { probeUrl } from "../../lib/check/probes/url.ts";
 
-const targetOf = (url: string, more: Partial<CheckOptions> = {}) => probeUrl({ url, ...more }).target!;
+function findingsFor(
+  client: ClientName,
+  url: string,
+  { options = {}, evidence = {}, codes = [] }: {
+    options?: Partial<CheckOptions>;
+    evidence?: Evidence;
+    codes?: readonly Code[];
+  } = {},
+) {
+  const observations = codes.map((code): Observation => ({ probe: "chain", code, level: "warning", fact: "" }));
+  return judgeForClient(client, probeUrl({ url, ...options }).target!, evidence, observations);
+}
 
-Deno.test("browsers", () => {
-  const cases: [url: string, codes: string[], more?: Partial<CheckOptions>][] = [
-    ["wss://domain.example/", []],
-    ["ws://localhost:8282/", []],
-    ["ws://127.0.0.1:8282/", []],
-    ["ws://domain.example/", ["browser-mixed-content"]],
-    ["wss://domain.example:6667/", ["browser-port"]],
-    ["wss://domain.example/", ["browser-header"], { headers: [["Authorization", "x"], ["Cookie", "a=b"]] }],
-    ["wss://domain.example/", [], { headers: [["Cookie", "a=b"]] }],
+const PRIVATE: Evidence = { versions: ["TLS 1.2"], chain: { findings: [], certificates: [], isPublic: false } };
+const PUBLIC: Evidence = { versions: ["TLS 1.2"], chain: { findings: [], certificates: [], isPublic: true } };
+
+Deno.test("what each client needs on top, one thing at a time", () => {
+  const cases: [ClientName, string, Parameters<typeof findingsFor>[2], string[]][] = [
+    ["browser", "wss://domain.example/", {}, []],
+    ["browser", "ws://localhost:8282/", {}, []],
+    ["browser", "ws://127.0.0.1:8282/", {}, []],
+    ["browser", "ws://domain.example/", {}, ["browser-mixed-content"]],
+    ["browser", "wss://domain.example:6667/", {}, ["browser-port"]],
+    [
+      "browser",
+      "wss://domain.example/",
+      { options: { headers: [["Authorization", "x"], ["Cookie", "a=b"]] } },
+      ["browser-header"],
+    ],
+    ["browser", "wss://domain.example/", { options: { headers: [["Cookie", "a=b"]] } }, []],
+    ["browser", "wss://domain.example/", { codes: ["usage-no-signature"] }, ["browser-certificate"]],
+    ["wechat", "wss://domain.example/", { evidence: PUBLIC }, []],
+    ["wechat", "wss://domain.example:8443/", { evidence: PUBLIC }, []],
+    ["wechat", "ws://domain.example/", {}, ["wechat-scheme"]],
+    ["wechat", "wss://192.0.2.7/", { evidence: PUBLIC }, ["wechat-domain"]],
+    ["wechat", "wss://localhost/", { evidence: PUBLIC }, ["wechat-domain"]],
+    ["wechat", "wss://domain.example/", { evidence: { ...PUBLIC, versions: ["TLS 1.3"] } }, ["wechat-tls"]],
+    ["wechat", "wss://domain.example/", { evidence: PRIVATE }, ["wechat-authority"]],
+    ["wechat", "wss://domain.example/", { evidence: PRIVATE, codes: ["chain-incomplete"] }, ["wechat-chain"]],
+    ["wechat", "wss://domain.example/", {}, []],
+    ["android", "wss://domain.example/", { evidence: PUBLIC }, []],
+    ["android", "ws://localhost/", {}, ["android-cleartext"]],
+    ["android", "wss://domain.example/", { evidence: PRIVATE }, ["android-authority"]],
+    ["android", "wss://domain.example/", { evidence: PRIVATE, codes: ["chain-incomplete"] }, ["android-chain"]],
+    ["android", "wss://domain.example/", { evidence: { ...PUBLIC, versions: ["TLS 1.3"] } }, ["android-tls"]],
+    ["android", "wss://domain.example/", { evidence: PUBLIC, codes: ["key-unusual"] }, ["android-certificate"]],
+    ["java", "wss://domain.example/", { evidence: PUBLIC }, []],
+    ["java", "wss://domain.example/", { evidence: { ...PUBLIC, contentLengthRefused: true } }, ["java-content-length"]],
+    ["java", "wss://domain.example/", { evidence: PRIVATE }, ["java-authority"]],
+    ["java", "wss://domain.example/", { codes: ["chain-incomplete"] }, ["java-chain"]],
+    ["java", "wss://domain.example/", { evidence: { ...PUBLIC, versions: ["TLS 1.3"] } }, ["java-tls"]],
+    ["nodejs", "wss://domain.example/", { evidence: PUBLIC }, []],
+    ["nodejs", "wss://domain.example/", { evidence: PRIVATE }, ["nodejs-authority"]],
+    ["nodejs", "wss://domain.example/", { codes: ["chain-incomplete"] }, ["nodejs-chain"]],
+    ["python", "wss://domain.example/", { evidence: PUBLIC }, []],
+    ["python", "wss://domain.example/", { evidence: PRIVATE }, ["python-authority"]],
+    ["python", "wss://domain.example/", { codes: ["chain-incomplete"] }, ["python-chain"]],
+    ["python", "ws://domain.example/", { evidence: { pingUnanswered: true } }, ["python-ping"]],
   ];
-  for (const [url, codes, more] of cases) {
-    assertEquals(judgeForBrowser(targetOf(url, more)).map(({ code }) => code), codes, url);
+  for (const [client, url, given, codes] of cases) {
+    const findings = findingsFor(client, url, given).filter(({ code }) => !/^wechat-(port|list)$/.test(code));
+    assertEquals(findings.map(({ code }) => code), codes, `${client} ${url} ${JSON.stringify(given)}`);
   }
 });
 
-Deno.test("WeChat", () => {
-  const sound: Learnt = { offered: ["TLS 1.2", "TLS 1.3"], chain: { findings: [], isPublic: true } };
-  const incomplete = { code: "chain-incomplete", level: "warning", fact: "", remedy: "" } as const;
-  const cases: [url: string, learnt: Learnt, codes: string[]][] = [
-    ["wss://domain.example/", sound, []],
-    ["wss://domain.example:8443/", sound, []],
-    ["ws://domain.example/", {}, ["wechat-scheme"]],
-    ["wss://192.0.2.7/", sound, ["wechat-domain"]],
-    ["wss://localhost/", sound, ["wechat-domain"]],
-    ["wss://domain.example/", { ...sound, offered: ["TLS 1.3"] }, ["wechat-tls"]],
-    ["wss://domain.example/", { ...sound, chain: { findings: [], isPublic: false } }, ["wechat-authority"]],
-    ["wss://domain.example/", { ...sound, chain: { findings: [incomplete], isPublic: false } }, ["wechat-chain"]],
-    ["wss://domain.example/", {}, []],
-  ];
-  for (const [url, learnt, codes] of cases) {
-    const findings = judgeForWechat(targetOf(url), learnt);
-    assertEquals(findings.filter(({ level }) => level !== "note").map(({ code }) => code), codes, url);
-    assertEquals(findings.slice(-2).map(({ code }) => code), ["wechat-port", "wechat-list"]);
-  }
+Deno.test("an authority that was given with --ca is a note: the client has to be given it, too", () => {
+  const levels = findingsFor("nodejs", "wss://domain.example/", { evidence: PRIVATE, options: { ca: ["PEM"] } });
+  assertEquals(levels.map(({ code, level }) => [code, level]), [["nodejs-authority", "note"]]);
 });
 
 Deno.test("WeChat's port, as it has to stand on the list", () => {
-  const fact = (url: string) => judgeForWechat(targetOf(url), {}).find(({ code }) => code === "wechat-port")?.fact;
+  const fact = (url: string) => findingsFor("wechat", url).find(({ code }) => code === "wechat-port")?.fact;
   assertEquals(fact("wss://domain.example:8443/")?.includes(":8443"), true);
   assertEquals(fact("wss://domain.example/")?.includes("none"), true);
 });

@@ -66,7 +66,7 @@ Deno.test({ name: "nginx misconfigured", ignore: !openssl || !await hasProgram("
   });
   await t.step("plain ws asked of the TLS port", async () => {
     await using proxy = await nginx(`${tls} ${right}`);
-    await expectCodes({ url: urlOf("ws", proxy, "/", "localhost") }, ["speaks-tls"]);
+    await expectCodes({ url: urlOf("ws", proxy, "/", "localhost") }, ["protocol-tls"]);
   });
 });
 
@@ -81,7 +81,7 @@ async function expectSound(url: string, ca: readonly string[]): Promise<void> {
       "url",
       "dns",
       "tcp",
-      "speaks",
+      "protocol",
       "versions",
       "chain",
       "alpn",

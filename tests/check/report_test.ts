@@ -1,7 +1,8 @@
-/** The table and the last sentence. */
-import { assertEquals } from "@std/assert";
+/** The table and the last paragraph. */
+import { assert, assertEquals } from "@std/assert";
 import type { Observation } from "../../lib/check/finding_codes.ts";
 import { formatJson, formatObservation, formatVerdict } from "../../lib/check/report.ts";
+import type { Report } from "../../lib/check/run_check.ts";
 
 const refused: Observation = {
   probe: "tcp",
@@ -10,25 +11,61 @@ const refused: Observation = {
   fact: "Nothing listens \x1b[31mthere.",
   remedy: "Start it.",
 };
+const PLAIN = { colour: false };
+
+const report: Report = {
+  schema: 1,
+  url: "wss://x/",
+  verdict: "unreachable",
+  exit: 2,
+  first: refused,
+  observations: [refused],
+  unfinished: [],
+  ms: 1,
+};
 
 Deno.test("an observation: probe, level, fact, code, and the remedy below", () => {
   assertEquals(
-    formatObservation(refused, false),
+    formatObservation(refused, PLAIN),
     "tcp         error    Nothing listens \\u001b[31mthere. [tcp-refused]\n                     Start it.",
   );
   assertEquals(
-    formatObservation({ probe: "tcp", code: "tcp-ok", level: "ok", fact: "open" }, false),
+    formatObservation({ probe: "tcp", code: "tcp-ok", level: "ok", fact: "open" }, PLAIN),
     "tcp         ok       open",
   );
-  assertEquals(formatObservation({ ...refused, level: "warning" }, true).includes("\x1b[33mwarning\x1b[0m"), true);
+  const warning = formatObservation({ ...refused, level: "warning" }, { colour: true });
+  assert(warning.includes("\x1b[33mwarning\x1b[0m"));
 });
 
-Deno.test("the last sentence", () => {
-  const report = { url: "wss://x/", observations: [refused], exit: 2, ms: 1 } as const;
+Deno.test("the end: a sentence, and as the last paragraph the remedy alone", () => {
   assertEquals(
-    formatVerdict({ ...report, first: refused }, false),
-    "A client does not get through: Nothing listens \\u001b[31mthere. What to do: Start it.",
+    formatVerdict(report, PLAIN),
+    "A client does not get there: Nothing listens \\u001b[31mthere.\n\nStart it.",
   );
-  assertEquals(formatVerdict({ ...report, observations: [] }, false), "Sound: a client gets through.");
-  assertEquals(JSON.parse(formatJson({ ...report, first: refused })).first.code, "tcp-refused");
+  assertEquals(
+    formatVerdict({ ...report, verdict: "errors", for: "wechat" }, PLAIN).split(":")[0],
+    "A WeChat mini program does not get through",
+  );
+  const { first: _first, ...rest } = report;
+  assertEquals(formatVerdict({ ...rest, verdict: "sound", observations: [] }, PLAIN), "Sound: a client gets through.");
+  assertEquals(JSON.parse(formatJson(report)).first.code, "tcp-refused");
+});
+
+Deno.test("at every width no line is longer than the terminal unless it is one word, and nothing is lost", () => {
+  const fact = "The answer is 服务器域名配置 and a word-that-is-longer-than-any-narrow-terminal-has-columns to be cut.";
+  const long: Observation = { ...refused, fact, remedy: "Do this, then that, and after that the third thing." };
+  const squeeze = (text: string) => text.replace(/\s/g, "");
+  for (const width of [200, 120, 100, 80, 60, 50, 40, 20]) {
+    const style = { colour: false, width };
+    for (const text of [formatObservation(long, style), formatVerdict({ ...report, first: long }, style)]) {
+      for (const line of text.split("\n")) {
+        const wide = [...line].filter((character) => character > "\u2e80").length;
+        const oneWord = !/\S\s\S/.test(line);
+        assert(oneWord || [...line].length + wide <= width, `${width}: ${line}`);
+      }
+      assert(squeeze(text).includes(squeeze(fact)), `${width}: ${text}`);
+      assert(squeeze(text).includes(squeeze(long.remedy!)), `${width}: ${text}`);
+      assert(text.includes("word-that-is-longer-than-any-narrow-terminal-has-columns"), `${width}: ${text}`);
+    }
+  }
 });

@@ -1,8 +1,15 @@
 /** Endpoints that are misused or cannot be reached, and the bound of the whole. */
 import { assert, assertEquals } from "@std/assert";
 import { runCheck } from "../../lib/check/run_check.ts";
-import { echoService, firewalledPort, listenOnly, rawServer, rightAnswer } from "./laboratory.ts";
-import { upgradeServer, writeAll } from "./laboratory.ts";
+import {
+  echoService,
+  firewalledPort,
+  listenOnly,
+  rawServer,
+  readRequest,
+  rightAnswer,
+  writeAll,
+} from "./laboratory.ts";
 import { expectCodes, expectReport, urlOf } from "./expect.ts";
 import { closedPort } from "../support/ports.ts";
 
@@ -11,11 +18,16 @@ Deno.test("misuse and unreachable endpoints end with exit code 2", async (t) => 
     ["another scheme", "https://localhost/", ["url-scheme"]],
     ["no scheme", "localhost:8282/wss", ["url-invalid"]],
     ["port 0", "wss://localhost:0/", ["url-port"]],
-    ["a name without an address", "wss://name.invalid/", ["dns-no-answer"]],
     ["a closed port", `ws://127.0.0.1:${closedPort()}/`, ["tcp-refused"]],
   ];
   for (const [name, url, codes] of cases) await t.step(name, () => expectCodes({ url }, codes, 2));
 
+  await t.step("a name that does not exist", async () => {
+    const report = await runCheck({ url: "wss://name.invalid/" });
+    // Where no name server answers, the reason is not known.
+    assert(["dns-nxdomain", "dns-no-answer"].includes(report.first?.code ?? ""), JSON.stringify(report));
+    assertEquals(report.exit, 2);
+  });
   await t.step("a firewall", async () => {
     await using port = await firewalledPort();
     await expectCodes({ url: `ws://127.0.0.1:${port.port}/`, timeout: 1500 }, ["tcp-timeout"], 2);
@@ -24,36 +36,77 @@ Deno.test("misuse and unreachable endpoints end with exit code 2", async (t) => 
 
 Deno.test("the first error is named as what to mend, and everything has a probe", async () => {
   await using plain = echoService();
-  const report = await expectReport({ url: urlOf("wss", plain) + "#fragment" }, ["url-fragment", "speaks-plain"]);
-  assertEquals(report.first?.code, "speaks-plain");
-  assertEquals(report.observations.map(({ probe }) => probe), ["url", "tcp", "speaks"]);
+  const report = await expectReport({ url: urlOf("wss", plain) + "#fragment" }, ["url-fragment", "protocol-plain"]);
+  assertEquals(report.first?.code, "protocol-plain");
+  assertEquals(report.observations.map(({ probe }) => probe), ["url", "tcp", "protocol"]);
 });
 
-Deno.test("the time is bound, and running out of it is said", async () => {
-  await using silent = rawServer(listenOnly);
-  const start = performance.now();
-  await expectCodes({ url: urlOf("wss", silent), timeout: 800 }, ["speaks-nothing"]);
-  assert(performance.now() - start < 6000);
+/** The steps of a check that finishes, in their order. */
+const STEPS = ["tcp", "protocol", "upgrade", "message", "ping", "close"];
 
-  // Answers the upgrade after half of the time, and no ping.
-  await using slow = upgradeServer(async (connection, request) => {
-    await new Promise((resolve) => setTimeout(resolve, 2000));
-    await writeAll(connection, await rightAnswer(request));
-    await listenOnly(connection);
+Deno.test("a check that did not finish is never sound: it names what it did not get to", async (t) => {
+  /** Sound up to a point, and silent from there on. */
+  const answers = (upTo: "tcp" | "protocol" | "upgrade") =>
+    rawServer(async (connection) => {
+      if (upTo === "tcp") return await listenOnly(connection);
+      const request = await readRequest(connection);
+      if (!/^upgrade: websocket\r$/im.test(request)) {
+        await writeAll(connection, "HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n");
+      } else if (upTo === "upgrade") await writeAll(connection, await rightAnswer(request));
+      await listenOnly(connection);
+    });
+  const cases: [name: string, upTo: Parameters<typeof answers>[0], scheme: "ws" | "wss", unfinished: string[]][] = [
+    ["no word from a TLS port", "tcp", "wss", [
+      "protocol",
+      "versions",
+      "chain",
+      "alpn",
+      "resumption",
+      ...STEPS.slice(2),
+    ]],
+    ["no answer to the upgrade", "protocol", "ws", STEPS.slice(2)],
+    ["no pong", "upgrade", "ws", ["ping", "close"]],
+  ];
+  for (const [name, upTo, scheme, unfinished] of cases) {
+    await t.step(name, async () => {
+      await using server = answers(upTo);
+      const report = await expectReport({ url: urlOf(scheme, server), timeout: 600 }, ["time-ran-out"], 2);
+      assertEquals(report.verdict, "unfinished");
+      assertEquals(report.unfinished, unfinished);
+      for (const probe of unfinished) assert(report.first?.fact.includes(probe), report.first?.fact);
+      assert(report.first?.remedy?.includes("--timeout"), report.first?.remedy);
+      assert(report.ms < 6000, `${report.ms} ms`);
+    });
+  }
+  await t.step("too short a time is no firewall", async () => {
+    await using port = await firewalledPort();
+    const report = await expectReport({ url: `ws://127.0.0.1:${port.port}/`, timeout: 7 }, ["time-ran-out"], 2);
+    assertEquals(report.unfinished, STEPS);
+    assert(report.first?.fact.includes("7ms"), report.first?.fact);
   });
-  await expectCodes({ url: urlOf("ws", slow), timeout: 4000 }, ["time-ran-out"]);
+  await t.step("a warning that was found comes after what was not done", async () => {
+    await using server = answers("tcp");
+    const report = await runCheck({ url: `${urlOf("wss", server)}#here`, timeout: 300 });
+    assertEquals([report.verdict, report.exit, report.first?.code], ["unfinished", 2, "time-ran-out"]);
+  });
 });
 
-Deno.test("a check that is stopped ends at once", async () => {
+Deno.test("silence that lasts is the server's", async () => {
+  await using silent = rawServer(listenOnly);
+  await expectCodes({ url: urlOf("wss", silent), timeout: 4000 }, ["protocol-silent"]);
+  await expectCodes({ url: urlOf("ws", silent), timeout: 4000 }, ["upgrade-timeout"]);
+});
+
+Deno.test("a check that is stopped ends at once, and says so", async () => {
   await using silent = rawServer(listenOnly);
   const controller = new AbortController();
   const start = performance.now();
-  const running = runCheck({ url: urlOf("ws", silent), timeout: 60_000 }, {
+  const report = await runCheck({ url: urlOf("ws", silent), timeout: 60_000 }, {
     signal: controller.signal,
-    seen: ({ probe }) => probe === "tcp" && controller.abort(),
+    onObservation: ({ probe }) => probe === "tcp" && controller.abort(),
   });
-  await running;
   assert(performance.now() - start < 10_000);
+  assertEquals([report.exit, report.first?.code], [2, "check-stopped"]);
 });
 
 /** Whether this machine has the IPv6 loopback address. */

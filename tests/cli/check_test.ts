@@ -11,11 +11,14 @@ Deno.test("a sound endpoint: a table without colour, exit 0", async () => {
   const { code, stdout } = await runCommand(["check", urlOf("ws", echo), "--send", "tom", "--expect", "tom"]);
   assertEquals(code, 0, stdout);
   const lines = stdout.trimEnd().split("\n");
-  assertEquals(lines.slice(0, -2).map((line) => line.split(/\s+/).slice(0, 2).join(" ")), [
+  const rows = lines.slice(0, -2).filter((line) => !line.startsWith(" "));
+  assertEquals(rows.map((line) => line.split(/\s+/).slice(0, 2).join(" ")), [
     "url ok",
     "tcp ok",
-    "speaks ok",
+    "protocol ok",
     "upgrade ok",
+    // Deno refuses a handshake with Content-Length: 0.
+    "upgrade note",
     "message ok",
     "ping ok",
     "close ok",
@@ -28,10 +31,15 @@ Deno.test("findings: exit 1, and the first error is explained last", async () =>
   await using echo = echoService();
   const { code, stdout } = await runCommand(["check", urlOf("wss", echo)]);
   assertEquals(code, 1);
-  const last = stdout.trimEnd().split("\n").at(-1)!;
-  assert(last.startsWith("A client does not get through: "), last);
-  assert(last.includes("speaks plain") && last.includes("What to do: "), last);
-  assert(stdout.includes("[speaks-plain]"));
+  const [verdict, remedy] = stdout.trimEnd().split("\n\n").slice(-2);
+  assert(verdict?.startsWith("A client does not get through: ") && verdict.includes("speaks plain"), verdict);
+  // The last paragraph is the remedy and nothing else.
+  assertEquals(
+    remedy,
+    "Give the service a certificate, use the port of the proxy that has one, or ask for " +
+      `ws://127.0.0.1:${echo.port}/.`,
+  );
+  assert(stdout.includes("[protocol-plain]"));
 });
 
 Deno.test("unreachable and misused: exit 2", async () => {
@@ -70,7 +78,7 @@ Deno.test({ name: "JSON, --ca and --connect-to", ignore: !await hasOpenssl() }, 
   assertEquals(code, 0, stdout);
   const report = JSON.parse(stdout);
   assertEquals(report.url, "wss://localhost/");
-  assertEquals(report.exit, 0);
+  assertEquals([report.schema, report.exit, report.verdict, report.unfinished], [1, 0, "sound", []]);
   assert(report.observations.every(({ level }: { level: string }) => level === "ok" || level === "note"));
 
   const untrusted = await runCommand(["check", urlOf("wss", echo, "/", "localhost"), "--json"]);
@@ -82,4 +90,20 @@ Deno.test({ name: "JSON, --ca and --connect-to", ignore: !await hasOpenssl() }, 
     DENO_CERT: root.cert,
   });
   assertEquals(known.code, 0, known.stdout);
+});
+
+Deno.test("a --ca file that is missing, or holds something else, is named as what it is", async () => {
+  const missing = await runCommand(["check", "wss://localhost/", "--ca", "/nowhere/ca.pem"]);
+  assertEquals(missing.code, 2);
+  assert(missing.stderr.includes("there is no file /nowhere/ca.pem"), missing.stderr);
+  const file = await Deno.makeTempFile();
+  try {
+    await Deno.writeTextFile(file, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
+    const key = await runCommand(["connect", "wss://localhost/", "--ca", file]);
+    assertEquals(key.code, 2);
+    assert(key.stderr.includes("private key"), key.stderr);
+    assert(!key.stderr.includes("no file"), key.stderr);
+  } finally {
+    await Deno.remove(file);
+  }
 });

@@ -1,5 +1,5 @@
 /**
- * The handshake that a WebSocket client makes: http/1.1 by ALPN, and what the server says to it.
+ * The TLS handshake that a WebSocket client makes: http/1.1 by ALPN.
  * @module
  */
 import type { Finding } from "../../finding.ts";
@@ -8,19 +8,19 @@ import { finding } from "../finding_codes.ts";
 import { connectTls } from "../../client/raw_connection.ts";
 import { within } from "../../client/deadline.ts";
 import { quote } from "../../client/response_text.ts";
-import { certificateWanted, wantsCertificate } from "./http_status.ts";
+import { certificateRequired, isCertificateAlert } from "./client_certificate.ts";
 import { type Target, tlsOptions } from "../check_target.ts";
-import type { Presented } from "./certificate_chain.ts";
+import type { PresentedChain } from "./certificate_chain.ts";
 
 const DEADLINE = 5000;
 
-/** What one handshake showed; no `presented` where none was possible. */
+/** What one handshake showed. */
 export interface TlsHandshake {
   readonly findings: readonly Finding[];
-  readonly presented?: Presented;
-  /** Why none was possible. */
+  /** Undefined where no handshake succeeded; `failure` then says why. */
+  readonly presented?: PresentedChain;
   readonly failure?: string;
-  /** A connection for the upgrade needs this, where the server refuses ALPN. */
+  /** What to offer by ALPN in the upgrade: nothing where the server refuses http/1.1. */
   readonly alpn: readonly string[];
 }
 
@@ -37,7 +37,7 @@ export async function probeAlpn(target: Target, signal: AbortSignal): Promise<Tl
     "alpn-refused",
     "error",
     "The server refuses http/1.1 by ALPN: a browser's WebSocket offers nothing else.",
-    "Let the server or proxy offer http/1.1 too, beside h2.",
+    "Let the server or proxy accept http/1.1 beside h2 (nginx and Caddy do by default; HAProxy: alpn h2,http/1.1).",
   );
   try {
     return { ...await handshakeWith(target, [], signal), findings: [refused] };
@@ -65,25 +65,33 @@ async function handshakeWith(target: Target, alpn: readonly string[], outer: Abo
         "alpn-wrong",
         "error",
         `The server chose ${chosen} by ALPN, and only http/1.1 was offered.`,
-        "Let the server or proxy choose among what the client offers (RFC 7301).",
+        "Let the server or proxy choose among the protocols that the client offers (RFC 7301).",
       );
     return { findings: [found], presented: { chain, verifyError }, alpn };
   });
 }
 
 /** A handshake that fails though a version was agreed on, and nothing else said why. */
-export function explainFailure(failure: string): Finding {
-  if (wantsCertificate(failure)) return certificateWanted(failure);
+export function explainHandshakeFailure(failure: string, asksForCertificate: boolean): Finding {
+  if (isCertificateAlert(failure) || (asksForCertificate && /alert|reset|closed/i.test(failure))) {
+    return certificateRequired(failure);
+  }
   return finding(
     "handshake-failed",
     "warning",
-    `The TLS handshake fails here: ${quote(failure)}; so it will for clients with like demands (Deno, Rust programs).`,
+    `The TLS handshake fails here: ${
+      quote(failure)
+    }; so it does for clients with the same demands (Deno, Rust programs).`,
     "See the server's error log, and whether its certificate has a key and a signature that clients of today take.",
   );
 }
 
 /** A resumed session shows the chain of the time when it began, which may have been renewed since. */
-async function freshChain(target: Target, alpn: readonly string[], signal: AbortSignal): Promise<Presented["chain"]> {
+async function freshChain(
+  target: Target,
+  alpn: readonly string[],
+  signal: AbortSignal,
+): Promise<PresentedChain["chain"]> {
   await using connection = await connectTls(target.endpoint, { ...tlsOptions(target), alpn, ca: [] }, signal);
   return connection.chain;
 }

@@ -5,30 +5,25 @@
 import { X509Certificate } from "node:crypto";
 import type { Finding } from "../../finding.ts";
 import { inspectChain } from "../../tls/x509/inspect_chain.ts";
-import { publicIssuer } from "../../tls/x509/issuer.ts";
+import { issuerUrl, publicIssuer } from "../../tls/x509/issuer.ts";
+import { issuerTitle } from "../../tls/x509/certificate_fields.ts";
+import { ORGANISATION } from "../../tls/issue_certificate.ts";
 import { readCertificates } from "../../tls/certificate_files.ts";
 import type { Version } from "./client_hello.ts";
 import { finding } from "../finding_codes.ts";
 import { within } from "../../client/deadline.ts";
 import { sendClientHello } from "./server_hello.ts";
 import { sniOf } from "./protocol.ts";
-import type { Target } from "../check_target.ts";
+import type { ChainEvidence, Target } from "../check_target.ts";
 
 const DEADLINE = 5000;
 
-/** What the handshake showed, where there was one. */
-export interface Presented {
+/** The chain of a handshake. */
+export interface PresentedChain {
   /** DER, leaf first. */
   readonly chain: readonly Uint8Array<ArrayBuffer>[];
   /** Why the runtime does not trust it, as an OpenSSL code. */
   readonly verifyError: string | undefined;
-}
-
-/** What the chain says. */
-export interface Inspected {
-  readonly findings: readonly Finding[];
-  /** Whether it leads to a root that every client has; undefined where it could not be read. */
-  readonly isPublic?: boolean;
 }
 
 /**
@@ -37,14 +32,14 @@ export interface Inspected {
  */
 export async function probeChain(
   target: Target,
-  presented: Presented | undefined,
+  presented: PresentedChain | undefined,
   offered: readonly Version[],
   signal: AbortSignal,
-): Promise<Inspected> {
+): Promise<ChainEvidence> {
   const ders = presented?.chain ?? await chainInPlain(target, offered, signal);
   if (ders.length === 0) {
     const fact = "No handshake showed the certificate chain, so it was not examined.";
-    return { findings: [finding("chain-unread", "note", fact)] };
+    return { findings: [finding("chain-unread", "note", fact)], certificates: [] };
   }
   let chain: X509Certificate[];
   try {
@@ -56,24 +51,30 @@ export async function probeChain(
       "The server sends a certificate that cannot be read.",
       "See that the server's certificate file holds certificates in PEM, whole.",
     );
-    return { findings: [found] };
+    return { findings: [found], certificates: [] };
   }
   return {
     findings: judgeChain(target, chain, presented),
+    certificates: chain,
     isPublic: chain.some((one) => publicIssuer(one) !== undefined),
   };
 }
 
-function judgeChain(target: Target, chain: readonly X509Certificate[], presented: Presented | undefined): Finding[] {
+function judgeChain(
+  target: Target,
+  chain: readonly X509Certificate[],
+  presented: PresentedChain | undefined,
+): Finding[] {
   const options = {
     host: target.name,
     authorities: (target.options.ca ?? []).flatMap((pem) => readCertificates(new TextEncoder().encode(pem), "--ca")),
   };
-  const trusts = presented !== undefined && presented.verifyError === undefined;
-  const findings = inspectChain(chain, trusts ? { ...options, trusted: true } : options);
-  if (findings.some(isBad)) return findings.map(withAdvice);
-  // What nobody could name, and still the runtime does not trust it.
-  if (presented?.verifyError !== undefined) return inspectChain(chain, { ...options, trusted: false }).map(withAdvice);
+  const trusted = presented !== undefined && presented.verifyError === undefined;
+  const findings = inspectChain(chain, trusted ? { ...options, trusted } : options);
+  const advised = (list: readonly Finding[]) => list.map((found) => forClients(found, chain, target));
+  if (findings.some(isBad)) return advised(findings);
+  // No rule here says why, and still the runtime does not trust it.
+  if (presented?.verifyError !== undefined) return advised(inspectChain(chain, { ...options, trusted: false }));
   if (findings.length > 0) return findings;
   const days = Math.floor((Date.parse(chain[0]!.validTo) - Date.now()) / 86_400_000);
   return [finding("chain-ok", "ok", `whole and trusted, for ${target.name}, ${days} days left`)];
@@ -83,13 +84,49 @@ function isBad({ level }: Finding): boolean {
   return level === "warning" || level === "error";
 }
 
+const UNTRUSTED: readonly string[] = ["certificate-self-signed", "chain-incomplete", "issuer-untrusted"];
+const OUT_OF_TIME: readonly string[] = ["certificate-expired", "certificate-expires-soon"];
+
+/**
+ * The finding as clients meet it. lib/tls reports what an operator may have meant: a private authority, a certificate
+ * for clients that were told to trust it. A client that was not told fails on it, and so the check reports an error.
+ */
+function forClients(found: Finding, chain: readonly X509Certificate[], target: Target): Finding {
+  const { code, fact, remedy = "" } = found;
+  if (UNTRUSTED.includes(code) && chain.some(isDevelopment) && target.options.ca === undefined) {
+    return finding(
+      "issuer-development",
+      "error",
+      "The certificate is a development certificate of wss: only clients that were told to trust its authority accept it.",
+      "Check with that authority: --ca certs/ca.pem (in the service's folder; `wss cert` says how clients and systems " +
+        "come to trust it). For everybody else the service needs a certificate from a public authority.",
+    );
+  }
+  if (code === "certificate-self-signed" || code === "name-missing") return withAdvice({ ...found, level: "error" });
+  // A missing intermediate of a public authority can be fetched, and desktop browsers do that.
+  if (code === "chain-incomplete" && chain.every((one) => issuerUrl(one) === undefined)) {
+    const end = fact.indexOf(": desktop browsers");
+    return withAdvice({
+      code,
+      level: "error",
+      fact: `${
+        end < 0 ? fact : fact.slice(0, end)
+      }, and no client can fetch it: only clients that have it get through.`,
+      remedy,
+    });
+  }
+  return withAdvice(found);
+}
+
+function isDevelopment(certificate: X509Certificate): boolean {
+  return issuerTitle(certificate).includes(ORGANISATION);
+}
+
 /** What helps from outside, beyond what helps with the files. */
 function withAdvice(found: Finding): Finding {
-  const authority: readonly string[] = ["certificate-self-signed", "chain-incomplete", "issuer-untrusted"];
-  const time: readonly string[] = ["certificate-expired", "certificate-expires-soon"];
-  const advice = authority.includes(found.code)
+  const advice = UNTRUSTED.includes(found.code)
     ? "To check as a client that trusts a private root: --ca FILE."
-    : time.includes(found.code)
+    : OUT_OF_TIME.includes(found.code)
     ? "If it was renewed already, the server still sends the old one: reload it."
     : undefined;
   return advice === undefined ? found : { ...found, remedy: `${found.remedy} ${advice}` };
@@ -105,8 +142,8 @@ async function chainInPlain(
   const serverName = sniOf(target);
   const options = { version, certificates: true, ...(serverName === undefined ? {} : { serverName }) };
   try {
-    const answer = await within(DEADLINE, outer, (signal) => sendClientHello(target.endpoint, options, signal));
-    return answer.kind === "hello" ? answer.chain : [];
+    const reply = await within(DEADLINE, outer, (signal) => sendClientHello(target.endpoint, options, signal));
+    return reply.kind === "hello" ? reply.chain : [];
   } catch {
     return [];
   }

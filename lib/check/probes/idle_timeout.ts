@@ -42,7 +42,7 @@ export async function probeIdleTimeout(
       }
     });
   } catch (error) {
-    if (!(error instanceof DeadlineError)) throw error;
+    if (!(error instanceof DeadlineError) || outer.aborted) throw error;
     const pinged = pings === 0 ? "" : `, with ${pings} pings from the server`;
     return { findings: [finding("hold-ok", "ok", `left alone for ${formatDuration(ms)}${pinged}`)], over: false };
   }

@@ -1,19 +1,21 @@
 /**
- * What a server answers to a ClientHello: a ServerHello, and below TLS 1.3 its certificates in plain; an alert; or
- * something that is no TLS.
+ * What a server replies to a ClientHello: a ServerHello, and below TLS 1.3 its certificates in plain; an alert; or
+ * bytes that are not TLS.
  * @module
  */
 import type { Endpoint, RawConnection } from "../../client/raw_connection.ts";
 import { connectTcp } from "../../client/raw_connection.ts";
 import { type HelloOptions, type Version, VERSIONS, writeClientHello } from "./client_hello.ts";
 
-/** An answer to a ClientHello. */
+/** A reply to a ClientHello. */
 export type ServerReply =
   | {
     readonly kind: "hello";
     readonly version: Version;
     readonly suite: number;
     readonly chain: readonly Uint8Array<ArrayBuffer>[];
+    /** Whether a CertificateRequest came, which is in plain below TLS 1.3 (RFC 5246 section 7.4.4). */
+    readonly asksForCertificate: boolean;
   }
   | { readonly kind: "alert"; readonly description: number }
   /** The first bytes, which are no TLS record. */
@@ -27,7 +29,7 @@ const MOST_BYTES = 128 * 1024;
 const HANDSHAKE = 22;
 const ALERT = 21;
 
-/** Alerts that tell something (RFC 8446 §6.2). */
+/** Alerts by number (RFC 8446 section 6.2). */
 const ALERTS: Readonly<Record<number, string>> = {
   0: "close_notify",
   10: "unexpected_message",
@@ -52,7 +54,7 @@ export function alertName(description: number): string {
 }
 
 /**
- * Connects, sends a ClientHello and reads the answer; with `certificates` reads on until the chain is there.
+ * Connects, sends a ClientHello and reads the reply; with `certificates` to the end of its plain part.
  * @throws {Error} when TCP fails, or the signal's reason
  */
 export async function sendClientHello(
@@ -65,7 +67,7 @@ export async function sendClientHello(
   return await readReply(connection, options.certificates ?? false, signal);
 }
 
-/** Reads the answer to a ClientHello from a connection. */
+/** Reads the reply to a ClientHello. */
 export async function readReply(
   connection: RawConnection,
   certificates: boolean,
@@ -74,7 +76,14 @@ export async function readReply(
   let bytes = new Uint8Array(0);
   let last: ServerReply = { kind: "closed" };
   while (bytes.length < MOST_BYTES) {
-    const chunk = await connection.read(signal);
+    let chunk: Uint8Array | undefined;
+    try {
+      chunk = await connection.read(signal);
+    } catch (error) {
+      // The version is agreed on; only the rest of the flight is missing.
+      if (last.kind === "hello") return last;
+      throw error;
+    }
     if (chunk === undefined) return last;
     const joined = new Uint8Array(bytes.length + chunk.length);
     joined.set(bytes);
@@ -89,7 +98,7 @@ export async function readReply(
   return last;
 }
 
-/** As much as the bytes tell, or undefined while they tell nothing. `done`: the plain part of the flight is over. */
+/** What the bytes hold so far, or undefined while that is nothing. `done`: the plain part of the flight is over. */
 export function parseFlight(bytes: Uint8Array): { answer: ServerReply; done: boolean } | undefined {
   const messages: number[] = [];
   let at = 0;
@@ -106,7 +115,7 @@ export function parseFlight(bytes: Uint8Array): { answer: ServerReply; done: boo
     if (body.length < length && type === ALERT) break;
     if (type === ALERT) {
       const answer = helloOf(new Uint8Array(messages));
-      // A warning before the ServerHello (unrecognized_name) says nothing final.
+      // A warning before the ServerHello (unrecognized_name) is not final.
       if (answer === undefined && body[0] !== 1) {
         return { answer: { kind: "alert", description: body[1] ?? 0 }, done: true };
       }
@@ -118,7 +127,7 @@ export function parseFlight(bytes: Uint8Array): { answer: ServerReply; done: boo
   }
   const flight = new Uint8Array(messages);
   const answer = helloOf(flight);
-  return answer && { answer, done: answer.chain.length > 0 || hasMessage(flight, 14) };
+  return answer && { answer, done: hasMessage(flight, 14) };
 }
 
 type ServerHello = Extract<ServerReply, { kind: "hello" }>;
@@ -136,7 +145,8 @@ function helloOf(flight: Uint8Array): ServerHello | undefined {
     at += 4 + length;
   }
   const name = (Object.keys(VERSIONS) as Version[]).find((key) => VERSIONS[key] === version);
-  return name && { kind: "hello", version: name, suite, chain: certificatesOf(flight) };
+  return name &&
+    { kind: "hello", version: name, suite, chain: certificatesOf(flight), asksForCertificate: hasMessage(flight, 13) };
 }
 
 function certificatesOf(flight: Uint8Array): Uint8Array<ArrayBuffer>[] {

@@ -32,7 +32,8 @@ export async function probeResumption(
         : [finding("resumption-missing", "note", "Sessions are not resumed: each reconnection is a whole handshake.")];
     });
   } catch {
-    // The handshake itself was judged before; what a second one fails of tells nothing new.
+    outer.throwIfAborted();
+    // The handshake itself was judged before; why a second one fails says nothing new.
     return [];
   }
 }

@@ -7,29 +7,33 @@ import { messageOf } from "../../errors.ts";
 import { isLoopback } from "../../ip.ts";
 import { finding } from "../finding_codes.ts";
 import { connectTcp } from "../../client/raw_connection.ts";
-import { DeadlineError, within } from "../../client/deadline.ts";
+import { DeadlineError } from "../../client/deadline.ts";
+import { awaitReply, seconds } from "./await_reply.ts";
 
 const DEADLINE = 5000;
 
-/** How one address answered. */
-interface Answer {
+/** What became of one address. */
+interface Attempt {
   readonly address: string;
   readonly kind: "open" | "refused" | "timeout" | "unreachable";
   readonly detail: string;
   readonly ms: number;
 }
 
-/** Connects to every address at once. `address` is the first that accepts. */
+/**
+ * Connects to every address at once. `address` is the first that accepts.
+ * @throws {DeadlineError} if the signal ended it too early to conclude anything
+ */
 export async function probeTcp(
   addresses: readonly string[],
   port: number,
   signal: AbortSignal,
 ): Promise<{ readonly findings: readonly Finding[]; readonly address?: string }> {
-  const answers = await Promise.all(addresses.map((address) => tryConnect(address, port, signal)));
-  const open = answers.filter(({ kind }) => kind === "open");
-  const closed = answers.filter(({ kind }) => kind !== "open");
+  const attempts = await Promise.all(addresses.map((address) => tryConnect(address, port, signal)));
+  const open = attempts.filter(({ kind }) => kind === "open");
+  const closed = attempts.filter(({ kind }) => kind !== "open");
   const first = open[0];
-  if (first === undefined) return { findings: [judge(closed, port)] };
+  if (first === undefined) return { findings: [explainFailure(closed, port)] };
   if (closed.length > 0) {
     const local = addresses.every(isLoopback);
     return {
@@ -48,30 +52,31 @@ export async function probeTcp(
   return { address: first.address, findings: [finding("tcp-ok", "ok", fact)] };
 }
 
-async function tryConnect(address: string, port: number, signal: AbortSignal): Promise<Answer> {
+async function tryConnect(address: string, port: number, signal: AbortSignal): Promise<Attempt> {
   const start = performance.now();
-  const answer = (kind: Answer["kind"], detail = "") => ({ address, kind, detail, ms: performance.now() - start });
+  const attempt = (kind: Attempt["kind"], detail = "") => ({ address, kind, detail, ms: performance.now() - start });
   try {
-    await within(DEADLINE, signal, async (deadline) => {
+    return await awaitReply(DEADLINE, signal, async (deadline) => {
       await using _connection = await connectTcp({ hostname: address, port }, deadline);
-    });
-    return answer("open");
+      return attempt("open");
+    }, () => attempt("timeout"));
   } catch (error) {
-    if (error instanceof DeadlineError) return answer("timeout");
+    if (error instanceof DeadlineError) throw error;
     const code = error instanceof Error && "code" in error ? String(error.code) : "";
-    if (code === "ECONNREFUSED") return answer("refused");
-    if (code === "ETIMEDOUT") return answer("timeout");
-    return answer("unreachable", code || messageOf(error));
+    if (code === "ECONNREFUSED") return attempt("refused");
+    if (code === "ETIMEDOUT") return attempt("timeout");
+    return attempt("unreachable", code || messageOf(error));
   }
 }
 
-function judge(closed: readonly Answer[], port: number): Finding {
+function explainFailure(closed: readonly Attempt[], port: number): Finding {
   const where = `port ${port} on ${closed.map(({ address }) => address).join(", ")}`;
-  if (closed.some(({ kind }) => kind === "timeout")) {
+  const dropped = closed.find(({ kind }) => kind === "timeout");
+  if (dropped !== undefined) {
     return finding(
       "tcp-timeout",
       "error",
-      `Nothing came back from ${where}: packets are dropped on the way.`,
+      `Nothing came back from ${where} within ${seconds(dropped.ms)}: packets are dropped on the way.`,
       `Open TCP port ${port} in the machine's firewall and in the provider's security group, and check the address.`,
     );
   }
@@ -86,7 +91,7 @@ function judge(closed: readonly Answer[], port: number): Finding {
   return finding(
     "tcp-unreachable",
     "error",
-    `There is no way to ${where} (${closed[0]?.detail}).`,
+    `There is no route to ${where} (${closed[0]?.detail}).`,
     "Check the address, this machine's network and its routes.",
   );
 }

@@ -13,34 +13,50 @@ import type { Target } from "../check_target.ts";
 const DEADLINE = 4000;
 
 /** What the server offers. */
-export interface Versions {
+export interface OfferedVersions {
   readonly findings: readonly Finding[];
   /** From the oldest to the newest. */
   readonly offered: readonly Version[];
-  /** A client of today gets through: TLS 1.3, or 1.2 with a suite of today. */
-  readonly usable: boolean;
+  /** Whether it asks for a client certificate; false where only TLS 1.3 is offered, which hides it. */
+  readonly asksForCertificate: boolean;
 }
 
-/** Asks for each version at once, then for what is weak in those that are there. */
-export async function probeVersions(target: Target, signal: AbortSignal): Promise<Versions> {
+/**
+ * Asks for each version at once, then for what is weak in those that are there.
+ * @throws {DeadlineError} if the signal aborts: a version that was not asked for in time is not a missing one
+ */
+export async function probeVersions(target: Target, signal: AbortSignal): Promise<OfferedVersions> {
   const ask = (options: HelloOptions) => helloTo(target, options, signal);
   const names = Object.keys(VERSIONS) as Version[];
-  const answers = await Promise.all(names.map((version) => ask({ version })));
-  const offered = names.filter((version, at) => agrees(answers[at], version));
+  const replies = await Promise.all(names.map((version) => ask({ version })));
+  const offered = names.filter((version, at) => agrees(replies[at], version));
   const has = (version: Version) => offered.includes(version);
 
   const old = offered.filter((version) => version !== "TLS 1.3").at(-1);
-  const modern = has("TLS 1.3") ||
-    (has("TLS 1.2") && agrees(await ask({ version: "TLS 1.2", suites: SUITES_MODERN }), "TLS 1.2"));
-  const rc4 = old !== undefined && agrees(await ask({ version: old, suites: SUITES_RC4 }), old);
-  return { findings: judgeVersions(offered, { modern, rc4 }, answers), offered, usable: modern };
+  const [modern, rc4] = await Promise.all([
+    has("TLS 1.2") ? ask({ version: "TLS 1.2", suites: SUITES_MODERN }) : undefined,
+    old === undefined ? undefined : ask({ version: old, suites: SUITES_RC4 }),
+  ]);
+  signal.throwIfAborted();
+  const suites = { modern: agrees(modern, "TLS 1.2"), rc4: old !== undefined && agrees(rc4, old) };
+  const asksForCertificate = replies.some((reply) => reply?.kind === "hello" && reply.asksForCertificate);
+  const findings = judgeVersions(offered, suites, replies);
+  if (asksForCertificate) {
+    findings.push(finding(
+      "client-certificate-asked",
+      "note",
+      "The server asks for a client certificate: browsers may show a dialog, or send none.",
+    ));
+  }
+  return { findings, offered, asksForCertificate };
 }
 
 async function helloTo(target: Target, options: HelloOptions, outer: AbortSignal): Promise<ServerReply | undefined> {
   try {
     return await within(DEADLINE, outer, (signal) => {
       const serverName = sniOf(target);
-      return sendClientHello(target.endpoint, serverName === undefined ? options : { ...options, serverName }, signal);
+      const named = serverName === undefined ? options : { ...options, serverName };
+      return sendClientHello(target.endpoint, { ...named, certificates: true }, signal);
     });
   } catch {
     // Dropped, reset or silent: that version is not offered.
@@ -48,17 +64,17 @@ async function helloTo(target: Target, options: HelloOptions, outer: AbortSignal
   }
 }
 
-function agrees(answer: ServerReply | undefined, version: Version): boolean {
-  return answer?.kind === "hello" && answer.version === version;
+function agrees(reply: ServerReply | undefined, version: Version): boolean {
+  return reply?.kind === "hello" && reply.version === version;
 }
 
 /** What the offered versions say. */
 function judgeVersions(
   offered: readonly Version[],
   { modern, rc4 }: { readonly modern: boolean; readonly rc4: boolean },
-  answers: readonly (ServerReply | undefined)[],
+  replies: readonly (ServerReply | undefined)[],
 ): Finding[] {
-  if (offered.length === 0) return [noVersion(answers)];
+  if (offered.length === 0) return [explainNoVersion(replies)];
   const has = (version: Version) => offered.includes(version);
   const list = offered.join(", ");
   const findings: Finding[] = [];
@@ -111,8 +127,8 @@ function judgeVersions(
   return findings.length > 0 ? findings : [finding("tls-ok", "ok", list)];
 }
 
-function noVersion(answers: readonly (ServerReply | undefined)[]): Finding {
-  const alerts = answers.flatMap((answer) => answer?.kind === "alert" ? [alertName(answer.description)] : []);
+function explainNoVersion(replies: readonly (ServerReply | undefined)[]): Finding {
+  const alerts = replies.flatMap((reply) => reply?.kind === "alert" ? [alertName(reply.description)] : []);
   if (alerts.includes("unrecognized_name")) {
     return finding(
       "tls-name-refused",

@@ -68,7 +68,15 @@ export function probeUrl(options: CheckOptions): { readonly findings: readonly F
     ));
   }
   const address = isAddress ? canonicalAddress(hostname) : undefined;
-  if (address !== undefined && secure && !isLoopback(address)) {
+  if (address === "0.0.0.0" || address === "::") {
+    findings.push(finding(
+      "url-unspecified",
+      "warning",
+      `The URL names ${hostname}, an address to listen on: Linux and macOS connect to themselves then, Windows to ` +
+        "nothing, and browsers refuse it.",
+      "Write the machine's name or address, or localhost.",
+    ));
+  } else if (address !== undefined && secure && !isLoopback(address)) {
     findings.push(finding(
       "url-ip",
       "note",

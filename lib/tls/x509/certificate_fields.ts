@@ -36,6 +36,7 @@ export const EXTENSION = {
   keyUsage: "2.5.29.15",
   altName: "2.5.29.17",
   basicConstraints: "2.5.29.19",
+  nameConstraints: "2.5.29.30",
   authorityKeyId: "2.5.29.35",
   extendedKeyUsage: "2.5.29.37",
   tlsFeature: "1.3.6.1.5.5.7.1.24",

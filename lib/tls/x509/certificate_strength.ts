@@ -56,6 +56,15 @@ export function inspectUse(leaf: X509Certificate): Finding[] {
     const fact = `The certificate ${titleOf(leaf)} is not for servers (its extended key usage lacks serverAuth).`;
     found.push(finding("usage-not-server", "error", fact, "Have one issued for TLS servers."));
   }
+  if (fields !== undefined && !maySignHandshake(fields)) {
+    found.push(finding(
+      "usage-no-signature",
+      "warning",
+      `The key usage of the certificate ${titleOf(leaf)} does not allow digital signatures, which TLS 1.3 and every ` +
+        "ECDHE suite need: Chrome, Edge and Android refuse it (ERR_SSL_KEY_USAGE_INCOMPATIBLE).",
+      "Have it issued with the key usage digitalSignature (openssl: keyUsage=digitalSignature), or without key usage.",
+    ));
+  }
   if (fields?.extensions.has(EXTENSION.tlsFeature)) {
     found.push(finding(
       "must-staple",
@@ -65,6 +74,17 @@ export function inspectUse(leaf: X509Certificate): Finding[] {
     ));
   }
   return found;
+}
+
+/** Whether the key may sign (RFC 8446 section 4.4.2.2): no key usage, or one with digitalSignature, its first bit. */
+function maySignHandshake(fields: Fields): boolean {
+  const extension = fields.extensions.get(EXTENSION.keyUsage);
+  try {
+    // The first byte of a BIT STRING counts its unused bits.
+    return extension === undefined || ((readDer(extension).content[1] ?? 0) & 0x80) !== 0;
+  } catch {
+    return true;
+  }
 }
 
 function extendedUsages(fields: Fields): string[] | undefined {

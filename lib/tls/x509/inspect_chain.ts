@@ -9,6 +9,7 @@ import { issuerTitle, titleOf } from "./certificate_fields.ts";
 import { addressIn, coversHost, type Names, namesOf } from "./certificate_names.ts";
 import { inspectStrength, inspectUse } from "./certificate_strength.ts";
 import { buildPath, type CertificationPath, LONGEST_CHAIN, type PathProblemKind } from "./certification_path.ts";
+import { inspectNameConstraints } from "./name_constraints.ts";
 import { isIssuedBy, isSelfIssued, issuerUrl, publicIssuer, publicRootsKnown } from "./issuer.ts";
 
 /** What an inspection may know besides the chain. */
@@ -49,8 +50,8 @@ const LONGEST_DAYS = 825;
  * `certificate-not-yet-valid`, `certificate-expires-soon` (under 30 days), `validity-too-long`,
  * `certificate-self-signed`, `chain-incomplete`, `chain-order`, `chain-root-included`, `chain-unneeded`,
  * `chain-unrelated`, `chain-repeated`, `issuer-not-authority`, `path-too-long`, `issuer-untrusted`, `signature-sha1`,
- * `signature-md5`, `key-too-short`, `key-unusual`, `usage-not-server`, `must-staple`, `name-missing`, `name-mismatch`,
- * `ip-instead-of-domain`.
+ * `signature-md5`, `key-too-short`, `key-unusual`, `usage-not-server`, `usage-no-signature`, `must-staple`,
+ * `name-missing`, `name-mismatch`, `name-not-permitted`, `ip-instead-of-domain`.
  */
 export function inspectChain(chain: readonly X509Certificate[], options: InspectOptions = {}): Finding[] {
   return [...inspectAndSort(chain, options).findings];
@@ -76,6 +77,8 @@ export function inspectAndSort(chain: readonly X509Certificate[], options: Inspe
     ...inspectShape(built, chain.length, options.sorted ?? false),
     ...path.flatMap((certificate, at) => inspectStrength(certificate, at === 0, path.length)),
     ...inspectUse(leaf),
+    // A client that verified the chain judged them, perhaps along another path.
+    ...options.trusted === true ? [] : inspectNameConstraints(path),
     ...inspectNames(leaf, options.host),
   ];
   return { findings, served: [...path, ...built.alternatives] };

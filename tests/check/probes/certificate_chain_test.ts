@@ -86,7 +86,7 @@ Deno.test({ name: "certificates", ignore: !await hasOpenssl() }, async (t) => {
   });
   await t.step("TLS asked as ws", async () => {
     await using server = echoService({ identity: await identityOf(full, sound.key) });
-    await expectCodes({ url: urlOf("ws", server, "/", "localhost") }, ["speaks-tls"], 1);
+    await expectCodes({ url: urlOf("ws", server, "/", "localhost") }, ["protocol-tls"], 1);
   });
   await t.step("for WeChat: neither localhost nor a private authority", () => {
     return expectOf(chain, sound.key, ["wechat-domain", "wechat-authority"], { for: "wechat" });

@@ -40,12 +40,12 @@ Deno.test("an upgrade that fails", async (t) => {
     codes: string[],
   ][] = [
     ["closed in place of an answer", () => Promise.resolve(), ["upgrade-cut"]],
-    ["garbage", (connection) => writeAll(connection, "\x00\x01garbage\r\n\r\n"), ["upgrade-garbage"]],
-    ["half a head", (connection) => writeAll(connection, "HTTP/1.1 101 Swit"), ["upgrade-garbage"]],
+    ["garbage", (connection) => writeAll(connection, "\x00\x01garbage\r\n\r\n"), ["upgrade-not-http"]],
+    ["half a head", (connection) => writeAll(connection, "HTTP/1.1 101 Swit"), ["upgrade-not-http"]],
     ["a wrong accept", async (connection) => {
       await writeAll(connection, await rightAnswer("Sec-WebSocket-Key: another\r\n"));
       await listenOnly(connection);
-    }, ["upgrade-answer-wrong", "ping-unanswered", "close-missing"]],
+    }, ["upgrade-response-invalid", "ping-unanswered", "close-missing"]],
     ["compression unasked", async (connection, request) => {
       await writeAll(connection, await rightAnswer(request, "Sec-WebSocket-Extensions: permessage-deflate\r\n"));
       await answerFrames(connection);

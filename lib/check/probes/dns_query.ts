@@ -1,0 +1,57 @@
+/**
+ * One question to the machine's name server (RFC 1035): getaddrinfo, node:dns and Deno.resolveDns report NXDOMAIN,
+ * SERVFAIL and an empty answer alike (measured on Deno 2.9.6).
+ * @module
+ */
+import { createSocket } from "node:dgram";
+import { Buffer } from "node:buffer";
+import { isIPv6 } from "node:net";
+import { domainToASCII } from "node:url";
+import { untilAborted } from "../../client/deadline.ts";
+
+/** What a name server answered. */
+export interface DnsReply {
+  /** The server's address. */
+  readonly server: string;
+  /** The response code: NOERROR, NXDOMAIN, SERVFAIL, REFUSED, or RCODE and its number. */
+  readonly code: string;
+}
+
+const RESPONSE_CODES = ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"];
+
+/** Where the system's resolver finds its servers. */
+const RESOLVER_FILE = "/etc/resolv.conf";
+
+/**
+ * Asks the first name server of resolv.conf for the name's IPv4 addresses.
+ * @throws when there is none, it cannot be asked, or the signal aborts first
+ */
+export async function queryDns(name: string, signal: AbortSignal): Promise<DnsReply> {
+  const text = await Deno.readTextFile(RESOLVER_FILE);
+  const server = /^\s*nameserver\s+(\S+)/m.exec(text)?.[1];
+  if (server === undefined) throw new Error(`${RESOLVER_FILE} names no name server`);
+  const id = crypto.getRandomValues(new Uint16Array(1))[0]!;
+  const socket = createSocket(isIPv6(server) ? "udp6" : "udp4");
+  try {
+    const { promise, resolve, reject } = Promise.withResolvers<DnsReply>();
+    socket.on("error", reject);
+    socket.on("message", (reply: Uint8Array) => {
+      if (reply.length < 12 || ((reply[0]! << 8) | reply[1]!) !== id) return;
+      const code = reply[3]! & 15;
+      resolve({ server, code: RESPONSE_CODES[code] ?? `RCODE ${code}` });
+    });
+    const question = Buffer.from(encodeQuestion(domainToASCII(name) || name, id));
+    socket.send(question, 53, server, (error) => error && reject(error));
+    return await untilAborted(signal, promise);
+  } finally {
+    socket.close();
+  }
+}
+
+/** A query for A records with recursion (RFC 1035 section 4.1). @throws {RangeError} for a label over 63 bytes */
+function encodeQuestion(name: string, id: number): Uint8Array {
+  const labels = name.replace(/\.$/, "").split(".").map((label) => new TextEncoder().encode(label));
+  if (labels.some(({ length }) => length === 0 || length > 63)) throw new RangeError(`${name} is no domain name`);
+  const header = [id >> 8, id & 255, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+  return new Uint8Array([...header, ...labels.flatMap((label) => [label.length, ...label]), 0, 0, 1, 0, 1]);
+}
