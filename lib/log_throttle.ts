@@ -40,6 +40,8 @@ interface Entry {
 
 /** A field can hold what a client sent; a line of the log stays a line. */
 const FIELD_LENGTH = 256;
+/** The field `error` holds the stack of what an app's hook threw. */
+const STACK_LENGTH = 4_096;
 /** Summaries in one interval: the busiest clients by name, the others together. */
 const SUMMARIES = 20;
 
@@ -47,7 +49,8 @@ const SUMMARIES = 20;
  * Wraps a logger: an event is its level, its message and its client (the field `by`). Each writes its first `burst`
  * lines, then one line an interval, as in "refused: and 312 more in the last 10 s", until an interval passes without
  * more. However many clients there are, an interval writes at most `lines` lines, and memory holds at most `keys` entries
- * of bounded size. Give it constant messages and put what varies into fields. Long fields are cut to 256 characters.
+ * of bounded size. Give it constant messages and put what varies into fields. Long fields are cut to 256 characters, the
+ * field `error` to 4,096.
  */
 export function throttled(log: Logger, options: ThrottleOptions = {}): ThrottledLogger {
   const { interval = 10_000, burst = 5, lines = 200, keys = 1_000, by = "address" } = options;
@@ -148,9 +151,9 @@ function clientOf(who: string): string {
 
 function shortened(fields: LogFields): LogFields {
   return Object.fromEntries(
-    Object.entries(fields).map(([name, value]) => [
-      name,
-      typeof value === "string" && value.length > FIELD_LENGTH ? value.slice(0, FIELD_LENGTH) + "…" : value,
-    ]),
+    Object.entries(fields).map(([name, value]) => {
+      const length = name === "error" ? STACK_LENGTH : FIELD_LENGTH;
+      return [name, typeof value === "string" && value.length > length ? value.slice(0, length) + "…" : value];
+    }),
   );
 }

@@ -123,14 +123,15 @@ export class RunningService extends HubCalls implements Service {
       apply: (fresh) => this.#listener.replace(fresh),
     });
     hub.gap = (topics, namespace) => {
-      const failed = (error: unknown) => log.error("the app's gap hook threw", { error: messageOf(error) });
+      const failed = (error: unknown) => refusals.error("the app's gap hook threw", { error: messageOf(error) });
       callHook(() => app.gap?.(topics, { namespace }), failed);
     };
     const { maxConnectionsPerUser } = settings;
     const peers = {
       app,
-      log,
-      notices: this.#refusals,
+      log: refusals,
+      access: log,
+      notices: refusals,
       hub,
       userIsFull: (user: string | undefined) =>
         maxConnectionsPerUser > 0 && user !== undefined && hub.users.size(user) >= maxConnectionsPerUser,
@@ -176,12 +177,12 @@ export class RunningService extends HubCalls implements Service {
         takeover: takeover !== undefined,
         handler: this.#requestHandler.handle,
         onError: (error) => {
-          log.error("a request failed", { error: messageOf(error) });
+          this.#refusals.error("a request failed", { error: messageOf(error) });
           return new Response("500 Internal Server Error\n", { status: 500 });
         },
         evict: () => this.#evict(),
         userTimeout: this.settings.idleTimeout,
-        log,
+        log: this.#refusals,
       });
       const { addr } = this.#listener;
       if ("port" in addr) this.#parts.certificate?.listening(addr.port);

@@ -53,9 +53,9 @@ export function watchdogCloseReason(reason: AbortReason | undefined, otherwise: 
  * Logs an end: at debug, and at info too where a limit of the operator's brought it about.
  * @param error what Deno did not like
  */
-export function logClose({ log, notices }: PeerDependencies, peer: Peer, ending: CloseFrame, error?: string): void {
+export function logClose({ access, notices }: PeerDependencies, peer: Peer, ending: CloseFrame, error?: string): void {
   const { code, limit } = ending;
   const reason = ending.reason || undefined;
-  log.debug("closed", { peer: peer.id, code, reason, error });
+  access.debug("closed", { peer: peer.id, code, reason, error });
   if (limit) notices.info("a limit ended a connection", { peer: peer.id, code, reason, address: peer.remoteAddress });
 }

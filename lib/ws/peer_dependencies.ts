@@ -14,7 +14,10 @@ import type { RequestSnapshot } from "./request_snapshot.ts";
 /** What all peers of a service share. */
 export interface PeerDependencies extends InboundLimitOptions {
   readonly app: App;
+  /** Throttled: a failing hook fails for every peer. */
   readonly log: Logger;
+  /** For one line a connection: not throttled. */
+  readonly access: Logger;
   /** For what strangers can cause again and again: throttled. */
   readonly notices: Logger;
   readonly hub: Hub;

@@ -76,9 +76,11 @@ Deno.test("no code that an app invents gets on the wire unless it may stand ther
       assertEquals((await service.event(name, "close")).code, code);
     });
   }
+  // An app that does it once does it for every peer: the first five are written, the others counted.
   const warnings = () => service.log.filter(({ message }) => message.includes("may not stand on the wire"));
-  await eventually(() => warnings().length >= forbidden.length, "a warning for each");
-  assertEquals(warnings().length, forbidden.length);
+  await eventually(() => warnings().length >= 5, "the warnings");
+  await service.stop();
+  assertEquals(warnings().reduce((sum, { more }) => sum + Number(more ?? 1), 0), forbidden.length);
 });
 
 Deno.test("a reason that is too long is cut to whole characters; a peer that ignores its close is let go of", async () => {

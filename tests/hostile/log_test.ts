@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import project from "../../deno.json" with { type: "json" };
 import { maskedFrame, readHead, writeAll } from "../bench/wire.ts";
 import { Client } from "../support/client.ts";
 import { closeFrame, dial, Opcode, RawPeer, textFrame, utf8 } from "./raw_peer.ts";
@@ -158,3 +159,66 @@ Deno.test("repeated refusals of an address are five lines and a count, and no re
   }
   assertEquals(about("192.0.2.99").length, 1);
 });
+
+Deno.test("an app whose hook always throws is five stacks and a count, not one a message", async () => {
+  await using service = await Witness.start(["--log-level", "info"]);
+  const count = 200;
+  for (let index = 0; index < count; index++) {
+    const client = await service.client(`thrower-${index}`);
+    client.send("!throw");
+    assertEquals((await client.closed).code, 1011);
+  }
+  await service.stop();
+  const failures = service.log.filter(({ message }) => message.startsWith("a hook of the app threw"));
+  const written = failures.filter(({ more }) => more === undefined);
+  // A slow machine may need more than one interval of ten seconds.
+  assert(written.length >= 5 && written.length < 30, `${written.length} lines`);
+  assertEquals(written.length + failures.reduce((sum, { more = 0 }) => sum + Number(more), 0), count);
+  for (const { error } of written) assert(/was told to fail[^]*witness_app\.ts/.test(String(error)), String(error));
+});
+
+Deno.test("with deno run -q, as deno task start has it, HTTP/2 streams that are reset leave no line of Deno's own", async () => {
+  const words = project.tasks.start.split(" ");
+  const permissions = words.slice(2, -1).map((word) => word === "-P" ? "-A" : word);
+  await using service = await Witness.start([], { permissions });
+  for (let round = 0; round < 5; round++) {
+    const conn = await Deno.connectTls({
+      hostname: "localhost",
+      port: service.port,
+      caCerts: [service.ca!],
+      alpnProtocols: ["h2"],
+    });
+    const streams = Array.from({ length: 200 }, (_, index) => resetStream(index * 2 + 1));
+    // The service may end the connection before it has read all of it.
+    await writeAll(conn, concat([utf8("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), h2Frame(4, 0, 0), ...streams])).catch(
+      () => {},
+    );
+    await conn.read(new Uint8Array(64)).catch(() => {});
+    conn.close();
+  }
+  await using client = await service.client("honest");
+  await client.close();
+  const { stderr } = await service.stop();
+  for (const line of stderr.split("\n").filter((text) => text !== "")) JSON.parse(line);
+});
+
+function h2Frame(type: number, flags: number, stream: number, payload = new Uint8Array()): Uint8Array {
+  const frame = new Uint8Array(9 + payload.length);
+  const view = new DataView(frame.buffer);
+  view.setUint32(0, payload.length << 8 | type);
+  frame[4] = flags;
+  view.setUint32(5, stream);
+  frame.set(payload, 9);
+  return frame;
+}
+
+/** HEADERS of `GET https://localhost/` (RFC 7541, appendix A), and RST_STREAM with CANCEL after it. */
+function resetStream(stream: number): Uint8Array {
+  const authority = utf8("localhost");
+  const headers = new Uint8Array([0x82, 0x87, 0x84, 0x41, authority.length, ...authority]);
+  return concat([h2Frame(1, 0x5, stream, headers), h2Frame(3, 0, stream, new Uint8Array([0, 0, 0, 8]))]);
+}
+
+function concat(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(parts.flatMap((part) => [...part]));
+}

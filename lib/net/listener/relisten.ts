@@ -32,7 +32,8 @@ export interface RelistenOptions {
 export async function relisten({ where, cause, open, reserve, ffi, log, signal }: RelistenOptions): Promise<void> {
   let room = reserve.size > 0 || !isExhaustion(cause);
   reserve.release();
-  log.error(`The accept loop on ${where} ended by itself (${messageOf(cause)}); listening again`, {
+  log.error(`The accept loop on ${where} ended by itself; listening again`, {
+    reason: messageOf(cause),
     descriptors: ffi?.sockets.open().length,
     limit: ffi?.sockets.descriptorLimit(),
   });
