@@ -8,7 +8,6 @@ import { StartError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { CertificateSource } from "../tls/certificate_source.ts";
 import type { TlsMaterial } from "../tls/tls_material.ts";
-import { watchFiles } from "../tls/watch_files.ts";
 
 /** What is kept up to date, and how a new certificate is put to use. */
 export interface CredentialReloaderOptions {
@@ -46,7 +45,10 @@ export class CredentialReloader {
     const { source, settings, log } = this.#options;
     const { authTokenFile, jwtSecretFile, jwtPublicKeyFile } = settings;
     const files = [authTokenFile, jwtSecretFile, jwtPublicKeyFile].filter((file) => file !== undefined);
-    if (files.length > 0) this.#watch = watchFiles(files, () => this.reloadOrSay(), { log });
+    if (files.length > 0) {
+      const { watchFiles } = await import("../tls/watch_files.ts");
+      this.#watch = watchFiles(files, () => this.reloadOrSay(), { log });
+    }
     source?.watch(() => this.reloadOrSay());
     try {
       this.#material = await this.#load();
