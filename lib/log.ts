@@ -31,6 +31,8 @@ export interface LogOptions {
    * the service goes on, and what does not fit is dropped and counted in one line.
    */
   readonly write?: (line: string) => void;
+  /** Fields that every line has, the worker for instance. */
+  readonly fields?: LogFields;
   /** Default: the current time. */
   readonly now?: () => Date;
 }
@@ -45,7 +47,7 @@ export function escapeControls(text: string): string {
 
 /** Makes a logger that writes one line an event. */
 export function createLogger(options: LogOptions = {}): Logger {
-  const { level = "info", format = "text", now = () => new Date() } = options;
+  const { level = "info", format = "text", fields: common, now = () => new Date() } = options;
   const write = options.write ?? ((line: string) => stderrWriter().write(line, dropped));
   const most = LOG_LEVELS.indexOf(level);
 
@@ -59,9 +61,9 @@ export function createLogger(options: LogOptions = {}): Logger {
 
   function lineOf(at: LogLevel, message: string, fields: LogFields | undefined): string {
     const time = now().toISOString();
-    if (format === "json") return escapeControls(JSON.stringify({ time, level: at, message, ...fields }));
+    if (format === "json") return escapeControls(JSON.stringify({ time, level: at, message, ...fields, ...common }));
     let line = `${time} ${at.padEnd(5)} ${escapeControls(message)}`;
-    for (const [name, value] of Object.entries(fields ?? {})) {
+    for (const [name, value] of Object.entries({ ...fields, ...common })) {
       if (value === undefined) continue;
       const text = String(value);
       line += ` ${name}=${/^[^\s"=]+$/.test(text) ? escapeControls(text) : escapeControls(JSON.stringify(text))}`;

@@ -11,8 +11,8 @@ import { PROGRAM } from "./help.ts";
 import { howToTrustShortly } from "./trust_ca.ts";
 import { VERSION } from "../version.ts";
 
-/** For a person at a terminal. */
-export function banner(service: Service): string {
+/** For a person at a terminal. @param workers how many share the port; undefined: this process serves alone */
+export function banner(service: Service, workers?: number): string {
   const { settings, mode, material, url, needs, nodeId } = service;
   const rows: [string, string][] = [
     ["address", url],
@@ -23,6 +23,7 @@ export function banner(service: Service): string {
     rows.push(["certificate", `${material.file} for ${material.names.join(", ")} until ${day(material.notAfter)}`]);
   }
   rows.push(["app", settings.app]);
+  if (workers !== undefined) rows.push(["workers", `${workers} processes on this port`]);
   if (settings.broker !== undefined) rows.push(["broker", `${parseBroker(settings.broker).shown}, as node ${nodeId}`]);
   if (needs) rows.push(["token", `${needs}, as Authorization: Bearer TOKEN or subprotocol bearer.TOKEN`]);
   rows.push(["limits", limitsText(service)]);
@@ -46,11 +47,13 @@ export function banner(service: Service): string {
 }
 
 /** The same for a machine. */
-export function bannerFields({ settings, mode, material, url, needs, nodeId }: Service): LogFields {
+export function bannerFields(service: Service, workers?: number): LogFields {
+  const { settings, mode, material, url, needs, nodeId } = service;
   return {
     url,
     mode: mode.kind,
     app: settings.app,
+    workers,
     paths: settings.path.join(" "),
     certificate: material?.file,
     names: material?.names.join(" "),

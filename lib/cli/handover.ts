@@ -110,12 +110,14 @@ async function reported(reports: Deno.Listener, token: string): Promise<void> {
 }
 
 /** This process's own command line: with `deno run` the flags of Deno stand in it too. */
-function commandLine(): string[] {
+export function commandLine(): string[] {
   if (Deno.build.standalone) return [Deno.execPath(), ...Deno.args];
   try {
     const words = Deno.readTextFileSync(`/proc/${Deno.pid}/cmdline`).split("\0").slice(0, -1);
     return [Deno.execPath(), ...words.slice(1)];
   } catch (error) {
-    throw new StartError(`Cannot hand over: the command line cannot be read (${messageOf(error)})`, { cause: error });
+    throw new StartError(`Cannot start another process: the command line cannot be read (${messageOf(error)})`, {
+      cause: error,
+    });
   }
 }

@@ -5,16 +5,17 @@
 import { loadApp } from "../apps/load_app.ts";
 import { type LoadedSettings, loadWithFile, readVariables } from "../config/load_settings.ts";
 import type { OptionTable } from "../config/option_table.ts";
-import { SERVICE_OPTIONS } from "../config/service_options.ts";
-import { messageOf } from "../errors.ts";
-import { createLogger, type Logger } from "../log.ts";
-import type { Service } from "../service/running_service.ts";
+import { SERVICE_OPTIONS, type Settings } from "../config/service_options.ts";
+import { messageOf, UsageError } from "../errors.ts";
+import { createLogger } from "../log.ts";
 import { startService } from "../service/serve.ts";
 import { validate } from "../service/resolve_settings.ts";
 import { banner, bannerFields } from "./banner.ts";
 import type { Command, Invocation } from "./command_type.ts";
 import { handOver, takeover } from "./handover.ts";
 import { write } from "./output.ts";
+import { runUntilStopped } from "./run_until_stopped.ts";
+import { connectSupervisor, serveAsWorker, supervise, validateWorkers } from "./serve_workers.ts";
 import { selfCheck } from "./startup_check.ts";
 
 /** Options of the service, and where they are read from. */
@@ -26,6 +27,20 @@ export const SERVE_OPTIONS = {
     flagOnly: true,
     unset: "wss.json, where there is one",
     help: "The configuration file: one JSON object of options in camelCase. WSS_CONFIG names it too.",
+  },
+  workers: {
+    type: "text",
+    value: "N|auto",
+    unset: "one process, which serves by itself",
+    help:
+      "Run so many worker processes on one port, auto for one a core, under a supervisor that keeps them running. Linux.",
+  },
+  workerTimeout: {
+    type: "duration",
+    value: "TIME",
+    default: "30s",
+    min: 1000,
+    help: "A worker whose event loop stands still for so long is replaced; after a tenth of it new clients avoid it.",
   },
   check: {
     type: "switch",
@@ -43,7 +58,7 @@ export const serveCommand: Command = {
   details: "With nothing configured it makes a development certificate in certs/ and serves wss://localhost:8282/. " +
     "SIGTERM and SIGINT stop it: connections get --drain-timeout to finish; a second signal ends it at once. " +
     "SIGHUP reads certificate and token files again, as their change does. SIGUSR2 hands the port over to a new process " +
-    "of the same command line, and this one drains.",
+    "of the same command line, and this one drains; with --workers the workers are replaced, and the PID stays.",
   examples: [
     ["wss", "try it: wss://localhost:8282/, and https://localhost:8282/ in a browser"],
     [
@@ -64,24 +79,68 @@ export function loadSettings(line: Invocation): LoadedSettings<typeof SERVE_OPTI
   if (line.positionals.length > 0) {
     problems.push(`serve takes no arguments, and was given ${line.positionals.join(" ")}`);
   }
-  return loadWithFile(SERVE_OPTIONS, { flags: line.flags, variables: readVariables() }, problems, validate);
+  return loadWithFile(
+    SERVE_OPTIONS,
+    { flags: line.flags, variables: readVariables() },
+    problems,
+    (settings, given, wrong) => {
+      const workerProblems = validateWorkers(settings, given);
+      try {
+        validate(settings, given, wrong);
+      } catch (error) {
+        if (!(error instanceof UsageError)) throw error;
+        throw new UsageError([...error.problems, ...workerProblems]);
+      }
+      if (workerProblems.length > 0) throw new UsageError(workerProblems);
+    },
+  );
 }
 
 async function run(line: Invocation): Promise<number> {
   const { settings, given, notes } = loadSettings(line);
   const format = settings.logFormat ?? (Deno.stdout.isTerminal() ? "text" : "json");
-  const log = createLogger({ format, level: settings.logLevel });
-  for (const note of notes) log.info(note);
+  const worker = await connectSupervisor();
+  const log = createLogger({
+    format,
+    level: settings.logLevel,
+    ...(worker ? { fields: { worker: worker.index } } : {}),
+  });
+  // With workers, the supervisor says it for all.
+  if (worker === undefined) { for (const note of notes) log.info(note); }
+  if (settings.workers !== undefined && worker === undefined && !settings.check) {
+    return await supervise(settings, format, log);
+  }
   const app = await loadApp(settings.app);
   if (settings.check) {
     const { checkOnly } = await import("./check_only.ts");
     return await checkOnly(settings, given, log);
   }
   const predecessor = takeover();
-  const service = await startService(app, settings, given, { log, takeover: predecessor });
+  const service = await startService(app, settings, given, { log, takeover: predecessor, worker });
   // Signals are heeded before anybody is told that they may be sent.
   const leaving = new AbortController();
-  const stopped = untilStopped(service, log, leaving);
+  if (worker !== undefined) {
+    if (worker.index === 1) selfCheck(service, log, worker.stopped);
+    return await serveAsWorker(service, worker, settings, log);
+  }
+  const stopped = runUntilStopped(
+    {
+      stop: () => service.stop(),
+      reload: () => service.reload(),
+      async replace(signal) {
+        let pid: number | undefined;
+        await service.handOver(async () => {
+          ({ pid } = await handOver(service, signal));
+        });
+        return pid;
+      },
+      get peers() {
+        return service.peers.size;
+      },
+    },
+    log,
+    leaving,
+  );
   await predecessor?.reportListening().catch((error) => {
     log.warn(`the process that handed over has gone (${messageOf(error)}): this one serves all the same`);
   });
@@ -90,57 +149,4 @@ async function run(line: Invocation): Promise<number> {
   // In the background: the service serves meanwhile.
   selfCheck(service, log, leaving.signal);
   return await stopped;
-}
-
-/** Serves until a signal ends it. `leaving` is aborted when it begins to stop. */
-async function untilStopped(service: Service, log: Logger, leaving: AbortController): Promise<number> {
-  const { promise, resolve, reject } = Promise.withResolvers<number>();
-  let stopping = false;
-  let handingOver = false;
-
-  function stop(why: string): void {
-    stopping = true;
-    leaving.abort();
-    log.info(`${why}: stopping; a second signal ends at once`, { peers: service.peers.size });
-    service.stop().then(() => resolve(0), reject);
-  }
-  function end(signal: "SIGINT" | "SIGTERM"): void {
-    if (stopping) Deno.exit(128 + (signal === "SIGINT" ? 2 : 15));
-    stop(signal);
-  }
-  async function reload(): Promise<void> {
-    log.info("SIGHUP: reloading");
-    await service.reload().catch((error) => {
-      log.error(`nothing was reloaded, what was there goes on serving: ${messageOf(error)}`);
-    });
-  }
-  async function replace(): Promise<void> {
-    // Two successors would both take the port.
-    if (stopping || handingOver) return log.info("SIGUSR2: the service is being handed over or stopped already");
-    handingOver = true;
-    log.info("SIGUSR2: handing over to a new process");
-    try {
-      let pid = 0;
-      await service.handOver(async () => {
-        ({ pid } = await handOver(service, leaving.signal));
-      });
-      if (!stopping) stop(`process ${pid} has taken over`);
-    } catch (error) {
-      log.error(messageOf(error));
-    } finally {
-      handingOver = false;
-    }
-  }
-
-  const handlers: [Deno.Signal, () => void][] = [["SIGINT", () => end("SIGINT")]];
-  if (Deno.build.os !== "windows") {
-    handlers.push(["SIGTERM", () => end("SIGTERM")], ["SIGHUP", reload], ["SIGUSR2", replace]);
-  }
-  for (const [signal, handler] of handlers) Deno.addSignalListener(signal, handler);
-  try {
-    return await promise;
-  } finally {
-    for (const [signal, handler] of handlers) Deno.removeSignalListener(signal, handler);
-    log.info("stopped");
-  }
 }

@@ -31,14 +31,15 @@ export function quote(text: string): string {
 export function bodyText(body: string): string {
   const inner = (element: string) => new RegExp(`<${element}\\b[^>]*>([\\s\\S]*?)</${element}>`, "i").exec(body)?.[1];
   const title = inner("title");
-  if (title === undefined) return plain(body);
-  const [first, heading] = [plain(title), plain(inner("h1") ?? "")];
+  if (title === undefined) return plainText(body);
+  const [first, heading] = [plainText(title), plainText(inner("h1") ?? "")];
   return heading === "" || first.includes(heading) ? first : heading.includes(first) ? heading : `${first}: ${heading}`;
 }
 
 const ENTITIES: Readonly<Record<string, string>> = { amp: "&", lt: "<", gt: ">", quot: '"', nbsp: " ", "#39": "'" };
 
-function plain(html: string): string {
+/** The text of an HTML page, or of any other text, on one line. */
+export function plainText(html: string): string {
   return html.replace(/<(style|script)\b[\s\S]*?<\/\1>/gi, " ").replace(/<!--[\s\S]*?-->/g, " ")
     .replace(/<[^>]*>/g, " ").replace(/&(#?\w+);/g, (whole, name: string) => ENTITIES[name] ?? whole)
     .replace(/\s+/g, " ").trim();

@@ -154,8 +154,17 @@ export function readVariables(): Record<string, string> {
 
 /** The note of a process that hands its port over to this one. */
 export function readHandover(): string | undefined {
-  const granted = Deno.permissions.querySync({ name: "env", variable: "WSS_HANDOVER" }).state === "granted";
-  return granted ? Deno.env.get("WSS_HANDOVER") : undefined;
+  return readNote("WSS_HANDOVER");
+}
+
+/** The note of a supervisor to this process, which is one of its workers. */
+export function readWorker(): string | undefined {
+  return readNote("WSS_WORKER");
+}
+
+function readNote(variable: string): string | undefined {
+  const granted = Deno.permissions.querySync({ name: "env", variable }).state === "granted";
+  return granted ? Deno.env.get(variable) : undefined;
 }
 
 /**
@@ -281,5 +290,5 @@ function unknownNames(table: OptionTable, { variables, object }: Sources): strin
   }
 }
 
-/** Variables that begin with WSS_ and are no option: the test switch, and the note from a process that hands over. */
-const RESERVED_VARIABLES: readonly string[] = ["WSS_CONFIG", "WSS_TEST_PEERS", "WSS_HANDOVER"];
+/** Variables that begin with WSS_ and are no option: the test switch, and the notes from a process that hands over and from a supervisor. */
+const RESERVED_VARIABLES: readonly string[] = ["WSS_CONFIG", "WSS_TEST_PEERS", "WSS_HANDOVER", "WSS_WORKER"];

@@ -38,7 +38,8 @@ export interface BrokerStart {
  * - MUST NOT deliver it to the node that published it, nor to a node that is not subscribed;
  * - MUST keep the order of the frames that one node publishes to one channel while the connection lives;
  * - MUST return from `publish`, `subscribe` and `unsubscribe` at once and MUST NOT throw from them;
- * - MUST bound the bytes that wait to be sent, and return false from `publish` for what it did not take;
+ * - MUST return false from `publish` for what it does not take: a frame over `maxFrame`, and any while too many bytes wait
+ *   to be sent, whose number MUST be bounded;
  * - MAY collect what is published within one turn of the event loop, and send it together;
  * - MUST connect again by itself, for as long as it takes, and subscribe again before it calls `up`;
  * - MUST NOT send frames later that were published while `connected` was false;

@@ -81,12 +81,12 @@ export class Cluster {
   /** This node leaves. */
   leave(): void {
     clearInterval(this.#timer);
-    if (this.#relay.connected) this.#send("all", { do: "leave", node: this.#local.info().id });
+    this.#send("all", { do: "leave", node: this.#local.info().id });
     this.#queries[Symbol.dispose]();
   }
 
   act(to: Addressee, action: Action): void {
-    this.#send(to, action);
+    this.#relay.command(to, action, true);
   }
 
   /** Asks the other nodes. */
@@ -132,7 +132,7 @@ export class Cluster {
   }
 
   #beat(): void {
-    if (this.#relay.connected) this.#send("all", { do: "beat", info: this.#local.info() });
+    this.#send("all", { do: "beat", info: this.#local.info() });
     if (this.#nodes.expire(performance.now())) this.#gone();
   }
 
@@ -146,12 +146,13 @@ export class Cluster {
     const node = this.#local.info().id;
     const send = (items: unknown[], part: number, last: boolean) =>
       this.#send({ node: to }, { do: "answer", query, node, items, part, last });
+    const longest = Math.min(PART, this.#relay.maxFrame / 4);
     let items: unknown[] = [];
     let length = 0;
     let part = 0;
     for (const item of this.#local.answer(question)) {
       const size = JSON.stringify(item).length;
-      if (length + size > PART && items.length > 0) {
+      if (length + size > longest && items.length > 0) {
         send(items, part++, false);
         items = [];
         length = 0;

@@ -22,7 +22,10 @@ import { parseTopicKey } from "./names.ts";
 import { type Counter, Counters, Received } from "./numbering.ts";
 import type { Payload } from "./topics.ts";
 
-/** What the relay does with frames, counted since the start of this node. */
+/**
+ * What the relay does with messages, and with calls like `subscribe` for peers elsewhere, counted since the start of this
+ * node. Announcements and questions of nodes to each other are not counted.
+ */
 export interface RelayCounts {
   /** Messages that the broker took. */
   readonly relayed: number;
@@ -90,24 +93,32 @@ export class Relay {
       counts.received++;
       inbound.topic(key, payloadOf(frame), kindOf(frame) & ADDRESSED ? peerOf(frame) : undefined);
     }, irregular(inbound.missed));
-    const ignored = irregular(() => {});
+    const untold = irregular(() => {});
     this.users = new Interests(broker, (user) => channels.user(user), (user, frame) => {
       counts.received++;
       if (kindOf(frame) === COMMAND) inbound.command(commandOf(frame));
       else inbound.user(user, payloadOf(frame));
-    }, ignored);
-    const direct = (_key: string, frame: Uint8Array<ArrayBuffer>) => {
+    }, untold);
+    const direct = (_id: string, frame: Uint8Array<ArrayBuffer>) => {
+      if (kindOf(frame) === COMMAND) return inbound.command(commandOf(frame));
       counts.received++;
-      if (kindOf(frame) === COMMAND) inbound.command(commandOf(frame));
-      else if (kindOf(frame) & ADDRESSED) inbound.peer(peerOf(frame), payloadOf(frame));
+      inbound.peer(peerOf(frame), payloadOf(frame));
     };
-    for (const channel of [channels.everyNode, channels.node(node.toHex())]) {
-      broker.subscribe(channel, numbered(new Received(), channel, direct, ignored));
-    }
+    const own = channels.node(node.toHex());
+    broker.subscribe(own, numbered(new Received(), "", direct, untold));
+    // What is lost of announcements comes again, and a question without an answer is known to be incomplete.
+    const announcement = (_id: string, frame: Uint8Array<ArrayBuffer>) => inbound.command(commandOf(frame));
+    const uncounted = { missed: () => {}, late: () => {} };
+    broker.subscribe(channels.everyNode, numbered(new Received(), "", announcement, uncounted));
   }
 
   get connected(): boolean {
     return this.#parts.broker.connected;
+  }
+
+  /** Bytes of the longest frame. */
+  get maxFrame(): number {
+    return this.#parts.broker.maxFrame;
   }
 
   /** To the subscribers of a topic on other nodes. */
@@ -130,14 +141,23 @@ export class Relay {
     if (this.#ready(counter)) this.#send(counter, encodePayload(payload, peerBytes(peer)), () => ({ peer }));
   }
 
-  /** A command to every node, to one, or to those of a user. */
-  command(to: Addressee, command: unknown): void {
+  /**
+   * A command to every node, to one, or to those of a user.
+   * @param counted whether it counts as a message: what an app asked for
+   */
+  command(to: Addressee, command: unknown, counted = false): void {
     const counter = to === "all"
       ? this.#toNodes.of("")
       : "node" in to
       ? this.#toNodes.of(to.node)
       : this.#toUsers.of(to.user);
-    if (this.#ready(counter)) this.#send(counter, encodeCommand(command), () => ({}));
+    if (counted) {
+      if (this.#ready(counter)) this.#send(counter, encodeCommand(command), () => ({}));
+    } else if (this.connected) {
+      const frame = encodeCommand(command);
+      stamp(frame, this.#parts.node, counter.epoch, counter.next++);
+      this.#parts.broker.publish(counter.channel, frame);
+    }
   }
 
   /** Forgets publishers that are gone. */

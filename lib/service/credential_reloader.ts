@@ -18,12 +18,15 @@ export interface CredentialReloaderOptions {
   readonly log: Logger;
   /** Makes the listener use it. What it throws leaves the old one in use. */
   apply(material: TlsMaterial): Promise<void>;
+  /** Reloads in place of this, where several workers do it together. What it throws is a StartError. */
+  readonly reloadAll?: (() => Promise<void>) | undefined;
 }
 
 /** Keeps a service's certificate and token keys. */
 export class CredentialReloader {
   readonly #options: CredentialReloaderOptions;
   #material: TlsMaterial | undefined;
+  #staged: TlsMaterial | undefined;
   #watch: AsyncDisposable | undefined;
   #last: Promise<void> = Promise.resolve();
   #stopped = false;
@@ -58,9 +61,44 @@ export class CredentialReloader {
     }
   }
 
+  /** What `stage` read and `settle` will put to use. */
+  get staged(): TlsMaterial | undefined {
+    return this.#staged;
+  }
+
   /** See `Service.reload`. One after the other, and a failed one does not stand in the way of the next. */
   reload(): Promise<void> {
-    return this.exclusively(() => this.#reload());
+    return this.#options.reloadAll?.() ?? this.exclusively(() => this.#reload());
+  }
+
+  /**
+   * Reads certificate and tokens again, and puts the tokens to use.
+   * @returns whether there is another certificate, which `settle` puts to use
+   * @throws {StartError} why they are not usable; what was there goes on serving
+   */
+  async stage(): Promise<boolean> {
+    const { settings, authenticator, log } = this.#options;
+    // All is read before anything is put to use: a bad file leaves everything as it was.
+    const fresh = await this.#load();
+    await authenticator?.reload();
+    const file = settings.authTokenFile ?? settings.jwtSecretFile ?? settings.jwtPublicKeyFile;
+    if (file !== undefined) log.info(`${file} was read again`, { token: authenticator?.need });
+    const same = fresh === undefined || (fresh.cert === this.#material?.cert && fresh.key === this.#material.key);
+    this.#staged = same ? undefined : fresh;
+    return !same;
+  }
+
+  /** Keeps the certificate that `stage` read as the one in use, or forgets it. */
+  settle(use: boolean): void {
+    const fresh = this.#staged;
+    this.#staged = undefined;
+    if (!use || fresh === undefined) return;
+    this.#material = fresh;
+    const { leaf, notAfter } = fresh;
+    this.#options.log.info("the new certificate serves", {
+      serial: leaf.serialNumber,
+      notAfter: notAfter.toISOString(),
+    });
   }
 
   /** Runs something while no certificate is replaced: after what was asked for before, and before what comes next. */
@@ -96,17 +134,13 @@ export class CredentialReloader {
   }
 
   async #reload(): Promise<void> {
-    if (this.#stopped) return;
-    const { settings, authenticator, apply, log } = this.#options;
-    // All is read before anything is put to use: a bad file leaves everything as it was.
-    const fresh = await this.#load();
-    await authenticator?.reload();
-    const file = settings.authTokenFile ?? settings.jwtSecretFile ?? settings.jwtPublicKeyFile;
-    if (file !== undefined) log.info(`${file} was read again`, { token: authenticator?.need });
-    if (fresh === undefined || (fresh.cert === this.#material?.cert && fresh.key === this.#material.key)) return;
-    await apply(fresh);
-    this.#material = fresh;
-    const { leaf, notAfter } = fresh;
-    log.info("the new certificate serves", { serial: leaf.serialNumber, notAfter: notAfter.toISOString() });
+    if (this.#stopped || !await this.stage()) return;
+    try {
+      await this.#options.apply(this.#staged!);
+    } catch (error) {
+      this.settle(false);
+      throw error;
+    }
+    this.settle(true);
   }
 }

@@ -7,6 +7,7 @@ import type { Settings } from "../config/service_options.ts";
 import { formatSize } from "../duration_and_size.ts";
 import { messageOf, StartError, UsageError } from "../errors.ts";
 import type { BrokerStart } from "../hub/broker.ts";
+import { openIpc } from "../hub/brokers/ipc.ts";
 import { openBroker } from "../hub/brokers/open.ts";
 import { type BrokerTarget, parseBroker, parseCredentials } from "../hub/brokers/target.ts";
 import { LONGEST_HEADER } from "../hub/frame.ts";
@@ -80,6 +81,19 @@ export async function joinBroker(
     },
   });
   log.info("joined", { broker: shown, node: hub.id, prefix });
+}
+
+/**
+ * Makes the hub a node of the workers of one machine.
+ * @param path of the relay's unix socket
+ * @throws {StartError} when the relay cannot be reached
+ */
+export async function joinWorkers(hub: Hub, path: string): Promise<void> {
+  await hub.connect({
+    shown: "between the workers",
+    prefix: "wss",
+    open: (start) => openIpc(path, start),
+  });
 }
 
 function withCredentials(target: BrokerTarget, file: string | undefined): BrokerTarget {

@@ -10,7 +10,7 @@ import { messageOf, StartError } from "../errors.ts";
 import { RequestHandler } from "../http/request_handler.ts";
 import { HubCalls, type ServiceCalls } from "../hub/calls.ts";
 import { Hub } from "../hub/hub.ts";
-import { joinBroker } from "./join_broker.ts";
+import { joinBroker, joinWorkers } from "./join_broker.ts";
 import type { Logger } from "../log.ts";
 import { Watchdog } from "../net/watchdog/watchdog.ts";
 import { Listener } from "../net/listener/listener.ts";
@@ -27,6 +27,7 @@ import { Admission, TurnCounter } from "../ws/limits.ts";
 import { toPayload } from "../ws/message.ts";
 import type { OriginRule } from "../handshake/origin.ts";
 import { PeerRegistry } from "../ws/peer_registry.ts";
+import type { WorkerContext } from "./worker_context.ts";
 
 /** A running service. Disposing of it stops it. */
 export interface Service extends ServiceCalls, AsyncDisposable {
@@ -82,6 +83,8 @@ export interface ServiceParts {
   readonly log: Logger;
   /** The names under which settings were given. */
   readonly given: ReadonlyMap<string, string>;
+  /** Set where this service is one of several workers on one port. */
+  readonly worker?: WorkerContext | undefined;
 }
 
 /** A service, listening once `start` has resolved. */
@@ -107,7 +110,7 @@ export class RunningService extends HubCalls implements Service {
 
   constructor(parts: ServiceParts, refusals = throttled(parts.log), hub = new Hub(refusals)) {
     super(hub, toPayload);
-    const { settings, mode, origin, authenticator, certificate, log } = parts;
+    const { settings, mode, origin, authenticator, certificate, log, worker } = parts;
     const app = typeof parts.app === "function" ? parts.app(this) : parts.app;
     this.#hub = hub;
     this.settings = settings;
@@ -121,6 +124,7 @@ export class RunningService extends HubCalls implements Service {
       authenticator,
       log,
       apply: (fresh) => this.#listener.replace(fresh),
+      reloadAll: worker && (() => worker.reloadAll()),
     });
     hub.gap = (topics, namespace) => {
       const failed = (error: unknown) => refusals.error("the app's gap hook threw", { error: messageOf(error) });
@@ -167,14 +171,19 @@ export class RunningService extends HubCalls implements Service {
 
   async start(takeover: { readonly port: number } | undefined): Promise<void> {
     const { address } = this.mode;
-    const { log, given } = this.#parts;
+    const { log, given, worker } = this.#parts;
     await this.#credentials.start();
     try {
       await joinBroker(this.#hub, this.settings, given, log);
+      if (worker?.relay !== undefined) await joinWorkers(this.#hub, worker.relay);
+      const turn = await worker?.turnToListen();
+      const port = takeover?.port ?? turn?.port;
       this.#listener = await Listener.open({
-        address: takeover && address.transport === "tcp" ? { ...address, ...takeover } : address,
+        address: port !== undefined && address.transport === "tcp" ? { ...address, port } : address,
         ...(this.material ? { tls: this.material } : {}),
         takeover: takeover !== undefined,
+        ...(turn ? { group: turn.join ? "join" : "open" } : {}),
+        onGroupChange: (change) => worker?.groupChanged(change),
         handler: this.#requestHandler.handle,
         onError: (error) => {
           this.#refusals.error("a request failed", { error: messageOf(error) });
@@ -225,6 +234,21 @@ export class RunningService extends HubCalls implements Service {
 
   reload(): Promise<void> {
     return this.#credentials.reload();
+  }
+
+  /** The listener, whose sockets a supervisor replaces together with those of other workers. */
+  get listener(): Listener {
+    return this.#listener;
+  }
+
+  /** See {@link CredentialReloader}: a supervisor reloads several workers in steps. */
+  get credentials(): CredentialReloader {
+    return this.#credentials;
+  }
+
+  /** Stops as {@link Service.stop} does, where others serve the port: whoever was accepted here is still served here. */
+  retire(): Promise<void> {
+    return this.#stopped ??= this.#stop(true);
   }
 
   handOver(start: () => Promise<void>): Promise<void> {

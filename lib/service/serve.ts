@@ -8,6 +8,7 @@ import { SERVICE_OPTIONS, type ServiceOptions, type Settings } from "../config/s
 import { type Logger, silent } from "../log.ts";
 import { createCertificateSource } from "./certificate_source.ts";
 import { RunningService, type Service } from "./running_service.ts";
+import type { WorkerContext } from "./worker_context.ts";
 import { validate } from "./resolve_settings.ts";
 import type { AppFactory, ServiceApp } from "../ws/app_types.ts";
 
@@ -17,6 +18,8 @@ export interface Environment {
   readonly log?: Logger;
   /** A predecessor process shares its address with this one, at this port. */
   readonly takeover?: { readonly port: number } | undefined;
+  /** This service is one of several workers on one port. */
+  readonly worker?: WorkerContext | undefined;
 }
 
 /**
@@ -49,15 +52,15 @@ export async function startService(
   app: ServiceApp | AppFactory,
   settings: Settings,
   given: ReadonlyMap<string, string>,
-  { log = silent, takeover }: Environment = {},
-): Promise<Service> {
+  { log = silent, takeover, worker }: Environment = {},
+): Promise<RunningService> {
   const { mode, origin } = validate(settings, given);
   // jose and node:crypto are loaded only for a service that checks tokens.
   const authenticator = wantsTokens(settings)
     ? await (await import("../auth/authenticate.ts")).createAuthenticator(settings, { log })
     : undefined;
   const certificate = await createCertificateSource(mode, log);
-  const service = new RunningService({ app, settings, mode, origin, authenticator, certificate, log, given });
+  const service = new RunningService({ app, settings, mode, origin, authenticator, certificate, log, given, worker });
   await service.start(takeover);
   return service;
 }

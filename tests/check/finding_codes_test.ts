@@ -1,15 +1,19 @@
-/** The table of codes against the code that uses it. */
+/** The table of codes against the code that uses it, and against the page that documents it. */
 import { assert, assertEquals } from "@std/assert";
-import { CODES } from "../../lib/check/finding_codes.ts";
+import { CODES, PROBES } from "../../lib/check/finding_codes.ts";
+import { CLIENT_NAMES } from "../../lib/check/check_target.ts";
 
 async function sourcesOf(folder: string): Promise<string> {
   const base = new URL(`../../lib/${folder}/`, import.meta.url);
   let text = "";
   for await (const { name, isDirectory } of Deno.readDir(base)) {
-    text += isDirectory ? await sourcesOf(`${folder}/${name}`) : await Deno.readTextFile(new URL(name, base));
+    if (isDirectory) text += await sourcesOf(`${folder}/${name}`);
+    else if (name.endsWith(".ts")) text += await Deno.readTextFile(new URL(name, base));
   }
   return text;
 }
+
+const page = await Deno.readTextFile(new URL("../../lib/check/README.md", import.meta.url));
 
 Deno.test("every code in the table is one that a probe or the certificate's inspection reports", async () => {
   const sources = (await sourcesOf("check")).replace(/export const CODES = \{[\s\S]*?\n\}/, "") +
@@ -20,17 +24,27 @@ Deno.test("every code in the table is one that a probe or the certificate's insp
 });
 
 Deno.test("every code of the certificate's inspection is in the table", async () => {
-  const base = new URL("../../lib/tls/x509/", import.meta.url);
-  const sources = await Deno.readTextFile(new URL("inspect_chain.ts", base)) +
-    await Deno.readTextFile(new URL("certificate_strength.ts", base));
-  const codes = [...sources.matchAll(/\bfinding\(\s*"([a-z0-9-]+)",/g)].map((match) => match[1]!);
-  assert(codes.length > 10);
+  const sources = await sourcesOf("tls/x509");
+  const codes = [...sources.matchAll(/\bfinding\(\s*"([a-z0-9-]+)",\s*"?\w/g)].map((match) => match[1]!);
+  assert(codes.length > 15, codes.join());
   assertEquals(codes.filter((code) => !(code in CODES)), []);
 });
 
-Deno.test("codes are words joined by hyphens, and their meanings sentences", () => {
-  for (const [code, meaning] of Object.entries(CODES)) {
-    assert(/^[a-z0-9]+(-[a-z0-9]+)*$/.test(code), code);
-    assert(meaning.endsWith("."), code);
-  }
+Deno.test("the page has a row for every code, with its cause and a remedy, and for no other", () => {
+  const rows = [...page.matchAll(/^\| `([a-z0-9-]+)` \| (.+) \| (.+) \|$/gm)].map(([, code, cause, remedy]) => ({
+    code: code!,
+    cause: cause!,
+    remedy: remedy!,
+  })).filter(({ cause }) => cause.endsWith("."));
+  assertEquals(rows.map(({ code, cause }) => [code, cause]), Object.entries(CODES));
+  for (const { code, remedy } of rows) assert(remedy.length > 3, code);
+});
+
+Deno.test("the page names every step, client and field of the report", async () => {
+  for (const name of [...PROBES, ...CLIENT_NAMES]) assert(page.includes(`\`${name}\``), name);
+  const source = await Deno.readTextFile(new URL("../../lib/check/run_check.ts", import.meta.url));
+  const report = /export interface Report \{([\s\S]*?)\n\}/.exec(source)?.[1] ?? "";
+  const fields = [...report.matchAll(/readonly (\w+)\??:/g)].map((match) => match[1]!);
+  assert(fields.length > 5);
+  for (const field of fields) assert(new RegExp(`^\\| \`${field}\` +\\|`, "m").test(page), field);
 });

@@ -1,5 +1,5 @@
 /**
- * Real proxies of the laboratory: nginx, Apache and Caddy, started on a free port with a configuration of the test's.
+ * Real proxies of the laboratory: nginx, Apache, HAProxy and Caddy, started on a free port with a configuration of the test's.
  */
 import { join } from "node:path";
 import { freePort } from "../support/ports.ts";
@@ -53,7 +53,7 @@ async function start(
 }
 
 /** nginx with one server block; `listen` is what follows the port in its directive. */
-export function nginx(server: string, listen: "ssl" | "ssl http2" = "ssl"): Promise<Server> {
+export function nginx(server: string, listen: string = "ssl"): Promise<Server> {
   return start("nginx", async (folder, port) => {
     const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
       .map((name) => `${name}_temp_path ${folder}/${name};`).join(" ");
@@ -118,5 +118,30 @@ export function caddy(site: string): Promise<Server> {
       `{\n admin off\n auto_https off\n}\nhttps://localhost:${port} {\n bind 127.0.0.1\n ${site}\n}\n`,
     );
     return ["run", "--config", file, "--adapter", "caddyfile"];
+  });
+}
+
+/** HAProxy with one frontend; `bind` is what follows its address, `server` the backend's line. */
+export function haproxy(bind: string, server: string): Promise<Server> {
+  return start("haproxy", async (folder, port) => {
+    const file = join(folder, "haproxy.cfg");
+    await Deno.writeTextFile(
+      file,
+      `global
+  stats socket ${folder}/stats
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 30s
+  timeout server 30s
+  timeout tunnel 1m
+frontend f
+  bind 127.0.0.1:${port} ${bind}
+  default_backend b
+backend b
+  ${server}
+`,
+    );
+    return ["-f", file];
   });
 }

@@ -7,6 +7,7 @@ import { peersRequired } from "../peers/require.ts";
 /** The near end's address, where a service listens. */
 export const NEAR = "10.99.0.1";
 const FAR = "10.99.0.2";
+const NEAR_MAC = "02:00:00:00:00:01";
 
 /** Disposing of it removes both. */
 export class Link implements AsyncDisposable {
@@ -24,7 +25,7 @@ export class Link implements AsyncDisposable {
     const link = new Link(id);
     const [near, far] = [link.#near, link.#far];
     // Fixed hardware addresses: a neighbour that no longer answers would be an error that somebody hears of.
-    const [nearMac, farMac] = ["02:00:00:00:00:01", "02:00:00:00:00:02"];
+    const [nearMac, farMac] = [NEAR_MAC, "02:00:00:00:00:02"];
     try {
       await ip("netns", "add", near);
       await ip("netns", "add", far);
@@ -76,6 +77,13 @@ export class Link implements AsyncDisposable {
   async pull(): Promise<void> {
     await ip("-n", this.#far, "route", "add", "blackhole", `${NEAR}/32`);
     await ip("-n", this.#far, "link", "set", "cable", "down");
+  }
+
+  /** Puts it back. */
+  async plug(): Promise<void> {
+    await ip("-n", this.#far, "link", "set", "cable", "up");
+    await ip("-n", this.#far, "neighbour", "replace", NEAR, "lladdr", NEAR_MAC, "nud", "permanent", "dev", "cable");
+    await ip("-n", this.#far, "route", "delete", "blackhole", `${NEAR}/32`);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -2,6 +2,6 @@ import { conformance } from "./conformance.ts";
 import { faultyEngine, localEngine, natsServer, redisServer } from "./engines.ts";
 
 conformance("local", localEngine);
-conformance("nats", natsServer);
-conformance("redis", redisServer);
+conformance("nats", natsServer, ["nats-server"]);
+conformance("redis", redisServer, ["redis-server"]);
 conformance("faulty", faultyEngine);

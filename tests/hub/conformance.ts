@@ -6,12 +6,16 @@ import { assert, assertEquals } from "@std/assert";
 import { type Broker, NODE_BYTES } from "../../lib/hub/broker.ts";
 import { Channels } from "../../lib/hub/channels.ts";
 import { topicKey } from "../../lib/hub/names.ts";
+import { peerTest } from "../peers/require.ts";
 import type { Engine } from "./engines.ts";
 
-/** Adds the tests of an engine. */
-export function conformance(name: string, start: () => Promise<Engine>): void {
+/**
+ * Adds the tests of an engine.
+ * @param programs what it needs
+ */
+export function conformance(name: string, start: () => Promise<Engine>, programs: readonly string[] = []): void {
   const test = (what: string, run: (engine: Engine) => Promise<void>) =>
-    Deno.test(`broker ${name}: ${what}`, async () => {
+    peerTest(programs, `broker ${name}: ${what}`, async () => {
       await using engine = await start();
       await run(engine);
     });

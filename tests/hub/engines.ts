@@ -35,33 +35,47 @@ export function localEngine(): Promise<Engine> {
   });
 }
 
+/** Where a server runs. */
+export interface ServerOptions {
+  /** Lines of its configuration. */
+  readonly config?: string;
+  /** Default 127.0.0.1. */
+  readonly host?: string;
+  /** A command line that its own is appended to: `ip netns exec …`. */
+  readonly wrapper?: readonly string[];
+  /** The scheme of its URL, where it is not the plain one. */
+  readonly scheme?: string;
+}
+
 /** A NATS server on a free port. */
-export function natsServer(config = ""): Promise<Server> {
-  return startServer("nats", async (folder, port) => {
+export function natsServer({ config = "", host = "127.0.0.1", wrapper = [], scheme = "nats" }: ServerOptions = {}) {
+  return startServer(scheme, host, async (folder, port) => {
     const file = join(folder, "nats.conf");
-    await Deno.writeTextFile(file, `listen: 127.0.0.1:${port}\n${config}\n`);
-    return ["nats-server", "-c", file];
+    await Deno.writeTextFile(file, `listen: ${host}:${port}\n${config}\n`);
+    return [...wrapper, "nats-server", "-c", file];
   });
 }
 
 /** A Redis server on a free port, without persistence. */
-export function redisServer(config = "", scheme = "redis"): Promise<Server> {
-  return startServer(scheme, async (folder, port) => {
+export function redisServer({ config = "", host = "127.0.0.1", wrapper = [], scheme = "redis" }: ServerOptions = {}) {
+  return startServer(scheme, host, async (folder, port) => {
     const file = join(folder, "redis.conf");
     const listen = scheme === "rediss" ? `port 0\ntls-port ${port}` : `port ${port}`;
-    await Deno.writeTextFile(file, `bind 127.0.0.1\n${listen}\nsave ""\ndir ${folder}\n${config}\n`);
-    return ["redis-server", file];
+    const open = host === "127.0.0.1" ? "" : "protected-mode no\n";
+    await Deno.writeTextFile(file, `bind ${host}\n${open}${listen}\nsave ""\ndir ${folder}\n${config}\n`);
+    return [...wrapper, "redis-server", file];
   });
 }
 
 async function startServer(
   scheme: string,
+  host: string,
   commandLine: (folder: string, port: number) => readonly string[] | Promise<readonly string[]>,
 ): Promise<Server> {
   const folder = await Deno.makeTempDir({ prefix: "wss-broker-" });
   const port = freePort();
   const [program, ...args] = await commandLine(folder, port);
-  const url = `${scheme}://127.0.0.1:${port}`;
+  const url = `${scheme}://${host}:${port}`;
   let child: Deno.ChildProcess;
   let output: Promise<unknown>;
   const lines: string[] = [];
@@ -69,7 +83,11 @@ async function startServer(
   async function start(): Promise<void> {
     child = new Deno.Command(program!, { args, stdin: "null", stdout: "piped", stderr: "piped" }).spawn();
     output = Promise.all([pipeLines(child.stdout, lines), pipeLines(child.stderr, lines)]);
-    await portAccepts(port, child.status).catch((error) => {
+    // In a network namespace of its own its port is not reached from here.
+    const ready = host === "127.0.0.1"
+      ? portAccepts(port, child.status)
+      : said(lines, /Ready to accept|Server is ready/);
+    await ready.catch((error) => {
       throw new Error(`${program}: ${error.message}\n${lines.join("\n")}`);
     });
   }
@@ -107,6 +125,15 @@ async function startServer(
   };
 }
 
+/** Until a program has written something. */
+async function said(lines: readonly string[], pattern: RegExp): Promise<void> {
+  const deadline = performance.now() + 15_000;
+  while (!lines.some((line) => pattern.test(line))) {
+    if (performance.now() > deadline) throw new Error(`it has not said ${pattern} within 15 s`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
 /** What a faulty engine does to a frame on its way to one subscriber. */
 export type Fault = (frame: Uint8Array<ArrayBuffer>) => Iterable<Uint8Array<ArrayBuffer>>;
 
@@ -141,6 +168,7 @@ export function faultyEngine(): Promise<FaultyEngine> {
 
   class FaultySession implements Session {
     readonly maxFrame = 1024 * 1024;
+    readonly progress = 0;
     readonly subscriptions = new Map<string, Deliver>();
     readonly ended: Promise<string>;
     readonly abort: (reason: string) => void;

@@ -1,8 +1,10 @@
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { StartError } from "../../lib/errors.ts";
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { StartError, UsageError } from "../../lib/errors.ts";
 import { NODE_BYTES } from "../../lib/hub/broker.ts";
 import { openBroker, type OpenOptions } from "../../lib/hub/brokers/open.ts";
 import { parseBroker, parseCredentials } from "../../lib/hub/brokers/target.ts";
+import { peerTest } from "../peers/require.ts";
+import { openPki } from "../support/openssl.ts";
 import { freePort } from "../support/processes.ts";
 import { node, settle, uint32 } from "./conformance.ts";
 import { type Engine, natsServer, redisServer, type Server } from "./engines.ts";
@@ -15,21 +17,28 @@ async function refusal(url: string, options?: OpenOptions): Promise<string> {
   return error.message;
 }
 
-Deno.test("broker: one that cannot be reached, one that is something else, and one that says nothing are told apart", async () => {
-  const closed = freePort();
-  for (const scheme of ["nats", "redis", "tls", "rediss"]) {
-    const url = `${scheme}://127.0.0.1:${closed}`;
-    assertMatch(await refusal(url), new RegExp(`^Cannot use the broker ${url}: it cannot be reached: .*refused`, "i"));
-  }
-  using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  assertMatch(await refusal(`nats://127.0.0.1:${silent.addr.port}`), /: it cannot be reached: no answer within 5 s$/);
-  await using redis = await redisServer();
-  assertMatch(await refusal(redis.url.replace("redis", "nats")), /it cannot be reached: /);
-});
+peerTest(
+  "redis-server",
+  "broker: one that cannot be reached, one that is something else, and one that says nothing are told apart",
+  async () => {
+    const closed = freePort();
+    for (const scheme of ["nats", "redis", "tls", "rediss"]) {
+      const url = `${scheme}://127.0.0.1:${closed}`;
+      assertMatch(
+        await refusal(url),
+        new RegExp(`^Cannot use the broker ${url}: it cannot be reached: .*refused`, "i"),
+      );
+    }
+    using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    assertMatch(await refusal(`nats://127.0.0.1:${silent.addr.port}`), /: it cannot be reached: no answer within 5 s$/);
+    await using redis = await redisServer();
+    assertMatch(await refusal(redis.url.replace("redis", "nats")), /it cannot be reached: /);
+  },
+);
 
-Deno.test("broker: a wrong password is told, and is not in the message", async () => {
-  await using nats = await natsServer(`authorization { user: "app", password: "right" }`);
-  await using redis = await redisServer("requirepass right");
+peerTest(["nats-server", "redis-server"], "broker: a wrong password is told, and is not in the message", async () => {
+  await using nats = await natsServer({ config: `authorization { user: "app", password: "right" }` });
+  await using redis = await redisServer({ config: "requirepass right" });
   for (const { url } of [nats, redis]) {
     for (const credentials of ["app:wrong-one@", ""]) {
       const message = await refusal(url.replace("://", `://${credentials}`));
@@ -42,8 +51,11 @@ Deno.test("broker: a wrong password is told, and is not in the message", async (
   assertEquals([one.broker.connected, other.broker.connected], [true, true]);
 });
 
-function withUrl(url: string): Engine {
-  return { open: (start) => openBroker(parseBroker(url), start), [Symbol.asyncDispose]: () => Promise.resolve() };
+function withUrl(url: string, options?: OpenOptions): Engine {
+  return {
+    open: (start) => openBroker(parseBroker(url), start, options),
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
 }
 
 Deno.test("broker: credentials come from a file as user and password, token or password", () => {
@@ -55,49 +67,57 @@ Deno.test("broker: credentials come from a file as user and password, token or p
 });
 
 for (const [name, start] of [["nats", natsServer], ["redis", redisServer]] as const) {
-  Deno.test(`broker ${name}: killed and started again after a while, it carries again what is subscribed`, async () => {
-    await using server: Server = await start();
-    await using a = await node(server);
-    await using b = await node(server);
-    b.listen("x.t.before");
-    await settle(a, b);
-    await server.kill();
-    await until(() => a.told.length === 1 && b.told.length === 1);
-    assertMatch(a.told[0]!, /^down: /);
-    assertEquals([a.broker.connected, a.publish("x.t.before", uint32(1))], [false, false]);
-    b.listen("x.t.meanwhile");
-    await server.restart();
-    await until(() => a.told.at(-1) === "up" && b.told.at(-1) === "up");
-    a.publish("x.t.before", uint32(2));
-    a.publish("x.t.meanwhile", uint32(3));
-    await b.heard(2);
-    await settle(a, b);
-    assertEquals(b.frames.map(({ body }) => body[3]), [2, 3]);
-    // An outage is told once, however many attempts it takes; what they fail with may be another reason.
-    assertEquals(b.told.filter((what) => what.startsWith("down")).length, 1);
-  });
+  peerTest(
+    `${name}-server`,
+    `broker ${name}: killed and started again after a while, it carries again what is subscribed`,
+    async () => {
+      await using server: Server = await start();
+      await using a = await node(server);
+      await using b = await node(server);
+      b.listen("x.t.before");
+      await settle(a, b);
+      await server.kill();
+      await until(() => a.told.length === 1 && b.told.length === 1);
+      assertMatch(a.told[0]!, /^down: /);
+      assertEquals([a.broker.connected, a.publish("x.t.before", uint32(1))], [false, false]);
+      b.listen("x.t.meanwhile");
+      await server.restart();
+      await until(() => a.told.at(-1) === "up" && b.told.at(-1) === "up");
+      a.publish("x.t.before", uint32(2));
+      a.publish("x.t.meanwhile", uint32(3));
+      await b.heard(2);
+      await settle(a, b);
+      assertEquals(b.frames.map(({ body }) => body[3]), [2, 3]);
+      // An outage is told once, however many attempts it takes; what they fail with may be another reason.
+      assertEquals(b.told.filter((what) => what.startsWith("down")).length, 1);
+    },
+  );
 
-  Deno.test(`broker ${name}: one that hangs is noticed within seconds, and used again when it goes on`, async () => {
-    await using server: Server = await start();
-    await using a = await node(server);
-    await using b = await node(server);
-    b.listen("x.t.one");
-    await settle(a, b);
-    server.signal("SIGSTOP");
-    const stopped = performance.now();
-    await until(() => a.told.length > 0 && b.told.length > 0);
-    const noticed = performance.now() - stopped;
-    assert(noticed < 20_000, `${noticed} ms`);
-    assertMatch(a.told[0]!, /^down: it has not answered for \d+ s$/);
-    server.signal("SIGCONT");
-    await until(() => a.told.at(-1) === "up" && b.told.at(-1) === "up");
-    const before = b.frames.length;
-    a.publish("x.t.one", uint32(7));
-    await b.heard(before + 1);
-    assertEquals(b.frames.at(-1)!.body[3], 7);
-  });
+  peerTest(
+    `${name}-server`,
+    `broker ${name}: one that hangs is noticed within seconds, and used again when it goes on`,
+    async () => {
+      await using server: Server = await start();
+      await using a = await node(server);
+      await using b = await node(server);
+      b.listen("x.t.one");
+      await settle(a, b);
+      server.signal("SIGSTOP");
+      const stopped = performance.now();
+      await until(() => a.told.length > 0 && b.told.length > 0);
+      const noticed = performance.now() - stopped;
+      assert(noticed < 20_000, `${noticed} ms`);
+      assertMatch(a.told[0]!, /^down: it has not answered for \d+ s$/);
+      server.signal("SIGCONT");
+      await until(() => a.told.at(-1) === "up" && b.told.at(-1) === "up");
+      const before = b.frames.length;
+      a.publish("x.t.one", uint32(7));
+      await b.heard(before + 1);
+      assertEquals(b.frames.at(-1)!.body[3], 7);
+    },
+  );
 
-  Deno.test(`broker ${name}: an optional one may come later`, async () => {
+  peerTest(`${name}-server`, `broker ${name}: an optional one may come later`, async () => {
     await using server: Server = await start();
     await server.kill();
     const target = parseBroker(server.url);
@@ -120,3 +140,63 @@ async function until(condition: () => boolean): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
+
+peerTest(
+  ["openssl", "nats-server", "redis-server"],
+  "broker: over TLS its certificate is checked, and TLS where there is none is told",
+  async () => {
+    await using pki = await openPki();
+    const authority = await pki.authority("authority");
+    const { cert, key } = await pki.leaf("server", { issuer: authority });
+    const ca = [await Deno.readTextFile(authority.cert)];
+    const config = `tls { cert_file: "${cert}", key_file: "${key}" }`;
+    await using nats = await natsServer({ config, scheme: "tls" });
+    const lines = `tls-cert-file ${cert}\ntls-key-file ${key}\ntls-ca-cert-file ${authority.cert}\ntls-auth-clients no`;
+    await using redis = await redisServer({ config: lines, scheme: "rediss" });
+    await using plainNats = await natsServer();
+    await using plainRedis = await redisServer();
+    for (const { url } of [nats, redis]) {
+      assertMatch(await refusal(url), /: TLS failed: /, "an authority that nobody knows");
+      assertMatch(
+        await refusal(url.replace("127.0.0.1", "127.0.0.2"), { ca }),
+        /: (TLS failed|it cannot be reached): /,
+      );
+      await using a = await node(withUrl(url, { ca }));
+      await using b = await node(withUrl(url.replace("127.0.0.1", "localhost"), { ca }));
+      b.listen("x.t.one");
+      await settle(b);
+      a.publish("x.t.one", new Uint8Array([0, 255]));
+      await b.heard(1);
+      assertEquals([...b.frames[0]!.body], [0, 255]);
+    }
+    assertMatch(
+      await refusal(plainNats.url.replace("nats", "tls"), { ca }),
+      /: TLS failed: the server speaks plain NATS/,
+    );
+    assertMatch(
+      await refusal(plainRedis.url.replace("redis", "rediss"), { ca }),
+      /: (TLS failed|it cannot be reached): /,
+    );
+    // A NATS server that wants TLS says so, and gets it.
+    await using c = await node(withUrl(nats.url.replace("tls", "nats"), { ca }));
+    assertEquals(c.broker.connected, true);
+  },
+);
+
+Deno.test("broker: what is wrong with its URL is told, without the password", () => {
+  const problems: [url: string, message: RegExp][] = [
+    ["localhost:4222", /a URL is required that begins with nats:\/\/.*, not localhost:\/\/…$/],
+    ["http://user:hidden@localhost", /begins with nats:\/\/.*, not http:\/\/…$/],
+    ["nats://", /no host name|begins with/],
+    ["redis://localhost/3", /after localhost comes \/3; services that share a broker differ by --broker-prefix/],
+    ["nats://a,redis://b", /members of one cluster, so their URLs begin alike/],
+  ];
+  for (const [url, message] of problems) {
+    const error = assertThrows(() => parseBroker(url), UsageError);
+    assertMatch(error.message, message);
+    assert(!error.message.includes("hidden"));
+  }
+  const { servers, shown, credentials } = parseBroker("nats://me:s%40t@[::1]:1234, nats://other");
+  assertEquals(servers, [{ hostname: "::1", port: 1234 }, { hostname: "other", port: 4222 }]);
+  assertEquals([shown, credentials], ["nats://[::1]:1234,nats://other:4222", { user: "me", password: "s@t" }]);
+});

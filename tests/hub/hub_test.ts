@@ -5,6 +5,7 @@ import { HubCalls, type ServiceCalls } from "../../lib/hub/calls.ts";
 import { Hub, type Member } from "../../lib/hub/hub.ts";
 import { topicKey } from "../../lib/hub/names.ts";
 import type { Payload } from "../../lib/hub/topics.ts";
+import { peerTest } from "../peers/require.ts";
 import { type Engine, faultyEngine, localEngine, natsServer, redisServer } from "./engines.ts";
 
 /** A node: a hub, and what its app and its peers get to know. */
@@ -89,36 +90,42 @@ async function settle(...hubs: readonly TestHub[]): Promise<void> {
   for (const { calls } of hubs) await calls.online("nobody", { timeout: 200 });
 }
 
-const ENGINES = [["local", localEngine], ["nats", natsServer], ["redis", redisServer], [
-  "faulty",
-  faultyEngine,
-]] as const;
+const ENGINES: [name: string, start: () => Promise<Engine>, programs: string[]][] = [
+  ["local", localEngine, []],
+  ["nats", natsServer, ["nats-server"]],
+  ["redis", redisServer, ["redis-server"]],
+  ["faulty", faultyEngine, []],
+];
 
-for (const [name, start] of ENGINES) {
-  Deno.test(`hub over ${name}: messages reach a topic's subscribers on every node, as text and as bytes`, async () => {
-    await using engine = await start();
-    await using a = await hubOn(engine);
-    await using b = await hubOn(engine);
-    await using c = await hubOn(engine);
-    const sender = a.join({ topics: ["news"] });
-    const [near, far, further] = [a, b, c].map((hub) => hub.join({ topics: ["news"] }));
-    const shop = b.join({ namespace: "shop", topics: ["news"] });
-    await settle(a, b, c);
-    sender.publish("news", "grüße 💬");
-    sender.publish("news", new Uint8Array([0, 255, 128]));
-    sender.publish("news", "");
-    sender.publish("news", "x".repeat(10_000));
-    a.calls.publish(["news", "nobody"], "all");
-    a.calls.publish("news", "some", { except: far!.id });
-    a.calls.publish("news", "shop", { namespace: "shop" });
-    assertEquals(near!.got.length, 6, "this node's own are served at once");
-    await until(() => further!.got.length === 6 && shop.got.length === 1);
-    const all = ["grüße 💬", [0, 255, 128], "", "x".repeat(10_000), "all"];
-    assertEquals([near!.got, further!.got, far!.got], [[...all, "some"], [...all, "some"], all]);
-    assertEquals([sender.got, shop.got], [["all", "some"], ["shop"]]);
-  });
+for (const [name, start, programs] of ENGINES) {
+  peerTest(
+    programs,
+    `hub over ${name}: messages reach a topic's subscribers on every node, as text and as bytes`,
+    async () => {
+      await using engine = await start();
+      await using a = await hubOn(engine);
+      await using b = await hubOn(engine);
+      await using c = await hubOn(engine);
+      const sender = a.join({ topics: ["news"] });
+      const [near, far, further] = [a, b, c].map((hub) => hub.join({ topics: ["news"] }));
+      const shop = b.join({ namespace: "shop", topics: ["news"] });
+      await settle(a, b, c);
+      sender.publish("news", "grüße 💬");
+      sender.publish("news", new Uint8Array([0, 255, 128]));
+      sender.publish("news", "");
+      sender.publish("news", "x".repeat(10_000));
+      a.calls.publish(["news", "nobody"], "all");
+      a.calls.publish("news", "some", { except: far!.id });
+      a.calls.publish("news", "shop", { namespace: "shop" });
+      assertEquals(near!.got.length, 6, "this node's own are served at once");
+      await until(() => further!.got.length === 6 && shop.got.length === 1);
+      const all = ["grüße 💬", [0, 255, 128], "", "x".repeat(10_000), "all"];
+      assertEquals([near!.got, further!.got, far!.got], [[...all, "some"], [...all, "some"], all]);
+      assertEquals([sender.got, shop.got], [["all", "some"], ["shop"]]);
+    },
+  );
 
-  Deno.test(`hub over ${name}: a node hears of no topic that nobody there is subscribed to`, async () => {
+  peerTest(programs, `hub over ${name}: a node hears of no topic that nobody there is subscribed to`, async () => {
     await using engine = await start();
     await using a = await hubOn(engine);
     await using b = await hubOn(engine);
@@ -133,7 +140,7 @@ for (const [name, start] of ENGINES) {
     assertEquals(a.hub.info().counts!.missed, 0);
   });
 
-  Deno.test(`hub over ${name}: users and peers are reached wherever they are`, async () => {
+  peerTest(programs, `hub over ${name}: users and peers are reached wherever they are`, async () => {
     await using engine = await start();
     await using a = await hubOn(engine);
     await using b = await hubOn(engine);
@@ -165,44 +172,48 @@ for (const [name, start] of ENGINES) {
     assertEquals([tom1.closed, tom2.closed, eve.closed], [[[4000, "bye"]], [[4000, "bye"]], [[undefined, undefined]]]);
   });
 
-  Deno.test(`hub over ${name}: presence, users, topics and nodes are those of all nodes, and complete`, async () => {
-    await using engine = await start();
-    await using a = await hubOn(engine);
-    await using b = await hubOn(engine);
-    await using c = await hubOn(engine);
-    const [p, q, r] = [
-      a.join({ user: "tom", topics: ["room:1", "room:2"] }),
-      b.join({ user: "tom", topics: ["room:1"] }),
-      b.join({ topics: ["room:1", "other"] }),
-    ];
-    c.join({ namespace: "shop", user: "eve", topics: ["room:1"] });
-    await settle(a, b, c);
-    const by = (x: { id: string }, y: { id: string }) => x.id < y.id ? -1 : 1;
-    for (const { calls } of [a, b, c]) {
-      const presence = await calls.presence("room:1");
-      assertEquals(
-        [[...presence.peers].sort(by), presence.users, presence.complete],
-        [
-          [p, q, r].map(({ id, user }) => ({ id, user, node: id.slice(24) })).sort(by),
-          ["tom"],
-          true,
-        ],
-      );
-      assertEquals((await calls.presence("room:1", { namespace: "shop" })).users, ["eve"]);
-      assertEquals(await calls.presence("empty"), { peers: [], users: [], complete: true });
-      assertEquals(await calls.online("tom"), { online: true, peers: 2, complete: true });
-      assertEquals(await calls.online("nobody"), { online: false, peers: 0, complete: true });
-      assertEquals(await calls.topics("room:"), {
-        topics: [{ topic: "room:1", subscribers: 3 }, { topic: "room:2", subscribers: 1 }],
-        complete: true,
-      });
-      const { nodes } = await calls.nodes();
-      assertEquals(nodes.map(({ id }) => id).sort(), [a, b, c].map(({ hub }) => hub.id).sort());
-      await until(() => nodes.length === 3);
-    }
-  });
+  peerTest(
+    programs,
+    `hub over ${name}: presence, users, topics and nodes are those of all nodes, and complete`,
+    async () => {
+      await using engine = await start();
+      await using a = await hubOn(engine);
+      await using b = await hubOn(engine);
+      await using c = await hubOn(engine);
+      const [p, q, r] = [
+        a.join({ user: "tom", topics: ["room:1", "room:2"] }),
+        b.join({ user: "tom", topics: ["room:1"] }),
+        b.join({ topics: ["room:1", "other"] }),
+      ];
+      c.join({ namespace: "shop", user: "eve", topics: ["room:1"] });
+      await settle(a, b, c);
+      const by = (x: { id: string }, y: { id: string }) => x.id < y.id ? -1 : 1;
+      for (const { calls } of [a, b, c]) {
+        const presence = await calls.presence("room:1");
+        assertEquals(
+          [[...presence.peers].sort(by), presence.users, presence.complete],
+          [
+            [p, q, r].map(({ id, user }) => ({ id, user, node: id.slice(24) })).sort(by),
+            ["tom"],
+            true,
+          ],
+        );
+        assertEquals((await calls.presence("room:1", { namespace: "shop" })).users, ["eve"]);
+        assertEquals(await calls.presence("empty"), { peers: [], users: [], complete: true });
+        assertEquals(await calls.online("tom"), { online: true, peers: 2, complete: true });
+        assertEquals(await calls.online("nobody"), { online: false, peers: 0, complete: true });
+        assertEquals(await calls.topics("room:"), {
+          topics: [{ topic: "room:1", subscribers: 3 }, { topic: "room:2", subscribers: 1 }],
+          complete: true,
+        });
+        const { nodes } = await calls.nodes();
+        assertEquals(nodes.map(({ id }) => id).sort(), [a, b, c].map(({ hub }) => hub.id).sort());
+        await until(() => nodes.length === 3);
+      }
+    },
+  );
 
-  Deno.test(`hub over ${name}: an answer of any length comes whole`, async () => {
+  peerTest(programs, `hub over ${name}: an answer of any length comes whole`, async () => {
     await using engine = await start();
     await using a = await hubOn(engine);
     await using b = await hubOn(engine);
@@ -213,7 +224,7 @@ for (const [name, start] of ENGINES) {
     assertEquals([presence.peers.length, presence.users.length, presence.complete], [count, count, true]);
   });
 
-  Deno.test(`hub over ${name}: services with different prefixes do not hear each other`, async () => {
+  peerTest(programs, `hub over ${name}: services with different prefixes do not hear each other`, async () => {
     await using engine = await start();
     await using a = await hubOn(engine, "one");
     await using b = await hubOn(engine, "two");
@@ -225,21 +236,25 @@ for (const [name, start] of ENGINES) {
     assertEquals([stranger.got, (await b.calls.nodes()).nodes.length], [[], 1]);
   });
 
-  Deno.test(`hub over ${name}: a node that stops leaves at once, and one that starts again is another`, async () => {
-    await using engine = await start();
-    await using a = await hubOn(engine);
-    const b = await hubOn(engine);
-    b.join({ topics: ["news"], user: "tom" });
-    await settle(a, b);
-    await b[Symbol.asyncDispose]();
-    const stopped = performance.now();
-    while ((await a.calls.nodes()).nodes.length > 1) await new Promise((resolve) => setTimeout(resolve, 5));
-    assert(performance.now() - stopped < 3000, "sooner than silence would tell");
-    assertEquals((await a.calls.presence("news")).peers, []);
-    await using again = await hubOn(engine);
-    assert(again.hub.id !== b.hub.id);
-    assertMatch(again.hub.id, /^[0-9a-f]{12}$/);
-  });
+  peerTest(
+    programs,
+    `hub over ${name}: a node that stops leaves at once, and one that starts again is another`,
+    async () => {
+      await using engine = await start();
+      await using a = await hubOn(engine);
+      const b = await hubOn(engine);
+      b.join({ topics: ["news"], user: "tom" });
+      await settle(a, b);
+      await b[Symbol.asyncDispose]();
+      const stopped = performance.now();
+      while ((await a.calls.nodes()).nodes.length > 1) await new Promise((resolve) => setTimeout(resolve, 5));
+      assert(performance.now() - stopped < 3000, "sooner than silence would tell");
+      assertEquals((await a.calls.presence("news")).peers, []);
+      await using again = await hubOn(engine);
+      assert(again.hub.id !== b.hub.id);
+      assertMatch(again.hub.id, /^[0-9a-f]{12}$/);
+    },
+  );
 }
 
 Deno.test("hub without a broker: the calls mean the same, and are complete", async () => {
@@ -378,26 +393,30 @@ Deno.test("hub: a node that hangs makes answers incomplete within the bound, and
   await b[Symbol.asyncDispose]();
 });
 
-Deno.test("hub: a message that the broker cannot carry is dropped for other nodes, with an error", async () => {
-  await using engine = await natsServer("max_payload: 2000");
-  await using a = await hubOn(engine);
-  await using b = await hubOn(engine);
-  const [near, far] = [a.join({ topics: ["news"] }), b.join({ topics: ["news"] })];
-  await settle(a, b);
-  a.calls.publish("news", "x".repeat(1985));
-  a.calls.publish("news", "x".repeat(1986));
-  a.calls.publish("news", "end");
-  await until(() => far.got.length === 2);
-  assertEquals([near.got.length, far.got.map(({ length }) => length)], [3, [1985, 3]]);
-  assertEquals(a.logged, ["a message is longer than the broker carries, and reaches this node's own peers only"]);
-  assertEquals([a.hub.info().counts!.tooLarge, b.hub.info().counts!.missed], [1, 1]);
-});
+peerTest(
+  "nats-server",
+  "hub: a message that the broker cannot carry is dropped for other nodes, with an error",
+  async () => {
+    await using engine = await natsServer({ config: "max_payload: 2000" });
+    await using a = await hubOn(engine);
+    await using b = await hubOn(engine);
+    const [near, far] = [a.join({ topics: ["news"] }), b.join({ topics: ["news"] })];
+    await settle(a, b);
+    a.calls.publish("news", "x".repeat(1985));
+    a.calls.publish("news", "x".repeat(1986));
+    a.calls.publish("news", "end");
+    await until(() => far.got.length === 2);
+    assertEquals([near.got.length, far.got.map(({ length }) => length)], [3, [1985, 3]]);
+    assertEquals(a.logged, ["a message is longer than the broker carries, and reaches this node's own peers only"]);
+    assertEquals([a.hub.info().counts!.tooLarge, b.hub.info().counts!.missed], [1, 1]);
+  },
+);
 
-Deno.test("hub: a missing permission is told at the start", async () => {
+peerTest(["nats-server", "redis-server"], "hub: a missing permission is told at the start", async () => {
   const permissions =
     `authorization { users = [ { user: app, password: x, permissions: { publish: "none", subscribe: "wss.>" } } ] }`;
-  await using nats = await natsServer(permissions);
-  await using redis = await redisServer("user app on >x ~* &* +@all -publish");
+  await using nats = await natsServer({ config: permissions });
+  await using redis = await redisServer({ config: "user app on >x ~* &* +@all -publish" });
   for (const { url } of [nats, redis]) {
     const { openBroker } = await import("../../lib/hub/brokers/open.ts");
     const { parseBroker } = await import("../../lib/hub/brokers/target.ts");

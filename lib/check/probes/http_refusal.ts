@@ -4,7 +4,7 @@
  */
 import type { Finding } from "../../finding.ts";
 import type { ResponseHead } from "../../client/opening_handshake.ts";
-import { quote } from "../../client/response_text.ts";
+import { plainText, quote } from "../../client/response_text.ts";
 import type { Target } from "../check_target.ts";
 import { type Code, finding } from "../finding_codes.ts";
 import { certificateRequired } from "./client_certificate.ts";
@@ -173,6 +173,7 @@ export function explainRefusal(refused: RefusedUpgrade): Finding {
   const known = recogniseService(refused);
   if (known !== undefined) return known;
   const said = sentenceOf(refused);
+  const text = plainText(body);
   const quoted = said === "" ? "" : ` It says ${quote(said)}`;
   if (REDIRECTS.includes(status)) return explainRedirect(target, head);
   const wantsCertificate = /no required ssl certificate|ssl certificate error/i.test(body) ||
@@ -192,7 +193,7 @@ export function explainRefusal(refused: RefusedUpgrade): Finding {
       "Update the service's WebSocket library: clients of today speak version 13 only.",
     );
   }
-  const [code, meaning, remedy] = REASONS.find(([statuses, pattern]) => statuses.includes(status) && pattern.test(said))
+  const [code, meaning, remedy] = REASONS.find(([statuses, pattern]) => statuses.includes(status) && pattern.test(text))
     ?.[2] ?? STATUS[status] ?? ["upgrade-refused", "101 was expected", SEE_LOG] satisfies Row;
   const wait = head.headers.get("retry-after")?.[0];
   const later = wait !== undefined && (status === 503 || status === 429)

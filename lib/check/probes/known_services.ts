@@ -7,7 +7,7 @@ import { STATUS_TEXT } from "@std/http/status";
 import type { ResponseHead } from "../../client/opening_handshake.ts";
 import type { Finding } from "../../finding.ts";
 import type { Target } from "../check_target.ts";
-import { bodyText, quote } from "../../client/response_text.ts";
+import { bodyText, plainText, quote } from "../../client/response_text.ts";
 import { type Code, finding } from "../finding_codes.ts";
 
 /** A response that is not 101, and what else is known. */
@@ -40,7 +40,9 @@ export function sentenceOf({ head, body }: RefusedUpgrade): string {
 interface Response {
   readonly status: number;
   readonly body: string;
-  /** The text of the body, on one line. */
+  /** The whole text of the body, on one line. */
+  readonly text: string;
+  /** What a person is told of it. */
   readonly said: string;
   /** The values of a header, joined; empty where it is missing. */
   readonly header: (name: string) => string;
@@ -95,9 +97,9 @@ const ENGINE_IO = ["Transport unknown", "Session ID unknown", "Bad handshake met
 const RULES: readonly Rule[] = [
   {
     code: "cdn-challenge",
-    matches: ({ header, said }) =>
-      header("cf-mitigated") === "challenge" || /^just a moment|attention required! \| cloudflare/i.test(said) ||
-      /checking your browser before|ddos protection by|verify(ing)? you are (a )?human/i.test(said),
+    matches: ({ header, text }) =>
+      header("cf-mitigated") === "challenge" || /^just a moment|attention required! \| cloudflare/i.test(text) ||
+      /checking your browser before|ddos protection by|verify(ing)? you are (a )?human/i.test(text),
     fact:
       "A challenge page stands in front of the service: it wants proof of a browser, which no WebSocket handshake " +
       "can give.",
@@ -115,12 +117,12 @@ const RULES: readonly Rule[] = [
   },
   {
     code: "cdn-blocked",
-    matches: ({ status, said, header, body }) =>
+    matches: ({ status, text, header, body }) =>
       status >= 400 &&
-      (/error(?: code:?)? ?10(?:0[0-9]|1[0-5]|20|2[0-9])\b/i.test(said) || /sorry, you have been blocked/i.test(said) ||
-        /access denied.*reference (#|&#35;)|reference #[0-9a-f.]{8,}/i.test(said) ||
+      (/error(?: code:?)? ?10(?:0[0-9]|1[0-5]|20|2[0-9])\b/i.test(text) || /sorry, you have been blocked/i.test(text) ||
+        /access denied.*reference (#|&#35;)|reference #[0-9a-f.]{8,}/i.test(text) ||
         header("x-akamai-request-id") !== "" && status === 403 ||
-        /the request could not be satisfied/i.test(said) || header("x-amzn-waf-action") !== "" ||
+        /the request could not be satisfied/i.test(text) || header("x-amzn-waf-action") !== "" ||
         /request blocked|incapsula incident|sucuri website firewall|web application firewall|errors\.aliyun\.com|waf_block/i
           .test(body)),
     fact: "A delivery network or web firewall in front of the service blocks the request.",
@@ -136,10 +138,10 @@ const RULES: readonly Rule[] = [
   },
   {
     code: "platform-not-found",
-    matches: ({ status, said, header }) =>
-      status >= 400 && (/^no such app|application error.*heroku|there isn't a github pages site here/i.test(said) ||
+    matches: ({ status, text, header }) =>
+      status >= 400 && (/^no such app|application error.*heroku|there isn't a github pages site here/i.test(text) ||
         /deployment_not_found|fastly error: unknown domain|project not found|tunnel .*not found|ngrok.*(offline|not found)/i
-          .test(said) ||
+          .test(text) ||
         header("x-vercel-error") !== "" || header("ngrok-error-code") !== ""),
     fact: "A hosting platform answers that it has no running service under this name.",
     remedy:
@@ -148,9 +150,9 @@ const RULES: readonly Rule[] = [
   },
   {
     code: "captive-portal",
-    matches: ({ status, said, header, refused }) => {
-      const text = /captive portal|wi-?fi login|hotspot|log ?in to (?:the |this )?network|network login|portal page/i;
-      if (text.test(said)) return true;
+    matches: ({ status, text, header, refused }) => {
+      const login = /captive portal|wi-?fi login|hotspot|log ?in to (?:the |this )?network|network login|portal page/i;
+      if (login.test(text)) return true;
       const location = header("location");
       const base = refused.target.url.href.replace(/^ws/, "http");
       if (status < 300 || status > 399 || !URL.canParse(location, base)) return false;
@@ -178,14 +180,14 @@ const RULES: readonly Rule[] = [
   },
   {
     code: "sockjs",
-    matches: ({ said }) => /^welcome to sockjs|can "upgrade" only to "websocket"/i.test(said),
+    matches: ({ text }) => /^welcome to sockjs|can "upgrade" only to "websocket"/i.test(text),
     fact: "This is a SockJS server: plain WebSockets have a path of their own there.",
     remedy: ({ refused: { target: { url } } }) =>
       `Use ${url.protocol}//${url.host}${url.pathname.replace(/\/$/, "")}/websocket, or a SockJS client.`,
   },
   {
     code: "signalr",
-    matches: ({ said, status }) => status >= 400 && /connection id required|no connection with that id/i.test(said),
+    matches: ({ text, status }) => status >= 400 && /connection id required|no connection with that id/i.test(text),
     fact: ({ said }) => `This is a SignalR server, which negotiates first: it says ${quote(said)}.`,
     remedy: "Use a SignalR client, or one with skipNegotiation set.",
   },
@@ -216,18 +218,19 @@ export function recogniseService(refused: RefusedUpgrade): Finding | undefined {
   const response: Response = {
     status: refused.head.status,
     body: refused.body,
+    text: plainText(refused.body),
     said: sentenceOf(refused),
     header: (name) => (refused.head.headers.get(name) ?? []).join(", "),
     refused,
   };
   const rule = RULES.find(({ matches }) => matches(response));
   if (rule === undefined) return undefined;
-  const text = (value: Rule["fact"]) => typeof value === "string" ? value : value(response);
+  const written = (value: Rule["fact"]) => typeof value === "string" ? value : value(response);
   return finding(
     rule.code,
     "error",
-    `The response is ${named(response.status)}. ${text(rule.fact)}`,
-    text(rule.remedy),
+    `The response is ${named(response.status)}. ${written(rule.fact)}`,
+    written(rule.remedy),
   );
 }
 

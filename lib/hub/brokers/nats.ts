@@ -87,9 +87,15 @@ class NatsSession implements Session {
     return this.#connection.info?.max_payload ?? 0;
   }
 
+  get progress(): number {
+    return this.#transport.progress;
+  }
+
   publish(channel: string, frame: Uint8Array<ArrayBuffer>): boolean {
     // The transport knows of its end before the client does.
-    if (this.#transport.isClosed || this.#transport.full || this.#connection.isClosed()) return false;
+    if (
+      frame.length > this.maxFrame || this.#transport.isClosed || this.#transport.full || this.#connection.isClosed()
+    ) return false;
     this.#connection.publish(channel, frame);
     return true;
   }

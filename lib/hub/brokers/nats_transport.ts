@@ -45,6 +45,8 @@ export class DenoTransport implements Transport {
   #first = new Uint8Array(0);
   #waiting: Uint8Array[] = [];
   #bytes = 0;
+  /** Bytes that came, and bytes that were taken while others had to wait. */
+  progress = 0;
   #writing: Promise<void> | undefined;
 
   async connect(server: Server, options: ConnectionOptions): Promise<void> {
@@ -91,6 +93,7 @@ export class DenoTransport implements Transport {
     try {
       const buffer = new Uint8Array(READ);
       for (let n = await this.#connection!.read(buffer); n !== null; n = await this.#connection!.read(buffer)) {
+        this.progress += n;
         // The parser may keep the beginning of a message.
         yield buffer.slice(0, n);
       }
@@ -133,6 +136,8 @@ export class DenoTransport implements Transport {
           const n = await this.#connection!.write(bytes.subarray(written));
           written += n;
           this.#bytes -= n;
+          // What the system takes at once says nothing of the server.
+          if (this.#bytes > 0) this.progress += n;
         }
       }
     } catch (error) {

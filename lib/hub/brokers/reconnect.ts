@@ -15,6 +15,8 @@ export interface Session {
   publish(channel: string, frame: Uint8Array<ArrayBuffer>): boolean;
   subscribe(channel: string, deliver: Deliver): void;
   unsubscribe(channel: string): void;
+  /** Grows whenever the engine shows that it works: it sends something, or takes some of what waits to be sent. */
+  readonly progress: number;
   /** Resolves when the engine has processed all that was asked of it; rejects when the session ends before. */
   flush(): Promise<void>;
   /** Ends it at once. */
@@ -197,12 +199,16 @@ export class ReconnectingBroker implements Broker {
   async #live(session: Session): Promise<string> {
     const { interval, silence } = this.#options;
     let asked: number | undefined;
+    let { progress } = session;
     let looked = performance.now();
     const watch = setInterval(() => {
       const now = performance.now();
       // After a stall of this process the answer may be here and not read yet.
       const stalled = now - looked > 2 * interval;
       looked = now;
+      // An engine may take long to answer what waits behind much else, without hanging: NATS stalls publishers so.
+      if (asked !== undefined && session.progress !== progress) asked = now;
+      progress = session.progress;
       if (asked === undefined) {
         asked = now;
         session.flush().then(() => asked = undefined, () => {});

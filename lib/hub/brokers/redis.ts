@@ -193,6 +193,8 @@ async function configOf(client: Client, name: string): Promise<string> {
 class RedisSession implements Session {
   readonly maxFrame: number;
   readonly ended: Promise<string>;
+  /** Answers and messages. */
+  progress = 0;
   readonly #link: Link;
   readonly #node: Uint8Array;
   readonly #problem: (message: string) => void;
@@ -227,10 +229,13 @@ class RedisSession implements Session {
 
   publish(channel: string, frame: Uint8Array<ArrayBuffer>): boolean {
     const { length } = frame;
-    if (!this.#open || this.#bytes + length > BOUND) return false;
+    if (!this.#open || length > this.maxFrame || this.#bytes + length > BOUND) return false;
     this.#bytes += length;
     this.#link.publish(channel, frame).then(
-      () => this.#bytes -= length,
+      () => {
+        this.#bytes -= length;
+        this.progress++;
+      },
       (error) => {
         this.#bytes -= length;
         this.#refused(error);
@@ -244,6 +249,7 @@ class RedisSession implements Session {
     const node = this.#node;
     // Redis sends a node its own messages too.
     const listener: Listener = (message) => {
+      this.progress++;
       if (this.#listeners.get(channel) !== listener || startsWith(message, node)) return;
       // A Buffer is a Uint8Array whose slice() copies nothing.
       deliver(new Uint8Array(message.buffer, message.byteOffset, message.length));

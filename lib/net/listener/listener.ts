@@ -50,7 +50,7 @@ export interface ListenOptions {
   /**
    * Share the port with the listeners of other processes for good. `open`: the first of them, which fails where the port
    * is taken. `join`: a further one. Who shares a port replaces its sockets together with the others: with `bindNext`,
-   * `steer`, `queuesEmptied` and `closeOld` in place of `replace`. Linux with the C library.
+   * `steer`, `queuesEmptied` and `closeSockets` in place of `replace`. Linux with the C library.
    */
   readonly group?: "open" | "join";
   /** A socket of the group was lost because the accept loop ended by itself, or is there again. */
@@ -80,6 +80,8 @@ export class Listener {
   readonly #retiring = new Set<AcceptLoop>();
   /** Loops of a group before the current one, which still listen. */
   readonly #old = new Set<AcceptLoop>();
+  /** `closeSockets("all")` was called. */
+  #closed = false;
   #address: Address;
   #current!: AcceptLoop;
   #inode: number | null = null;
@@ -169,7 +171,7 @@ export class Listener {
   }
 
   /**
-   * Listens on one more socket of the group, with another certificate. The sockets before it go on until `closeOld`.
+   * Listens on one more socket of the group, with another certificate. The sockets before it go on until `closeSockets`.
    * @throws {StartError} the socket cannot be opened; the others are untouched.
    */
   bindNext(tls: TlsText | undefined): void {
@@ -194,17 +196,23 @@ export class Listener {
     }
   }
 
-  /** Resolves when no connection waits on the sockets before the newest, which get no new ones any more. */
-  async queuesEmptied(): Promise<void> {
+  /**
+   * Resolves when no connection waits on sockets that get no new ones any more: all, or those before the newest.
+   */
+  async queuesEmptied(which: "all" | "old"): Promise<void> {
     const { signal } = this.#stopping;
-    await Promise.all([...this.#old].map(({ fd }) => queueEmptied(this.#ffi!, fd!, true, signal)));
+    await Promise.all(this.#loops(which).map(({ fd }) => queueEmptied(this.#ffi!, fd!, true, signal)));
   }
 
-  /** Stops listening on the sockets before the newest. What they accepted lives on. */
-  async closeOld(): Promise<void> {
-    const { signal } = this.#stopping;
-    await Promise.all([...this.#old].map((loop) => this.#retire(loop, false, signal)));
+  /** Stops listening on all sockets, or on those before the newest. What they accepted lives on. */
+  async closeSockets(which: "all" | "old"): Promise<void> {
+    await Promise.all(this.#loops(which).map((loop) => this.#retire(loop, false)));
     this.#old.clear();
+    this.#closed ||= which === "all";
+  }
+
+  #loops(which: "all" | "old"): AcceptLoop[] {
+    return which === "all" && !this.#closed ? [...this.#old, this.#current] : [...this.#old];
   }
 
   /** Stops listening on the newest socket, which `bindNext` opened, and goes on with the one before it. */
@@ -237,6 +245,7 @@ export class Listener {
     this.#forgetPath();
     // Shutting a listening unix socket down makes Deno's loop spin on EAGAIN; without its path nobody reaches it.
     if (this.#address.transport === "unix") return true;
+    if (this.#closed) return true;
     // With a signal of its own: the stop does not cut the wait for handshakes short.
     if (this.#loopCanEnd) await this.#retire(this.#current, this.#shared, new AbortController().signal);
     return this.#loopCanEnd;

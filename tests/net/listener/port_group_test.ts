@@ -78,17 +78,23 @@ Deno.test("the sockets of a group are replaced while connections come in", { ign
       a.bindNext(undefined);
       b.bindNext(undefined);
       b.steer(spreadOver([2, 3]));
-      await Promise.all([a.queuesEmptied(), b.queuesEmptied()]);
+      await Promise.all([a.queuesEmptied("old"), b.queuesEmptied("old")]);
       // Index 2 stays one of the new sockets while the old ones leave one after the other.
       a.steer(spreadOver([2]));
-      await Promise.all([a.closeOld(), b.closeOld()]);
+      await Promise.all([a.closeSockets("old"), b.closeSockets("old")]);
       a.steer(undefined);
       assertEquals(await answers(port), ["a", "b"]);
     }
-    a.bindNext(undefined);
-    await a.dropNext();
-    await a.dropNext();
-    assertEquals(await answers(port), ["a", "b"]);
+    // A whole process leaves.
+    a.steer(spreadOver([1]));
+    await a.queuesEmptied("all");
+    await a.closeSockets("all");
+    assertEquals(await answers(port), ["b"]);
+    assertEquals(await a.stopAccepting(), true);
+    b.bindNext(undefined);
+    await b.dropNext();
+    await b.dropNext();
+    assertEquals(await answers(port), ["b"]);
   } finally {
     going = false;
     await load;

@@ -1,0 +1,92 @@
+/**
+ * The broker of the workers of one machine: a unix socket to the relay of their supervisor.
+ * @module
+ */
+import { messageOf, StartError } from "../../errors.ts";
+import type { Broker, BrokerStart, Deliver } from "../broker.ts";
+import { Kind, readWire, WireWriter } from "./ipc_frames.ts";
+import { ReconnectingBroker, type Session } from "./reconnect.ts";
+
+/** Bytes that may wait to be sent. */
+const SEND_BOUND = 64 * 1024 * 1024;
+/** Bytes of the longest frame. */
+export const LONGEST_FRAME = 64 * 1024 * 1024;
+
+/**
+ * Connects to the relay that listens on a unix socket.
+ * @throws {StartError} when it cannot be reached
+ */
+export async function openIpc(path: string, { listener }: BrokerStart): Promise<Broker> {
+  try {
+    return await ReconnectingBroker.open(async () => {
+      return new IpcSession(await Deno.connect({ transport: "unix", path }));
+    }, listener);
+  } catch (error) {
+    throw new StartError(`Cannot connect to the other workers: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+class IpcSession implements Session {
+  readonly maxFrame = LONGEST_FRAME;
+  /** Frames that came. */
+  progress = 0;
+  readonly ended: Promise<string>;
+  readonly #connection: Deno.UnixConn;
+  readonly #writer: WireWriter;
+  readonly #subscriptions = new Map<string, Deliver>();
+  readonly #flushes: PromiseWithResolvers<void>[] = [];
+  #reason: string | undefined;
+
+  constructor(connection: Deno.UnixConn) {
+    this.#connection = connection;
+    this.#writer = new WireWriter(connection);
+    this.ended = this.#read();
+  }
+
+  publish(channel: string, frame: Uint8Array<ArrayBuffer>): boolean {
+    if (this.#reason !== undefined || this.#writer.waiting + frame.length > SEND_BOUND) return false;
+    this.#writer.write(Kind.publish, channel, frame);
+    return true;
+  }
+
+  subscribe(channel: string, deliver: Deliver): void {
+    this.#subscriptions.set(channel, deliver);
+    this.#writer.write(Kind.subscribe, channel);
+  }
+
+  unsubscribe(channel: string): void {
+    this.#subscriptions.delete(channel);
+    this.#writer.write(Kind.unsubscribe, channel);
+  }
+
+  flush(): Promise<void> {
+    if (this.#reason !== undefined) return Promise.reject(new Error(this.#reason));
+    const flush = Promise.withResolvers<void>();
+    this.#flushes.push(flush);
+    this.#writer.write(Kind.flush, "");
+    return flush.promise;
+  }
+
+  abort(reason: string): void {
+    if (this.#reason !== undefined) return;
+    this.#reason = reason;
+    this.#connection.close();
+  }
+
+  async #read(): Promise<string> {
+    let failure = "the supervisor closed the connection";
+    try {
+      await readWire(this.#connection, LONGEST_FRAME, (kind, channel, payload) => {
+        this.progress++;
+        if (kind === Kind.publish) this.#subscriptions.get(channel)?.(payload);
+        else if (kind === Kind.flushed) this.#flushes.shift()?.resolve();
+      });
+    } catch (error) {
+      failure = messageOf(error);
+    }
+    this.abort(failure);
+    this.#writer.end();
+    for (const flush of this.#flushes.splice(0)) flush.reject(new Error(this.#reason));
+    return this.#reason!;
+  }
+}

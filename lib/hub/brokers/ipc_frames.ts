@@ -1,0 +1,210 @@
+/**
+ * The wire between a worker and the relay of its supervisor: what goes over their unix socket, and the buffers on both
+ * sides of it.
+ *
+ *     0   4  length of what follows, little-endian
+ *     4   1  kind: see {@link Kind}
+ *     5   2  length of the channel, little-endian
+ *     7   …  the channel, ASCII, then the payload
+ *
+ * @module
+ */
+
+/** What a message on the wire is. */
+export const Kind = {
+  /** A worker publishes a frame; the relay delivers one. */
+  publish: 1,
+  subscribe: 2,
+  unsubscribe: 3,
+  /** Asks the relay to answer once it has processed all that came before. */
+  flush: 4,
+  flushed: 5,
+} as const;
+
+/** Bytes before the channel. */
+const HEADER = 7;
+const INITIAL_BUFFER = 64 * 1024;
+/** A buffer that grew beyond this in a burst is given back. */
+const KEPT_BUFFER = 1024 * 1024;
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+const EMPTY = new Uint8Array(0);
+
+/** Collects messages and writes those of one turn of the event loop together. */
+export class WireWriter {
+  readonly #connection: Deno.Conn;
+  #buffer = new Uint8Array(INITIAL_BUFFER);
+  #spare = new Uint8Array(INITIAL_BUFFER);
+  #length = 0;
+  #inFlight = 0;
+  #scheduled = false;
+  #writing = false;
+  #ended = false;
+  #drained: PromiseWithResolvers<void> | undefined;
+  /** Counts bytes that the other side's socket took; tells a slow reader from one that stands still. */
+  written = 0;
+
+  constructor(connection: Deno.Conn) {
+    this.#connection = connection;
+  }
+
+  /** Bytes that wait. */
+  get waiting(): number {
+    return this.#length + this.#inFlight;
+  }
+
+  /** Adds a message. */
+  write(kind: number, channel: string, payload: Uint8Array = EMPTY): void {
+    if (this.#ended) return;
+    const start = this.#length;
+    this.#reserve(HEADER + channel.length + payload.length);
+    const buffer = this.#buffer;
+    const { written } = encoder.encodeInto(channel, buffer.subarray(start + HEADER));
+    buffer.set(payload, start + HEADER + written);
+    const length = HEADER - 4 + written + payload.length;
+    buffer[start] = length;
+    buffer[start + 1] = length >>> 8;
+    buffer[start + 2] = length >>> 16;
+    buffer[start + 3] = length >>> 24;
+    buffer[start + 4] = kind;
+    buffer[start + 5] = written;
+    buffer[start + 6] = written >>> 8;
+    this.#added(start + 4 + length);
+  }
+
+  /** Adds a message as it was read. */
+  forward(message: Uint8Array): void {
+    if (this.#ended) return;
+    const start = this.#length;
+    this.#reserve(message.length);
+    this.#buffer.set(message, start);
+    this.#added(start + message.length);
+  }
+
+  /** Resolves when nothing waits, or the connection has ended. */
+  drained(): Promise<void> {
+    if (this.waiting === 0 || this.#ended) return Promise.resolve();
+    return (this.#drained ??= Promise.withResolvers<void>()).promise;
+  }
+
+  /** Writes nothing more. */
+  end(): void {
+    this.#ended = true;
+    this.#length = 0;
+    this.#drained?.resolve();
+  }
+
+  #reserve(bytes: number): void {
+    if (this.#length + bytes <= this.#buffer.length) return;
+    const larger = new Uint8Array(Math.max(this.#buffer.length * 2, this.#length + bytes));
+    larger.set(this.#buffer.subarray(0, this.#length));
+    this.#buffer = larger;
+  }
+
+  #added(length: number): void {
+    this.#length = length;
+    if (this.#scheduled || this.#writing) return;
+    this.#scheduled = true;
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      void this.#flush();
+    });
+  }
+
+  async #flush(): Promise<void> {
+    this.#writing = true;
+    try {
+      while (this.#length > 0) {
+        const bytes = this.#buffer.subarray(0, this.#length);
+        const grown = this.#buffer.length > KEPT_BUFFER;
+        const next = this.#spare;
+        this.#spare = grown ? new Uint8Array(INITIAL_BUFFER) : this.#buffer;
+        this.#buffer = next;
+        this.#inFlight = this.#length;
+        this.#length = 0;
+        for (let at = 0; at < bytes.length;) {
+          const count = await this.#connection.write(bytes.subarray(at));
+          at += count;
+          this.written += count;
+          this.#inFlight -= count;
+        }
+      }
+    } catch {
+      // The reader of the same connection sees its end.
+      this.end();
+    }
+    this.#inFlight = 0;
+    this.#writing = false;
+    this.#drained?.resolve();
+    this.#drained = undefined;
+  }
+}
+
+/** Takes one message. `message` is the whole of it, for {@link WireWriter.forward}; the bytes are valid during the call. */
+export type OnMessage = (
+  kind: number,
+  channel: string,
+  payload: Uint8Array<ArrayBuffer>,
+  message: Uint8Array<ArrayBuffer>,
+) => void | Promise<void>;
+
+/**
+ * Reads messages until the connection ends. What the callback returns is awaited before the next message.
+ * @throws {Error} when a message is longer than `longest`
+ */
+export async function readWire(connection: Deno.Conn, longest: number, onMessage: OnMessage): Promise<void> {
+  const channels = new ChannelNames();
+  let buffer = new Uint8Array(4 * INITIAL_BUFFER);
+  let length = 0;
+  while (true) {
+    if (length === buffer.length) {
+      const larger = new Uint8Array(buffer.length * 2);
+      larger.set(buffer);
+      buffer = larger;
+    }
+    let count: number | null;
+    try {
+      count = await connection.read(buffer.subarray(length));
+    } catch {
+      return;
+    }
+    if (count === null) return;
+    length += count;
+    let at = 0;
+    while (length - at >= HEADER) {
+      const size = (buffer[at]! | buffer[at + 1]! << 8 | buffer[at + 2]! << 16 | buffer[at + 3]! << 24) >>> 0;
+      if (size > longest) throw new Error(`a message of ${size} bytes is longer than ${longest}`);
+      const end = at + 4 + size;
+      if (end > length) break;
+      const payloadAt = at + HEADER + (buffer[at + 5]! | buffer[at + 6]! << 8);
+      const channel = channels.read(buffer, at + HEADER, payloadAt);
+      const done = onMessage(buffer[at + 4]!, channel, buffer.subarray(payloadAt, end), buffer.subarray(at, end));
+      if (done !== undefined) await done;
+      at = end;
+    }
+    if (at > 0) buffer.copyWithin(0, at, length);
+    length -= at;
+  }
+}
+
+/** Decodes channel names; a burst has one channel for most of its messages. */
+class ChannelNames {
+  #bytes = EMPTY;
+  #name = "";
+
+  read(buffer: Uint8Array<ArrayBuffer>, start: number, end: number): string {
+    if (!this.#same(buffer, start, end)) {
+      this.#bytes = buffer.slice(start, end);
+      this.#name = decoder.decode(this.#bytes);
+    }
+    return this.#name;
+  }
+
+  #same(buffer: Uint8Array, start: number, end: number): boolean {
+    const bytes = this.#bytes;
+    if (bytes.length !== end - start) return false;
+    for (let i = 0; i < bytes.length; i++) if (bytes[i] !== buffer[start + i]) return false;
+    return true;
+  }
+}

@@ -1,0 +1,380 @@
+/**
+ * Endpoints that are sound but for one thing, most of them behind real programs; and some that look broken and are
+ * sound.
+ */
+import { assert, assertEquals } from "@std/assert";
+import type { CheckOptions } from "../../lib/check/check_target.ts";
+import { type Report, runCheck } from "../../lib/check/run_check.ts";
+import { developmentMaterial } from "../../lib/tls/development.ts";
+import { hasOpenssl, type Issued, openPki, type Pki } from "../support/openssl.ts";
+import { expectReport, identityOf, makeAuthorities, urlOf } from "./expect.ts";
+import { answerFrames, echoService, listenOnly, rawServer, readRequest, rightAnswer } from "./laboratory.ts";
+import { type Server, upgradeServer, writeAll } from "./laboratory.ts";
+import { apache, caddy, haproxy, hasProgram, nginx, nginxUpgrade } from "./proxies.ts";
+
+const openssl = await hasOpenssl();
+const programs = {
+  nginx: await hasProgram("nginx", "-v"),
+  haproxy: await hasProgram("haproxy", "-v"),
+  apache: await hasProgram("apache2", "-v"),
+  caddy: await hasProgram("caddy", "version"),
+};
+
+/** What the first finding has to be, and to tell. */
+function expectFirst(report: Report, code: string, ...tells: RegExp[]): void {
+  assertEquals(report.first?.code, code, JSON.stringify(report, null, 1));
+  for (const pattern of tells) {
+    assert(pattern.test(`${report.first?.fact} ${report.first?.remedy}`), report.first?.fact);
+  }
+}
+
+Deno.test("sound in spite of appearances", async (t) => {
+  await t.step("an early hint before the 101", async () => {
+    await using server = upgradeServer(async (connection, request) => {
+      await writeAll(connection, "HTTP/1.1 103 Early Hints\r\nLink: </x.css>; rel=preload\r\n\r\n");
+      await writeAll(connection, await rightAnswer(request));
+      await answerFrames(connection);
+    });
+    await expectReport({ url: urlOf("ws", server) }, []);
+  });
+  await t.step("headers in another case and order", async () => {
+    await using server = upgradeServer(async (connection, request) => {
+      const [status, ...lines] = (await rightAnswer(request)).trimEnd().split("\r\n");
+      const turned = lines.reverse().map((line) => line.replace(/^[^:]+/, (name) => name.toUpperCase()));
+      await writeAll(connection, [status, ...turned, "", ""].join("\r\n"));
+      await answerFrames(connection);
+    });
+    await expectReport({ url: urlOf("ws", server) }, []);
+  });
+});
+
+Deno.test("a handshake with Content-Length: 0", async (t) => {
+  /** Whether the note is there; the endpoint is sound all the same. */
+  async function noted(server: Server, options: Partial<CheckOptions> = {}, codes: string[] = []): Promise<boolean> {
+    const report = await expectReport({ url: urlOf("ws", server), ...options }, codes);
+    const note = report.observations.find(({ code }) => code === "content-length-refused");
+    if (note) assert(/proxy_set_header Content-Length/.test(note.remedy ?? ""), note.remedy);
+    return note !== undefined;
+  }
+  await t.step("Deno refuses it, and Java's client with it", async () => {
+    await using echo = echoService();
+    assert(await noted(echo));
+    assert(await noted(echo, { for: "java" }, ["java-content-length"]));
+  });
+  await t.step("a server that takes it gets no note", async () => {
+    await using server = upgradeServer(async (connection, request) => {
+      await writeAll(connection, await rightAnswer(request));
+      await answerFrames(connection);
+    });
+    assert(!await noted(server));
+  });
+  await t.step("a limit of one connection is another matter", async () => {
+    let open = 0;
+    await using echo = echoService({
+      onRequest(request) {
+        if (!request.headers.has("upgrade")) return undefined;
+        return ++open > 1 ? new Response("full", { status: 503 }) : undefined;
+      },
+    });
+    // Deno's own parser comes before any limit of the service's.
+    assert(await noted(echo));
+    await using other = upgradeServer(async (connection, request) => {
+      if (/^content-length/im.test(request)) {
+        return await writeAll(connection, "HTTP/1.1 503 Full\r\nContent-Length: 0\r\n\r\n");
+      }
+      await writeAll(connection, await rightAnswer(request));
+      await answerFrames(connection);
+    });
+    assert(!await noted(other));
+  });
+});
+
+Deno.test("what a close code asks for", async (t) => {
+  const cases: [code: number, reason: string, tells: RegExp][] = [
+    [1008, "login first", /credentials/],
+    [4401, "", /credentials/],
+    [4406, "Subprotocol not acceptable", /--subprotocol/],
+    [1011, "", /failed/],
+    [1012, "", /restarts/],
+    [1013, "", /overloaded/],
+    [4429, "", /reconnect less often/],
+    [1008, "origin not allowed", /--origin/],
+  ];
+  for (const [code, reason, tells] of cases) {
+    await t.step(`${code} ${reason}`, async () => {
+      // Deno's own server does not send every code.
+      await using server = upgradeServer(async (connection, request) => {
+        const text = new TextEncoder().encode(reason);
+        await writeAll(connection, await rightAnswer(request));
+        await writeAll(connection, new Uint8Array([0x88, text.length + 2, code >> 8, code & 255, ...text]));
+        await listenOnly(connection);
+      });
+      const report = await expectReport({ url: urlOf("ws", server) }, ["closed-by-server"]);
+      expectFirst(report, "closed-by-server", new RegExp(String(code)), tells);
+    });
+  }
+});
+
+Deno.test("a server that answers in HTTP/2 unasked", async () => {
+  await using server = upgradeServer(async (connection) => {
+    await writeAll(connection, new Uint8Array([0, 0, 0, 4, 0, 0, 0, 0, 0]));
+  });
+  expectFirst(await expectReport({ url: urlOf("ws", server) }, ["upgrade-http2"]), "upgrade-http2");
+});
+
+Deno.test("the PROXY protocol", async (t) => {
+  await t.step("a port that takes version 2 only", async () => {
+    await using server = rawServer(async (connection) => {
+      const bytes = new Uint8Array(4096);
+      const count = await connection.read(bytes) ?? 0;
+      if (count < 16 || bytes[0] !== 0x0d || bytes[4] !== 0) return;
+      await writeAll(connection, "HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n");
+    });
+    expectFirst(
+      await expectReport({ url: urlOf("ws", server) }, ["proxy-protocol-required"]),
+      "proxy-protocol-required",
+    );
+  });
+  await t.step({
+    name: "nginx, TLS and plain",
+    ignore: !openssl || !programs.nginx,
+    fn: async () => {
+      await using pki = await openPki();
+      const { sound, full, ca } = await makeAuthorities(pki);
+      await using echo = echoService();
+      const files = `ssl_certificate ${full}; ssl_certificate_key ${sound.key};`;
+      const location = `location / { ${nginxUpgrade(echo.port)} }`;
+      await using tls = await nginx(`${files} ${location}`, "ssl proxy_protocol");
+      const report = await expectReport({ url: urlOf("wss", tls, "/", "localhost"), ca }, ["proxy-protocol-required"]);
+      expectFirst(report, "proxy-protocol-required", /load balancer/, /proxy_protocol in listen/);
+      await using plain = await nginx(location, "proxy_protocol");
+      await expectReport({ url: urlOf("ws", plain) }, ["proxy-protocol-required"]);
+    },
+  });
+  await t.step({
+    name: "HAProxy demands it, or sends it to a service that does not take it",
+    ignore: !programs.haproxy,
+    fn: async () => {
+      await using echo = echoService();
+      const server = (options: string) => `server s 127.0.0.1:${echo.port} ${options}`;
+      await using demands = await haproxy("accept-proxy", server(""));
+      await expectReport({ url: urlOf("ws", demands) }, ["proxy-protocol-required"]);
+      await using sends = await haproxy("", server("send-proxy"));
+      expectFirst(
+        await expectReport({ url: urlOf("ws", sends) }, ["upgrade-malformed"]),
+        "upgrade-malformed",
+        /send-proxy/,
+      );
+      await using right = await haproxy("", server(""));
+      await expectReport({ url: urlOf("ws", right) }, []);
+    },
+  });
+});
+
+Deno.test({ name: "a client certificate is demanded", ignore: !openssl }, async (t) => {
+  await using pki = await openPki();
+  const { root, sound, full, ca } = await makeAuthorities(pki);
+  await using echo = echoService();
+  const check = async (server: Server, codes = ["client-certificate-required"]) => {
+    const report = await expectReport({ url: urlOf("wss", server, "/", "localhost"), ca }, codes);
+    if (codes.length > 0) expectFirst(report, "client-certificate-required", /demands a certificate/);
+    return report;
+  };
+  for (const version of ["1.2", "1.3"] as const) {
+    await t.step({
+      name: `Apache, TLS ${version}`,
+      ignore: !programs.apache,
+      fn: async () => {
+        await using proxy = await apache(
+          `SSLEngine on
+SSLCertificateFile ${full}
+SSLCertificateKeyFile ${sound.key}
+SSLProtocol -all +TLSv${version}
+SSLCACertificateFile ${root.cert}
+SSLVerifyClient require
+ProxyPass / http://127.0.0.1:${echo.port}/ upgrade=websocket`,
+        );
+        await check(proxy);
+      },
+    });
+    await t.step({
+      name: `HAProxy, TLS ${version}`,
+      ignore: !programs.haproxy,
+      fn: async () => {
+        const pem = await pki.bundle(`haproxy-${version}.pem`, full, sound.key);
+        const bind =
+          `ssl crt ${pem} ca-file ${root.cert} verify required ssl-min-ver TLSv${version} ssl-max-ver TLSv${version}`;
+        await using proxy = await haproxy(bind, `server s 127.0.0.1:${echo.port}`);
+        await check(proxy);
+      },
+    });
+  }
+  await t.step({
+    name: "Caddy",
+    ignore: !programs.caddy,
+    fn: async () => {
+      const auth = `client_auth {\n mode require_and_verify\n trusted_ca_cert_file ${root.cert}\n }`;
+      await using proxy = await caddy(
+        `tls ${full} ${sound.key} {\n ${auth}\n }\n reverse_proxy 127.0.0.1:${echo.port}`,
+      );
+      await check(proxy);
+    },
+  });
+  await t.step({
+    name: "nginx asks, and goes on without one: a note",
+    ignore: !programs.nginx,
+    fn: async () => {
+      await using proxy = await nginx(
+        `ssl_certificate ${full}; ssl_certificate_key ${sound.key}; ssl_protocols TLSv1.2 TLSv1.3;
+         ssl_verify_client optional; ssl_client_certificate ${root.cert}; location / { ${nginxUpgrade(echo.port)} }`,
+      );
+      const report = await check(proxy, []);
+      assert(report.observations.some(({ code }) => code === "client-certificate-asked"));
+    },
+  });
+});
+
+/** A service with a chain, checked as localhost. */
+async function checkChain(pki: Pki, chain: readonly Issued[], options: Partial<CheckOptions>): Promise<Report> {
+  const cert = await pki.bundle("served.pem", ...chain.map(({ cert }) => cert));
+  await using server = echoService({ identity: await identityOf(cert, chain[0]!.key) });
+  return await runCheck({ url: urlOf("wss", server, "/", "localhost"), ...options });
+}
+
+Deno.test({ name: "chains that are refused for a reason of their own", ignore: !openssl }, async (t) => {
+  await using pki = await openPki();
+  const { root, middle, sound, ca } = await makeAuthorities(pki);
+  const codesOf = ({ observations }: Report) =>
+    observations.filter(({ level }) => level === "error" || level === "warning").map((
+      { code, level },
+    ) => [code, level]);
+
+  await t.step("a key usage without signatures", async () => {
+    const leaf = await pki.leaf("agreement", { issuer: middle, extensions: ["keyUsage=critical,keyAgreement"] });
+    const report = await checkChain(pki, [leaf, middle], { ca });
+    assertEquals(codesOf(report), [["usage-no-signature", "warning"]]);
+    expectFirst(report, "usage-no-signature", /ERR_SSL_KEY_USAGE_INCOMPATIBLE/, /digitalSignature/);
+    const browser = await checkChain(pki, [leaf, middle], { ca, for: "browser" });
+    expectFirst(browser, "browser-certificate", /key usage forbids signatures/);
+  });
+  await t.step("names that the issuer may not issue for", async () => {
+    const limited = await pki.authority("limited", {
+      issuer: root,
+      extensions: ["nameConstraints=critical,permitted;DNS:example.org"],
+    });
+    const leaf = await pki.leaf("outside", { issuer: limited });
+    const report = await checkChain(pki, [leaf, limited], { ca });
+    expectFirst(report, "name-not-permitted", /localhost/, /example\.org/, /"limited"/);
+  });
+  await t.step("names that the issuer may issue for are sound", async () => {
+    const limited = await pki.authority("wide", {
+      issuer: root,
+      extensions: ["nameConstraints=critical,permitted;DNS:localhost,permitted;IP:127.0.0.0/255.0.0.0"],
+    });
+    const leaf = await pki.leaf("inside", { issuer: limited });
+    assertEquals(codesOf(await checkChain(pki, [leaf, limited], { ca })), []);
+  });
+  await t.step("more intermediates than the path length allows", async () => {
+    const short = await pki.authority("short", {
+      issuer: root,
+      extensions: ["basicConstraints=critical,CA:TRUE,pathlen:0"],
+    });
+    const lower = await pki.authority("lower", { issuer: short });
+    const leaf = await pki.leaf("deep", { issuer: lower });
+    expectFirst(await checkChain(pki, [leaf, lower, short], { ca }), "path-too-long", /"short"/);
+  });
+  await t.step("an issuer that is no authority", async () => {
+    const leaf = await pki.leaf("forged", { issuer: sound });
+    expectFirst(await checkChain(pki, [leaf, sound, middle], { ca }), "issuer-not-authority", /"sound"/);
+  });
+  await t.step("an expired cross-certificate beside a valid path is no error", async () => {
+    const other = await pki.authority("other root");
+    const cross = await pki.crossSign("cross", root, { issuer: other, from: -20, to: -10 });
+    const report = await checkChain(pki, [sound, middle, { cert: cross.cert, key: cross.key }], { ca });
+    assertEquals(codesOf(report).filter(([, level]) => level === "error"), []);
+    assertEquals(report.verdict, report.first === undefined ? "sound" : "warnings");
+  });
+  await t.step("an alternative cross-certificate is sound", async () => {
+    const other = await pki.authority("second root");
+    const cross = await pki.crossSign("second cross", root, { issuer: other });
+    assertEquals(codesOf(await checkChain(pki, [sound, middle, cross], { ca })), []);
+  });
+  await t.step("self-signed and without a subjectAltName: no client trusts them unasked", async () => {
+    const alone = await pki.leaf("alone");
+    assertEquals(codesOf(await checkChain(pki, [alone], {})), [["certificate-self-signed", "error"]]);
+    const nameless = await pki.leaf("localhost", { issuer: middle, names: "" });
+    assertEquals(codesOf(await checkChain(pki, [nameless, middle], { ca })), [["name-missing", "error"]]);
+  });
+  await t.step("an intermediate that can be fetched is a warning, one that cannot is an error", async () => {
+    const hidden = await checkChain(pki, [sound], { ca });
+    assertEquals(codesOf(hidden), [["chain-incomplete", "error"]]);
+    expectFirst(hidden, "chain-incomplete", /no client can fetch it/);
+    const leaf = await pki.leaf("linked", {
+      issuer: middle,
+      extensions: ["authorityInfoAccess=caIssuers;URI:http://ca.example/middle.der"],
+    });
+    assertEquals(codesOf(await checkChain(pki, [leaf], { ca })), [["chain-incomplete", "warning"]]);
+  });
+  await t.step("Python's strict extensions", async () => {
+    const lax = await pki.leaf("lax", { issuer: middle, extensions: ["authorityKeyIdentifier=none"] });
+    const report = await checkChain(pki, [lax, middle], { ca, for: "python" });
+    assert(report.observations.some(({ code }) => code === "python-strict"), JSON.stringify(report));
+    const strict = await checkChain(pki, [sound, middle], { ca, for: "python" });
+    assert(!strict.observations.some(({ code }) => code === "python-strict"), JSON.stringify(strict));
+  });
+});
+
+Deno.test("the development certificate of wss is recognised", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const material = await developmentMaterial({ folder });
+    await using server = echoService({ identity: material });
+    const url = urlOf("wss", server, "/", "localhost");
+    expectFirst(await runCheck({ url }), "issuer-development", /development certificate/, /--ca certs\/ca\.pem/);
+    const trusting = await runCheck({ url, ca: [await Deno.readTextFile(`${folder}/ca.pem`)] });
+    assertEquals(trusting.verdict, "sound", JSON.stringify(trusting));
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test(
+  { name: "two proxies in a row, the inner one in the dark about TLS", ignore: !openssl || !programs.nginx },
+  async () => {
+    await using pki = await openPki();
+    const { sound, full, ca } = await makeAuthorities(pki);
+    // What the service answers to X-Forwarded-Proto: http.
+    await using service = echoService({
+      onRequest(request) {
+        const proto = request.headers.get("x-forwarded-proto");
+        if (proto !== "http") return undefined;
+        const body =
+          "426 Upgrade Required\nThe proxy says that the client came without TLS (X-Forwarded-Proto: http). " +
+          "Connect to the proxy with wss://.\n";
+        return new Response(body, { status: 426, headers: { upgrade: "TLS/1.2, HTTP/1.1", connection: "Upgrade" } });
+      },
+    });
+    const outer = (port: number) =>
+      `ssl_certificate ${full}; ssl_certificate_key ${sound.key}; ssl_protocols TLSv1.2 TLSv1.3;
+     location / { ${nginxUpgrade(port)} proxy_set_header X-Forwarded-Proto $scheme; }`;
+    const inner = (proto: string) =>
+      `location / { ${nginxUpgrade(service.port)} proxy_set_header X-Forwarded-Proto ${proto}; }`;
+    await using dark = await nginx(inner("$scheme"), "");
+    await using front = await nginx(outer(dark.port));
+    const report = await expectReport({ url: urlOf("wss", front, "/", "localhost"), ca }, ["upgrade-needs-tls"]);
+    expectFirst(report, "upgrade-needs-tls", /X-Forwarded-Proto: http/, /\$http_x_forwarded_proto/);
+    await using passing = await nginx(inner("$http_x_forwarded_proto"), "");
+    await using whole = await nginx(outer(passing.port));
+    await expectReport({ url: urlOf("wss", whole, "/", "localhost"), ca }, []);
+  },
+);
+
+Deno.test("a service that closes once it has read the handshake", async () => {
+  await using server = rawServer(async (connection) => {
+    const request = await readRequest(connection);
+    if (!/^upgrade/im.test(request)) {
+      await writeAll(connection, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    }
+  });
+  expectFirst(await expectReport({ url: urlOf("ws", server) }, ["upgrade-cut"]), "upgrade-cut", /log/);
+});

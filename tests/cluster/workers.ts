@@ -1,0 +1,62 @@
+/**
+ * The program with several workers, and what tests ask of it.
+ * @module
+ */
+import { assert } from "@std/assert";
+import { Client, type ClientOptions } from "../support/client.ts";
+import { type Program, type ProgramOptions, startProgram } from "../support/program.ts";
+
+/** Answers `pid`, freezes its event loop at `freeze MS`, joins a room at `join ROOM`, publishes at `say ROOM TEXT`. */
+export const WORKER_APP = {
+  "worker.ts": `import { defineApp } from "@wss/wss";
+    export default defineApp({
+      message(peer, message) {
+        const [command, room = "", ...rest] = message.text().split(" ");
+        if (command === "pid") peer.send(String(Deno.pid));
+        else if (command === "freeze") { for (const until = Date.now() + Number(room); Date.now() < until;); peer.send("awake"); }
+        else if (command === "heap") { const kept = []; while (true) kept.push(new Array(1_000_000).fill(Math.random())); }
+        else if (command === "exit") Deno.exit(3);
+        else if (command === "join") { peer.subscribe(room); peer.send("joined"); }
+        else if (command === "say") { peer.publish(room, rest.join(" ")); peer.send("said"); }
+        else peer.send(message.rawData);
+      },
+    });`,
+};
+
+/** Starts the program with so many workers. */
+export async function startWorkers(
+  count: number,
+  args: readonly string[] = [],
+  { files, ...options }: ProgramOptions = {},
+): Promise<Program> {
+  return await startProgram(["--workers", `${count}`, "--app", "./worker.ts", "--host", "127.0.0.1", ...args], {
+    ...options,
+    files: { ...WORKER_APP, ...files },
+  });
+}
+
+/** A client of each worker, by the worker's process number: connects until it has met all. */
+export async function clientOfEach(
+  count: number,
+  url: string,
+  options: ClientOptions,
+): Promise<Map<number, Client> & AsyncDisposable> {
+  const clients = new Map<number, Client>();
+  for (let attempt = 0; clients.size < count; attempt++) {
+    assert(attempt < 1000, `${clients.size} of ${count} workers were met in 1,000 connections`);
+    const client = await Client.open(url, options);
+    const pid = Number(await client.ask("pid"));
+    if (clients.has(pid)) await client.close();
+    else clients.set(pid, client);
+  }
+  return Object.assign(clients, {
+    async [Symbol.asyncDispose]() {
+      for (const client of clients.values()) await client[Symbol.asyncDispose]();
+    },
+  });
+}
+
+/** The processes whose parent is this one. */
+export function childrenOf(pid: number): number[] {
+  return Deno.readTextFileSync(`/proc/${pid}/task/${pid}/children`).trim().split(" ").filter(Boolean).map(Number);
+}

@@ -1,0 +1,95 @@
+/** The broker of the workers of one machine: the contract, bursts, and a worker that takes nothing. */
+import { assert, assertEquals } from "@std/assert";
+import { join } from "node:path";
+import { NODE_BYTES } from "../../lib/hub/broker.ts";
+import { openIpc } from "../../lib/hub/brokers/ipc.ts";
+import { Kind, WireWriter } from "../../lib/hub/brokers/ipc_frames.ts";
+import { Relay } from "../../lib/hub/brokers/ipc_relay.ts";
+import { conformance, node, settle } from "./conformance.ts";
+import type { Engine } from "./engines.ts";
+
+interface RelayEngine extends Engine {
+  readonly path: string;
+  readonly stalls: { count: number };
+}
+
+async function relayEngine(): Promise<RelayEngine> {
+  const folder = await Deno.makeTempDir({ prefix: "wss-relay-" });
+  const path = join(folder, "relay.sock");
+  const stalls = { count: 0 };
+  const relay = new Relay({ path, onStall: () => stalls.count++ });
+  return {
+    path,
+    stalls,
+    open: (start) => openIpc(path, start),
+    async [Symbol.asyncDispose]() {
+      await relay[Symbol.asyncDispose]();
+      await Deno.remove(folder, { recursive: true });
+    },
+  };
+}
+
+conformance("ipc", relayEngine);
+
+Deno.test("ipc: 1,000,000 frames of 64 bytes between four nodes: none is lost, each node's come in order", async () => {
+  await using engine = await relayEngine();
+  const each = 250_000;
+  const nodes = await Promise.all([0, 1, 2, 3].map(async (which) => {
+    const counts = [0, 0, 0, 0];
+    const done = Promise.withResolvers<void>();
+    const id = crypto.getRandomValues(new Uint8Array(NODE_BYTES));
+    const broker = await engine.open({ node: id, listener: { down: fail, up() {}, problem: fail } });
+    let received = 0;
+    broker.subscribe("x.t.burst", (frame) => {
+      const view = new DataView(frame.buffer, frame.byteOffset + NODE_BYTES);
+      const from = view.getUint8(0);
+      if (view.getUint32(1) !== counts[from]!++) done.reject(new Error(`frame ${counts[from]} of ${from} is missing`));
+      if (++received === 3 * each) done.resolve();
+    });
+    await broker.flush();
+    return { which, id, broker, counts, done };
+  }));
+  await Promise.all(nodes.map(async ({ which, id, broker }) => {
+    for (let i = 0; i < each; i++) {
+      const frame = new Uint8Array(NODE_BYTES + 64);
+      frame.set(id);
+      const view = new DataView(frame.buffer, NODE_BYTES);
+      view.setUint8(0, which);
+      view.setUint32(1, i);
+      assert(broker.publish("x.t.burst", frame));
+      // A burst of 25,000 in one turn of the event loop.
+      if (i % 25_000 === 0) await broker.flush();
+    }
+  }));
+  await Promise.all(nodes.map(({ done }) => done.promise));
+  for (const { which, counts } of nodes) {
+    assertEquals(counts, [0, 1, 2, 3].map((from) => from === which ? 0 : each));
+  }
+  assertEquals(engine.stalls.count, 0);
+  for (const { broker } of nodes) await broker[Symbol.asyncDispose]();
+});
+
+function fail(reason: string): never {
+  throw new Error(reason);
+}
+
+Deno.test("ipc: a node that takes nothing is cut off, and the others go on", async () => {
+  await using engine = await relayEngine();
+  await using sender = await node(engine);
+  await using receiver = await node(engine);
+  receiver.listen("x.t.a");
+  await settle(receiver);
+  // Subscribed, and never read.
+  using stuck = await Deno.connect({ transport: "unix", path: engine.path });
+  const writer = new WireWriter(stuck);
+  writer.write(Kind.subscribe, "x.t.a");
+  await writer.drained();
+  const body = new Uint8Array(1024 * 1024);
+  for (let i = 0; i < 40; i++) {
+    assert(sender.publish("x.t.a", body));
+    await settle(sender);
+  }
+  await receiver.heard(40);
+  assertEquals(engine.stalls.count, 1);
+  writer.end();
+});
