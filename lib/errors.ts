@@ -21,7 +21,30 @@ export class StartError extends Error {
   override readonly name = "StartError";
 }
 
-/** The message of anything that was thrown. */
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+/** The message of anything that was thrown. Never throws, whatever that was. */
+export function messageOf(thrown: unknown): string {
+  try {
+    return thrown instanceof Error ? String(thrown.message) : String(thrown);
+  } catch {
+    return `something that cannot be shown as text (${typeof thrown})`;
+  }
+}
+
+/** The stack of anything that was thrown, or its message where it has none. Never throws. */
+export function stackOf(thrown: unknown): string {
+  try {
+    return thrown instanceof Error ? String(thrown.stack ?? thrown.message) : String(thrown);
+  } catch {
+    return messageOf(thrown);
+  }
+}
+
+/** An Error for anything that was thrown. Never throws: `Object.create(null)`, for one, cannot become text. */
+export function asError(thrown: unknown): Error {
+  try {
+    if (thrown instanceof Error) return thrown;
+  } catch {
+    // A proxy may refuse even that question.
+  }
+  return new Error(messageOf(thrown));
 }

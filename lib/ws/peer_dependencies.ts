@@ -6,6 +6,8 @@ import type { Hub } from "../hub/hub.ts";
 import type { Logger } from "../log.ts";
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { App, Peer } from "./app_types.ts";
+import type { MemoryBudget } from "./memory_budget.ts";
+import type { MessageScheduler } from "./message_scheduler.ts";
 import type { Poller } from "./poller.ts";
 import type { InboundLimitOptions } from "./inbound_limits.ts";
 import type { Slot } from "./limits.ts";
@@ -28,8 +30,12 @@ export interface PeerDependencies extends InboundLimitOptions {
   /** Whether it takes no more peers: after a hand-over it takes those who were accepted before. */
   refusing(): boolean;
   readonly poller: Poller;
-  /** Bytes that may wait to be sent. */
+  readonly scheduler: MessageScheduler;
+  readonly budget: MemoryBudget;
+  /** Cost of the messages that may wait to be sent, bytes; see `SendBuffer`. */
   readonly maxBackpressure: number;
+  /** How long a peer may be over that without reading anything, ms. */
+  readonly slowReaderTimeout: number;
   /** How long an upgrade may take to open, ms. */
   readonly openTimeout: number;
   /** The peer is open, and in `peers`. */
