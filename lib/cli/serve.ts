@@ -5,7 +5,7 @@
 import { loadApp } from "../apps/load_app.ts";
 import { type LoadedSettings, loadWithFile, readVariables } from "../config/load_settings.ts";
 import type { OptionTable } from "../config/option_table.ts";
-import { SERVICE_OPTIONS, type Settings } from "../config/service_options.ts";
+import { SERVICE_OPTIONS } from "../config/service_options.ts";
 import { messageOf, UsageError } from "../errors.ts";
 import { createLogger } from "../log.ts";
 import { startService } from "../service/serve.ts";
