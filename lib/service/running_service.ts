@@ -132,7 +132,6 @@ export class RunningService extends HubCalls implements Service {
     this.#refusals = refusals;
     this.#credentials = new CredentialReloader({
       source: certificate?.source,
-      settings,
       authenticator,
       log,
       apply: (fresh) => this.#listener.replace(fresh),
