@@ -2,7 +2,7 @@
  * Serving an app: from options to a running service.
  * @module
  */
-import { createAuthenticator } from "../auth/authenticate.ts";
+import { wantsTokens } from "../auth/validate_options.ts";
 import { load } from "../config/load_settings.ts";
 import { SERVICE_OPTIONS, type ServiceOptions, type Settings } from "../config/service_options.ts";
 import { type Logger, silent } from "../log.ts";
@@ -55,7 +55,10 @@ export async function startService(
   { log = silent, takeover, worker }: Environment = {},
 ): Promise<RunningService> {
   const { mode, origin } = validate(settings, given);
-  const authenticator = await createAuthenticator(settings, { log });
+  // jose and node:crypto are loaded only for a service that checks tokens.
+  const authenticator = wantsTokens(settings)
+    ? await (await import("../auth/authenticate.ts")).createAuthenticator(settings, { log })
+    : undefined;
   const certificate = await createCertificateSource(mode, log);
   const service = new RunningService({ app, settings, mode, origin, authenticator, certificate, log, given, worker });
   await service.start(takeover);

@@ -11,8 +11,17 @@ import { brokerCommand } from "./broker.ts";
 import { type Case, cases } from "./cases.ts";
 import type { Job, Measured } from "./job.ts";
 import { describe, reached, type Rounds } from "./report.ts";
-import { absence, canPin, type Certificate, makeCertificate, onCore } from "./server.ts";
-import { type RunningServer, type ServerName, SERVERS, startServer } from "./server.ts";
+import {
+  absence,
+  canPin,
+  type Certificate,
+  makeCertificate,
+  onCore,
+  type RunningServer,
+  type ServerName,
+  SERVERS,
+  startServer,
+} from "./server.ts";
 import { soakCommand } from "./soak.ts";
 
 const USAGE = `deno task bench [-- CASE… | soak | attack [NAME…] | broker] [options]

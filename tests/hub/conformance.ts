@@ -4,7 +4,8 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { type Broker, NODE_BYTES } from "../../lib/hub/broker.ts";
-import { Channels, topicKey } from "../../lib/hub/names.ts";
+import { Channels } from "../../lib/hub/channels.ts";
+import { topicKey } from "../../lib/hub/names.ts";
 import { peerTest } from "../peers/require.ts";
 import type { Engine } from "./engines.ts";
 
