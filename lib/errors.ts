@@ -21,31 +21,30 @@ export class StartError extends Error {
   override readonly name = "StartError";
 }
 
-/** The message of anything that was thrown. Never throws itself, whatever a getter or a conversion of it does. */
-export function messageOf(error: unknown): string {
+/** The message of anything that was thrown. Never throws, whatever that was. */
+export function messageOf(thrown: unknown): string {
   try {
-    return error instanceof Error ? String(error.message) : String(error);
+    return thrown instanceof Error ? String(thrown.message) : String(thrown);
   } catch {
-    return shownWithoutItsCode(error);
+    return `something that cannot be shown as text (${typeof thrown})`;
   }
 }
 
-/** The stack of anything that was thrown, or its message where it has none. Never throws itself. */
-export function stackOf(error: unknown): string {
+/** The stack of anything that was thrown, or its message where it has none. Never throws. */
+export function stackOf(thrown: unknown): string {
   try {
-    const { stack } = error as { stack?: unknown };
-    if (typeof stack === "string" && stack !== "") return stack;
+    return thrown instanceof Error ? String(thrown.stack ?? thrown.message) : String(thrown);
   } catch {
-    // A getter that throws, or null: its message then.
+    return messageOf(thrown);
   }
-  return messageOf(error);
 }
 
-/** For what cannot be converted: an object without a prototype, a message that is a getter and throws. */
-function shownWithoutItsCode(error: unknown): string {
+/** An Error for anything that was thrown. Never throws: `Object.create(null)`, for one, cannot become text. */
+export function asError(thrown: unknown): Error {
   try {
-    return Deno.inspect(error, { depth: 2, colors: false });
+    if (thrown instanceof Error) return thrown;
   } catch {
-    return "a value that cannot be shown";
+    // A proxy may refuse even that question.
   }
+  return new Error(messageOf(thrown));
 }

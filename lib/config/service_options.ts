@@ -115,7 +115,24 @@ export const SERVICE_OPTIONS = {
     value: "SIZE",
     default: "1MiB",
     min: 1,
-    help: "A peer with more unsent bytes than this reads too slowly and is closed with 1013.",
+    help:
+      "A peer with more unsent than this (1KiB a message counts besides its bytes) that reads nothing for 5s is closed " +
+      "with 1013; so is one with eight times as much.",
+  },
+  memoryBudget: {
+    type: "size",
+    value: "SIZE",
+    min: 1024 ** 2,
+    unset: "an eighth of the memory, 512MiB at the most",
+    help:
+      "What waits for all peers together; beyond it the fullest are closed with 1013. Unfinished messages may take half " +
+      "as much again.",
+  },
+  messageTimeout: {
+    type: "duration",
+    value: "TIME",
+    default: "2m",
+    help: "How long a message may take to arrive whole (1MiB at 9KiB/s); then its connection is cut; 0 is off.",
   },
   maxConnections: {
     type: "count",

@@ -7,7 +7,7 @@ import type { Logger } from "../log.ts";
 import { type Broker, type BrokerListener, type BrokerStart, NODE_BYTES } from "./broker.ts";
 import { type Action, Cluster, type LocalNode, type Question, type Target } from "./cluster.ts";
 import { nodeOfPeer } from "./frame.ts";
-import { Channels, parseTopicKey } from "./names.ts";
+import { parseTopicKey } from "./names.ts";
 import type { NodeInfo } from "./nodes.ts";
 import { type Inbound, Relay } from "./relay.ts";
 import { type Payload, type Subscriber, Topics } from "./topics.ts";
@@ -74,6 +74,7 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
   async connect({ shown, prefix, open }: Connection): Promise<void> {
     this.#shown = shown;
     const broker = this.#broker = await open({ node: this.#node, listener: this });
+    const { Channels } = await import("./channels.ts");
     const channels = new Channels(prefix);
     const relay = this.#relay = new Relay({ broker, channels, node: this.#node, inbound: this, log: this.#log });
     this.#cluster = new Cluster(relay, this);

@@ -90,6 +90,39 @@ export function connectionLimit(settings: Settings, log: Logger): number | undef
   return maxConnections;
 }
 
+/** The default budget: a share of the memory that the process may use, and its bounds, bytes. */
+const MEMORY_SHARE = 1 / 8;
+const LEAST_BUDGET = 32 * 1024 ** 2;
+const MOST_BUDGET = 512 * 1024 ** 2;
+
+/** What queued messages of all peers may take together: what was asked for, or a share of the memory. */
+export function memoryBudget({ memoryBudget }: Settings): number {
+  if (memoryBudget !== undefined) return memoryBudget;
+  const memory = memoryLimit();
+  if (memory === undefined) return MOST_BUDGET / 4;
+  return Math.min(MOST_BUDGET, Math.max(LEAST_BUDGET, Math.floor(memory * MEMORY_SHARE)));
+}
+
+/** Bytes that this process may use, its cgroup's limit included; undefined where it may not ask. Never prompts. */
+function memoryLimit(): number | undefined {
+  const limits: number[] = [];
+  if (granted({ name: "sys", kind: "systemMemoryInfo" })) limits.push(Deno.systemMemoryInfo().total);
+  for (const path of ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]) {
+    if (!granted({ name: "read", path })) continue;
+    try {
+      limits.push(Number(Deno.readTextFileSync(path).trim()));
+    } catch {
+      // The other version of cgroups, or none.
+    }
+  }
+  const known = limits.filter((limit) => limit > 0);
+  return known.length > 0 ? Math.min(...known) : undefined;
+}
+
+function granted(permission: Deno.PermissionDescriptor): boolean {
+  return Deno.permissions.querySync(permission).state === "granted";
+}
+
 /** What a client connects to: a name that the certificate has, where the address itself says nothing. */
 export function urlOf(addr: Deno.Addr, { kind }: Mode, path: string, material: TlsMaterial | undefined): string {
   if (!("hostname" in addr)) return `ws+unix:${(addr as Deno.UnixAddr).path}`;

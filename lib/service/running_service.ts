@@ -4,6 +4,7 @@
  */
 import type { Authenticator } from "../auth/authenticate.ts";
 import { CloseCode } from "../close_codes.ts";
+import { formatSize } from "../duration_and_size.ts";
 import type { Mode } from "../config/service_mode.ts";
 import type { Settings } from "../config/service_options.ts";
 import { messageOf, stackOf, StartError } from "../errors.ts";
@@ -16,14 +17,15 @@ import { Watchdog } from "../net/watchdog/watchdog.ts";
 import { Listener } from "../net/listener/listener.ts";
 import type { ServiceCertificate } from "./certificate_source.ts";
 import { CredentialReloader } from "./credential_reloader.ts";
-import { connectionLimit, isLocal, type ServiceSettings, urlOf } from "./resolve_settings.ts";
+import { connectionLimit, isLocal, memoryBudget, type ServiceSettings, urlOf } from "./resolve_settings.ts";
 import { throttled, type ThrottledLogger, warningOnce } from "../log_throttle.ts";
 import type { AcmeStatus } from "../tls/acme/acme_source.ts";
 import type { TlsMaterial } from "../tls/tls_material.ts";
 import type { AppFactory, Peer, ServiceApp } from "../ws/app_types.ts";
 import { callHook } from "../ws/call_hook.ts";
 import { Poller } from "../ws/poller.ts";
-import { TurnCounter } from "../ws/limits.ts";
+import { MemoryBudget } from "../ws/memory_budget.ts";
+import { MessageScheduler } from "../ws/message_scheduler.ts";
 import { toPayload } from "../ws/message.ts";
 import { Admission } from "../handshake/admission.ts";
 import { PeerRegistry } from "../ws/peer_registry.ts";
@@ -68,6 +70,8 @@ export interface Service extends ServiceCalls, AsyncDisposable {
   stop(): Promise<void>;
 }
 
+/** How long a peer may be over `--max-backpressure` without reading anything, ms. */
+const SLOW_READER_TIMEOUT = 5000;
 /** How long the sockets get to answer the last close frames, ms. */
 const CLOSE_GRACE = 1000;
 
@@ -93,7 +97,7 @@ export class RunningService extends HubCalls implements Service {
   readonly #credentials: CredentialReloader;
   readonly #hub: Hub;
   readonly #poller = new Poller();
-  readonly #turns = new TurnCounter();
+  readonly #scheduler: MessageScheduler;
   readonly #peerRegistry = new PeerRegistry();
   readonly #requestHandler: RequestHandler;
   /** Aborted when the service begins to stop. */
@@ -114,11 +118,17 @@ export class RunningService extends HubCalls implements Service {
     this.settings = settings;
     this.mode = mode;
     this.maxConnections = connectionLimit(settings, log);
+    if (settings.maxBackpressure < settings.maxPayload) {
+      log.warn(
+        `maxBackpressure (${formatSize(settings.maxBackpressure)}) is less than maxPayload ` +
+          `(${formatSize(settings.maxPayload)}): a client that gets back its longest message counts as too slow ` +
+          "unless it reads at once",
+      );
+    }
     this.#parts = parts;
     this.#refusals = refusals;
     this.#credentials = new CredentialReloader({
       source: certificate?.source,
-      settings,
       authenticator,
       log,
       apply: (fresh) => this.#listener.replace(fresh),
@@ -129,6 +139,8 @@ export class RunningService extends HubCalls implements Service {
       callHook(() => app.gap?.(topics, { namespace }), failed);
     };
     const { maxConnectionsPerUser } = settings;
+    const budget = new MemoryBudget(memoryBudget(settings));
+    this.#scheduler = new MessageScheduler(budget);
     const peers = {
       app,
       log: refusals,
@@ -141,7 +153,9 @@ export class RunningService extends HubCalls implements Service {
       everybody: this.#peerRegistry.all,
       refusing: () => this.#draining.signal.aborted && !this.#followed,
       poller: this.#poller,
-      turns: this.#turns,
+      scheduler: this.#scheduler,
+      budget,
+      slowReaderTimeout: SLOW_READER_TIMEOUT,
       maxPayload: settings.maxPayload,
       maxBackpressure: settings.maxBackpressure,
       messageRate: settings.messageRate,
@@ -196,8 +210,15 @@ export class RunningService extends HubCalls implements Service {
       });
       const { addr } = this.#listener;
       if ("port" in addr) this.#parts.certificate?.listening(addr.port);
-      const { handshakeTimeout, maxPayload } = this.settings;
-      this.#watchdog = Watchdog.start({ addr, handshakeTimeout, maxPayload, log: this.#refusals });
+      const { handshakeTimeout, maxPayload, messageTimeout } = this.settings;
+      this.#watchdog = Watchdog.start({
+        addr,
+        handshakeTimeout,
+        maxPayload,
+        messageTimeout: messageTimeout || Infinity,
+        unfinishedBudget: memoryBudget(this.settings) / 2,
+        log: this.#refusals,
+      });
     } catch (error) {
       await this.#hub.stop();
       await this.#credentials.stop();
@@ -298,7 +319,7 @@ export class RunningService extends HubCalls implements Service {
     await this.#listener.close();
     await this.#watchdog?.stop();
     this.#poller.stop();
-    this.#turns[Symbol.dispose]();
+    this.#scheduler[Symbol.dispose]();
     this.#refusals[Symbol.dispose]();
   }
 }

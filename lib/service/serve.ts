@@ -2,7 +2,7 @@
  * Serving an app: from options to a running service.
  * @module
  */
-import { createAuthenticator } from "../auth/authenticate.ts";
+import { wantsTokens } from "../auth/validate_options.ts";
 import { load } from "../config/load_settings.ts";
 import { SERVICE_OPTIONS, type ServiceOptions } from "../config/service_options.ts";
 import { originWarnings } from "../handshake/origin.ts";
@@ -56,7 +56,10 @@ export async function startService(
 ): Promise<RunningService> {
   const { settings, checked } = loaded;
   if ((worker?.index ?? 1) === 1) { for (const warning of originWarnings(settings.origin)) log.warn(warning); }
-  const authenticator = await createAuthenticator(settings, { log });
+  // jose and node:crypto are loaded only for a service that checks tokens.
+  const authenticator = wantsTokens(settings)
+    ? await (await import("../auth/authenticate.ts")).createAuthenticator(settings, { log })
+    : undefined;
   const certificate = await createCertificateSource(checked.mode, log);
   const service = new RunningService({ app, loaded, authenticator, certificate, log, worker });
   await service.start(takeover);

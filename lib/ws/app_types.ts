@@ -32,6 +32,11 @@ export interface Peer {
   readonly protocol?: string;
   /** Bytes that `send` took and the network has not. */
   readonly bufferedAmount: number;
+  /**
+   * What libraries for crossws use of a WebSocket: `send`, `close`, `readyState`, `url`, `protocol`, `bufferedAmount`.
+   * Events come as hooks.
+   */
+  readonly websocket: object;
   /** The topics it is subscribed to. */
   readonly topics: Set<string>;
   /** Its topics and `peers` are those of its namespace: what `upgrade` returned, else the path of its URL. */

@@ -3,7 +3,7 @@
  * in a WebSocket event ends a Deno process.
  * @module
  */
-import { messageOf } from "../errors.ts";
+import { asError, messageOf, stackOf } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { App, Awaitable, Peer } from "./app_types.ts";
 
@@ -16,17 +16,21 @@ export function callHook(hook: () => Awaitable<void>, fail: (error: unknown) => 
   }
 }
 
-/** A hook's result: nothing, or a promise whose rejection goes to `fail`. */
+/**
+ * A hook's result: nothing, or a promise whose rejection goes to `fail`. A thenable counts as one, and its `then` may
+ * throw: call it inside a `try`.
+ */
 export function watchHook(result: unknown, fail: (error: unknown) => void): void {
-  if (result instanceof Promise) result.catch(fail);
+  if (result === null || (typeof result !== "object" && typeof result !== "function")) return;
+  Promise.resolve(result).then(undefined, fail);
 }
 
 /** Logs what a hook threw and tells the app's `error` hook, whose own failure is only logged. */
 export function reportHookFailure(app: App, log: Logger, peer: Peer, thrown: unknown): void {
-  const error = thrown instanceof Error ? thrown : new Error(String(thrown));
+  const error = asError(thrown);
   log.error("a hook of the app threw; its peer is closed with 1011", {
     peer: peer.id,
-    error: error.stack ?? error.message,
+    error: stackOf(error),
   });
   callHook(
     () => app.error?.(peer, error),

@@ -14,69 +14,101 @@ import type { RequestSnapshot } from "../handshake/request_snapshot.ts";
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { Peer, WaitForDrainOptions } from "./app_types.ts";
 import type { Polled } from "./poller.ts";
-import { CloseTimer } from "./close_timer.ts";
+import { CloseTimer, ReadProgress } from "./close_timer.ts";
 import { type CloseFrame, InboundLimits } from "./inbound_limits.ts";
-import { closeReasonOf, logClose, NEVER_OPENED, NO_PONG, watchdogCloseReason } from "./close_reason.ts";
+import {
+  closeReasonOf,
+  FAILED,
+  fittedFrame,
+  logClose,
+  NEVER_OPENED,
+  NO_PONG,
+  OVER_BUDGET,
+  TERMINATED,
+  TOKEN_EXPIRED,
+  tooSlow,
+  USER_FULL,
+  watchdogCloseReason,
+} from "./close_reason.ts";
 import { callHook, reportHookFailure, watchHook } from "./call_hook.ts";
+import type { BudgetMember } from "./memory_budget.ts";
 import { IncomingMessage, toPayload } from "./message.ts";
+import type { ScheduledPeer } from "./message_scheduler.ts";
 import { SendBuffer, type SendStatus } from "./send_buffer.ts";
+import { SocketFacade } from "./socket_facade.ts";
 import type { PeerDependencies } from "./peer_dependencies.ts";
 
 const ONCE = { once: true } as const;
-const EXPIRED: CloseFrame = { code: CloseCode.Unauthorized, reason: "the token has expired" };
-const TERMINATED: CloseFrame = { code: CloseCode.AbnormalClosure, reason: "terminated by the service" };
 const UNSENDABLE = "an app closed with a code that may not stand on the wire; 1000 was sent";
-const USER_FULL: CloseFrame = { code: CloseCode.PolicyViolation, reason: "too many connections of this user" };
-const FAILED: CloseFrame = { code: CloseCode.InternalError, reason: "internal error" };
 
-/** A peer over Deno's server-side WebSocket. */
-export class WebSocketPeer implements Peer, Member, Polled {
+/**
+ * A peer over Deno's server-side WebSocket.
+ *
+ * It ends in these steps. `#startClose` sends a close frame and starts the timer for the answer; `#onClose` takes the
+ * socket's close event; `#abort` ends the connection without waiting for it. The last two come to `#finish`, which runs once:
+ * the app's `close` hook, the log line, and everything that the peer held is given back.
+ */
+export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, BudgetMember {
   readonly id: string;
   readonly user: string | undefined;
   readonly remoteAddress: string | undefined;
   readonly protocol: string;
   readonly context: Record<string, unknown>;
   readonly #socket: WebSocket;
-  readonly #rules: PeerDependencies;
+  readonly #shared: PeerDependencies;
   readonly #request: RequestSnapshot;
   readonly #slot: Slot;
   readonly #connection: WatchedConnection | undefined;
-  readonly #inboundLimits: InboundLimits;
+  readonly #inbound: InboundLimits;
   readonly #sendBuffer: SendBuffer;
   readonly #expiry: Disposable | undefined;
   readonly #subscriptions: Subscriptions;
   /** What Deno did not like; for the log. */
   #failure: string | undefined;
-  #pressed = false;
+  /** `send` returned false, and the app waits for `drain`. */
+  #drainDue = false;
+  /** While its send buffer is over the limit. */
+  #progress: ReadProgress | undefined;
   #opened = false;
-  #ended = false;
+  #finished = false;
   #closing: CloseTimer | undefined;
+  /** The connection has ended, but messages that came before wait for the app. */
+  #lastFrame: CloseFrame | undefined;
+  #facade: SocketFacade | undefined;
   readonly #openBy: number;
+  /** Kept by the scheduler. */
+  round = 0;
+  spent = 0;
 
   /** @param snapshot of the handshake's request, taken before the upgrade */
-  constructor(socket: WebSocket, handshake: Handshake, snapshot: RequestSnapshot, rules: PeerDependencies) {
-    const { expiresAt } = handshake;
-    this.id = rules.hub.peerId();
+  constructor(socket: WebSocket, handshake: Handshake, snapshot: RequestSnapshot, shared: PeerDependencies) {
+    const { connection, expiresAt } = handshake;
+    this.id = shared.hub.peerId();
     this.user = handshake.user;
     this.remoteAddress = handshake.address;
     this.protocol = handshake.protocol;
     this.context = handshake.context;
     this.#socket = socket;
     this.#request = snapshot;
-    this.#rules = rules;
+    this.#shared = shared;
     this.#slot = handshake.slot!;
-    this.#connection = handshake.connection;
-    this.#subscriptions = new Subscriptions(rules.hub, this, handshake.namespace);
-    this.#inboundLimits = new InboundLimits(rules);
-    this.#sendBuffer = new SendBuffer(socket, rules.maxBackpressure);
-    this.#expiry = expiresAt === undefined ? undefined : whenReached(expiresAt, () => this.#shut(EXPIRED));
-    this.#openBy = performance.now() + rules.openTimeout;
+    this.#connection = connection;
+    this.#subscriptions = new Subscriptions(shared.hub, this, handshake.namespace);
+    this.#inbound = new InboundLimits(shared);
+    this.#sendBuffer = new SendBuffer({
+      socket,
+      limit: shared.maxBackpressure,
+      budget: shared.budget,
+      acknowledged: () => connection?.acknowledged(),
+    });
+    this.#expiry = expiresAt === undefined ? undefined : whenReached(expiresAt, () => this.#startClose(TOKEN_EXPIRED));
+    this.#openBy = performance.now() + shared.openTimeout;
     // Each list of listeners costs 0.3 KiB for as long as the socket lives (measured): none for what nobody reads.
     socket.addEventListener("open", this, ONCE);
     socket.addEventListener("message", this);
     socket.addEventListener("close", this);
-    if (rules.log.enabled("debug")) socket.addEventListener("error", this);
-    rules.poller.add(this);
+    if (shared.log.enabled("debug")) socket.addEventListener("error", this);
+    shared.poller.add(this);
   }
 
   get request(): Request {
@@ -85,6 +117,16 @@ export class WebSocketPeer implements Peer, Member, Polled {
 
   get bufferedAmount(): number {
     return this.#socket.bufferedAmount;
+  }
+
+  get readyState(): number {
+    if (this.#finished) return WebSocket.CLOSED;
+    if (this.#closing !== undefined || this.#lastFrame !== undefined) return WebSocket.CLOSING;
+    return this.#opened ? WebSocket.OPEN : WebSocket.CONNECTING;
+  }
+
+  get websocket(): SocketFacade {
+    return this.#facade ??= new SocketFacade(this);
   }
 
   get topics(): Set<string> {
@@ -96,18 +138,18 @@ export class WebSocketPeer implements Peer, Member, Polled {
   }
 
   get peers(): ReadonlySet<Peer> {
-    return new Set([...this.#rules.everybody].filter(({ namespace }) => namespace === this.namespace));
+    return new Set([...this.#shared.everybody].filter(({ namespace }) => namespace === this.namespace));
   }
 
   /** Receives the socket's events: one listener object a peer in place of four closures. */
   handleEvent(event: Event): void {
     switch (event.type) {
       case "message":
-        return this.#message((event as MessageEvent<string | ArrayBuffer>).data);
+        return this.#onMessage((event as MessageEvent<string | ArrayBuffer>).data);
       case "open":
-        return this.#open();
+        return this.#onOpen();
       case "close":
-        return this.#close(event as CloseEvent);
+        return this.#onClose(event as CloseEvent);
       case "error":
         if ((event as ErrorEvent).message !== NO_PONG) this.#failure = (event as ErrorEvent).message;
     }
@@ -122,23 +164,23 @@ export class WebSocketPeer implements Peer, Member, Polled {
   }
 
   deliver(payload: Payload): boolean {
-    const sent = this.#sendBuffer.send(payload);
-    return sent === "fine" || this.#hold(sent);
+    const status = this.#sendBuffer.send(payload);
+    return status === "fine" || this.#onPressure(status);
   }
 
   close(code: number = CloseCode.NormalClosure, reason = ""): void {
-    if (!isSendable(code)) this.#rules.log.warn(UNSENDABLE, { peer: this.id, code });
-    this.#shut({ code: isSendable(code) ? code : CloseCode.NormalClosure, reason });
+    if (!isSendable(code)) this.#shared.log.warn(UNSENDABLE, { peer: this.id, code });
+    this.#startClose({ code: isSendable(code) ? code : CloseCode.NormalClosure, reason });
   }
 
   terminate(): void {
-    const frame = this.#closing?.frame ?? TERMINATED;
-    this.#shut({ code: CloseCode.NormalClosure, reason: "" });
-    this.#cut(frame);
+    const frame = this.#lastFrame ?? this.#closing?.frame ?? TERMINATED;
+    this.#startClose({ code: CloseCode.NormalClosure, reason: "" });
+    this.#abort(frame);
   }
 
   subscribe(topic: string): void {
-    if (!this.#ended) this.#subscriptions.join(topic);
+    if (!this.#finished) this.#subscriptions.join(topic);
   }
 
   unsubscribe(topic: string): void {
@@ -153,45 +195,81 @@ export class WebSocketPeer implements Peer, Member, Polled {
     return this.id;
   }
 
-  /** Poller: see {@link Polled}. */
-  look(now: number): boolean {
-    if (this.#ended) return false;
+  /** For the poller: see {@link Polled}. */
+  poll(now: number): boolean {
+    if (this.#finished) return false;
     if (this.#closing) {
       if (!this.#closing.over(now)) return true;
-      this.#cut(this.#closing.frame);
+      this.#abort(this.#closing.frame);
       return false;
     }
     if (!this.#opened) {
       if (now < this.#openBy) return true;
-      this.#end(NEVER_OPENED);
+      this.#finish(NEVER_OPENED);
       return false;
     }
-    if (!this.#pressed) return false;
+    if (this.#progress !== undefined) {
+      if (!this.#sendBuffer.over) this.#progress = undefined;
+      else if (this.#progress.stalledFor(now) >= this.#shared.slowReaderTimeout) {
+        this.#startClose(tooSlow(this.#shared.maxBackpressure), this.#connection);
+        return true;
+      }
+    }
+    if (!this.#drainDue) return this.#progress !== undefined;
     if (this.#sendBuffer.buffered > 0) return true;
-    this.#pressed = false;
-    callHook(() => this.#rules.app.drain?.(this), this.#fail);
-    return false;
+    this.#drainDue = false;
+    callHook(() => this.#shared.app.drain?.(this), this.#fail);
+    return this.#progress !== undefined;
   }
 
-  #open(): void {
-    if (this.#ended) return;
+  /** For the scheduler: see {@link ScheduledPeer}. */
+  get waiting(): number {
+    return this.#inbound.waiting;
+  }
+
+  handleNext(): void {
+    const data = this.#inbound.dequeue();
+    if (data !== undefined) this.#handle(data);
+    if (this.#lastFrame !== undefined && this.#inbound.waiting === 0) this.#finish(this.#lastFrame);
+  }
+
+  /** For the memory budget: see {@link BudgetMember}. */
+  measure(): number {
+    return this.#sendBuffer.measure() + this.#inbound.cost;
+  }
+
+  release(): void {
+    if (this.#closing !== undefined) this.#abort(this.#closing.frame);
+    else if (this.#lastFrame !== undefined) this.#finish(this.#lastFrame);
+    else this.#startClose(OVER_BUDGET, this.#connection);
+  }
+
+  #onOpen(): void {
+    if (this.#finished) return;
     this.#connection?.opened();
-    if (this.#rules.userIsFull(this.user)) return this.#shut(USER_FULL);
+    if (this.#shared.userIsFull(this.user)) return this.#startClose(USER_FULL);
     this.#opened = this.#sendBuffer.open = true;
-    this.#rules.opened(this);
-    this.#rules.hub.add(this);
-    callHook(() => this.#rules.app.open?.(this), this.#fail);
+    this.#shared.budget.add(this);
+    this.#shared.opened(this);
+    this.#shared.hub.add(this);
+    callHook(() => this.#shared.app.open?.(this), this.#fail);
   }
 
-  #message(data: string | ArrayBuffer): void {
-    if (this.#closing !== undefined || this.#ended) return;
+  #onMessage(data: string | ArrayBuffer): void {
+    if (this.#closing !== undefined || this.#finished) return;
     this.#connection?.delivered(typeof data === "string" ? data.length : data.byteLength);
-    const refused = this.#inboundLimits.judge(data);
-    if (refused !== undefined) return this.#shut(refused);
-    const { app } = this.#rules;
-    if (app.message === undefined) return;
+    const refused = this.#inbound.check(data);
+    if (refused !== undefined) return this.#startClose(refused);
+    if (this.#inbound.waiting === 0 && this.#shared.scheduler.mayHandle(this)) return this.#handle(data);
+    const overfull = this.#inbound.enqueue(data);
+    if (overfull !== undefined) return this.#startClose(overfull);
+    this.#shared.scheduler.wait(this);
+  }
+
+  #handle(data: string | ArrayBuffer): void {
+    const { app } = this.#shared;
     try {
-      const result = app.message(this, new IncomingMessage(data, this));
+      const result = app.message?.(this, new IncomingMessage(data, this));
       if (result !== undefined) watchHook(result, this.#fail);
     } catch (error) {
       this.#fail(error);
@@ -199,62 +277,78 @@ export class WebSocketPeer implements Peer, Member, Polled {
   }
 
   /** A send that did not just go through: wait for the buffer to empty, or end a peer that reads too slowly. */
-  #hold(sent: SendStatus): false {
-    if (sent === "over") {
-      const reason = `reads too slowly: over ${this.#rules.maxBackpressure} bytes wait`;
-      this.#shut({ code: CloseCode.TryAgainLater, reason, limit: true }, this.#connection);
-    } else if (sent === "wait" && !this.#pressed) {
-      this.#pressed = true;
-      this.#rules.poller.add(this);
+  #onPressure(status: SendStatus): false {
+    if (status === "full") this.#startClose(tooSlow(this.#shared.maxBackpressure), this.#connection);
+    if (status === "over") {
+      this.#progress ??= new ReadProgress(() => this.#connection?.acknowledged() ?? -this.#sendBuffer.buffered);
+    }
+    if (status !== "closed" && !this.#drainDue) {
+      this.#drainDue = true;
+      this.#shared.poller.add(this);
     }
     return false;
   }
 
-  /** Sends a close frame once, and sees to it that the peer ends. */
-  #shut({ code, reason, limit }: CloseFrame, reading?: WatchedConnection): void {
-    if (this.#closing !== undefined || this.#ended) return;
-    const fitted = fitReason(reason);
+  /** Sends a close frame once, and sees to it that the peer ends. What waits for the app is dropped. */
+  #startClose(frame: CloseFrame, reading?: WatchedConnection): void {
+    if (this.#closing !== undefined || this.#finished) return;
+    const fitted = { ...frame, reason: fitReason(frame.reason) };
     this.#sendBuffer.open = false;
-    this.#closing = new CloseTimer({ code, reason: fitted, limit }, reading);
-    this.#rules.poller.add(this);
+    this.#dropWaiting();
+    if (this.#lastFrame !== undefined) return this.#finish(this.#lastFrame);
+    this.#closing = new CloseTimer(fitted, reading);
+    this.#shared.poller.add(this);
     this.#connection?.closing();
     try {
-      this.#socket.close(code, fitted);
+      this.#socket.close(fitted.code, fitted.reason);
     } catch (error) {
-      this.#rules.log.debug("a close frame could not be sent", { peer: this.id, error: messageOf(error) });
+      this.#shared.log.debug("a close frame could not be sent", { peer: this.id, error: messageOf(error) });
     }
   }
 
-  #close(event: CloseEvent): void {
+  /** The socket has ended. Messages that came before its end and wait for the app are handled before `close` runs. */
+  #onClose(event: CloseEvent): void {
     this.#slot.release();
-    this.#end(this.#closing?.frame ?? closeReasonOf(event, this.#connection));
+    if (this.#finished || this.#lastFrame !== undefined) return;
+    const seen = this.#closing?.frame ?? fittedFrame(closeReasonOf(event, this.#connection));
+    const frame = watchdogCloseReason(this.#connection?.gone(), seen);
+    if (this.#closing !== undefined || frame !== seen || this.#inbound.waiting === 0) return this.#finish(frame);
+    this.#sendBuffer.open = false;
+    this.#lastFrame = frame;
   }
 
-  /** Ends the connection; where nobody can, Deno's socket lives on with all that it holds, and goes on to count. */
-  #cut(frame: CloseFrame): void {
+  /** Ends the connection; without a watchdog Deno's socket lives on with what it holds, and still counts as a connection. */
+  #abort(frame: CloseFrame): void {
     this.#connection?.terminate();
-    this.#end(frame, this.#connection === undefined);
+    this.#finish(frame, this.#connection === undefined && this.#lastFrame === undefined);
   }
 
   /** @param stays the socket outlives the peer */
-  #end(frame: CloseFrame, stays = false): void {
-    if (this.#ended) return;
-    this.#ended = true;
+  #finish(frame: CloseFrame, stays = false): void {
+    if (this.#finished) return;
+    this.#finished = true;
     this.#sendBuffer.open = false;
-    const ending = watchdogCloseReason(this.#connection?.gone(), frame);
+    this.#dropWaiting();
+    const shown = watchdogCloseReason(this.#connection?.gone(), frame);
     this.#subscriptions.leaveAll();
-    this.#rules.hub.delete(this);
     this.#expiry?.[Symbol.dispose]();
     if (!stays) this.#slot.release();
-    this.#rules.ended(this);
-    logClose(this.#rules, this, ending, this.#failure);
-    const { code, reason } = ending;
-    if (this.#opened) callHook(() => this.#rules.app.close?.(this, { code, reason }), this.#fail);
+    this.#shared.budget.delete(this);
+    this.#shared.hub.delete(this);
+    this.#shared.ended(this);
+    logClose(this.#shared, this, shown, this.#failure);
+    const { code, reason } = shown;
+    if (this.#opened) callHook(() => this.#shared.app.close?.(this, { code, reason }), this.#fail);
+  }
+
+  #dropWaiting(): void {
+    this.#inbound.dropQueue();
+    this.#shared.scheduler.forget(this);
   }
 
   /** What a hook threw: an arrow, so that it can be handed on without a closure a call. */
   readonly #fail = (error: unknown): void => {
-    this.#shut(FAILED);
-    reportHookFailure(this.#rules.app, this.#rules.log, this, error);
+    this.#startClose(FAILED);
+    reportHookFailure(this.#shared.app, this.#shared.log, this, error);
   };
 }

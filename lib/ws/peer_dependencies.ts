@@ -5,6 +5,8 @@
 import type { Hub } from "../hub/hub.ts";
 import type { Logger } from "../log.ts";
 import type { App, Peer } from "./app_types.ts";
+import type { MemoryBudget } from "./memory_budget.ts";
+import type { MessageScheduler } from "./message_scheduler.ts";
 import type { Poller } from "./poller.ts";
 import type { InboundLimitOptions } from "./inbound_limits.ts";
 
@@ -27,8 +29,12 @@ export interface PeerDependencies extends InboundLimitOptions {
   /** Whether it takes no more peers: after a hand-over it takes those who were accepted before. */
   refusing(): boolean;
   readonly poller: Poller;
-  /** Bytes that may wait to be sent. */
+  readonly scheduler: MessageScheduler;
+  readonly budget: MemoryBudget;
+  /** Cost of the messages that may wait to be sent, bytes; see `SendBuffer`. */
   readonly maxBackpressure: number;
+  /** How long a peer may be over that without reading anything, ms. */
+  readonly slowReaderTimeout: number;
   /** How long the app and then an upgrade may take until the connection is open, ms. */
   readonly openTimeout: number;
   /** After which silence Deno ends a connection, ms; 0 is never. */

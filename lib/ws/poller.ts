@@ -1,14 +1,14 @@
 /**
- * Peers that need a look from time to time: Deno fires nothing when a buffer empties, when a close is not answered, or
+ * Peers that are polled: Deno fires nothing when a buffer empties, when a close is not answered, or
  * when the client of an upgrade had gone before it (measured: the socket then stays in CONNECTING for good).
  * One timer for all of them, which runs only while there are any.
  * @module
  */
 
-/** Something to look at. */
+/** Something that is polled. */
 export interface Polled {
   /** @returns whether it still needs polling */
-  look(now: number): boolean;
+  poll(now: number): boolean;
 }
 
 /** How often, in ms. */
@@ -34,7 +34,7 @@ export class Poller {
   #tick(): void {
     const now = performance.now();
     for (const peer of this.#polled) {
-      if (!peer.look(now)) this.#polled.delete(peer);
+      if (!peer.poll(now)) this.#polled.delete(peer);
     }
     if (this.#polled.size === 0) this.#idle();
   }

@@ -5,28 +5,73 @@
 import { delay } from "@std/async/delay";
 import type { Payload } from "../hub/topics.ts";
 import type { WaitForDrainOptions } from "./app_types.ts";
+import { type MemoryBudget, MESSAGE_COST, type SendSample } from "./memory_budget.ts";
 
-/** How a send went. `gone`: the socket is not open; `wait`: over half the limit; `over`: over the limit. */
-export type SendStatus = "fine" | "gone" | "wait" | "over";
+/**
+ * How a send went. `closed`: the socket is not open; `wait`: the buffer is over half its limit; `over`: over the limit;
+ * `full`: over the hard limit.
+ */
+export type SendStatus = "fine" | "closed" | "wait" | "over" | "full";
 
-/** The bytes on their way to one peer. */
-export class SendBuffer {
+/** The hard limit as a multiple of the limit: what an app may send before the network had a chance to take any of it. */
+export const HARD_LIMIT = 8;
+/** Bytes on the wire, at the most, of a message without payload: its header and a TLS record. */
+const EMPTY_ON_WIRE = 31;
+/** Messages after which a mark is set: the bound of their number is wrong by two times that at the most. */
+const MARK_AFTER = 64;
+/** Where the kernel does not tell what was acknowledged, messages without payload are taken to leave within this time, ms. */
+const EMPTY_LEAVES_WITHIN = 1_000;
+
+/** How a send buffer is made. */
+export interface SendBufferOptions {
+  readonly socket: WebSocket;
+  /** Cost that may wait, bytes. */
+  readonly limit: number;
+  readonly budget: MemoryBudget;
+  /** Bytes that the peer has acknowledged; undefined where nobody knows. */
+  acknowledged(): number | undefined;
+}
+
+/** The messages on their way to one peer. Each counts with its bytes and `MESSAGE_COST`. */
+export class SendBuffer implements SendSample {
   readonly #socket: WebSocket;
-  readonly #most: number;
-  /** An upper bound of bufferedAmount: asking Deno is a call that most sends can do without. */
-  #atMost = 0;
+  readonly #budget: MemoryBudget;
+  readonly #limit: number;
+  readonly #options: SendBufferOptions;
+  /** An upper bound of the cost: asking Deno is a call that most sends can do without. */
+  #cost = 0;
+  /**
+   * Deno tells the bytes that wait and not the messages. Messages leave in order: once no more bytes wait than were sent
+   * after a mark, all messages from before the mark have left. `#recent` counts those after the last mark, `#older`
+   * those between it and the mark before.
+   */
+  #older = 0;
+  #recent = 0;
+  /** Bytes at the least: a UTF-16 unit is one byte or more. */
+  #recentBytes = 0;
+  /** The shortest message of each of the two. */
+  #shortestOlder = Infinity;
+  #shortestRecent = Infinity;
+  /** Where all that waits is without payload: when it has left. Bytes acknowledged, or ms where nobody knows. */
+  #emptyLeft: number | undefined;
   /** Set by the peer, which knows: asking the socket for its state costs more than the rest of a send here. */
   open = false;
 
-  /** @param most bytes that may wait */
-  constructor(socket: WebSocket, most: number) {
-    this.#socket = socket;
-    this.#most = most;
+  constructor(options: SendBufferOptions) {
+    this.#options = options;
+    this.#socket = options.socket;
+    this.#limit = options.limit;
+    this.#budget = options.budget;
   }
 
-  /** Bytes that wait, as Deno tells. */
+  /** Bytes that wait, as Deno tells. 0 after a close frame. */
   get buffered(): number {
-    return this.#atMost = this.#socket.bufferedAmount;
+    return this.#socket.bufferedAmount;
+  }
+
+  /** Whether it is over its limit now. */
+  get over(): boolean {
+    return this.#cost > this.#limit && this.measure() > this.#limit;
   }
 
   /** See `Peer.waitForDrain`. */
@@ -39,12 +84,66 @@ export class SendBuffer {
 
   /** Hands a message to Deno, and tells how full the buffer then is. */
   send(payload: Payload): SendStatus {
-    if (!this.open) return "gone";
+    if (!this.open) return "closed";
     this.#socket.send(payload);
+    const text = typeof payload === "string";
+    const bytes = text ? payload.length : payload.byteLength;
     // A UTF-16 unit is three bytes at the most.
-    this.#atMost += typeof payload === "string" ? payload.length * 3 : payload.byteLength;
-    if (this.#atMost * 2 <= this.#most) return "fine";
+    const cost = (text ? bytes * 3 : bytes) + MESSAGE_COST;
+    this.#recent++;
+    this.#recentBytes += bytes;
+    if (bytes < this.#shortestRecent) this.#shortestRecent = bytes;
+    this.#cost += cost;
+    const budget = this.#budget;
+    budget.sent(cost, this);
+    if (this.#recent >= MARK_AFTER) this.measure();
+    if (this.#cost * 2 <= this.#limit && budget.used <= budget.limit) return "fine";
+    return this.#status(cost);
+  }
+
+  /** The cost of what waits: an upper bound, which is close where messages are of like length. */
+  measure(): number {
+    // After a close frame Deno says 0, while what was sent before still waits.
+    if (!this.open) return this.#cost;
     const { buffered } = this;
-    return buffered > this.#most ? "over" : buffered * 2 > this.#most ? "wait" : "fine";
+    const shortest = Math.min(this.#shortestOlder, this.#shortestRecent);
+    if (buffered === 0 && (shortest > 0 || this.#emptyHasLeft())) {
+      this.#older = this.#recent = this.#recentBytes = 0;
+      this.#shortestOlder = this.#shortestRecent = Infinity;
+      return this.#cost = 0;
+    }
+    if (buffered > 0 && buffered <= this.#recentBytes) {
+      this.#older = this.#recent;
+      this.#shortestOlder = this.#shortestRecent;
+      this.#recent = this.#recentBytes = 0;
+      this.#shortestRecent = Infinity;
+    }
+    const most = shortest > 0 ? Math.ceil(buffered / shortest) : Infinity;
+    return this.#cost = buffered + Math.min(this.#older + this.#recent, most) * MESSAGE_COST;
+  }
+
+  /** No byte waits, but messages without payload may: they leave as the kernel's count of bytes goes on. */
+  #emptyHasLeft(): boolean {
+    const acknowledged = this.#options.acknowledged();
+    const now = acknowledged ?? performance.now();
+    const due = this.#emptyLeft;
+    if (due !== undefined && now >= due) {
+      this.#emptyLeft = undefined;
+      return true;
+    }
+    this.#emptyLeft ??= now +
+      (acknowledged === undefined ? EMPTY_LEAVES_WITHIN : (this.#older + this.#recent) * EMPTY_ON_WIRE);
+    return false;
+  }
+
+  /** @param last the cost of the message that was just sent */
+  #status(last: number): SendStatus {
+    const cost = this.measure();
+    if (this.#budget.used > this.#budget.limit) this.#budget.enforce();
+    if (!this.open) return "closed";
+    if (cost * 2 <= this.#limit) return "fine";
+    if (cost <= this.#limit) return "wait";
+    // One message over an empty buffer may be as long as the app likes.
+    return cost > this.#limit * HARD_LIMIT && this.buffered > last ? "full" : "over";
   }
 }

@@ -1,20 +1,32 @@
 /**
  * `deno task bench`: this service, Deno alone, ws on Node and Bun side by side, each on the first core, the load
- * generator on the second. `deno task bench -- soak` mixes good and bad peers.
+ * generator on the second. `deno task bench -- soak` mixes good and bad peers, `deno task bench -- attack`
+ * measures what attacks do to others, `deno task bench -- broker` three nodes with NATS and Redis between them.
  * @module
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { messageOf } from "../../lib/errors.ts";
+import { attackCommand } from "./attack.ts";
+import { brokerCommand } from "./broker.ts";
 import { type Case, cases } from "./cases.ts";
 import type { Job, Measured } from "./job.ts";
 import { describe, reached, type Rounds } from "./report.ts";
-import { absence, canPin, type Certificate, makeCertificate, onCore } from "./server.ts";
-import { type RunningServer, type ServerName, SERVERS, startServer } from "./server.ts";
+import {
+  absence,
+  canPin,
+  type Certificate,
+  makeCertificate,
+  onCore,
+  type RunningServer,
+  type ServerName,
+  SERVERS,
+  startServer,
+} from "./server.ts";
 import { soakCommand } from "./soak.ts";
 
-const USAGE = `deno task bench [-- CASE… | soak] [options]
+const USAGE = `deno task bench [-- CASE… | soak | attack [NAME…] | broker] [options]
   CASE            echo-64 echo-64x16 echo-16k echo-16k-1 handshake fanout idle burst; all by default
-  --seconds N     measured in each round (3); soak: how long (60)
+  --seconds N     measured in each round (3); soak: how long (60), broker: 5
   --rounds N      rounds, of which the median counts (3)
   --servers A,B   of ${SERVERS.join(" ")}; all that are installed by default
   --idle N        connections of the idle case (2000)
@@ -52,6 +64,19 @@ function whole(name: string, text: unknown): number {
   return value;
 }
 
+/** Those of the servers that can be started here. */
+async function present(names: readonly string[]): Promise<ServerName[]> {
+  const servers: ServerName[] = [];
+  for (const name of names) {
+    const known = SERVERS.find((server) => server === name);
+    if (!known) throw new RangeError(`there is no server ${name}: ${SERVERS.join(" ")}`);
+    const reason = await absence(known);
+    if (reason === undefined) servers.push(known);
+    else note(reason);
+  }
+  return servers;
+}
+
 async function readOptions(flags: Record<string, unknown>, names: readonly unknown[]): Promise<Options> {
   const all = cases(whole("idle", flags.idle));
   const chosen = names.map((name) => {
@@ -59,15 +84,7 @@ async function readOptions(flags: Record<string, unknown>, names: readonly unkno
     if (!found) throw new RangeError(`there is no case ${name}: ${all.map((it) => it.name).join(" ")} soak`);
     return found;
   });
-  const asked = flags.servers === "" ? SERVERS : String(flags.servers).split(",");
-  const servers: ServerName[] = [];
-  for (const name of asked) {
-    const known = SERVERS.find((server) => server === name);
-    if (!known) throw new RangeError(`there is no server ${name}: ${SERVERS.join(" ")}`);
-    const reason = await absence(known);
-    if (reason === undefined) servers.push(known);
-    else note(reason);
-  }
+  const servers = await present(flags.servers === "" ? SERVERS : String(flags.servers).split(","));
   return {
     cases: chosen.length > 0 ? chosen : all,
     servers,
@@ -140,6 +157,17 @@ async function main(): Promise<number> {
     return 0;
   }
   const names = flags._.filter((name) => name !== "--");
+  if (names[0] === "attack") {
+    const servers = flags.servers === "" ? ["wss", "ws"] : String(flags.servers).split(",");
+    await attackCommand({
+      names: names.slice(1).map(String),
+      servers: await present(servers),
+      json: flags.json === true,
+      print,
+      note,
+    });
+    return 0;
+  }
   if (names[0] === "soak") {
     return await soakCommand({
       seconds: positive("seconds", flags.seconds || 60),
@@ -147,6 +175,15 @@ async function main(): Promise<number> {
       json: flags.json === true,
       print,
       note,
+    });
+  }
+  if (names[0] === "broker") {
+    const seconds = positive("seconds", flags.seconds || 5);
+    return await brokerCommand({
+      seconds,
+      warmUp: positive("warm-up", flags["warm-up"]),
+      json: flags.json === true,
+      print,
     });
   }
   await compare(await readOptions(flags, names));

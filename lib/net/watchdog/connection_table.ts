@@ -30,22 +30,35 @@ export const ABORT_REASONS = [
   "payload",
   "close",
   "upgrade",
+  "unfinished",
+  "memory",
   "descriptors",
 ] as const;
 export type AbortReason = Exclude<typeof ABORT_REASONS[number], "">;
 
 /** Rows that are reserved at most; a descriptor beyond goes unwatched. */
 const MOST_ROWS = 1 << 20;
-const HEADER = 8;
+/** Places of the header. */
+export const Header = {
+  /** Counts on while the event loop turns. */
+  beat: 0,
+  /** Not 0: the watchdog is asked to stop. */
+  stop: 1,
+  /** Scans so far, and those of them that looked at every connection. */
+  scans: 2,
+  fullScans: 3,
+  /** Microseconds that they took. */
+  spent: 4,
+  /** Rows of the table. */
+  rows: 6,
+} as const;
+const HEADER_LENGTH = 8;
 
 /** Typed views on one SharedArrayBuffer. The row after the last is a place for those who have none. */
 export class ConnectionTable {
   readonly buffer: SharedArrayBuffer;
   readonly rows: number;
-  /**
-   * `[0]` beats while the event loop turns, `[1]` asks the watchdog to stop; it counts its scans in `[3]`, those that looked
-   * at every connection in `[5]`, and the microseconds that they took in `[4]`.
-   */
+  /** See `Header`. */
   readonly header: Int32Array;
   /** The socket's cookie, which tells whether the row still speaks of the socket at hand. */
   readonly cookie: Float64Array;
@@ -60,9 +73,9 @@ export class ConnectionTable {
 
   constructor(buffer: SharedArrayBuffer) {
     this.buffer = buffer;
-    this.header = new Int32Array(buffer, 0, HEADER);
-    const rows = this.rows = this.header[HEADER - 1]!;
-    let at = HEADER * 4;
+    this.header = new Int32Array(buffer, 0, HEADER_LENGTH);
+    const rows = this.rows = this.header[Header.rows]!;
+    let at = HEADER_LENGTH * 4;
     const next = (bytes: number) => (at += (rows + 1) * bytes) - (rows + 1) * bytes;
     this.cookie = new Float64Array(buffer, next(8), rows + 1);
     this.state = new Int32Array(buffer, next(4), rows + 1);
@@ -75,8 +88,8 @@ export class ConnectionTable {
   /** A table for as many descriptors as the process may have. Memory is taken only for the rows that are used. */
   static create(limit: number): ConnectionTable {
     const rows = Math.min(limit, MOST_ROWS);
-    const buffer = new SharedArrayBuffer(HEADER * 4 + (rows + 1) * 28);
-    new Int32Array(buffer)[HEADER - 1] = rows;
+    const buffer = new SharedArrayBuffer(HEADER_LENGTH * 4 + (rows + 1) * 28);
+    new Int32Array(buffer)[Header.rows] = rows;
     return new ConnectionTable(buffer);
   }
 

@@ -1,10 +1,10 @@
 /**
- * The watchdog's thread: looks at every socket on the service's port, also while the event loop of the service stands
+ * The watchdog's thread: scans every socket on the service's port, also while the event loop of the service stands
  * still, and ends those that the rules of tracked_socket.ts name. Started by watchdog.ts.
  * @module
  */
 import { delay } from "@std/async/delay";
-import { ABORT_REASONS, type AbortReason, ConnectionTable, State } from "./connection_table.ts";
+import { ABORT_REASONS, type AbortReason, ConnectionTable, Header, State } from "./connection_table.ts";
 import { loadLibc } from "../ffi/libc.ts";
 import { Sockets } from "../ffi/sockets.ts";
 import { connectionsToClose, type IdleConnection, shortBelow } from "./descriptor_shortage.ts";
@@ -25,22 +25,27 @@ export type ScannerReport =
   | { readonly kind: "short"; readonly closed: number; readonly open: number; readonly limit: number }
   | { readonly kind: "ended"; readonly reason: AbortReason; readonly peer: string; readonly received: number };
 
-/** Milliseconds between looks at the heartbeat. */
+/** Milliseconds between two readings of the heartbeat; while the loop stands still or much comes in, the second. */
 const TICK = 100;
+const BUSY_TICK = 25;
 /** The same while descriptors run short: whoever was closed may be back already. */
-const BUSY_TICK = 10;
-/** Milliseconds without a beat after which the loop counts as standing still. It beats every 100. */
+const SHORT_TICK = 10;
+/**
+ * Milliseconds without a beat after which the loop counts as standing still, and floods are sought. It beats every 100;
+ * an honest message of 64 MiB takes some time, too.
+ */
 const STALL = 300;
-/** Milliseconds between scans: at the least, and while the loop stands still. */
+/** Milliseconds between scans at the least. */
 const PAUSE = 250;
-const STALLED_PAUSE = 100;
-/** Milliseconds that the loop stands still before the biggest flooder is sought. */
-const FLOOD_AFTER = 400;
+/** Bytes that all peers sent since the last scan, after which the next one comes soon: unfinished messages grow fast. */
+const BUSY_BYTES = 8 * 1024 ** 2;
 /**
  * A scan is followed by a pause of so many times its length, so that each of the two kinds takes 0.4 % of a core at the
- * most: one of what is no WebSocket yet, one of everything, which takes 20 ms with 10,000 connections.
+ * most: one of what is no WebSocket yet, one of everything, which takes 20 ms with 10,000 connections. The second is
+ * for times in which much comes in or the loop stands still: 5 %.
  */
 const SHARE = 250;
+const BUSY_SHARE = 20;
 /** Milliseconds between two counts of the descriptors, at the most. */
 const COUNT_PAUSE = 1_000;
 /** Descriptors in a row that are no sockets, after which there are no more. */
@@ -70,7 +75,11 @@ class Scanner {
   #bound = 0;
   #fullAt = -Infinity;
 
-  /** One for all looks: ten thousand a scan would be work for the collector. */
+  /** Bytes that the peers had sent at the last full scan, and whether much came since the one before. */
+  #received = 0;
+  #busy = false;
+
+  /** Reused for every sample, to spare the garbage collector. */
   readonly #sample = {
     fd: 0,
     state: 0,
@@ -97,12 +106,13 @@ class Scanner {
     let last = performance.now();
     let quick = -Infinity;
     let whole = -Infinity;
+    let wait = TICK;
     let counted = -Infinity;
     let closed = false;
-    while (Atomics.load(header, 1) === 0) {
-      await delay(closed ? BUSY_TICK : TICK);
+    while (Atomics.load(header, Header.stop) === 0) {
+      await delay(wait);
       const now = performance.now();
-      const seen = Atomics.load(header, 0);
+      const seen = Atomics.load(header, Header.beat);
       if (seen !== beat) [beat, beatAt] = [seen, now];
       const stalled = now - beatAt > STALL;
       // While the service cannot take a request, nobody can be late with one.
@@ -113,28 +123,31 @@ class Scanner {
         const after = performance.now();
         counted = closed ? after : after + Math.min((after - now) * SHARE, COUNT_PAUSE);
       }
-      const full = now >= (stalled ? Math.min(whole, this.#fullAt + STALLED_PAUSE) : whole);
+      const hurry = stalled || this.#busy;
+      wait = closed ? SHORT_TICK : hurry ? BUSY_TICK : TICK;
+      const full = now >= (hurry ? Math.min(whole, this.#fullAt) : whole);
       if (!full && now < quick) continue;
-      this.#scan(clock, full, stalled && now - beatAt > FLOOD_AFTER);
+      this.#scan(clock, full, stalled);
       const after = performance.now();
       const next = after + Math.max(PAUSE, (after - now) * SHARE);
-      if (full) [whole, this.#fullAt] = [next, after];
+      if (full) [whole, this.#fullAt] = [next, after + (after - now) * BUSY_SHARE];
       else quick = next;
-      Atomics.add(header, 3, 1);
-      if (full) Atomics.add(header, 5, 1);
-      Atomics.add(header, 4, Math.round((after - now) * 1000));
+      Atomics.add(header, Header.scans, 1);
+      if (full) Atomics.add(header, Header.fullScans, 1);
+      Atomics.add(header, Header.spent, Math.round((after - now) * 1000));
     }
   }
 
   /**
-   * Looks at each descriptor once.
-   * @param full at the WebSockets too
-   * @param frozen the loop stood still since before the last full scan
+   * Judges each descriptor once.
+   * @param full the WebSockets too
+   * @param stalled the loop stands still
    */
-  #scan(clock: number, full: boolean, frozen: boolean): void {
+  #scan(clock: number, full: boolean, stalled: boolean): void {
     const table = this.#table;
-    let flooder = -1;
-    let most = 0;
+    const unfinished: number[] = [];
+    let unfinishedBytes = 0;
+    let all = 0;
     for (let fd = 0; fd < this.#bound + BEYOND && fd < table.rows; fd++) {
       const skip = !full && table.state[fd] === State.open;
       const watched = skip ? undefined : this.#identify(fd, clock);
@@ -143,6 +156,7 @@ class Scanner {
       const info = this.#sockets.info(fd);
       if (info === undefined) continue;
       const received = info.bytesReceived;
+      all += received;
       const sample = this.#sample;
       sample.fd = fd;
       sample.state = table.cookie[fd] === watched.cookie ? table.state[fd]! : State.none;
@@ -152,13 +166,30 @@ class Scanner {
       sample.sent = info.bytesAcknowledged;
       const reason = watched.judge(sample, clock, this.#limits);
       if (reason !== undefined) this.#end(fd, watched, reason);
-      else if (full && frozen) {
-        const flood = watched.flood(received - this.#sockets.unread(fd));
-        if (flood > most) [flooder, most] = [fd, flood];
+      else if (full && stalled) {
+        const unread = this.#sockets.unread(fd);
+        if (watched.floods(received - unread, unread)) this.#end(fd, watched, "flood");
       } else if (full) watched.calm();
+      if (reason === undefined && watched.unfinished > 0) {
+        unfinished.push(fd);
+        unfinishedBytes += watched.unfinished;
+      }
     }
-    // One a scan: whoever was only near the flood is then seen to be quiet.
-    if (flooder >= 0) this.#end(flooder, this.#watched[flooder]!, "flood");
+    if (!full) return;
+    this.#busy = all - this.#received > BUSY_BYTES;
+    this.#received = all;
+    if (unfinishedBytes > this.#limits.unfinishedBudget) this.#endLongest(unfinished, unfinishedBytes);
+  }
+
+  /** Ends those with the most of an unfinished message, until the rest keeps the budget. */
+  #endLongest(descriptors: number[], bytes: number): void {
+    const of = (fd: number) => this.#watched[fd]?.unfinished ?? 0;
+    descriptors.sort((one, other) => of(other) - of(one));
+    for (const fd of descriptors) {
+      if (bytes <= this.#limits.unfinishedBudget) return;
+      bytes -= of(fd);
+      this.#end(fd, this.#watched[fd]!, "memory");
+    }
   }
 
   /** Ends idle connections while descriptors run short; whether it ended any. */

@@ -14,9 +14,13 @@ export interface WatchdogLimits {
   readonly closeTimeout: number;
   /** The longest message that the service takes. */
   readonly maxPayload: number;
+  /** From the first bytes of a message to its last. */
+  readonly messageTimeout: number;
+  /** What the unfinished messages of all connections may have. */
+  readonly unfinishedBudget: number;
 }
 
-/** What one look at a connection showed. */
+/** What one scan showed of a connection. */
 export interface Sample {
   readonly state: number;
   readonly turn: number;
@@ -39,21 +43,26 @@ const SLACK = 256 * 1024;
 const CONTROL_RATE = 256;
 /** Pongs that Deno sent prove pings; but no more than these bytes a second, or a fed subscriber could send for ever. */
 const ANSWERED_RATE = 1024;
-/** A flood while the loop stands still: bytes between two looks that no peer's last message before the freeze takes. */
-const FLOOD_BYTES = 256 * 1024;
+/** Bytes without a delivery, besides control frames, from which on a message counts as begun. */
+const BEGUN = 16 * 1024;
+/** While the loop stands still: bytes that still wait to be read of a peer that sends faster than it is read. */
+const BACKLOG = 16 * 1024;
 
-/** What is remembered of a connection from one look to the next. */
+/** What is remembered of a connection from one scan to the next. */
 export class TrackedSocket {
   readonly cookie: number;
   #state: number = State.none;
   #turn = 0;
   #since: number;
   #delivered = 0;
-  /** Received, sent, and when, at the first look after the last delivery. */
+  /** Received, sent, and when, at the first scan after the last delivery. */
   #base: { received: number; sent: number; at: number } | undefined;
-  /** What was read at the last look while the loop stood still, how much since the one before, and how often in a row. */
+  /** When an unfinished message was first seen. */
+  #begunAt: number | undefined;
+  /** What the unfinished message has so far; 0 where there is none. */
+  unfinished = 0;
+  /** What was read at the last scan while the loop stood still, and in how many scans it read on. */
   #consumed = -1;
-  #growth = 0;
   #floods = 0;
 
   constructor(cookie: number, now: number) {
@@ -88,19 +97,20 @@ export class TrackedSocket {
       case State.closing:
         return age > limits.closeTimeout ? "close" : undefined;
       default:
-        return this.#exceedsBuffer(sample, now, limits.maxPayload) ? "payload" : undefined;
+        return this.#judgeMessage(sample, now, limits);
     }
   }
 
   /**
-   * Takes in what was read while the loop stood still, and says how much of it can only be a flood. What a bystander
-   * sends stays in the kernel's queue then, but for the rest of one message: hence two looks in a row.
+   * Takes in what was read while the loop stood still, and says whether it can only be a flood: read again and again
+   * while no message reaches the app, by a peer that sends faster than it is read. What an honest peer sends meanwhile
+   * stays in the kernel's queue, but for the rest of one message: hence two scans.
    */
-  flood(consumed: number): number {
-    this.#growth = this.#consumed < 0 ? 0 : consumed - this.#consumed;
+  floods(consumed: number, unread: number): boolean {
+    const grown = this.#consumed >= 0 && consumed > this.#consumed && unread >= BACKLOG;
     this.#consumed = consumed;
-    this.#floods = this.#growth >= FLOOD_BYTES ? this.#floods + 1 : 0;
-    return this.#floods >= 2 ? this.#growth : 0;
+    if (grown) this.#floods++;
+    return this.#floods >= 2;
   }
 
   /** The loop turns again. */
@@ -109,18 +119,29 @@ export class TrackedSocket {
     this.#floods = 0;
   }
 
-  /** More bytes since the last delivery than one message can have: Deno keeps the fragments, without bound. */
-  #exceedsBuffer(sample: Sample, now: number, maxPayload: number): boolean {
+  /** More bytes since the last delivery than one message can have, or for longer: Deno keeps the fragments, without bound. */
+  #judgeMessage(sample: Sample, now: number, limits: WatchdogLimits): AbortReason | undefined {
     const base = this.#base;
     if (base === undefined || sample.delivered !== this.#delivered) {
       this.#delivered = sample.delivered;
       this.#base = { received: sample.received, sent: sample.sent, at: now };
-      return false;
+      this.#begunAt = undefined;
+      this.unfinished = 0;
+      return undefined;
     }
     const seconds = (now - base.at) / 1000;
     const answered = Math.min(sample.sent - base.sent, seconds * ANSWERED_RATE);
-    const allowed = maxPayload * OVERHEAD + SLACK + seconds * CONTROL_RATE + answered;
-    if (sample.received - base.received <= allowed) return false;
-    return sample.received - sample.unread() - base.received > allowed;
+    const control = seconds * CONTROL_RATE + answered;
+    let bytes = sample.received - base.received - control;
+    if (bytes > BEGUN) bytes -= sample.unread();
+    if (bytes <= BEGUN) {
+      this.#begunAt = undefined;
+      this.unfinished = 0;
+      return undefined;
+    }
+    this.unfinished = bytes;
+    this.#begunAt ??= now;
+    if (bytes > limits.maxPayload * OVERHEAD + SLACK) return "payload";
+    return now - this.#begunAt > limits.messageTimeout ? "unfinished" : undefined;
   }
 }

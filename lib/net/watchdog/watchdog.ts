@@ -1,13 +1,13 @@
 /**
- * Watches over the connections of the service: ends those that never become a request, flood, hoard or do not answer,
- * and keeps upgrades whose client has gone from leaking. Its thread is guard_worker.ts.
+ * Ends connections that never become a request, flood the service, never finish a message or do not answer a close frame,
+ * and keeps upgrades whose client has gone from leaking. Its thread is scanner_worker.ts.
  * @module
  */
 import { canonicalAddress } from "../../ip.ts";
 import type { Logger } from "../../log.ts";
 import { createWatchdogContext, type WatchdogContext, WatchedConnection } from "./watched_connection.ts";
 import { DescriptorFinder } from "./descriptor_finder.ts";
-import { ABORT_REASONS, type AbortReason, ConnectionTable } from "./connection_table.ts";
+import { ABORT_REASONS, type AbortReason, ConnectionTable, Header } from "./connection_table.ts";
 import type { ScannerReport, ScannerTask } from "./scanner_worker.ts";
 import { type Ffi, loadFfi } from "../ffi/load_ffi.ts";
 import type { WatchdogLimits } from "./tracked_socket.ts";
@@ -20,6 +20,10 @@ export interface WatchdogOptions extends Partial<WatchdogLimits> {
   readonly handshakeTimeout: number;
   /** Bytes: `--max-payload`. */
   readonly maxPayload: number;
+  /** Milliseconds: `--message-timeout`. Default: no limit. */
+  readonly messageTimeout?: number;
+  /** Bytes that all unfinished messages may have together. Default: no limit. */
+  readonly unfinishedBudget?: number;
   readonly log: Logger;
 }
 
@@ -41,6 +45,7 @@ const CLOSE = 5_000;
 const BEAT_EVERY = 100;
 /** Milliseconds to wait for the thread to start or end. */
 const PATIENCE = 5_000;
+
 /** See the module. */
 export class Watchdog {
   readonly #context: WatchdogContext;
@@ -75,18 +80,22 @@ export class Watchdog {
       deno: { permissions: { ffi: true } },
     });
     const { header } = table;
-    this.#beat = setInterval(() => Atomics.add(header, 0, 1), BEAT_EVERY);
+    this.#beat = setInterval(() => Atomics.add(header, Header.beat, 1), BEAT_EVERY);
     this.#beat.unref();
     this.ready = this.#start(options, port);
   }
 
   #start(options: WatchdogOptions, port: number): Promise<boolean> {
-    const { handshakeTimeout, keepAliveTimeout = KEEP_ALIVE, closeTimeout = CLOSE, maxPayload } = options;
-    const limits = { handshakeTimeout, keepAliveTimeout, closeTimeout, maxPayload };
+    const { handshakeTimeout, maxPayload } = options;
+    const { keepAliveTimeout = KEEP_ALIVE, closeTimeout = CLOSE } = options;
+    const { messageTimeout = Infinity, unfinishedBudget = Infinity } = options;
+    const limits = { handshakeTimeout, keepAliveTimeout, closeTimeout, maxPayload, messageTimeout, unfinishedBudget };
     const task: ScannerTask = { buffer: this.#context.table.buffer, port, limits };
     return new Promise((resolve) => {
       const fail = (reason: string) => {
-        this.#log.error(`The watchdog does not run (${reason}): nobody ends connections that stall, flood or hoard`);
+        this.#log.error(
+          `The watchdog does not run (${reason}): nobody ends connections that stall, flood the service or never finish a message`,
+        );
         this.#stopped?.();
         this.#end();
         resolve(false);
@@ -127,16 +136,16 @@ export class Watchdog {
     const { header } = this.#context.table;
     return {
       ended: ended as Record<AbortReason, number>,
-      scans: Atomics.load(header, 3),
-      fullScans: Atomics.load(header, 5),
-      spent: Atomics.load(header, 4),
+      scans: Atomics.load(header, Header.scans),
+      fullScans: Atomics.load(header, Header.fullScans),
+      spent: Atomics.load(header, Header.spent),
       gone: this.#context.gone,
     };
   }
 
   /** Ends the thread. */
   async stop(): Promise<void> {
-    Atomics.store(this.#context.table.header, 1, 1);
+    Atomics.store(this.#context.table.header, Header.stop, 1);
     let timer: ReturnType<typeof setTimeout> | undefined;
     await new Promise<void>((resolve) => {
       this.#stopped = resolve;

@@ -7,6 +7,8 @@ const LIMITS: WatchdogLimits = {
   keepAliveTimeout: 5_000,
   closeTimeout: 500,
   maxPayload: 1 << 20,
+  messageTimeout: 300_000,
+  unfinishedBudget: Infinity,
 };
 
 function sample(change: Partial<Sample> = {}): Sample {
@@ -71,12 +73,45 @@ Deno.test("a fed subscriber cannot hoard what it is fed", () => {
   );
 });
 
-Deno.test("a flood is what keeps being read while the loop stands still", () => {
+Deno.test("an unfinished message has its time, however it trickles; a whole one ends it", () => {
+  const limits = { ...LIMITS, messageTimeout: 20_000 };
+  const end = (at: (second: number) => Partial<Sample>) => {
+    const watched = new TrackedSocket(1, 0);
+    for (let second = 0; second <= 100; second++) {
+      const reason = watched.judge(sample(at(second)), second * 1_000, limits);
+      if (reason !== undefined) return `${reason} after ${second} s`;
+    }
+    return undefined;
+  };
+  assertEquals(end((second) => ({ received: Math.min(second, 1) * 100_000 })), "unfinished after 22 s");
+  assertEquals(end((second) => ({ received: second * 2_000 })), "unfinished after 31 s");
+  // Slow, and whole every 15 s.
+  assertEquals(end((second) => ({ received: second * 20_000, delivered: Math.floor(second / 15) })), undefined);
+  // What waits in the kernel takes no memory of this process.
+  assertEquals(end((second) => ({ received: second * 2_000, unread: () => second * 2_000 })), undefined);
+});
+
+Deno.test("what an unfinished message has is told, without what pings and pongs take", () => {
+  const watched = new TrackedSocket(1, 0);
+  const see = (received: number, second: number, change: Partial<Sample> = {}) => {
+    watched.judge(sample({ received, ...change }), second * 1_000, LIMITS);
+    return watched.unfinished;
+  };
+  assertEquals(see(1_000, 0), 0);
+  assertEquals(see(901_000, 1), 900_000 - 256);
+  assertEquals(see(901_000, 2, { unread: () => 400_000 }), 500_000 - 512);
+  assertEquals(see(1_001_000, 3, { delivered: 1 }), 0);
+});
+
+Deno.test("a flood is what is read on and on while the loop stands still, and still waits", () => {
   const flooder = new TrackedSocket(1, 0);
-  assertEquals([0, 1, 2, 3].map((look) => flooder.flood(look * 1_000_000)), [0, 0, 1_000_000, 1_000_000]);
+  assertEquals([0, 1, 2, 3].map((scan) => flooder.floods(scan * 1_000, 100_000)), [false, false, true, true]);
+  flooder.calm();
+  assertEquals([9_000, 10_000].map((bytes) => flooder.floods(bytes, 100_000)), [false, false]);
   // The rest of one message, read once.
   const bystander = new TrackedSocket(2, 0);
-  assertEquals([0, 900_000, 900_000, 900_000].map((bytes) => bystander.flood(bytes)), [0, 0, 0, 0]);
-  flooder.calm();
-  assertEquals([9_000_000, 10_000_000].map((bytes) => flooder.flood(bytes)), [0, 0]);
+  assertEquals([0, 900_000, 900_000, 900_000].map((bytes) => bystander.floods(bytes, 50_000)), Array(4).fill(false));
+  // A long message that comes more slowly than it is read.
+  const uploader = new TrackedSocket(3, 0);
+  assertEquals([0, 90_000, 180_000, 270_000].map((bytes) => uploader.floods(bytes, 1_448)), Array(4).fill(false));
 });

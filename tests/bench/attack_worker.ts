@@ -1,0 +1,167 @@
+/**
+ * The attackers, in a thread of their own beside the honest client that is measured. Told an order, says `ready` once
+ * all connections are open, attacks when told to, and says what came of it.
+ * @module
+ */
+/// <reference lib="deno.worker" />
+import { maskedFrame, Opcode, repeated, textOf } from "../support/frames.ts";
+import { closeQuietly, dialUpgraded, type RawTarget, writeAll } from "../support/raw.ts";
+import { connectMany } from "./many.ts";
+import { pause } from "./pause.ts";
+
+/** What to do. */
+export interface AttackOrder {
+  readonly target: RawTarget;
+  readonly kind: AttackKind;
+  readonly connections: number;
+  /** Messages that each attacker sends; of a flood, seconds. */
+  readonly amount: number;
+}
+
+export type AttackKind = "publish" | "text" | "pings" | "unread" | "fragments" | "close" | "headers";
+
+/** What came of it. */
+export interface AttackResult {
+  /** Attackers that the service ended. */
+  readonly cut: number;
+  /** Of `publish`: the share of all deliveries that arrived. */
+  readonly delivered?: number;
+}
+
+const decoder = new TextDecoder();
+const empty = new Uint8Array();
+const LINE = 24;
+const pong = maskedFrame(Opcode.Pong, empty);
+/** Milliseconds: between two pongs, and until a fan-out is given up. */
+const ALIVE_EVERY = 7_000;
+const LONGEST = 120_000;
+
+/** Ends when all that is wanted has come, the service ends the connection or nothing more comes. */
+async function receive(conn: Deno.Conn, wanted: number): Promise<number> {
+  const buffer = new Uint8Array(65_536);
+  let got = 0;
+  while (got < wanted) {
+    const length = await conn.read(buffer).catch(() => null);
+    if (length === null) break;
+    got += length;
+  }
+  return got;
+}
+
+/** Whether the service took all of it; it may end the connection in between. */
+async function sends(conn: Deno.Conn, bytes: Uint8Array<ArrayBuffer>): Promise<boolean> {
+  return await writeAll(conn, bytes).then(() => true, () => false);
+}
+
+/** How many of the connections have ended by the time that it looks. */
+async function ended(conns: readonly Deno.Conn[], within: number): Promise<number> {
+  const done = await Promise.all(conns.map((conn) => Promise.race([receive(conn, Infinity), pause(within)])));
+  return done.filter((bytes) => bytes !== undefined).length;
+}
+
+type Attack = () => Promise<AttackResult>;
+
+/** Opens the connections; what it returns attacks. */
+async function prepare({ target, kind, connections, amount }: AttackOrder, opened: Deno.Conn[]): Promise<Attack> {
+  const conns = await connectMany(target, connections);
+  opened.push(...conns);
+  switch (kind) {
+    case "publish": {
+      const publisher = await dialUpgraded(target);
+      opened.push(publisher);
+      for (const conn of conns) await writeAll(conn, maskedFrame(Opcode.Binary, new Uint8Array([1])));
+      await pause(500);
+      const line = maskedFrame(Opcode.Binary, new Uint8Array([2, ...textOf(LINE)]));
+      const wanted = amount * (LINE + 2);
+      return async () => {
+        // They answer no pings, and are no idle clients all the same.
+        const alive = setInterval(() => [publisher, ...conns].forEach((conn) => void sends(conn, pong)), ALIVE_EVERY);
+        const reading = conns.map((conn) => Promise.race([receive(conn, wanted), pause(LONGEST)]));
+        await sends(publisher, repeated(line, amount));
+        const got = await Promise.all(reading);
+        clearInterval(alive);
+        const all = got.reduce<number>((sum, bytes) => sum + (bytes ?? 0), 0);
+        return { cut: await ended([publisher], 200), delivered: Math.min(1, all / (wanted * connections)) };
+      };
+    }
+    case "text": {
+      const burst = repeated(maskedFrame(Opcode.Text, textOf(2)), amount);
+      return async () => {
+        const sent = await Promise.all(conns.map((conn) => sends(conn, burst)));
+        return { cut: sent.filter((fine) => !fine).length };
+      };
+    }
+    case "pings": {
+      const block = repeated(maskedFrame(Opcode.Ping, empty), 8_192);
+      return async () => {
+        const until = performance.now() + amount * 1000;
+        const sent = await Promise.all(conns.map(async (conn) => {
+          while (performance.now() < until) if (!await sends(conn, block)) return false;
+          return true;
+        }));
+        return { cut: sent.filter((fine) => !fine).length };
+      };
+    }
+    case "unread": {
+      const block = repeated(maskedFrame(Opcode.Text, textOf(1)), 10_000);
+      return async () => {
+        const sent = await Promise.all(conns.map(async (conn) => {
+          for (let left = amount; left > 0; left -= 10_000) if (!await sends(conn, block)) return false;
+          return true;
+        }));
+        await pause(10_000);
+        return { cut: sent.filter((fine) => !fine).length };
+      };
+    }
+    case "fragments": {
+      const first = maskedFrame(Opcode.Binary, new Uint8Array(16_384), { fin: false });
+      const more = maskedFrame(Opcode.Continuation, new Uint8Array(16_384), { fin: false });
+      return async () => {
+        await Promise.all(conns.map(async (conn) => {
+          if (!await sends(conn, first)) return;
+          for (let left = amount - 16_384; left > 0; left -= 16_384) if (!await sends(conn, more)) return;
+        }));
+        await pause(45_000);
+        return { cut: await ended(conns, 100) };
+      };
+    }
+    case "close": {
+      const frame = maskedFrame(Opcode.Close, new Uint8Array([3, 232, ...new Uint8Array(amount).fill(0x61)]));
+      return async () => {
+        const bytes = await Promise.all(conns.map((conn) => sends(conn, frame).then(() => receive(conn, Infinity))));
+        if (bytes.some((count) => count > 1_000)) throw new Error(`the close frame was echoed: ${bytes} bytes`);
+        return { cut: conns.length };
+      };
+    }
+    case "headers": {
+      const head = maskedFrame(Opcode.Binary, empty, { length: amount });
+      const part = new Uint8Array(65_536);
+      return async () => {
+        await Promise.all(conns.map(async (conn) => {
+          if (!await sends(conn, head)) return;
+          for (let left = amount - 65_536; left > 0; left -= part.length) if (!await sends(conn, part)) return;
+        }));
+        await pause(3_000);
+        return { cut: await ended(conns, 100) };
+      };
+    }
+  }
+}
+
+let go: (() => void) | undefined;
+
+self.onmessage = async ({ data }: MessageEvent<AttackOrder | "go">) => {
+  if (data === "go") return go?.();
+  const opened: Deno.Conn[] = [];
+  try {
+    const attack = await prepare(data, opened);
+    const started = new Promise<void>((resolve) => go = resolve);
+    self.postMessage("ready");
+    await started;
+    self.postMessage(await attack());
+  } catch (error) {
+    self.postMessage({ failed: error instanceof Error ? error.message : decoder.decode(empty) });
+  } finally {
+    opened.forEach(closeQuietly);
+  }
+};

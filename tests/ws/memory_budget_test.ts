@@ -1,0 +1,125 @@
+import { assert, assertEquals } from "@std/assert";
+import { type BudgetMember, MemoryBudget, MESSAGE_COST } from "../../lib/ws/memory_budget.ts";
+import { SendBuffer, type SendStatus } from "../../lib/ws/send_buffer.ts";
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+class Member implements BudgetMember {
+  bytes: number;
+  released = false;
+
+  constructor(budget: MemoryBudget, bytes: number) {
+    this.bytes = bytes;
+    budget.add(this);
+  }
+
+  measure(): number {
+    return this.bytes;
+  }
+
+  release(): void {
+    this.released = true;
+  }
+}
+
+Deno.test("over the budget the fullest are released, and no more than needed", () => {
+  const budget = new MemoryBudget(1_000);
+  const [small, big, middle] = [100, 600, 300].map((bytes) => new Member(budget, bytes));
+  budget.enforce();
+  assertEquals([small!.released, big!.released, middle!.released], [false, true, false]);
+  assertEquals(budget.used, 400);
+});
+
+Deno.test("what has left since it was counted is nobody's fault", () => {
+  const budget = new MemoryBudget(1_000);
+  const one = new Member(budget, 0);
+  const other = new Member(budget, 200);
+  budget.used = 5_000;
+  budget.enforce();
+  assertEquals([one.released, other.released, budget.used], [false, false, 200]);
+  budget.delete(other);
+  budget.enforce();
+  assertEquals(budget.used, 0);
+});
+
+/** A socket that takes nothing until told to, and what the kernel says of it. */
+class Line {
+  bufferedAmount = 0;
+  acknowledged = 0;
+  readonly #queue: number[] = [];
+  readonly buffer: SendBuffer;
+  readonly budget = new MemoryBudget(Infinity);
+
+  constructor(limit: number) {
+    const socket = this as unknown as WebSocket;
+    const acknowledged = () => this.acknowledged;
+    this.buffer = new SendBuffer({ socket, limit, budget: this.budget, acknowledged });
+    this.buffer.open = true;
+  }
+
+  send(payload: string): void {
+    this.#queue.push(payload.length);
+    this.bufferedAmount += payload.length;
+  }
+
+  take(count: number): void {
+    for (const bytes of this.#queue.splice(0, count)) {
+      this.bufferedAmount -= bytes;
+      this.acknowledged += bytes + 31;
+    }
+  }
+
+  get waiting(): number {
+    return this.#queue.length;
+  }
+}
+
+Deno.test("short messages count as many, until they leave", () => {
+  const line = new Line(MIB);
+  const seen: SendStatus[] = [];
+  for (let sent = 0; sent < 9_000; sent++) {
+    const status = line.buffer.send("x");
+    if (status !== seen.at(-1)) seen.push(status);
+  }
+  assertEquals(seen, ["fine", "wait", "over", "full"]);
+  assert(line.buffer.measure() >= 9_000 * MESSAGE_COST);
+  line.take(9_000);
+  assertEquals([line.buffer.measure(), line.buffer.over], [0, false]);
+});
+
+Deno.test("a peer that reads never looks full, however much it was sent and though something always waits", () => {
+  for (const lengths of [[1], [0], [26], [0, 5_000], [2, 30_000]]) {
+    const line = new Line(MIB);
+    for (let sent = 0; sent < 200_000; sent++) {
+      const status = line.buffer.send("x".repeat(lengths[sent % lengths.length]!));
+      // Of messages without payload Deno tells nothing, and the kernel later.
+      assert(status === "fine" || (lengths.includes(0) && status === "wait"), `${lengths}, ${sent}: ${status}`);
+      if (line.waiting > 3) line.take(line.waiting - 1);
+    }
+  }
+});
+
+Deno.test("messages without payload count too, where the peer takes none", () => {
+  const line = new Line(MIB);
+  let status: SendStatus = "fine";
+  for (let sent = 0; sent < 5_000 && status === "fine"; sent++) status = line.buffer.send("");
+  assertEquals(status, "wait");
+  line.take(line.waiting);
+  line.buffer.measure();
+  line.acknowledged += 64 * KIB;
+  assertEquals(line.buffer.measure(), 0);
+});
+
+Deno.test("one message over an empty buffer may be of any length; a second one may not", () => {
+  const line = new Line(KIB);
+  assertEquals(line.buffer.send("x".repeat(10 * MIB)), "over");
+  line.take(1);
+  for (let sent = 0; sent < 10; sent++) {
+    line.buffer.send("short");
+    line.take(1);
+  }
+  assertEquals(line.buffer.send("x".repeat(10 * MIB)), "over");
+  for (let sent = 0; sent < 2; sent++) line.buffer.send("x".repeat(10 * MIB));
+  assertEquals(line.buffer.send("x"), "full");
+});
