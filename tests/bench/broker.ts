@@ -9,9 +9,10 @@ import { natsServer, redisServer, type Server } from "../hub/engines.ts";
 import { Histogram, type Latency } from "./histogram.ts";
 import { connectMany } from "./many.ts";
 import { pause } from "./pause.ts";
-import { cpuSeconds } from "./proc.ts";
+import { maskedFrame, Opcode, serverFrame, textOf } from "../support/frames.ts";
+import { closeQuietly, dialUpgraded, writeAll } from "../support/raw.ts";
+import { cpuSeconds } from "../support/proc.ts";
 import { type Certificate, makeCertificate, startServer } from "./server.ts";
-import { closeQuietly, connectWebSocket, maskedFrame, Opcode, serverFrame, textOf, writeAll } from "./wire.ts";
 
 /** How to measure. */
 export interface BrokerOptions {
@@ -88,7 +89,7 @@ async function measure(
   const payload = textOf(SIZE);
   const publication = maskedFrame(Opcode.Binary, new Uint8Array([2, ...payload]));
   const subscribe = maskedFrame(Opcode.Binary, new Uint8Array([1]));
-  const publisher = await connectWebSocket(targets[0]!);
+  const publisher = await dialUpgraded(targets[0]!);
   stack.defer(() => closeQuietly(publisher));
   const conns = (await Promise.all(targets.map((target) => connectMany(target, subscribers)))).flat();
   stack.defer(() => conns.forEach(closeQuietly));
