@@ -28,6 +28,8 @@ export interface Fields {
   readonly publicKey: string;
   /** Extensions by object identifier: what is inside the octet string. */
   readonly extensions: ReadonlyMap<string, Uint8Array>;
+  /** Those extensions that who does not know them must refuse the certificate for. */
+  readonly critical: ReadonlySet<string>;
 }
 
 /** Object identifiers of the extensions that are looked at. */
@@ -69,10 +71,13 @@ function readFields(certificate: X509Certificate): Fields {
   const [issuer, subject, spki] = namesAndKey(parts);
   if (issuer === undefined || subject === undefined || spki === undefined) throw new RangeError("fields are missing");
   const extensions = new Map<string, Uint8Array>();
+  const critical = new Set<string>();
   const list = parts.find((part) => part.tag === 0xa3);
   for (const extension of list ? derChildren(derChild(list, 0, TAG.sequence)) : []) {
     const [id, ...rest] = derChildren(extension);
-    if (id && rest.length > 0) extensions.set(derOid(id), rest.at(-1)!.content);
+    if (id === undefined || rest.length === 0) continue;
+    extensions.set(derOid(id), rest.at(-1)!.content);
+    if (rest.length > 1 && rest[0]!.content[0] !== 0) critical.add(derOid(id));
   }
   return {
     signature: derOid(derChild(derChild(whole, 1, TAG.sequence), 0)),
@@ -81,6 +86,7 @@ function readFields(certificate: X509Certificate): Fields {
     key: keyKind(spki),
     publicKey: hex(spki.whole),
     extensions,
+    critical,
   };
 }
 
