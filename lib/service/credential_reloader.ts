@@ -8,7 +8,6 @@ import { StartError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { CertificateSource } from "../tls/certificate_source.ts";
 import type { TlsMaterial } from "../tls/tls_material.ts";
-import { watchFiles } from "../tls/watch_files.ts";
 
 /** What is kept up to date, and how a new certificate is put to use. */
 export interface CredentialReloaderOptions {
@@ -57,6 +56,7 @@ export class CredentialReloader {
     const { file } = authenticator ?? {};
     if (file !== undefined) {
       const options = { log, what: "the file of tokens", missingIsEmpty: true };
+      const { watchFiles } = await import("../tls/watch_files.ts");
       this.#watch = watchFiles([file], () => this.#tokenFileChanged(), options);
     }
     source?.watch(() => this.reloadOrSay());

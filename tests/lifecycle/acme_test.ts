@@ -2,13 +2,13 @@
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
 import { childrenOf, clientOfEach, WORKER_APP } from "../cluster/workers.ts";
-import { serialOf } from "../net/clients.ts";
 import { peerTest } from "../peers/require.ts";
 import { Client } from "../support/client.ts";
 import { LEAST_PERMISSIONS, makeFolder, type Program, ROOT, runProgram, startProgram } from "../support/program.ts";
+import { serialOf } from "../support/raw.ts";
 import { Transcript } from "../support/transcript.ts";
 import { extendDirectory, type Front, type Pebble, startPebble } from "../tls/acme/pebble.ts";
-import { Arrivals, Crowd } from "./crowd.ts";
+import { HeldClients, NewClients } from "../support/client_load.ts";
 
 /** The options that make the program use Pebble: for its loopback address, which clients can connect to. */
 function optionsFor(pebble: Pebble, names: readonly string[] = [pebble.address]): string[] {
@@ -103,8 +103,8 @@ peerTest("pebble", "acme: a renewal under load loses none of 50 connections and 
   await using program = await startProgram([...optionsFor(pebble), "--app", "echo"], { folder: folder.path });
   const ca = await Deno.readTextFile(folder.ca);
   const old = await serialOf(program.port, ca, pebble.address);
-  await using crowd = await Crowd.open(50, program.url, { ca: folder.ca });
-  await using arrivals = new Arrivals(program.url, { ca: folder.ca });
+  await using clients = await HeldClients.open(50, program.url, { ca: folder.ca });
+  await using arrivals = new NewClients(program.url, { ca: folder.ca });
   await arrivals.more(10);
   held.resolve();
   const [, named] = await program.stderr.until(/"the new certificate serves","serial":"([0-9A-F]+)"/);
@@ -112,7 +112,7 @@ peerTest("pebble", "acme: a renewal under load loses none of 50 connections and 
   assertEquals(await serialOf(program.port, ca, pebble.address), named!.toLowerCase());
   await arrivals.more(10);
   await arrivals.settle();
-  await crowd.settle();
+  await clients.settle();
 });
 
 peerTest("pebble", "acme: of several workers one renews, all serve it, and another one takes over", async () => {
