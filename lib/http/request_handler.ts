@@ -18,13 +18,14 @@ import { headersOf } from "../ws/request_snapshot.ts";
 import { GONE, STOPPING, upgrade } from "../ws/upgrade.ts";
 import { clientAddress, forwardedHost, proxyTls } from "../handshake/client_address.ts";
 import { HEALTH_PATH, healthResponse } from "./health.ts";
-import { pageAsset, pageResponse } from "./test_page.ts";
+import { type PageFacts, pageResponse } from "./test_page.ts";
 
 /** What a request is checked against. */
 export interface RequestHandlerOptions {
   readonly mode: Mode;
   readonly paths: ReadonlySet<string>;
-  readonly page: boolean;
+  /** What the test page says; undefined where there is no page. */
+  readonly page: (() => PageFacts) | undefined;
   readonly origin: OriginRule;
   readonly authenticator: Authenticator | undefined;
   readonly admission: Admission;
@@ -75,7 +76,8 @@ export class RequestHandler {
   readonly handle = (request: Request, info: Deno.ServeHandlerInfo<Deno.Addr>): Awaitable<Response> => {
     const response = this.#answer(request, info);
     // Over HTTP/2 Deno sends the body to a HEAD too, which ends its stream with PROTOCOL_ERROR (measured).
-    return request.method === "HEAD" && response instanceof Response ? withoutBody(response) : response;
+    if (request.method !== "HEAD") return response;
+    return response instanceof Promise ? response.then(withoutBody) : withoutBody(response);
   };
 
   #answer(request: Request, info: Deno.ServeHandlerInfo<Deno.Addr>): Awaitable<Response> {
@@ -85,8 +87,6 @@ export class RequestHandler {
     const { pathname, host } = new URL(request.url);
 
     if (pathname === HEALTH_PATH) return this.#readOnly(client, request, () => this.#health(client));
-    const asset = rules.page ? pageAsset(pathname) : undefined;
-    if (asset) return this.#readOnly(client, request, () => asset);
     if (!rules.paths.has(pathname)) {
       const welcome = [...rules.paths].join(" and ");
       return this.#refuse(client, { status: 404, reason: `Nothing is here. WebSockets are welcome at ${welcome}.` });
@@ -179,13 +179,14 @@ export class RequestHandler {
     return healthResponse(this.#rules.draining(), peers);
   }
 
-  #plain(): Response {
-    if (this.#rules.page) return pageResponse();
+  #plain(): Awaitable<Response> {
+    const { page } = this.#rules;
+    if (page !== undefined) return pageResponse(page());
     const reason = "This is a WebSocket endpoint: connect with wss:// from a WebSocket client.";
     return refusalResponse({ status: 426, reason, headers: { upgrade: "websocket", connection: "Upgrade" } });
   }
 
-  #readOnly(client: Client, request: Request, respond: () => Response): Response {
+  #readOnly(client: Client, request: Request, respond: () => Awaitable<Response>): Awaitable<Response> {
     if (request.method === "GET" || request.method === "HEAD") return respond();
     return this.#refuse(client, {
       status: 405,
