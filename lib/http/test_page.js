@@ -64,7 +64,7 @@ new ResizeObserver(follow).observe(list);
 function log(kind, meta, ...content) {
   const line = element("li", "", kind);
   const arrow = { in: "←", out: "→", bad: "!" }[kind] ?? "·";
-  line.append(element("span", `${time()} ${arrow}${meta ? ` ${meta}` : ""}`, "meta"), ...content);
+  line.append(element("span", `${time()} ${arrow} ${meta ? `${meta} ` : ""}`, "meta"), ...content);
   list.append(line);
   while (list.childElementCount > MAX_LINES) list.firstElementChild.remove();
   follow();

@@ -1,7 +1,7 @@
 /** Chromium on the test page: over https, on a phone, in the chat, and with the authority really trusted. */
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
-import { killIn } from "../lifecycle/processes.ts";
+import { killIn } from "../support/processes.ts";
 import { makeFolder, startProgram } from "../support/program.ts";
 import { complaintsOf, launchBrowser, requireBrowser, TestPage } from "./browser.ts";
 import { requirePeer } from "./require.ts";
@@ -108,13 +108,8 @@ Deno.test({ name: "Chromium: what the test page shows and offers", ignore }, asy
     await test.received("line 39");
     const last = page.locator("#log li").last();
     await last.waitFor();
-    assert(
-      await last.evaluate((line: Element) => {
-        const box = line.getBoundingClientRect();
-        const list = line.parentElement!.getBoundingClientRect();
-        return box.bottom <= list.bottom + 1;
-      }),
-    );
+    const [line, list] = [await last.boundingBox(), await page.locator("#log").boundingBox()];
+    assert(line!.y + line!.height <= list!.y + list!.height + 1);
   });
   await t.step("a long message is folded, a file is sent and shown in hex", async () => {
     await test.send("x".repeat(400));
@@ -164,29 +159,29 @@ Deno.test({ name: "Chromium: what the test page shows and offers", ignore }, asy
 });
 
 Deno.test({ name: "Chromium: the page reconnects when it is asked to", ignore }, async () => {
-  const folder = await makeFolder();
+  const folder = await Deno.realPath(await makeFolder());
   try {
-    await using browser = await launchBrowser({});
-    await using context = await browser.newContext();
-    const page = await context.newPage();
     const options = ["--mode", "proxied", "--page", "--drain-timeout", "0s"];
-    const first = await startProgram(options, { folder });
-    await page.goto(first.http());
-    await page.getByText("Subprotocols, token, reconnecting").click();
-    await page.getByLabel("Reconnect when the connection ends").check();
-    const test = new TestPage(page);
-    await test.connect();
-    const { pid } = first;
-    // A new process takes the port over, and the old one sends its clients away.
-    first.signal("SIGUSR2");
-    await page.getByText(/closed with 1001/).waitFor();
-    await page.getByText(/^Connected to/).waitFor();
-    await test.send("tom");
-    await test.received(/ ok$/);
-    await first[Symbol.asyncDispose]();
-    assert(pid > 0);
+    await using program = await startProgram(options, { folder });
+    try {
+      await using browser = await launchBrowser({});
+      await using context = await browser.newContext();
+      const page = await context.newPage();
+      await page.goto(program.http());
+      await page.getByText("Subprotocols, token, reconnecting").click();
+      await page.getByLabel("Reconnect when the connection ends").check();
+      const test = new TestPage(page);
+      await test.connect();
+      // A new process takes the port over, and the old one sends its clients away.
+      program.signal("SIGUSR2");
+      await page.getByText(/closed with 1001/).waitFor();
+      await page.getByText(/^Connected to/).waitFor();
+      await test.send("tom");
+      await test.received(/ ok$/);
+    } finally {
+      killIn(folder);
+    }
   } finally {
-    killIn(await Deno.realPath(folder));
     await Deno.remove(folder, { recursive: true });
   }
 });
