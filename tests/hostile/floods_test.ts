@@ -14,7 +14,8 @@ const WORST = 8_000;
 const FLOOD_SECONDS = 20;
 
 const FLOODS: readonly (readonly [FloodKind, codes: readonly number[], reason: RegExp])[] = [
-  ["text", [1008], /^too many messages, or too long ones, without waiting/],
+  // The count of messages ends it, or on a machine with other work the watchdog.
+  ["text", [1008], /^too many messages, or too long ones, without waiting|^flooded the service/],
   ["binary", [1008], /^too many messages, or too long ones, without waiting|^flooded the service/],
   // No event tells of these: the watchdog sees their bytes, or that the loop stands still.
   ["pong", [1009, 1008], /^more came without a whole message|^flooded the service/],
