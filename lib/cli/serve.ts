@@ -26,7 +26,7 @@ export const SERVE_OPTIONS = {
     value: "FILE",
     flagOnly: true,
     unset: "wss.json, where there is one",
-    help: "The configuration file: one JSON object of options in camelCase. WSS_CONFIG names it too.",
+    help: "The configuration file: a JSON object of options in camelCase. WSS_CONFIG names it too.",
   },
   workers: {
     type: "text",
@@ -46,7 +46,8 @@ export const SERVE_OPTIONS = {
     type: "switch",
     default: false,
     flagOnly: true,
-    help: "Check configuration, certificate, tokens and app, say what is wrong, and exit: 0 where it would start.",
+    help:
+      "Check the configuration, the certificate, the tokens and the app, and exit: with 0 if the service would start.",
   },
 } as const satisfies OptionTable;
 
