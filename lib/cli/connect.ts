@@ -18,7 +18,7 @@ import { CLIENT_OPTIONS, clientOptions } from "./tls_client_options.ts";
 import type { Command, Invocation } from "./command_type.ts";
 import { interact } from "./interactive_session.ts";
 import { colour, write } from "./output.ts";
-import { openTerminal, reportStyle } from "./terminal.ts";
+import { openTerminal, printable, reportStyle } from "./terminal.ts";
 
 /** The options of `connect`. */
 export const CONNECT_OPTIONS = {
@@ -94,7 +94,12 @@ async function run(line: Invocation): Promise<number> {
   await using _connection = opened.connection;
   const { session } = opened;
   if (settings.execute !== undefined) {
-    return await once(session, settings.execute, timeout, (data) => write("stdout", `${printed(data, out)}\n`));
+    return await once(
+      session,
+      settings.execute,
+      timeout,
+      (data) => write("stdout", `${printable(printed(data, out), "stdout")}\n`),
+    );
   }
   const talk = openTerminal();
   const by = opened.subprotocol === undefined ? "" : `, subprotocol ${opened.subprotocol}`;

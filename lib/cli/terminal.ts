@@ -33,6 +33,11 @@ export function reportStyle(stream: "stdout" | "stderr"): ReportStyle {
   return { colour: !Deno.noColor, width };
 }
 
+/** Text for a stream: on a terminal, without what would command it; line ends stay. */
+export function printable(text: string, stream: "stdout" | "stderr"): string {
+  return Deno[stream].isTerminal() ? text.split("\n").map(escapeControls).join("\n") : text;
+}
+
 /** A conversation on a terminal with history and line editing, or over pipes. */
 export function openTerminal(): Terminal {
   return Deno.stdin.isTerminal() && Deno.stdout.isTerminal() ? onTerminal() : overPipes();
@@ -72,8 +77,8 @@ function onTerminal(): Terminal {
   return {
     lines: lines(),
     // What a server sends must not command the terminal.
-    show: (text) => above(`< ${text.split("\n").map(escapeControls).join("\n  ")}`),
-    tell: above,
+    show: (text) => above(`< ${printable(text, "stdout").replaceAll("\n", "\n  ")}`),
+    tell: (text) => above(printable(text, "stdout")),
     onInterrupt: (call) => void interrupted.push(call),
     [Symbol.dispose]: () => editor.close(),
   };
@@ -93,11 +98,10 @@ function overPipes(): Terminal {
       yield value;
     }
   }
-  const safe = Deno.stdout.isTerminal();
   return {
     lines: lines(),
-    show: (text) => write("stdout", `${safe ? text.split("\n").map(escapeControls).join("\n") : text}\n`),
-    tell: (text) => write("stderr", `${text}\n`),
+    show: (text) => write("stdout", `${printable(text, "stdout")}\n`),
+    tell: (text) => write("stderr", `${printable(text, "stderr")}\n`),
     onInterrupt: (call) => void interrupted.push(call),
     [Symbol.dispose]() {
       Deno.removeSignalListener("SIGINT", onSignal);

@@ -7,6 +7,7 @@ import type { Authenticator, AuthResult } from "../auth/authenticate.ts";
 import type { Mode } from "../config/service_mode.ts";
 import { canonicalAddress, isLoopback } from "../ip.ts";
 import type { Logger } from "../log.ts";
+import { requestSignal } from "../unstable.ts";
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { Awaitable } from "../ws/app_types.ts";
 import { verifyHandshake } from "../handshake/verify_handshake.ts";
@@ -112,7 +113,7 @@ export class RequestHandler {
     const result = rules.authenticator.authenticate({ headers: request.headers, url: request.url, offered: protocols });
     if (!(result instanceof Promise)) return this.#authenticated(request, admitted, result);
     // Read before the await: only then does Deno tell when the client goes in between.
-    const { signal } = request;
+    const signal = requestSignal(request);
     return result.then((settled) => {
       if (!signal.aborted && !rules.peers.refusing()) return this.#authenticated(request, admitted, settled);
       slot.release();

@@ -2,6 +2,7 @@
  * From a request to a peer: the app's `upgrade` hook, then the only `Deno.upgradeWebSocket`.
  * @module
  */
+import { requestSignal } from "../unstable.ts";
 import { messageOf } from "../errors.ts";
 import type { Awaitable, UpgradeResult } from "./app_types.ts";
 import type { Slot } from "./limits.ts";
@@ -61,7 +62,7 @@ export function upgrade(request: Request, client: Admitted, rules: PeerDependenc
   const { slot } = client;
   if (rules.app.upgrade === undefined) return complete(request, client, rules, undefined);
   // Read before any await: only then does Deno tell when the client goes in between.
-  const { signal } = request;
+  const signal = requestSignal(request);
   const seen = client.headers === request.headers
     ? request
     : new Request(client.url, { headers: client.headers, signal });

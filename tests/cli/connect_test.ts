@@ -210,3 +210,20 @@ Deno.test(
     await writer.close().catch(() => {});
   },
 );
+
+Deno.test({
+  name: "-x on a terminal: no escape sequences of the server's; in a pipe the bytes as they are",
+  ignore: !script,
+}, async () => {
+  await using server = echoService({
+    onOpen: (socket) => socket.onmessage = () => socket.send("\x1b[31mred\x9b0m\nnext"),
+  });
+  const args = commandLine("connect", urlOf("ws", server), "-x", "hi");
+  const run = async (command: string, args: readonly string[]) => {
+    const { stdout } = await new Deno.Command(command, { args: [...args], stdin: "null" }).output();
+    return new TextDecoder().decode(stdout);
+  };
+  const screen = await run("script", ["-qefc", [Deno.execPath(), ...args].join(" "), "/dev/null"]);
+  assert(screen.includes("\\u001b[31mred\\u009b0m\r\nnext"), screen);
+  assertEquals(await run(Deno.execPath(), args), "\x1b[31mred\x9b0m\nnext\n");
+});
