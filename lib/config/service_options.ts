@@ -214,6 +214,12 @@ export const SERVICE_OPTIONS = {
     default: false,
     help: "Take the token from ?token= too; a URL with it stays in browsers' histories and proxies' logs.",
   },
+  revokedTokens: {
+    type: "choice",
+    values: ["close", "keep"],
+    default: "close",
+    help: "What becomes of connections whose token or key is no longer in its file: closed with 3000, or kept.",
+  },
   broker: {
     type: "text",
     value: "URL",

@@ -17,6 +17,7 @@ import type { Generator, Site, Upstream } from "./site_description.ts";
  */
 export function collectSite(settings: ProxySettings, given: ReadonlyMap<string, string>, generator: Generator): Site {
   const problems: string[] = [];
+  const [named] = settings.domain;
   const asked = SITE_ONLY.concat("domain").some((key) => given.get(key) === flagOf(key));
   const scope = settings.site ?? asked ? "site" : "location";
   if (given.has("mode") && settings.mode === "direct") {
@@ -24,6 +25,15 @@ export function collectSite(settings: ProxySettings, given: ReadonlyMap<string, 
       `${given.get("mode")} direct terminates TLS in the service itself: behind a proxy it is --mode proxied, ` +
         `with the certificate at the proxy only`,
     );
+  }
+  const obtained = given.get("domain");
+  if (obtained !== undefined && obtained !== flagOf("domain")) {
+    problems.push(
+      `${obtained} has the service obtain its certificate: behind a proxy it is --mode proxied, with the certificate at ` +
+        `the proxy only; the proxy's name is given with --domain`,
+    );
+  } else if (settings.domain.length > 1) {
+    problems.push(`--domain: one server has one name here, not ${settings.domain.join(" and ")}`);
   }
   if (settings.clientAddressHeader === "forwarded") {
     problems.push(
@@ -38,7 +48,7 @@ export function collectSite(settings: ProxySettings, given: ReadonlyMap<string, 
       }
     }
   } else {
-    if (settings.domain === undefined) problems.push("--domain is missing: the name that clients connect to");
+    if (named === undefined) problems.push("--domain is missing: the name that clients connect to");
     for (const key of generator.needs) {
       if (settings[key] === undefined) problems.push(`--${key} is missing: ${MISSING[key]}`);
     }
@@ -51,7 +61,7 @@ export function collectSite(settings: ProxySettings, given: ReadonlyMap<string, 
     if (settings.root !== undefined && settings.website !== undefined) problems.push("choose one: --root or --website");
   }
 
-  const domain = settings.domain === undefined ? undefined : checkDomain(settings.domain, problems);
+  const domain = named === undefined ? undefined : checkDomain(named, problems);
   const website = scope === "location"
     ? undefined
     : settings.root !== undefined

@@ -8,7 +8,6 @@ import { StartError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { CertificateSource } from "../tls/certificate_source.ts";
 import type { TlsMaterial } from "../tls/tls_material.ts";
-import { watchFiles } from "../tls/watch_files.ts";
 
 /** What is kept up to date, and how a new certificate is put to use. */
 export interface CredentialReloaderOptions {
@@ -19,7 +18,7 @@ export interface CredentialReloaderOptions {
   /** Makes the listener use it. What it throws leaves the old one in use. */
   apply(material: TlsMaterial): Promise<void>;
   /** Other tokens are in force: connections that came in by one that no longer is may have to go. */
-  tokensChanged?(): void;
+  tokensChanged(): void;
   /** Milliseconds; for tests. Default 5,000: see `#tokenFileChanged`. */
   readonly confirmAfter?: number;
   /** Reloads in place of this, where several workers do it together. What it throws is a StartError. */
@@ -57,6 +56,7 @@ export class CredentialReloader {
     const { file } = authenticator ?? {};
     if (file !== undefined) {
       const options = { log, what: "the file of tokens", missingIsEmpty: true };
+      const { watchFiles } = await import("../tls/watch_files.ts");
       this.#watch = watchFiles([file], () => this.#tokenFileChanged(), options);
     }
     source?.watch(() => this.reloadOrSay());
@@ -155,7 +155,7 @@ export class CredentialReloader {
     if (authenticator.file !== undefined) {
       log.info(`${authenticator.file} was read again`, { token: authenticator.need });
     }
-    tokensChanged?.();
+    tokensChanged();
   }
 
   /** Ends the watch, and waits for a reload under way. */

@@ -306,7 +306,9 @@ export class AcmeSource implements CertificateSource {
       if (signal.aborted) return;
       const next = this.#certificate.failure()?.notBefore;
       const until = current === undefined ? "" : `; the one in use serves until ${current.notAfter.toISOString()}`;
-      this.#environment.log.error(`the certificate was not renewed${until}: ${reasonOf(error, bound)}`, {
+      // One event, one line.
+      const reason = reasonOf(error, bound).replaceAll("\n", "; ");
+      this.#environment.log.error(`the certificate was not renewed${until}: ${reason}`, {
         problem: this.#problem,
         next,
       });
