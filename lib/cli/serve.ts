@@ -17,6 +17,7 @@ import { write } from "./output.ts";
 import { runUntilStopped } from "./run_until_stopped.ts";
 import { connectSupervisor, serveAsWorker, supervise, validateWorkers } from "./serve_workers.ts";
 import { selfCheck } from "./startup_check.ts";
+import { surviveUncaughtErrors } from "./uncaught_errors.ts";
 
 /** Options of the service, and where they are read from. */
 export const SERVE_OPTIONS = {
@@ -26,7 +27,7 @@ export const SERVE_OPTIONS = {
     value: "FILE",
     flagOnly: true,
     unset: "wss.json, where there is one",
-    help: "The configuration file: one JSON object of options in camelCase. WSS_CONFIG names it too.",
+    help: "The configuration file: a JSON object of options in camelCase. WSS_CONFIG names it too.",
   },
   workers: {
     type: "text",
@@ -46,7 +47,8 @@ export const SERVE_OPTIONS = {
     type: "switch",
     default: false,
     flagOnly: true,
-    help: "Check configuration, certificate, tokens and app, say what is wrong, and exit: 0 where it would start.",
+    help:
+      "Check the configuration, the certificate, the tokens and the app, and exit: with 0 if the service would start.",
   },
 } as const satisfies OptionTable;
 
@@ -108,6 +110,7 @@ async function run(line: Invocation): Promise<number> {
     level: settings.logLevel,
     ...(worker ? { fields: { worker: worker.index } } : {}),
   });
+  using _survivor = surviveUncaughtErrors(log);
   // With workers, the supervisor says it for all.
   if (worker === undefined) { for (const note of notes) log.info(note); }
   if (settings.workers !== undefined && worker === undefined && !settings.check) {

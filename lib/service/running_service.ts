@@ -9,6 +9,7 @@ import type { Mode } from "../config/service_mode.ts";
 import type { Settings } from "../config/service_options.ts";
 import { messageOf, stackOf, StartError } from "../errors.ts";
 import { RequestHandler } from "../http/request_handler.ts";
+import type { PageFacts } from "../http/test_page.ts";
 import { HubCalls, type ServiceCalls } from "../hub/calls.ts";
 import { Hub } from "../hub/hub.ts";
 import { joinBroker, joinWorkers } from "./join_broker.ts";
@@ -176,7 +177,7 @@ export class RunningService extends HubCalls implements Service {
       peers,
       paths,
       localOnly: development && isLocal(mode),
-      page: settings.page ?? development,
+      page: settings.page ?? development ? () => this.#pageFacts() : undefined,
       admission: new Admission({
         maxConnections: this.maxConnections,
         maxConnectionsPerAddress: settings.maxConnectionsPerAddress,
@@ -297,6 +298,20 @@ export class RunningService extends HubCalls implements Service {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
+  }
+
+  /** What the test page says of this service. */
+  #pageFacts(): PageFacts {
+    const { notAfter, file } = this.material ?? {};
+    const certificate = notAfter && `${file}, until ${notAfter.toISOString().slice(0, 10)}`;
+    return {
+      App: this.settings.app,
+      Mode: this.mode.kind === "direct"
+        ? "direct: TLS ends in this service"
+        : "proxied: TLS ends at the proxy in front",
+      Certificate: certificate,
+      Token: this.needs,
+    };
   }
 
   /** Without the C library an accept loop ends only with its connections: they are asked to come again, one by one. */
