@@ -164,7 +164,7 @@ export function longFiles(texts: Texts): string[] {
 
 /** Folders of tests that start whole programs, and tests of what is no module of lib/. */
 const BEHAVIOUR: readonly string[] = ["bench", "hostile", "lifecycle", "peers"];
-const OUTSIDE: readonly string[] = ["compile", "deno_json", "house", "readme", "run", "start"];
+const OUTSIDE: readonly string[] = ["compile", "deno_json", "house", "library", "readme", "run", "start"];
 
 /** Tests that are not where a reader looks for them: `tests/ws/peer_test.ts` for `lib/ws/peer.ts`. */
 export function misplacedTests(tests: readonly string[], code: readonly string[]): string[] {
