@@ -13,7 +13,7 @@ import { VERSION } from "../version.ts";
 
 /** For a person at a terminal. @param workers how many share the port; undefined: this process serves alone */
 export function banner(service: Service, workers?: number): string {
-  const { settings, mode, material, url, needs, nodeId } = service;
+  const { settings, mode, material, url, needs, nodeId, admin } = service;
   const rows: [string, string][] = [
     ["address", url],
     ["paths", settings.path.join(" and ")],
@@ -25,6 +25,7 @@ export function banner(service: Service, workers?: number): string {
   rows.push(["app", settings.app]);
   if (workers !== undefined) rows.push(["workers", `${workers} processes on this port`]);
   if (settings.broker !== undefined) rows.push(["broker", `${parseBroker(settings.broker).shown}, as node ${nodeId}`]);
+  if (admin) rows.push(["admin", `${admin.url}: POST /api/METHOD, /metrics, /healthz`]);
   if (needs) rows.push(["token", `${needs}, as Authorization: Bearer TOKEN or subprotocol bearer.TOKEN`]);
   rows.push(["limits", limitsText(service)]);
   const lines = [`${PROGRAM} ${VERSION}`, ...rows.map(([name, text]) => `  ${name.padEnd(12)}${text}`), ""];
@@ -48,7 +49,7 @@ export function banner(service: Service, workers?: number): string {
 
 /** The same for a machine. */
 export function bannerFields(service: Service, workers?: number): LogFields {
-  const { settings, mode, material, url, needs, nodeId } = service;
+  const { settings, mode, material, url, needs, nodeId, admin } = service;
   return {
     url,
     mode: mode.kind,
@@ -61,6 +62,7 @@ export function bannerFields(service: Service, workers?: number): LogFields {
     token: needs,
     broker: settings.broker === undefined ? undefined : parseBroker(settings.broker).shown,
     node: settings.broker === undefined ? undefined : nodeId,
+    admin: admin?.url,
     version: VERSION,
   };
 }

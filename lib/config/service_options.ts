@@ -5,6 +5,7 @@
  */
 import { LOOPBACK } from "../ip.ts";
 import { ACME_OPTIONS } from "./acme_options.ts";
+import { ADMIN_OPTIONS } from "./admin_address.ts";
 import type { Input, OptionTable, Values } from "./option_table.ts";
 
 /** Flags `--max-payload`, variables `WSS_MAX_PAYLOAD`, file keys `maxPayload`. */
@@ -264,6 +265,7 @@ export const SERVICE_OPTIONS = {
     default: false,
     help: "Start without the broker where it cannot be reached, and connect when it is there.",
   },
+  ...ADMIN_OPTIONS,
   logFormat: {
     type: "choice",
     values: ["text", "json"],

@@ -91,7 +91,9 @@ export class Cluster {
 
   /** Asks the other nodes. */
   ask(question: Question, timeout: number): Promise<Gathered> {
-    if (!this.#relay.connected) return Promise.resolve({ items: [], complete: false });
+    if (!this.#relay.connected) {
+      return Promise.resolve({ items: [], complete: false, asked: this.#nodes.all.length, answered: 0 });
+    }
     const same = JSON.stringify([question, timeout]);
     const asking = this.#asking.get(same);
     if (asking !== undefined) return asking;

@@ -102,6 +102,11 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
     return this.#members.size;
   }
 
+  /** Whether the broker is connected; undefined where there is none. */
+  get connected(): boolean | undefined {
+    return this.#broker?.connected;
+  }
+
   /** The other nodes. */
   get cluster(): Cluster | undefined {
     return this.#cluster;

@@ -8,6 +8,9 @@ export interface Gathered {
   /** In the order in which they came: what nodes answer has no order between them. */
   readonly items: readonly unknown[];
   readonly complete: boolean;
+  /** How many other nodes were asked, and how many of them have answered whole. */
+  readonly asked: number;
+  readonly answered: number;
 }
 
 /** One part of a node's answer: long answers come in several. */
@@ -56,7 +59,7 @@ export class Queries {
       newcomers: settled > 0,
       end: resolve,
     };
-    if (open.waiting.size === 0 && !open.newcomers) return { items: [], complete: true };
+    if (open.waiting.size === 0 && !open.newcomers) return { items: [], complete: true, asked: 0, answered: 0 };
     this.#open.set(query, open);
     const timer = setTimeout(resolve, timeout);
     const settling = setTimeout(() => {
@@ -68,7 +71,9 @@ export class Queries {
     clearTimeout(timer);
     clearTimeout(settling);
     this.#open.delete(query);
-    return { items: open.items, complete: open.waiting.size === 0 && !open.newcomers };
+    const complete = open.waiting.size === 0 && !open.newcomers;
+    const answered = open.answered.size;
+    return { items: open.items, complete, asked: answered + open.waiting.size, answered };
   }
 
   /** An answer comes. Those of queries that are over are dropped. */

@@ -2,6 +2,7 @@
  * A service while it runs: its parts, and how they start and stop together.
  * @module
  */
+import type { AdminListener, Health } from "../admin/admin_listener.ts";
 import type { Authenticator } from "../auth/authenticate.ts";
 import { CloseCode } from "../close_codes.ts";
 import { formatSize } from "../duration_and_size.ts";
@@ -49,6 +50,8 @@ export interface Service extends ServiceCalls, AsyncDisposable {
   readonly acme: AcmeStatus | undefined;
   /** What tokens clients need; undefined where none. */
   readonly needs: string | undefined;
+  /** Where the admin listener is; undefined where there is none, and in a worker, whose supervisor has it. */
+  readonly admin: { readonly addr: Deno.Addr; readonly url: string } | undefined;
   /** The id of this node, in which the ids of its peers end. */
   readonly nodeId: string;
   /** The peers that are connected to this node. */
@@ -108,6 +111,7 @@ export class RunningService extends HubCalls implements Service {
   #followed = false;
   #listener!: Listener;
   #watchdog: Watchdog | undefined;
+  #admin: AdminListener | undefined;
   #stopped: Promise<void> | undefined;
 
   constructor(parts: ServiceParts, refusals = throttled(parts.log), hub = new Hub(refusals)) {
@@ -133,7 +137,7 @@ export class RunningService extends HubCalls implements Service {
       source: certificate?.source,
       authenticator,
       log,
-      apply: (fresh) => this.#listener.replace(fresh),
+      apply: (fresh) => this.#replace(fresh),
       tokensChanged: () => this.#closeRevoked(),
       reloadAll: worker && (() => worker.reloadAll()),
     });
@@ -191,13 +195,14 @@ export class RunningService extends HubCalls implements Service {
     });
   }
 
-  async start(takeover: { readonly port: number } | undefined): Promise<void> {
+  async start(takeover: { readonly port: number; readonly adminPort: number } | undefined): Promise<void> {
     const { address } = this.mode;
     const { log, loaded: { given }, worker } = this.#parts;
     await this.#credentials.start();
     try {
       await joinBroker(this.#hub, this.settings, given, log);
       if (worker?.relay !== undefined) await joinWorkers(this.#hub, worker.relay);
+      if (worker === undefined) await this.#openAdmin(takeover);
       const turn = await worker?.turnToListen();
       const port = takeover?.port ?? turn?.port;
       this.#listener = await Listener.open({
@@ -227,6 +232,7 @@ export class RunningService extends HubCalls implements Service {
         log: this.#refusals,
       });
     } catch (error) {
+      await this.#admin?.[Symbol.asyncDispose]();
       await this.#hub.stop();
       await this.#credentials.stop();
       throw error;
@@ -253,6 +259,10 @@ export class RunningService extends HubCalls implements Service {
     return this.#parts.authenticator?.need;
   }
 
+  get admin(): AdminListener | undefined {
+    return this.#admin;
+  }
+
   get nodeId(): string {
     return this.#hub.id;
   }
@@ -261,8 +271,9 @@ export class RunningService extends HubCalls implements Service {
     return this.#peerRegistry.all;
   }
 
-  reload(): Promise<void> {
-    return this.#credentials.reload();
+  async reload(): Promise<void> {
+    this.#admin?.reloadKeys();
+    await this.#credentials.reload();
   }
 
   /** The listener, whose sockets a supervisor replaces together with those of other workers. */
@@ -287,6 +298,7 @@ export class RunningService extends HubCalls implements Service {
           "Cannot hand over: this system cannot share the port; stop the service and start the new one",
         );
       }
+      await this.#admin?.share();
       await start();
       // At once: a reload that waits for its turn finds a service that stops.
       this.#stopped ??= this.#stop(true);
@@ -299,6 +311,38 @@ export class RunningService extends HubCalls implements Service {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
+  }
+
+  /** What the admin listener asks: see {@link AdminBackend.health}. */
+  health(): Health {
+    return { draining: this.#draining.signal.aborted, broker: this.#hub.connected };
+  }
+
+  async #openAdmin(takeover: { readonly adminPort: number } | undefined): Promise<void> {
+    const { admin } = this.settings;
+    if (admin === undefined) return;
+    const [{ openAdmin }, { perform }] = await Promise.all([
+      import("../admin/open_admin.ts"),
+      import("../admin/commands.ts"),
+    ]);
+    this.#admin = await openAdmin({ ...this.settings, admin }, {
+      backend: {
+        execute: (command) => perform(this, command),
+        health: () => Promise.resolve(this.health()),
+        metrics: () => Promise.resolve(""),
+      },
+      tls: this.material,
+      takeover: takeover && { port: takeover.adminPort },
+      log: this.#refusals,
+    });
+  }
+
+  /** Serves with another certificate. That the admin listener cannot is no reason not to. */
+  async #replace(fresh: TlsMaterial): Promise<void> {
+    await this.#listener.replace(fresh);
+    await this.#admin?.replace(fresh).catch((error) => {
+      this.#parts.log.error(`the admin listener goes on with the old certificate: ${messageOf(error)}`);
+    });
   }
 
   /** What the test page says of this service. */
@@ -338,12 +382,14 @@ export class RunningService extends HubCalls implements Service {
     this.#followed = followed;
     this.#draining.abort();
     await this.#credentials.stop();
+    if (followed) await this.#admin?.stopAccepting();
     await this.#listener.stopAccepting();
     if (followed) await this.#listener.settled(() => this.#peerRegistry.size, Math.min(handshakeTimeout, drainTimeout));
     await this.#peerRegistry.empty(Math.max(0, until - performance.now()));
     await this.#peerRegistry.close(CloseCode.GoingAway, "the service is stopping");
     await this.#peerRegistry.empty(CLOSE_GRACE);
     this.#peerRegistry.terminate();
+    await this.#admin?.[Symbol.asyncDispose]();
     await this.#hub.stop();
     await this.#listener.close();
     await this.#watchdog?.stop();

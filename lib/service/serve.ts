@@ -17,8 +17,8 @@ import type { AppFactory, ServiceApp } from "../ws/app_types.ts";
 export interface Environment {
   /** Default: silent. */
   readonly log?: Logger;
-  /** A predecessor process shares its address with this one, at this port. */
-  readonly takeover?: { readonly port: number } | undefined;
+  /** A predecessor process shares its addresses with this one, at these ports; 0 is a unix socket, or none. */
+  readonly takeover?: { readonly port: number; readonly adminPort: number } | undefined;
   /** This service is one of several workers on one port. */
   readonly worker?: WorkerContext | undefined;
 }
