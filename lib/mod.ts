@@ -8,6 +8,7 @@ export {
   type App,
   type AppFactory,
   defineApp,
+  type FetchApp,
   type GapDetails,
   type Message,
   type Peer,

@@ -39,6 +39,8 @@ import { SocketFacade } from "./socket_facade.ts";
 import type { PeerDependencies } from "./peer_dependencies.ts";
 
 const ONCE = { once: true } as const;
+/** Messages that may wait while a Blob is read, which takes a turn of the event loop or two. */
+const MOST_BEHIND_BLOB = 10_000;
 const UNSENDABLE = "an app closed with a code that may not stand on the wire; 1000 was sent";
 
 /**
@@ -74,6 +76,8 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   #closing: CloseTimer | undefined;
   /** The connection has ended, but messages that came before wait for the app. */
   #lastFrame: CloseFrame | undefined;
+  /** While a Blob is read, whose bytes come a moment later: what has to go after it. */
+  #behindBlob: (() => unknown)[] | undefined;
   #facade: SocketFacade | undefined;
   readonly #openBy: number;
   /** Kept by the scheduler. */
@@ -155,8 +159,9 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     }
   }
 
-  send(data: unknown): boolean {
-    return this.deliver(toPayload(data));
+  send(data: unknown, options?: { readonly compress?: boolean }): boolean {
+    if (options?.compress) this.#shared.warnOnce("compress is ignored: Deno has no compression of messages");
+    return data instanceof Blob ? this.#sendBlob(data) : this.deliver(toPayload(data));
   }
 
   waitForDrain(options?: WaitForDrainOptions): Promise<void> {
@@ -164,13 +169,19 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   }
 
   deliver(payload: Payload): boolean {
+    return this.#behindBlob === undefined ? this.#deliver(payload) : this.#deliverLater(payload);
+  }
+
+  #deliver(payload: Payload): boolean {
     const status = this.#sendBuffer.send(payload);
     return status === "fine" || this.#onPressure(status);
   }
 
   close(code: number = CloseCode.NormalClosure, reason = ""): void {
     if (!isSendable(code)) this.#shared.log.warn(UNSENDABLE, { peer: this.id, code });
-    this.#startClose({ code: isSendable(code) ? code : CloseCode.NormalClosure, reason });
+    const frame = { code: isSendable(code) ? code : CloseCode.NormalClosure, reason };
+    if (this.#behindBlob === undefined) this.#startClose(frame);
+    else this.#behindBlob.push(() => this.#startClose(frame));
   }
 
   terminate(): void {
@@ -274,6 +285,28 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  #sendBlob(blob: Blob): true {
+    const send = async () => this.#deliver(await blob.bytes());
+    if (this.#behindBlob !== undefined) {
+      this.#behindBlob.push(send);
+      return true;
+    }
+    const queue = this.#behindBlob = [send as () => unknown];
+    (async () => {
+      for (let task; (task = queue.shift()) !== undefined;) await task();
+    })().catch(this.#fail).finally(() => this.#behindBlob = undefined);
+    return true;
+  }
+
+  #deliverLater(payload: Payload): boolean {
+    const queue = this.#behindBlob!;
+    if (queue.length >= MOST_BEHIND_BLOB) return this.#onPressure("full");
+    // Bytes are valid only during the call.
+    const kept = typeof payload === "string" ? payload : payload.slice(0);
+    queue.push(() => this.#deliver(kept));
+    return true;
   }
 
   /** A send that did not just go through: wait for the buffer to empty, or end a peer that reads too slowly. */
