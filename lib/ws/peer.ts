@@ -30,6 +30,7 @@ import {
   watchdogCloseReason,
 } from "./close_reason.ts";
 import { callHook, reportHookFailure, watchHook } from "./call_hook.ts";
+import { BlobQueue } from "./blob_queue.ts";
 import type { BudgetMember } from "./memory_budget.ts";
 import { IncomingMessage, toPayload } from "./message.ts";
 import type { ScheduledPeer } from "./message_scheduler.ts";
@@ -39,8 +40,6 @@ import type { ConnectionFacts } from "./access_log.ts";
 import type { PeerDependencies } from "./peer_dependencies.ts";
 
 const ONCE = { once: true } as const;
-/** Messages that may wait while a Blob is read, which takes a turn of the event loop or two. */
-const MOST_BEHIND_BLOB = 10_000;
 const UNSENDABLE = "an app closed with a code that may not stand on the wire; 1000 was sent";
 
 /**
@@ -80,8 +79,8 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   #closing: CloseTimer | undefined;
   /** The connection has ended, but messages that came before wait for the app. */
   #lastFrame: CloseFrame | undefined;
-  /** While a Blob is read, whose bytes come a moment later: what has to go after it. */
-  #behindBlob: (() => unknown)[] | undefined;
+  /** While a Blob is read: what has to go after it. */
+  #behindBlob: BlobQueue | undefined;
   #facade: SocketFacade | undefined;
   readonly #openBy: number;
   /** Kept by the scheduler. */
@@ -175,7 +174,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   }
 
   deliver(payload: Payload): boolean {
-    return this.#behindBlob === undefined ? this.#deliver(payload) : this.#deliverLater(payload);
+    return this.#behindBlob === undefined ? this.#deliver(payload) : this.#deliverLater(this.#behindBlob, payload);
   }
 
   #deliver(payload: Payload): boolean {
@@ -298,21 +297,13 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   }
 
   #sendBlob(blob: Blob): true {
-    const send = async () => this.#deliver(await blob.bytes());
-    if (this.#behindBlob !== undefined) {
-      this.#behindBlob.push(send);
-      return true;
-    }
-    const queue = this.#behindBlob = [send as () => unknown];
-    (async () => {
-      for (let task; (task = queue.shift()) !== undefined;) await task();
-    })().catch(this.#fail).finally(() => this.#behindBlob = undefined);
+    this.#behindBlob ??= new BlobQueue(this.#fail, () => this.#behindBlob = undefined);
+    this.#behindBlob.push(async () => this.#deliver(await blob.bytes()));
     return true;
   }
 
-  #deliverLater(payload: Payload): boolean {
-    const queue = this.#behindBlob!;
-    if (queue.length >= MOST_BEHIND_BLOB) return this.#onPressure("full");
+  #deliverLater(queue: BlobQueue, payload: Payload): boolean {
+    if (queue.full) return this.#onPressure("full");
     // Bytes are valid only during the call.
     const kept = typeof payload === "string" ? payload : payload.slice(0);
     queue.push(() => this.#deliver(kept));
