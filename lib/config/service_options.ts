@@ -229,6 +229,12 @@ export const SERVICE_OPTIONS = {
     default: false,
     help: "Accept the token as ?token= too. Such a URL is kept in browser histories and proxy logs.",
   },
+  revokedTokens: {
+    type: "choice",
+    values: ["close", "keep"],
+    default: "close",
+    help: "What becomes of connections whose token or key is no longer in its file: closed with 3000, or kept.",
+  },
   broker: {
     type: "text",
     value: "URL",

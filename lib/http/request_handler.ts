@@ -16,6 +16,7 @@ import { verifyHandshake } from "../handshake/verify_handshake.ts";
 import { waitForClient } from "../handshake/wait_for_client.ts";
 import { canonicalAddress, isLoopback } from "../ip.ts";
 import type { Logger } from "../log.ts";
+import { requestSignal } from "../unstable.ts";
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { Awaitable } from "../ws/app_types.ts";
 import type { PeerDependencies } from "../ws/peer_dependencies.ts";
@@ -151,7 +152,7 @@ export class RequestHandler {
 
   #whenAuthenticated(handshake: Handshake, result: Promise<AuthResult>): Promise<Response> {
     const { peers } = this.#rules;
-    return waitForClient(result, handshake.request.signal, peers.openTimeout).then((waited) => {
+    return waitForClient(result, requestSignal(handshake.request), peers.openTimeout).then((waited) => {
       if (waited.kind === "failed") throw waited.error;
       if (waited.kind === "done" && !peers.refusing()) return this.#authenticated(handshake, waited.value);
       handshake.release();
@@ -170,6 +171,7 @@ export class RequestHandler {
     handshake.offered = result.offered;
     handshake.claims = result.claims;
     handshake.expiresAt = result.expiresAt;
+    handshake.keyId = result.keyId;
     return upgrade(handshake, this.#rules.peers);
   }
 

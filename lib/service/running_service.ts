@@ -145,6 +145,7 @@ export class RunningService extends HubCalls implements Service {
       authenticator,
       log,
       apply: (fresh) => this.#listener.replace(fresh),
+      tokensChanged: () => this.#closeRevoked(),
       reloadAll: worker && (() => worker.reloadAll()),
     });
     hub.gap = (topics, namespace) => {
@@ -174,9 +175,11 @@ export class RunningService extends HubCalls implements Service {
       messageRate: settings.messageRate,
       openTimeout: settings.handshakeTimeout,
       idleTimeout: settings.idleTimeout,
-      opened: (peer: Peer) => {
-        this.#peerRegistry.add(peer);
+      opened: (peer: Peer, keyId: string | undefined) => {
+        this.#peerRegistry.add(peer, keyId);
         userChanged(peer);
+        // Its token may have been taken back since it was checked.
+        if (keyId !== undefined && !authenticator!.accepts(keyId)) this.#closeRevoked();
       },
       ended: (peer: Peer) => {
         this.#peerRegistry.delete(peer);
@@ -331,6 +334,14 @@ export class RunningService extends HubCalls implements Service {
     log.warn("the new certificate makes everybody reconnect", { peers: this.#peerRegistry.size, ms: drainTimeout });
     const reason = "the certificate was renewed: reconnect";
     await this.#peerRegistry.close(CloseCode.ServiceRestart, reason, drainTimeout, this.#draining.signal);
+  }
+
+  /** Ends the connections whose tokens are no longer valid, unless they are to be kept. */
+  #closeRevoked(): void {
+    const { authenticator, log } = this.#parts;
+    if (authenticator === undefined || this.settings.revokedTokens === "keep") return;
+    const peers = this.#peerRegistry.closeRevoked((keyId) => authenticator.accepts(keyId));
+    if (peers > 0) log.warn("connections were closed: their tokens were taken back", { peers });
   }
 
   async #stop(followed: boolean): Promise<void> {
