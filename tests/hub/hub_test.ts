@@ -3,9 +3,11 @@ import { StartError } from "../../lib/errors.ts";
 import { silent } from "../../lib/log.ts";
 import { HubCalls, type ServiceCalls } from "../../lib/hub/calls.ts";
 import { Hub, type Member } from "../../lib/hub/hub.ts";
+import { Channels } from "../../lib/hub/channels.ts";
 import { topicKey } from "../../lib/hub/names.ts";
 import type { Payload } from "../../lib/hub/topics.ts";
 import { peerTest } from "../peers/require.ts";
+import { node } from "./conformance.ts";
 import { type Engine, faultyEngine, localEngine, natsServer, redisServer } from "./engines.ts";
 
 /** A node: a hub, and what its app and its peers get to know. */
@@ -427,4 +429,26 @@ peerTest(["nats-server", "redis-server"], "hub: a missing permission is told at 
     );
     assertMatch(error.message, /^Cannot use the broker test: .*wss\.\* is required.*[Pp]ermission/);
   }
+});
+
+Deno.test("hub: what is published on its channels by others does it no harm", async () => {
+  await using engine = await faultyEngine();
+  await using a = await hubOn(engine);
+  const peer = a.join({ topics: ["news"], user: "tom" });
+  await using stranger = await node(engine);
+  const stamped = (kind: number, text: string) =>
+    Uint8Array.from([kind, 0, 0, 0, 0, 0, 0, 0, 0, ...new TextEncoder().encode(text)]);
+  const channels = new Channels("wss");
+  const all = [channels.everyNode, channels.node(a.hub.id), channels.user("tom"), channels.topic("news")];
+  const commands = ["null", "7", "{", "[]", '{"do":"beat"}', '{"do":"hello"}', '{"do":"ask"}', '{"do":"disconnect"}'];
+  for (const channel of all) {
+    for (const bytes of [new Uint8Array(0), new Uint8Array(8), stamped(4, ""), stamped(255, "x")]) {
+      stranger.publish(channel, bytes);
+    }
+    for (const command of commands) stranger.publish(channel, stamped(2, command));
+  }
+  await settle(a);
+  a.calls.publish("news", "still here");
+  assertEquals([peer.got.at(-1), peer.closed], ["still here", []]);
+  assertEquals((await a.calls.nodes()).nodes.length, 1);
 });
