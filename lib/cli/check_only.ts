@@ -4,18 +4,16 @@
  */
 import { createAuthenticator } from "../auth/authenticate.ts";
 import type { Mode } from "../config/service_mode.ts";
-import type { Settings } from "../config/service_options.ts";
 import type { Finding } from "../finding.ts";
 import type { Logger } from "../log.ts";
 import { inspectAcme } from "../service/acme_prerequisites.ts";
 import { hostnameOf } from "../service/certificate_source.ts";
-import { validate } from "../service/resolve_settings.ts";
+import type { ServiceSettings } from "../service/resolve_settings.ts";
 import { loadCertificateFiles } from "../tls/certificate_files.ts";
 import { write } from "./output.ts";
 
 /** Checks, prints what was found, and returns the exit code. */
-export async function checkOnly(settings: Settings, given: ReadonlyMap<string, string>, log: Logger): Promise<number> {
-  const { mode } = validate(settings, given);
+export async function checkOnly({ settings, checked: { mode } }: ServiceSettings, log: Logger): Promise<number> {
   await createAuthenticator(settings, { log });
   const { findings, certificate } = await inspectCertificate(mode, log);
   for (const { level, fact, remedy } of findings) {

@@ -9,7 +9,7 @@ import { SERVICE_OPTIONS } from "../config/service_options.ts";
 import { messageOf, UsageError } from "../errors.ts";
 import { createLogger } from "../log.ts";
 import { startService } from "../service/serve.ts";
-import { validate } from "../service/resolve_settings.ts";
+import { type CheckedSettings, validate } from "../service/resolve_settings.ts";
 import { banner, bannerFields } from "./banner.ts";
 import type { Command, Invocation } from "./command_type.ts";
 import { handOver, takeover } from "./handover.ts";
@@ -26,7 +26,7 @@ export const SERVE_OPTIONS = {
     value: "FILE",
     flagOnly: true,
     unset: "wss.json, where there is one",
-    help: "The configuration file: one JSON object of options in camelCase. WSS_CONFIG names it too.",
+    help: "The configuration file: a JSON object of options in camelCase. WSS_CONFIG names it too.",
   },
   workers: {
     type: "text",
@@ -46,7 +46,8 @@ export const SERVE_OPTIONS = {
     type: "switch",
     default: false,
     flagOnly: true,
-    help: "Check configuration, certificate, tokens and app, say what is wrong, and exit: 0 where it would start.",
+    help:
+      "Check the configuration, the certificate, the tokens and the app, and exit: with 0 if the service would start.",
   },
 } as const satisfies OptionTable;
 
@@ -74,7 +75,7 @@ export const serveCommand: Command = {
 };
 
 /** The service's settings from flags, variables and file. */
-export function loadSettings(line: Invocation): LoadedSettings<typeof SERVE_OPTIONS> {
+export function loadSettings(line: Invocation): LoadedSettings<typeof SERVE_OPTIONS, CheckedSettings> {
   const problems = [...line.problems];
   if (line.positionals.length > 0) {
     problems.push(`serve takes no arguments, and was given ${line.positionals.join(" ")}`);
@@ -85,19 +86,22 @@ export function loadSettings(line: Invocation): LoadedSettings<typeof SERVE_OPTI
     problems,
     (settings, given, wrong) => {
       const workerProblems = validateWorkers(settings, given);
+      let checked: CheckedSettings;
       try {
-        validate(settings, given, wrong);
+        checked = validate(settings, given, wrong);
       } catch (error) {
         if (!(error instanceof UsageError)) throw error;
         throw new UsageError([...error.problems, ...workerProblems]);
       }
       if (workerProblems.length > 0) throw new UsageError(workerProblems);
+      return checked;
     },
   );
 }
 
 async function run(line: Invocation): Promise<number> {
-  const { settings, given, notes } = loadSettings(line);
+  const loaded = loadSettings(line);
+  const { settings, notes } = loaded;
   const format = settings.logFormat ?? (Deno.stdout.isTerminal() ? "text" : "json");
   const worker = await connectSupervisor();
   const log = createLogger({
@@ -113,10 +117,10 @@ async function run(line: Invocation): Promise<number> {
   const app = await loadApp(settings.app);
   if (settings.check) {
     const { checkOnly } = await import("./check_only.ts");
-    return await checkOnly(settings, given, log);
+    return await checkOnly(loaded, log);
   }
   const predecessor = takeover();
-  const service = await startService(app, settings, given, { log, takeover: predecessor, worker });
+  const service = await startService(app, loaded, { log, takeover: predecessor, worker });
   // Signals are heeded before anybody is told that they may be sent.
   const leaving = new AbortController();
   if (worker !== undefined) {

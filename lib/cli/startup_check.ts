@@ -24,7 +24,10 @@ export async function selfCheck(service: Service, log: Logger, signal: AbortSign
   const any = addr.hostname === "0.0.0.0" ? "127.0.0.1" : addr.hostname === "::" ? "::1" : addr.hostname;
   const endpoint = { hostname: any, port: addr.port };
   try {
-    if (await isAccepted(endpoint, new URL(url).hostname, ca, signal) || signal.aborted) return;
+    const refusal = await refusalOf(endpoint, new URL(url).hostname, ca, signal);
+    if (refusal === undefined || signal.aborted) return;
+    const known = new Set(material.findings.map(({ code }) => code));
+    if (/UnknownIssuer/.test(refusal) && UNKNOWN_ISSUER.some((code) => known.has(code))) return;
     // Reading the public roots takes all of --allow-sys (measured: no narrower form is taken).
     if ((await Deno.permissions.query({ name: "sys" })).state !== "granted") return;
     const { runCheck } = await import("../check/run_check.ts");
@@ -32,7 +35,6 @@ export async function selfCheck(service: Service, log: Logger, signal: AbortSign
       signal,
     });
     if (signal.aborted) return;
-    const known = new Set(material.findings.map(({ code }) => code));
     for (const { code, level, fact, remedy } of observations) {
       if (known.has(code) || (level !== "warning" && level !== "error")) continue;
       log.warn(`self-check: ${fact} ${remedy ?? ""}`.trim(), { code });
@@ -42,21 +44,24 @@ export async function selfCheck(service: Service, log: Logger, signal: AbortSign
   }
 }
 
-/** Whether a client that trusts the public roots and these authorities completes a handshake. */
-async function isAccepted(
+/** Findings about the files that say already why a client does not know the issuer. */
+const UNKNOWN_ISSUER = ["chain-incomplete", "certificate-self-signed"];
+
+/** Why a client that trusts the public roots and these authorities refuses; undefined if it completes a handshake. */
+async function refusalOf(
   endpoint: { readonly hostname: string; readonly port: number },
   name: string,
   caCerts: string[],
   signal: AbortSignal,
-): Promise<boolean> {
+): Promise<string | undefined> {
   const bound = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT)]);
   try {
     const tcp = await Deno.connect({ ...endpoint, signal: bound });
     using tls = await Deno.startTls(tcp, { hostname: name.replace(/^\[|\]$/g, ""), caCerts });
     bound.addEventListener("abort", () => tls[Symbol.dispose](), { once: true });
     await tls.handshake();
-    return true;
-  } catch {
-    return false;
+    return undefined;
+  } catch (error) {
+    return messageOf(error);
   }
 }

@@ -10,15 +10,15 @@ export interface TopicName {
 }
 
 /**
- * A topic and its namespace as one string, different for every pair. Topics of the default namespace ("") are their own
- * key, so that most publishes make no string.
+ * A topic and its namespace as one string, different for every pair. The empty namespace stands for all of them: its
+ * topics are their own key, so that a publish of the service makes no string.
  */
 export function topicKey(namespace: string, topic: string): string {
   if (namespace === "") return topic.includes("\0") ? `\0${topic}` : topic;
   return keyPrefix(namespace) + topic;
 }
 
-/** What the keys of a namespace's topics begin with; not for the default namespace. */
+/** What the keys of a namespace's topics begin with; not for the empty one. */
 export function keyPrefix(namespace: string): string {
   return `${escape(namespace)}\0`;
 }

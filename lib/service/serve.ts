@@ -4,12 +4,13 @@
  */
 import { wantsTokens } from "../auth/validate_options.ts";
 import { load } from "../config/load_settings.ts";
-import { SERVICE_OPTIONS, type ServiceOptions, type Settings } from "../config/service_options.ts";
+import { SERVICE_OPTIONS, type ServiceOptions } from "../config/service_options.ts";
+import { originWarnings } from "../handshake/origin.ts";
 import { type Logger, silent } from "../log.ts";
 import { createCertificateSource } from "./certificate_source.ts";
 import { RunningService, type Service } from "./running_service.ts";
+import { type ServiceSettings, validate } from "./resolve_settings.ts";
 import type { WorkerContext } from "./worker_context.ts";
-import { validate } from "./resolve_settings.ts";
 import type { AppFactory, ServiceApp } from "../ws/app_types.ts";
 
 /** What the caller may give beside the options. */
@@ -43,24 +44,24 @@ export async function serve(
   options: ServiceOptions = {},
   environment: Environment = {},
 ): Promise<Service> {
-  const { settings, given } = load(SERVICE_OPTIONS, { object: { values: options } }, [], validate);
-  return await startService(app, settings, given, environment);
+  const loaded = load(SERVICE_OPTIONS, { object: { values: options } }, [], validate);
+  return await startService(app, loaded, environment);
 }
 
-/** Serves with settings that are loaded already: the command line's way in. */
+/** Serves with settings that are loaded and checked already: the command line's way in. */
 export async function startService(
   app: ServiceApp | AppFactory,
-  settings: Settings,
-  given: ReadonlyMap<string, string>,
+  loaded: ServiceSettings,
   { log = silent, takeover, worker }: Environment = {},
 ): Promise<RunningService> {
-  const { mode, origin } = validate(settings, given);
+  const { settings, checked } = loaded;
+  if ((worker?.index ?? 1) === 1) { for (const warning of originWarnings(settings.origin)) log.warn(warning); }
   // jose and node:crypto are loaded only for a service that checks tokens.
   const authenticator = wantsTokens(settings)
     ? await (await import("../auth/authenticate.ts")).createAuthenticator(settings, { log })
     : undefined;
-  const certificate = await createCertificateSource(mode, log);
-  const service = new RunningService({ app, settings, mode, origin, authenticator, certificate, log, given, worker });
+  const certificate = await createCertificateSource(checked.mode, log);
+  const service = new RunningService({ app, loaded, authenticator, certificate, log, worker });
   await service.start(takeover);
   return service;
 }

@@ -23,8 +23,10 @@ import {
   startServer,
 } from "./server.ts";
 import { soakCommand } from "./soak.ts";
+import { describeStarts, measureStarts } from "./start.ts";
 
-const USAGE = `deno task bench [-- CASE… | soak | attack [NAME…] | broker] [options]
+const USAGE = `deno task bench [-- CASE… | start | soak | attack [NAME…] | broker] [options]
+  start           a warm start and idle memory, beside raw Deno.serve with TLS
   CASE            echo-64 echo-64x16 echo-16k echo-16k-1 handshake fanout idle burst; all by default
   --seconds N     measured in each round (3); soak: how long (60), broker: 5
   --rounds N      rounds, of which the median counts (3)
@@ -157,6 +159,11 @@ async function main(): Promise<number> {
     return 0;
   }
   const names = flags._.filter((name) => name !== "--");
+  if (names[0] === "start") {
+    const starts = await measureStarts(whole("rounds", flags.rounds), note);
+    print(flags.json === true ? JSON.stringify(Object.fromEntries(starts), null, 2) : describeStarts(starts));
+    return 0;
+  }
   if (names[0] === "attack") {
     const servers = flags.servers === "" ? ["wss", "ws"] : String(flags.servers).split(",");
     await attackCommand({
@@ -186,7 +193,9 @@ async function main(): Promise<number> {
       print,
     });
   }
-  await compare(await readOptions(flags, names));
+  const options = await readOptions(flags, names);
+  await compare(options);
+  if (names.length === 0 && !options.json) print(describeStarts(await measureStarts(options.rounds, note)));
   return 0;
 }
 

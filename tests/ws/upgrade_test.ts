@@ -74,7 +74,10 @@ Deno.test("an app's own mistake in upgrade is a 500 that says whose it was, with
     }, /^the app's upgrade hook failed: no database$/],
     [() => Promise.reject("a string"), /^the app's upgrade hook failed: a string$/],
     [() => ({ headers: { "bad name": "x" } }), /^the app's upgrade hook failed: .*header/i],
-    [() => ({ protocol: "c" }), /^the app's upgrade hook chose the subprotocol "c", which the client did not offer$/],
+    [
+      () => ({ protocol: "c" }),
+      /^the app's upgrade hook failed: it chose the subprotocol "c", which the client did not offer$/,
+    ],
   ];
   for (const [wrong, message] of mistakes) {
     const app = defineApp({
