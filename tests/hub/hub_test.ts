@@ -92,6 +92,9 @@ async function settle(...hubs: readonly TestHub[]): Promise<void> {
   for (const { calls } of hubs) await calls.online("nobody", { timeout: 200 });
 }
 
+/** A bound that a busy machine keeps to. */
+const LONG = { timeout: 20_000 };
+
 const ENGINES: [name: string, start: () => Promise<Engine>, programs: string[]][] = [
   ["local", localEngine, []],
   ["nats", natsServer, ["nats-server"]],
@@ -191,7 +194,7 @@ for (const [name, start, programs] of ENGINES) {
       await settle(a, b, c);
       const by = (x: { id: string }, y: { id: string }) => x.id < y.id ? -1 : 1;
       for (const { calls } of [a, b, c]) {
-        const presence = await calls.presence("room:1");
+        const presence = await calls.presence("room:1", LONG);
         assertEquals(
           [[...presence.peers].sort(by), presence.users, presence.complete],
           [
@@ -200,11 +203,11 @@ for (const [name, start, programs] of ENGINES) {
             true,
           ],
         );
-        assertEquals((await calls.presence("room:1", { namespace: "shop" })).users, ["eve"]);
-        assertEquals(await calls.presence("empty"), { peers: [], users: [], complete: true });
-        assertEquals(await calls.online("tom"), { online: true, peers: 2, complete: true });
-        assertEquals(await calls.online("nobody"), { online: false, peers: 0, complete: true });
-        assertEquals(await calls.topics("room:"), {
+        assertEquals((await calls.presence("room:1", { namespace: "shop", ...LONG })).users, ["eve"]);
+        assertEquals(await calls.presence("empty", LONG), { peers: [], users: [], complete: true });
+        assertEquals(await calls.online("tom", LONG), { online: true, peers: 2, complete: true });
+        assertEquals(await calls.online("nobody", LONG), { online: false, peers: 0, complete: true });
+        assertEquals(await calls.topics("room:", LONG), {
           topics: [{ topic: "room:1", subscribers: 3 }, { topic: "room:2", subscribers: 1 }],
           complete: true,
         });
@@ -222,7 +225,7 @@ for (const [name, start, programs] of ENGINES) {
     const count = 3000;
     for (let i = 0; i < count; i++) b.join({ user: `user ${i} ${"x".repeat(i % 300)}`, topics: ["big"] });
     await settle(a, b);
-    const presence = await a.calls.presence("big", { timeout: 10_000 });
+    const presence = await a.calls.presence("big", LONG);
     assertEquals([presence.peers.length, presence.users.length, presence.complete], [count, count, true]);
   });
 
@@ -251,7 +254,7 @@ for (const [name, start, programs] of ENGINES) {
       const stopped = performance.now();
       while ((await a.calls.nodes()).nodes.length > 1) await new Promise((resolve) => setTimeout(resolve, 5));
       assert(performance.now() - stopped < 3000, "sooner than silence would tell");
-      assertEquals((await a.calls.presence("news")).peers, []);
+      assertEquals((await a.calls.presence("news", LONG)).peers, []);
       await using again = await hubOn(engine);
       assert(again.hub.id !== b.hub.id);
       assertMatch(again.hub.id, /^[0-9a-f]{12}$/);
@@ -357,7 +360,7 @@ Deno.test("hub: while the broker is away own peers are served, and what others m
       "the broker is back",
     ]);
   }
-  assertEquals((await a.calls.presence("news", { timeout: 3000 })).peers.length, 2);
+  assertEquals((await a.calls.presence("news", LONG)).peers.length, 2);
 });
 
 Deno.test("hub: the last subscriber's topic is given up after a second, and kept for one who comes back", async () => {
@@ -391,7 +394,7 @@ Deno.test("hub: a node that hangs makes answers incomplete within the bound, and
   const silent = performance.now();
   while ((await a.calls.nodes()).nodes.length > 1) await new Promise((resolve) => setTimeout(resolve, 20));
   assert(performance.now() - silent < 10_000);
-  assertEquals((await a.calls.presence("news")).complete, true);
+  assertEquals((await a.calls.presence("news", LONG)).complete, true);
   await b[Symbol.asyncDispose]();
 });
 
