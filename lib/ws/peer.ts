@@ -69,6 +69,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   #drainDue = false;
   /** While its send buffer is over the limit. */
   #progress: ReadProgress | undefined;
+  readonly #keyId: string | undefined;
   #opened = false;
   #finished = false;
   #closing: CloseTimer | undefined;
@@ -83,6 +84,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   /** @param snapshot of the handshake's request, taken before the upgrade */
   constructor(socket: WebSocket, handshake: Handshake, snapshot: RequestSnapshot, shared: PeerDependencies) {
     const { connection, expiresAt } = handshake;
+    this.#keyId = handshake.keyId;
     this.id = shared.hub.peerId();
     this.user = handshake.user;
     this.remoteAddress = handshake.address;
@@ -250,7 +252,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     if (this.#shared.userIsFull(this.user)) return this.#startClose(USER_FULL);
     this.#opened = this.#sendBuffer.open = true;
     this.#shared.budget.add(this);
-    this.#shared.opened(this);
+    this.#shared.opened(this, this.#keyId);
     this.#shared.hub.add(this);
     callHook(() => this.#shared.app.open?.(this), this.#fail);
   }

@@ -39,8 +39,11 @@ export interface PeerDependencies extends InboundLimitOptions {
   readonly openTimeout: number;
   /** After which silence Deno ends a connection, ms; 0 is never. */
   readonly idleTimeout: number;
-  /** The peer is open, and in `peers`. */
-  opened(peer: Peer): void;
+  /**
+   * The peer is open, and in `peers`.
+   * @param keyId the secret or key that its token was checked with
+   */
+  opened(peer: Peer, keyId: string | undefined): void;
   /** The peer is gone, whether it was open or not. Called once. */
   ended(peer: Peer): void;
 }

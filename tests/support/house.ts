@@ -15,7 +15,16 @@ export type Texts = ReadonlyMap<string, string>;
  */
 const FLOORS: readonly (readonly string[])[] = [
   [
-    ...["errors.ts", "finding.ts", "log_writer.ts", "ip.ts", "close_codes.ts", "duration_and_size.ts", "text_file.ts"],
+    ...[
+      "errors.ts",
+      "finding.ts",
+      "log_writer.ts",
+      "ip.ts",
+      "close_codes.ts",
+      "duration_and_size.ts",
+      "text_file.ts",
+      "unstable.ts",
+    ],
     "version.ts",
   ],
   ["log.ts", "host_name.ts"],
