@@ -162,6 +162,26 @@ export function longFiles(texts: Texts): string[] {
   });
 }
 
+/** Folders of tests that start whole programs, and tests of what is no module of lib/. */
+const BEHAVIOUR: readonly string[] = ["bench", "hostile", "lifecycle", "peers"];
+const OUTSIDE: readonly string[] = ["compile", "deno_json", "house", "library", "readme", "run", "start"];
+
+/** Tests that are not where a reader looks for them: `tests/ws/peer_test.ts` for `lib/ws/peer.ts`. */
+export function misplacedTests(tests: readonly string[], code: readonly string[]): string[] {
+  return tests.flatMap((path) => {
+    const [, folder, name] = /^tests\/(?:(.+)\/)?([^/]+)_test\.ts$/.exec(path)!;
+    if (folder === undefined) {
+      const known = OUTSIDE.includes(name!) || code.some((file) => file === `lib/${name}.ts`);
+      return known ? [] : [`${path}: there is no lib/${name}.ts`];
+    }
+    if (BEHAVIOUR.includes(folder)) return [];
+    if (!code.some((file) => file.startsWith(`lib/${folder}/`))) return [`${path}: there is no lib/${folder}/`];
+    if (code.includes(`lib/${folder}/${name}.ts`)) return [];
+    const other = code.find((file) => file.endsWith(`/${name}.ts`) && !file.startsWith(`lib/${folder}/`));
+    return other === undefined ? [] : [`${path}: it has the name of ${other}`];
+  });
+}
+
 /** What lies at the top and does not belong there. */
 export function strayEntries(names: readonly string[]): string[] {
   return names.filter((name) => !name.startsWith(".") && !TOP.includes(name)).map((name) => `${name} lies at the top`);
