@@ -270,6 +270,11 @@ export const SERVICE_OPTIONS = {
     unset: "text on a terminal, else json",
     help: "The format of log lines.",
   },
+  accessLog: {
+    type: "switch",
+    default: false,
+    help: "Log each connection when it opens and when it ends, at info; otherwise at debug.",
+  },
   logLevel: {
     type: "choice",
     values: ["error", "warn", "info", "debug"],
