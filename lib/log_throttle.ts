@@ -39,7 +39,7 @@ interface Entry {
 }
 
 /** A field can hold what a client sent; a line of the log stays a line. */
-const FIELD_LENGTH = 256;
+const FIELD_LENGTH = 1_000;
 /** The field `error` holds the stack of what an app's hook threw. */
 const STACK_LENGTH = 4_096;
 /** Summaries in one interval: the busiest clients by name, the others together. */
@@ -49,8 +49,8 @@ const SUMMARIES = 20;
  * Wraps a logger: an event is its level, its message and its client (the field `by`). Each writes its first `burst`
  * lines, then one line an interval, as in "refused: and 312 more in the last 10 s", until an interval passes without
  * more. However many clients there are, an interval writes at most `lines` lines, and memory holds at most `keys` entries
- * of bounded size. Give it constant messages and put what varies into fields. Long fields are cut to 256 characters, the
- * field `error` to 4,096.
+ * of bounded size. Give it constant messages and put what varies into fields. Long fields are cut to 1,000 characters,
+ * the field `error` to 4,096.
  */
 export function throttled(log: Logger, options: ThrottleOptions = {}): ThrottledLogger {
   const { interval = 10_000, burst = 5, lines = 200, keys = 1_000, by = "address" } = options;
@@ -141,6 +141,16 @@ export function throttled(log: Logger, options: ThrottleOptions = {}): Throttled
       if (timer !== undefined) clearTimeout(timer);
       timer = undefined;
     },
+  };
+}
+
+/** A function that warns of each message once. What a stranger can vary does not belong into them: 100 are remembered. */
+export function warningOnce(log: Logger): (message: string) => void {
+  const known = new Set<string>();
+  return (message) => {
+    if (known.has(message) || known.size >= 100) return;
+    known.add(message);
+    log.warn(message);
   };
 }
 

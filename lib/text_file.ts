@@ -24,3 +24,8 @@ export function decodeText(bytes: Uint8Array): string {
     throw new RangeError("it is not UTF-8 text; save it as UTF-8");
   }
 }
+
+/** The text's white space at the end, but for its line ends; empty where there is none. */
+export function trailingSpace(text: string): string {
+  return /[^\S\r\n]*$/.exec(text.replace(/[\r\n]+$/, ""))![0];
+}

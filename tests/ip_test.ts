@@ -1,5 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { addressKey, addressSet, canonicalAddress, isLoopback, LOOPBACK } from "../lib/ip.ts";
+import node from "node:net";
+import { addressKey, addressSet, canonicalAddress, isIPv4, isIPv6, isLoopback, LOOPBACK } from "../lib/ip.ts";
+import { seeded } from "./support/seeded.ts";
 
 Deno.test("an address has one canonical form, and IPv4 in IPv6 is IPv4", () => {
   for (
@@ -88,6 +90,14 @@ Deno.test("a set holds addresses and ranges, at their very edges, of both famili
   // The client as the kernel tells it to a dual-stack socket.
   assertEquals(set.has(canonicalAddress("::ffff:10.1.2.3")!), true);
   assertEquals(addressSet(["0.0.0.0/0"]).has("203.0.113.9"), true);
+  assertEquals(addressSet(["::/0"]).has("2001:db8::1"), true);
+  // Mapped addresses are IPv4 ones, as an entry too.
+  assertEquals(addressSet(["::ffff:10.0.0.0/104"]).has("10.1.2.3"), true);
+  assertEquals(addressSet(["::ffff:10.0.0.0/104"]).has("11.1.2.3"), false);
+  assertEquals(addressSet(["::ffff:192.0.2.7"]).has("192.0.2.7"), true);
+  assertEquals(addressSet(["::ffff:10.0.0.0/16"]).has("::1"), true);
+  // Bits beyond the prefix do not count.
+  assertEquals(addressSet(["10.1.2.3/8", "2001:db8::1/32"]).has("10.9.9.9"), true);
   assertEquals(addressSet([]).has("127.0.0.1"), false);
   assertEquals(["127.0.0.1", "127.9.9.9", "::1", "10.0.0.1"].map((one) => addressSet(LOOPBACK).has(one)), [
     true,
@@ -95,6 +105,32 @@ Deno.test("a set holds addresses and ranges, at their very edges, of both famili
     true,
     false,
   ]);
+});
+
+Deno.test("addresses and sets agree with node:net", () => {
+  const texts = ["1.2.3.4", "1.2.3.", "1.2.3.4.", ".1.2.3.4", "1..2.3", "00.0.0.0", "255.255.255.255", "::", ":::"];
+  texts.push("1::", "::1.2.3.4", "::1.2.3", "::1.02.3.4", "1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7", "1:2:3:4:5:6:7::", ":1");
+  texts.push("1:2:3:4:5:6:7:8:9", "1:2:3:4:5:6:1.2.3.4", "::g", "0:0::0:0", "fe80::1%eth0", "::ffff:1.2.3.4", "1:");
+  for (const text of texts) {
+    assertEquals(isIPv4(text), node.isIPv4(text), text);
+    assertEquals(isIPv6(text), node.isIPv6(text) && !text.includes("%"), text);
+  }
+  const pick = seeded(7);
+  for (let round = 0; round < 200; round++) {
+    const family = round % 2 === 0 ? "ipv4" as const : "ipv6" as const;
+    const make = () =>
+      family === "ipv4"
+        ? Array.from({ length: 4 }, () => pick(4)).join(".")
+        : canonicalAddress(Array.from({ length: 8 }, () => pick(3).toString(16)).join(":"))!;
+    const [net, bits, address] = [make(), pick(family === "ipv4" ? 33 : 129), make()];
+    const list = new node.BlockList();
+    list.addSubnet(net, bits, family);
+    assertEquals(
+      addressSet([`${net}/${bits}`]).has(address),
+      list.check(address, family),
+      `${address} in ${net}/${bits}`,
+    );
+  }
 });
 
 Deno.test("a set names the first entry that is neither an address nor a range", () => {

@@ -91,10 +91,10 @@ Deno.test("no more than so many clients are remembered", () => {
   assertEquals(log.written().map((line) => line.message), ["and 7 more events of further clients in the last 10 s"]);
 });
 
-Deno.test("a field is cut to 256 characters", () => {
+Deno.test("a field is cut to 1,000 characters", () => {
   using log = collected();
   log.throttle.warn("refused", { address: "192.0.2.1", reason: "x".repeat(60_000) });
-  assertEquals(log.written()[0]?.reason, "x".repeat(256) + "…");
+  assertEquals(log.written()[0]?.reason, "x".repeat(1_000) + "…");
 });
 
 Deno.test("what the log leaves out is not counted either", () => {

@@ -1,7 +1,7 @@
 // The README's table is the option table, and what it names exists. WSS_UPDATE=1 writes the table anew.
 import { assert, assertEquals } from "@std/assert";
 import { GENERATORS, proxyConfiguration } from "../lib/cli/proxy.ts";
-import { COMMANDS } from "../lib/cli/main.ts";
+import { loadCommands } from "../lib/cli/main.ts";
 import { optionsMarkdown } from "../lib/cli/help.ts";
 import { SERVE_OPTIONS } from "../lib/cli/serve.ts";
 import { flagOf } from "../lib/config/option_table.ts";
@@ -41,7 +41,7 @@ Deno.test("the README's options are the option table", async () => {
 
 Deno.test("every flag that the README names exists", async () => {
   const readme = await Deno.readTextFile(FILE);
-  const known = new Set(COMMANDS.flatMap(({ options }) => Object.keys(options).map(flagOf)));
+  const known = new Set((await loadCommands()).flatMap(({ options }) => Object.keys(options).map(flagOf)));
   // The two that every command has, and one of Deno.
   for (const general of ["--help", "--version", "--allow-ffi"]) known.add(general);
   const ours = [...readme.matchAll(/(?:main\.ts|wss|^`|\s`|\()[^\n`]*?(--[a-z][a-z-]+)/gm)].map((match) => match[1]!);

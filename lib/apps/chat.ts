@@ -9,32 +9,60 @@ const HELP =
   "/name NAME to be called so, /join ROOM to change rooms, /who for who is here, /to NAME TEXT for one alone; " +
   "anything else is said";
 const NAME = /^[\p{L}\p{N}_-]{1,32}$/u;
+/** What would move a terminal's cursor or turn its text around. */
+const CONTROLS = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu;
 
 export default defineApp((service) => {
-  /** The peers of this node. */
+  /** The peers of this node, and the names that they have or are about to get, each in its namespace. */
   const here = new Set<Peer>();
+  const taken = new Map<string, Peer>();
+  const nameKey = (peer: Peer, name: string) => `${peer.namespace}\n${name}`;
+
+  async function rename(peer: Peer, name: string): Promise<void> {
+    if (peer.user !== undefined) return say(peer, "your token says who you are");
+    if (!NAME.test(name)) return say(peer, "a name has 1 to 32 letters, digits, _ or -");
+    const key = nameKey(peer, name);
+    if (taken.has(key)) return say(peer, `${name} is taken`);
+    // Held from here on, so that nobody else of this node gets it while the other nodes are asked.
+    taken.set(key, peer);
+    const { topics } = await service.topics(nameTopic(name), { namespace: peer.namespace });
+    if (topics.some(({ topic }) => topic === nameTopic(name)) || !here.has(peer)) {
+      taken.delete(key);
+      return say(peer, `${name} is taken`);
+    }
+    tell(peer, `* ${nameOf(peer)} is now ${name}`);
+    taken.delete(nameKey(peer, nameOf(peer)));
+    const own = () => [nameTopic(nameOf(peer)), namedTopic(peer, nameOf(peer))];
+    for (const topic of own()) peer.unsubscribe(topic);
+    peer.context.name = name;
+    for (const topic of own()) peer.subscribe(topic);
+  }
 
   /** Who is in a room, on every node. */
   async function who(peer: Peer): Promise<void> {
     const prefix = namedTopic(peer, "");
-    const { topics, complete } = await service.topics(prefix);
+    const { topics, complete } = await service.topics(prefix, { namespace: peer.namespace });
     const names = topics.map(({ topic }) => topic.slice(prefix.length)).join(", ");
     peer.send(`in ${roomOf(peer)}: ${names}${complete ? "" : " (not every node has answered)"}`);
   }
 
   async function tellOne(peer: Peer, name: string, text: string): Promise<void> {
     const topic = nameTopic(name);
-    const { topics } = NAME.test(name) ? await service.topics(topic) : { topics: [] };
+    const { namespace } = peer;
+    const { topics } = NAME.test(name) ? await service.topics(topic, { namespace }) : { topics: [] };
     if (!topics.some((found) => found.topic === topic)) return say(peer, `nobody is called ${name}`);
-    service.publish(topic, `${nameOf(peer)} to ${name}: ${text}`, { except: peer.id });
+    service.publish(topic, `${nameOf(peer)} to ${name}: ${text}`, { namespace, except: peer.id });
     say(peer, `${nameOf(peer)} to ${name}: ${text}`);
   }
 
   return {
     open(peer) {
       here.add(peer);
-      // A token's name is fixed; a guest's comes from its id, so that no two nodes give the same.
-      peer.context.name = peer.user ?? `guest-${peer.id.slice(0, 4)}`;
+      // A token's name is fixed, and may be there on several devices; a guest's comes from its id.
+      const guests = [4, 8, 36].map((length) => `guest-${peer.id.slice(0, length)}`);
+      peer.context.name = peer.user?.replaceAll(CONTROLS, "?") ??
+        guests.find((name) => !taken.has(nameKey(peer, name)));
+      taken.set(nameKey(peer, nameOf(peer)), peer);
       peer.subscribe(nameTopic(nameOf(peer)));
       peer.send(`welcome, ${nameOf(peer)}: ${HELP}`);
       enter(peer, "lobby");
@@ -43,6 +71,7 @@ export default defineApp((service) => {
     message(peer, message) {
       const line = message.text().trim();
       if (line === "") return;
+      if (line.search(CONTROLS) >= 0) return say(peer, "a line has no control characters");
       const [command, argument = ""] = line.split(/\s+/, 2);
       switch (line.startsWith("/") ? command : "") {
         case "":
@@ -64,26 +93,20 @@ export default defineApp((service) => {
 
     close(peer) {
       here.delete(peer);
+      const key = nameKey(peer, nameOf(peer));
+      if (taken.get(key) === peer) taken.delete(key);
       leave(peer);
     },
 
-    gap(topics) {
+    gap(topics, { namespace }) {
       for (const peer of here) {
-        if (topics.includes(roomTopic(roomOf(peer)))) say(peer, "* messages may be missing here");
+        if (namespace === peer.namespace && topics.includes(roomTopic(roomOf(peer)))) {
+          say(peer, "* messages may be missing here");
+        }
       }
     },
   };
 });
-
-function rename(peer: Peer, name: string): void {
-  if (peer.user !== undefined) return say(peer, "your token says who you are");
-  if (!NAME.test(name)) return say(peer, "a name has 1 to 32 letters, digits, _ or -");
-  tell(peer, `* ${nameOf(peer)} is now ${name}`);
-  const topics = () => [nameTopic(nameOf(peer)), namedTopic(peer, nameOf(peer))];
-  for (const topic of topics()) peer.unsubscribe(topic);
-  peer.context.name = name;
-  for (const topic of topics()) peer.subscribe(topic);
-}
 
 function enter(peer: Peer, room: string): void {
   peer.context.room = room;

@@ -11,6 +11,8 @@ export interface Authenticated {
   readonly claims: Record<string, unknown>;
   /** When the token stops being good, in ms of the epoch: close the connection with 3000 then. Undefined: never. */
   readonly expiresAt?: number;
+  /** The secret or key file that its token was checked with; see `Authenticator.accepts`. Undefined with a key set. */
+  readonly keyId?: string;
 }
 
 /** It is not, or that cannot be told. */

@@ -5,12 +5,13 @@
 import { messageOf, StartError, UsageError } from "../errors.ts";
 import { type Logger, silent } from "../log.ts";
 import { flagOf } from "../config/option_table.ts";
+import { decodeText } from "../text_file.ts";
 import { type AuthRequest, findCredentials } from "./credentials.ts";
 import { type KeySetTimes, remoteKeys } from "./jwks.ts";
 import { verifyJwt } from "./jwt.ts";
 import { type JwtKey, publicKey, secretKey } from "./jwt_key.ts";
 import { type AuthSettings, validateAuthOptions } from "./validate_options.ts";
-import { isSharedSecret, parseSecrets } from "./shared_secrets.ts";
+import { findSharedSecret, NoSecretError, parseSecrets, secretIds } from "./shared_secrets.ts";
 import { type Authenticated, requestInvalid, tokenInvalid, tokenMissing, type Unauthenticated } from "./auth_result.ts";
 
 /** What the request is without its token: the only form of it that an app, a header or a log may see. */
@@ -33,10 +34,19 @@ export interface Authenticator {
    * is a promise: what must be read from the request before an await must be read before this.
    */
   authenticate(request: AuthRequest): AuthResult | Promise<AuthResult>;
+  /** The file of secrets or of the key; undefined with a key set. */
+  readonly file: string | undefined;
+  /** Whether the secret or key that a client came in by is still in force. */
+  accepts(keyId: string | undefined): boolean;
   /**
-   * Reads the key's file again; the new one serves from then on, for new connections. A fetched key set is kept, as it
-   * renews itself.
-   * @throws {StartError} when the file is not usable; the old key then goes on serving
+   * Whether the file, as it is now, lacks a secret or key that is in force.
+   * @throws {StartError} when the file is not usable
+   */
+  removesKeys(): Promise<boolean>;
+  /**
+   * Reads the file again; what is in it is in force from then on. One that is empty or gone leaves no token valid. A
+   * fetched key set is kept, as it renews itself.
+   * @throws {StartError} when the file is not usable; what was in force stays so
    */
   reload(): Promise<void>;
 }
@@ -49,7 +59,15 @@ export interface AuthenticatorOptions {
 }
 
 type Check = (token: string) => Authenticated | Unauthenticated | Promise<Authenticated | Unauthenticated>;
-type LoadedSettings = { readonly need: string; readonly check: Check };
+
+/** What is in force. */
+interface LoadedKeys {
+  readonly need: string;
+  readonly check: Check;
+  /** The ids of the secrets or of the key; undefined: a key set, which nobody takes back here. */
+  readonly ids: ReadonlySet<string> | undefined;
+  readonly warnings: readonly string[];
+}
 
 /**
  * Makes the authenticator that the settings ask for; undefined where they ask for none.
@@ -63,14 +81,25 @@ export async function createAuthenticator(
 ): Promise<Authenticator | undefined> {
   const problems = validateAuthOptions(settings);
   if (problems.length > 0) throw new UsageError(problems);
-  const loader = loaderOf(settings, options);
-  if (loader === undefined) return undefined;
-  let { need, check } = await loader();
+  const source = sourceOf(settings, options);
+  if (source === undefined) return undefined;
+  const { log = silent } = options;
+  const use = (keys: LoadedKeys): LoadedKeys => {
+    for (const warning of keys.warnings) log.warn(warning);
+    return keys;
+  };
+  let current = use(await source.load());
+  const reread = (): Promise<LoadedKeys> =>
+    source.load().catch((error) => {
+      if (error instanceof NoSecretError) return noKeys(error.message);
+      throw error;
+    });
 
   return {
     get need() {
-      return need;
+      return current.need;
     },
+    file: source.file,
     authenticate(request) {
       const { token, problem, ignoredQuery, ...stripped } = findCredentials(request, settings.authQuery);
       if (problem !== undefined) return { ...requestInvalid(problem), ...stripped };
@@ -78,46 +107,75 @@ export async function createAuthenticator(
         const hint = ignoredQuery ? "; the one in ?token= is read only with --auth-query" : "";
         return { ...tokenMissing(`the request carries no token${hint}`), ...stripped };
       }
-      const verdict = check(token);
+      const verdict = current.check(token);
       return verdict instanceof Promise
         ? verdict.then((settled) => ({ ...settled, ...stripped }))
         : { ...verdict, ...stripped };
     },
+    accepts: (keyId) => keyId === undefined || current.ids === undefined || current.ids.has(keyId),
+    async removesKeys() {
+      const { ids } = await reread();
+      return ids !== undefined && current.ids !== undefined && !current.ids.isSubsetOf(ids);
+    },
     async reload() {
-      ({ need, check } = await loader());
+      current = use(await reread());
     },
   };
 }
 
-/** What reads the key: at the start, and again at each reload. */
-function loaderOf(settings: AuthSettings, options: AuthenticatorOptions): (() => Promise<LoadedSettings>) | undefined {
+/** Where the keys come from. */
+interface KeySource {
+  /** The file that holds them; undefined for a key set. */
+  readonly file: string | undefined;
+  /** @throws {NoSecretError} there is none, or the file is gone @throws {StartError} they are not usable */
+  load(): Promise<LoadedKeys>;
+}
+
+function sourceOf(settings: AuthSettings, options: AuthenticatorOptions): KeySource | undefined {
   const { authTokenFile, jwtSecretFile, jwtPublicKeyFile, jwksUrl } = settings;
   const { log = silent } = options;
   const claims = { audience: settings.jwtAudience, issuer: settings.jwtIssuer };
-  const jwt = (key: JwtKey): LoadedSettings => ({
-    need: `a JWT (${key.algorithms.filter((name) => name !== "Ed25519").join(", ")})`,
-    check: (token) => verifyJwt(token, key, claims),
-  });
+  const needOf = ({ algorithms }: JwtKey) => `a JWT (${algorithms.filter((name) => name !== "Ed25519").join(", ")})`;
 
   if (authTokenFile !== undefined) {
-    return async () => {
-      const secrets = parseSecrets(await readText("authTokenFile", authTokenFile), authTokenFile);
-      for (const warning of secrets.warnings) log.warn(warning);
-      const count = secrets.digests.length;
-      return {
-        need: count === 1 ? "the shared secret" : `one of ${count} shared secrets`,
-        check: (token) =>
-          isSharedSecret(token, secrets)
-            ? { ok: true, claims: {} }
-            : tokenInvalid("the token is none of the shared secrets"),
-      };
+    return {
+      file: authTokenFile,
+      async load() {
+        const text = decoded(await readFile("authTokenFile", authTokenFile), authTokenFile);
+        const secrets = parseSecrets(text, authTokenFile);
+        const count = secrets.digests.length;
+        return {
+          need: count === 1 ? "the shared secret" : `one of ${count} shared secrets`,
+          check(token) {
+            const keyId = findSharedSecret(token, secrets);
+            if (keyId === undefined) return tokenInvalid("the token is none of the shared secrets");
+            return { ok: true, claims: {}, keyId };
+          },
+          ids: secretIds(secrets),
+          warnings: secrets.warnings,
+        };
+      },
     };
   }
-  if (jwtSecretFile !== undefined) {
-    return async () => jwt(await secretKey(await readText("jwtSecretFile", jwtSecretFile), jwtSecretFile));
-  }
+  const jwt = async (option: "jwtSecretFile" | "jwtPublicKeyFile", file: string): Promise<LoadedKeys> => {
+    const content = await readFile(option, file);
+    if (content.every((byte) => byte <= 0x20)) throw new NoSecretError(`${file} is empty`);
+    const key = option === "jwtSecretFile"
+      ? await secretKey(content, file)
+      : await publicKey(decoded(content, file), file);
+    return {
+      need: needOf(key),
+      check: async (token) => {
+        const result = await verifyJwt(token, key, claims);
+        return result.ok ? { ...result, keyId: key.id } : result;
+      },
+      ids: new Set([key.id]),
+      warnings: key.warnings,
+    };
+  };
+  if (jwtSecretFile !== undefined) return { file: jwtSecretFile, load: () => jwt("jwtSecretFile", jwtSecretFile) };
   if (jwtPublicKeyFile !== undefined) {
-    return async () => jwt(await publicKey(await readText("jwtPublicKeyFile", jwtPublicKeyFile), jwtPublicKeyFile));
+    return { file: jwtPublicKeyFile, load: () => jwt("jwtPublicKeyFile", jwtPublicKeyFile) };
   }
   if (jwksUrl === undefined) return undefined;
   if (settings.jwtAudience === undefined) {
@@ -125,16 +183,38 @@ function loaderOf(settings: AuthSettings, options: AuthenticatorOptions): (() =>
   }
   const keys = remoteKeys(new URL(jwksUrl), log, options.keySetTimes);
   let fetched: Promise<void> | undefined;
-  return async () => {
-    await (fetched ??= keys.fetch());
-    return jwt(keys);
+  return {
+    file: undefined,
+    async load() {
+      await (fetched ??= keys.fetch());
+      return { need: needOf(keys), check: (token) => verifyJwt(token, keys, claims), ids: undefined, warnings: [] };
+    },
   };
 }
 
-async function readText(key: keyof AuthSettings, path: string): Promise<string> {
+/** After every token was taken back: nobody gets in. */
+function noKeys(reason: string): LoadedKeys {
+  return {
+    need: "a token, and none is valid",
+    check: () => tokenInvalid("no token is valid: the file of tokens or keys is empty or gone"),
+    ids: new Set(),
+    warnings: [`${reason}: no token is valid any more`],
+  };
+}
+
+async function readFile(key: keyof AuthSettings, path: string): Promise<Uint8Array<ArrayBuffer>> {
   try {
-    return await Deno.readTextFile(path);
+    return await Deno.readFile(path);
   } catch (error) {
-    throw new StartError(`Cannot read ${flagOf(key)} ${path}: ${messageOf(error)}`);
+    const message = `Cannot read ${flagOf(key)} ${path}: ${messageOf(error)}`;
+    throw error instanceof Deno.errors.NotFound ? new NoSecretError(message) : new StartError(message);
+  }
+}
+
+function decoded(content: Uint8Array, file: string): string {
+  try {
+    return decodeText(content);
+  } catch (error) {
+    throw new StartError(`Cannot read ${file}: ${messageOf(error)}`);
   }
 }

@@ -13,6 +13,9 @@ export interface SharedSecrets {
   readonly warnings: readonly string[];
 }
 
+/** A file without a secret: nothing to start with, but what an operator leaves who takes every token back. */
+export class NoSecretError extends StartError {}
+
 /** 128 random bits are 22 characters of base64url. */
 const SHORT = 22;
 
@@ -29,6 +32,7 @@ export function parseSecrets(text: string, file: string): SharedSecrets {
     const secret = raw.trimEnd();
     if (secret === "" || secret.startsWith("#")) continue;
     const line = `${file} line ${index + 1}`;
+    if (secret !== raw) warnings.push(`${line}: white space at its end is not part of the secret`);
     if (!isBearerToken(secret)) {
       throw new StartError(
         `${line}: a secret is up to ${MAX_TOKEN_LENGTH} characters of A-Z a-z 0-9 - . _ ~ + / and = at its end ` +
@@ -45,21 +49,26 @@ export function parseSecrets(text: string, file: string): SharedSecrets {
     }
     digests.push(sha256(secret));
   }
-  if (digests.length === 0) throw new StartError(`${file} holds no secret: one a line is needed`);
+  if (digests.length === 0) throw new NoSecretError(`${file} holds no secret: one a line is needed`);
   return { digests, warnings };
 }
 
 /**
- * Whether the token is one of the secrets. Digests of one length are compared in constant time, all of them whatever
- * the first ones say: the time tells neither how much of a token is right nor which secret it is.
+ * The id of the secret that the token is, or undefined. Digests of one length are compared in constant time, all of them
+ * whatever the first ones say: the time tells neither how much of a token is right nor which secret it is.
  */
-export function isSharedSecret(token: string, secrets: SharedSecrets): boolean {
+export function findSharedSecret(token: string, secrets: SharedSecrets): string | undefined {
   const given = sha256(token);
   let found = 0;
   for (const digest of secrets.digests) found |= Number(timingSafeEqual(digest, given));
-  return found === 1;
+  return found === 1 ? given.toHex() : undefined;
+}
+
+/** The ids of the secrets: they tell one from the other and say nothing of the text. */
+export function secretIds(secrets: SharedSecrets): Set<string> {
+  return new Set(secrets.digests.map((digest) => digest.toHex()));
 }
 
 function sha256(text: string): Uint8Array {
-  return createHash("sha256").update(text).digest();
+  return new Uint8Array(createHash("sha256").update(text).digest());
 }

@@ -22,6 +22,11 @@ const JWT_KEYS = ["jwtSecretFile", "jwtPublicKeyFile", "jwksUrl"] as const;
 const KEYS = ["authTokenFile", ...JWT_KEYS] as const;
 const JWT_CLAIMS = ["jwtAudience", "jwtIssuer"] as const;
 
+/** Whether clients need a token. */
+export function wantsTokens(settings: AuthSettings): boolean {
+  return KEYS.some((key) => settings[key] !== undefined);
+}
+
 /**
  * Checks the options against each other; one sentence a mistake, for a UsageError.
  * @param given the names under which settings were given, for the messages

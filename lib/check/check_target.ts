@@ -75,7 +75,6 @@ export interface Evidence {
   /** Whether the server asks the client for a certificate in the TLS handshake. */
   asksForCertificate?: boolean;
   chain?: ChainEvidence;
-  upgraded?: boolean;
   /** Whether the handshake is refused once it carries `Content-Length: 0`. */
   contentLengthRefused?: boolean;
   pingUnanswered?: boolean;

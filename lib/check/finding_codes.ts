@@ -72,6 +72,10 @@ export const CODES = {
   "key-too-short": "A certificate's key is too short, which clients refuse.",
   "key-unusual": "A certificate's key is of a kind that many clients do not know.",
   "usage-not-server": "The certificate is not for TLS servers.",
+  "usage-any": "The certificate is for any use and does not name servers, which OpenSSL and others refuse.",
+  "certificate-is-authority": "The server's certificate is an authority's, which Firefox and others refuse.",
+  "issuer-not-for-servers": "An issuer may not issue for servers (extended key usage).",
+  "extension-unknown": "A certificate has a critical extension that clients do not know.",
   "usage-no-signature":
     "The certificate's key usage forbids signatures, which TLS 1.3 and ECDHE need; Chrome refuses it.",
   "must-staple": "The certificate demands OCSP stapling.",

@@ -4,17 +4,19 @@
  */
 import type { Finding } from "../finding.ts";
 import { DeadlineError, within } from "../client/deadline.ts";
+import type { TlsOptions } from "../client/raw_connection.ts";
 import { ClientSession } from "../client/websocket_session.ts";
 import { formatDuration } from "../duration_and_size.ts";
 import { type CheckOptions, type ClientName, DEFAULT_TIMEOUT, type Evidence, type Target } from "./check_target.ts";
 import { judgeForClient, originFor } from "./client_profiles.ts";
 import { finding, type Observation, type Probe, PROBES } from "./finding_codes.ts";
-import { explainHandshakeFailure, probeAlpn } from "./probes/alpn.ts";
+import { explainHandshakeFailure, probeAlpn, type TlsHandshake } from "./probes/alpn.ts";
 import { probeChain } from "./probes/certificate_chain.ts";
+import type { Version } from "./probes/client_hello.ts";
 import { probeContentLength } from "./probes/content_length.ts";
 import { probeDns } from "./probes/dns.ts";
 import { probeIdleTimeout } from "./probes/idle_timeout.ts";
-import { probeClose, probeMessage, probePing, probeWelcome } from "./probes/message_exchange.ts";
+import { type ExchangeResult, probeClose, probeMessage, probePing, probeWelcome } from "./probes/message_exchange.ts";
 import { probeProtocol } from "./probes/protocol.ts";
 import { probeResumption } from "./probes/session_resumption.ts";
 import { probeTcp } from "./probes/tcp.ts";
@@ -120,7 +122,7 @@ class CheckRun {
     const upgraded = await this.#limited((signal) => this.#reach(target, signal));
     if (upgraded?.connection !== undefined) {
       await using connection = upgraded.connection;
-      await this.#converse(target, new ClientSession(connection, upgraded.rest));
+      await this.#converse(target, new ClientSession(connection, upgraded.rest), upgraded.since);
     }
     // What is still pending was made pointless by a finding.
     this.#pending.clear();
@@ -226,69 +228,82 @@ class CheckRun {
     const protocol = await probeProtocol(target, signal);
     this.#done("protocol", protocol.findings);
     if (!protocol.matches) return undefined;
-    const { upgrade = true } = target.options;
-    if (!target.secure) return upgrade ? await this.#upgrade(target, {}, signal) : undefined;
-
-    const alpn = await this.#handshake(target, signal);
-    if (alpn === undefined) {
-      if (upgrade) {
-        this.#done("upgrade", [
-          finding("upgrade-not-tried", "note", "No TLS connection could be made, so no upgrade was tried."),
-        ]);
-      }
-      return undefined;
-    }
-    const resuming = probeResumption(target, alpn, signal);
-    if (!upgrade) {
-      this.#done("resumption", await resuming);
-      return undefined;
-    }
-    const upgrading = probeUpgrade(target, { alpn }, this.#evidence, signal);
-    upgrading.catch(() => {});
-    this.#done("resumption", await resuming);
-    return this.#upgraded(await upgrading);
+    return target.secure ? await this.#secure(target, signal) : await this.#upgrade(target, {}, signal);
   }
 
-  async #upgrade(target: Target, tls: { alpn?: readonly string[] }, signal: AbortSignal): Promise<Upgraded> {
+  /** Asks for the upgrade, unless the check is to end before it. */
+  async #upgrade(target: Target, tls: TlsOptions, signal: AbortSignal): Promise<Upgraded | undefined> {
+    if (target.options.upgrade === false) return undefined;
     return this.#upgraded(await probeUpgrade(target, tls, this.#evidence, signal));
   }
 
   #upgraded(upgraded: Upgraded): Upgraded {
-    this.#evidence.upgraded = upgraded.connection !== undefined;
     this.#done("upgrade", upgraded.findings);
     return upgraded;
   }
 
-  /** TLS; what ALPN needs for further connections, or undefined where no handshake succeeds. */
-  async #handshake(target: Target, signal: AbortSignal): Promise<readonly string[] | undefined> {
+  /** TLS and the upgrade. The upgrade and the resumption run while the chain is inspected, which takes the processor. */
+  async #secure(target: Target, signal: AbortSignal): Promise<Upgraded | undefined> {
+    const { upgrade = true } = target.options;
     const versions = await probeVersions(target, signal);
     this.#evidence.versions = versions.offered;
     this.#evidence.asksForCertificate = versions.asksForCertificate;
     this.#done("versions", versions.findings);
     const handshake = await probeAlpn(target, signal);
-    if (versions.offered.length > 0) {
-      const chain = await probeChain(target, handshake.presented, versions.offered, signal);
+    const { presented, alpn } = handshake;
+    const resuming = presented && probeResumption(target, alpn, signal);
+    const upgrading = presented && upgrade ? probeUpgrade(target, { alpn }, this.#evidence, signal) : undefined;
+    try {
+      await this.#inspectChain(target, handshake, versions.offered, signal);
+      this.#done("alpn", handshake.findings);
+      if (resuming !== undefined) {
+        this.#done("resumption", await resuming);
+        return upgrading && this.#upgraded(await upgrading);
+      }
+    } catch (error) {
+      // Nobody else closes what was opened meanwhile.
+      await resuming?.catch(() => {});
+      const upgraded = await upgrading?.catch(() => undefined);
+      await upgraded?.connection?.close();
+      throw error;
+    }
+    this.#explainNoHandshake(handshake, versions.asksForCertificate, upgrade);
+    return undefined;
+  }
+
+  async #inspectChain(
+    target: Target,
+    { presented }: TlsHandshake,
+    offered: readonly Version[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    if (offered.length > 0) {
+      const chain = await probeChain(target, presented, offered, signal);
       this.#evidence.chain = chain;
       this.#done("chain", chain.findings);
     }
     signal.throwIfAborted();
     this.#pending.delete("chain");
-    this.#done("alpn", handshake.findings);
-    if (handshake.presented !== undefined) return handshake.alpn;
+  }
+
+  #explainNoHandshake({ failure }: TlsHandshake, asksForCertificate: boolean, upgrade: boolean): void {
     const known = this.#observations.some(({ level }) => level === "error" || level === "warning");
-    if (handshake.failure !== undefined && (!known || versions.asksForCertificate)) {
-      this.#done("alpn", [explainHandshakeFailure(handshake.failure, versions.asksForCertificate)]);
+    if (failure !== undefined && (!known || asksForCertificate)) {
+      this.#done("alpn", [explainHandshakeFailure(failure, asksForCertificate)]);
     }
-    return undefined;
+    if (upgrade) {
+      const fact = "No TLS connection could be made, so no upgrade was tried.";
+      this.#done("upgrade", [finding("upgrade-not-tried", "note", fact)]);
+    }
   }
 
   /** Message, ping, hold and the close handshake. */
-  async #converse(target: Target, session: ClientSession): Promise<void> {
+  async #converse(target: Target, session: ClientSession, since: number): Promise<void> {
     const { hold = 0 } = target.options;
     const alive = await this.#limited(async (signal) => {
       const [length, message] = await Promise.all([
         probeContentLength(target, signal),
-        this.#message(session, signal),
+        this.#message(session, since, signal),
       ]);
       this.#evidence.contentLengthRefused = length.some(({ level }) => level === "note");
       this.#done("upgrade", length);
@@ -310,9 +325,9 @@ class CheckRun {
     });
   }
 
-  async #message(session: ClientSession, signal: AbortSignal) {
+  async #message(session: ClientSession, since: number, signal: AbortSignal): Promise<ExchangeResult> {
     const { send, expect } = this.#options;
-    if (send === undefined && expect === undefined) return await probeWelcome(session, signal);
+    if (send === undefined && expect === undefined) return await probeWelcome(session, since, signal);
     const patience = Math.max(this.#left() - RESERVE, this.#left() / 2);
     return await probeMessage(session, { send, expect }, patience, signal);
   }

@@ -34,8 +34,8 @@ export const CHECK_OPTIONS = {
     value: "TIME",
     help: "Hold a quiet connection so long, to find a proxy that cuts it (try 90s); 0 does not.",
   },
-  send: { type: "text", value: "TEXT", help: "Send this as a message, and wait for one." },
-  expect: { type: "text", value: "TEXT", help: "The message that has to come, exactly." },
+  send: { type: "text", value: "TEXT", emptyAllowed: true, help: "Send this as a message, and wait for one." },
+  expect: { type: "text", value: "TEXT", emptyAllowed: true, help: "The message that has to come, exactly." },
   ...CLIENT_OPTIONS,
   sni: {
     type: "text",

@@ -3,8 +3,11 @@
  * @module
  */
 import { DeadlineError, within } from "../client/deadline.ts";
+import { quote } from "../client/response_text.ts";
 import { type ClientSession, describeClose } from "../client/websocket_session.ts";
-import { CloseCode } from "../close_codes.ts";
+import { CloseCode, isSendable } from "../close_codes.ts";
+import { messageOf } from "../errors.ts";
+import { parseHex } from "./message_text.ts";
 import type { Terminal } from "./terminal.ts";
 
 /** How long the answer to a close frame is waited for, in milliseconds. */
@@ -14,7 +17,7 @@ const CLOSE_WAIT = 3000;
 export interface InteractOptions {
   /** Milliseconds between pings; 0 sends none. */
   readonly ping: number;
-  /** Prints a message. */
+  /** Prints a message that came. */
   readonly show: (data: string | Uint8Array) => void;
 }
 
@@ -30,16 +33,17 @@ export async function interact(session: ClientSession, talk: Terminal, options: 
   async function leave(): Promise<void> {
     if (leaving !== undefined || signal.aborted) return;
     leaving = setTimeout(() => over.abort(new DeadlineError("the close frame was not answered")), CLOSE_WAIT);
+    // Where /close sent one already, this one is not sent.
     await session.close(CloseCode.NormalClosure, "", signal);
   }
   talk.onInterrupt(() => {
     if (leaving !== undefined) over.abort(new DeadlineError("interrupted"));
     else leave().catch(() => {});
   });
-  const speaking = speak(session, talk, signal).then(leave).catch(() => {});
+  const sending = sendLines(session, talk, signal).then(leave).catch(() => {});
   const pinging = options.ping > 0 ? ping(session, options.ping, signal).catch(() => {}) : undefined;
   try {
-    return await listen(session, talk, options, signal);
+    return await receive(session, talk, options, signal);
   } catch (error) {
     if (!(error instanceof DeadlineError)) throw error;
     talk.tell(`ended: ${error.message}`);
@@ -48,12 +52,68 @@ export async function interact(session: ClientSession, talk: Terminal, options: 
     clearTimeout(leaving);
     over.abort(new DeadlineError("over"));
     talk[Symbol.dispose]();
-    await Promise.all([speaking, pinging]);
+    await Promise.all([sending, pinging]);
   }
 }
 
-async function speak(session: ClientSession, talk: Terminal, signal: AbortSignal): Promise<void> {
-  for await (const line of talk.lines) await session.send(line, signal);
+/** Lines go out as messages; on a terminal some are commands. @returns once the input ends or a command closed */
+async function sendLines(session: ClientSession, talk: Terminal, signal: AbortSignal): Promise<void> {
+  for await (const line of talk.lines) {
+    const command = talk.isTerminal ? /^\/(file|hex|ping|close|help)(?:\s+(.*?))?\s*$/.exec(line) : null;
+    if (command === null) {
+      // Two slashes are one that is no command; an app's own commands (/join) go out as they are.
+      await session.send(talk.isTerminal && line.startsWith("//") ? line.slice(1) : line, signal);
+      continue;
+    }
+    try {
+      await runCommand(command[1]!, command[2] ?? "", session, talk, signal);
+      if (command[1] === "close") return;
+    } catch (error) {
+      if (error instanceof DeadlineError) throw error;
+      talk.tell(`/${command[1]}: ${messageOf(error)}`);
+    }
+  }
+}
+
+const HELP = `/file PATH              send a file as a binary message
+/hex BYTES              send bytes: /hex 00 ff 10
+/ping [TEXT]            send a ping
+/close [CODE [REASON]]  close, with 1000 where no code is given
+/help                   show this
+//TEXT                  send TEXT with one slash before it`;
+
+async function runCommand(
+  name: string,
+  argument: string,
+  session: ClientSession,
+  talk: Terminal,
+  signal: AbortSignal,
+): Promise<void> {
+  switch (name) {
+    case "file": {
+      if (argument === "") throw new RangeError("a path is needed: /file PATH");
+      const bytes = await Deno.readFile(argument);
+      await session.send(bytes, signal);
+      return talk.tell(`sent ${bytes.length} bytes`);
+    }
+    case "hex": {
+      const bytes = parseHex(argument);
+      await session.send(bytes, signal);
+      return talk.tell(`sent ${bytes.length} bytes`);
+    }
+    case "ping": {
+      const payload = argument === "" ? stamp() : new TextEncoder().encode(argument);
+      if (payload.length > 125) throw new RangeError(`a ping carries 125 bytes at most, not ${payload.length}`);
+      return await session.ping(payload, signal);
+    }
+    case "close": {
+      const [, code = "1000", reason = ""] = /^(\S*)\s*(.*)$/.exec(argument === "" ? "1000" : argument) ?? [];
+      if (!isSendable(Number(code))) throw new RangeError(`a close code is 1000 to 1014 or 3000 to 4999, not ${code}`);
+      return await session.close(Number(code), reason, signal);
+    }
+    default:
+      talk.tell(HELP);
+  }
 }
 
 async function ping(session: ClientSession, every: number, signal: AbortSignal): Promise<void> {
@@ -73,10 +133,16 @@ function stamp(): Uint8Array {
   return payload;
 }
 
-async function listen(
+function describePong(payload: Uint8Array): string {
+  const sent = payload.length === 8 ? new DataView(payload.buffer, payload.byteOffset).getFloat64(0) : NaN;
+  const ms = performance.now() - sent;
+  return ms >= 0 ? `pong after ${ms.toFixed(1)} ms` : `pong ${quote(new TextDecoder().decode(payload))}`;
+}
+
+async function receive(
   session: ClientSession,
   talk: Terminal,
-  { show, ping: pings }: InteractOptions,
+  { show }: InteractOptions,
   signal: AbortSignal,
 ): Promise<number> {
   while (true) {
@@ -86,11 +152,7 @@ async function listen(
         show(event.data);
         break;
       case "pong":
-        if (pings > 0 && event.payload.length === 8) {
-          const { buffer, byteOffset } = event.payload;
-          const ms = performance.now() - new DataView(buffer, byteOffset).getFloat64(0);
-          if (ms >= 0) talk.tell(`pong after ${ms.toFixed(1)} ms`);
-        }
+        talk.tell(describePong(event.payload));
         break;
       case "close": {
         talk.tell(`closed: ${describeClose(event.code, event.reason)}`);

@@ -7,18 +7,24 @@ import { nearest } from "../config/nearest_name.ts";
 import type { OptionTable } from "../config/option_table.ts";
 import { StartError, UsageError } from "../errors.ts";
 import { flushLog } from "../log.ts";
-import { certCommand } from "./cert.ts";
-import { checkCommand } from "./check.ts";
 import type { Command } from "./command_type.ts";
-import { connectCommand } from "./connect.ts";
 import { commandHelp, PROGRAM, programHelp } from "./help.ts";
 import { write } from "./output.ts";
-import { proxyCommand } from "./proxy.ts";
-import { serveCommand } from "./serve.ts";
 import { VERSION } from "../version.ts";
 
-/** Every command, in the order of the help. */
-export const COMMANDS: readonly Command[] = [serveCommand, checkCommand, connectCommand, certCommand, proxyCommand];
+/** Every command, in the order of the help. Each is loaded when it is run: a service needs no probes, nor they a service. */
+const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  serve: async () => (await import("./serve.ts")).serveCommand,
+  check: async () => (await import("./check.ts")).checkCommand,
+  connect: async () => (await import("./connect.ts")).connectCommand,
+  cert: async () => (await import("./cert.ts")).certCommand,
+  proxy: async () => (await import("./proxy.ts")).proxyCommand,
+};
+
+/** Loads every command, for the help. */
+export async function loadCommands(): Promise<Command[]> {
+  return await Promise.all(Object.values(COMMANDS).map((load) => load()));
+}
 
 const GENERAL = {
   help: { type: "switch", short: "h", default: false, help: "Show the help." },
@@ -45,11 +51,11 @@ export async function run(args: readonly string[]): Promise<number> {
 
 async function dispatch(args: readonly string[]): Promise<number> {
   const [first = "", ...rest] = args;
-  if (first === "help") return help(rest[0]);
+  if (first === "help") return await help(rest[0]);
   const named = first !== "" && !first.startsWith("-");
-  const command = named ? find(first) : serveCommand;
+  const command = await find(named ? first : "serve");
   const { values, positionals, problems } = parseFlags(named ? rest : args, { ...command.options, ...GENERAL });
-  if (values.get("help")?.[0] === "true") return help(named ? command.name : undefined);
+  if (values.get("help")?.[0] === "true") return await help(named ? command.name : undefined);
   if (values.get("version")?.[0] === "true") {
     write("stdout", `${PROGRAM} ${VERSION} (Deno ${Deno.version.deno}, V8 ${Deno.version.v8})\n`);
     return 0;
@@ -57,15 +63,17 @@ async function dispatch(args: readonly string[]): Promise<number> {
   return await command.run({ flags: values, positionals, problems });
 }
 
-function help(name: string | undefined): number {
-  write("stdout", name === undefined ? programHelp(COMMANDS, VERSION) : commandHelp(find(name)));
+async function help(name: string | undefined): Promise<number> {
+  const text = name === undefined ? programHelp(await loadCommands(), VERSION) : commandHelp(await find(name));
+  write("stdout", text);
   return 0;
 }
 
-function find(name: string): Command {
-  const command = COMMANDS.find((each) => each.name === name);
-  if (command) return command;
-  const guess = nearest(name, COMMANDS.map((each) => each.name));
-  const known = COMMANDS.map((each) => each.name).join(", ");
-  throw new UsageError(`unknown command ${name}: ${guess ? `did you mean ${guess}?` : `there are ${known}`}`);
+async function find(name: string): Promise<Command> {
+  if (Object.hasOwn(COMMANDS, name)) return await COMMANDS[name]!();
+  const names = Object.keys(COMMANDS);
+  const guess = nearest(name, names);
+  throw new UsageError(
+    `unknown command ${name}: ${guess ? `did you mean ${guess}?` : `there are ${names.join(", ")}`}`,
+  );
 }

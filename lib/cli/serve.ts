@@ -3,19 +3,13 @@
  * @module
  */
 import { loadApp } from "../apps/load_app.ts";
-import { createAuthenticator } from "../auth/authenticate.ts";
 import { type LoadedSettings, loadWithFile, readVariables } from "../config/load_settings.ts";
 import type { OptionTable } from "../config/option_table.ts";
-import type { Mode } from "../config/service_mode.ts";
-import { SERVICE_OPTIONS, type Settings } from "../config/service_options.ts";
+import { SERVICE_OPTIONS } from "../config/service_options.ts";
 import { messageOf, UsageError } from "../errors.ts";
-import type { Finding } from "../finding.ts";
-import { createLogger, type Logger } from "../log.ts";
-import { inspectAcme } from "../service/acme_prerequisites.ts";
-import { hostnameOf } from "../service/certificate_source.ts";
+import { createLogger } from "../log.ts";
 import { startService } from "../service/serve.ts";
-import { validate } from "../service/resolve_settings.ts";
-import { loadCertificateFiles } from "../tls/certificate_files.ts";
+import { type CheckedSettings, validate } from "../service/resolve_settings.ts";
 import { banner, bannerFields } from "./banner.ts";
 import type { Command, Invocation } from "./command_type.ts";
 import { handOver, takeover } from "./handover.ts";
@@ -23,6 +17,7 @@ import { write } from "./output.ts";
 import { runUntilStopped } from "./run_until_stopped.ts";
 import { connectSupervisor, serveAsWorker, supervise, validateWorkers } from "./serve_workers.ts";
 import { selfCheck } from "./startup_check.ts";
+import { surviveUncaughtErrors } from "./uncaught_errors.ts";
 
 /** Options of the service, and where they are read from. */
 export const SERVE_OPTIONS = {
@@ -32,7 +27,7 @@ export const SERVE_OPTIONS = {
     value: "FILE",
     flagOnly: true,
     unset: "wss.json, where there is one",
-    help: "The configuration file: one JSON object of options in camelCase. WSS_CONFIG names it too.",
+    help: "The configuration file: a JSON object of options in camelCase. WSS_CONFIG names it too.",
   },
   workers: {
     type: "text",
@@ -52,7 +47,8 @@ export const SERVE_OPTIONS = {
     type: "switch",
     default: false,
     flagOnly: true,
-    help: "Check configuration, certificate, tokens and app, say what is wrong, and exit: 0 where it would start.",
+    help:
+      "Check the configuration, the certificate, the tokens and the app, and exit: with 0 if the service would start.",
   },
 } as const satisfies OptionTable;
 
@@ -80,7 +76,7 @@ export const serveCommand: Command = {
 };
 
 /** The service's settings from flags, variables and file. */
-export function loadSettings(line: Invocation): LoadedSettings<typeof SERVE_OPTIONS> {
+export function loadSettings(line: Invocation): LoadedSettings<typeof SERVE_OPTIONS, CheckedSettings> {
   const problems = [...line.problems];
   if (line.positionals.length > 0) {
     problems.push(`serve takes no arguments, and was given ${line.positionals.join(" ")}`);
@@ -91,19 +87,22 @@ export function loadSettings(line: Invocation): LoadedSettings<typeof SERVE_OPTI
     problems,
     (settings, given, wrong) => {
       const workerProblems = validateWorkers(settings, given);
+      let checked: CheckedSettings;
       try {
-        validate(settings, given, wrong);
+        checked = validate(settings, given, wrong);
       } catch (error) {
         if (!(error instanceof UsageError)) throw error;
         throw new UsageError([...error.problems, ...workerProblems]);
       }
       if (workerProblems.length > 0) throw new UsageError(workerProblems);
+      return checked;
     },
   );
 }
 
 async function run(line: Invocation): Promise<number> {
-  const { settings, given, notes } = loadSettings(line);
+  const loaded = loadSettings(line);
+  const { settings, notes } = loaded;
   const format = settings.logFormat ?? (Deno.stdout.isTerminal() ? "text" : "json");
   const worker = await connectSupervisor();
   const log = createLogger({
@@ -111,15 +110,19 @@ async function run(line: Invocation): Promise<number> {
     level: settings.logLevel,
     ...(worker ? { fields: { worker: worker.index } } : {}),
   });
+  using _survivor = surviveUncaughtErrors(log);
   // With workers, the supervisor says it for all.
   if (worker === undefined) { for (const note of notes) log.info(note); }
   if (settings.workers !== undefined && worker === undefined && !settings.check) {
     return await supervise(settings, format, log);
   }
   const app = await loadApp(settings.app);
-  if (settings.check) return await checkOnly(settings, given, log);
+  if (settings.check) {
+    const { checkOnly } = await import("./check_only.ts");
+    return await checkOnly(loaded, log);
+  }
   const predecessor = takeover();
-  const service = await startService(app, settings, given, { log, takeover: predecessor, worker });
+  const service = await startService(app, loaded, { log, takeover: predecessor, worker });
   // Signals are heeded before anybody is told that they may be sent.
   const leaving = new AbortController();
   if (worker !== undefined) {
@@ -152,42 +155,4 @@ async function run(line: Invocation): Promise<number> {
   // In the background: the service serves meanwhile.
   selfCheck(service, log, leaving.signal);
   return await stopped;
-}
-
-/** `--check`: everything that can fail at the start but the port. */
-async function checkOnly(settings: Settings, given: ReadonlyMap<string, string>, log: Logger): Promise<number> {
-  const { mode } = validate(settings, given);
-  await createAuthenticator(settings, { log });
-  const { findings, certificate } = await inspectCertificate(mode, log);
-  for (const { level, fact, remedy } of findings) {
-    write("stdout", `${level.padEnd(8)}${fact} ${remedy ?? ""}`.trim() + "\n");
-  }
-  if (findings.some(({ level }) => level === "error")) {
-    write("stdout", "not sound: correct the errors first\n");
-    return 1;
-  }
-  write("stdout", `sound: mode ${mode.kind}, certificate ${certificate}, app ${settings.app}\n`);
-  return 0;
-}
-
-async function inspectCertificate(
-  mode: Mode,
-  log: Logger,
-): Promise<{ readonly findings: readonly Finding[]; readonly certificate: string }> {
-  if (mode.kind === "proxied") return { findings: [], certificate: "none, TLS ends at the proxy" };
-  const { certificate } = mode;
-  switch (certificate.kind) {
-    case "development":
-      return { findings: [], certificate: "the development certificate" };
-    case "acme": {
-      const { acme } = certificate;
-      const findings = await inspectAcme(acme, hostnameOf(mode), log);
-      return { findings, certificate: `for ${acme.names.join(", ")} from ${acme.directory.title}` };
-    }
-    case "files": {
-      const { findings, file, names, notAfter } = loadCertificateFiles(certificate.files);
-      const until = notAfter.toISOString().slice(0, 10);
-      return { findings, certificate: `${file} for ${names.join(", ")} until ${until}` };
-    }
-  }
 }

@@ -5,17 +5,18 @@
 import process from "node:process";
 import { createInterface, type Interface } from "node:readline";
 import { TextLineStream } from "@std/streams/text-line-stream";
-import { escapeControls } from "../log.ts";
 import type { ReportStyle } from "../check/report.ts";
 import { write } from "./output.ts";
 
 /** Where lines come from and messages go. */
 export interface Terminal extends Disposable {
-  /** Ends with the input, or at `stop`. */
+  /** Whether a person types and reads: on a terminal, not over pipes. */
+  readonly isTerminal: boolean;
+  /** Ends with the input. */
   readonly lines: AsyncIterable<string>;
-  /** Prints what the other side said. */
+  /** Prints a message of the other side, which has to be safe for a terminal where this is one. */
   show(text: string): void;
-  /** Prints what `connect` itself has to say, to standard error. */
+  /** Prints what `connect` itself has to say: to standard error over pipes. */
   tell(text: string): void;
   /** Calls back for each Ctrl-C. */
   onInterrupt(interrupted: () => void): void;
@@ -43,7 +44,10 @@ function onTerminal(): Terminal {
   const interrupted: (() => void)[] = [];
   const queue: string[] = [];
   let open = true;
+  let suspended = false;
   let wake = () => {};
+  /** What came while suspended. */
+  let held = "";
   editor.on("line", (line: string) => {
     queue.push(line);
     wake();
@@ -54,6 +58,23 @@ function onTerminal(): Terminal {
     wake();
   });
   editor.on("SIGINT", () => interrupted.forEach((call) => call()));
+  // In raw mode Ctrl-Z is a key. The terminal's mode is given back, and the whole process group stops, as the terminal
+  // would have it: a wrapper that started this program belongs to it.
+  editor.on("SIGTSTP", () => {
+    suspended = true;
+    process.stdin.setRawMode(false);
+    process.stdout.write("\r\n");
+    process.kill(0, "SIGTSTP");
+  });
+  const resume = () => {
+    if (!suspended) return;
+    suspended = false;
+    process.stdin.setRawMode(true);
+    if (held !== "") write("stdout", `\r\x1b[K${held}`);
+    held = "";
+    if (open) editor.prompt(true);
+  };
+  Deno.addSignalListener("SIGCONT", resume);
   editor.prompt();
 
   async function* lines() {
@@ -66,16 +87,23 @@ function onTerminal(): Terminal {
   }
   /** Above the line that is being written. */
   function above(text: string): void {
+    if (suspended) {
+      held += `${text}\n`;
+      return;
+    }
     write("stdout", `\r\x1b[K${text}\n`);
     if (open) editor.prompt(true);
   }
   return {
+    isTerminal: true,
     lines: lines(),
-    // What a server sends must not command the terminal.
-    show: (text) => above(`< ${text.split("\n").map(escapeControls).join("\n  ")}`),
+    show: (text) => above(`< ${text.replaceAll("\n", "\n  ")}`),
     tell: above,
     onInterrupt: (call) => void interrupted.push(call),
-    [Symbol.dispose]: () => editor.close(),
+    [Symbol.dispose]() {
+      Deno.removeSignalListener("SIGCONT", resume);
+      editor.close();
+    },
   };
 }
 
@@ -93,10 +121,11 @@ function overPipes(): Terminal {
       yield value;
     }
   }
-  const safe = Deno.stdout.isTerminal();
   return {
+    // Lines of a pipe are data; what is printed may still go to a terminal.
+    isTerminal: false,
     lines: lines(),
-    show: (text) => write("stdout", `${safe ? text.split("\n").map(escapeControls).join("\n") : text}\n`),
+    show: (text) => write("stdout", `${text}\n`),
     tell: (text) => write("stderr", `${text}\n`),
     onInterrupt: (call) => void interrupted.push(call),
     [Symbol.dispose]() {

@@ -16,6 +16,7 @@ export const CLIENT_OPTIONS = {
   header: {
     type: "text",
     value: "'NAME: VALUE'",
+    short: "H",
     repeat: true,
     default: [],
     help: "A further header of the upgrade request.",
@@ -24,6 +25,7 @@ export const CLIENT_OPTIONS = {
   subprotocol: {
     type: "text",
     value: "NAME",
+    short: "s",
     repeat: true,
     default: [],
     help: "A subprotocol to offer, the first the most wanted.",

@@ -57,7 +57,7 @@ export function parseFlags(args: readonly string[], table: OptionTable): Command
     }
     const list = (parsed[name] as unknown[]).map(String);
     if (list.length === 0) continue;
-    if (list.includes("")) {
+    if (list.includes("") && !(option.emptyAllowed && emptyGiven(own, name, option.short))) {
       problems.push(`--${name} needs a value: --${name} ${option.value ?? option.values?.join("|") ?? "VALUE"}`);
     } else values.set(key, option.repeat ? list : list.slice(-1));
   }
@@ -65,6 +65,13 @@ export function parseFlags(args: readonly string[], table: OptionTable): Command
   // An empty argument is what an unset variable of a shell leaves: `--host "$HOST"`.
   const positionals = [...(parsed["_"] as unknown[]), ...rest].map(String).filter((text) => text !== "");
   return { values, positionals, problems };
+}
+
+/** Whether an empty value was written down, in place of none: `-x ""` and not `-x` at the end. */
+function emptyGiven(own: readonly string[], name: string, short: string | undefined): boolean {
+  return own.some((argument, at) =>
+    argument === `--${name}=` || ((argument === `--${name}` || argument === `-${short}`) && own[at + 1] === "")
+  );
 }
 
 function switchGiven(argument: string, name: string, short: string | undefined): boolean {

@@ -30,21 +30,26 @@ export interface Sources {
 }
 
 /** Settings, and for each that was given the name under which it was. */
-export interface LoadedSettings<T extends OptionTable> {
+export interface LoadedSettings<T extends OptionTable, C> {
   readonly settings: Values<T>;
+  /** What the rules made of them. */
+  readonly checked: C;
   /** By key: `--max-payload`, `WSS_MAX_PAYLOAD`, `wss.json: maxPayload`. */
   readonly given: ReadonlyMap<string, string>;
   /** What the operator should know although nothing is wrong: one sentence each. */
   readonly notes: readonly string[];
 }
 
-/** Checks settings against each other. It throws a UsageError, whose problems join the others. */
-export type Rules<T extends OptionTable> = (
+/**
+ * Checks settings against each other, and returns what they come to. It throws a UsageError, whose problems join the
+ * others.
+ */
+export type Rules<T extends OptionTable, C> = (
   settings: Values<T>,
   given: ReadonlyMap<string, string>,
   /** Keys whose values could not be read. */
   wrong: ReadonlySet<string>,
-) => unknown;
+) => C;
 
 /**
  * Merges the sources through the table.
@@ -52,12 +57,12 @@ export type Rules<T extends OptionTable> = (
  * @param rules run in any case, so that all mistakes come at once: where a value was wrong they see the default
  * @throws {UsageError} with every mistake in all of them.
  */
-export function load<T extends OptionTable>(
+export function load<T extends OptionTable, C = undefined>(
   table: T,
   { variables: environment, ...others }: Sources,
   earlier: readonly string[] = [],
-  rules?: Rules<T>,
-): LoadedSettings<T> {
+  rules?: Rules<T, C>,
+): LoadedSettings<T, C> {
   const { variables, foreign } = ownVariables(environment ?? {});
   const sources: Sources = { ...others, variables };
   const problems = [...earlier];
@@ -78,8 +83,9 @@ export function load<T extends OptionTable>(
     if (values.length > 0 || option.repeat) settings[key] = option.repeat ? values : values[0];
   }
   problems.push(...unknownNames(table, sources));
+  let checked: C | undefined;
   try {
-    rules?.(settings as Values<T>, given, wrong);
+    checked = rules?.(settings as Values<T>, given, wrong);
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     problems.push(...error.problems);
@@ -91,7 +97,8 @@ export function load<T extends OptionTable>(
     }. They come from a Service whose name begins with wss; ` +
     `enableServiceLinks: false in the pod's spec omits them.`,
   ];
-  return { settings: settings as Values<T>, given, notes };
+  // Without a rule C is undefined; with one it has returned.
+  return { settings: settings as Values<T>, given, notes, checked: checked as C };
 }
 
 /**
@@ -99,12 +106,12 @@ export function load<T extends OptionTable>(
  * @param earlier mistakes already seen; those in the file's syntax join them
  * @throws {UsageError} with every mistake
  */
-export function loadWithFile<T extends OptionTable>(
+export function loadWithFile<T extends OptionTable, C = undefined>(
   table: T,
   sources: { readonly flags: RawValues; readonly variables: Readonly<Record<string, string>> },
   earlier: readonly string[],
-  rules?: Rules<T>,
-): LoadedSettings<T> {
+  rules?: Rules<T, C>,
+): LoadedSettings<T, C> {
   let object: Sources["object"];
   try {
     object = readConfigFile(sources.flags.get("config")?.at(-1) ?? (sources.variables.WSS_CONFIG || undefined));

@@ -40,6 +40,8 @@ export interface Option {
   /** Whether 0 is taken too, below `min`: it turns the option off. */
   readonly zero?: true;
   readonly max?: number;
+  /** An empty text is a value of a `text`: an empty message, say. */
+  readonly emptyAllowed?: true;
   /** One letter that stands for it on the command line. */
   readonly short?: string;
   /** A secret: only through its variable, never on the command line (which every user of the machine can read). */
@@ -122,7 +124,7 @@ export function parseValue(option: Option, text: string): string | number | bool
     case "text":
     case "path":
     case "module":
-      if (text === "") throw new RangeError("it needs a value, and was given an empty one");
+      if (text === "" && !option.emptyAllowed) throw new RangeError("it needs a value, and was given an empty one");
       return text;
   }
 }

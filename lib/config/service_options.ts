@@ -14,85 +14,97 @@ export const SERVICE_OPTIONS = {
     values: ["direct", "proxied"],
     default: "direct",
     help:
-      "Who terminates TLS: this service (direct), or nginx, Apache, HAProxy or Caddy in front (proxied, plain ws here).",
+      "Who terminates TLS: this service (direct), or a proxy in front of it (proxied): nginx, Apache, HAProxy or Caddy.",
   },
   host: {
     type: "text",
     value: "ADDRESS",
     unset: "127.0.0.1; 0.0.0.0 with a certificate of yours or --domain",
-    help: "Address to bind; :: is IPv6 and IPv4 together.",
+    help: "The address to bind. :: accepts IPv6 and IPv4.",
   },
-  port: { type: "port", value: "PORT", unset: "8282; 443 with --domain", help: "Port to bind; 0 picks a free one." },
+  port: {
+    type: "port",
+    value: "PORT",
+    unset: "8282; 443 with --domain",
+    help: "The port to bind. 0 picks a free one.",
+  },
   unix: {
     type: "path",
     value: "PATH",
-    help: "Proxied only: a unix socket in place of host and port; a stale socket file is replaced.",
+    help: "Proxied only: listen on this unix socket instead of host and port. A stale socket file is replaced.",
   },
   unixMode: {
     type: "text",
     value: "MODE",
     default: "660",
     help:
-      "Proxied only: who may connect to the unix socket, octal; 660 is its owner and its group, where the proxy's " +
-      "user belongs.",
+      "Proxied only: permissions of the unix socket, octal. With 660 its owner and its group may connect; add the proxy's user to the group.",
   },
   path: {
     type: "text",
     value: "PATH",
     repeat: true,
     default: ["/", "/wss"],
-    help: "Where a WebSocket upgrade is welcome; elsewhere the answer is 404.",
+    help:
+      "Where a WebSocket upgrade is welcome, literal or a pattern (/rooms/*, /rooms/:id); elsewhere the answer is 404.",
   },
   cert: {
     type: "path",
     value: "FILE",
     unset: "the development certificate in certs/",
-    help: "Direct only: the certificate, PEM, with its chain or apart from it.",
+    help: "Direct only: the certificate, PEM, with or without its intermediates.",
   },
-  key: { type: "path", value: "FILE", help: "Direct only: its private key, PEM (PKCS#8, PKCS#1 or SEC1)." },
+  key: {
+    type: "path",
+    value: "FILE",
+    help: "Direct only: the certificate's private key, PEM (PKCS#8, PKCS#1 or SEC1).",
+  },
   chain: {
     type: "path",
     value: "FILE",
-    help: "Direct only: the intermediate certificates, PEM, where they are not in the certificate's file.",
+    help: "Direct only: the intermediate certificates, PEM, if they are not in the certificate's file.",
   },
-  keyPassphraseFile: { type: "path", value: "FILE", help: "Direct only: the file whose first line decrypts the key." },
-  keyPassphrase: { type: "text", variableOnly: true, help: "Direct only: decrypts the key." },
+  keyPassphraseFile: {
+    type: "path",
+    value: "FILE",
+    help: "Direct only: a file whose first line decrypts the private key.",
+  },
+  keyPassphrase: { type: "text", variableOnly: true, help: "Direct only: decrypts the private key." },
   ...ACME_OPTIONS,
   minTls: {
     type: "tls",
     default: "1.2",
     value: "1.2|1.3",
-    help: "Lowest TLS version; nothing below 1.2 is accepted, and 1.3 needs proxied mode.",
+    help: "The lowest TLS version. Versions below 1.2 are never accepted; 1.3 requires proxied mode.",
   },
   trustedProxy: {
     type: "cidr",
     value: "CIDR",
     repeat: true,
     default: LOOPBACK,
-    help: "Proxied only: whose forwarding headers are believed.",
+    help: "Proxied only: addresses of proxies whose forwarding headers are trusted.",
   },
   clientAddressHeader: {
     type: "choice",
     values: ["auto", "x-real-ip", "x-forwarded-for", "forwarded"],
     default: "auto",
-    help:
-      "Proxied only: the header in which the proxy names its client; auto reads all and believes none where they disagree.",
+    help: "Proxied only: the header with the client's address. auto reads all three and trusts none if they disagree.",
   },
   strictProxy: {
     type: "switch",
     default: false,
-    help: "Proxied only: refuse a request without the proxy's proof of TLS (X-Forwarded-Proto or X-SSL-Protocol).",
+    help: "Proxied only: refuse requests without proof that the client used TLS (X-Forwarded-Proto or X-SSL-Protocol).",
   },
   app: {
     type: "module",
     value: "APP",
     default: "ok",
-    help: "What answers: ok, echo, chat, or the path or URL of a module that exports an app.",
+    help: "The app: ok, echo, chat, or the path or URL of a module that exports one.",
   },
   page: {
     type: "switch",
     unset: "on with the development certificate",
-    help: "Show the test page to a browser that opens a WebSocket path.",
+    help: "Show a test page to browsers that open a WebSocket path.",
   },
   origin: {
     type: "text",
@@ -100,7 +112,7 @@ export const SERVICE_OPTIONS = {
     repeat: true,
     unset: "automatic",
     help:
-      "Which sites' pages may connect: * for any, or origins (https://example.com); automatic refuses cross-site pages that carry cookies.",
+      "Which sites' pages may connect: * for any, or values of Origin (https://example.com, null, file://); automatic refuses cross-site pages that carry cookies.",
   },
   maxPayload: {
     type: "size",
@@ -108,7 +120,8 @@ export const SERVICE_OPTIONS = {
     default: "1MiB",
     min: 1,
     max: 64 * 1024 ** 2,
-    help: "A longer message closes its connection with 1009; 64MiB at the most, as Deno takes no longer frame.",
+    help:
+      "The longest message. A longer one closes its connection with 1009. At most 64MiB, the longest frame that Deno accepts.",
   },
   maxBackpressure: {
     type: "size",
@@ -139,13 +152,14 @@ export const SERVICE_OPTIONS = {
     value: "N",
     min: 1,
     unset: "from the descriptor limit",
-    help: "Connections at once; beyond it 503 with Retry-After.",
+    help: "The most connections at once. Beyond it the answer is 503 with Retry-After.",
   },
   maxConnectionsPerAddress: {
     type: "count",
     value: "N",
     default: "0",
-    help: "Connections at once from one client address (IPv6: one /64); beyond it 503; 0 is unlimited.",
+    help:
+      "The most connections at once from one client address (IPv6: from one /64). Beyond it the answer is 503; 0 is unlimited.",
   },
   maxConnectionsPerUser: {
     type: "count",
@@ -159,7 +173,8 @@ export const SERVICE_OPTIONS = {
     type: "count",
     value: "N",
     default: "0",
-    help: "Messages a second per connection, bursts of twice that; beyond it 1008; 0 is unlimited.",
+    help:
+      "The most messages a second from one connection, with bursts of twice as many. Beyond it the connection is closed with 1008; 0 is unlimited.",
   },
   idleTimeout: {
     type: "duration",
@@ -167,52 +182,52 @@ export const SERVICE_OPTIONS = {
     default: "30s",
     min: 100,
     zero: true,
-    help: "A silent connection is pinged at half of this and closed at the whole; 0 is off.",
+    help: "A silent connection is pinged after half of this time and closed after all of it; 0 turns that off.",
   },
   handshakeTimeout: {
     type: "duration",
     value: "TIME",
     default: "10s",
     min: 100,
-    help: "A connection that has not become a request by then is cut.",
+    help: "How long a connection may take to send its request before it is closed.",
   },
   drainTimeout: {
     type: "duration",
     value: "TIME",
     default: "10s",
-    help: "How long a stopping service lets connections finish; 0 closes them at once.",
+    help: "How long connections may go on while the service stops; 0 closes them at once.",
   },
   authTokenFile: {
     type: "path",
     value: "FILE",
-    help: "Clients need one of the shared secrets in this file, one a line; # begins a comment.",
+    help: "Require one of the shared secrets in this file, one a line; # begins a comment.",
   },
   jwtSecretFile: {
     type: "path",
     value: "FILE",
-    help: "Clients need a JWT signed with HS256 and the secret in this file, 32 bytes at the least.",
+    help: "Require a JWT signed with HS256 and the secret in this file, which has at least 32 bytes.",
   },
   jwtPublicKeyFile: {
     type: "path",
     value: "FILE",
     help:
-      "Clients need a JWT signed by the owner of this public key, PEM: RSA (RS256), P-256 (ES256) or Ed25519 (EdDSA).",
+      "Require a JWT that the private key of this public key signed, PEM: RSA (RS256), P-256 (ES256) or Ed25519 (EdDSA).",
   },
   jwksUrl: {
     type: "text",
     value: "URL",
-    help: "Clients need a JWT signed with a key of the key set at this https URL (RS256, ES256, EdDSA).",
+    help: "Require a JWT signed with a key of the key set at this https URL (RS256, ES256, EdDSA).",
   },
   jwtAudience: {
     type: "text",
     value: "NAME",
-    help: "The aud that a JWT must name; without it, one meant for another service is taken too.",
+    help: "The aud claim that a JWT must have. Without it, a token issued for another service is accepted too.",
   },
-  jwtIssuer: { type: "text", value: "NAME", help: "The iss that a JWT must name." },
+  jwtIssuer: { type: "text", value: "NAME", help: "The iss claim that a JWT must have." },
   authQuery: {
     type: "switch",
     default: false,
-    help: "Take the token from ?token= too; a URL with it stays in browsers' histories and proxies' logs.",
+    help: "Accept the token as ?token= too. Such a URL is kept in browser histories and proxy logs.",
   },
   broker: {
     type: "text",
@@ -247,13 +262,13 @@ export const SERVICE_OPTIONS = {
     type: "choice",
     values: ["text", "json"],
     unset: "text on a terminal, else json",
-    help: "How log lines look.",
+    help: "The format of log lines.",
   },
   logLevel: {
     type: "choice",
     values: ["error", "warn", "info", "debug"],
     default: "info",
-    help: "How much is logged.",
+    help: "The least severe level that is logged.",
   },
 } as const satisfies OptionTable;
 

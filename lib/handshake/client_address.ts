@@ -23,6 +23,8 @@ export interface ClientAddress {
   readonly address: string | undefined;
   /** The socket's peer is a proxy whose headers count. */
   readonly trustedProxy: boolean;
+  /** The forwarding header of a peer that is no trusted proxy, and that is therefore ignored: its name. */
+  readonly ignored?: string;
   /** `auto` only: headers that name different clients, so that none was believed. One sentence for the log. */
   readonly conflict?: string;
 }
@@ -51,7 +53,10 @@ const SOURCES: readonly (readonly [Source, string])[] = [
  */
 export function clientAddress(headers: Headers, remote: string | undefined, rules: AddressRules): ClientAddress {
   const { trusted, header = "auto" } = rules;
-  if (remote !== undefined && !trusted.has(remote)) return { address: remote, trustedProxy: false };
+  if (remote !== undefined && !trusted.has(remote)) {
+    const ignored = SOURCES.find(([source]) => headers.get(source) !== null)?.[1];
+    return { address: remote, trustedProxy: false, ...(ignored === undefined ? {} : { ignored }) };
+  }
 
   const walks = SOURCES
     .filter(([source]) => header === "auto" ? headers.get(source) !== null : header === source)
@@ -124,9 +129,9 @@ export function proxyTls(headers: Headers, trustedProxy: boolean, rules: TlsRule
   const protos = tokensOf(headers, "x-forwarded-proto");
   const versions = tokensOf(headers, "x-ssl-protocol");
   const plain = protos.find(isPlain);
-  if (plain !== undefined) return `the proxy says that the client came without TLS (X-Forwarded-Proto: ${plain})`;
+  if (plain !== undefined) return withoutTls(`X-Forwarded-Proto: ${plain}`);
   const forwarded = elementsOf(headers).map((element) => element.get("proto")?.toLowerCase() ?? "").find(isPlain);
-  if (forwarded !== undefined) return `the proxy says that the client came without TLS (Forwarded: proto=${forwarded})`;
+  if (forwarded !== undefined) return withoutTls(`Forwarded: proto=${forwarded}`);
 
   for (const version of versions) {
     const number = /^tls ?v?(\d+(?:\.\d+)?)$/.exec(version)?.[1];
@@ -135,12 +140,35 @@ export function proxyTls(headers: Headers, trustedProxy: boolean, rules: TlsRule
       return `TLS ${rules.minTls} at least is needed, and the proxy says that the client came with X-SSL-Protocol: ${shown}`;
     }
   }
-  const proven = versions.length > 0 || (protos.length > 0 && protos.every((proto) => /^(?:https|wss)$/.test(proto)));
-  if (rules.strict && !proven) {
+  if (rules.strict && !provesTls(headers)) {
     return "strict-proxy: the proxy does not prove TLS (X-Forwarded-Proto: https, or X-SSL-Protocol: TLSv1.3)";
   }
   return undefined;
 }
+
+/** What a client without TLS gets to read; so does one whose TLS ended one proxy earlier, in front of this one. */
+function withoutTls(header: string): string {
+  return `the proxy says that the client came without TLS (${header}): connect to the proxy with wss://; where TLS ends ` +
+    "at another proxy in front of that one, let the inner one pass on what the outer one says " +
+    "(nginx: proxy_set_header X-Forwarded-Proto $http_x_forwarded_proto)";
+}
+
+/** Whether a proxy says that its client came over TLS. Ask only of a trusted one, and after `proxyTls`. */
+export function provesTls(headers: Headers): boolean {
+  const protos = tokensOf(headers, "x-forwarded-proto");
+  return tokensOf(headers, "x-ssl-protocol").length > 0 ||
+    (protos.length > 0 && protos.every((proto) => proto === "https" || proto === "wss"));
+}
+
+/** Whether a request carries what a proxy adds about its client. No page of a browser can set one of these. */
+export function hasForwardingHeader(headers: Headers): boolean {
+  return FORWARDING.some((name) => headers.get(name) !== null);
+}
+
+const FORWARDING = [
+  ...["x-real-ip", "x-forwarded-for", "forwarded", "x-forwarded-proto", "x-forwarded-host", "x-ssl-protocol"],
+  ...["x-forwarded-port", "x-forwarded-server", "via"],
+];
 
 function isPlain(proto: string): boolean {
   return proto === "http" || proto === "ws";

@@ -9,6 +9,8 @@ export interface Refusal {
   readonly status: number;
   readonly reason: string;
   readonly headers?: Readonly<Record<string, string>>;
+  /** What the operator has to change, logged as a warning the first time. */
+  readonly warning?: string;
 }
 
 const statusText: Readonly<Record<number, string>> = STATUS_TEXT;

@@ -1,24 +1,18 @@
 /**
- * The opening handshake as a verdict (RFC 6455 §4.2), in the order in which a server looks at it. Pure: what is done
- * about the verdict stands in upgrade.ts.
+ * The opening handshake as a verdict (RFC 6455 section 4.2), in the order in which a server looks at it. Pure: what is
+ * done about the verdict stands in lib/http and lib/ws.
  * @module
  */
 import type { Refusal } from "./refusal.ts";
-import { parseSubprotocols } from "./subprotocol.ts";
+import { listOf, parseSubprotocols } from "./subprotocol.ts";
 
-/** A handshake that is in order. */
-export interface VerifiedHandshake {
-  /** What the client offered, in its order of preference. */
-  readonly protocols: readonly string[];
-}
-
-/** A handshake, or what is wrong with it; `plain` is no handshake at all but an ordinary request. */
+/** A handshake with the subprotocols that it offers, or what is wrong with it; `plain` is an ordinary request. */
 export type HandshakeVerdict =
-  | { readonly kind: "upgrade"; readonly accepted: VerifiedHandshake }
+  | { readonly kind: "upgrade"; readonly offered: readonly string[] }
   | { readonly kind: "plain" }
   | { readonly kind: "refuse"; readonly refusal: Refusal };
 
-/** The version that this protocol has had since 2011 (§4.1 point 9). */
+/** The version that this protocol has had since 2011 (section 4.1, point 9). */
 export const WEBSOCKET_VERSION = "13";
 
 /**
@@ -27,13 +21,21 @@ export const WEBSOCKET_VERSION = "13";
  */
 export function verifyHandshake(method: string, headers: Headers): HandshakeVerdict {
   const key = headers.get("sec-websocket-key");
-  const upgrade = hasToken(headers.get("upgrade"), "websocket");
-  if (!upgrade && key === null) return { kind: "plain" };
+  const upgrade = headers.get("upgrade");
+  const protocols = listOf(upgrade).map((token) => token.toLowerCase());
+  if (!protocols.includes("websocket") && key === null) return { kind: "plain" };
 
   if (method !== "GET") {
     return refuse(405, `A WebSocket handshake is a GET, not a ${method}.`, { allow: "GET" });
   }
-  if (!upgrade) {
+  if (upgrade === null && headers.get("connection") === null && headers.get("host") === null) {
+    return refuse(
+      400,
+      "The request came over HTTP/2, and WebSocket takes HTTP/1.1 here: let the client offer http/1.1 alone in ALPN " +
+        "(curl --http1.1; undici: allowH2: false), or the proxy in front speak HTTP/1.1 to this service.",
+    );
+  }
+  if (!protocols.includes("websocket")) {
     return refuse(
       426,
       "The request carries Sec-WebSocket-Key but no Upgrade: websocket. A proxy in front drops it: nginx needs " +
@@ -41,7 +43,12 @@ export function verifyHandshake(method: string, headers: Headers): HandshakeVerd
       { upgrade: "websocket", connection: "Upgrade" },
     );
   }
-  if (!hasToken(headers.get("connection"), "upgrade")) {
+  // With h2c in a line before it Deno makes a connection that cannot be upgraded, and the attempt ends the process.
+  // Any other protocol beside websocket is a choice that the client leaves to the server (RFC 9110, section 7.8).
+  if (protocols.some((protocol) => protocol.startsWith("h2c"))) {
+    return refuse(400, `Upgrade must offer websocket without h2c, ${given(upgrade)}.`);
+  }
+  if (!listOf(headers.get("connection")).some((token) => token.toLowerCase() === "upgrade")) {
     return refuse(
       400,
       "The request carries Upgrade: websocket but no Connection: Upgrade. A proxy in front drops it: " +
@@ -49,7 +56,10 @@ export function verifyHandshake(method: string, headers: Headers): HandshakeVerd
     );
   }
   if (!headers.get("host")) {
-    return refuse(400, "A WebSocket handshake names the Host that it asks (RFC 6455 §4.2.1), and this one does not.");
+    return refuse(
+      400,
+      "A WebSocket handshake names the Host that it asks (RFC 6455, section 4.2.1), and this one does not.",
+    );
   }
   const version = headers.get("sec-websocket-version");
   if (version !== WEBSOCKET_VERSION) {
@@ -66,11 +76,11 @@ export function verifyHandshake(method: string, headers: Headers): HandshakeVerd
   if (headers.get("transfer-encoding") !== null || Number(headers.get("content-length") ?? 0) !== 0) {
     return refuse(400, "A WebSocket handshake has no body.");
   }
-  const protocols = parseSubprotocols(headers.get("sec-websocket-protocol"));
-  if (protocols === undefined) {
-    return refuse(400, "Sec-WebSocket-Protocol must be a list of distinct tokens (RFC 6455 §4.1).");
+  const offered = parseSubprotocols(headers.get("sec-websocket-protocol"));
+  if (offered === undefined) {
+    return refuse(400, "Sec-WebSocket-Protocol must be a list of distinct tokens (RFC 6455, section 4.1).");
   }
-  return { kind: "upgrade", accepted: { protocols } };
+  return { kind: "upgrade", offered };
 }
 
 function refuse(status: number, reason: string, headers?: Record<string, string>): HandshakeVerdict {
@@ -81,12 +91,10 @@ function given(value: string | null): string {
   return value === null ? "and there is none" : `not "${value.slice(0, 64)}"`;
 }
 
-/** Whether a comma-separated header holds a token, in any case (RFC 9110 §5.6.1). */
-function hasToken(header: string | null, token: string): boolean {
-  return header !== null && header.split(",").some((part) => part.trim().toLowerCase() === token);
-}
-
-/** 16 bytes in base64 are 22 characters and `==`; the last of the 22 carries four bits only. */
+/**
+ * 16 bytes in base64 are 22 characters and `==`. Of the last character only two bits count; the other four should be
+ * zero and are not in every client (RFC 6455's own example in section 1.2 among them): the bytes are the same.
+ */
 function isKey(key: string): boolean {
-  return /^[A-Za-z0-9+/]{21}[AQgw]==$/.test(key);
+  return /^[A-Za-z0-9+/]{22}==$/.test(key);
 }

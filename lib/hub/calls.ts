@@ -39,7 +39,7 @@ export interface NodeList extends Complete {
 
 /** Of which namespace a topic is. */
 export interface InNamespace {
-  /** Default: that of peers without one. */
+  /** Default: all namespaces, whatever the peers' path. */
   readonly namespace?: string;
 }
 

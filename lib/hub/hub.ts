@@ -7,7 +7,7 @@ import type { Logger } from "../log.ts";
 import { type Broker, type BrokerListener, type BrokerStart, NODE_BYTES } from "./broker.ts";
 import { type Action, Cluster, type LocalNode, type Question, type Target } from "./cluster.ts";
 import { nodeOfPeer } from "./frame.ts";
-import { Channels, parseTopicKey } from "./names.ts";
+import { parseTopicKey } from "./names.ts";
 import type { NodeInfo } from "./nodes.ts";
 import { type Inbound, Relay } from "./relay.ts";
 import { type Payload, type Subscriber, Topics } from "./topics.ts";
@@ -43,7 +43,7 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
   readonly topics = new Topics<Member>();
   /** The peers of each user. */
   readonly users = new Topics<Member>();
-  /** Called with topics of a namespace on which messages may have been missed. */
+  /** Called with topics of a namespace, or of all ("") on which messages may have been missed. */
   gap: (topics: readonly string[], namespace: string) => void = () => {};
   readonly #log: Logger;
   readonly #node: Uint8Array<ArrayBuffer>;
@@ -74,6 +74,7 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
   async connect({ shown, prefix, open }: Connection): Promise<void> {
     this.#shown = shown;
     const broker = this.#broker = await open({ node: this.#node, listener: this });
+    const { Channels } = await import("./channels.ts");
     const channels = new Channels(prefix);
     const relay = this.#relay = new Relay({ broker, channels, node: this.#node, inbound: this, log: this.#log });
     this.#cluster = new Cluster(relay, this);
@@ -262,7 +263,16 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
 
   #tellGap(keys: readonly string[]): void {
     const byNamespace = Map.groupBy(keys.map(parseTopicKey), ({ namespace }) => namespace);
-    for (const [namespace, names] of byNamespace) this.gap(names.map(({ topic }) => topic), namespace);
+    // Who is subscribed in a namespace is subscribed in all of them, too: told once is enough.
+    const told = new Set(byNamespace.keys().filter((name) => name !== "").flatMap((name) => topicsOf(name)));
+    for (const namespace of byNamespace.keys()) {
+      const topics = topicsOf(namespace).filter((topic) => namespace !== "" || !told.has(topic));
+      if (topics.length > 0) this.gap(topics, namespace);
+    }
+
+    function topicsOf(namespace: string): string[] {
+      return byNamespace.get(namespace)!.map(({ topic }) => topic);
+    }
   }
 }
 

@@ -17,7 +17,8 @@ import {
   stamp,
 } from "./frame.ts";
 import { Interests, type Irregular, numbered } from "./interests.ts";
-import { type Channels, parseTopicKey } from "./names.ts";
+import type { Channels } from "./channels.ts";
+import { parseTopicKey } from "./names.ts";
 import { type Counter, Counters, Received } from "./numbering.ts";
 import type { Payload } from "./topics.ts";
 

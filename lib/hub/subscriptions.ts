@@ -6,7 +6,10 @@ import type { Hub, Member } from "./hub.ts";
 import { keyPrefix, topicKey } from "./names.ts";
 import type { Payload } from "./topics.ts";
 
-/** One peer's subscriptions, in its namespace. */
+/**
+ * One peer's subscriptions. Each is of two topics: that of its namespace, to which peers publish, and the one of the same
+ * name in all namespaces (""), to which the service publishes where it names none.
+ */
 export class Subscriptions {
   readonly #hub: Hub;
   readonly #member: Member;
@@ -14,9 +17,10 @@ export class Subscriptions {
   readonly #prefix: string;
   #joined: Set<string> | undefined;
 
-  constructor(hub: Hub, member: Member, namespace = "") {
+  /** @param namespace not empty */
+  constructor(hub: Hub, member: Member, namespace: string) {
     this.namespace = namespace;
-    this.#prefix = namespace === "" ? "" : keyPrefix(namespace);
+    this.#prefix = keyPrefix(namespace);
     this.#hub = hub;
     this.#member = member;
   }
@@ -28,26 +32,24 @@ export class Subscriptions {
   /** Idempotent. */
   join(topic: string): void {
     this.joined.add(topic);
-    this.#hub.topics.subscribe(this.#key(topic), this.#member);
+    this.#hub.topics.subscribe(this.#prefix + topic, this.#member);
+    this.#hub.topics.subscribe(topicKey("", topic), this.#member);
   }
 
   /** Idempotent. */
   leave(topic: string): void {
     this.#joined?.delete(topic);
-    this.#hub.topics.unsubscribe(this.#key(topic), this.#member);
+    this.#hub.topics.unsubscribe(this.#prefix + topic, this.#member);
+    this.#hub.topics.unsubscribe(topicKey("", topic), this.#member);
   }
 
-  /** To every other subscriber of the topic. */
+  /** To every other subscriber of the topic in the namespace. */
   publish(topic: string, payload: Payload): void {
-    this.#hub.publish(this.#key(topic), payload, this.#member);
+    this.#hub.publish(this.#prefix + topic, payload, this.#member);
   }
 
   leaveAll(): void {
     for (const topic of this.#joined ?? []) this.leave(topic);
     this.#joined = undefined;
-  }
-
-  #key(topic: string): string {
-    return this.#prefix === "" ? topicKey("", topic) : this.#prefix + topic;
   }
 }

@@ -6,6 +6,7 @@ import { isIPv4, isIPv6 } from "node:net";
 import { resolve } from "node:path";
 import { UsageError } from "../errors.ts";
 import { flagOf } from "../config/option_table.ts";
+import { PathSet } from "../config/path_pattern.ts";
 import { selectMode } from "../config/service_mode.ts";
 import { type ProxySettings, SITE_ONLY } from "./proxy_options.ts";
 import type { Generator, Site, Upstream } from "./site_description.ts";
@@ -17,6 +18,7 @@ import type { Generator, Site, Upstream } from "./site_description.ts";
  */
 export function collectSite(settings: ProxySettings, given: ReadonlyMap<string, string>, generator: Generator): Site {
   const problems: string[] = [];
+  const [named] = settings.domain;
   const asked = SITE_ONLY.concat("domain").some((key) => given.get(key) === flagOf(key));
   const scope = settings.site ?? asked ? "site" : "location";
   if (given.has("mode") && settings.mode === "direct") {
@@ -24,6 +26,15 @@ export function collectSite(settings: ProxySettings, given: ReadonlyMap<string, 
       `${given.get("mode")} direct terminates TLS in the service itself: behind a proxy it is --mode proxied, ` +
         `with the certificate at the proxy only`,
     );
+  }
+  const obtained = given.get("domain");
+  if (obtained !== undefined && obtained !== flagOf("domain")) {
+    problems.push(
+      `${obtained} has the service obtain its certificate: behind a proxy it is --mode proxied, with the certificate at ` +
+        `the proxy only; the proxy's name is given with --domain`,
+    );
+  } else if (settings.domain.length > 1) {
+    problems.push(`--domain: one server has one name here, not ${settings.domain.join(" and ")}`);
   }
   if (settings.clientAddressHeader === "forwarded") {
     problems.push(
@@ -38,7 +49,7 @@ export function collectSite(settings: ProxySettings, given: ReadonlyMap<string, 
       }
     }
   } else {
-    if (settings.domain === undefined) problems.push("--domain is missing: the name that clients connect to");
+    if (named === undefined) problems.push("--domain is missing: the name that clients connect to");
     for (const key of generator.needs) {
       if (settings[key] === undefined) problems.push(`--${key} is missing: ${MISSING[key]}`);
     }
@@ -51,7 +62,7 @@ export function collectSite(settings: ProxySettings, given: ReadonlyMap<string, 
     if (settings.root !== undefined && settings.website !== undefined) problems.push("choose one: --root or --website");
   }
 
-  const domain = settings.domain === undefined ? undefined : checkDomain(settings.domain, problems);
+  const domain = named === undefined ? undefined : checkDomain(named, problems);
   const website = scope === "location"
     ? undefined
     : settings.root !== undefined
@@ -160,10 +171,19 @@ function gatherPaths(
 ): string[] {
   const label = given.get("path") ?? "--path";
   for (const path of paths) {
-    if (!/^\/(?:[A-Za-z0-9._~@:+,=-]+(?:\/[A-Za-z0-9._~@:+,=-]+)*\/?)?$/.test(path) || /\/\.\.?(?:\/|$)/.test(path)) {
+    // Names and wildcards of a pattern stand for a segment or more.
+    const literal = path.replaceAll(/:[A-Za-z_]\w*|\*/g, "x");
+    if (/[(){}\\]|[:*][+?*]|:\w+[+?*]/.test(path)) {
+      problems.push(
+        `${label}: of a pattern a proxy takes names (/rooms/:id) and wildcards (/rooms/*), no groups, expressions or ` +
+          `modifiers, not ${JSON.stringify(path)}`,
+      );
+    } else if (
+      !/^\/(?:[A-Za-z0-9._~@+,=-]+(?:\/[A-Za-z0-9._~@+,=-]+)*\/?)?$/.test(literal) || /\/\.\.?(?:\/|$)/.test(literal)
+    ) {
       problems.push(
         `${label}: a proxy matches a path after decoding it, so it begins with / and is made of letters, digits and ` +
-          `. _ ~ @ : + , = - here, not ${JSON.stringify(path)}`,
+          `. _ ~ @ + , = - here, and of :NAME and * in a pattern, not ${JSON.stringify(path)}`,
       );
     }
   }
@@ -173,7 +193,7 @@ function gatherPaths(
     // A server to paste into has something at / already.
     return website || scope === "location" ? distinct.filter((path) => path !== "/") : distinct;
   }
-  if (website && paths.includes("/")) {
+  if (website && problems.length === 0 && new PathSet(paths).has("/")) {
     problems.push(
       `choose one: ${label} / is the service, --root and --website put the website there; give --path /wss`,
     );
@@ -188,7 +208,9 @@ function serviceFlags(settings: ProxySettings, given: ReadonlyMap<string, string
   if (own && settings.unix !== undefined) flags.push(`--unix ${resolve(settings.unix)}`);
   else if (own && given.has("host")) flags.push(`--host ${settings.host}`);
   if (own && given.has("port")) flags.push(`--port ${settings.port}`);
-  if (given.has("path")) flags.push(...settings.path.map((path) => `--path ${path}`));
+  if (given.has("path")) {
+    flags.push(...settings.path.map((path) => `--path ${path.includes("*") ? `'${path}'` : path}`));
+  }
   if (given.has("minTls")) flags.push(`--min-tls ${settings.minTls}`);
   for (const key of ["idleTimeout", "handshakeTimeout"] as const) {
     if (given.has(key)) flags.push(`${flagOf(key)} ${settings[key]}ms`);

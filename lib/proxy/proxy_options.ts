@@ -13,7 +13,6 @@ const OWN = {
     flagOnly: true,
     help: "Print the whole server with TLS, redirect and website; --no-site: only the location to paste into yours.",
   },
-  domain: { type: "text", value: "NAME", flagOnly: true, help: "The name that clients connect to." },
   listenPort: {
     type: "port",
     default: "443",
@@ -67,6 +66,8 @@ const OWN = {
 
 /** Rows of the service that speak of the proxy's TLS here. */
 const TURNED = {
+  // Not for the command line alone: a service that obtains its certificate is none for behind a proxy.
+  domain: { ...SERVICE_OPTIONS.domain, help: "Of the whole server: the name that clients connect to." },
   cert: {
     ...SERVICE_OPTIONS.cert,
     unset: undefined,

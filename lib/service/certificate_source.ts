@@ -1,5 +1,5 @@
 /**
- * The certificate source that a mode asks for. ACME is loaded only where it is used.
+ * The certificate source that a mode asks for. What reads and makes certificates is loaded only where it is used.
  * @module
  */
 import { join } from "node:path";
@@ -7,9 +7,8 @@ import type { AcmeSettings } from "../config/acme_options.ts";
 import type { DirectMode, Mode } from "../config/service_mode.ts";
 import type { Logger } from "../log.ts";
 import type { AcmeSource } from "../tls/acme/acme_source.ts";
-import { type CertificateSource, DevelopmentSource, FilesSource } from "../tls/certificate_source.ts";
+import type { CertificateSource } from "../tls/certificate_source.ts";
 import { VERSION } from "../version.ts";
-import { openChallengeListener } from "./challenge_listener.ts";
 
 /** Where ACME keeps its state, under the folder of certificates. */
 const ACME_FOLDER = "acme";
@@ -31,6 +30,7 @@ export async function createCertificateSource(mode: Mode, log: Logger): Promise<
     const { source, redirectTo } = await createAcmeSource(certificate.acme, hostnameOf(mode), log);
     return { source, acme: source, listening: redirectTo };
   }
+  const { DevelopmentSource, FilesSource } = await import("../tls/certificate_source.ts");
   const source = certificate.kind === "files" ? new FilesSource(certificate.files, log) : new DevelopmentSource();
   return { source, acme: undefined, listening() {} };
 }
@@ -58,7 +58,8 @@ export async function createAcmeSource(
   certificates = "certs",
 ): Promise<AcmeParts> {
   const folder = join(certificates, ACME_FOLDER);
-  const [{ AcmeSource }, { HttpChallenges }] = await Promise.all([
+  const [{ openChallengeListener }, { AcmeSource }, { HttpChallenges }] = await Promise.all([
+    import("./challenge_listener.ts"),
     import("../tls/acme/acme_source.ts"),
     import("../tls/acme/http_challenges.ts"),
   ]);

@@ -5,6 +5,7 @@
 import { flagOf } from "../config/option_table.ts";
 import type { Settings } from "../config/service_options.ts";
 import { formatSize } from "../duration_and_size.ts";
+import { decodeText } from "../text_file.ts";
 import { messageOf, StartError, UsageError } from "../errors.ts";
 import type { BrokerStart } from "../hub/broker.ts";
 import { openIpc } from "../hub/brokers/ipc.ts";
@@ -108,7 +109,7 @@ function withCredentials(target: BrokerTarget, file: string | undefined): Broker
 
 function readText(file: string, what: string): string {
   try {
-    return Deno.readTextFileSync(file);
+    return decodeText(Deno.readFileSync(file));
   } catch (error) {
     throw new StartError(`Cannot read the ${what} (${file}): ${messageOf(error)}`, { cause: error });
   }

@@ -3,8 +3,10 @@
  * @module
  */
 import { validateAuthOptions } from "../auth/validate_options.ts";
+import { parsePath, PathSet } from "../config/path_pattern.ts";
 import { type Mode, selectMode } from "../config/service_mode.ts";
-import type { Settings } from "../config/service_options.ts";
+import type { LoadedSettings } from "../config/load_settings.ts";
+import type { SERVICE_OPTIONS, Settings } from "../config/service_options.ts";
 import { UsageError } from "../errors.ts";
 import { HEALTH_PATH } from "../http/health.ts";
 import type { Logger } from "../log.ts";
@@ -15,6 +17,20 @@ import { validateBrokerOptions } from "./join_broker.ts";
 import { coversHost, namesOf } from "../tls/x509/certificate_names.ts";
 import { type OriginRule, originRule } from "../handshake/origin.ts";
 
+/** What settings come to, once they are checked against each other. */
+export interface CheckedSettings {
+  readonly mode: Mode;
+  readonly origin: OriginRule;
+  /** Where upgrades are taken. */
+  readonly paths: PathSet;
+}
+
+/** Settings as a service starts with them: loaded, and checked once. */
+export type ServiceSettings = Pick<
+  LoadedSettings<typeof SERVICE_OPTIONS, CheckedSettings>,
+  "settings" | "given" | "checked"
+>;
+
 /**
  * Checks settings against each other.
  * @param wrong those that could not be read, and have their defaults
@@ -24,40 +40,35 @@ export function validate(
   settings: Settings,
   given: ReadonlyMap<string, string>,
   wrong: ReadonlySet<string> = new Set(),
-): { mode: Mode; origin: OriginRule } {
+): CheckedSettings {
   const problems = [...validateAuthOptions(settings, given), ...validateBrokerOptions(settings, given)];
   for (const path of settings.path) {
-    if (!/^\/[^?#\s]*$/.test(path)) {
-      problems.push(`${given.get("path")}: a path starts with / and has neither query nor fragment, not "${path}"`);
-    } else if (requestPath(path) === HEALTH_PATH) {
+    const parsed = attempt("path", () => parsePath(path));
+    if (parsed?.literal === HEALTH_PATH) {
       problems.push(
         `${given.get("path")}: ${HEALTH_PATH} answers health checks, and no WebSocket; choose another path`,
       );
     }
   }
-  // Of a mode that nobody could read, options of the other one are no mistake.
-  const mode = wrong.has("mode") ? undefined : attempt(() => selectMode(settings, given));
-  const origin = attempt(() => originRule(settings.origin, mode?.kind === "direct" && onLoopback(mode)));
+  // If the mode was unreadable, the checks of a mode are skipped.
+  const mode = wrong.has("mode") ? undefined : attempt("mode", () => selectMode(settings, given));
+  const origin = attempt("origin", () => originRule(settings.origin, mode !== undefined && isLocal(mode)));
   if (problems.length > 0 || mode === undefined || origin === undefined) throw new UsageError(problems);
-  return { mode, origin };
+  return { mode, origin, paths: new PathSet(settings.path) };
 
-  function attempt<T>(check: () => T): T | undefined {
+  function attempt<T>(key: string, check: () => T): T | undefined {
     try {
       return check();
     } catch (error) {
       if (error instanceof UsageError) problems.push(...error.problems);
-      else if (error instanceof RangeError) problems.push(`${given.get("origin")}: ${error.message}`);
+      else if (error instanceof RangeError) problems.push(`${given.get(key)}: ${error.message}`);
       else throw error;
     }
   }
 }
 
-/** A path as requests have it: `/chat/ä` comes as `/chat/%C3%A4`. */
-export function requestPath(path: string): string {
-  return new URL(`http://localhost${path}`).pathname;
-}
-
-function onLoopback({ address }: Mode): boolean {
+/** Whether it listens where only this machine reaches it over the network. */
+export function isLocal({ address }: Mode): boolean {
   return address.transport === "tcp" && (address.hostname === "localhost" || isLoopback(address.hostname));
 }
 

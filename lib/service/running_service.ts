@@ -7,7 +7,7 @@ import { CloseCode } from "../close_codes.ts";
 import { formatSize } from "../duration_and_size.ts";
 import type { Mode } from "../config/service_mode.ts";
 import type { Settings } from "../config/service_options.ts";
-import { messageOf, StartError } from "../errors.ts";
+import { messageOf, stackOf, StartError } from "../errors.ts";
 import { RequestHandler } from "../http/request_handler.ts";
 import { HubCalls, type ServiceCalls } from "../hub/calls.ts";
 import { Hub } from "../hub/hub.ts";
@@ -17,18 +17,17 @@ import { Watchdog } from "../net/watchdog/watchdog.ts";
 import { Listener } from "../net/listener/listener.ts";
 import type { ServiceCertificate } from "./certificate_source.ts";
 import { CredentialReloader } from "./credential_reloader.ts";
-import { connectionLimit, memoryBudget, requestPath, urlOf } from "./resolve_settings.ts";
-import { throttled, type ThrottledLogger } from "../log_throttle.ts";
+import { connectionLimit, isLocal, memoryBudget, type ServiceSettings, urlOf } from "./resolve_settings.ts";
+import { throttled, type ThrottledLogger, warningOnce } from "../log_throttle.ts";
 import type { AcmeStatus } from "../tls/acme/acme_source.ts";
 import type { TlsMaterial } from "../tls/tls_material.ts";
 import type { AppFactory, Peer, ServiceApp } from "../ws/app_types.ts";
 import { callHook } from "../ws/call_hook.ts";
 import { Poller } from "../ws/poller.ts";
-import { Admission } from "../ws/limits.ts";
 import { MemoryBudget } from "../ws/memory_budget.ts";
 import { MessageScheduler } from "../ws/message_scheduler.ts";
 import { toPayload } from "../ws/message.ts";
-import type { OriginRule } from "../handshake/origin.ts";
+import { Admission } from "../handshake/admission.ts";
 import { PeerRegistry } from "../ws/peer_registry.ts";
 import type { WorkerContext } from "./worker_context.ts";
 
@@ -79,15 +78,11 @@ const CLOSE_GRACE = 1000;
 /** What a service is made of. */
 export interface ServiceParts {
   readonly app: ServiceApp | AppFactory;
-  readonly settings: Settings;
-  readonly mode: Mode;
-  readonly origin: OriginRule;
+  readonly loaded: ServiceSettings;
   readonly authenticator: Authenticator | undefined;
   /** Undefined in proxied mode. */
   readonly certificate: ServiceCertificate | undefined;
   readonly log: Logger;
-  /** The names under which settings were given. */
-  readonly given: ReadonlyMap<string, string>;
   /** Set where this service is one of several workers on one port. */
   readonly worker?: WorkerContext | undefined;
 }
@@ -115,7 +110,9 @@ export class RunningService extends HubCalls implements Service {
 
   constructor(parts: ServiceParts, refusals = throttled(parts.log), hub = new Hub(refusals)) {
     super(hub, toPayload);
-    const { settings, mode, origin, authenticator, certificate, log, worker } = parts;
+    const { authenticator, certificate, log, worker } = parts;
+    const { settings, checked: { mode, origin, paths } } = parts.loaded;
+    const development = mode.kind === "direct" && mode.certificate.kind === "development";
     const app = typeof parts.app === "function" ? parts.app(this) : parts.app;
     this.#hub = hub;
     this.settings = settings;
@@ -132,7 +129,6 @@ export class RunningService extends HubCalls implements Service {
     this.#refusals = refusals;
     this.#credentials = new CredentialReloader({
       source: certificate?.source,
-      settings,
       authenticator,
       log,
       apply: (fresh) => this.#listener.replace(fresh),
@@ -150,6 +146,7 @@ export class RunningService extends HubCalls implements Service {
       log: refusals,
       access: log,
       notices: refusals,
+      warnOnce: warningOnce(log),
       hub,
       userIsFull: (user: string | undefined) =>
         maxConnectionsPerUser > 0 && user !== undefined && hub.users.size(user) >= maxConnectionsPerUser,
@@ -163,6 +160,7 @@ export class RunningService extends HubCalls implements Service {
       maxBackpressure: settings.maxBackpressure,
       messageRate: settings.messageRate,
       openTimeout: settings.handshakeTimeout,
+      idleTimeout: settings.idleTimeout,
       opened: (peer: Peer) => this.#peerRegistry.add(peer),
       ended: (peer: Peer) => this.#peerRegistry.delete(peer),
     };
@@ -171,23 +169,24 @@ export class RunningService extends HubCalls implements Service {
       origin,
       authenticator,
       peers,
-      paths: new Set(settings.path.map(requestPath)),
-      page: settings.page ?? (mode.kind === "direct" && mode.certificate.kind === "development"),
+      paths,
+      localOnly: development && isLocal(mode),
+      page: settings.page ?? development,
       admission: new Admission({
         maxConnections: this.maxConnections,
         maxConnectionsPerAddress: settings.maxConnectionsPerAddress,
       }),
-      idleTimeout: settings.idleTimeout,
       log: this.#refusals,
       draining: () => this.#draining.signal.aborted,
       connected: () => this.#peerRegistry.size,
+      port: () => (this.#listener.addr as Partial<Deno.NetAddr>).port,
       track: (peer, body) => this.#watchdog?.connection(peer, body),
     });
   }
 
   async start(takeover: { readonly port: number } | undefined): Promise<void> {
     const { address } = this.mode;
-    const { log, given, worker } = this.#parts;
+    const { log, loaded: { given }, worker } = this.#parts;
     await this.#credentials.start();
     try {
       await joinBroker(this.#hub, this.settings, given, log);
@@ -202,7 +201,7 @@ export class RunningService extends HubCalls implements Service {
         onGroupChange: (change) => worker?.groupChanged(change),
         handler: this.#requestHandler.handle,
         onError: (error) => {
-          this.#refusals.error("a request failed", { error: messageOf(error) });
+          this.#refusals.error("a request failed", { error: stackOf(error) });
           return new Response("500 Internal Server Error\n", { status: 500 });
         },
         evict: () => this.#evict(),

@@ -2,14 +2,15 @@
  * Serving an app: from options to a running service.
  * @module
  */
-import { createAuthenticator } from "../auth/authenticate.ts";
+import { wantsTokens } from "../auth/validate_options.ts";
 import { load } from "../config/load_settings.ts";
-import { SERVICE_OPTIONS, type ServiceOptions, type Settings } from "../config/service_options.ts";
+import { SERVICE_OPTIONS, type ServiceOptions } from "../config/service_options.ts";
+import { originWarnings } from "../handshake/origin.ts";
 import { type Logger, silent } from "../log.ts";
 import { createCertificateSource } from "./certificate_source.ts";
 import { RunningService, type Service } from "./running_service.ts";
+import { type ServiceSettings, validate } from "./resolve_settings.ts";
 import type { WorkerContext } from "./worker_context.ts";
-import { validate } from "./resolve_settings.ts";
 import type { AppFactory, ServiceApp } from "../ws/app_types.ts";
 
 /** What the caller may give beside the options. */
@@ -25,6 +26,11 @@ export interface Environment {
 /**
  * Serves an app. Options as on the command line, in camelCase; sizes and durations in bytes and milliseconds, or as text.
  * It installs no signal handlers and reads neither environment nor file.
+ *
+ * It installs no global handlers either. What a hook throws, or a promise that it returns rejects with, closes its peer
+ * and is logged; an error that nobody catches (a promise that the app let go, a timer of its own) ends the process, as in
+ * any Deno program. A host program that is to survive it listens for `unhandledrejection` and `error` on `globalThis`,
+ * calls `preventDefault()` and logs, as the command line's service does.
  *
  * @example
  * ```ts
@@ -43,21 +49,24 @@ export async function serve(
   options: ServiceOptions = {},
   environment: Environment = {},
 ): Promise<Service> {
-  const { settings, given } = load(SERVICE_OPTIONS, { object: { values: options } }, [], validate);
-  return await startService(app, settings, given, environment);
+  const loaded = load(SERVICE_OPTIONS, { object: { values: options } }, [], validate);
+  return await startService(app, loaded, environment);
 }
 
-/** Serves with settings that are loaded already: the command line's way in. */
+/** Serves with settings that are loaded and checked already: the command line's way in. */
 export async function startService(
   app: ServiceApp | AppFactory,
-  settings: Settings,
-  given: ReadonlyMap<string, string>,
+  loaded: ServiceSettings,
   { log = silent, takeover, worker }: Environment = {},
 ): Promise<RunningService> {
-  const { mode, origin } = validate(settings, given);
-  const authenticator = await createAuthenticator(settings, { log });
-  const certificate = await createCertificateSource(mode, log);
-  const service = new RunningService({ app, settings, mode, origin, authenticator, certificate, log, given, worker });
+  const { settings, checked } = loaded;
+  if ((worker?.index ?? 1) === 1) { for (const warning of originWarnings(settings.origin)) log.warn(warning); }
+  // jose and node:crypto are loaded only for a service that checks tokens.
+  const authenticator = wantsTokens(settings)
+    ? await (await import("../auth/authenticate.ts")).createAuthenticator(settings, { log })
+    : undefined;
+  const certificate = await createCertificateSource(checked.mode, log);
+  const service = new RunningService({ app, loaded, authenticator, certificate, log, worker });
   await service.start(takeover);
   return service;
 }

@@ -5,6 +5,7 @@
 import { Buffer } from "node:buffer";
 import { X509Certificate } from "node:crypto";
 import type { CertificateFiles } from "../config/service_mode.ts";
+import { decodeText } from "../text_file.ts";
 import { messageOf, StartError } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { inspectAndSort, validityOf } from "./x509/inspect_chain.ts";
@@ -138,7 +139,13 @@ function linkReason(file: string): string {
 
 function passphraseOf({ keyPassphraseFile: file, keyPassphrase }: CertificateFiles): string | undefined {
   if (file === undefined) return keyPassphrase;
-  const text = new TextDecoder().decode(readFile(file, "key's passphrase"));
+  let text: string;
+  try {
+    text = decodeText(readFile(file, "key's passphrase"));
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new StartError(`Cannot read the key's passphrase in ${file}: ${error.message}`);
+  }
   const line = text.split(/\r\n|\n|\r/, 1)[0]!;
   if (line === "") throw new StartError(`Cannot use the passphrase in ${file}: its first line is empty`);
   return line;

@@ -17,7 +17,17 @@ export interface WatchOptions {
   readonly settle?: number;
   /** How often the content is compared without any event, ms; network file systems raise none. Default 60000. */
   readonly poll?: number;
+  /** What the files are, for the log. Default `certificate files`. */
+  readonly what?: string;
+  /** Whether a file that is gone counts as an empty one; otherwise it is waited for. Default false. */
+  readonly missingIsEmpty?: boolean;
 }
+
+/**
+ * How often the folders are looked at, ms: one that is removed and made again, or moved with a folder above it, raises
+ * no event that tells of it.
+ */
+const FOLDER_POLL = 2_000;
 
 /**
  * Watches files, and calls `onChange` once for each change of what is in them: not for a touch, a read, or a write of
@@ -41,6 +51,8 @@ class FileWatch implements AsyncDisposable {
   readonly #log: Logger;
   readonly #settle: number;
   readonly #poll: number;
+  readonly #what: string;
+  readonly #missingIsEmpty: boolean;
   #known: string | undefined;
   #places: WatchPaths;
   #watcher: Deno.FsWatcher | undefined;
@@ -48,23 +60,26 @@ class FileWatch implements AsyncDisposable {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #checking: Promise<void> | undefined;
   #eventsSeen = false;
+  #comparedAt = performance.now();
   #complained = "";
   #endWait: () => void = () => {};
   #closed = false;
 
   constructor(paths: readonly string[], onChange: () => void | Promise<void>, options: WatchOptions) {
-    const { log = silent, settle = 1000, poll = 60_000 } = options;
+    const { log = silent, settle = 1000, poll = 60_000, what = "certificate files", missingIsEmpty = false } = options;
     this.#paths = [...new Set(paths)];
     this.#onChange = onChange;
     this.#log = log;
     this.#settle = settle;
     this.#poll = poll;
+    this.#what = what;
+    this.#missingIsEmpty = missingIsEmpty;
     this.#places = watchPathsOf(this.#paths);
     // The watch comes before the first reading, so that no change falls between the two.
     this.#watch();
     // Whoever loads the files says what is wrong with them now; the watch speaks of later.
     this.#known = this.#fingerprint(() => {});
-    this.#schedule(this.#poll);
+    this.#schedule(this.#pause());
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -83,7 +98,7 @@ class FileWatch implements AsyncDisposable {
       this.#watcher = Deno.watchFs(folders, { recursive: false });
       this.#reading = Promise.all([this.#reading, this.#read(this.#watcher)]).then(() => {});
     } catch (error) {
-      this.#complain("certificate files cannot be watched, only compared at intervals", messageOf(error));
+      this.#complain(`${this.#what} cannot be watched, only compared at intervals`, messageOf(error));
     }
   }
 
@@ -101,7 +116,7 @@ class FileWatch implements AsyncDisposable {
         if (matters && !this.#closed) this.#changed();
       }
     } catch (error) {
-      this.#log.warn("watching certificate files ended", { reason: messageOf(error) });
+      this.#log.warn(`watching ${this.#what} ended`, { reason: messageOf(error) });
     }
   }
 
@@ -118,18 +133,25 @@ class FileWatch implements AsyncDisposable {
     this.#timer = setTimeout(() => {
       this.#checking = this.#check().finally(() => {
         this.#checking = undefined;
-        this.#schedule(this.#eventsSeen ? this.#settle : this.#poll);
+        this.#schedule(this.#pause());
       });
     }, wait);
   }
 
+  /** Milliseconds until the next look. */
+  #pause(): number {
+    return this.#eventsSeen ? this.#settle : Math.min(this.#poll, FOLDER_POLL);
+  }
+
   async #check(): Promise<void> {
-    this.#eventsSeen = false;
     const places = watchPathsOf(this.#paths);
-    if (places.identity !== this.#places.identity || this.#watcher === undefined) {
-      this.#places = places;
-      this.#watch();
-    } else this.#places = places;
+    const moved = places.identity !== this.#places.identity;
+    const due = performance.now() - this.#comparedAt >= this.#poll;
+    if (!moved && !due && !this.#eventsSeen && this.#watcher !== undefined) return;
+    this.#eventsSeen = false;
+    this.#places = places;
+    if (moved || this.#watcher === undefined) this.#watch();
+    this.#comparedAt = performance.now();
 
     const fresh = await this.#settled();
     if (fresh === undefined || this.#closed) return;
@@ -137,7 +159,7 @@ class FileWatch implements AsyncDisposable {
     try {
       await this.#onChange();
     } catch (error) {
-      this.#log.error("the change of certificate files could not be handled", { reason: messageOf(error) });
+      this.#log.error(`the change of ${this.#what} could not be handled`, { reason: messageOf(error) });
     }
   }
 
@@ -163,7 +185,11 @@ class FileWatch implements AsyncDisposable {
         const content = Deno.readFileSync(path);
         hash.update(`${content.length}:`).update(content);
       } catch (error) {
-        complain(`${path} cannot be read; the certificate in use stays`, messageOf(error));
+        if (this.#missingIsEmpty && error instanceof Deno.errors.NotFound) {
+          hash.update("gone:");
+          continue;
+        }
+        complain(`${path} cannot be read; what was loaded stays in use`, messageOf(error));
         return undefined;
       }
     }

@@ -10,7 +10,7 @@ export interface WatchPaths {
   readonly folders: readonly string[];
   /** The links and files whose change matters, absolute. The folders themselves belong to them. */
   readonly spots: ReadonlySet<string>;
-  /** Equal while nothing has been replaced: each folder with its inode. */
+  /** Equal while nothing has been replaced: each folder with its inode and the time it was made. */
   readonly identity: string;
 }
 
@@ -25,7 +25,7 @@ export function watchPathsOf(paths: readonly string[]): WatchPaths {
   const spots = new Set<string>();
   for (const path of paths) follow(resolve(path), spots, MOST_LINKS);
   const folders = [...new Set([...spots].map((spot) => dirname(spot)))].sort();
-  const identity = folders.map((folder) => `${folder} ${inode(folder)}`).join("\n");
+  const identity = folders.map((folder) => `${folder} ${identityOf(folder)}`).join("\n");
   return { folders, spots: new Set([...spots, ...folders]), identity };
 }
 
@@ -52,10 +52,11 @@ function linkTarget(path: string): string | undefined {
   }
 }
 
-function inode(folder: string): string {
+/** A folder that is made anew may get the inode of the one before it. */
+function identityOf(folder: string): string {
   try {
-    const { dev, ino } = Deno.statSync(folder);
-    return `${dev}:${ino}`;
+    const { dev, ino, birthtime } = Deno.statSync(folder);
+    return `${dev}:${ino}:${birthtime?.getTime()}`;
   } catch {
     return "missing";
   }

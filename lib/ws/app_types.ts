@@ -39,7 +39,7 @@ export interface Peer {
   readonly websocket: object;
   /** The topics it is subscribed to. */
   readonly topics: Set<string>;
-  /** Its topics and `peers` are those of its namespace: what `upgrade` returned, else the one that all others share. */
+  /** Its topics and `peers` are those of its namespace: what `upgrade` returned, else the path of its URL. */
   readonly namespace: string;
   /** All open peers of its namespace, itself too: collected anew each time, so ask once and not for each message. */
   readonly peers: ReadonlySet<Peer>;
@@ -79,6 +79,12 @@ export interface Message {
   blob(): Blob;
 }
 
+/** The request as `upgrade` sees it: a copy without a token, aborted when the client leaves. */
+export type UpgradeRequest = Request & {
+  /** What is written into it becomes an entry of `peer.context`. */
+  readonly context?: Record<string, unknown>;
+};
+
 /** What `upgrade` may return in place of a refusal. */
 export interface UpgradeResult {
   /** Further headers of the 101 response. */
@@ -87,7 +93,7 @@ export interface UpgradeResult {
   protocol?: string;
   /** Its entries become those of `peer.context`. */
   context?: Record<string, unknown>;
-  /** Becomes `peer.namespace`. */
+  /** Becomes `peer.namespace`; default: the path of the URL. */
   namespace?: string;
   /** Becomes `peer.user`. */
   user?: string;
@@ -102,7 +108,7 @@ export type Awaitable<T> = T | Promise<T>;
  */
 export interface App {
   /** Before the handshake is answered. A Response, returned or thrown (or thrown as an error's `response`), refuses it. */
-  upgrade?(request: Request): Awaitable<UpgradeResult | Response | void>;
+  upgrade?(request: UpgradeRequest): Awaitable<UpgradeResult | Response | void>;
   open?(peer: Peer): Awaitable<void>;
   message?(peer: Peer, message: Message): Awaitable<void>;
   /** `code` is 1005 where the client gave none, 1006 where the connection ended without a close frame. */
@@ -124,7 +130,7 @@ export interface ServiceApp extends App {
 
 /** What goes with a gap. */
 export interface GapDetails {
-  /** Of which namespace the topics are; empty is that of peers without one. */
+  /** Of which namespace the topics are; empty: of all, as the service's own `publish` has it. */
   readonly namespace: string;
 }
 

@@ -5,15 +5,17 @@
 import { whenReached } from "../auth/token_expiry.ts";
 import { CloseCode, fitReason, isSendable } from "../close_codes.ts";
 import { messageOf } from "../errors.ts";
-import { Subscriptions } from "../hub/subscriptions.ts";
 import type { Member } from "../hub/hub.ts";
+import { Subscriptions } from "../hub/subscriptions.ts";
 import type { Payload } from "../hub/topics.ts";
+import type { Slot } from "../handshake/admission.ts";
+import type { Handshake } from "../handshake/handshake.ts";
+import type { RequestSnapshot } from "../handshake/request_snapshot.ts";
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { Peer, WaitForDrainOptions } from "./app_types.ts";
 import type { Polled } from "./poller.ts";
 import { CloseTimer, ReadProgress } from "./close_timer.ts";
 import { type CloseFrame, InboundLimits } from "./inbound_limits.ts";
-import type { Slot } from "./limits.ts";
 import {
   closeReasonOf,
   FAILED,
@@ -34,8 +36,7 @@ import { IncomingMessage, toPayload } from "./message.ts";
 import type { ScheduledPeer } from "./message_scheduler.ts";
 import { SendBuffer, type SendStatus } from "./send_buffer.ts";
 import { SocketFacade } from "./socket_facade.ts";
-import type { PeerDependencies, PeerInit } from "./peer_dependencies.ts";
-import type { RequestSnapshot } from "./request_snapshot.ts";
+import type { PeerDependencies } from "./peer_dependencies.ts";
 
 const ONCE = { once: true } as const;
 const UNSENDABLE = "an app closed with a code that may not stand on the wire; 1000 was sent";
@@ -79,19 +80,20 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   round = 0;
   spent = 0;
 
-  constructor(start: PeerInit, shared: PeerDependencies) {
-    const { socket, connection } = start;
+  /** @param snapshot of the handshake's request, taken before the upgrade */
+  constructor(socket: WebSocket, handshake: Handshake, snapshot: RequestSnapshot, shared: PeerDependencies) {
+    const { connection, expiresAt } = handshake;
     this.id = shared.hub.peerId();
-    this.user = start.user;
-    this.remoteAddress = start.remoteAddress;
-    this.protocol = start.protocol;
-    this.context = start.context;
+    this.user = handshake.user;
+    this.remoteAddress = handshake.address;
+    this.protocol = handshake.protocol;
+    this.context = handshake.context;
     this.#socket = socket;
-    this.#request = start.request;
+    this.#request = snapshot;
     this.#shared = shared;
-    this.#slot = start.slot;
+    this.#slot = handshake.slot!;
     this.#connection = connection;
-    this.#subscriptions = new Subscriptions(shared.hub, this, start.namespace);
+    this.#subscriptions = new Subscriptions(shared.hub, this, handshake.namespace);
     this.#inbound = new InboundLimits(shared);
     this.#sendBuffer = new SendBuffer({
       socket,
@@ -99,9 +101,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
       budget: shared.budget,
       acknowledged: () => connection?.acknowledged(),
     });
-    this.#expiry = start.expiresAt === undefined
-      ? undefined
-      : whenReached(start.expiresAt, () => this.#startClose(TOKEN_EXPIRED));
+    this.#expiry = expiresAt === undefined ? undefined : whenReached(expiresAt, () => this.#startClose(TOKEN_EXPIRED));
     this.#openBy = performance.now() + shared.openTimeout;
     // Each list of listeners costs 0.3 KiB for as long as the socket lives (measured): none for what nobody reads.
     socket.addEventListener("open", this, ONCE);

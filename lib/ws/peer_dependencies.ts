@@ -1,17 +1,14 @@
 /**
- * What a peer is made of: what all of a service share, and what each begins with.
+ * What all peers of a service share.
  * @module
  */
 import type { Hub } from "../hub/hub.ts";
 import type { Logger } from "../log.ts";
-import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { App, Peer } from "./app_types.ts";
 import type { MemoryBudget } from "./memory_budget.ts";
 import type { MessageScheduler } from "./message_scheduler.ts";
 import type { Poller } from "./poller.ts";
 import type { InboundLimitOptions } from "./inbound_limits.ts";
-import type { Slot } from "./limits.ts";
-import type { RequestSnapshot } from "./request_snapshot.ts";
 
 /** What all peers of a service share. */
 export interface PeerDependencies extends InboundLimitOptions {
@@ -22,6 +19,8 @@ export interface PeerDependencies extends InboundLimitOptions {
   readonly access: Logger;
   /** For what strangers can cause again and again: throttled. */
   readonly notices: Logger;
+  /** Warns the operator or the app's author of something that does not change by itself: once. */
+  warnOnce(message: string): void;
   readonly hub: Hub;
   /** Whether a user has as many peers here as it may. */
   userIsFull(user: string | undefined): boolean;
@@ -36,27 +35,12 @@ export interface PeerDependencies extends InboundLimitOptions {
   readonly maxBackpressure: number;
   /** How long a peer may be over that without reading anything, ms. */
   readonly slowReaderTimeout: number;
-  /** How long an upgrade may take to open, ms. */
+  /** How long the app and then an upgrade may take until the connection is open, ms. */
   readonly openTimeout: number;
+  /** After which silence Deno ends a connection, ms; 0 is never. */
+  readonly idleTimeout: number;
   /** The peer is open, and in `peers`. */
   opened(peer: Peer): void;
   /** The peer is gone, whether it was open or not. Called once. */
   ended(peer: Peer): void;
-}
-
-/** What one peer begins with. */
-export interface PeerInit {
-  readonly socket: WebSocket;
-  readonly request: RequestSnapshot;
-  readonly remoteAddress: string | undefined;
-  readonly protocol: string;
-  readonly namespace?: string | undefined;
-  readonly user?: string | undefined;
-  readonly context: Record<string, unknown>;
-  /** Given back when it ends. */
-  readonly slot: Slot;
-  /** When its token ends, ms of the epoch. */
-  readonly expiresAt?: number | undefined;
-  /** What its watchdog knows of it; undefined where there is no watchdog. */
-  readonly connection: WatchedConnection | undefined;
 }

@@ -57,6 +57,43 @@ Deno.test("chat", async (t) => {
     await anna.until(/汤姆/);
   });
 
+  await t.step("a name that somebody has is refused, and free again when it is given up", async () => {
+    assertEquals(await ben.ask("/name Anna"), "Anna is taken");
+    assertEquals(await ben.ask("/who"), "in lobby: Anna, two");
+    assertEquals(await ben.ask("/name Ben"), "* two is now Ben");
+    await anna.until(/is now Ben$/);
+    assertEquals(await anna.ask("/name two"), "* Anna is now two");
+    await ben.until(/is now two$/);
+    assertEquals(await anna.ask("/name Anna"), "* two is now Anna");
+    await ben.until(/is now Anna$/);
+    assertEquals(await ben.ask("/name two"), "* Ben is now two");
+    await anna.until(/is now two$/);
+  });
+
+  await t.step("two who ask for one name at once: one gets it", async () => {
+    await using one = await enter(service, "one");
+    await using other = await enter(service, "other");
+    one.send("/name same");
+    other.send("/name same");
+    one.send("/who");
+    other.send("/who");
+    const lists = [await one.until(/^in lobby: .*same/), await other.until(/^in lobby: .*same/)];
+    for (const list of lists) assertEquals(list.match(/\bsame\b/g)?.length, 1, list);
+    assertEquals(lists.every((list) => /\bone\b/.test(list) !== /\bother\b/.test(list)), true, lists.join());
+  });
+  for (const client of [anna, ben]) {
+    await client.until(/left lobby$/);
+    await client.until(/left lobby$/);
+  }
+
+  await t.step("what would move a terminal's cursor reaches nobody", async () => {
+    for (const line of ["a\u001b[2Jb", "a\nAnna: forged", "\u202eevil", "tab\there"]) {
+      assertEquals(await anna.ask(line), "a line has no control characters");
+    }
+    assertEquals(await anna.ask("👩‍💻 fine"), "Anna: 👩‍💻 fine");
+    await ben.until(/fine$/);
+  });
+
   await t.step("binary is read as text", async () => {
     assertEquals(await anna.ask(new TextEncoder().encode("bytes")), "Anna: bytes");
     await ben.until(/^Anna: bytes$/);

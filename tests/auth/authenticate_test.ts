@@ -2,7 +2,8 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { StartError, UsageError } from "../../lib/errors.ts";
 import { createLogger } from "../../lib/log.ts";
-import { createAuthenticator } from "../../lib/auth/authenticate.ts";
+import { type AuthResult, createAuthenticator } from "../../lib/auth/authenticate.ts";
+import type { Authenticated } from "../../lib/auth/auth_result.ts";
 import type { AuthSettings } from "../../lib/auth/validate_options.ts";
 import { NONE, refusal, sign, type Signer, signer } from "./signing.ts";
 
@@ -33,6 +34,14 @@ async function made(settings: Partial<AuthSettings>) {
   return { authenticator, lines };
 }
 
+/** A verdict that is there at once. */
+function withoutKeyId(result: AuthResult | Promise<AuthResult>) {
+  if (result instanceof Promise || !result.ok) throw new Error("it was not let in at once");
+  const { keyId, ...rest } = result;
+  assert(keyId !== undefined);
+  return rest;
+}
+
 Deno.test("nothing asked for is no authenticator; contradictions are a usage error with all of them", async () => {
   assertEquals(await createAuthenticator(NONE), undefined);
   const both = { ...NONE, authTokenFile: "a", jwtSecretFile: "b", jwksUrl: "http://id.example.com/" };
@@ -46,7 +55,7 @@ Deno.test("shared secrets answer at once, without a promise", async () => {
   const { authenticator, lines } = await made({ authTokenFile });
   assertEquals([authenticator.need, lines], ["one of 2 shared secrets", []]);
   for (const secret of [FIRST, SECOND]) {
-    assertEquals(authenticator.authenticate(request(`Bearer ${secret}`)), {
+    assertEquals(withoutKeyId(authenticator.authenticate(request(`Bearer ${secret}`))), {
       ok: true,
       claims: {},
       url: "wss://localhost/",
@@ -54,7 +63,7 @@ Deno.test("shared secrets answer at once, without a promise", async () => {
     });
   }
   const url = "wss://localhost/?a=1";
-  assertEquals(authenticator.authenticate(request(undefined, url, ["wss.v1", `bearer.${SECOND}`])), {
+  assertEquals(withoutKeyId(authenticator.authenticate(request(undefined, url, ["wss.v1", `bearer.${SECOND}`]))), {
     ok: true,
     claims: {},
     url,
@@ -164,10 +173,8 @@ Deno.test("reload takes a changed file; one that is bad leaves the old key in se
   await authenticator.reload();
   assertEquals([await accepted(FIRST), await accepted(SECOND)], [false, true]);
 
-  await files.write("tokens", "# nothing left\n");
-  await assertRejects(() => authenticator.reload(), StartError, "holds no secret");
-  await Deno.remove(authTokenFile);
-  await assertRejects(() => authenticator.reload(), StartError, `Cannot read --auth-token-file ${authTokenFile}`);
+  await files.write("tokens", "no token");
+  await assertRejects(() => authenticator.reload(), StartError, "tokens line 1");
   assertEquals([await accepted(FIRST), await accepted(SECOND)], [false, true]);
 
   await files.write("tokens", "guessable");
@@ -188,4 +195,78 @@ Deno.test("a file that is missing or wrong at the start is an error that names i
   for (const [settings, message] of cases) {
     await assertRejects(() => createAuthenticator({ ...NONE, ...settings }), StartError, message);
   }
+});
+
+Deno.test("a token file may begin with a byte order mark and have Windows' line ends; UTF-16 is refused by name", async () => {
+  await using files = await temporary();
+  const { authenticator } = await made({
+    authTokenFile: await files.write("tokens", `\ufeff${FIRST}\r\n${SECOND}\r\n`),
+  });
+  for (const secret of [FIRST, SECOND]) {
+    assert((await authenticator.authenticate(request(`Bearer ${secret}`))).ok);
+  }
+  const utf16 = new Uint8Array(Uint16Array.from(`\ufeff${FIRST}`, (character) => character.charCodeAt(0)).buffer);
+  await Deno.writeFile(files.path("utf16"), utf16);
+  await assertRejects(() => made({ authTokenFile: files.path("utf16") }), StartError, "utf16: it is UTF-16 text");
+});
+
+Deno.test("a public key may begin with a byte order mark", async () => {
+  await using files = await temporary();
+  const es256 = await signer("ES256");
+  const { authenticator } = await made({ jwtPublicKeyFile: await files.write("key.pem", `\ufeff${es256.pem}`) });
+  const result = await authenticator.authenticate(request(`Bearer ${await sign(es256)}`));
+  assert(result.ok);
+});
+
+Deno.test("what a file no longer holds is not in force after a reload; an emptied and a deleted file leave nothing", async () => {
+  await using files = await temporary();
+  const authTokenFile = await files.write("tokens", `${FIRST}\n${SECOND}\n`);
+  const { authenticator, lines } = await made({ authTokenFile });
+  const keyIdOf = async (secret: string) => {
+    const result = await authenticator.authenticate(request(`Bearer ${secret}`));
+    assert(result.ok);
+    const { keyId } = result as Authenticated;
+    assert(keyId !== undefined && !keyId.includes(secret));
+    return keyId;
+  };
+  const [first, second] = [await keyIdOf(FIRST), await keyIdOf(SECOND)];
+  const inForce = () => [first, second].map((id) => authenticator.accepts(id));
+  await files.write("tokens", `${SECOND}\n${FIRST}\n${FIRST}x\n`);
+  assertEquals(await authenticator.removesKeys(), false);
+  await files.write("tokens", `${SECOND}\n`);
+  assertEquals([await authenticator.removesKeys(), inForce()], [true, [true, true]]);
+  await authenticator.reload();
+  assertEquals(inForce(), [false, true]);
+  for (const leave of [() => files.write("tokens", "# none\n"), () => Deno.remove(authTokenFile)]) {
+    await files.write("tokens", `${FIRST}\n${SECOND}\n`);
+    await authenticator.reload();
+    assertEquals(inForce(), [true, true]);
+    await leave();
+    assertEquals(await authenticator.removesKeys(), true);
+    await authenticator.reload();
+    assertEquals(inForce(), [false, false]);
+    assertEquals((await authenticator.authenticate(request(`Bearer ${FIRST}`))).ok, false);
+    assert(lines.at(-1)!.includes("no token is valid any more"), lines.at(-1));
+  }
+  // A line that can be no token: half of something, or a mistake.
+  await files.write("tokens", `${FIRST}\n${SECOND}\n`);
+  await authenticator.reload();
+  await files.write("tokens", "not a token\n");
+  await assertRejects(() => authenticator.reload(), StartError);
+  assertEquals(inForce(), [true, true]);
+});
+
+Deno.test("another JWT key is in force after a reload; white space in its file changes nothing", async () => {
+  await using files = await temporary();
+  const [one, other] = [await signer("ES256"), await signer("ES256")];
+  const jwtPublicKeyFile = await files.write("key.pem", one.pem);
+  const { authenticator } = await made({ jwtPublicKeyFile });
+  const result = await authenticator.authenticate(request(`Bearer ${await sign(one)}`));
+  assert(result.ok);
+  await files.write("key.pem", `${one.pem}\n\n`);
+  assertEquals(await authenticator.removesKeys(), false);
+  await files.write("key.pem", other.pem);
+  assertEquals(await authenticator.removesKeys(), true);
+  await authenticator.reload();
+  assertEquals(authenticator.accepts((result as Authenticated).keyId), false);
 });

@@ -1,7 +1,9 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { exportPKCS8, exportSPKI, generateKeyPair } from "jose";
+import { exportPKCS8, exportSPKI, generateKeyPair, jwtVerify, SignJWT } from "jose";
 import { StartError } from "../../lib/errors.ts";
 import { publicKey, secretKey } from "../../lib/auth/jwt_key.ts";
+
+const bytes = (text: string) => new TextEncoder().encode(text);
 
 async function spki(algorithm: string, options: Parameters<typeof generateKeyPair>[1] = {}): Promise<string> {
   const { publicKey } = await generateKeyPair(algorithm, { ...options, extractable: true });
@@ -36,10 +38,42 @@ Deno.test("a key that does not do is an error that says why, and names the file"
 });
 
 Deno.test("a secret has 32 bytes at the least, line ends after it not counted, and is no PEM", async () => {
-  assertEquals((await secretKey("x".repeat(32) + "\n", "jwt.secret")).algorithms, ["HS256"]);
-  assertEquals((await secretKey("é".repeat(16), "jwt.secret")).algorithms, ["HS256"]);
-  const error = await assertRejects(() => secretKey("hunter2".repeat(4) + "\r\n\r\n\n\n", "jwt.secret"), StartError);
+  assertEquals((await secretKey(bytes("x".repeat(32) + "\n"), "jwt.secret")).algorithms, ["HS256"]);
+  assertEquals((await secretKey(bytes("é".repeat(16)), "jwt.secret")).algorithms, ["HS256"]);
+  const error = await assertRejects(
+    () => secretKey(bytes("hunter2".repeat(4) + "\r\n\r\n\n\n"), "jwt.secret"),
+    StartError,
+  );
   assert(error instanceof Error && /^jwt\.secret: .* this one has 28;/.test(error.message), String(error));
   assert(error instanceof Error && !error.message.includes("hunter2"));
-  await assertRejects(async () => secretKey(await spki("ES256"), "jwt.secret"), StartError, "--jwt-public-key-file");
+  await assertRejects(
+    async () => secretKey(bytes(await spki("ES256")), "jwt.secret"),
+    StartError,
+    "--jwt-public-key-file",
+  );
+});
+
+Deno.test("a secret is the text's bytes without a byte order mark and line ends, or all bytes where it is no text", async () => {
+  const text = "0c20c8d760c883360a01a48fc29abc88";
+  const plain = await secretKey(bytes(text), "jwt.secret");
+  for (const same of [`${text}\n`, `${text}\r\n`, `\ufeff${text}\r\n`]) {
+    assertEquals((await secretKey(bytes(same), "jwt.secret")).id, plain.id);
+  }
+  const binary = new Uint8Array(32).map((_, index) => 0xff - index * 7);
+  binary[31] = 0x0a;
+  const { key } = await secretKey(binary, "jwt.secret");
+  const token = await new SignJWT({}).setProtectedHeader({ alg: "HS256" }).sign(binary);
+  assert(key instanceof CryptoKey);
+  await jwtVerify(token, key);
+});
+
+Deno.test("a secret in UTF-16 is refused by name; white space at its end is part of it, and warned of", async () => {
+  const text = "x".repeat(40);
+  const utf16 = new Uint8Array(Uint16Array.from(text, (character) => character.charCodeAt(0)).buffer);
+  for (const content of [utf16, new Uint8Array([0xff, 0xfe, ...utf16])]) {
+    await assertRejects(() => secretKey(content, "jwt.secret"), StartError, "jwt.secret: it is UTF-16 text");
+  }
+  const spaced = await secretKey(bytes(`${text} \n`), "jwt.secret");
+  assertEquals(spaced.warnings.length, 1);
+  assert(spaced.id !== (await secretKey(bytes(text), "jwt.secret")).id);
 });

@@ -20,7 +20,7 @@ Deno.test("HS256, RS256, ES256, EdDSA and Ed25519 are accepted, with their claim
     const verdict = await verifyJwt(await sign(by, { sub: "tom" }), await publicKey(by.pem, "key"), {});
     assertEquals(verdict, { ok: true, claims: { sub: "tom" } }, algorithm);
   }
-  const key = await secretKey(SECRET, "secret");
+  const key = await secretKey(new TextEncoder().encode(SECRET), "secret");
   assertEquals(await verifyJwt(await sign(hs256, { sub: "tom" }), key, {}), { ok: true, claims: { sub: "tom" } });
 });
 
@@ -38,7 +38,7 @@ Deno.test("a token of another algorithm than the key's is refused: none, and HS2
     assertEquals([status, reason], [401, "the key is for RS256, and the token has another algorithm"]);
     assert(headers["www-authenticate"]?.includes('error="invalid_token"'));
   }
-  const { reason } = await refused(tokens[0]!, await secretKey(SECRET, "secret"));
+  const { reason } = await refused(tokens[0]!, await secretKey(new TextEncoder().encode(SECRET), "secret"));
   assertEquals(reason, "the key is for HS256, and the token has another algorithm");
 });
 
@@ -58,7 +58,7 @@ Deno.test("a signature by another key, and a changed token, are refused alike", 
 });
 
 Deno.test("exp and nbf are honoured, give or take the tolerance, and exp says when to close", async () => {
-  const key = await secretKey(SECRET, "secret");
+  const key = await secretKey(new TextEncoder().encode(SECRET), "secret");
   const expired = await refused(await sign(hs256, {}, { exp: -CLOCK_TOLERANCE - 60 }), key);
   assertEquals([expired.reason, expired.body], ["the token has expired", "The token has expired."]);
   assertEquals(
@@ -81,7 +81,7 @@ Deno.test("exp and nbf are honoured, give or take the tolerance, and exp says wh
 });
 
 Deno.test("aud and iss are asked for where they are set; the client is not told which of them is wrong", async () => {
-  const key = await secretKey(SECRET, "secret");
+  const key = await secretKey(new TextEncoder().encode(SECRET), "secret");
   const claims = { audience: "chat", issuer: "https://id.example.com" };
   const good = { aud: ["news", "chat"], iss: "https://id.example.com", sub: "tom" };
   assertEquals(await verifyJwt(await sign(hs256, good), key, claims), { ok: true, claims: good });
@@ -105,7 +105,7 @@ Deno.test("aud and iss are asked for where they are set; the client is not told 
 });
 
 Deno.test("claims of the wrong type are refused, not believed", async () => {
-  const key = await secretKey(SECRET, "secret");
+  const key = await secretKey(new TextEncoder().encode(SECRET), "secret");
   for (const claims of [{ exp: "9999999999" }, { nbf: "0" }, { exp: null }, { exp: {} }]) {
     assertEquals((await refused(await sign(hs256, claims), key)).status, 401, JSON.stringify(claims));
   }

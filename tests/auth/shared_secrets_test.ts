@@ -1,6 +1,8 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { StartError } from "../../lib/errors.ts";
-import { isSharedSecret, parseSecrets } from "../../lib/auth/shared_secrets.ts";
+import { findSharedSecret, parseSecrets, type SharedSecrets } from "../../lib/auth/shared_secrets.ts";
+
+const isSharedSecret = (token: string, secrets: SharedSecrets) => findSharedSecret(token, secrets) !== undefined;
 
 const FIRST = "f".repeat(64);
 const SECOND = "0123456789abcdefghijkl";
@@ -8,7 +10,8 @@ const THIRD = "Third_secret.with~all-1";
 
 Deno.test("each line is a secret; comments, blank lines and white space at an end are none", () => {
   const secrets = parseSecrets(`# ours\n${FIRST}\r\n\n${SECOND} \t\n  \n#${THIRD}x\n${THIRD}`, "tokens");
-  assertEquals([secrets.digests.length, secrets.warnings], [3, []]);
+  const warning = "tokens line 4: white space at its end is not part of the secret";
+  assertEquals([secrets.digests.length, secrets.warnings], [3, [warning]]);
   for (const secret of [FIRST, SECOND, THIRD]) assert(isSharedSecret(secret, secrets), secret);
   const wrong = ["", " ", "# ours", FIRST + "f", FIRST.slice(1), SECOND + " ", THIRD.toUpperCase(), THIRD + "x"];
   for (const text of wrong) assertEquals(isSharedSecret(text, secrets), false, text);

@@ -3,11 +3,12 @@
  * meets a process of its own.
  * @module
  */
+import { maskedFrame, Opcode, textOf } from "../support/frames.ts";
+import { residentBytes } from "../support/proc.ts";
+import { closeQuietly, dialUpgraded, writeAll } from "../support/raw.ts";
 import type { AttackKind, AttackOrder, AttackResult } from "./attack_worker.ts";
 import { pause } from "./pause.ts";
-import { residentBytes } from "./proc.ts";
 import { type Certificate, makeCertificate, type ServerName, startServer } from "./server.ts";
-import { closeQuietly, connectWebSocket, maskedFrame, Opcode, textOf, writeAll } from "./wire.ts";
 
 /** One attack. */
 export interface Attack {
@@ -87,7 +88,7 @@ export async function attack(it: Attack, name: ServerName, certificate: Certific
   await using server = await startServer(name, certificate);
   const target = { port: server.port, ca: certificate.ca };
   const worker = new Worker(import.meta.resolve("./attack_worker.ts"), { type: "module" });
-  const honest = await connectWebSocket(target);
+  const honest = await dialUpgraded(target);
   try {
     const next = () =>
       new Promise<unknown>((resolve, reject) => {

@@ -4,22 +4,14 @@
  * @module
  */
 /// <reference lib="deno.worker" />
+import { maskedFrame, Opcode, repeated, textOf } from "../support/frames.ts";
+import { closeQuietly, dialUpgraded, type RawTarget, writeAll } from "../support/raw.ts";
 import { connectMany } from "./many.ts";
 import { pause } from "./pause.ts";
-import {
-  closeQuietly,
-  connectWebSocket,
-  maskedFrame,
-  Opcode,
-  repeated,
-  type Target,
-  textOf,
-  writeAll,
-} from "./wire.ts";
 
 /** What to do. */
 export interface AttackOrder {
-  readonly target: Target;
+  readonly target: RawTarget;
   readonly kind: AttackKind;
   readonly connections: number;
   /** Messages that each attacker sends; of a flood, seconds. */
@@ -76,7 +68,7 @@ async function prepare({ target, kind, connections, amount }: AttackOrder, opene
   opened.push(...conns);
   switch (kind) {
     case "publish": {
-      const publisher = await connectWebSocket(target);
+      const publisher = await dialUpgraded(target);
       opened.push(publisher);
       for (const conn of conns) await writeAll(conn, maskedFrame(Opcode.Binary, new Uint8Array([1])));
       await pause(500);

@@ -2,7 +2,7 @@
  * Frames that RFC 6455 §5 forbids.
  * @module
  */
-import { maskedFrame, Opcode, serverFrame, textOf } from "./wire.ts";
+import { maskedFrame, Opcode, serverFrame, textOf } from "../support/frames.ts";
 
 const short = textOf(8);
 

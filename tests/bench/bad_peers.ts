@@ -2,21 +2,10 @@
  * Peers that do not keep to the rules: each kind once through is a few seconds at the most, whatever the service does.
  * @module
  */
+import { maskedFrame, Opcode, repeated, textOf } from "../support/frames.ts";
+import { closeQuietly, dial, dialUpgraded, handshake, type RawTarget, readHead, writeAll } from "../support/raw.ts";
 import { seeded } from "../support/seeded.ts";
 import { BAD_FRAMES } from "./bad_frames.ts";
-import {
-  closeQuietly,
-  connectTls,
-  connectWebSocket,
-  maskedFrame,
-  Opcode,
-  readHead,
-  repeated,
-  type Target,
-  textOf,
-  upgradeRequest,
-  writeAll,
-} from "./wire.ts";
 
 /** How often each kind was there, and what the service did wrong. */
 export interface Tally {
@@ -26,7 +15,7 @@ export interface Tally {
 
 /** What a kind of peer needs. */
 interface Scene {
-  readonly target: Target;
+  readonly target: RawTarget;
   readonly random: (below: number) => number;
   /** Connects; the connection is closed with the scene. */
   open(kind: "tcp" | "tls" | "websocket"): Promise<Deno.Conn>;
@@ -53,17 +42,17 @@ const KINDS: Readonly<Record<string, (scene: Scene) => Promise<void>>> = {
   },
   async plainText({ open }) {
     const conn = await open("tcp");
-    await writeAll(conn, upgradeRequest());
+    await writeAll(conn, handshake());
     await untilEnd(conn);
   },
   async halfRequest({ open, random }) {
     const conn = await open("tls");
-    const request = upgradeRequest();
+    const request = handshake();
     await writeAll(conn, request.slice(0, random(request.length)));
     if (random(2) === 0) await untilEnd(conn);
   },
   async abortedUpgrade({ open }) {
-    await writeAll(await open("tls"), upgradeRequest());
+    await writeAll(await open("tls"), handshake());
   },
   async refusedUpgrade({ open, random, wrong }) {
     const conn = await open("tls");
@@ -74,7 +63,7 @@ const KINDS: Readonly<Record<string, (scene: Scene) => Promise<void>>> = {
       ["Key: dGhl", "Key: d", 400],
       ["Connection: Upgrade", "Connection: close", 400],
     ][random(5)] as [string, string, number];
-    const request = new TextDecoder().decode(upgradeRequest()).replace(from, to);
+    const request = handshake().replace(from, to);
     await writeAll(conn, new TextEncoder().encode(request));
     const head = await readHead(conn);
     if (!head.startsWith(`HTTP/1.1 ${status} `)) wrong(`${to}: ${status} was due, not ${head.split("\r\n")[0]}`);
@@ -170,7 +159,7 @@ async function closeCode(conn: Deno.Conn): Promise<number | undefined> {
 
 /** So many at a time, each dealing itself one kind after the other from a deck that holds all, until the time is up. */
 export async function misbehave(
-  target: Target,
+  target: RawTarget,
   count: number,
   seed: number,
   until: number,
@@ -192,7 +181,7 @@ export async function misbehave(
 }
 
 async function play(
-  target: Target,
+  target: RawTarget,
   random: (below: number) => number,
   kind: (scene: Scene) => Promise<void>,
   wrong: (text: string) => void,
@@ -201,7 +190,7 @@ async function play(
   const open: Scene["open"] = async (layer) => {
     const conn = layer === "tcp"
       ? await Deno.connect({ hostname: "127.0.0.1", port: target.port })
-      : await (layer === "tls" ? connectTls(target) : connectWebSocket(target));
+      : await (layer === "tls" ? dial(target) : dialUpgraded(target));
     conns.push(conn);
     return conn;
   };

@@ -2,12 +2,13 @@
  * Load that is made of connections: handshakes in a loop, idle ones for their memory, all at once.
  * @module
  */
-import { pause } from "./pause.ts";
+import { maskedFrame, Opcode } from "../support/frames.ts";
+import { cpuSeconds, residentBytes } from "../support/proc.ts";
+import { closeQuietly, dialUpgraded, type RawTarget, writeAll } from "../support/raw.ts";
 import { Histogram } from "./histogram.ts";
 import type { Job, Measured } from "./job.ts";
 import { connectMany } from "./many.ts";
-import { cpuSeconds, residentBytes } from "./proc.ts";
-import { closeQuietly, connectWebSocket, maskedFrame, Opcode, type Target, writeAll } from "./wire.ts";
+import { pause } from "./pause.ts";
 import { Window } from "./window.ts";
 
 /** Each client connects, upgrades, closes and begins again. */
@@ -17,7 +18,7 @@ export async function handshake(job: Job): Promise<Measured> {
   const client = async () => {
     while (!window.over) {
       const began = performance.now();
-      const conn = await connectWebSocket(job.target);
+      const conn = await dialUpgraded(job.target);
       window.add(performance.now() - began, 1);
       await writeAll(conn, goodbye);
       conn.close();
@@ -63,10 +64,10 @@ export async function idle(job: Job): Promise<Measured> {
 }
 
 /** Lets the server collect its garbage, twice: finalizers run after the first. */
-async function rest(target: Target): Promise<void> {
+async function rest(target: RawTarget): Promise<void> {
   for (let i = 0; i < 2; i++) {
     await pause(SETTLE / 2);
-    const conn = await connectWebSocket(target);
+    const conn = await dialUpgraded(target);
     await writeAll(conn, maskedFrame(Opcode.Binary, new Uint8Array([3])));
     if (await conn.read(new Uint8Array(64)) === null) throw new Error("the server did not collect");
     conn.close();
@@ -82,7 +83,7 @@ export async function burst(job: Job): Promise<Measured> {
   const generator = cpuSeconds(Deno.pid);
   const began = performance.now();
   const results = await Promise.allSettled(Array.from({ length: connections }, async () => {
-    const conn = await connectWebSocket(target);
+    const conn = await dialUpgraded(target);
     histogram.add(performance.now() - began);
     return conn;
   }));

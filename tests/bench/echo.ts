@@ -2,17 +2,9 @@
  * Echo load: each connection keeps so many messages on their way.
  * @module
  */
+import { maskedFrame, Opcode, repeated, serverFrame, textOf } from "../support/frames.ts";
+import { closeQuietly, dialUpgraded, writeAll } from "../support/raw.ts";
 import type { Job, Measured } from "./job.ts";
-import {
-  closeQuietly,
-  connectWebSocket,
-  maskedFrame,
-  Opcode,
-  repeated,
-  serverFrame,
-  textOf,
-  writeAll,
-} from "./wire.ts";
 import { Window } from "./window.ts";
 
 /** Runs the job. */
@@ -21,7 +13,7 @@ export async function echo(job: Job): Promise<Measured> {
   const frame = maskedFrame(Opcode.Text, payload);
   const batches = Array.from({ length: job.inFlight + 1 }, (_, times) => repeated(frame, times));
   const answer = serverFrame(Opcode.Text, payload);
-  const conns = await Promise.all(Array.from({ length: job.connections }, () => connectWebSocket(job.target)));
+  const conns = await Promise.all(Array.from({ length: job.connections }, () => dialUpgraded(job.target)));
   const window = new Window(job);
   for (const conn of conns) interact(conn, batches, answer, window).catch((error) => window.fail(error));
   try {

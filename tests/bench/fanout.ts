@@ -3,8 +3,9 @@
  * subscriber has the one before.
  * @module
  */
+import { maskedFrame, Opcode, serverFrame, textOf } from "../support/frames.ts";
+import { closeQuietly, dialUpgraded, writeAll } from "../support/raw.ts";
 import type { Job, Measured } from "./job.ts";
-import { closeQuietly, connectWebSocket, maskedFrame, Opcode, serverFrame, textOf, writeAll } from "./wire.ts";
 import { connectMany } from "./many.ts";
 import { Window } from "./window.ts";
 
@@ -14,7 +15,7 @@ export async function fanout(job: Job): Promise<Measured> {
   const expected = serverFrame(Opcode.Text, payload);
   const publication = maskedFrame(Opcode.Binary, new Uint8Array([2, ...payload]));
   const subscribe = maskedFrame(Opcode.Binary, new Uint8Array([1]));
-  const publisher = await connectWebSocket(job.target);
+  const publisher = await dialUpgraded(job.target);
   const subscribers = await connectMany(job.target, job.connections);
   await Promise.all(subscribers.map((conn) => writeAll(conn, subscribe)));
   const window = new Window(job);

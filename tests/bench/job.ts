@@ -2,8 +2,8 @@
  * What the load generator is told, and what it answers: JSON between two processes.
  * @module
  */
+import type { RawTarget } from "../support/raw.ts";
 import type { Latency } from "./histogram.ts";
-import type { Target } from "./wire.ts";
 
 /** A piece of load. */
 export interface Load {
@@ -17,7 +17,7 @@ export interface Load {
 
 /** The load, where to, and for how long. */
 export interface Job extends Load {
-  readonly target: Target;
+  readonly target: RawTarget;
   /** Whose CPU and memory is measured. */
   readonly pid: number;
   readonly warmUp: number;

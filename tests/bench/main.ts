@@ -1,22 +1,34 @@
 /**
  * `deno task bench`: this service, Deno alone, ws on Node and Bun side by side, each on the first core, the load
  * generator on the second. `deno task bench -- soak` mixes good and bad peers, `deno task bench -- attack`
- * measures what attacks do to others.
+ * measures what attacks do to others, `deno task bench -- broker` three nodes with NATS and Redis between them.
  * @module
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { messageOf } from "../../lib/errors.ts";
 import { attackCommand } from "./attack.ts";
+import { brokerCommand } from "./broker.ts";
 import { type Case, cases } from "./cases.ts";
 import type { Job, Measured } from "./job.ts";
 import { describe, reached, type Rounds } from "./report.ts";
-import { absence, canPin, type Certificate, makeCertificate, onCore } from "./server.ts";
-import { type RunningServer, type ServerName, SERVERS, startServer } from "./server.ts";
+import {
+  absence,
+  canPin,
+  type Certificate,
+  makeCertificate,
+  onCore,
+  type RunningServer,
+  type ServerName,
+  SERVERS,
+  startServer,
+} from "./server.ts";
 import { soakCommand } from "./soak.ts";
+import { describeStarts, measureStarts } from "./start.ts";
 
-const USAGE = `deno task bench [-- CASE… | soak | attack [NAME…]] [options]
+const USAGE = `deno task bench [-- CASE… | start | soak | attack [NAME…] | broker] [options]
+  start           a warm start and idle memory, beside raw Deno.serve with TLS
   CASE            echo-64 echo-64x16 echo-16k echo-16k-1 handshake fanout idle burst; all by default
-  --seconds N     measured in each round (3); soak: how long (60)
+  --seconds N     measured in each round (3); soak: how long (60), broker: 5
   --rounds N      rounds, of which the median counts (3)
   --servers A,B   of ${SERVERS.join(" ")}; all that are installed by default
   --idle N        connections of the idle case (2000)
@@ -147,6 +159,11 @@ async function main(): Promise<number> {
     return 0;
   }
   const names = flags._.filter((name) => name !== "--");
+  if (names[0] === "start") {
+    const starts = await measureStarts(whole("rounds", flags.rounds), note);
+    print(flags.json === true ? JSON.stringify(Object.fromEntries(starts), null, 2) : describeStarts(starts));
+    return 0;
+  }
   if (names[0] === "attack") {
     const servers = flags.servers === "" ? ["wss", "ws"] : String(flags.servers).split(",");
     await attackCommand({
@@ -167,7 +184,18 @@ async function main(): Promise<number> {
       note,
     });
   }
-  await compare(await readOptions(flags, names));
+  if (names[0] === "broker") {
+    const seconds = positive("seconds", flags.seconds || 5);
+    return await brokerCommand({
+      seconds,
+      warmUp: positive("warm-up", flags["warm-up"]),
+      json: flags.json === true,
+      print,
+    });
+  }
+  const options = await readOptions(flags, names);
+  await compare(options);
+  if (names.length === 0 && !options.json) print(describeStarts(await measureStarts(options.rounds, note)));
   return 0;
 }
 

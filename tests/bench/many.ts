@@ -2,17 +2,17 @@
  * Many connections, a few at a time.
  * @module
  */
-import { connectWebSocket, type Target } from "./wire.ts";
+import { dialUpgraded, type RawTarget } from "../support/raw.ts";
 
 /** Handshakes under way at once: enough to keep the server busy, far from a burst. */
 const AT_ONCE = 64;
 
 /** Opens so many WebSockets. */
-export async function connectMany(target: Target, count: number): Promise<Deno.TlsConn[]> {
-  const conns: Deno.TlsConn[] = [];
+export async function connectMany(target: RawTarget, count: number): Promise<Deno.Conn[]> {
+  const conns: Deno.Conn[] = [];
   let left = count;
   await Promise.all(Array.from({ length: Math.min(AT_ONCE, count) }, async () => {
-    while (left-- > 0) conns.push(await connectWebSocket(target));
+    while (left-- > 0) conns.push(await dialUpgraded(target));
   }));
   return conns;
 }

@@ -3,12 +3,13 @@
  * the good ones, and counts, descriptors and memory are back where they were.
  * @module
  */
+import { maskedFrame, Opcode } from "../support/frames.ts";
+import { descriptors, residentBytes } from "../support/proc.ts";
+import { closeQuietly, dialUpgraded, writeAll } from "../support/raw.ts";
 import { misbehave, type Tally } from "./bad_peers.ts";
 import { behave, type Goodness } from "./good_peers.ts";
 import { pause } from "./pause.ts";
-import { descriptors, residentBytes } from "./proc.ts";
 import { type Certificate, makeCertificate, startServer } from "./server.ts";
-import { closeQuietly, connectWebSocket, maskedFrame, Opcode, writeAll } from "./wire.ts";
 
 /** How to soak. */
 export interface SoakOptions {
@@ -163,7 +164,7 @@ async function atRest(
 }
 
 async function collect(target: { port: number; ca: string }): Promise<void> {
-  const conn = await connectWebSocket(target);
+  const conn = await dialUpgraded(target);
   try {
     await writeAll(conn, maskedFrame(Opcode.Binary, new Uint8Array([3])));
     await conn.read(new Uint8Array(64));

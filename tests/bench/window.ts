@@ -2,10 +2,10 @@
  * The time in which is measured: after the warm-up, for so many seconds, on both processes' clocks.
  * @module
  */
-import { pause } from "./pause.ts";
+import { cpuSeconds } from "../support/proc.ts";
 import { Histogram } from "./histogram.ts";
 import type { Job, Measured } from "./job.ts";
-import { cpuSeconds } from "./proc.ts";
+import { pause } from "./pause.ts";
 
 /** Counts while it is open. */
 export class Window {

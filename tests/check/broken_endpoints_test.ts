@@ -315,6 +315,31 @@ Deno.test({ name: "chains that are refused for a reason of their own", ignore: !
     });
     assertEquals(codesOf(await checkChain(pki, [leaf], { ca })), [["chain-incomplete", "warning"]]);
   });
+  await t.step("an authority's certificate as a server's", async () => {
+    const leaf = await pki.leaf("grand", { issuer: middle, extensions: ["basicConstraints=critical,CA:TRUE"] });
+    const report = await checkChain(pki, [leaf, middle], { ca });
+    assertEquals(codesOf(report), [["certificate-is-authority", "warning"]]);
+  });
+  await t.step("any use, servers not named", async () => {
+    const leaf = await pki.leaf("any", { issuer: middle, extensions: ["extendedKeyUsage=anyExtendedKeyUsage"] });
+    assertEquals(codesOf(await checkChain(pki, [leaf, middle], { ca })), [["usage-any", "warning"]]);
+  });
+  await t.step("an intermediate that is for clients only", async () => {
+    const clients = await pki.authority("clients", { issuer: root, extensions: ["extendedKeyUsage=clientAuth"] });
+    const leaf = await pki.leaf("under clients", { issuer: clients });
+    expectFirst(await checkChain(pki, [leaf, clients], { ca }), "issuer-not-for-servers", /"clients"/);
+  });
+  await t.step({
+    name: "a critical extension that nobody knows, which Deno does not even serve",
+    ignore: !programs.nginx,
+    fn: async () => {
+      const leaf = await pki.leaf("odd", { issuer: middle, extensions: ["1.2.3.4=critical,ASN1:UTF8String:x"] });
+      const cert = await pki.bundle("odd-full.pem", leaf.cert, middle.cert);
+      await using server = await nginx(`ssl_certificate ${cert}; ssl_certificate_key ${leaf.key};`);
+      const report = await runCheck({ url: urlOf("wss", server, "/", "localhost"), ca });
+      expectFirst(report, "extension-unknown", /1\.2\.3\.4/);
+    },
+  });
   await t.step("Python's strict extensions", async () => {
     const lax = await pki.leaf("lax", { issuer: middle, extensions: ["authorityKeyIdentifier=none"] });
     const report = await checkChain(pki, [lax, middle], { ca, for: "python" });

@@ -26,6 +26,65 @@ Deno.test("-x sends one message, prints the reply and closes with 1000", async (
   assertEquals(await codes.promise, 1000);
 });
 
+Deno.test("-x with an empty message, and one that is missing", async () => {
+  const got = Promise.withResolvers<unknown>();
+  await using server = echoService({
+    onOpen: (socket) =>
+      socket.onmessage = ({ data }) => {
+        got.resolve(data);
+        socket.send("got it");
+      },
+  });
+  assertEquals(await runCommand(["connect", urlOf("ws", server), "-x", ""]), {
+    code: 0,
+    stdout: "got it\n",
+    stderr: "",
+  });
+  assertEquals(await got.promise, "");
+  const missing = await runCommand(["connect", urlOf("ws", server), "-x"]);
+  assertEquals(missing.code, 2);
+  assert(missing.stderr.includes("--execute needs a value"), missing.stderr);
+  const check = await runCommand(["check", urlOf("ws", server), "--send", "", "--expect", "got it"]);
+  assertEquals(check.code, 0, check.stdout);
+});
+
+Deno.test("-x where greetings come first: --skip counts them, --expect names the reply", async () => {
+  await using server = echoService({
+    onOpen(socket) {
+      socket.send("welcome");
+      socket.send("motd");
+      socket.onmessage = ({ data }) => socket.send(`re: ${data}`);
+    },
+  });
+  const url = urlOf("ws", server);
+  assertEquals((await runCommand(["connect", url, "-x", "tom"])).stdout, "welcome\n");
+  assertEquals((await runCommand(["connect", url, "-x", "tom", "--skip", "2"])).stdout, "re: tom\n");
+  assertEquals((await runCommand(["connect", url, "-x", "tom", "--expect", "re: tom"])).stdout, "re: tom\n");
+  const never = await runCommand(["connect", url, "-x", "tom", "--expect", "ok", "--timeout", "2s"]);
+  assertEquals([never.code, never.stdout], [1, ""]);
+  assert(never.stderr.includes("3 messages were passed over"), never.stderr);
+  const alone = await runCommand(["connect", url, "--skip", "1"]);
+  assertEquals(alone.code, 2);
+  assert(alone.stderr.includes("--skip and --expect"), alone.stderr);
+});
+
+Deno.test("--file sends a file as one binary message", async () => {
+  const file = await Deno.makeTempFile();
+  try {
+    await Deno.writeFile(file, new Uint8Array([0, 255, 16]));
+    await using echo = echoService();
+    const { code, stdout } = await runCommand(["connect", urlOf("ws", echo), "--file", file]);
+    assertEquals([code, stdout], [0, "00ff10\n"]);
+    const missing = await runCommand(["connect", urlOf("ws", echo), "--file", "/nowhere/file"]);
+    assertEquals(missing.code, 2);
+    assert(missing.stderr.includes("/nowhere/file cannot be read"), missing.stderr);
+    const both = await runCommand(["connect", urlOf("ws", echo), "--file", file, "-x", "tom"]);
+    assertEquals(both.code, 2);
+  } finally {
+    await Deno.remove(file);
+  }
+});
+
 Deno.test("-x without a reply ends after the timeout", async () => {
   await using quiet = upgradeServer(async (connection, request) => {
     await writeAll(connection, await rightAnswer(request));
@@ -75,12 +134,14 @@ Deno.test("headers, origin and subprotocols go along", async () => {
     await answerFrames(connection);
   });
   const { code, stderr } = await runCommand([
-    ...["connect", urlOf("ws", server), "--header", "X-Token: tom", "--origin", "https://page.example"],
-    ...["--subprotocol", "a", "--subprotocol", "b"],
+    ...["connect", urlOf("ws", server), "-H", "X-Token: tom", "--origin", "https://page.example"],
+    ...["--header", "X-More: jerry", "-s", "a", "--subprotocol", "b"],
   ]);
   assertEquals(code, 0);
   assert(stderr.includes("subprotocol b"), stderr);
-  for (const line of ["X-Token: tom", "Origin: https://page.example", "Sec-WebSocket-Protocol: a, b"]) {
+  for (
+    const line of ["X-Token: tom", "X-More: jerry", "Origin: https://page.example", "Sec-WebSocket-Protocol: a, b"]
+  ) {
     assert(seen[0]?.includes(`\r\n${line}\r\n`), line);
   }
 });
@@ -137,7 +198,7 @@ Deno.test({ name: "certificates are verified, unless --insecure", ignore: !await
   assertEquals(untrusted.code, 1);
   assertEquals(untrusted.stdout, "");
   assert(untrusted.stderr.includes("[chain-incomplete]"), untrusted.stderr);
-  const insecure = await runCommand(["connect", url, "--insecure", "-x", "tom"]);
+  const insecure = await runCommand(["connect", url, "-n", "-x", "tom"]);
   assertEquals(insecure.stdout, "tom\n");
   assert(insecure.stderr.startsWith("WARNING: --insecure"), insecure.stderr);
 
@@ -171,42 +232,151 @@ Deno.test("Ctrl-C closes with 1000", async () => {
 
 const script = await hasProgram("script", "--version");
 
+/** A program on a terminal of its own. */
+class Screen implements AsyncDisposable {
+  readonly #child: Deno.ChildProcess;
+  readonly #reader: ReadableStreamDefaultReader<string>;
+  readonly #writer: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
+  #shown = "";
+
+  constructor(line: string) {
+    this.#child = new Deno.Command("script", {
+      args: ["-qefc", line, "/dev/null"],
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "null",
+      env: { TERM: "xterm", PS1: "$ " },
+    }).spawn();
+    this.#reader = this.#child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    this.#writer = this.#child.stdin.getWriter();
+  }
+
+  async type(keys: string): Promise<void> {
+    await this.#writer.write(new TextEncoder().encode(keys));
+  }
+
+  /** Waits for a text; what was shown up to it is returned and forgotten. */
+  async until(text: string): Promise<string> {
+    while (!this.#shown.includes(text)) {
+      const { value, done } = await this.#reader.read();
+      assert(!done, `"${text}" did not come: ${this.#shown}`);
+      this.#shown += value;
+    }
+    const end = this.#shown.indexOf(text) + text.length;
+    const before = this.#shown.slice(0, end);
+    this.#shown = this.#shown.slice(end);
+    return before;
+  }
+
+  async code(): Promise<number> {
+    return (await this.#child.status).code;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#reader.cancel();
+    await this.#writer.close().catch(() => {});
+    await this.#child.status;
+  }
+}
+
+function onScreen(url: string): string {
+  return [Deno.execPath(), ...commandLine("connect", url)].join(" ");
+}
+
 Deno.test(
   { name: "on a terminal: a prompt, history, and no escape sequences of the server's", ignore: !script },
   async () => {
     await using server = echoService({
       onOpen: (socket) => socket.onmessage = ({ data }) => socket.send(`\x1b[31m${data}\x1b]0;title\x07`),
     });
-    const line = [Deno.execPath(), ...commandLine("connect", urlOf("ws", server))].join(" ");
-    await using child = new Deno.Command("script", {
-      args: ["-qefc", line, "/dev/null"],
-      stdin: "piped",
-      stdout: "piped",
-      stderr: "null",
-      env: { TERM: "xterm" },
-    }).spawn();
-    const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
-    const writer = child.stdin.getWriter();
-    const type = (keys: string) => writer.write(new TextEncoder().encode(keys));
-    let screen = "";
-    async function until(text: string): Promise<void> {
-      while (!screen.includes(text)) {
-        const { value, done } = await reader.read();
-        assert(!done, screen);
-        screen += value;
-      }
-      screen = screen.slice(screen.indexOf(text) + text.length);
-    }
-    await until("connected to");
-    await type("hello\r");
-    await until("< \\u001b[31mhello\\u001b]0;title\\u0007");
+    await using screen = new Screen(onScreen(urlOf("ws", server)));
+    await screen.until("connected to");
+    await screen.type("hello\r");
+    await screen.until("< \\u001b[31mhello\\u001b]0;title\\u0007");
     // The line before, two to the left, an insertion.
-    await type("\x1b[A\x1b[D\x1b[DXX\r");
-    await until("< \\u001b[31mhelXXlo");
-    await type("\x03");
-    await until("closed: 1000 (normal closure)");
-    assertEquals((await child.status).code, 0);
-    await reader.cancel();
-    await writer.close().catch(() => {});
+    await screen.type("\x1b[A\x1b[D\x1b[DXX\r");
+    await screen.until("< \\u001b[31mhelXXlo");
+    await screen.type("\x03");
+    await screen.until("closed: 1000 (normal closure)");
+    assertEquals(await screen.code(), 0);
   },
 );
+
+Deno.test(
+  { name: "on a terminal: JSON is indented, bytes are dumped, commands send both", ignore: !script },
+  async () => {
+    const file = await Deno.makeTempFile();
+    try {
+      await Deno.writeFile(file, new Uint8Array([1, 2, 3, 65]));
+      await using server = echoService({
+        onOpen: (socket) => socket.onclose = ({ code, reason }) => closed.resolve([code, reason]),
+      });
+      const closed = Promise.withResolvers<[number, string]>();
+      await using screen = new Screen(onScreen(urlOf("ws", server)));
+      await screen.until("connected to");
+      await screen.type('{"id":12345678901234567890,"list":[1,{}]}\r');
+      const json = await screen.until("\n  }");
+      assert(
+        json.includes('< {\r\n    "id": 12345678901234567890,\r\n    "list": [\r\n      1,\r\n      {}\r\n    ]'),
+        json,
+      );
+      await screen.type("/hex 00 ff 41\r");
+      await screen.until("sent 3 bytes");
+      await screen.until("000000  00 ff 41");
+      await screen.type(`/file ${file}\r`);
+      await screen.until("sent 4 bytes");
+      await screen.until("...A");
+      await screen.type("/hex 0\r");
+      await screen.until("/hex: bytes in hexadecimal are needed");
+      await screen.type("/file /nowhere/file\r");
+      await screen.until("/file: ");
+      // An app's own commands go out as they are, and so does whatever begins with two slashes, without the first.
+      await screen.type("/join red\r");
+      await screen.until("< /join red");
+      await screen.type("//help\r");
+      await screen.until("< /help");
+      await screen.type("/ping are you there\r");
+      await screen.until('pong "are you there"');
+      await screen.type("/close 4001 enough\r");
+      assertEquals(await closed.promise, [4001, "enough"]);
+      assertEquals(await screen.code(), 1);
+    } finally {
+      await Deno.remove(file);
+    }
+  },
+);
+
+Deno.test({ name: "-x on a terminal: what the server sends does not command it", ignore: !script }, async () => {
+  await using server = echoService({
+    onOpen: (socket) => socket.onmessage = () => socket.send("\x1b]0;title\x07red"),
+  });
+  await using screen = new Screen(`${onScreen(urlOf("ws", server))} -x tom`);
+  const shown = await screen.until("red");
+  assert(!shown.includes("\x1b]0"), shown);
+  assert(shown.includes("\\u001b]0;title\\u0007red"), shown);
+  assertEquals(await screen.code(), 0);
+});
+
+Deno.test({ name: "on a terminal: Ctrl-Z suspends, and fg goes on", ignore: !script }, async () => {
+  const sockets: WebSocket[] = [];
+  await using server = echoService({ onOpen: (socket) => void sockets.push(socket) });
+  await using screen = new Screen("bash --norc --noprofile -i");
+  await screen.type(`${onScreen(urlOf("ws", server))}\r`);
+  await screen.until("connected to");
+  await screen.type("before\r");
+  await screen.until("< before");
+  await screen.type("\x1a");
+  await screen.until("Stopped");
+  // The shell has the terminal, in its own mode.
+  await screen.type("echo $((6*7))\r");
+  await screen.until("42");
+  sockets[0]!.send("meanwhile");
+  await screen.type("fg\r");
+  await screen.until("< meanwhile");
+  await screen.type("after\r");
+  await screen.until("< after");
+  await screen.type("\x03");
+  await screen.until("closed: 1000");
+  await screen.type("exit 7\r");
+  assertEquals(await screen.code(), 7);
+});

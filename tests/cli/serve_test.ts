@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { Client } from "../support/client.ts";
+import { hasOpenssl, openPki } from "../support/openssl.ts";
 import { makeFolder, runProgram, startProgram } from "../support/program.ts";
 
 /** Far above the second that is promised: other tests run beside this one. */
@@ -210,6 +211,29 @@ Deno.test("a module that is no app: exit 1, and the message names it", async (t)
       assert(!stderr.includes("\x1b") && !/Uncaught|lib\//.test(stderr), stderr);
     });
   }
+});
+
+Deno.test({
+  name: "the self-check says what clients see, and nothing where they see nothing wrong",
+  ignore: !await hasOpenssl(),
+}, async () => {
+  await using pki = await openPki();
+  const root = await pki.authority("root");
+  const middle = await pki.authority("middle", { issuer: root });
+  const leaf = await pki.leaf("leaf", { issuer: middle });
+  const cert = await pki.bundle("full.pem", leaf.cert, middle.cert, root.cert);
+  const files = ["--cert", cert, "--key", leaf.key, "--host", "127.0.0.1"];
+  await using program = await startProgram(files);
+  // A private root is in no list, so a client refuses what the files alone do not show to be wrong.
+  await program.stderr.until(/"level":"warn","message":"self-check: [^\n]*"code":"issuer-untrusted"/);
+  // What the files show already is not said twice.
+  const bare = ["--cert", leaf.cert, "--key", leaf.key, "--host", "127.0.0.1", "--log-level", "debug"];
+  await using known = await startProgram(bare);
+  await known.stderr.until(/"level":"warn","message":"The chain ends at/);
+  await using own = await startProgram(["--log-level", "debug"]);
+  await using client = await Client.open(own.url, { ca: own.ca });
+  assertEquals(await client.ask("tom"), "ok");
+  assert(!(known.stderr.text + own.stderr.text).includes("self-check"), known.stderr.text + own.stderr.text);
 });
 
 Deno.test("stopping", async (t) => {

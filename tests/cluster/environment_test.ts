@@ -1,7 +1,7 @@
 /** Workers as systems run them: PID 1 of a container, a terminal's Ctrl-C, few descriptors. Linux. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { isAlive } from "../support/processes.ts";
 import { Client } from "../support/client.ts";
-import { isAlive } from "../lifecycle/processes.ts";
 import { childrenOf, clientOfEach, startWorkers } from "./workers.ts";
 
 const ignore = Deno.build.os !== "linux" || Deno.uid() !== 0;

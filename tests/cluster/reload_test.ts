@@ -2,12 +2,12 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { X509Certificate } from "node:crypto";
 import { join } from "node:path";
-import { Arrivals, Crowd } from "../lifecycle/crowd.ts";
-import { serialOf } from "../net/clients.ts";
+import { HeldClients, NewClients } from "../support/client_load.ts";
 import { peerTest } from "../peers/require.ts";
+import { Client } from "../support/client.ts";
 import { type Issued, openPki } from "../support/openssl.ts";
 import type { Program } from "../support/program.ts";
-import { Client } from "../support/client.ts";
+import { serialOf } from "../support/raw.ts";
 import { childrenOf, clientOfEach, startWorkers } from "./workers.ts";
 
 async function serial({ cert }: Issued): Promise<string> {
@@ -49,8 +49,8 @@ for (const workers of [2, 4]) {
         ...["--cert", join(live, "cert.pem"), "--key", join(live, "key.pem"), "--drain-timeout", "0s"],
       ]);
       const options = { ca: root.cert };
-      await using held = await Crowd.open(25, program.url, options);
-      await using arrivals = new Arrivals(program.url, options, 2);
+      await using held = await HeldClients.open(25, program.url, options);
+      await using arrivals = new NewClients(program.url, options, 2);
       for (let round = 0; round < 10; round++) {
         const next = await pki.leaf(`leaf${round}`, { issuer: root });
         const from = program.stderr.text.length;

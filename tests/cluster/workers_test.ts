@@ -1,8 +1,8 @@
 /** Several workers on one port are one service. Linux. */
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { isAlive } from "../support/processes.ts";
 import { Client } from "../support/client.ts";
 import { makeFolder, runProgram } from "../support/program.ts";
-import { isAlive } from "../lifecycle/processes.ts";
 import { childrenOf, clientOfEach, startWorkers, WORKER_APP } from "./workers.ts";
 
 const ignore = Deno.build.os !== "linux";

@@ -23,8 +23,14 @@ Deno.test("client address: from an untrusted peer every header is ignored", () =
   });
   for (const header of ["auto", "x-real-ip", "x-forwarded-for", "forwarded", "none"] as const) {
     const seen = clientAddress(headers, "203.0.113.7", { trusted, header });
-    assertEquals(seen, { address: "203.0.113.7", trustedProxy: false });
+    assertEquals(seen, { address: "203.0.113.7", trustedProxy: false, ignored: "X-Real-IP" });
   }
+  const [forwarded, none] = [
+    new Headers({ Forwarded: "for=192.0.2.1" }),
+    new Headers({ "X-Forwarded-Proto": "https" }),
+  ];
+  assertEquals(clientAddress(forwarded, "203.0.113.7", { trusted }).ignored, "Forwarded");
+  assertEquals(clientAddress(none, "203.0.113.7", { trusted }).ignored, undefined);
 });
 
 Deno.test("client address: each header alone is believed from a trusted peer", () => {

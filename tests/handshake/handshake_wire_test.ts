@@ -1,6 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { defineApp } from "../../lib/ws/app_types.ts";
 import { ACCEPT, type Changes, handshake, KEY, rawResponse } from "../support/raw.ts";
+import { startProgram } from "../support/program.ts";
 import { type Served, serving } from "../support/serving.ts";
 
 const ok = defineApp({ message: (peer) => void peer.send("ok") });
@@ -117,7 +118,7 @@ Deno.test("handshake on the wire: the valid one is upgraded, over TLS and plain"
     assertEquals(headers.has("sec-websocket-protocol"), false);
     assertEquals(headers.has("sec-websocket-extensions"), false);
     // Names and tokens in any case, tokens in a list.
-    const spelled = { Upgrade: "h2c, WebSocket", Connection: "keep-alive, UPGRADE" };
+    const spelled = { Upgrade: "TLS/1.2,WebSocket", Connection: "keep-alive, UPGRADE" };
     assertEquals((await rawResponse(served.raw, handshake({ target: "/wss?x=1", headers: spelled }))).status, 101);
   }
 });
@@ -145,7 +146,7 @@ Deno.test("handshake on the wire: 503 with Retry-After beyond the connection lim
   const first = await served.connect();
   const refused = await rawResponse(served.raw, handshake());
   assertEquals([refused.status, refused.headers.get("retry-after")], [503, "10"]);
-  assertMatch(refused.body, /This service takes 1 connections at once from a client, and it has them\./);
+  assertMatch(refused.body, /Connection limit of one client address reached \(1\)\./);
   await first.close();
   await gone.promise;
   await stillAnswers(served);
@@ -183,4 +184,132 @@ Deno.test("handshake on the wire: a drain refuses with 503, and the health check
   conn.close();
   await client.close();
   await stopped;
+});
+
+Deno.test("handshake on the wire: h2c in any line is refused before an upgrade that would end the process", async () => {
+  for (const mode of ["direct", "proxied"] as const) {
+    await using served = await serving(ok, { mode });
+    for (const version of ["HTTP/1.1", "HTTP/1.0"]) {
+      for (
+        const upgrade of [
+          "h2c\r\nUpgrade: websocket",
+          "H2C\r\nupgrade:WebSocket",
+          "websocket, h2c",
+          "a,h2c\r\nUpgrade: websocket",
+        ]
+      ) {
+        const { status, body } = await rawResponse(served.raw, handshake({ version, headers: { Upgrade: upgrade } }));
+        assertEquals(status, 400, upgrade);
+        assertMatch(body, /Upgrade must offer websocket without h2c, not "/, upgrade);
+      }
+    }
+    // Without a key it is an ordinary request: curl --http2 asks so.
+    const plain = {
+      Upgrade: "h2c",
+      Connection: "Upgrade, HTTP2-Settings",
+      "HTTP2-Settings": "AAMAAABkAAQCAAAAAAIAAAAA",
+    };
+    const none = { "Sec-WebSocket-Key": null, "Sec-WebSocket-Version": null };
+    assertEquals((await rawResponse(served.raw, handshake({ headers: { ...plain, ...none } }))).status, 426);
+    await stillAnswers(served);
+  }
+});
+
+Deno.test("handshake on the wire: a list of subprotocols in every form that RFC 9110 allows", async () => {
+  const token = "correct-horse-battery-staple-0123456789";
+  await using served = await serving(ok, async (folder) => {
+    await Deno.writeTextFile(`${folder}/tokens`, token);
+    return { authTokenFile: `${folder}/tokens` };
+  });
+  for (
+    const list of [
+      `wss.v1, bearer.${token}`,
+      `wss.v1,bearer.${token}`,
+      `bearer.${token},wss.v1`,
+      `wss.v1\t,\tbearer.${token}`,
+      `wss.v1,,bearer.${token},`,
+      `wss.v1\r\nSec-WebSocket-Protocol: bearer.${token}`,
+      `other,wss.v1\r\nSec-WebSocket-Protocol:bearer.${token}`,
+    ]
+  ) {
+    const { status, headers } = await rawResponse(
+      served.raw,
+      handshake({ headers: { "Sec-WebSocket-Protocol": list } }),
+    );
+    assertEquals([status, headers.get("sec-websocket-protocol")], [101, "wss.v1"], list);
+  }
+});
+
+Deno.test("handshake on the wire: a key whose spare bits are not zero is answered for the bytes as they came", async () => {
+  await using served = await serving(ok, { mode: "proxied" });
+  const key = "AQIDBAUGBwgJCgsMDQ4PEC==";
+  const { status, headers } = await rawResponse(served.raw, handshake({ headers: { "Sec-WebSocket-Key": key } }));
+  const guid = new TextEncoder().encode(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`);
+  const accept = new Uint8Array(await crypto.subtle.digest("SHA-1", guid)).toBase64();
+  assertEquals([status, headers.get("sec-websocket-accept")], [101, accept]);
+});
+
+Deno.test("path patterns on the wire: each room is a namespace of its own", async () => {
+  const app = defineApp({
+    open: (peer) => peer.subscribe("news"),
+    message(peer, message) {
+      peer.send(peer.namespace);
+      peer.publish("news", message.text());
+    },
+  });
+  await using served = await serving(app, { mode: "proxied", path: ["/wss", "/rooms/:id", "/files/*"] });
+  await using a = await served.connect({ path: "/rooms/a" });
+  await using a2 = await served.connect({ path: "/rooms/a?token=1" });
+  await using b = await served.connect({ path: "/rooms/b" });
+  await using deep = await served.connect({ path: "/files/a/b.txt" });
+  assertEquals([await a.ask("in a"), await deep.ask("in deep"), await b.ask("in b")], [
+    "/rooms/a",
+    "/files/a/b.txt",
+    "/rooms/b",
+  ]);
+  assertEquals([await a2.next(), await a2.ask("x")], ["in a", "/rooms/a"]);
+  assertEquals(await a.next(), "x");
+  const { status, body } = await rawResponse(served.raw, handshake({ target: "/rooms/a/b" }));
+  assertEquals(status, 404);
+  assertMatch(body, /WebSockets are welcome at \/wss and \/rooms\/:id and \/files\/\*\./);
+});
+
+Deno.test("an untrusted proxy's forwarding headers are reported once for each address", async () => {
+  await using served = await serving(ok, { mode: "proxied", trustedProxy: ["192.0.2.1"] });
+  for (let time = 0; time < 3; time++) {
+    await rawResponse(served.raw, handshake({ headers: { "X-Forwarded-For": `192.0.2.${time + 7}` } }));
+  }
+  assertEquals(served.logged("sends X-Forwarded-For").map(({ level, message }) => [level, message]), [[
+    "warn",
+    "127.0.0.1 sends X-Forwarded-For, which is ignored; add --trusted-proxy 127.0.0.1 if it is your proxy",
+  ]]);
+});
+
+Deno.test("two proxies in a row: the refusal says that the inner one may have to pass on what the outer one says", async () => {
+  await using served = await serving(ok, { mode: "proxied" });
+  const { status, body } = await rawResponse(served.raw, handshake({ headers: { "X-Forwarded-Proto": "http" } }));
+  assertEquals(status, 426);
+  assertMatch(
+    body,
+    /client came without TLS \(X-Forwarded-Proto: http\): connect to the proxy with wss:\/\/; where TLS ends at another proxy/,
+  );
+  const passed = { "X-Forwarded-Proto": "https" };
+  assertEquals((await rawResponse(served.raw, handshake({ headers: passed }))).status, 101);
+});
+
+Deno.test("the development service answers to this machine's names and to addresses alone", async () => {
+  await using program = await startProgram();
+  const target = { port: program.port, ca: await Deno.readTextFile(program.ca) };
+  const ask = (host: string, headers: Record<string, string | null> = {}) =>
+    rawResponse(target, handshake({ headers: { Host: host, ...headers } }));
+  for (const host of ["localhost", `localhost:${program.port}`, "127.0.0.1", "[::1]:8282", "app.localhost"]) {
+    assertEquals((await ask(host)).status, 101, host);
+  }
+  for (const host of ["evil.example", `evil.example:${program.port}`, "localhost.evil.example"]) {
+    const { status, body } = await ask(host, { Origin: `https://${host}` });
+    assertEquals(status, 421, host);
+    assertMatch(body, /This development service answers to localhost and to addresses, not to .* \(DNS rebinding\)/);
+    const plain = { Upgrade: null, "Sec-WebSocket-Key": null };
+    assertEquals((await ask(host, plain)).status, 421, host);
+  }
 });

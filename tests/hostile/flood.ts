@@ -2,9 +2,9 @@
  * A flood, and what another client's echo makes of it meanwhile.
  * @module
  */
+import { RawPeer } from "../support/raw_peer.ts";
 import type { Flooded, FloodKind, FloodOrder } from "./flood_worker.ts";
-import { RawPeer } from "./raw_peer.ts";
-import type { Witness } from "./witness.ts";
+import type { RecordedService } from "./recorded_service.ts";
 
 /** How it went. */
 export interface FloodResult extends Flooded {
@@ -16,7 +16,7 @@ export interface FloodResult extends Flooded {
 
 /** Floods a service for so many seconds at the most, from another thread. */
 export async function flood(
-  { port, ca }: Witness,
+  { port, ca }: RecordedService,
   name: string,
   kind: FloodKind,
   seconds: number,

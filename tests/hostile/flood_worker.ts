@@ -1,11 +1,12 @@
 /** A flooder in a thread of its own: sends one block again and again and reads nothing, until it is cut or told to stop. */
 /// <reference lib="deno.worker" />
-import { maskedFrame, repeated } from "../bench/wire.ts";
-import { Opcode, RawPeer, type Service, textFrame } from "./raw_peer.ts";
+import { maskedFrame, Opcode, repeated, textFrame } from "../support/frames.ts";
+import type { RawTarget } from "../support/raw.ts";
+import { RawPeer } from "../support/raw_peer.ts";
 
 /** What it is told. */
 export interface FloodOrder {
-  readonly service: Service;
+  readonly service: RawTarget;
   readonly name: string;
   readonly kind: FloodKind;
   /** At the most. */

@@ -1,12 +1,13 @@
 import { assert, assertEquals } from "@std/assert";
-import { descriptors } from "../bench/proc.ts";
-import { median } from "../net/clients.ts";
-import { readHead, upgradeRequest, writeAll } from "../bench/wire.ts";
+import { median } from "../support/figures.ts";
+import { closeFrame, textFrame } from "../support/frames.ts";
+import { descriptors } from "../support/proc.ts";
+import { dial, handshake, readHead, writeAll } from "../support/raw.ts";
+import { RawPeer } from "../support/raw_peer.ts";
 import { seeded } from "../support/seeded.ts";
 import { flood } from "./flood.ts";
 import type { FloodKind } from "./flood_worker.ts";
-import { closeFrame, dial, RawPeer, textFrame } from "./raw_peer.ts";
-import { eventually, Witness } from "./witness.ts";
+import { eventually, RecordedService } from "./recorded_service.ts";
 
 /** Half a second is the rule; a busy machine makes it longer. Without the rule it is the whole flood. */
 const WORST = 3_000;
@@ -21,7 +22,7 @@ const FLOODS: readonly (readonly [FloodKind, codes: readonly number[], reason: R
 ];
 
 Deno.test("a flood over TLS ends its own connection, and nobody else waits for it", async (t) => {
-  await using service = await Witness.start();
+  await using service = await RecordedService.start();
   for (const [kind, codes, expected] of FLOODS) {
     await t.step(kind, async () => {
       const name = `quiet-${kind}`;
@@ -29,10 +30,10 @@ Deno.test("a flood over TLS ends its own connection, and nobody else waits for i
       // A sender of long messages that is slower than the service leaves others their turn: then it may go on.
       if (kind === "binary" && !cut && worst < 500) return report(`${kind}: not cut, worst echo ${worst} ms`);
       assert(cut, `it went on for ${FLOOD_SECONDS} s and ${sent} bytes`);
-      const { code, reason } = await service.event(name, "close");
+      const { code, reason } = await service.call(name, "close");
       assert(codes.includes(code!) && expected.test(reason!), `${code} ${reason}`);
       assert(worst < WORST, `another client's echo took ${worst} ms`);
-      assertEquals(service.told("close", name).length, 1);
+      assertEquals(service.calls("close", name).length, 1);
       const notice = () => service.log.find((line) => line.level === "info" && line.reason === reason);
       await eventually(() => notice() !== undefined, "a line in the log");
       assertEquals([notice()!.message, notice()!.code, notice()!.address], [
@@ -51,7 +52,7 @@ Deno.test("a flood over TLS ends its own connection, and nobody else waits for i
 });
 
 Deno.test("--message-rate: a burst of twice the rate passes, one more closes with 1008, and a steady client stays", async () => {
-  await using service = await Witness.start(["--message-rate", "20", "--mode", "proxied"]);
+  await using service = await RecordedService.start(["--message-rate", "20", "--mode", "proxied"]);
   await using steady = await RawPeer.open(service, { name: "steady" });
   await using hasty = await RawPeer.open(service, { name: "hasty" });
   const messages = Array.from({ length: 200 }, (_, index) => textFrame(`${index}`));
@@ -66,20 +67,20 @@ Deno.test("--message-rate: a burst of twice the rate passes, one more closes wit
   await hasty.until(() => hasty.texts.length === 40);
   await hasty.send(...messages);
   await hasty.ended;
-  const { code, reason, messages: taken } = await service.event("hasty", "close");
+  const { code, reason, messages: taken } = await service.call("hasty", "close");
   assertEquals([code, reason], [1008, "more than 20 messages a second"]);
   assert(taken! >= 40 && taken! < 40 + 40, `${taken} messages passed`);
   await new Promise((resolve) => setTimeout(resolve, 1_500));
   sending = false;
   await going;
-  assertEquals(service.told("close", "steady"), []);
+  assertEquals(service.calls("close", "steady"), []);
 });
 
 /** What an upgrade request gets: the status line and the headers. */
-async function answer(service: Witness, hostname?: string, headers = ""): Promise<string> {
-  const conn = await dial(service, hostname);
+async function answer(service: RecordedService, hostname?: string, headers = ""): Promise<string> {
+  const conn = await dial({ port: service.port, ca: service.ca, hostname });
   try {
-    const request = new TextDecoder().decode(upgradeRequest("/?name=asking"));
+    const request = handshake({ target: "/?name=asking" });
     await writeAll(conn, new TextEncoder().encode(request.replace("\r\n\r\n", `\r\n${headers}\r\n`)));
     return await readHead(conn);
   } finally {
@@ -95,7 +96,7 @@ function assertRefused(head: string): void {
 Deno.test("--max-connections and --max-connections-per-address answer 503 with Retry-After, and count back", async (t) => {
   for (const option of ["--max-connections", "--max-connections-per-address"]) {
     await t.step(option, async () => {
-      await using service = await Witness.start([option, "3"]);
+      await using service = await RecordedService.start([option, "3"]);
       const held = [];
       for (const name of ["one", "two", "three"]) held.push(await RawPeer.open(service, { name }));
       assertRefused(await answer(service));
@@ -103,14 +104,14 @@ Deno.test("--max-connections and --max-connections-per-address answer 503 with R
       assertEquals(await service.peers(), 3);
       // By close frame, by FIN without one, by the service: each gives its place back.
       await held[0]!.send(closeFrame(1000));
-      await service.event("one", "close");
+      await service.call("one", "close");
       await using four = await RawPeer.open(service, { name: "four" });
       assertRefused(await answer(service));
       held[1]!.drop();
-      await service.event("two", "close");
+      await service.call("two", "close");
       await using five = await RawPeer.open(service, { name: "five" });
       await five.send(textFrame("!terminate"));
-      await service.event("five", "close");
+      await service.call("five", "close");
       await using six = await RawPeer.open(service, { name: "six" });
       assertRefused(await answer(service));
       assertEquals(await six.ask("hi") + await four.ask(" there"), "hi there");
@@ -120,11 +121,11 @@ Deno.test("--max-connections and --max-connections-per-address answer 503 with R
 });
 
 Deno.test("an IPv6 client counts by its /64, an IPv4 client by itself, as the proxy names them", async () => {
-  await using service = await Witness.start(["--mode", "proxied", "--max-connections-per-address", "2"]);
+  await using service = await RecordedService.start(["--mode", "proxied", "--max-connections-per-address", "2"]);
   const from = (address: string) => answer(service, undefined, `X-Forwarded-For: ${address}\r\n`);
   const hold = async (address: string) => {
     const conn = await dial(service);
-    const request = new TextDecoder().decode(upgradeRequest(`/?name=${address.replaceAll(/[:.]/g, "-")}`));
+    const request = handshake({ target: `/?name=${address.replaceAll(/[:.]/g, "-")}` });
     const text = request.replace("\r\n\r\n", `\r\nX-Forwarded-For: ${address}\r\n\r\n`);
     await writeAll(conn, new TextEncoder().encode(text));
     assert((await readHead(conn)).startsWith("HTTP/1.1 101 "));
@@ -145,7 +146,7 @@ Deno.test("::1 counts by its /64 on a dual-stack service, and apart from 127.0.0
   } catch {
     return report("SKIPPED: this machine has no ::1");
   }
-  await using service = await Witness.start(["--host", "::", "--max-connections-per-address", "1"]);
+  await using service = await RecordedService.start(["--host", "::", "--max-connections-per-address", "1"]);
   await using _six = await RawPeer.open(service, { hostname: "::1", name: "six" });
   await using _four = await RawPeer.open(service, { name: "four" });
   assertRefused(await answer(service, "::1"));
@@ -157,7 +158,7 @@ for (const mode of ["direct", "proxied"]) {
     const quota = 12;
     const seed = 20_261_123;
     const random = seeded(seed);
-    await using service = await Witness.start(["--mode", mode, "--max-connections", `${quota}`]);
+    await using service = await RecordedService.start(["--mode", mode, "--max-connections", `${quota}`]);
     await eventually(() => service.peers().then((peers) => peers === 0), "nobody");
     const open = descriptors(service.program.pid).length;
     let live: RawPeer[] = [];
@@ -185,14 +186,14 @@ for (const mode of ["direct", "proxied"]) {
       else {
         // Leaves in the middle of its handshake.
         const conn = await dial(service);
-        await writeAll(conn, upgradeRequest("/?name=left").slice(0, 20 + random(200)));
+        await writeAll(conn, handshake({ target: "/?name=left" }).slice(0, 20 + random(200)));
         conn.close();
         live.push(peer);
       }
     }
     for (const peer of used) peer.drop();
     await service.until(0);
-    assertEquals(service.told("open").length, service.told("close").length, `seed ${seed}`);
+    assertEquals(service.calls("open").length, service.calls("close").length, `seed ${seed}`);
     assert(refused > 0 && used.length > quota * 3, `seed ${seed}: ${refused} refused, ${used.length} used`);
     await eventually(() => descriptors(service.program.pid).length <= open + 1, `seed ${seed}: ${open} descriptors`);
     const whole = [];

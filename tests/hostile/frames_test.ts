@@ -3,9 +3,9 @@
  * is disturbed, the `close` hook runs once, and the log has one line of it at debug. That line is the count, too.
  */
 import { assert, assertEquals } from "@std/assert";
-import { maskedFrame, serverFrame } from "../bench/wire.ts";
-import { closeFrame, Opcode, RawPeer, textFrame, utf8 } from "./raw_peer.ts";
-import { eventually, Witness } from "./witness.ts";
+import { closeFrame, maskedFrame, Opcode, serverFrame, textFrame, utf8 } from "../support/frames.ts";
+import { RawPeer } from "../support/raw_peer.ts";
+import { eventually, RecordedService } from "./recorded_service.ts";
 
 interface Case {
   readonly name: string;
@@ -171,7 +171,7 @@ const CASES: readonly Case[] = [
 
 for (const mode of ["direct", "proxied"]) {
   Deno.test(`hostile frames end their own connection, are logged once and told once (${mode})`, async (t) => {
-    await using service = await Witness.start(["--mode", mode]);
+    await using service = await RecordedService.start(["--mode", mode]);
     await using bystander = await RawPeer.open(service, { name: "bystander" });
     for (const { name, sends, sees, told, error, messages = [], rfc } of CASES) {
       await t.step(`${name}: ${sees} (RFC 6455 ${rfc})`, async () => {
@@ -186,23 +186,23 @@ for (const mode of ["direct", "proxied"]) {
         assertEquals(code, sees === "served" ? 1000 : sees);
         assertEquals(peer.frames.filter(({ opcode }) => opcode <= Binary).map(textOf), messages);
 
-        const ending = await service.event(name, "close");
+        const ending = await service.call(name, "close");
         assertEquals([ending.code, ending.messages], [told, messages.length]);
         if (told === 1006) assertEquals(ending.reason, "the connection ended without a close frame");
-        const { id } = await service.event(name, "open");
+        const { id } = await service.call(name, "open");
         const lines = () => service.log.filter((line) => line.peer === id);
         await eventually(() => lines().length > 0, "a line in the log");
         assertEquals(lines().map((line) => [line.level, line.message, line.error]), [["debug", "closed", error]]);
         assertEquals(await bystander.ask(name), name);
       });
     }
-    for (const { name } of CASES) assertEquals(service.told("close", name).length, 1, name);
-    assertEquals(service.told("close", "bystander"), []);
+    for (const { name } of CASES) assertEquals(service.calls("close", name).length, 1, name);
+    assertEquals(service.calls("close", "bystander"), []);
   });
 }
 
 Deno.test("half a frame and silence: pinged, closed, and told as vanished", async () => {
-  await using service = await Witness.start(["--idle-timeout", "2s"]);
+  await using service = await RecordedService.start(["--idle-timeout", "2s"]);
   const halves = [
     bytes(0x81),
     textFrame("hello").slice(0, 8),
@@ -216,9 +216,9 @@ Deno.test("half a frame and silence: pinged, closed, and told as vanished", asyn
     assertEquals((await peer.ended).code, 1001);
     const took = performance.now() - sent;
     assert(took > 1_000 && took < 10_000, `${took} ms`);
-    const { code, reason, messages } = await service.event(name, "close");
+    const { code, reason, messages } = await service.call(name, "close");
     assertEquals([code, reason, messages], [1006, "no answer to a ping: the client has vanished", 0]);
-    assertEquals(service.told("close", name).length, 1);
+    assertEquals(service.calls("close", name).length, 1);
   }));
   await service.until(0);
 });

@@ -1,9 +1,10 @@
 import { assertEquals } from "@std/assert";
-import { RawPeer, textFrame } from "./raw_peer.ts";
-import { eventually, Witness } from "./witness.ts";
+import { textFrame } from "../support/frames.ts";
+import { RawPeer } from "../support/raw_peer.ts";
+import { eventually, RecordedService } from "./recorded_service.ts";
 
 Deno.test("a hook that throws or rejects closes its own peer with 1011, is told to the error hook, and nothing else", async (t) => {
-  await using service = await Witness.start();
+  await using service = await RecordedService.start();
   await using bystander = await RawPeer.open(service, { name: "bystander" });
   const cases = [
     { name: "throws", order: "!throw", error: "message was told to fail" },
@@ -15,17 +16,17 @@ Deno.test("a hook that throws or rejects closes its own peer with 1011, is told 
       await using peer = await RawPeer.open(service, { name });
       if (order) await peer.send(textFrame(order));
       assertEquals(await peer.ended, { code: 1011, reason: "internal error" });
-      const { code, reason } = await service.event(name, "close");
+      const { code, reason } = await service.call(name, "close");
       assertEquals([code, reason], [1011, "internal error"]);
-      assertEquals((await service.event(name, "error")).message, error);
-      assertEquals([service.told("close", name).length, service.told("error", name).length], [1, 1]);
+      assertEquals((await service.call(name, "error")).message, error);
+      assertEquals([service.calls("close", name).length, service.calls("error", name).length], [1, 1]);
     });
   }
   await t.step("close hook", async () => {
     const client = await service.client("sore");
     assertEquals((await client.close(4001, "bye")).code, 4001);
-    assertEquals((await service.event("sore", "error")).message, "close was told to fail");
-    assertEquals(service.told("close", "sore").length, 1);
+    assertEquals((await service.call("sore", "error")).message, "close was told to fail");
+    assertEquals(service.calls("close", "sore").length, 1);
   });
   assertEquals(await bystander.ask("still here"), "still here");
   const failed = () => service.log.filter(({ level }) => level === "error");
@@ -38,7 +39,7 @@ Deno.test("a hook that throws or rejects closes its own peer with 1011, is told 
 });
 
 Deno.test("no code that an app invents gets on the wire unless it may stand there", async (t) => {
-  await using service = await Witness.start(["--mode", "proxied"]);
+  await using service = await RecordedService.start(["--mode", "proxied"]);
   const forbidden = [
     0,
     1,
@@ -64,7 +65,7 @@ Deno.test("no code that an app invents gets on the wire unless it may stand ther
       await using peer = await RawPeer.open(service, { name });
       await peer.send(textFrame(`!close ${code} because`));
       assertEquals(await peer.ended, { code: 1000, reason: "because" });
-      assertEquals((await service.event(name, "close")).code, 1000);
+      assertEquals((await service.call(name, "close")).code, 1000);
     });
   }
   for (const code of [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999]) {
@@ -73,7 +74,7 @@ Deno.test("no code that an app invents gets on the wire unless it may stand ther
       await using peer = await RawPeer.open(service, { name });
       await peer.send(textFrame(`!close ${code} because`));
       assertEquals(await peer.ended, { code, reason: "because" });
-      assertEquals((await service.event(name, "close")).code, code);
+      assertEquals((await service.call(name, "close")).code, code);
     });
   }
   // An app that does it once does it for every peer: the first five are written, the others counted.
@@ -84,12 +85,12 @@ Deno.test("no code that an app invents gets on the wire unless it may stand ther
 });
 
 Deno.test("a reason that is too long is cut to whole characters; a peer that ignores its close is let go of", async () => {
-  await using service = await Witness.start(["--mode", "proxied"]);
+  await using service = await RecordedService.start(["--mode", "proxied"]);
   await using peer = await RawPeer.open(service, { name: "deaf", answering: false });
   await peer.send(textFrame(`!close 4000 ${"字".repeat(50)}`));
   await peer.until(() => peer.frames.length === 1);
   assertEquals(new TextDecoder("utf-8", { fatal: true }).decode(peer.frames[0]!.payload.slice(2)), "字".repeat(41));
-  assertEquals((await service.event("deaf", "close")).code, 4000);
+  assertEquals((await service.call("deaf", "close")).code, 4000);
   assertEquals((await peer.ended).code, 4000);
   await service.until(0);
 });

@@ -1,15 +1,15 @@
 import { assert, assertEquals } from "@std/assert";
 import { fileURLToPath } from "node:url";
-import { descriptors } from "../bench/proc.ts";
-import { maskedFrame } from "../bench/wire.ts";
+import { closeFrame, maskedFrame, Opcode, textFrame } from "../support/frames.ts";
+import { descriptors } from "../support/proc.ts";
+import { RawPeer } from "../support/raw_peer.ts";
 import { seeded } from "../support/seeded.ts";
 import { Transcript } from "../support/transcript.ts";
-import { Link, NEAR } from "./link.ts";
-import { closeFrame, Opcode, RawPeer, textFrame } from "./raw_peer.ts";
-import { eventually, Witness } from "./witness.ts";
+import { eventually, RecordedService } from "./recorded_service.ts";
+import { NEAR, VethLink } from "../support/veth_link.ts";
 
 Deno.test("pings keep a quiet connection; whoever leaves them unanswered is told as vanished", async () => {
-  await using service = await Witness.start(["--idle-timeout", "2s"]);
+  await using service = await RecordedService.start(["--idle-timeout", "2s"]);
   await using quiet = await service.client("patient");
   await using mute = await RawPeer.open(service, { name: "mute" });
   const began = performance.now();
@@ -17,27 +17,27 @@ Deno.test("pings keep a quiet connection; whoever leaves them unanswered is told
   const took = performance.now() - began;
   assert(took > 1_500 && took < 10_000, `${took} ms`);
   assertEquals(mute.frames[0]!.opcode, Opcode.Ping);
-  const { code, reason } = await service.event("mute", "close");
+  const { code, reason } = await service.call("mute", "close");
   assertEquals([code, reason], [1006, "no answer to a ping: the client has vanished"]);
   // Twice the time in which the other one was given up.
   await new Promise((resolve) => setTimeout(resolve, 4_000));
   assertEquals(await quiet.ask("still here"), "still here");
-  assertEquals(service.told("close", "patient"), []);
+  assertEquals(service.calls("close", "patient"), []);
 });
 
-const FAR_CLIENT = fileURLToPath(new URL("./far_client.ts", import.meta.url));
+const REMOTE_CLIENT = fileURLToPath(new URL("./remote_client.ts", import.meta.url));
 const IDLE = 4_000;
 
 /** A client at the far end, once it is connected. */
-async function farClient(link: Link, ...args: string[]): Promise<AsyncDisposable> {
+async function remoteClient(link: VethLink, ...args: string[]): Promise<AsyncDisposable> {
   const [command = "", ...before] = link.far;
   const child = new Deno.Command(command, {
-    args: [...before, Deno.execPath(), "run", "-A", FAR_CLIENT, ...args],
+    args: [...before, Deno.execPath(), "run", "-A", REMOTE_CLIENT, ...args],
     stdin: "null",
     stdout: "piped",
     stderr: "inherit",
   }).spawn();
-  const said = new Transcript("the far client", child.stdout);
+  const said = new Transcript("the remote client", child.stdout);
   await said.until(/^open$/m);
   return {
     async [Symbol.asyncDispose]() {
@@ -48,28 +48,28 @@ async function farClient(link: Link, ...args: string[]): Promise<AsyncDisposable
 }
 
 Deno.test("a peer whose packets are lost is noticed within --idle-timeout, with unsent data or without", async (t) => {
-  const link = await Link.open();
+  const link = await VethLink.open();
   if (link === undefined) return;
   await using _link = link;
-  await using service = await Witness.start(
+  await using service = await RecordedService.start(
     ["--mode", "proxied", "--host", NEAR, "--idle-timeout", `${IDLE}ms`, "--max-backpressure", "64MiB"],
     { wrapper: link.near },
   );
   const { pid } = service.program;
   const before = descriptors(pid).length;
   const url = (name: string) => `ws://${NEAR}:${service.port}/?name=${name}`;
-  await using _idle = await farClient(link, url("idle"));
-  await using _fed = await farClient(link, url("fed"), "stuck", "60");
+  await using _idle = await remoteClient(link, url("idle"));
+  await using _fed = await remoteClient(link, url("fed"), "stuck", "60");
   // Fed beyond what the kernels take: some waits in the service, but far from its limit.
-  await eventually(() => service.told("sent", "fed").length === 60, "all was sent");
-  assert(service.told("sent", "fed").at(-1)!.buffered! > 0, "nothing waits");
-  assertEquals(service.told("close"), []);
+  await eventually(() => service.calls("sent", "fed").length === 60, "all was sent");
+  assert(service.calls("sent", "fed").at(-1)!.buffered! > 0, "nothing waits");
+  assertEquals(service.calls("close"), []);
 
   await link.pull();
   const pulled = performance.now();
   for (const name of ["idle", "fed"]) {
     await t.step(name, async () => {
-      const { code, reason } = await service.event(name, "close");
+      const { code, reason } = await service.call(name, "close");
       const took = performance.now() - pulled;
       // deno-lint-ignore no-console -- figures are to be seen
       console.log(`${name}: noticed after ${Math.round(took)} ms: ${code} ${reason}`);
@@ -79,7 +79,7 @@ Deno.test("a peer whose packets are lost is noticed within --idle-timeout, with 
     });
   }
   await eventually(() => descriptors(pid).length <= before, "the descriptors are back");
-  for (const name of ["idle", "fed"]) assertEquals(service.told("close", name).length, 1);
+  for (const name of ["idle", "fed"]) assertEquals(service.calls("close", name).length, 1);
 });
 
 /** The ways in which a connection ends; each returns the codes that the app may be told. */
@@ -140,7 +140,14 @@ for (const mode of ["direct", "proxied"]) {
   Deno.test(`whatever ends a connection, its close hook runs exactly once (${mode})`, async () => {
     const seed = 3_104;
     const random = seeded(seed);
-    await using service = await Witness.start(["--mode", mode, "--max-payload", "64KiB", "--drain-timeout", "500ms"]);
+    await using service = await RecordedService.start([
+      "--mode",
+      mode,
+      "--max-payload",
+      "64KiB",
+      "--drain-timeout",
+      "500ms",
+    ]);
     const ways = Object.keys(ENDINGS);
     const peers: RawPeer[] = [];
     const expected = new Map<string, { way: string; codes: readonly number[] }>();
@@ -157,13 +164,13 @@ for (const mode of ["direct", "proxied"]) {
       })());
     }
     await Promise.all(pending);
-    for (const [name, { way }] of expected) if (way !== "stays") await service.event(name, "close");
+    for (const [name, { way }] of expected) if (way !== "stays") await service.call(name, "close");
     const staying = [...expected].filter(([, { way }]) => way === "stays").map(([name]) => name);
     assertEquals(await service.peers(), staying.length);
     const { code } = await service.stop();
     assertEquals(code, 0);
-    const closes = service.told("close");
-    assertEquals(service.told("open").length, 120);
+    const closes = service.calls("close");
+    assertEquals(service.calls("open").length, 120);
     assertEquals(closes.length, 120, `seed ${seed}`);
     for (const [name, { codes }] of expected) {
       const told = closes.filter((close) => close.name === name);

@@ -1,9 +1,10 @@
 import { assert, assertEquals } from "@std/assert";
 import project from "../../deno.json" with { type: "json" };
-import { maskedFrame, readHead, writeAll } from "../bench/wire.ts";
 import { Client } from "../support/client.ts";
-import { closeFrame, dial, Opcode, RawPeer, textFrame, utf8 } from "./raw_peer.ts";
-import { eventually, Witness } from "./witness.ts";
+import { closeFrame, maskedFrame, Opcode, textFrame, utf8 } from "../support/frames.ts";
+import { dial, readHead, writeAll } from "../support/raw.ts";
+import { RawPeer } from "../support/raw_peer.ts";
+import { eventually, RecordedService } from "./recorded_service.ts";
 
 const TOKEN = "correct-horse-battery-staple-0123456789";
 const WRONG = "wrong-horse-battery-staple-9876543210";
@@ -13,7 +14,7 @@ const HOSTILE =
   '\r\n2026-01-01T00:00:00.000Z error forged="1"\n{"level":"error","message":"forged"}\u001b[31m\u2028\u202e\u0085"';
 
 /** Sends a request's lines as they are; the answer's head, or empty where the connection just ends. */
-async function request(service: Witness, ...lines: string[]): Promise<string> {
+async function request(service: RecordedService, ...lines: string[]): Promise<string> {
   const conn = await dial(service);
   try {
     // Bytes, not characters: what stands in the text from U+0080 to U+00FF goes out as one byte each.
@@ -45,7 +46,7 @@ for (const format of ["json", "text"]) {
     const folder = await Deno.makeTempDir({ prefix: "wss-test-" });
     try {
       await Deno.writeTextFile(`${folder}/tokens`, `${TOKEN}\n`);
-      await using service = await Witness.start(
+      await using service = await RecordedService.start(
         ["--auth-token-file", "tokens", "--auth-query", "--log-format", format, "--max-payload", "64KiB"],
         { folder },
       );
@@ -102,7 +103,7 @@ for (const format of ["json", "text"]) {
   });
 
   Deno.test(`whatever a client sends, a line of the log stays a line (${format})`, async () => {
-    await using service = await Witness.start(["--log-format", format, "--mode", "proxied"]);
+    await using service = await RecordedService.start(["--log-format", format, "--mode", "proxied"]);
     const line = 'x" level=error message="forged\t\u0085\u009b31m\u00ff';
     await request(
       service,
@@ -123,7 +124,7 @@ for (const format of ["json", "text"]) {
       await using peer = await RawPeer.open(service, { name });
       await peer.send(closeFrame(4000, reason));
       await peer.ended;
-      assertEquals((await service.event(name, "close")).reason, reason);
+      assertEquals((await service.call(name, "close")).reason, reason);
     }
     await eventually(() => service.program.stderr.text.includes("plain words"), "the last line");
     const { stderr } = await service.stop();
@@ -140,7 +141,7 @@ for (const format of ["json", "text"]) {
 }
 
 Deno.test("repeated refusals of an address are five lines and a count, and no refusal is lost", async () => {
-  await using service = await Witness.start(["--mode", "proxied", "--log-level", "info"]);
+  await using service = await RecordedService.start(["--mode", "proxied", "--log-level", "info"]);
   for (let index = 0; index < 150; index++) {
     assertEquals(status(await request(service, ...handshake("/nowhere", "X-Forwarded-For: 192.0.2.1"))), 404);
     if (index % 3 === 0) await request(service, ...handshake(`/${index}`, `X-Forwarded-For: 2001:db8::${index}`));
@@ -161,7 +162,7 @@ Deno.test("repeated refusals of an address are five lines and a count, and no re
 });
 
 Deno.test("an app whose hook always throws is five stacks and a count, not one a message", async () => {
-  await using service = await Witness.start(["--log-level", "info"]);
+  await using service = await RecordedService.start(["--log-level", "info"]);
   const count = 200;
   for (let index = 0; index < count; index++) {
     const client = await service.client(`thrower-${index}`);
@@ -174,13 +175,13 @@ Deno.test("an app whose hook always throws is five stacks and a count, not one a
   // A slow machine may need more than one interval of ten seconds.
   assert(written.length >= 5 && written.length < 30, `${written.length} lines`);
   assertEquals(written.length + failures.reduce((sum, { more = 0 }) => sum + Number(more), 0), count);
-  for (const { error } of written) assert(/was told to fail[^]*witness_app\.ts/.test(String(error)), String(error));
+  for (const { error } of written) assert(/was told to fail[^]*recording_app\.ts/.test(String(error)), String(error));
 });
 
 Deno.test("with deno run -q, as deno task start has it, HTTP/2 streams that are reset leave no line of Deno's own", async () => {
   const words = project.tasks.start.split(" ");
   const permissions = words.slice(2, -1).map((word) => word === "-P" ? "-A" : word);
-  await using service = await Witness.start([], { permissions });
+  await using service = await RecordedService.start([], { permissions });
   for (let round = 0; round < 5; round++) {
     const conn = await Deno.connectTls({
       hostname: "localhost",

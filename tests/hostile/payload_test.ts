@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
-import { maskedFrame } from "../bench/wire.ts";
-import { Opcode, RawPeer, textFrame, utf8 } from "./raw_peer.ts";
-import { Witness } from "./witness.ts";
+import { maskedFrame, Opcode, textFrame, utf8 } from "../support/frames.ts";
+import { RawPeer } from "../support/raw_peer.ts";
+import { RecordedService } from "./recorded_service.ts";
 
 const LIMIT = 100_000;
 const START = ["--max-payload", `${LIMIT}B`];
@@ -17,7 +17,7 @@ function fragments(count: number, size: number): Uint8Array<ArrayBuffer>[] {
 
 for (const mode of ["direct", "proxied"]) {
   Deno.test(`a message as long as the limit passes, a byte more closes with 1009 and reaches no app (${mode})`, async (t) => {
-    await using service = await Witness.start([...START, "--mode", mode]);
+    await using service = await RecordedService.start([...START, "--mode", mode]);
     await using bystander = await RawPeer.open(service, { name: "bystander" });
     // Of two, three and four bytes a character: the limit counts bytes, not characters.
     const cases: readonly (readonly [string, (bytes: number) => Uint8Array<ArrayBuffer>])[] = [
@@ -35,9 +35,9 @@ for (const mode of ["direct", "proxied"]) {
         assertEquals(peer.frames[0]!.payload.length, LIMIT);
         await peer.send(make(LIMIT + 1));
         assertEquals(await peer.ended, { code: 1009, reason: `a message may have ${LIMIT} bytes` });
-        const { code, reason, messages } = await service.event(name, "close");
+        const { code, reason, messages } = await service.call(name, "close");
         assertEquals([code, reason, messages], [1009, `a message may have ${LIMIT} bytes`, 1]);
-        assertEquals(service.told("close", name).length, 1);
+        assertEquals(service.calls("close", name).length, 1);
       });
     }
     await t.step("in fragments, whole", async () => {
@@ -47,7 +47,7 @@ for (const mode of ["direct", "proxied"]) {
       assertEquals(peer.frames[0]!.payload.length, LIMIT);
       await peer.send(...fragments(11, LIMIT / 10));
       assertEquals((await peer.ended).code, 1009);
-      const { code, messages } = await service.event("whole", "close");
+      const { code, messages } = await service.call("whole", "close");
       assertEquals([code, messages], [1009, 1]);
     });
     await t.step("and whatever follows it", async () => {
@@ -55,14 +55,14 @@ for (const mode of ["direct", "proxied"]) {
       await peer.send(textFrame("x".repeat(LIMIT + 1)), textFrame("more"), textFrame("and more"));
       // Deno drops a peer that goes on after the service's close frame, which may then be lost on its way.
       await peer.ended;
-      const { code, messages } = await service.event("more", "close");
+      const { code, messages } = await service.call("more", "close");
       assertEquals([code, messages], [1009, 0]);
     });
     assertEquals(await bystander.ask("still here"), "still here");
   });
 
   Deno.test(`a message that passes the limit in fragments and never ends is cut, and the app gets 1009 (${mode})`, async () => {
-    await using service = await Witness.start([...START, "--mode", mode]);
+    await using service = await RecordedService.start([...START, "--mode", mode]);
     await using bystander = await RawPeer.open(service, { name: "bystander" });
     await using peer = await RawPeer.open(service, { name: "endless" });
     const [first, ...more] = fragments(3, 10_000);
@@ -74,16 +74,16 @@ for (const mode of ["direct", "proxied"]) {
       // A flood is another test's: this one grows slowly enough that the loop turns.
       if (sent % 200_000 === 0) await bystander.ask("tick");
     }
-    const { code, reason, messages } = await service.event("endless", "close");
+    const { code, reason, messages } = await service.call("endless", "close");
     assertEquals([code, messages], [1009, 0]);
     assert(reason?.startsWith("more came without a whole message than one may have"), reason);
-    assertEquals(service.told("close", "endless").length, 1);
+    assertEquals(service.calls("close", "endless").length, 1);
     assertEquals(await bystander.ask("still here"), "still here");
   });
 }
 
 Deno.test("the smallest limits are kept to the byte", async () => {
-  await using service = await Witness.start(["--max-payload", "3B", "--mode", "proxied"]);
+  await using service = await RecordedService.start(["--max-payload", "3B", "--mode", "proxied"]);
   await using peer = await RawPeer.open(service, { name: "tiny" });
   assertEquals(await peer.ask("字"), "字");
   await peer.send(maskedFrame(Opcode.Text, utf8("字x")));

@@ -1,8 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
-import { descriptors, residentBytes } from "../bench/proc.ts";
-import { median } from "../net/clients.ts";
-import { RawPeer, textFrame } from "./raw_peer.ts";
-import { eventually, Witness } from "./witness.ts";
+import { median } from "../support/figures.ts";
+import { textFrame } from "../support/frames.ts";
+import { descriptors, residentBytes } from "../support/proc.ts";
+import { RawPeer } from "../support/raw_peer.ts";
+import { eventually, RecordedService } from "./recorded_service.ts";
 
 const MIB = 1024 ** 2;
 const LIMIT = 128 * 1024;
@@ -12,7 +13,12 @@ const READERS = 50;
 const CHUNK = 65_536;
 
 /** Peers that subscribe to the news. */
-async function subscribers(service: Witness, count: number, name: string, reading: boolean): Promise<RawPeer[]> {
+async function subscribers(
+  service: RecordedService,
+  count: number,
+  name: string,
+  reading: boolean,
+): Promise<RawPeer[]> {
   const peers: RawPeer[] = [];
   for (let index = 0; index < count; index++) {
     const peer = await RawPeer.open(service, { name: `${name}-${index}`, reading });
@@ -42,7 +48,7 @@ function drop(peers: readonly RawPeer[]): void {
 
 for (const mode of ["direct", "proxied"]) {
   Deno.test(`50 readers that stop are closed with 1013 and let go of; memory and the others' latency stay (${mode})`, async () => {
-    await using service = await Witness.start(["--mode", mode, "--max-backpressure", `${LIMIT}B`]);
+    await using service = await RecordedService.start(["--mode", mode, "--max-backpressure", `${LIMIT}B`]);
     const { pid } = service.program;
     await using publisher = await RawPeer.open(service, { name: "publisher" });
     const healthy = await subscribers(service, 10, "healthy", true);
@@ -51,7 +57,7 @@ for (const mode of ["direct", "proxied"]) {
     const company = await subscribers(service, READERS, "company", true);
     const beside = await fanOut(publisher, [...healthy, ...company], 100);
     drop(company);
-    await Promise.all(company.map((_, index) => service.event(`company-${index}`, "close")));
+    await Promise.all(company.map((_, index) => service.call(`company-${index}`, "close")));
     const memory = residentBytes(pid);
     await eventually(() => descriptors(pid).length <= healthy.length + 60, "the company's descriptors are back");
     const open = descriptors(pid).length;
@@ -63,7 +69,7 @@ for (const mode of ["direct", "proxied"]) {
       // 400 times 64 KiB for each: without a bound it would be 1.2 GiB.
       times.push(...await fanOut(publisher, healthy, 400));
       grown.push(residentBytes(pid) - memory);
-      const endings = await Promise.all(slow.map((_, index) => service.event(`${wave}-${index}`, "close")));
+      const endings = await Promise.all(slow.map((_, index) => service.call(`${wave}-${index}`, "close")));
       const reason = `reads too slowly: over ${LIMIT} bytes wait`;
       for (const ending of endings) assertEquals([ending.code, ending.reason], [1013, reason]);
       // They never read again, and have not gone by themselves.
@@ -89,50 +95,50 @@ for (const mode of ["direct", "proxied"]) {
 }
 
 Deno.test("a peer that is closed for not reading is cut after a second; one that still reads has its time", async () => {
-  await using service = await Witness.start(["--max-backpressure", "64KiB"]);
+  await using service = await RecordedService.start(["--max-backpressure", "64KiB"]);
   await using stuck = await RawPeer.open(service, { name: "stuck", reading: false });
   await feedUntilClosed(service, stuck, "stuck");
   const began = performance.now();
-  const { code } = await service.event("stuck", "close");
+  const { code } = await service.call("stuck", "close");
   assertEquals(code, 1013);
   assert(performance.now() - began < 4_500, "it had the time of one that reads");
 });
 
 Deno.test("send returns false from half the limit on, and drain comes once all is out", async () => {
   const limit = 512 * 1024;
-  await using service = await Witness.start(["--max-backpressure", `${limit}B`]);
+  await using service = await RecordedService.start(["--max-backpressure", `${limit}B`]);
   await using peer = await RawPeer.open(service, { name: "pausing", reading: false });
   let told = 0;
-  while (service.told("sent").at(-1)?.fine !== false) {
+  while (service.calls("sent").at(-1)?.fine !== false) {
     for (let more = 0; more < 8; more++, told++) await peer.send(textFrame("!feed 16384"));
-    await eventually(() => service.told("sent").length === told, "the answer");
+    await eventually(() => service.calls("sent").length === told, "the answer");
     assert(told < 5_000, "it never filled");
   }
-  const sent = service.told("sent");
+  const sent = service.calls("sent");
   // Each message counts 1 KiB besides its bytes.
   for (const { fine, buffered } of sent) {
     assertEquals(fine, buffered! * (1 + 1 / 16) * 2 <= limit, `${buffered} bytes`);
   }
-  assertEquals(service.told("drain"), []);
+  assertEquals(service.calls("drain"), []);
   peer.read();
-  assertEquals((await service.event("pausing", "drain")).buffered, 0);
+  assertEquals((await service.call("pausing", "drain")).buffered, 0);
   await peer.until(() => peer.frames.length === told);
   assertEquals(await peer.ask("go on"), "go on");
-  assertEquals(service.told("drain").length, 1);
-  assertEquals(service.told("close"), []);
+  assertEquals(service.calls("drain").length, 1);
+  assertEquals(service.calls("close"), []);
 });
 
 /**
  * Makes the service send to a peer that does not read, until it has no patience left. One over the limit is not enough
  * to count on: the kernel's buffers grow, and take what waited.
  */
-async function feedUntilClosed(service: Witness, peer: RawPeer, name: string): Promise<void> {
-  const over = () => service.told("sent", name).some(({ buffered, fine }) => !fine && buffered === 0);
-  const closed = () => over() || service.told("close", name).length > 0;
+async function feedUntilClosed(service: RecordedService, peer: RawPeer, name: string): Promise<void> {
+  const over = () => service.calls("sent", name).some(({ buffered, fine }) => !fine && buffered === 0);
+  const closed = () => over() || service.calls("close", name).length > 0;
   while (!closed()) {
-    const told = service.told("sent", name).length;
+    const told = service.calls("sent", name).length;
     await peer.send(textFrame("!feed 65536"));
-    await eventually(() => closed() || service.told("sent", name).length > told, "the answer");
+    await eventually(() => closed() || service.calls("sent", name).length > told, "the answer");
   }
 }
 

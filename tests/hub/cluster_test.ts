@@ -1,7 +1,7 @@
 // Three nodes as three processes with a real broker between them, and what happens when something fails.
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { NodeList, Online, Presence, TopicList } from "../../lib/hub/calls.ts";
-import { Link, NEAR } from "../hostile/link.ts";
+import { NEAR, VethLink } from "../support/veth_link.ts";
 import { peerTest } from "../peers/require.ts";
 import { startProgram } from "../support/program.ts";
 import { acquainted, countsOf, eventually, type NodeClient, startNode } from "./cluster.ts";
@@ -93,7 +93,7 @@ for (const [name, start] of ENGINES) {
   });
 
   peerTest([name, "ip"], `a partition between a node and ${name}: counted, told, nothing twice`, async () => {
-    await using link = await Link.open();
+    await using link = await VethLink.open();
     if (link === undefined) return;
     await using server = await start({ host: NEAR, wrapper: link.near });
     await outage(server, async () => {
@@ -140,7 +140,7 @@ for (const [name, start] of ENGINES) {
 }
 
 /** Publishes all through an outage and counts: what was sent is what was delivered and what is counted as missed. */
-async function outage(server: Server, fail: () => Promise<void>, link?: Link): Promise<void> {
+async function outage(server: Server, fail: () => Promise<void>, link?: VethLink): Promise<void> {
   // The publisher stands on the far side where there is one.
   await using one = await startNode(server.url, [], link?.far);
   await using two = await startNode(server.url, [], link?.near);

@@ -45,6 +45,8 @@ export interface ServerOptions {
   readonly wrapper?: readonly string[];
   /** The scheme of its URL, where it is not the plain one. */
   readonly scheme?: string;
+  /** Redis: it needs a second port, for its cluster's other members. */
+  readonly clusterBus?: boolean;
 }
 
 /** A NATS server on a free port. */
@@ -57,12 +59,15 @@ export function natsServer({ config = "", host = "127.0.0.1", wrapper = [], sche
 }
 
 /** A Redis server on a free port, without persistence. */
-export function redisServer({ config = "", host = "127.0.0.1", wrapper = [], scheme = "redis" }: ServerOptions = {}) {
+export function redisServer(
+  { config = "", host = "127.0.0.1", wrapper = [], scheme = "redis", clusterBus = false }: ServerOptions = {},
+) {
   return startServer(scheme, host, async (folder, port) => {
     const file = join(folder, "redis.conf");
     const listen = scheme === "rediss" ? `port 0\ntls-port ${port}` : `port ${port}`;
+    const bus = clusterBus ? `cluster-port ${freePort()}\n` : "";
     const open = host === "127.0.0.1" ? "" : "protected-mode no\n";
-    await Deno.writeTextFile(file, `bind ${host}\n${open}${listen}\nsave ""\ndir ${folder}\n${config}\n`);
+    await Deno.writeTextFile(file, `bind ${host}\n${open}${listen}\n${bus}save ""\ndir ${folder}\n${config}\n`);
     return [...wrapper, "redis-server", file];
   });
 }
@@ -214,4 +219,33 @@ export function faultyEngine(): Promise<FaultyEngine> {
   }
 
   return Promise.resolve(engine);
+}
+
+/** A Redis Cluster of three masters on free ports, without replicas. */
+export async function redisCluster(): Promise<Engine & { readonly url: string; readonly servers: readonly Server[] }> {
+  await using stack = new AsyncDisposableStack();
+  const config = "cluster-enabled yes\ncluster-config-file nodes.conf";
+  const servers: Server[] = [];
+  for (let i = 0; i < 3; i++) servers.push(stack.use(await redisServer({ config, clusterBus: true })));
+  const addresses = servers.map(({ port }) => `127.0.0.1:${port}`);
+  const redisCli = async (...args: string[]) => {
+    const { success, stdout } = await new Deno.Command("redis-cli", { args, stdin: "null" }).output();
+    const text = new TextDecoder().decode(stdout);
+    if (!success) throw new Error(`redis-cli ${args.join(" ")}: ${text}`);
+    return text;
+  };
+  await redisCli("--cluster", "create", ...addresses, "--cluster-yes");
+  for (const { port } of servers) {
+    while (!/cluster_state:ok/.test(await redisCli("-p", `${port}`, "cluster", "info"))) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+  const url = servers.map(({ url }) => url).join(",");
+  const kept = stack.move();
+  return {
+    url,
+    servers,
+    open: (start) => openBroker(parseBroker(url), start),
+    [Symbol.asyncDispose]: () => kept[Symbol.asyncDispose](),
+  };
 }

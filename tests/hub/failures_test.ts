@@ -7,7 +7,7 @@ import { peerTest } from "../peers/require.ts";
 import { openPki } from "../support/openssl.ts";
 import { freePort } from "../support/processes.ts";
 import { node, settle, uint32 } from "./conformance.ts";
-import { type Engine, natsServer, redisServer, type Server } from "./engines.ts";
+import { type Engine, natsServer, redisCluster, redisServer, type Server } from "./engines.ts";
 
 /** Why a broker cannot be used. */
 async function refusal(url: string, options?: OpenOptions): Promise<string> {
@@ -131,6 +131,23 @@ for (const [name, start] of [["nats", natsServer], ["redis", redisServer]] as co
     await a.heard(1);
   });
 }
+
+peerTest("redis-server", "broker redis cluster: a member that is killed and started again carries again", async () => {
+  await using cluster = await redisCluster();
+  await using a = await node(cluster);
+  await using b = await node(cluster);
+  // Their slots are on all members.
+  const channels = Array.from({ length: 12 }, (_, i) => `x.t.${i}`);
+  for (const channel of channels) b.listen(channel);
+  await settle(a, b);
+  await cluster.servers[0]!.kill();
+  await until(() => a.told.length > 0 && b.told.length > 0);
+  await cluster.servers[0]!.restart();
+  await until(() => a.told.at(-1) === "up" && b.told.at(-1) === "up");
+  channels.forEach((channel, i) => a.publish(channel, uint32(i)));
+  await b.heard(channels.length);
+  assertEquals(new Set(b.frames.map(({ channel }) => channel)), new Set(channels));
+});
 
 /** Polls: what is waited for is told by callbacks of more than one node. */
 async function until(condition: () => boolean): Promise<void> {

@@ -1,13 +1,14 @@
 /** The program with --domain and nothing else, against a real Pebble: first start, restart, renewal, failures, kills. */
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
-import { serialOf } from "../net/clients.ts";
+import { childrenOf, clientOfEach, WORKER_APP } from "../cluster/workers.ts";
 import { peerTest } from "../peers/require.ts";
 import { Client } from "../support/client.ts";
 import { LEAST_PERMISSIONS, makeFolder, type Program, ROOT, runProgram, startProgram } from "../support/program.ts";
+import { serialOf } from "../support/raw.ts";
 import { Transcript } from "../support/transcript.ts";
 import { extendDirectory, type Front, type Pebble, startPebble } from "../tls/acme/pebble.ts";
-import { Arrivals, Crowd } from "./crowd.ts";
+import { HeldClients, NewClients } from "../support/client_load.ts";
 
 /** The options that make the program use Pebble: for its loopback address, which clients can connect to. */
 function optionsFor(pebble: Pebble, names: readonly string[] = [pebble.address]): string[] {
@@ -102,8 +103,8 @@ peerTest("pebble", "acme: a renewal under load loses none of 50 connections and 
   await using program = await startProgram([...optionsFor(pebble), "--app", "echo"], { folder: folder.path });
   const ca = await Deno.readTextFile(folder.ca);
   const old = await serialOf(program.port, ca, pebble.address);
-  await using crowd = await Crowd.open(50, program.url, { ca: folder.ca });
-  await using arrivals = new Arrivals(program.url, { ca: folder.ca });
+  await using clients = await HeldClients.open(50, program.url, { ca: folder.ca });
+  await using arrivals = new NewClients(program.url, { ca: folder.ca });
   await arrivals.more(10);
   held.resolve();
   const [, named] = await program.stderr.until(/"the new certificate serves","serial":"([0-9A-F]+)"/);
@@ -111,8 +112,64 @@ peerTest("pebble", "acme: a renewal under load loses none of 50 connections and 
   assertEquals(await serialOf(program.port, ca, pebble.address), named!.toLowerCase());
   await arrivals.more(10);
   await arrivals.settle();
-  await crowd.settle();
+  await clients.settle();
 });
+
+peerTest("pebble", "acme: of several workers one renews, all serve it, and another one takes over", async () => {
+  const held = Promise.withResolvers<void>();
+  let renewing = false;
+  const front = renewNow(async ({ kind }) => {
+    if (kind === "newOrder" && renewing) await held.promise;
+    return undefined;
+  });
+  await using pebble = await startPebble({ front, nonceReject: 0 });
+  await using folder = await folderFor(pebble);
+  const files = Object.entries(WORKER_APP);
+  for (const [name, text] of files) await Deno.writeTextFile(join(folder.path, name), text);
+  const start = () =>
+    startProgram(["--workers", "2", "--app", "./worker.ts", "--drain-timeout", "1s", ...optionsFor(pebble)], {
+      folder: folder.path,
+    });
+  const options = { ca: folder.ca };
+  {
+    await using program = await start();
+    await using _each = await clientOfEach(2, program.url, options);
+    assertEquals(pebble.requests.filter((kind) => kind === "newOrder").length, 1);
+    assertEquals((await program.stop()).code, 0);
+  }
+  await makeDue(pebble, folder.path);
+  renewing = true;
+  await using program = await start();
+  await using clients = await clientOfEach(2, program.url, options);
+  const ca = await Deno.readTextFile(folder.ca);
+  const old = await serialOf(program.port, ca, pebble.address);
+  held.resolve();
+  const serves = /"the new certificate serves","serial":"([0-9A-F]+)"[^]*"the new certificate serves","serial":"\1"/;
+  const [, fresh] = await program.stderr.until(serves);
+  assertNotEquals(fresh!.toLowerCase(), old);
+  for (let count = 0; count < 10; count++) {
+    assertEquals(await serialOf(program.port, ca, pebble.address), fresh!.toLowerCase());
+  }
+  for (const [pid, client] of clients) assertEquals(await client.ask("pid"), `${pid}`);
+  assertEquals(pebble.requests.filter((kind) => kind === "newOrder").length, 2);
+
+  // Whichever of them had the port, one that lives has it soon.
+  const [first] = childrenOf(program.pid);
+  Deno.kill(first!, "SIGKILL");
+  await redirected(pebble);
+});
+
+/** Resolves with where the challenge port redirects to, once it does. */
+async function redirected(pebble: Pebble): Promise<string> {
+  for (;;) {
+    const response = await fetch(`http://${pebble.address}:${pebble.httpPort}/`, { redirect: "manual" })
+      .catch(() => undefined);
+    await response?.body?.cancel();
+    const location = response?.headers.get("location");
+    if (location) return location;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
 
 /** The options of `cert`, which has no log format. */
 function certOptions(pebble: Pebble, names?: readonly string[]): string[] {
@@ -191,15 +248,7 @@ peerTest("pebble", "acme: a hand-over passes challenges and renewal on to the ne
   program.signal("SIGUSR2");
   assertEquals(await program.exited, 0);
   // The successor writes to the same output; it has the challenge port once the first has ended.
-  let location: string | null = null;
-  while (location === null) {
-    const response = await fetch(`http://${pebble.address}:${pebble.httpPort}/`, { redirect: "manual" })
-      .catch(() => undefined);
-    await response?.body?.cancel();
-    location = response?.headers.get("location") ?? null;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  assertEquals(location, `https://${pebble.address}:${program.port}/`);
+  assertEquals(await redirected(pebble), `https://${pebble.address}:${program.port}/`);
   await asks(program, folder.ca);
   const [, pid] = /process (\d+) has taken over/.exec(program.stderr.text)!;
   Deno.kill(Number(pid), "SIGTERM");
@@ -232,6 +281,24 @@ peerTest(
     );
     assertEquals(forbidden.code, 1);
     assertMatch(forbidden.stderr, /:79: a port below 1024 needs the right to bind it .* forward port 80/);
+  },
+);
+
+peerTest(
+  "pebble",
+  "acme: with a certificate there, a taken challenge port is an error in the log and no more",
+  async () => {
+    await using pebble = await startPebble();
+    await using folder = await folderFor(pebble);
+    const { code } = await runProgram(["cert", ...certOptions(pebble)], { folder: folder.path });
+    assertEquals(code, 0);
+    using _taken = Deno.listen({ hostname: pebble.address, port: pebble.httpPort });
+    await using program = await startProgram(optionsFor(pebble), { folder: folder.path });
+    await program.stderr.until(/"error","message":"the certificate cannot be kept up to date: Cannot answer .* in use/);
+    await asks(program, folder.ca);
+    const check = await runProgram(["--check", ...optionsFor(pebble)], { folder: folder.path });
+    assertEquals(check.code, 0);
+    assertMatch(check.stdout, /^warning Cannot answer the authority's challenges on .*:5002: the port is in use/m);
   },
 );
 
@@ -314,22 +381,38 @@ peerTest(
   },
 );
 
+peerTest(
+  "pebble",
+  "acme: without the C library it obtains a certificate, and one warning says what is lost",
+  async () => {
+    await using pebble = await startPebble();
+    await using folder = await folderFor(pebble);
+    const permissions = LEAST_PERMISSIONS.filter((word) => !word.startsWith("--allow-ffi"));
+    await using program = await startProgram(optionsFor(pebble), { folder: folder.path, permissions });
+    await asks(program, folder.ca);
+    await redirected(pebble);
+    const { stderr } = await program.stop();
+    assertEquals(stderr.match(/Without the C library/g)?.length, 1, stderr);
+  },
+);
+
 Deno.test("acme: nothing of it is loaded by a start that does not use it", async () => {
-  const { stdout } = await new Deno.Command(Deno.execPath(), { args: ["info", "--json", "main.ts"], cwd: ROOT })
-    .output();
-  const { modules, roots } = JSON.parse(new TextDecoder().decode(stdout)) as {
-    roots: string[];
-    modules: { specifier: string; dependencies?: { code?: { specifier: string }; isDynamic?: boolean }[] }[];
-  };
-  const loaded = new Set<string>();
-  const visit = (specifier: string): void => {
-    if (loaded.has(specifier)) return;
-    loaded.add(specifier);
-    const module = modules.find((one) => one.specifier === specifier);
-    for (const { code, isDynamic } of module?.dependencies ?? []) if (code && !isDynamic) visit(code.specifier);
-  };
-  roots.forEach(visit);
-  assert(loaded.size > 50);
-  assertEquals([...loaded].filter((specifier) => specifier.includes("/tls/acme/")), []);
-  assert(modules.some(({ specifier }) => specifier.includes("/tls/acme/")));
+  // What `serve` imports without condition, and what it loads for other certificates.
+  for (const entry of ["lib/cli/serve.ts", "lib/tls/certificate_source.ts"]) {
+    const info = await new Deno.Command(Deno.execPath(), { args: ["info", "--json", entry], cwd: ROOT }).output();
+    const { modules, roots } = JSON.parse(new TextDecoder().decode(info.stdout)) as {
+      roots: string[];
+      modules: { specifier: string; dependencies?: { code?: { specifier: string }; isDynamic?: boolean }[] }[];
+    };
+    const loaded = new Set<string>();
+    const visit = (specifier: string): void => {
+      if (loaded.has(specifier)) return;
+      loaded.add(specifier);
+      const module = modules.find((one) => one.specifier === specifier);
+      for (const { code, isDynamic } of module?.dependencies ?? []) if (code && !isDynamic) visit(code.specifier);
+    };
+    roots.forEach(visit);
+    assert(loaded.size > 10, `${entry}: ${loaded.size} modules`);
+    assertEquals([...loaded].filter((specifier) => specifier.includes("/tls/acme/")), []);
+  }
 });

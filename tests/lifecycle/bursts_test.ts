@@ -1,20 +1,21 @@
 /** Everybody connects at once: after a restart, or when a page goes live. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { dial, frame, readUntil, skip, writeAll } from "../net/clients.ts";
 import { startProgram } from "../support/program.ts";
-import { figures, most, residentMemory } from "./crowd.ts";
-import { exchange, handshake } from "./raw.ts";
+import { dial, exchange, handshake, readUntil, skip, tryWrite } from "../support/raw.ts";
+import { textFrame } from "../support/frames.ts";
+import { figures, most } from "../support/figures.ts";
+import { residentBytes } from "../support/proc.ts";
 
 const CLIENTS = 2_000;
 
 Deno.test("two thousand wss clients at once are all served", async () => {
   await using program = await startProgram(["--app", "echo", "--handshake-timeout", "1m", "--idle-timeout", "5m"]);
   const ca = await Deno.readTextFile(program.ca);
-  const before = residentMemory(program.pid);
+  const before = residentBytes(program.pid) / 1024;
   const began = performance.now();
   const times: number[] = [];
   const results = await Promise.allSettled(Array.from({ length: CLIENTS }, async () => {
-    const connection = await dial(program.port, ca);
+    const connection = await dial({ port: program.port, ca });
     assertMatch(await exchange(connection, handshake()), /^HTTP\/1\.1 101/);
     times.push(performance.now() - began);
     return connection;
@@ -24,12 +25,12 @@ Deno.test("two thousand wss clients at once are all served", async () => {
   const connections = results.flatMap((result) => result.status === "fulfilled" ? [result.value] : []);
   // Everybody is heard, while everybody is there.
   await Promise.all(connections.map(async (connection) => {
-    await writeAll(connection, frame(0x81, new TextEncoder().encode("hello")));
+    await tryWrite(connection, textFrame("hello"));
     await skip(connection, 7);
   }));
-  const held = residentMemory(program.pid);
-  const health = await dial(program.port, ca);
-  await writeAll(health, new TextEncoder().encode("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+  const held = residentBytes(program.pid) / 1024;
+  const health = await dial({ port: program.port, ca });
+  await tryWrite(health, new TextEncoder().encode("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"));
   assertMatch(await readUntil(health, "}"), new RegExp(`"peers":${CLIENTS}\\}`));
   health.close();
   for (const connection of connections) connection.close();

@@ -1,10 +1,9 @@
 /** Stopping means draining: nothing new comes in, what is open goes on to its end or the timeout. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Client } from "../support/client.ts";
-import { dial } from "../net/clients.ts";
 import { type Program, startProgram } from "../support/program.ts";
-import { figures } from "./crowd.ts";
-import { ask, exchange, handshake, isRefused, request } from "./raw.ts";
+import { ask, dial, exchange, handshake, isRefused, request } from "../support/raw.ts";
+import { figures } from "../support/figures.ts";
 
 /** Sends SIGTERM, and waits until the service has left its port. */
 async function drain(program: Program): Promise<void> {
@@ -19,7 +18,7 @@ Deno.test("SIGTERM: new connections are refused, open ones echo on until the tim
   const ca = await Deno.readTextFile(program.ca);
   const clients = await Promise.all(Array.from({ length: 20 }, () => Client.open(program.url, { ca: program.ca })));
   // A load balancer's connection, opened long before.
-  const balancer = await dial(program.port, ca);
+  const balancer = await dial({ port: program.port, ca });
   assertMatch(await exchange(balancer, request("/healthz")), /^HTTP\/1\.1 200/);
 
   const began = performance.now();
@@ -81,9 +80,9 @@ Deno.test("SIGTERM: --drain-timeout 0 closes with 1001 at once", async () => {
 Deno.test("SIGTERM: a client that does not answer the close, one that sends for ever, an idle one: exit in time", async () => {
   await using program = await startProgram(["--app", "echo", "--drain-timeout", "300ms"]);
   const ca = await Deno.readTextFile(program.ca);
-  const silent = await dial(program.port, ca);
-  const idle = await dial(program.port, ca);
-  const half = await dial(program.port);
+  const silent = await dial({ port: program.port, ca });
+  const idle = await dial({ port: program.port, ca });
+  const half = await dial({ port: program.port });
   await using busy = await Client.open(program.url, { ca: program.ca });
   busy.socket.addEventListener("message", () => busy.socket.readyState === WebSocket.OPEN && busy.send("again"));
   busy.send("first");
@@ -105,7 +104,7 @@ Deno.test("SIGTERM without the C library: the port stays until the end, and answ
   program.signal("SIGTERM");
   await program.stderr.until(/SIGTERM: stopping/);
   for (const text of [request("/healthz"), handshake()]) {
-    assertMatch(await ask(program.port, ca, text), /^HTTP\/1\.1 503/);
+    assertMatch(await ask({ port: program.port, ca }, text), /^HTTP\/1\.1 503/);
   }
   assertEquals(await client.ask("still"), "still");
   await client.close();

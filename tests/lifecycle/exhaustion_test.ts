@@ -1,10 +1,10 @@
 /** Descriptors run out: connected clients notice nothing, and new ones are served as soon as there is room. Linux. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Client } from "../support/client.ts";
-import { dial } from "../net/clients.ts";
 import { type Program, startProgram } from "../support/program.ts";
-import { Crowd, figures } from "./crowd.ts";
-import { ask, exchange, handshake } from "./raw.ts";
+import { ask, dial, exchange, handshake } from "../support/raw.ts";
+import { figures } from "../support/figures.ts";
+import { HeldClients } from "../support/client_load.ts";
 
 const LIMIT = 128;
 
@@ -18,10 +18,10 @@ Deno.test("more clients than the service takes: 503 with Retry-After, and the co
   await using program = await limited([]);
   const ca = await Deno.readTextFile(program.ca);
   const admitted: Deno.Conn[] = [];
-  await using held = await Crowd.open(10, program.url, { ca: program.ca });
+  await using held = await HeldClients.open(10, program.url, { ca: program.ca });
   const refusals: string[] = [];
   for (let round = 0; round < LIMIT * 2 && refusals.length < 20; round++) {
-    const connection = await dial(program.port, ca);
+    const connection = await dial({ port: program.port, ca });
     const answer = await exchange(connection, handshake());
     if (answer.startsWith("HTTP/1.1 101")) admitted.push(connection);
     else {
@@ -38,7 +38,7 @@ Deno.test("more clients than the service takes: 503 with Retry-After, and the co
 
   admitted.pop()!.close();
   const began = performance.now();
-  while (!(await ask(program.port, ca, handshake())).startsWith("HTTP/1.1 101")) {
+  while (!(await ask({ port: program.port, ca }, handshake())).startsWith("HTTP/1.1 101")) {
     assert(performance.now() - began < 20_000, "there is room, and it is not given");
   }
   for (const connection of admitted) connection.close();
@@ -47,7 +47,7 @@ Deno.test("more clients than the service takes: 503 with Retry-After, and the co
 
 Deno.test("connections that never speak take every descriptor: the oldest go, and held and new clients are served", async () => {
   await using program = await limited(["--log-level", "debug"]);
-  await using held = await Crowd.open(10, program.url, { ca: program.ca });
+  await using held = await HeldClients.open(10, program.url, { ca: program.ca });
   const silent: Deno.Conn[] = [];
   const times: number[] = [];
   try {

@@ -3,10 +3,11 @@ import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert"
 import { join } from "node:path";
 import { Client, type ClientOptions } from "../support/client.ts";
 import { makeFolder, type Program, runProgram, startProgram } from "../support/program.ts";
-import { dial, readUntil, writeAll } from "../net/clients.ts";
-import { Arrivals, Crowd, figures, most, residentMemory } from "./crowd.ts";
-import { isAlive, killIn, PID_APP } from "./processes.ts";
-import { ask, exchange, handshake, request } from "./raw.ts";
+import { ask, dial, exchange, handshake, readUntil, request, tryWrite } from "../support/raw.ts";
+import { figures, most } from "../support/figures.ts";
+import { residentBytes } from "../support/proc.ts";
+import { HeldClients, NewClients } from "../support/client_load.ts";
+import { isAlive, killIn, PID_APP } from "../support/processes.ts";
 
 const TAKEN = /"message":"process (\d+) has taken over: stopping/;
 
@@ -53,8 +54,8 @@ async function pidOf(url: string, options: ClientOptions): Promise<number> {
 async function twice(program: Program, url: string, options: ClientOptions): Promise<void> {
   assertEquals(await pidOf(url, options), program.pid);
   const held = await Client.open(url, options);
-  const leaving = await Crowd.open(10, url, options);
-  await using arrivals = new Arrivals(url, options);
+  const leaving = await HeldClients.open(10, url, options);
+  await using arrivals = new NewClients(url, options);
   await arrivals.more(20);
   const quiet = most(arrivals.served);
 
@@ -86,7 +87,7 @@ async function twice(program: Program, url: string, options: ClientOptions): Pro
     "slowest of them before (ms)": quiet,
     "and throughout": most(arrivals.served),
     "SIGUSR2 to the new process (ms)": took,
-    "memory of the third process (KiB)": residentMemory(third),
+    "memory of the third process (KiB)": residentBytes(third) / 1024,
   });
   Deno.kill(third, "SIGTERM");
   const { stderr } = await program.ended;
@@ -119,18 +120,18 @@ Deno.test("SIGUSR2: a client in the middle of its handshake is served, by the ol
       await withProgram(["--drain-timeout", "1h"], async (program) => {
         const ca = await Deno.readTextFile(program.ca);
         const tcp = await Deno.connect({ hostname: "127.0.0.1", port: program.port });
-        const tls = await dial(program.port, ca);
-        const half = await dial(program.port, ca);
+        const tls = await dial({ port: program.port, ca });
+        const half = await dial({ port: program.port, ca });
         const text = new TextEncoder().encode(handshake());
-        await writeAll(half, text.subarray(0, 30));
+        await tryWrite(half, text.subarray(0, 30));
         // Answered, so that the others have been accepted.
-        assertMatch(await ask(program.port, ca, request("/healthz")), /^HTTP\/1\.1 200/);
+        assertMatch(await ask({ port: program.port, ca }, request("/healthz")), /^HTTP\/1\.1 200/);
         await handOver(program, program.pid);
         await new Promise((resolve) => setTimeout(resolve, pause));
         const late = await Deno.startTls(tcp, { hostname: "localhost", caCerts: [ca] });
         assertMatch(await exchange(late, handshake()), /^HTTP\/1\.1 101/);
         assertMatch(await exchange(tls, handshake()), /^HTTP\/1\.1 101/);
-        await writeAll(half, text.subarray(30));
+        await tryWrite(half, text.subarray(30));
         assertMatch(await readUntil(half, "\r\n\r\n"), /^HTTP\/1\.1 101/);
         assertEquals(isAlive(program.pid), true);
         for (const connection of [late, tls, half]) connection.close();
@@ -160,8 +161,8 @@ Deno.test("SIGUSR2 in the middle of a certificate reload, and a reload in the mi
     const args = ["--cert", join(folder, "cert.pem"), "--key", join(folder, "key.pem"), "--host", "127.0.0.1"];
     const options = { ca: join(folder, "one/ca.pem") };
     await withProgram([...args, "--drain-timeout", "1h"], async (program) => {
-      await using held = await Crowd.open(5, program.url, options);
-      await using arrivals = new Arrivals(program.url, options);
+      await using held = await HeldClients.open(5, program.url, options);
+      await using arrivals = new NewClients(program.url, options);
       await arrivals.more(20);
       await put("two");
       program.signal("SIGHUP");
@@ -212,7 +213,7 @@ Deno.test("SIGUSR2: a successor that cannot start leaves the old one serving, an
   await withProgram([], async (program, folder) => {
     const options = { ca: program.ca };
     await using held = await Client.open(program.url, options);
-    await using arrivals = new Arrivals(program.url, options, 2);
+    await using arrivals = new NewClients(program.url, options, 2);
     const broken: [string, string, string, RegExp][] = [
       ["the configuration is broken", "wss.json", "{ nonsense", /wss\.json/],
       ["an option is unknown", "wss.json", '{"maxPaylod": 5}', /maxPaylod.*maxPayload/],

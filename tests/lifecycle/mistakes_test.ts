@@ -1,10 +1,9 @@
 /** An app that throws and returns nonsense: its own client hears of it, the service and everybody else do not. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Client } from "../support/client.ts";
-import { dial, writeAll } from "../net/clients.ts";
 import { type Program, startProgram } from "../support/program.ts";
-import { Crowd } from "./crowd.ts";
-import { ask, handshake, request } from "./raw.ts";
+import { ask, dial, handshake, request, tryWrite } from "../support/raw.ts";
+import { HeldClients } from "../support/client_load.ts";
 
 const APP = `
 const nonsense = {
@@ -49,9 +48,9 @@ export default {
 `;
 
 /** Nothing of it has come back to the service. */
-async function isWell(program: Program, held: Crowd): Promise<void> {
+async function isWell(program: Program, held: HeldClients): Promise<void> {
   const ca = await Deno.readTextFile(program.ca);
-  assertMatch(await ask(program.port, ca, request("/healthz")), /^HTTP\/1\.1 200/);
+  assertMatch(await ask({ port: program.port, ca }, request("/healthz")), /^HTTP\/1\.1 200/);
   await using client = await Client.open(program.url, { ca: program.ca });
   assertEquals(await client.ask("new"), "new");
   const before = held.echoes;
@@ -70,12 +69,12 @@ Deno.test("an upgrade hook that throws or returns nonsense: 500, the log names i
     files: { "app.js": APP },
   });
   const ca = await Deno.readTextFile(program.ca);
-  await using held = await Crowd.open(2, program.url, { ca: program.ca });
+  await using held = await HeldClients.open(2, program.url, { ca: program.ca });
   for (const name of MISTAKES) {
     await t.step(name, async () => {
       for (let round = 0; round < 3; round++) {
         const from = program.stderr.text.length;
-        assertMatch(await ask(program.port, ca, handshake({ "X-Do": name })), /^HTTP\/1\.1 500/);
+        assertMatch(await ask({ port: program.port, ca }, handshake({ headers: { "X-Do": name } })), /^HTTP\/1\.1 500/);
         await program.stderr.until(/"level":"error"/, from);
       }
       await isWell(program, held);
@@ -96,13 +95,13 @@ Deno.test("an upgrade hook that throws or returns nonsense: 500, the log names i
 Deno.test("an upgrade hook that upgrades by itself ends Deno's listener: it comes back, and nobody notices", async (t) => {
   await using program = await startProgram(["--app", "./app.js"], { files: { "app.js": APP } });
   const ca = await Deno.readTextFile(program.ca);
-  await using held = await Crowd.open(5, program.url, { ca: program.ca });
+  await using held = await HeldClients.open(5, program.url, { ca: program.ca });
   for (const name of ["upgrades itself, throws", "upgrades itself", "upgrades itself, returns another"]) {
     await t.step(name, async () => {
       const from = program.stderr.text.length;
       // Deno answers nothing.
-      const connection = await dial(program.port, ca);
-      await writeAll(connection, new TextEncoder().encode(handshake({ "X-Do": name })));
+      const connection = await dial({ port: program.port, ca });
+      await tryWrite(connection, handshake({ headers: { "X-Do": name } }));
       await program.stderr.until(/"level":"error","message":"The accept loop on .* ended by itself/, from);
       await program.stderr.until(/"level":"warn","message":"Listening on .* again"/, from);
       connection.close();
@@ -114,7 +113,7 @@ Deno.test("an upgrade hook that upgrades by itself ends Deno's listener: it come
 
 Deno.test("hooks that throw and reject: 1011 for their own peer, nothing for the others", async (t) => {
   await using program = await startProgram(["--app", "./app.js"], { files: { "app.js": APP } });
-  await using held = await Crowd.open(5, program.url, { ca: program.ca });
+  await using held = await HeldClients.open(5, program.url, { ca: program.ca });
   for (const name of ["open throws", "open rejects", "message throws", "message rejects", "close throws"]) {
     await t.step(name, async () => {
       const from = program.stderr.text.length;

@@ -2,15 +2,16 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { X509Certificate } from "node:crypto";
 import { join } from "node:path";
+import { peerTest } from "../peers/require.ts";
 import { Client } from "../support/client.ts";
+import { type Issued, openPki, type Pki } from "../support/openssl.ts";
+import { type Program, startProgram } from "../support/program.ts";
+import { ask, dial, exchange, handshake, readUntil, serialOf, tryWrite } from "../support/raw.ts";
+import { figures, most } from "../support/figures.ts";
+import { residentBytes } from "../support/proc.ts";
+import { HeldClients, NewClients } from "../support/client_load.ts";
 import { serve } from "../../lib/service/serve.ts";
 import echo from "../../lib/apps/echo.ts";
-import { type Issued, openPki, type Pki } from "../support/openssl.ts";
-import { peerTest } from "../peers/require.ts";
-import { type Program, startProgram } from "../support/program.ts";
-import { dial, readUntil, serialOf, writeAll } from "../net/clients.ts";
-import { Arrivals, Crowd, figures, most, residentMemory } from "./crowd.ts";
-import { ask, exchange, handshake } from "./raw.ts";
 
 const SERVES = /"message":"the new certificate serves","serial":"([0-9A-F]+)"/;
 
@@ -116,9 +117,9 @@ peerTest(
     const leaves: Issued[] = [];
     for (const index of ways.keys()) leaves.push(await pki.leaf(`leaf${index}`, { issuer: root }));
 
-    const before = residentMemory(program.pid);
-    await using held = await Crowd.open(50, program.url, options);
-    await using arrivals = new Arrivals(program.url, options);
+    const before = residentBytes(program.pid) / 1024;
+    await using held = await HeldClients.open(50, program.url, options);
+    await using arrivals = new NewClients(program.url, options);
     await arrivals.more(20);
     const quiet = most(arrivals.served);
     for (const [index, [name, change]] of ways.entries()) {
@@ -139,7 +140,7 @@ peerTest(
       "held echoes": held.echoes,
       "slowest (ms)": held.slowest,
       "memory before (KiB)": before,
-      "and after": residentMemory(program.pid),
+      "and after": residentBytes(program.pid) / 1024,
     });
     const { stderr } = await (held[Symbol.asyncDispose](), program.stop());
     assertEquals(stderr.split("\n").filter((line) => /"level":"error"/.test(line)), []);
@@ -198,10 +199,10 @@ peerTest("openssl", "a client in the middle of its handshake when the certificat
     ["--cert", place.cert, "--key", place.key, "--host", "127.0.0.1", "--app", "echo"],
   );
   const tcp = await Deno.connect({ hostname: "127.0.0.1", port: program.port });
-  const tls = await dial(program.port, ca);
-  const half = await dial(program.port, ca);
+  const tls = await dial({ port: program.port, ca });
+  const half = await dial({ port: program.port, ca });
   const text = new TextEncoder().encode(handshake());
-  await writeAll(half, text.subarray(0, 30));
+  await tryWrite(half, text.subarray(0, 30));
   for (const name of ["second", "third"]) {
     const next = await pki.leaf(name, { issuer: root });
     await place.inPlace(next);
@@ -211,7 +212,7 @@ peerTest("openssl", "a client in the middle of its handshake when the certificat
   }
   const late = await Deno.startTls(tcp, { hostname: "localhost", caCerts: [ca] });
   for (const connection of [late, tls]) assertMatch(await exchange(connection, handshake()), /^HTTP\/1\.1 101/);
-  await writeAll(half, text.subarray(30));
+  await tryWrite(half, text.subarray(30));
   assertMatch(await readUntil(half, "\r\n\r\n"), /^HTTP\/1\.1 101/);
   for (const connection of [late, tls, half]) connection.close();
 });
@@ -223,8 +224,8 @@ peerTest("openssl", "service.reload() in a program of one's own", async () => {
   const place = await Place.with(pki, await pki.leaf("first", { issuer: root }));
   await using service = await serve(echo, { cert: place.cert, key: place.key, host: "127.0.0.1", port: 0 });
   const { port } = service.addr as Deno.NetAddr;
-  await using held = await Crowd.open(5, service.url, { ca: root.cert });
-  await using arrivals = new Arrivals(service.url, { ca: root.cert }, 1);
+  await using held = await HeldClients.open(5, service.url, { ca: root.cert });
+  await using arrivals = new NewClients(service.url, { ca: root.cert }, 1);
   for (const name of ["second", "third"]) {
     const next = await pki.leaf(name, { issuer: root });
     await place.inPlace(next);
@@ -247,7 +248,8 @@ Deno.test("a token file that changes: the new secret is welcome, the old one is 
   const open = (token: string) =>
     Client.open(program.url, { ca: program.ca, headers: { authorization: `Bearer ${token}` } });
   const ca = await Deno.readTextFile(program.ca);
-  const answer = (token: string) => ask(program.port, ca, handshake({ Authorization: `Bearer ${token}` }));
+  const answer = (token: string) =>
+    ask({ port: program.port, ca }, handshake({ headers: { Authorization: `Bearer ${token}` } }));
   await using held = await open(old);
   assertMatch(await answer(fresh), /^HTTP\/1\.1 401/);
 

@@ -1,9 +1,8 @@
 /** `reusePort`, which reloads and hand-overs need, lets no second service in by accident. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Client } from "../support/client.ts";
-import { dial } from "../net/clients.ts";
 import { makeFolder, runProgram, startProgram } from "../support/program.ts";
-import { isRefused } from "./raw.ts";
+import { dial, isRefused } from "../support/raw.ts";
 
 const TAKEN =
   /^wss: Cannot listen on \S+: the port is in use by another program; stop that one, or choose .* --port\n$/;
@@ -76,7 +75,7 @@ Deno.test("the port of a service that was killed is free at once, and that of on
   for (const signal of ["SIGKILL", "SIGTERM"] as const) {
     await using program = await startProgram(["--mode", "proxied", "--drain-timeout", "0"]);
     // A connection that lives on keeps the port in TIME_WAIT or FIN_WAIT.
-    const connection = await dial(program.port);
+    const connection = await dial({ port: program.port });
     await program.stop(signal);
     assert(await isRefused(program.port));
     await using next = await startProgram(["--mode", "proxied", "--port", `${program.port}`]);

@@ -1,12 +1,12 @@
 /** Without --allow-ffi: one warning says what is lost, and that is what is lost. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { X509Certificate } from "node:crypto";
-import { Client } from "../support/client.ts";
-import { serialOf } from "../net/clients.ts";
-import { openPki } from "../support/openssl.ts";
 import { peerTest } from "../peers/require.ts";
+import { Client } from "../support/client.ts";
+import { openPki } from "../support/openssl.ts";
 import { runProgram, startProgram, WITHOUT_FFI } from "../support/program.ts";
-import { figures } from "./crowd.ts";
+import { serialOf } from "../support/raw.ts";
+import { figures } from "../support/figures.ts";
 
 const DRAIN = 3_000;
 

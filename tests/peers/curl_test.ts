@@ -132,6 +132,7 @@ Deno.test({ name: "curl, direct", ignore }, async (t) => {
     ["a short key", handshake({ key: "Sec-WebSocket-Key: c2hvcnQ=" }), 400, "the base64 of 16 bytes"],
     ["no key", handshake({ key: "" }), 400, "the base64 of 16 bytes, and there is none"],
     ["POST", [...handshake(), "-X", "POST"], 405, "is a GET, not a POST", ["allow", "GET"]],
+    ["h2c before websocket", ["-H", "Upgrade: h2c", ...handshake()], 400, "Upgrade must offer websocket without h2c"],
     // Deno itself refuses it, without a reason.
     ["a body", [...handshake(), "-X", "GET", "-d", "x"], 400, ""],
     ["the same subprotocol twice", [...handshake(), "-H", "Sec-WebSocket-Protocol: a, a"], 400, "distinct tokens"],
@@ -150,6 +151,13 @@ Deno.test({ name: "curl, direct", ignore }, async (t) => {
       if (header) assertEquals(answer.headers.get(header[0]), header[1]);
     });
   }
+
+  await t.step("a handshake over HTTP/2 is told that it came over HTTP/2", async () => {
+    const [, ...headers] = handshake();
+    const { status, body, version } = await curl(program, "/wss", "--http2", ...headers);
+    assertEquals([status, version], [400, "2"]);
+    assertStringIncludes(body, "The request came over HTTP/2, and WebSocket takes HTTP/1.1 here");
+  });
 
   await t.step("elsewhere: 404", async () => {
     const { status, body } = await curl(program, "/elsewhere", ...handshake());

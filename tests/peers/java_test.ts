@@ -5,7 +5,7 @@
 import { assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { KINDS, openStage } from "../proxy/stage.ts";
+import { KINDS, openGeneratedProxies } from "../proxy/generated_proxies.ts";
 import { startUpstream } from "../proxy/upstream.ts";
 import { startProgram } from "../support/program.ts";
 import { peerTest } from "./require.ts";
@@ -30,10 +30,10 @@ async function java(ca: string, urls: readonly string[], contentLength: boolean)
 for (const kind of KINDS) {
   const program = kind === "apache" ? "apache2" : kind;
   peerTest(["java", "openssl", program], `Java's client, through ${kind}`, async () => {
-    await using stage = (await openStage(kind))!;
+    await using proxies = (await openGeneratedProxies(kind))!;
     await using upstream = await startUpstream({ strictProxy: true });
-    await using proxy = await stage.start(kind, "--upstream", upstream.address);
-    const ca = join(stage.folder, "root.pem");
+    await using proxy = await proxies.start(kind, "--upstream", upstream.address);
+    const ca = join(proxies.folder, "root.pem");
     const urls = [`wss://localhost:${proxy.port}/wss`];
     assertEquals(await java(ca, urls, true), ["ok 1000"]);
     assertEquals(await java(ca, urls, false), ["ok 1000"]);

@@ -1,8 +1,9 @@
 /** Proxied mode as a trusted proxy uses it: plain WebSocket on loopback and on a unix socket. */
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { Client, type ClientOptions } from "../support/client.ts";
 import { makeFolder, startProgram } from "../support/program.ts";
+import { handshake, rawResponse } from "../support/raw.ts";
 
 /** Tells each client who it seems to be. */
 const WHO = {
@@ -42,11 +43,35 @@ Deno.test("proxied on loopback", async (t) => {
       const headers = { "Origin": "https://example.com", "X-Real-IP": "203.0.113.7" };
       assertEquals(await whoIs(url, headers), "203.0.113.7");
       await assertRejects(() => Client.open(url, { headers: { ...headers, "Cookie": "session=1" } }));
-      await program.stderr.until(/"status":403,"reason":"[^"]*let it forward Host/);
+      const warned = /"level":"warn","message":"A page of https:\/\/example\.com[^"]*proxy_set_header Host \$host/g;
+      const refused = /"status":403,"reason":"[^"]*proxy_set_header Host \$host/;
+      await program.stderr.until(refused);
+      const seen = program.stderr.text.length;
+      await assertRejects(() => Client.open(url, { headers: { ...headers, "Cookie": "session=2" } }));
+      await program.stderr.until(refused, seen);
+      assertEquals(program.stderr.text.match(warned)?.length, 1, "the warning comes once");
+      // Firefox says itself that it is the site's own page.
+      const firefox = { ...headers, "Cookie": "session=1", "Sec-Fetch-Site": "same-origin" };
+      assertEquals(await whoIs(url, firefox), "203.0.113.7");
       const forwarded = { ...headers, "Cookie": "session=1", "X-Forwarded-Host": "example.com" };
       assertEquals(await whoIs(url, forwarded), "203.0.113.7");
     },
   );
+
+  await t.step("a page that reaches past the proxy into this machine is refused, under any name", async () => {
+    const ask = (headers: Record<string, string>) => rawResponse({ port: program.port }, handshake({ headers }));
+    const host = `127.0.0.1:${program.port}`;
+    const page = await ask({ Origin: "https://evil.example", Host: host });
+    assertEquals(page.status, 403);
+    assertStringIncludes(page.body, "reaches into this machine");
+    const rebound = `evil.example:${program.port}`;
+    const { status, body } = await ask({ Origin: `http://${rebound}`, Host: rebound });
+    assertEquals(status, 403);
+    assertStringIncludes(body, "DNS rebinding");
+    assertEquals((await ask({ Origin: "http://localhost:3000", Host: host })).status, 101);
+    // A proxy that forwards the host alone.
+    assertEquals((await ask({ Origin: "https://other.example", Host: "example.com" })).status, 101);
+  });
 
   await t.step("plain http: no page, but 426 and health", async () => {
     const response = await fetch(program.http("/wss"));

@@ -3,7 +3,7 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { makeFolder, startProgram } from "../support/program.ts";
-import { requirePeer } from "./require.ts";
+import { peerTest, requirePeer } from "./require.ts";
 
 const SCRIPT = fileURLToPath(new URL("client.py", import.meta.url));
 // Debian's packages belong to its own Python; another one that comes first in PATH does not see them.
@@ -45,4 +45,26 @@ Deno.test({ name: "Python's websockets, proxied over a unix socket", ignore }, a
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+});
+
+peerTest("python3-aiohttp", "aiohttp offers its subprotocols without a space, the token among them", async () => {
+  const token = "correct-horse-battery-staple-0123456789";
+  await using program = await startProgram(["--app", "echo", "--auth-token-file", "tokens"], {
+    files: { tokens: token },
+  });
+  const script = `
+import asyncio, ssl, sys, aiohttp
+async def main():
+    url, ca, *protocols = sys.argv[1:]
+    async with aiohttp.ClientSession() as session:
+        tls = ssl.create_default_context(cafile=ca)
+        async with session.ws_connect(url, ssl=tls, protocols=protocols) as socket:
+            await socket.send_str("tom")
+            print(socket.protocol, await socket.receive_str())
+asyncio.run(main())
+`;
+  const args = ["-c", script, program.url, program.ca, "wss.v1", `bearer.${token}`];
+  const { code, stdout, stderr } = await new Deno.Command(PYTHON, { args, stdin: "null" }).output();
+  const decoder = new TextDecoder();
+  assertEquals([code, decoder.decode(stdout)], [0, "wss.v1 tom\n"], decoder.decode(stderr));
 });

@@ -55,3 +55,19 @@ Deno.test("npm:ws, direct", async (t) => {
     request.destroy();
   });
 });
+
+Deno.test("npm:ws offers its subprotocols without a space, the token among them", async () => {
+  const token = "correct-horse-battery-staple-0123456789";
+  await using program = await startProgram(["--app", "echo", "--auth-token-file", "tokens"], {
+    files: { tokens: token },
+  });
+  const ca = await Deno.readTextFile(program.ca);
+  const client = new WsClient(program.url, ["wss.v1", `bearer.${token}`], { ca });
+  await once(client, "open");
+  assertEquals(client.protocol, "wss.v1");
+  client.send("tom");
+  const [text] = await once(client, "message") as [Uint8Array];
+  assertEquals(new TextDecoder().decode(text), "tom");
+  client.close();
+  await once(client, "close");
+});

@@ -1,9 +1,9 @@
 /** What becomes of connections: quiet ones, and those of a proxy that reloads, restarts or dies. */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
-import { type Client, connect } from "./client.ts";
-import { KINDS, openStage } from "./stage.ts";
+import { KINDS, openGeneratedProxies } from "./generated_proxies.ts";
 import { startUpstream } from "./upstream.ts";
+import { type Client, connect } from "./ws_client.ts";
 
 /** The close code, or undefined where the connection is still open after so many ms. */
 async function closedWithin(client: Client, ms: number): Promise<number | undefined> {
@@ -20,14 +20,14 @@ async function assertAnswers(client: Client): Promise<void> {
 Deno.test("a quiet connection outlives the proxy's timeout, as the service pings it", async () => {
   // All at once: each waits for real time to pass.
   const outcomes = await Promise.allSettled(KINDS.map(async (kind) => {
-    await using stage = await openStage(kind);
-    if (stage === undefined) return;
-    const { ca } = stage;
+    await using proxies = await openGeneratedProxies(kind);
+    if (proxies === undefined) return;
+    const { ca } = proxies;
     // The service pings every second; the proxy gives up after four.
     await using upstream = await startUpstream({ idleTimeout: "2s" });
     await using mute = await startUpstream({ idleTimeout: 0 });
-    await using proxy = await stage.start(kind, "--idle-timeout", "2s", "--upstream", upstream.address);
-    await using muteProxy = await stage.start(kind, "--idle-timeout", "2s", "--upstream", mute.address);
+    await using proxy = await proxies.start(kind, "--idle-timeout", "2s", "--upstream", upstream.address);
+    await using muteProxy = await proxies.start(kind, "--idle-timeout", "2s", "--upstream", mute.address);
     const client = await connect({ ca, port: proxy.port });
     const control = await connect({ ca, port: muteProxy.port });
     const [code, muteCode] = await Promise.all([closedWithin(client, 9_000), closedWithin(control, 9_000)]);
@@ -46,13 +46,13 @@ Deno.test("a quiet connection outlives the proxy's timeout, as the service pings
 
 for (const kind of KINDS) {
   Deno.test(`${kind}: finds the service at a unix socket, and one of several that lives`, async () => {
-    await using stage = await openStage(kind);
-    if (stage === undefined) return;
-    const { ca } = stage;
-    await using upstream = await startUpstream({ unix: join(stage.folder, "wss.sock") });
+    await using proxies = await openGeneratedProxies(kind);
+    if (proxies === undefined) return;
+    const { ca } = proxies;
+    await using upstream = await startUpstream({ unix: join(proxies.folder, "wss.sock") });
     await using second = await startUpstream();
     {
-      await using proxy = await stage.start(kind, "--unix", upstream.address, "--path", "/wss");
+      await using proxy = await proxies.start(kind, "--unix", upstream.address, "--path", "/wss");
       const client = await connect({ ca, port: proxy.port });
       await assertAnswers(client);
       assertEquals(upstream.seen.at(-1)!.address, "::1");
@@ -60,7 +60,7 @@ for (const kind of KINDS) {
       await upstream.opens(0);
     }
     const group = ["--upstream", upstream.address, "--upstream", second.address];
-    await using proxy = await stage.start(kind, ...group);
+    await using proxy = await proxies.start(kind, ...group);
     const clients = await Promise.all(Array.from({ length: 20 }, () => connect({ ca, port: proxy.port })));
     await Promise.all(clients.map(assertAnswers));
     assertEquals(upstream.open + second.open, 20);
@@ -70,14 +70,14 @@ for (const kind of KINDS) {
   });
 
   Deno.test(`${kind}: reloading, stopping and dying leave nothing open at the service`, async (t) => {
-    await using stage = await openStage(kind);
-    if (stage === undefined) return;
-    const { ca } = stage;
+    await using proxies = await openGeneratedProxies(kind);
+    if (proxies === undefined) return;
+    const { ca } = proxies;
     await using upstream = await startUpstream();
     const many = async (port: number) => await Promise.all(Array.from({ length: 20 }, () => connect({ ca, port })));
 
     await t.step("a reload keeps each connection or closes it at both ends; new ones are taken", async () => {
-      await using proxy = await stage.start(kind, "--upstream", upstream.address);
+      await using proxy = await proxies.start(kind, "--upstream", upstream.address);
       const before = await many(proxy.port);
       await upstream.opens(20);
       await proxy.reload();
@@ -95,7 +95,7 @@ for (const kind of KINDS) {
 
     for (const signal of ["SIGTERM", "SIGKILL"] as const) {
       await t.step(`after ${signal} the service knows at once`, async () => {
-        await using proxy = await stage.start(kind, "--upstream", upstream.address);
+        await using proxy = await proxies.start(kind, "--upstream", upstream.address);
         const clients = await many(proxy.port);
         await upstream.opens(20);
         await proxy.stop(signal);

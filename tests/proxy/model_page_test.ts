@@ -6,19 +6,20 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { type RunningProxy, startProxy } from "../support/proxies.ts";
-import { connect, rawRequest } from "./client.ts";
-import { openStage, type Stage } from "./stage.ts";
+import { type GeneratedProxies, openGeneratedProxies } from "./generated_proxies.ts";
 import { startUpstream, type Upstream } from "./upstream.ts";
+import { ask } from "../support/raw.ts";
+import { connect } from "./ws_client.ts";
 
-function startNginx(stage: Stage, upstream: Upstream): Promise<RunningProxy> {
+function startNginx(proxies: GeneratedProxies, upstream: Upstream): Promise<RunningProxy> {
   return startProxy("nginx", (port) => `
     server {
       listen ${port} ssl;
       listen [::]:${port} ssl;
       server_name localhost;
 
-      ssl_certificate ${join(stage.folder, "full.pem")};
-      ssl_certificate_key ${join(stage.folder, "leaf.key")};
+      ssl_certificate ${join(proxies.folder, "full.pem")};
+      ssl_certificate_key ${join(proxies.folder, "leaf.key")};
       ssl_session_timeout 5m;
       ssl_session_cache shared:SSL:50m;
       ssl_protocols TLSv1.2 TLSv1.3;
@@ -34,7 +35,7 @@ function startNginx(stage: Stage, upstream: Upstream): Promise<RunningProxy> {
     }`);
 }
 
-function startApache(stage: Stage, upstream: Upstream): Promise<RunningProxy> {
+function startApache(proxies: GeneratedProxies, upstream: Upstream): Promise<RunningProxy> {
   return startProxy("apache", (port) => `
     Listen ${port}
     <VirtualHost *:${port}>
@@ -49,9 +50,9 @@ function startApache(stage: Stage, upstream: Upstream): Promise<RunningProxy> {
       SSLProtocol all -SSLv2 -SSLv3 -TLSv1 -TLSv1.1
       SSLCipherSuite HIGH:!RC4:!MD5:!aNULL:!eNULL:!NULL:!DH:!EDH:!EXP:+MEDIUM
       SSLHonorCipherOrder on
-      SSLCertificateFile ${join(stage.folder, "leaf.pem")}
-      SSLCertificateKeyFile ${join(stage.folder, "leaf.key")}
-      SSLCertificateChainFile ${join(stage.folder, "middle.pem")}
+      SSLCertificateFile ${join(proxies.folder, "leaf.pem")}
+      SSLCertificateKeyFile ${join(proxies.folder, "leaf.key")}
+      SSLCertificateChainFile ${join(proxies.folder, "middle.pem")}
     </VirtualHost>`);
 }
 
@@ -66,12 +67,12 @@ const HANDSHAKE = [
 
 for (const [kind, start] of [["nginx", startNginx], ["apache", startApache]] as const) {
   Deno.test(`model page, ${kind}: tom is answered with ok at wss://…/wss, and the client's address is known`, async () => {
-    await using stage = await openStage(kind);
-    if (stage === undefined) return;
+    await using proxies = await openGeneratedProxies(kind);
+    if (proxies === undefined) return;
     // Default paths: Apache's ProxyPass takes /wss off.
     await using upstream = await startUpstream({ path: ["/", "/wss"] });
-    await using proxy = await start(stage, upstream);
-    const client = await connect({ ca: stage.ca, port: proxy.port });
+    await using proxy = await start(proxies, upstream);
+    const client = await connect({ ca: proxies.ca, port: proxy.port });
     client.send("tom");
     assertEquals(await client.next(), "ok");
     assertEquals(upstream.seen.at(-1)!.address, "::1");
@@ -80,8 +81,8 @@ for (const [kind, start] of [["nginx", startNginx], ["apache", startApache]] as 
   });
 
   Deno.test(`model page, ${kind}: a client that forges headers is not who it says it is`, async () => {
-    await using stage = await openStage(kind);
-    if (stage === undefined) return;
+    await using proxies = await openGeneratedProxies(kind);
+    if (proxies === undefined) return;
     const own = kind === "nginx" ? "x-real-ip" : "x-forwarded-for";
     for (const clientAddressHeader of ["auto", own] as const) {
       await using upstream = await startUpstream({
@@ -89,10 +90,13 @@ for (const [kind, start] of [["nginx", startNginx], ["apache", startApache]] as 
         clientAddressHeader,
         trustedProxy: ["127.0.0.1"],
       });
-      await using proxy = await start(stage, upstream);
+      await using proxy = await start(proxies, upstream);
       const forged = ["X-Real-IP: 192.0.2.66", "X-Forwarded-For: 192.0.2.66", "Forwarded: for=192.0.2.66"];
       for (const header of forged) {
-        assertMatch(await rawRequest(stage.ca, proxy.port, [...HANDSHAKE, header]), /^HTTP\/1\.1 101 /);
+        assertMatch(
+          await ask({ port: proxy.port, ca: proxies.ca, hostname: "::1" }, [...HANDSHAKE, header, "", ""].join("\r\n")),
+          /^HTTP\/1\.1 101 /,
+        );
         // Without the pin, headers that contradict each other leave the proxy's own address.
         const mended = header.toLowerCase().startsWith(`${own}:`);
         const expected = clientAddressHeader === "auto" && !mended ? "127.0.0.1" : "::1";

@@ -2,9 +2,10 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { proxyTls } from "../../lib/handshake/client_address.ts";
-import { type Client, connect, rawRequest } from "./client.ts";
-import { KINDS, openStage } from "./stage.ts";
+import { KINDS, openGeneratedProxies } from "./generated_proxies.ts";
 import { startUpstream } from "./upstream.ts";
+import { ask } from "../support/raw.ts";
+import { type Client, connect } from "./ws_client.ts";
 
 const MiB = 1024 ** 2;
 
@@ -21,19 +22,19 @@ async function sClient(...args: string[]): Promise<string> {
 
 for (const kind of KINDS) {
   Deno.test(`${kind}: carries what the service is for`, async (t) => {
-    await using stage = await openStage(kind);
-    if (stage === undefined) return;
+    await using proxies = await openGeneratedProxies(kind);
+    if (proxies === undefined) return;
     await using upstream = await startUpstream({ strictProxy: true });
-    await Deno.mkdir(join(stage.folder, "www"));
-    await Deno.writeTextFile(join(stage.folder, "www", "index.html"), "the website");
+    await Deno.mkdir(join(proxies.folder, "www"));
+    await Deno.writeTextFile(join(proxies.folder, "www", "index.html"), "the website");
     await using website = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, (request) => {
       return new Response("the website", { headers: { "x-seen-forwarded": String(request.headers.get("forwarded")) } });
     });
     const site = kind === "haproxy"
       ? ["--website", `127.0.0.1:${website.addr.port}`]
-      : ["--root", join(stage.folder, "www")];
-    await using proxy = await stage.start(kind, "--upstream", upstream.address, ...site);
-    const { ca } = stage;
+      : ["--root", join(proxies.folder, "www")];
+    await using proxy = await proxies.start(kind, "--upstream", upstream.address, ...site);
+    const { ca } = proxies;
     const { port } = proxy;
 
     await t.step("tom is answered with ok", async () => {
@@ -76,7 +77,7 @@ for (const kind of KINDS) {
         ]
       ) {
         const before = upstream.seen.length;
-        const answer = await rawRequest(ca, port, lines);
+        const answer = await ask({ port, ca, hostname: "::1" }, [...lines, "", ""].join("\r\n"));
         assertMatch(answer, /^HTTP\/1\.1 101 /, lines.join("\n"));
         assertEquals(upstream.seen.length, before + 1);
         const { headers, address, url } = upstream.seen.at(-1)!;
@@ -104,12 +105,16 @@ for (const kind of KINDS) {
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
       ];
       const before = upstream.seen.length;
-      assertMatch(await rawRequest(ca, port, [...handshake, "Content-Length: 0"]), /^HTTP\/1\.1 101 /);
+      assertMatch(
+        await ask({ port, ca, hostname: "::1" }, [...handshake, "Content-Length: 0", "", ""].join("\r\n")),
+        /^HTTP\/1\.1 101 /,
+      );
       assertEquals(upstream.seen.length, before + 1);
       // The body is a handshake of its own: a proxy that dropped only the header would pass it on as one.
       const inner = [...handshake, "X-Smuggled: yes", "", ""].join("\r\n");
       for (const upgrade of [handshake, handshake.filter((line) => !/^(Upgrade|Connection|Sec-)/.test(line))]) {
-        await rawRequest(ca, port, [...upgrade, `Content-Length: ${inner.length}`, "", inner.trimEnd()]);
+        const lines = [...upgrade, `Content-Length: ${inner.length}`, "", inner];
+        await ask({ port, ca, hostname: "::1" }, lines.join("\r\n"));
         const client = await connect({ ca, port });
         client.send("tom");
         assertEquals(await client.next(), "ok");
@@ -149,7 +154,7 @@ for (const kind of KINDS) {
         "-servername",
         "localhost",
         "-CAfile",
-        join(stage.folder, "root.pem"),
+        join(proxies.folder, "root.pem"),
       ];
       const old = await sClient(...named, "-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0");
       assertMatch(old, /alert protocol version|tlsv1 alert/i);

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { join } from "node:path";
-import { requestPath, urlOf } from "../../lib/service/resolve_settings.ts";
+import { urlOf } from "../../lib/service/resolve_settings.ts";
 import { developmentMaterial } from "../../lib/tls/development.ts";
 import { loadCertificateFiles } from "../../lib/tls/certificate_files.ts";
 import { openssl } from "../support/openssl.ts";
@@ -10,17 +10,6 @@ const direct = {
   certificate: { kind: "development" },
   address: { transport: "tcp", hostname: "", port: 0 },
 } as const;
-
-Deno.test("a path is compared as requests have it", () => {
-  assertEquals(["/", "/wss", "/chat/ä", "/a/../b", "//x", "/%2f"].map(requestPath), [
-    "/",
-    "/wss",
-    "/chat/%C3%A4",
-    "/b",
-    "//x",
-    "/%2f",
-  ]);
-});
 
 Deno.test("the URL names what the certificate is for, wherever the service listens", async () => {
   const folder = await Deno.makeTempDir({ prefix: "wss-setup-" });

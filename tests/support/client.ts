@@ -15,6 +15,8 @@ loadFfi();
 export interface ClientOptions {
   /** The file of a certificate to trust. */
   readonly ca?: string;
+  /** Or its text. */
+  readonly pem?: string;
   /** A unix socket to connect through; the URL then names only Host and path. */
   readonly unix?: string;
   readonly protocols?: readonly string[];
@@ -55,9 +57,9 @@ export class Client implements AsyncDisposable {
 
   /** Connects. @throws {Error} when the handshake is refused or never gets there */
   static async open(url: string, options: ClientOptions = {}): Promise<Client> {
-    const { ca, unix, protocols = [], headers = {} } = options;
+    const { ca, pem, unix, protocols = [], headers = {} } = options;
     const http = Deno.createHttpClient({
-      ...(ca === undefined ? {} : { caCerts: [await Deno.readTextFile(ca)] }),
+      ...(ca === undefined && pem === undefined ? {} : { caCerts: [pem ?? await Deno.readTextFile(ca!)] }),
       ...(unix === undefined ? {} : { proxy: { transport: "unix", path: unix } }),
     });
     const socket = new WebSocket(url, { client: http, protocols: [...protocols], headers });

@@ -1,7 +1,8 @@
 /**
- * Exact bytes over TCP or TLS, and the head of what comes back: for what no client library would send.
+ * Bytes over TCP or TLS as a test writes them, and what comes back: for what no client library would send or show.
  * @module
  */
+import { connect as connectTls } from "node:tls";
 
 /** The key of RFC 6455 §1.3, and the answer that it must get. */
 export const KEY = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -42,8 +43,162 @@ export const VALID: Readonly<Record<string, string>> = {
 
 /** The one valid handshake, with changes. */
 export function handshake({ method = "GET", target = "/", version = "HTTP/1.1", headers = {} }: Changes = {}): string {
-  const lines = Object.entries({ ...VALID, ...headers }).filter(([, value]) => value !== null);
-  return [`${method} ${target} ${version}`, ...lines.map(([name, value]) => `${name}: ${value}`), "", ""].join("\r\n");
+  return requestOf(`${method} ${target} ${version}`, { ...VALID, ...headers });
+}
+
+/** A plain GET over HTTP/1.1. */
+export function request(path: string, headers: Readonly<Record<string, string | null>> = {}): string {
+  return requestOf(`GET ${path} HTTP/1.1`, { Host: "localhost", ...headers });
+}
+
+function requestOf(first: string, headers: Readonly<Record<string, string | null>>): string {
+  const lines = Object.entries(headers).filter(([, value]) => value !== null);
+  return [first, ...lines.map(([name, value]) => `${name}: ${value}`), "", ""].join("\r\n");
+}
+
+/** A connection, over TLS where an authority is given, without Nagle's algorithm on this side. TLS is ready, too. */
+export async function dial({ port, hostname = "127.0.0.1", ca }: RawTarget): Promise<Deno.Conn> {
+  const tcp = await Deno.connect({ hostname, port });
+  tcp.setNoDelay(true);
+  if (ca === undefined) return tcp;
+  const conn = await Deno.startTls(tcp, { hostname: "localhost", caCerts: [ca] });
+  try {
+    await conn.handshake();
+  } catch (error) {
+    closeQuietly(conn);
+    throw error;
+  }
+  return conn;
+}
+
+/**
+ * An upgraded connection.
+ * @throws {Error} with the answer's first line when it is not 101
+ */
+export async function dialUpgraded(target: RawTarget, path = "/"): Promise<Deno.Conn> {
+  const conn = await dial(target);
+  try {
+    const head = await exchange(conn, handshake({ target: path }));
+    if (!head.startsWith("HTTP/1.1 101 ")) throw new Error(`no upgrade: ${head.split("\r\n")[0]}`);
+    return conn;
+  } catch (error) {
+    closeQuietly(conn);
+    throw error;
+  }
+}
+
+/** Writes all of it; text is one byte a character, so that any byte can be written in a string. */
+export async function writeAll(conn: Deno.Conn, data: string | Uint8Array): Promise<void> {
+  const bytes = typeof data === "string" ? latin1(data) : data;
+  for (let written = 0; written < bytes.length;) written += await conn.write(bytes.subarray(written));
+}
+
+/** The same; false where the other end has gone. */
+export async function tryWrite(conn: Deno.Conn, data: string | Uint8Array): Promise<boolean> {
+  try {
+    await writeAll(conn, data);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Reads until `text` has come; what came. What follows it in the same segment is in it, too. */
+export async function readUntil(conn: Deno.Conn, text: string): Promise<string> {
+  const decoder = new TextDecoder();
+  const buffer = new Uint8Array(4096);
+  let seen = "";
+  while (!seen.includes(text)) {
+    const count = await conn.read(buffer);
+    if (count === null) throw new Error(`the end came after ${JSON.stringify(seen)}`);
+    seen += decoder.decode(buffer.subarray(0, count), { stream: true });
+  }
+  return seen;
+}
+
+/** Reads a response's head, to the empty line. */
+export function readHead(conn: Deno.Conn): Promise<string> {
+  return readUntil(conn, "\r\n\r\n");
+}
+
+/** Reads so many bytes and throws them away, or to the end. */
+export async function skip(conn: Deno.Conn, bytes: number): Promise<void> {
+  const buffer = new Uint8Array(65_536);
+  for (let left = bytes; left > 0;) left -= await conn.read(buffer.subarray(0, left)) ?? Infinity;
+}
+
+/** Sends a request over a connection that stays open; the head of the answer. */
+export async function exchange(conn: Deno.Conn, text: string): Promise<string> {
+  await tryWrite(conn, text);
+  return await readHead(conn);
+}
+
+/** Connects, asks, and closes; the head of the answer. */
+export async function ask(target: RawTarget, text: string): Promise<string> {
+  const conn = await dial(target);
+  try {
+    return await exchange(conn, text);
+  } finally {
+    closeQuietly(conn);
+  }
+}
+
+/** Closes, whatever state it is in. */
+export function closeQuietly(conn: Deno.Conn): void {
+  try {
+    conn.close();
+  } catch {
+    // It had ended already.
+  }
+}
+
+/** Milliseconds until the other end has ended the connection, or undefined after `patience`. Closes it. */
+export async function endOf(conn: Deno.Conn, patience: number): Promise<number | undefined> {
+  const began = performance.now();
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<undefined>((resolve) => timer = setTimeout(() => resolve(undefined), patience));
+  const buffer = new Uint8Array(65_536);
+  const ended = (async () => {
+    try {
+      while (await conn.read(buffer) !== null);
+    } catch {
+      // A reset is an end too.
+    }
+    return performance.now() - began;
+  })();
+  const result = await Promise.race([ended, late]);
+  clearTimeout(timer);
+  closeQuietly(conn);
+  await ended;
+  return result;
+}
+
+/** Whether a new TCP connection is refused; one that is reset came to a listener that was just closing. */
+export async function isRefused(port: number): Promise<boolean> {
+  try {
+    (await Deno.connect({ hostname: "127.0.0.1", port })).close();
+    return false;
+  } catch (error) {
+    if (error instanceof Deno.errors.ConnectionRefused) return true;
+    if (error instanceof Deno.errors.ConnectionReset) return false;
+    throw error;
+  }
+}
+
+/**
+ * The serial number of the certificate that a new client is shown.
+ * @param address where to connect, and what the certificate is for. Default: 127.0.0.1, which serves as `localhost`
+ */
+export function serialOf(port: number, ca: string, address?: string): Promise<string> {
+  const target = address === undefined ? { host: "127.0.0.1", servername: "localhost" } : { host: address };
+  return new Promise((resolve, reject) => {
+    const socket = connectTls({ ...target, port, ca }, () => {
+      const { serialNumber } = socket.getPeerCertificate();
+      socket.once("close", () => resolve(serialNumber.toLowerCase()));
+      socket.destroy();
+    });
+    socket.on("error", reject);
+  });
 }
 
 /** Milliseconds after which a connection that neither answers nor ends is a failure. */
@@ -55,17 +210,15 @@ const PATIENCE = 20_000;
  * @throws {Error} where neither comes
  */
 export async function rawExchange(target: RawTarget, request: string | Uint8Array): Promise<RawResponse | undefined> {
-  const { port, hostname = "127.0.0.1", ca } = target;
-  const conn = ca === undefined
-    ? await Deno.connect({ hostname, port })
-    : await Deno.connectTls({ hostname: "localhost", port, caCerts: [ca], alpnProtocols: ["http/1.1"] });
+  const conn = await dial(target);
   let late = false;
   const timer = setTimeout(() => {
     late = true;
     conn.close();
   }, PATIENCE);
   try {
-    await writeAll(conn, typeof request === "string" ? latin1(request) : request);
+    // It may answer and close before it has read all.
+    await tryWrite(conn, request);
     return await readResponse(conn);
   } catch (error) {
     if (late) throw new Error(`no answer within ${PATIENCE} ms to ${JSON.stringify(request.slice(0, 200))}`);
@@ -82,15 +235,6 @@ export async function rawResponse(target: RawTarget, request: string | Uint8Arra
   const response = await rawExchange(target, request);
   if (response === undefined) throw new Error("the connection was closed without an answer");
   return response;
-}
-
-async function writeAll(conn: Deno.Conn, bytes: Uint8Array): Promise<void> {
-  try {
-    for (let written = 0; written < bytes.length;) written += await conn.write(bytes.subarray(written));
-  } catch (error) {
-    // It may answer and close before it has read all.
-    if (!isReset(error)) throw error;
-  }
 }
 
 async function readResponse(conn: Deno.Conn): Promise<RawResponse | undefined> {
@@ -120,7 +264,6 @@ function isReset(error: unknown): boolean {
     error instanceof Deno.errors.BrokenPipe || error instanceof Deno.errors.UnexpectedEof;
 }
 
-/** One byte a character, so that any byte can be written in a string. */
 function latin1(text: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(text, (character) => character.charCodeAt(0));
 }

@@ -11,7 +11,7 @@ import { createLogger } from "../../lib/log.ts";
 import { loadFfi } from "../../lib/net/ffi/load_ffi.ts";
 import { serve, type Service } from "../../lib/mod.ts";
 import { developmentMaterial } from "../../lib/tls/development.ts";
-import type { App } from "../../lib/ws/app_types.ts";
+import type { AppFactory, ServiceApp } from "../../lib/ws/app_types.ts";
 import { Client, type ClientOptions } from "./client.ts";
 import type { RawTarget } from "./raw.ts";
 
@@ -40,7 +40,7 @@ export interface Served extends AsyncDisposable {
 
 /** Serves an app on a free port; files are written first, and options that name them are relative to `folder`. */
 export async function serving(
-  app: App,
+  app: ServiceApp | AppFactory,
   options: ServiceOptions | ((folder: string) => ServiceOptions | Promise<ServiceOptions>) = {},
 ): Promise<Served> {
   const folder = await Deno.makeTempDir({ prefix: "wss-serving-" });

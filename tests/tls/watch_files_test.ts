@@ -216,3 +216,35 @@ Deno.test("places: each link on the way and the file itself; a loop of links end
   Deno.symlinkSync("loop", it.path("loop"));
   assertEquals(watchPathsOf([it.path("loop", "cert.pem")]).folders.includes(it.folder), true);
 });
+
+Deno.test("a folder that is removed and made again, and one that is replaced above the files, are noticed", async () => {
+  await using it = new TrackedSocket();
+  it.write("certs/live/cert.pem", "cert 1");
+  it.watch(["certs/live/cert.pem"]);
+  Deno.removeSync(it.path("certs/live"), { recursive: true });
+  it.write("certs/live/cert.pem", "cert 2");
+  await it.reported(1);
+  // Gone for longer: nothing is left to be watched.
+  Deno.removeSync(it.path("certs"), { recursive: true });
+  while (!it.lines.some((line) => line.includes("cannot be read"))) await new Promise((done) => setTimeout(done, 20));
+  it.write("certs/live/cert.pem", "cert 3");
+  await it.reported(2);
+  it.write("next/live/cert.pem", "cert 4");
+  Deno.renameSync(it.path("certs"), it.path("before"));
+  Deno.renameSync(it.path("next"), it.path("certs"));
+  await it.reported(3);
+});
+
+Deno.test("a file that is gone is waited for, or counts as empty; the log says which files", async () => {
+  for (const missingIsEmpty of [false, true]) {
+    await using it = new TrackedSocket();
+    it.write("tokens", "secret");
+    it.watch(["tokens"], { missingIsEmpty, what: "the file of tokens", poll: 20 });
+    Deno.removeSync(it.path("tokens"));
+    if (missingIsEmpty) await it.reported(1);
+    else while (it.lines.length === 0) await new Promise((done) => setTimeout(done, 20));
+    assertEquals(it.lines.some((line) => line.includes("certificate")), false);
+    it.write("tokens", missingIsEmpty ? "secret" : "another");
+    await it.reported(missingIsEmpty ? 2 : 1);
+  }
+});

@@ -29,7 +29,7 @@ Deno.test("crossws: what is sent of nothing, numbers and objects", async () => {
   assertEquals(seen, ["", "", "7", "10", "false", '{"a":1}']);
 });
 
-Deno.test("crossws: a namespace has its own topics and peers; the rest share one", async () => {
+Deno.test("crossws: a namespace has its own topics and peers, and is the path unless the app names another", async () => {
   const app = defineHooks({
     upgrade: (request) => {
       const namespace = new URL(request.url).searchParams.get("in");
@@ -45,20 +45,27 @@ Deno.test("crossws: a namespace has its own topics and peers; the rest share one
   await using a1 = await served.connect({ path: "/?in=a" });
   await using a2 = await served.connect({ path: "/wss?in=a" });
   await using b = await served.connect({ path: "/?in=b" });
-  await using none = await served.connect({ path: "/" });
+  await using root = await served.connect({ path: "/" });
+  await using root2 = await served.connect({ path: "/?x=1" });
   await using wss = await served.connect({ path: "/wss" });
-  const all = [a1, a2, b, none, wss];
+  const all = [a1, a2, b, root, root2, wss];
   const who = () => Promise.all(all.map((client) => client.ask("who")));
-  const told = ["a:2:true", "a:2:true", "b:1:true", ":2:true", ":2:true"];
+  const told = ["a:2:true", "a:2:true", "b:1:true", "/:2:true", "/:2:true", "/wss:1:true"];
   assertEquals(await who(), told);
   a1.send("from a");
-  none.send("from none");
-  assertEquals([await a2.next(), await wss.next()], ["from a", "from none"]);
+  root.send("from /");
+  wss.send("from /wss");
+  assertEquals([await a2.next(), await root2.next()], ["from a", "from /"]);
   // Order holds for each peer, so that what it should not have got would have come first.
-  served.service.publish("news", "to none");
+  served.service.publish("news", "to /", { namespace: "/" });
   served.service.publish("news", "to b", { namespace: "b" });
   served.service.publish("a\u0000news", "to nobody");
-  assertEquals([await none.next(), await wss.next(), await b.next()], ["to none", "to none", "to b"]);
+  served.service.publish("news", "to all");
+  assertEquals([await root.next(), await root2.next(), await b.next()], ["to /", "to /", "to b"]);
+  for (const client of all) assertEquals(await client.next(), "to all");
+  assertEquals((await served.service.presence("news")).peers.length, 6);
+  assertEquals((await served.service.presence("news", { namespace: "a" })).peers.length, 2);
+  assertEquals((await served.service.topics()).topics, [{ topic: "news", subscribers: 6 }]);
   assertEquals(await who(), told);
 });
 

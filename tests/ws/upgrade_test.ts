@@ -74,7 +74,10 @@ Deno.test("an app's own mistake in upgrade is a 500 that says whose it was, with
     }, /^the app's upgrade hook failed: no database$/],
     [() => Promise.reject("a string"), /^the app's upgrade hook failed: a string$/],
     [() => ({ headers: { "bad name": "x" } }), /^the app's upgrade hook failed: .*header/i],
-    [() => ({ protocol: "c" }), /^the app's upgrade hook chose the subprotocol "c", which the client did not offer$/],
+    [
+      () => ({ protocol: "c" }),
+      /^the app's upgrade hook failed: it chose the subprotocol "c", which the client did not offer$/,
+    ],
   ];
   for (const [wrong, message] of mistakes) {
     const app = defineApp({
@@ -100,14 +103,14 @@ Deno.test("an app's own mistake in upgrade is a 500 that says whose it was, with
 const SECRET = "correct-horse-battery-staple-0123456789";
 
 /** Shows what an app sees of a request that carried a token. */
-const witness = defineApp({
+const recorder = defineApp({
   upgrade: (request) => ({ context: { seen: [request.url, ...request.headers].join(" ") } }),
   open: (peer) => void peer.send({ url: peer.request.url, headers: [...peer.request.headers], context: peer.context }),
 });
 
 Deno.test("with a shared secret: 401 and its challenge without or with a wrong one, and the token hidden from the app", async () => {
   let gone = Promise.withResolvers<void>();
-  const app = { ...witness, close: () => gone.resolve() };
+  const app = { ...recorder, close: () => gone.resolve() };
   await using served = await serving(app, async (folder) => {
     await Deno.writeTextFile(join(folder, "tokens"), `# ours\n${SECRET}\n`);
     return { authTokenFile: join(folder, "tokens"), maxConnections: 1, authQuery: true };
@@ -156,7 +159,7 @@ Deno.test("with a shared secret: 401 and its challenge without or with a wrong o
 Deno.test("with a JWT: its claims are the app's, and the connection ends with 3000 when it expires", async () => {
   const by: Signer = { algorithm: "HS256", privateKey: new TextEncoder().encode("0123456789abcdef0123456789abcdef") };
   const ended = Promise.withResolvers<number | undefined>();
-  const app = { ...witness, close: (_peer: Peer, { code }: { code?: number }) => ended.resolve(code) };
+  const app = { ...recorder, close: (_peer: Peer, { code }: { code?: number }) => ended.resolve(code) };
   await using served = await serving(app, async (folder) => {
     await Deno.writeFile(join(folder, "secret"), by.privateKey as Uint8Array);
     return { jwtSecretFile: join(folder, "secret"), jwtAudience: "chat" };

@@ -77,7 +77,23 @@ function extensions(options: HelloOptions, version: number): number[] {
   add(10, vector16([0x001d, 0x0017, 0x0018, 0x0019].flatMap(uint16)));
   add(11, vector8([0]));
   if (version >= VERSIONS["TLS 1.2"]) {
-    const schemes = [0x0403, 0x0503, 0x0603, 0x0807, 0x0804, 0x0805, 0x0806, 0x0401, 0x0501, 0x0601, 0x0203, 0x0201];
+    const schemes = [
+      0x0403,
+      0x0503,
+      0x0603,
+      0x0807,
+      0x0804,
+      0x0805,
+      0x0806,
+      0x0809,
+      0x080a,
+      0x080b,
+      0x0401,
+      0x0501,
+      0x0601,
+      0x0203,
+      0x0201,
+    ];
     add(13, vector16(schemes.flatMap(uint16)));
   }
   if (version === VERSIONS["TLS 1.3"]) {

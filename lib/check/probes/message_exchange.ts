@@ -21,9 +21,14 @@ export interface ExchangeResult {
 /** How long a message that nobody asked for is waited for, in milliseconds. */
 const WELCOME_WAIT = 250;
 
-/** Reports a message that the server sends by itself, if one comes at once. */
-export async function probeWelcome(session: ClientSession, outer: AbortSignal): Promise<ExchangeResult> {
-  const result = await probeMessage(session, {}, WELCOME_WAIT, outer);
+/** Reports a message that the server sends by itself soon after the upgrade, if there is one. */
+export async function probeWelcome(
+  session: ClientSession,
+  since: number,
+  outer: AbortSignal,
+): Promise<ExchangeResult> {
+  const left = Math.max(0, since + WELCOME_WAIT - performance.now());
+  const result = await probeMessage(session, {}, left, outer);
   return result.over ? result : { ...result, findings: result.findings.filter(({ level }) => level === "ok") };
 }
 

@@ -41,6 +41,8 @@ export interface Upgraded {
   readonly connection?: RawConnection;
   /** Bytes that were read after the response head. */
   readonly rest: Uint8Array;
+  /** When the response came, on `performance.now`'s clock. */
+  readonly since: number;
 }
 
 const NOTHING = new Uint8Array(0);
@@ -65,11 +67,11 @@ export async function probeUpgrade(
       const body = await within(BODY_WAIT, wait, (soon) => readBody(connection, head, soon));
       await connection.close();
       const found = explainRefusal({ target, head, body, asksForCertificate });
-      return { findings: [await refine(found, head.status, body, target, tls, wait)], rest: NOTHING };
-    }, (waited) => ({ findings: [explainSilence(waited)], rest: NOTHING }));
+      return { findings: [await refine(found, head.status, body, target, tls, wait)], rest: NOTHING, since: 0 };
+    }, (waited) => ({ findings: [explainSilence(waited)], rest: NOTHING, since: 0 }));
   } catch (error) {
     if (error instanceof DeadlineError) throw error;
-    return { findings: [explainError(messageOf(error), asksForCertificate)], rest: NOTHING };
+    return { findings: [explainError(messageOf(error), asksForCertificate)], rest: NOTHING, since: 0 };
   }
 }
 
@@ -103,7 +105,7 @@ export async function requestUpgrade(target: Target, tls: TlsOptions, signal: Ab
 
 async function failed(connection: RawConnection, found: Finding): Promise<Upgraded> {
   await connection.close();
-  return { findings: [found], rest: NOTHING };
+  return { findings: [found], rest: NOTHING, since: 0 };
 }
 
 async function judgeUpgrade(
@@ -113,6 +115,7 @@ async function judgeUpgrade(
   key: string,
   ms: number,
 ): Promise<Upgraded> {
+  const since = performance.now();
   const findings = await judgeResponse(request, head, key);
   if (findings.length === 0) findings.push(finding("upgrade-ok", "ok", `101 in ${ms} ms`));
   if (ms > SLOW) {
@@ -123,7 +126,7 @@ async function judgeUpgrade(
       "See what the service does before it answers, and how busy it is.",
     ));
   }
-  return { findings, connection, rest: head.rest };
+  return { findings, connection, rest: head.rest, since };
 }
 
 /** Tries what a refusal may be about, so that its cause need not be guessed. */

@@ -104,7 +104,7 @@ async function connect(
       commandOptions: defaults.commandOptions,
     });
     const { promise: failed, resolve: fail } = Promise.withResolvers<unknown>();
-    for (const event of ["error", "node-error", "node-disconnect", "disconnect"]) {
+    for (const event of ["error", "node-error", "disconnect"]) {
       cluster.on(event, (error) => fail(error instanceof Error ? error : new Error(`the cluster says ${event}`)));
     }
     const abandon = () => cluster.isOpen && cluster.destroy();
@@ -201,6 +201,8 @@ class RedisSession implements Session {
   readonly #listeners = new Map<string, Listener>();
   /** Subscriptions that Redis has not confirmed: they are asked for at different servers of a cluster. */
   readonly #unconfirmed = new Set<Promise<void>>();
+  /** Unsubscriptions that Redis has not confirmed. */
+  readonly #leaving = new Map<string, Promise<void>>();
   readonly #abort: (reason: string) => void;
   #open = true;
   #bytes = 0;
@@ -255,14 +257,21 @@ class RedisSession implements Session {
       deliver(new Uint8Array(message.buffer, message.byteOffset, message.length));
     };
     this.#listeners.set(channel, listener);
-    this.#confirm(this.#link.subscribe(channel, listener));
+    // In a cluster the client lets a subscription overtake the unsubscription before it (seen in 6.3.1).
+    const leaving = this.#leaving.get(channel);
+    this.#confirm(
+      leaving ? leaving.then(() => this.#subscribeAgain(channel, listener)) : this.#link.subscribe(channel, listener),
+    );
   }
 
   unsubscribe(channel: string): void {
     const listener = this.#listeners.get(channel);
     if (listener === undefined) return;
     this.#listeners.delete(channel);
-    if (this.#open) this.#confirm(this.#link.unsubscribe(channel, listener));
+    if (!this.#open) return;
+    const left = this.#confirm(this.#link.unsubscribe(channel, listener));
+    this.#leaving.set(channel, left);
+    left.finally(() => this.#leaving.get(channel) === left && this.#leaving.delete(channel));
   }
 
   async flush(): Promise<void> {
@@ -276,9 +285,17 @@ class RedisSession implements Session {
     this.#abort(reason);
   }
 
-  #confirm(answer: Promise<void>): void {
-    const confirmed = answer.catch((error) => this.#refused(error)).finally(() => this.#unconfirmed.delete(confirmed));
+  async #subscribeAgain(channel: string, listener: Listener): Promise<void> {
+    if (this.#open && this.#listeners.get(channel) === listener) await this.#link.subscribe(channel, listener);
+  }
+
+  /** Never rejects. */
+  #confirm(answer: Promise<void>): Promise<void> {
+    const confirmed: Promise<void> = answer.catch((error) => this.#refused(error)).finally(() =>
+      this.#unconfirmed.delete(confirmed)
+    );
     this.#unconfirmed.add(confirmed);
+    return confirmed;
   }
 
   /** The connection's end rejects too, and is told by `ended`. */

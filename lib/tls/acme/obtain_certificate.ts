@@ -5,6 +5,7 @@
 import type { X509Certificate } from "node:crypto";
 import type { AcmeDirectory } from "../../config/acme_options.ts";
 import { StartError } from "../../errors.ts";
+import { escapeControls } from "../../log.ts";
 import { readCertificates, readFile } from "../certificate_files.ts";
 import { addressIn } from "../x509/certificate_names.ts";
 import { encodePem } from "../x509/pem.ts";
@@ -115,7 +116,7 @@ async function signIn(client: AcmeClient, options: AcmeOptions, attempt: Attempt
   if (!agreed) {
     throw new StartError(
       `Cannot create an account at ${options.directory.title}: its terms of service must be agreed to. Read ` +
-        `${termsOfService}, then start with --acme-agree-tos; it is remembered with the account`,
+        `${escapeControls(termsOfService)}, then start with --acme-agree-tos; it is remembered with the account`,
     );
   }
   const external = options.external && externalAccount(options.external);

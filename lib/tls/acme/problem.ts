@@ -27,6 +27,8 @@ const PREFIX = "urn:ietf:params:acme:error:";
 /** A detail is text of a stranger; more than this is cut off. */
 const LONGEST_DETAIL = 400;
 
+const ADDRESSES = "for an IP address Let's Encrypt wants --acme-profile shortlived";
+
 /** What each type means and what helps against it. */
 const WORDS: Readonly<Record<string, readonly [meaning: string, remedy?: string]>> = {
   accountDoesNotExist: ["the authority does not know the account"],
@@ -58,7 +60,7 @@ const WORDS: Readonly<Record<string, readonly [meaning: string, remedy?: string]
   malformed: ["the authority does not take the request"],
   orderNotReady: ["the order is not ready to be finalised"],
   rateLimited: ["the authority's rate limit is reached", "wait; it is tried again when the authority allows it"],
-  rejectedIdentifier: ["the authority does not issue for the name", "check --domain"],
+  rejectedIdentifier: ["the authority does not issue for the name", `check --domain; ${ADDRESSES}`],
   serverInternal: ["the authority has an internal error", "wait; it is tried again"],
   tls: ["the authority's TLS connection failed"],
   unauthorized: [
@@ -66,7 +68,7 @@ const WORDS: Readonly<Record<string, readonly [meaning: string, remedy?: string]
     "see that the name's A and AAAA records name this machine, and that nothing else answers on its port 80",
   ],
   unsupportedContact: ["the authority does not take the kind of contact", "check --acme-email"],
-  unsupportedIdentifier: ["the authority does not issue for this kind of name"],
+  unsupportedIdentifier: ["the authority does not issue for this kind of name", ADDRESSES],
   userActionRequired: ["the account's holder has to do something first"],
   // Types of our own, for what comes without a problem document.
   unreachable: ["the authority cannot be reached", "check the network, --acme-directory and --acme-ca"],

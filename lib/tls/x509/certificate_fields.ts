@@ -28,6 +28,8 @@ export interface Fields {
   readonly publicKey: string;
   /** Extensions by object identifier: what is inside the octet string. */
   readonly extensions: ReadonlyMap<string, Uint8Array>;
+  /** Those extensions that who does not know them must refuse the certificate for. */
+  readonly critical: ReadonlySet<string>;
 }
 
 /** Object identifiers of the extensions that are looked at. */
@@ -63,17 +65,19 @@ const NAMED: Readonly<Record<string, string>> = {
  * Reads the fields.
  * @throws {RangeError} when the DER is not of a certificate's shape.
  */
-export function readFields(certificate: X509Certificate): Fields {
+function readFields(certificate: X509Certificate): Fields {
   const whole = readDer(certificate.raw);
   const parts = derChildren(derChild(whole, 0, TAG.sequence));
-  const first = parts[0]?.tag === 0xa0 ? 1 : 0;
-  const [, , issuer, , subject, spki] = parts.slice(first);
+  const [issuer, subject, spki] = namesAndKey(parts);
   if (issuer === undefined || subject === undefined || spki === undefined) throw new RangeError("fields are missing");
   const extensions = new Map<string, Uint8Array>();
+  const critical = new Set<string>();
   const list = parts.find((part) => part.tag === 0xa3);
   for (const extension of list ? derChildren(derChild(list, 0, TAG.sequence)) : []) {
     const [id, ...rest] = derChildren(extension);
-    if (id && rest.length > 0) extensions.set(derOid(id), rest.at(-1)!.content);
+    if (id === undefined || rest.length === 0) continue;
+    extensions.set(derOid(id), rest.at(-1)!.content);
+    if (rest.length > 1 && rest[0]!.content[0] !== 0) critical.add(derOid(id));
   }
   return {
     signature: derOid(derChild(derChild(whole, 1, TAG.sequence), 0)),
@@ -82,7 +86,25 @@ export function readFields(certificate: X509Certificate): Fields {
     key: keyKind(spki),
     publicKey: hex(spki.whole),
     extensions,
+    critical,
   };
+}
+
+/** Issuer, subject and public key, of the parts of a TBSCertificate; the version before them may be missing. */
+function namesAndKey(parts: readonly Der[]): [issuer?: Der, subject?: Der, spki?: Der] {
+  const first = parts[0]?.tag === 0xa0 ? 1 : 0;
+  return [parts[first + 2], parts[first + 4], parts[first + 5]];
+}
+
+/**
+ * The subject of a certificate's DER, as in {@link Fields}, and nothing else: for many certificates, of which one is
+ * sought.
+ * @throws {RangeError} when the DER is not of a certificate's shape.
+ */
+export function readSubject(der: Uint8Array): string {
+  const [, subject] = namesAndKey(derChildren(derChild(readDer(der), 0, TAG.sequence)));
+  if (subject === undefined) throw new RangeError("fields are missing");
+  return hex(subject.whole);
 }
 
 function keyKind(spki: Der): KeyKind {

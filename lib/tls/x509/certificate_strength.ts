@@ -8,6 +8,16 @@ import { derChildren, derOid, readDer } from "./der.ts";
 import { EXTENSION, type Fields, fieldsOf, titleOf } from "./certificate_fields.ts";
 import { isSelfIssued } from "./issuer.ts";
 
+const SERVER_AUTH = "1.3.6.1.5.5.7.3.1";
+const ANY_USAGE = "2.5.29.37.0";
+
+/** Extensions that clients process when they are critical (RFC 5280 section 4.2, RFC 7633). */
+const KNOWN_EXTENSIONS: ReadonlySet<string> = new Set([
+  ...["2.5.29.14", "2.5.29.15", "2.5.29.17", "2.5.29.18", "2.5.29.19", "2.5.29.30", "2.5.29.31", "2.5.29.32"],
+  ...["2.5.29.33", "2.5.29.35", "2.5.29.36", "2.5.29.37", "2.5.29.46", "2.5.29.54", EXTENSION.tlsFeature],
+  ...[EXTENSION.authorityInfo, "1.3.6.1.5.5.7.1.11"],
+]);
+
 const WEAK_SIGNATURES: Readonly<Record<string, string>> = {
   "1.2.840.113549.1.1.4": "md5",
   "1.2.840.113549.1.1.5": "sha1",
@@ -51,10 +61,28 @@ export function inspectUse(leaf: X509Certificate): Finding[] {
   const fields = fieldsOf(leaf);
   const found: Finding[] = [];
   const usages = fields && extendedUsages(fields);
-  // 1.3.6.1.5.5.7.3.1: serverAuth. 2.5.29.37.0: any.
-  if (usages && !usages.some((usage) => usage === "1.3.6.1.5.5.7.3.1" || usage === "2.5.29.37.0")) {
+  if (usages && !usages.includes(SERVER_AUTH) && usages.includes(ANY_USAGE)) {
+    found.push(finding(
+      "usage-any",
+      "warning",
+      `The certificate ${
+        titleOf(leaf)
+      } is for any use (anyExtendedKeyUsage) and does not name servers: OpenSSL, Deno ` +
+        "and others refuse it.",
+      "Have one issued with the extended key usage serverAuth.",
+    ));
+  } else if (usages && !usages.includes(SERVER_AUTH)) {
     const fact = `The certificate ${titleOf(leaf)} is not for servers (its extended key usage lacks serverAuth).`;
     found.push(finding("usage-not-server", "error", fact, "Have one issued for TLS servers."));
+  }
+  if (leaf.ca && !isSelfIssued(leaf)) {
+    found.push(finding(
+      "certificate-is-authority",
+      "warning",
+      `The certificate ${titleOf(leaf)} is an authority's (its basic constraints say so): Firefox, Deno and others ` +
+        "refuse it as a server's.",
+      "Have one issued that is no authority's (basicConstraints=CA:FALSE).",
+    ));
   }
   if (fields !== undefined && !maySignHandshake(fields)) {
     found.push(finding(
@@ -73,6 +101,37 @@ export function inspectUse(leaf: X509Certificate): Finding[] {
       "Have it issued without must-staple, or terminate TLS in a proxy that staples.",
     ));
   }
+  return found;
+}
+
+/** Whether the chain's issuers may issue for servers, and whether clients know every critical extension. */
+export function inspectExtensions(path: readonly X509Certificate[]): Finding[] {
+  const found: Finding[] = [];
+  path.forEach((certificate, at) => {
+    const fields = fieldsOf(certificate);
+    // A root is trusted for itself; clients hold a copy.
+    if (fields === undefined || (at > 0 && isSelfIssued(certificate))) return;
+    const usages = extendedUsages(fields);
+    if (at > 0 && usages && !usages.includes(SERVER_AUTH) && !usages.includes(ANY_USAGE)) {
+      found.push(finding(
+        "issuer-not-for-servers",
+        "error",
+        `The chain's certificate ${titleOf(certificate)} may not issue for servers (its extended key usage lacks ` +
+          "serverAuth).",
+        "Have the certificate issued by an authority for TLS servers.",
+      ));
+    }
+    const unknown = [...fields.critical].filter((id) => !KNOWN_EXTENSIONS.has(id));
+    if (unknown.length > 0) {
+      found.push(finding(
+        "extension-unknown",
+        "error",
+        `The certificate ${titleOf(certificate)} has a critical extension that clients do not know ` +
+          `(${unknown.join(", ")}), and who does not know one has to refuse the certificate (RFC 5280 section 4.2).`,
+        "Have it issued without that extension, or with the extension not critical.",
+      ));
+    }
+  });
   return found;
 }
 

@@ -94,5 +94,5 @@ export function derBits(node: Der): number {
 
 /** Lower-case hexadecimal, for comparing and for keys of maps. */
 export function hex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return bytes.toHex();
 }

@@ -7,7 +7,7 @@ import type { X509Certificate } from "node:crypto";
 import { type Finding, finding } from "../../finding.ts";
 import { issuerTitle, titleOf } from "./certificate_fields.ts";
 import { addressIn, coversHost, type Names, namesOf } from "./certificate_names.ts";
-import { inspectStrength, inspectUse } from "./certificate_strength.ts";
+import { inspectExtensions, inspectStrength, inspectUse } from "./certificate_strength.ts";
 import { buildPath, type CertificationPath, LONGEST_CHAIN, type PathProblemKind } from "./certification_path.ts";
 import { inspectNameConstraints } from "./name_constraints.ts";
 import { isIssuedBy, isSelfIssued, issuerUrl, publicIssuer, publicRootsKnown } from "./issuer.ts";
@@ -50,7 +50,8 @@ const LONGEST_DAYS = 825;
  * `certificate-not-yet-valid`, `certificate-expires-soon` (under 30 days), `validity-too-long`,
  * `certificate-self-signed`, `chain-incomplete`, `chain-order`, `chain-root-included`, `chain-unneeded`,
  * `chain-unrelated`, `chain-repeated`, `issuer-not-authority`, `path-too-long`, `issuer-untrusted`, `signature-sha1`,
- * `signature-md5`, `key-too-short`, `key-unusual`, `usage-not-server`, `usage-no-signature`, `must-staple`,
+ * `signature-md5`, `key-too-short`, `key-unusual`, `usage-not-server`, `usage-any`,
+ * `usage-no-signature`, `certificate-is-authority`, `issuer-not-for-servers`, `extension-unknown`, `must-staple`,
  * `name-missing`, `name-mismatch`, `name-not-permitted`, `ip-instead-of-domain`.
  */
 export function inspectChain(chain: readonly X509Certificate[], options: InspectOptions = {}): Finding[] {
@@ -78,7 +79,7 @@ export function inspectAndSort(chain: readonly X509Certificate[], options: Inspe
     ...path.flatMap((certificate, at) => inspectStrength(certificate, at === 0, path.length)),
     ...inspectUse(leaf),
     // A client that verified the chain judged them, perhaps along another path.
-    ...options.trusted === true ? [] : inspectNameConstraints(path),
+    ...options.trusted === true ? [] : [...inspectNameConstraints(path), ...inspectExtensions(path)],
     ...inspectNames(leaf, options.host),
   ];
   return { findings, served: [...path, ...built.alternatives] };

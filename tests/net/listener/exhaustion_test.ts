@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { dial, dialUpgraded, frame, skip, writeAll } from "../clients.ts";
+import { dial, dialUpgraded, skip, tryWrite } from "../../support/raw.ts";
+import { maskedFrame, Opcode } from "../../support/frames.ts";
 import { ServerProcess } from "../process.ts";
 
 const LIMIT = 160;
@@ -12,19 +13,19 @@ Deno.test("descriptorLimit tells the limit that the process was started with", a
 Deno.test("running out of descriptors: who is connected goes on, and new clients come in again once there is room", async () => {
   await using server = await ServerProcess.start({}, { limit: LIMIT });
   const held: Deno.Conn[] = [];
-  for (let count = 0; count < 20; count++) held.push(await dialUpgraded(server.port));
+  for (let count = 0; count < 20; count++) held.push(await dialUpgraded({ port: server.port }));
   async function echoAll() {
     await Promise.all(held.map(async (connection) => {
-      assert(await writeAll(connection, frame(0x81, new Uint8Array(2))));
+      assert(await tryWrite(connection, maskedFrame(Opcode.Text, new Uint8Array(2))));
       await skip(connection, 4);
     }));
   }
   // More connections than fit, which say nothing.
   const silent: Deno.Conn[] = [];
   let going = true;
-  const crowd = (async () => {
+  const connecting = (async () => {
     while (going) {
-      await dial(server.port).then((connection) => silent.push(connection), () => {});
+      await dial({ port: server.port }).then((connection) => silent.push(connection), () => {});
       await new Promise((resolve) => setTimeout(resolve, 2));
     }
   })();
@@ -35,12 +36,12 @@ Deno.test("running out of descriptors: who is connected goes on, and new clients
   assert(Number(event.descriptors) > LIMIT / 2, `${event.descriptors} descriptors`);
   for (let round = 0; round < 20; round++) await echoAll();
   going = false;
-  await crowd;
+  await connecting;
   for (const connection of silent) connection.close();
   const began = performance.now();
   let connected: Deno.Conn | undefined;
   while (connected === undefined && performance.now() - began < 15_000) {
-    connected = await dialUpgraded(server.port).catch(() => undefined);
+    connected = await dialUpgraded({ port: server.port }).catch(() => undefined);
     if (connected === undefined) await new Promise((resolve) => setTimeout(resolve, 20));
   }
   // 0.5 s at the most on a quiet machine.
@@ -57,14 +58,14 @@ Deno.test("running out of descriptors again and again: each time it comes back",
     const before = ended();
     const silent: Deno.Conn[] = [];
     while (ended() === before) {
-      await dial(server.port).then((connection) => silent.push(connection), () => {});
+      await dial({ port: server.port }).then((connection) => silent.push(connection), () => {});
       await new Promise((resolve) => setTimeout(resolve, 2));
       assert(silent.length < 2_000, "the loop never ended: has Deno been mended?");
     }
     for (const connection of silent) connection.close();
     let connected: Deno.Conn | undefined;
     for (let attempt = 0; connected === undefined && attempt < 300; attempt++) {
-      connected = await dialUpgraded(server.port).catch(() => undefined);
+      connected = await dialUpgraded({ port: server.port }).catch(() => undefined);
       if (connected === undefined) await new Promise((resolve) => setTimeout(resolve, 50));
     }
     assert(connected !== undefined);

@@ -1,37 +1,22 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { dial, dialUpgraded, endOf, handshake, readUntil, serialOf, skip, tryWrite } from "../../support/raw.ts";
 import { testAuthority } from "../certificates.ts";
-import {
-  closed,
-  dial,
-  dialUpgraded,
-  echo,
-  endOf,
-  frame,
-  median,
-  openSocket,
-  readUntil,
-  serialOf,
-  skip,
-  upgradeRequest,
-  writeAll,
-} from "../clients.ts";
+import { median } from "../../support/figures.ts";
+import { Client } from "../../support/client.ts";
+import { maskedFrame, Opcode } from "../../support/frames.ts";
 import { ServerProcess } from "../process.ts";
 
 const { ca, issue } = await testAuthority();
 const first = await issue("1a00");
 
-function trusting(): Deno.HttpClient {
-  return Deno.createHttpClient({ caCerts: [ca] });
-}
-
 Deno.test("an echo of 16 KiB over TLS does not stall: TCP_NODELAY is set before the first accept", async () => {
   await using server = await ServerProcess.start({ tls: first });
-  const connection = await dialUpgraded(server.port, ca);
-  const message = frame(0x82, new Uint8Array(16 * 1024));
+  const connection = await dialUpgraded({ port: server.port, ca });
+  const message = maskedFrame(Opcode.Binary, new Uint8Array(16 * 1024));
   const times: number[] = [];
   for (let round = 0; round < 50; round++) {
     const began = performance.now();
-    await writeAll(connection, message);
+    await tryWrite(connection, message);
     await skip(connection, 4 + 16 * 1024);
     times.push(performance.now() - began);
   }
@@ -42,22 +27,19 @@ Deno.test("an echo of 16 KiB over TLS does not stall: TCP_NODELAY is set before 
 
 Deno.test("ten certificate reloads under load: nothing lost, nothing refused, the new serial each time", async () => {
   await using server = await ServerProcess.start({ tls: first });
-  using client = trusting();
   const url = `wss://localhost:${server.port}/`;
-  const held = await Promise.all(Array.from({ length: 50 }, () => openSocket(url, client)));
+  const held = await Promise.all(Array.from({ length: 50 }, () => Client.open(url, { pem: ca })));
   let lost = 0;
-  for (const socket of held) socket.addEventListener("close", () => lost++);
+  for (const { closed } of held) closed.then(() => lost++);
   let reloading = true;
   let opened = 0;
   const refused: string[] = [];
   const loops = Array.from({ length: 4 }, async () => {
     while (reloading && refused.length === 0) {
       try {
-        const socket = await openSocket(url, client);
-        await echo(socket, "hello");
+        await using client = await Client.open(url, { pem: ca });
+        assertEquals(await client.ask("hello"), "hello");
         opened++;
-        socket.close();
-        await closed(socket);
       } catch (error) {
         refused.push(String(error));
       }
@@ -75,10 +57,8 @@ Deno.test("ten certificate reloads under load: nothing lost, nothing refused, th
   assertEquals(refused, []);
   assert(opened > 20, `${opened} new connections`);
   assertEquals(lost, 0);
-  const times = await Promise.all(held.map((socket) => echo(socket, "still here")));
-  assertEquals(times.length, 50);
-  for (const socket of held) socket.close();
-  await Promise.all(held.map(closed));
+  for (const client of held) assertEquals(await client.ask("still here"), "still here");
+  await Promise.all(held.map((client) => client.close()));
 });
 
 Deno.test("a connection that waits in the old loop's queue at a reload is served", async () => {
@@ -90,7 +70,7 @@ Deno.test("a connection that waits in the old loop's queue at a reload is served
   await Promise.all([frozen, reload]);
   for (const tcp of waiting) {
     const tls = await Deno.startTls(tcp, { hostname: "localhost", caCerts: [ca] });
-    await writeAll(tls, new TextEncoder().encode("GET /close HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    await tryWrite(tls, new TextEncoder().encode("GET /close HTTP/1.1\r\nHost: localhost\r\n\r\n"));
     assertMatch(await readUntil(tls, "plain"), /^HTTP\/1.1 200/);
     tls.close();
   }
@@ -117,44 +97,41 @@ Deno.test("a host that is not of this machine is named, with the way out", async
 Deno.test("a loop that a handler's mistake closed comes back; what was open lives on", async () => {
   await using server = await ServerProcess.start({});
   const url = `ws://127.0.0.1:${server.port}/`;
-  const held = await openSocket(url);
+  const held = await Client.open(url);
   // It upgrades, and then answers otherwise: Deno closes the listener, and `finished` resolves.
-  const mistake = await dial(server.port);
-  await writeAll(mistake, upgradeRequest("/mistake"));
+  const mistake = await dial({ port: server.port });
+  await tryWrite(mistake, handshake({ target: "/mistake" }));
   await server.until(() => server.log.some(({ message }) => /^Listening on .* again$/.test(message)));
   assert(server.log.some(({ level, message }) => level === "error" && /ended by itself/.test(message)));
-  await echo(held, "still here");
-  const next = await openSocket(url);
-  await echo(next, "hello");
-  next.close();
-  held.close();
-  await Promise.all([closed(next), closed(held)]);
+  assertEquals(await held.ask("still here"), "still here");
+  const next = await Client.open(url);
+  assertEquals(await next.ask("hello"), "hello");
+  await Promise.all([next.close(), held.close()]);
   mistake.close();
 });
 
 Deno.test("stopAccepting refuses new connections; sockets live on, and so do requests over held connections", async () => {
   await using server = await ServerProcess.start({});
   const url = `ws://127.0.0.1:${server.port}/`;
-  const held = await openSocket(url);
-  const kept = await dial(server.port);
+  const held = await Client.open(url);
+  const kept = await dial({ port: server.port });
   const request = new TextEncoder().encode("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
-  await writeAll(kept, request);
+  await tryWrite(kept, request);
   await readUntil(kept, "plain");
   assertEquals(await server.ask("stop"), true);
   let refused = false;
   try {
-    (await dial(server.port)).close();
+    (await dial({ port: server.port })).close();
   } catch (error) {
     refused = error instanceof Deno.errors.ConnectionRefused;
   }
   assert(refused);
-  await echo(held, "still here");
-  await writeAll(kept, request);
+  assertEquals(await held.ask("still here"), "still here");
+  await tryWrite(kept, request);
   await readUntil(kept, "plain");
   kept.close();
-  const code = closed(held);
   await server.ask("close");
-  assertEquals(await code, 1001);
+  assertEquals((await held.closed).code, 1001);
 });
 
 Deno.test("close ends in time, even with an upgrade that Deno has leaked", async () => {
@@ -174,7 +151,7 @@ Deno.test("two thousand clients at once are all served", async () => {
   await using server = await ServerProcess.start({ tls: first });
   const connections: Deno.Conn[] = [];
   const dials = await Promise.allSettled(Array.from({ length: 2_000 }, async () => {
-    const connection = await dialUpgraded(server.port, ca);
+    const connection = await dialUpgraded({ port: server.port, ca });
     connections.push(connection);
   }));
   assertEquals(dials.filter(({ status }) => status === "rejected"), []);
@@ -184,20 +161,17 @@ Deno.test("two thousand clients at once are all served", async () => {
 
 Deno.test("a successor process takes the port over under load, without a refused connection", async () => {
   await using server = await ServerProcess.start({ tls: first });
-  using client = trusting();
   const url = `wss://localhost:${server.port}/`;
-  const held = await openSocket(url, client);
+  const held = await Client.open(url, { pem: ca });
   let changing = true;
   let opened = 0;
   const refused: string[] = [];
   const loop = (async () => {
     while (changing && refused.length === 0) {
       try {
-        const socket = await openSocket(url, client);
-        await echo(socket, "hello");
+        await using client = await Client.open(url, { pem: ca });
+        assertEquals(await client.ask("hello"), "hello");
         opened++;
-        socket.close();
-        await closed(socket);
       } catch (error) {
         refused.push(String(error));
       }
@@ -211,13 +185,12 @@ Deno.test("a successor process takes the port over under load, without a refused
   assertEquals(await serialOf(server.port, ca), next.serial);
   const before = opened;
   assertEquals(await server.ask("stop"), true);
-  while (opened < before + 10) await echo(held, "still with the old one");
+  while (opened < before + 10) await held.ask("still with the old one");
   changing = false;
   await loop;
   assertEquals(refused, []);
   assert((await successor.stat()).opened >= 10);
-  held.close();
-  await closed(held);
+  await held.close();
 });
 
 Deno.test("without the C library: one warning, and a reload asks the old peers to go", async () => {
@@ -227,13 +200,11 @@ Deno.test("without the C library: one warning, and a reload asks the old peers t
   const warnings = server.log.filter(({ level }) => level === "warn");
   assertEquals(warnings.length, 1);
   assertMatch(warnings[0]!.message, /--allow-ffi is not given.*stall.*reconnect.*hand-over/);
-  using client = trusting();
-  const held = await openSocket(`wss://localhost:${server.port}/`, client);
-  const code = closed(held);
+  const held = await Client.open(`wss://localhost:${server.port}/`, { pem: ca });
   const next = await issue("1e01");
   await server.ask("reload", next);
-  assertEquals(await code, 1001);
+  assertEquals((await held.closed).code, 1001);
   assertEquals(await serialOf(server.port, ca), next.serial);
   assertEquals(await server.ask("stop"), false);
-  assertEquals(await endOf(await dial(server.port), 300), undefined);
+  assertEquals(await endOf(await dial({ port: server.port }), 300), undefined);
 });

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
-import { readUntil, upgradeRequest, writeAll } from "../clients.ts";
+import { exchange, handshake } from "../../support/raw.ts";
 import { ServerProcess } from "../process.ts";
 
 async function withFolder(test: (path: string) => Promise<void>): Promise<void> {
@@ -14,8 +14,7 @@ async function withFolder(test: (path: string) => Promise<void>): Promise<void> 
 
 async function upgraded(path: string): Promise<Deno.Conn> {
   const connection = await Deno.connect({ transport: "unix", path });
-  await writeAll(connection, upgradeRequest());
-  await readUntil(connection, "\r\n\r\n");
+  await exchange(connection, handshake());
   return connection;
 }
 

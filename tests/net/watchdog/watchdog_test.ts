@@ -3,8 +3,9 @@
  * @alone
  */
 import { assert, assertEquals } from "@std/assert";
+import { dial, dialUpgraded, endOf, handshake, readUntil, skip, tryWrite } from "../../support/raw.ts";
 import { testAuthority } from "../certificates.ts";
-import { dial, dialUpgraded, endOf, frame, readUntil, skip, upgradeRequest, writeAll } from "../clients.ts";
+import { maskedFrame, Opcode, textFrame } from "../../support/frames.ts";
 import { python, ServerProcess, WATCHDOG } from "../process.ts";
 
 const { ca, issue } = await testAuthority();
@@ -18,7 +19,7 @@ function steady(connection: Deno.Conn): { stop(): Promise<number[]> } {
   const done = (async () => {
     while (going) {
       const began = performance.now();
-      if (!await writeAll(connection, frame(0x81, text("hi")))) throw new Error("an honest connection was ended");
+      if (!await tryWrite(connection, textFrame("hi"))) throw new Error("an honest connection was ended");
       await skip(connection, 4);
       times.push(performance.now() - began);
       await new Promise((resolve) => setTimeout(resolve, 5));
@@ -43,13 +44,13 @@ for (const mode of ["plain", "tls"] as const) {
     const { port } = server;
 
     // Honest: a quiet WebSocket, one that echoes, one whose message takes longer than every limit, one slow to begin.
-    const quiet = await dialUpgraded(port, secure);
-    const busy = steady(await dialUpgraded(port, secure));
-    const slow = await dialUpgraded(port, secure);
-    const large = frame(0x82, new Uint8Array(600_000));
+    const quiet = await dialUpgraded({ port, ca: secure });
+    const busy = steady(await dialUpgraded({ port, ca: secure }));
+    const slow = await dialUpgraded({ port, ca: secure });
+    const large = maskedFrame(Opcode.Binary, new Uint8Array(600_000));
     const sending = (async () => {
       for (let at = 0; at < large.length; at += 50_000) {
-        assert(await writeAll(slow, large.subarray(at, at + 50_000)));
+        assert(await tryWrite(slow, large.subarray(at, at + 50_000)));
         await new Promise((resolve) => setTimeout(resolve, 400));
       }
       await skip(slow, 600_000);
@@ -60,9 +61,9 @@ for (const mode of ["plain", "tls"] as const) {
       const secured = secure === undefined
         ? connection
         : await Deno.startTls(connection, { hostname: "localhost", caCerts: [secure] });
-      const request = upgradeRequest();
+      const request = handshake();
       for (let at = 0; at < request.length; at += 60) {
-        assert(await writeAll(secured, request.subarray(at, at + 60)));
+        assert(await tryWrite(secured, request.slice(at, at + 60)));
         await new Promise((resolve) => setTimeout(resolve, 100));
       }
       await readUntil(secured, "\r\n\r\n");
@@ -71,23 +72,23 @@ for (const mode of ["plain", "tls"] as const) {
 
     const bad: Record<string, Promise<number | undefined>> = {};
     const patience = 20_000;
-    bad.silent = endOf(await dial(port), patience);
-    const half = await dial(port);
-    await writeAll(half, secure === undefined ? text("GE") : new Uint8Array([0x16, 0x03, 0x01]));
+    bad.silent = endOf(await dial({ port }), patience);
+    const half = await dial({ port });
+    await tryWrite(half, secure === undefined ? text("GE") : new Uint8Array([0x16, 0x03, 0x01]));
     bad.half = endOf(half, patience);
-    bad.wordless = endOf(await dial(port, secure), patience);
-    const trickle = await dial(port, secure);
+    bad.wordless = endOf(await dial({ port, ca: secure }), patience);
+    const trickle = await dial({ port, ca: secure });
     let trickling = true;
     const drip = (async () => {
-      await writeAll(trickle, text("GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "));
-      while (trickling && await writeAll(trickle, text("a"))) await new Promise((resolve) => setTimeout(resolve, 100));
+      await tryWrite(trickle, text("GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "));
+      while (trickling && await tryWrite(trickle, text("a"))) await new Promise((resolve) => setTimeout(resolve, 100));
     })();
     bad.trickle = endOf(trickle, patience);
-    const short = await dial(port, secure);
-    await writeAll(short, text("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nshort"));
+    const short = await dial({ port, ca: secure });
+    await tryWrite(short, text("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nshort"));
     bad.short = endOf(short, patience);
-    const kept = await dial(port, secure);
-    await writeAll(kept, text("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    const kept = await dial({ port, ca: secure });
+    await tryWrite(kept, text("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"));
     bad.kept = endOf(kept, patience);
 
     const ends: Record<string, number | undefined> = {};
@@ -101,7 +102,7 @@ for (const mode of ["plain", "tls"] as const) {
     await sending;
     const started = await late;
     for (const connection of [quiet, slow, started]) {
-      await writeAll(connection, frame(0x81, text("hi")));
+      await tryWrite(connection, textFrame("hi"));
       await skip(connection, 4);
       connection.close();
     }
@@ -126,7 +127,7 @@ for (const kind of ["pongs", "empty"] as const) {
   Deno.test(`a flood of ${kind} that freezes the loop is cut within a second; others go on`, async () => {
     await using server = await ServerProcess.start({ tls, watchdog: WATCHDOG });
     const bystanders = [];
-    for (let count = 0; count < 5; count++) bystanders.push(steady(await dialUpgraded(server.port, ca)));
+    for (let count = 0; count < 5; count++) bystanders.push(steady(await dialUpgraded({ port: server.port, ca })));
     const flood = JSON.parse(await python("./flood.py", server.port, "tls", kind, 20)) as {
       cut: boolean;
       after: number;
@@ -145,10 +146,12 @@ for (const kind of ["pongs", "empty"] as const) {
 
 Deno.test("a message in fragments that passes the limit before it is whole is ended; one below it is served", async () => {
   await using server = await ServerProcess.start({ watchdog: WATCHDOG });
-  const honest = await dialUpgraded(server.port);
+  const honest = await dialUpgraded({ port: server.port });
   const part = new Uint8Array(10_000);
-  for (let piece = 0; piece < 100; piece++) await writeAll(honest, frame(piece === 0 ? 0x02 : 0x00, part));
-  await writeAll(honest, frame(0x80, part));
+  for (let piece = 0; piece < 100; piece++) {
+    await tryWrite(honest, maskedFrame(piece === 0 ? Opcode.Binary : Opcode.Continuation, part, { fin: false }));
+  }
+  await tryWrite(honest, maskedFrame(Opcode.Continuation, part));
   await skip(honest, 1_010_000);
   honest.close();
   const before = await server.stat();
@@ -161,22 +164,22 @@ Deno.test("a message in fragments that passes the limit before it is whole is en
 
 Deno.test("a client that pings for long and sends nothing else is left alone", async () => {
   await using server = await ServerProcess.start({ watchdog: { ...WATCHDOG, maxPayload: 1 } });
-  const connection = await dialUpgraded(server.port);
-  const ping = frame(0x89, new Uint8Array(100));
+  const connection = await dialUpgraded({ port: server.port });
+  const ping = maskedFrame(Opcode.Ping, new Uint8Array(100));
   for (let count = 0; count < 2_000; count++) {
-    await writeAll(connection, ping);
+    await tryWrite(connection, ping);
     await skip(connection, 102);
   }
   await server.settle((stat) => stat.watchdog!.fullScans > 4);
-  await writeAll(connection, frame(0x81, text("hi")));
+  await tryWrite(connection, textFrame("hi"));
   await skip(connection, 4);
   connection.close();
 });
 
 Deno.test("a peer that does not answer a close is ended after its time", async () => {
   await using server = await ServerProcess.start({ watchdog: WATCHDOG });
-  const connection = await dialUpgraded(server.port);
-  await writeAll(connection, frame(0x81, text("close me")));
+  const connection = await dialUpgraded({ port: server.port });
+  await tryWrite(connection, textFrame("close me"));
   await skip(connection, 4);
   const end = await endOf(connection, 20_000);
   assert(end !== undefined && end > 1_000, `${end}`);
@@ -186,9 +189,9 @@ Deno.test("a peer that does not answer a close is ended after its time", async (
 
 Deno.test("terminate ends a peer that never reads, at once", async () => {
   await using server = await ServerProcess.start({ tls, watchdog: WATCHDOG });
-  const connection = await dialUpgraded(server.port, ca);
-  for (let times = 0; times < 3; times++) await writeAll(connection, frame(0x81, text("feed me")));
-  await writeAll(connection, frame(0x81, text("cut me")));
+  const connection = await dialUpgraded({ port: server.port, ca });
+  for (let times = 0; times < 3; times++) await tryWrite(connection, textFrame("feed me"));
+  await tryWrite(connection, textFrame("cut me"));
   const { closed } = await server.settle(({ closed }) => closed === 1);
   assertEquals(closed, 1);
   connection.close();
@@ -196,10 +199,10 @@ Deno.test("terminate ends a peer that never reads, at once", async () => {
 
 Deno.test("a peer that takes nothing for userTimeout is ended by the kernel; one that reads slowly is not", async () => {
   await using server = await ServerProcess.start({ userTimeout: 2_000 });
-  const stuck = await dialUpgraded(server.port);
-  for (let times = 0; times < 3; times++) await writeAll(stuck, frame(0x81, text("feed me")));
-  const slow = await dialUpgraded(server.port);
-  await writeAll(slow, frame(0x81, text("feed me")));
+  const stuck = await dialUpgraded({ port: server.port });
+  for (let times = 0; times < 3; times++) await tryWrite(stuck, textFrame("feed me"));
+  const slow = await dialUpgraded({ port: server.port });
+  await tryWrite(slow, textFrame("feed me"));
   const reading = (async () => {
     for (let left = 8 * 1024 ** 2; left > 0; left -= 500_000) {
       await skip(slow, Math.min(left, 500_000));
@@ -219,7 +222,7 @@ Deno.test("the watchdog costs little of a core at 10,000 connections, and ends n
   const connections: Deno.Conn[] = [];
   while (connections.length < count) {
     const batch = Math.min(200, count - connections.length);
-    connections.push(...await Promise.all(Array.from({ length: batch }, () => dialUpgraded(server.port))));
+    connections.push(...await Promise.all(Array.from({ length: batch }, () => dialUpgraded({ port: server.port }))));
   }
   const before = await server.settle((stat) => stat.sockets === count);
   const began = performance.now();

@@ -141,6 +141,35 @@ acmeTest("rateLimited is not tried again before Retry-After is over, not by a re
   assertEquals(pebble.requests.length, before);
 });
 
+acmeTest(
+  "a start soon after a failure waits, and says so; one long before the next attempt fails at once",
+  async () => {
+    await using pebble = await startPebble();
+    await using folder = await temporaryFolder();
+    const failed = async (wait: number) => {
+      await Deno.mkdir(join(folder.path, "pebble/a.example"), { recursive: true });
+      const notBefore = new Date(Date.now() + wait).toISOString();
+      const failure = { failures: 2, notBefore, demanded: false, problem: "the last one" };
+      await Deno.writeTextFile(join(folder.path, "pebble/a.example/retry.json"), JSON.stringify(failure));
+      return notBefore;
+    };
+    const far = await failed(7_200_000);
+    {
+      await using late = acmeSource(pebble, folder.path);
+      const { message } = await assertRejects(() => late.source.load(), StartError);
+      assertEquals(message.split("\n"), [
+        `Cannot obtain a certificate for a.example from pebble: 2 attempts failed, and the next attempt waits until ${far}. ` +
+        "The last problem was: the last one",
+        "When that is mended, the command cert with the same options tries at once.",
+      ]);
+    }
+    await failed(1500);
+    await using soon = acmeSource(pebble, folder.path);
+    await soon.source.load();
+    assertMatch((await soon.logged(/^the last attempt failed/)).message, /: the next attempt waits [12]s$/);
+  },
+);
+
 acmeTest("orderNotReady waits for the order and finalises again", async () => {
   const requests = await obtainWith(once("finalize", () => problem("orderNotReady", "not yet", 403)));
   assertEquals(requests.filter((kind) => kind === "finalize").length, 2);

@@ -3,6 +3,7 @@ import { X509Certificate } from "node:crypto";
 import { backoff, certificateId, momentIn, twoThirds } from "../../../lib/tls/acme/renewal_time.ts";
 import { AcmeError, readProblem, UnprovedNames } from "../../../lib/tls/acme/problem.ts";
 import { retryAfterOf } from "../../../lib/tls/acme/acme_client.ts";
+import { reasonOf, timeLimit } from "../../../lib/tls/acme/time_limit.ts";
 import { makeAuthority, makeLeaf } from "../../../lib/tls/issue_certificate.ts";
 
 const MINUTE = 60_000;
@@ -82,7 +83,7 @@ Deno.test("a problem is told in words, with its type, detail, subproblems and re
   const subproblems = [{ type: `${urn}malformed`, detail: "bad", identifier: { type: "dns", value: "b.example" } }, 7];
   assertMatch(
     of(JSON.stringify({ type: `${urn}rejectedIdentifier`, subproblems })),
-    /\); b\.example: bad; check --domain$/,
+    /\); b\.example: bad; check --domain; for an IP address /,
   );
   assertMatch(
     of(JSON.stringify({ type: `${urn}userActionRequired`, instance: "https://a.example/terms" })),
@@ -94,6 +95,21 @@ Deno.test("a problem is told in words, with its type, detail, subproblems and re
   assert(of(JSON.stringify({ type: "x", detail: "y".repeat(5000) })).length < 500);
   assertMatch(of("null"), /\(unexpected\)/);
   assertMatch(of('{"type": "x", "detail": {}, "subproblems": {}}'), /^the authority refused \(x\)$/);
+});
+
+Deno.test("a time limit ends with its time, with its parent, and not once it is disposed of", async () => {
+  const parent = new AbortController();
+  {
+    using limit = timeLimit(10, parent.signal);
+    await new Promise((resolve) => limit.signal.addEventListener("abort", resolve));
+    assertEquals(reasonOf(limit.signal.reason, limit), "it was not done within 10ms");
+  }
+  using limit = timeLimit(60_000, parent.signal);
+  assertEquals(reasonOf(new Error("no"), limit), "no");
+  parent.abort(new Error("the service stops"));
+  assertEquals(limit.signal.reason.message, "the service stops");
+  using late = timeLimit(60_000, parent.signal);
+  assert(late.signal.aborted);
 });
 
 Deno.test("several unproved names are one error", () => {

@@ -2,24 +2,17 @@
  * A client that can break every rule: bytes on a connection, and the frames that come back.
  * @module
  */
-import { type Frame, FrameError, FrameReader, Opcode } from "../../lib/client/frames.ts";
-import { closeQuietly, maskedFrame, upgradeRequest, writeAll } from "../bench/wire.ts";
+import { type Frame, FrameError, FrameReader } from "../../lib/client/frames.ts";
 import { loadFfi } from "../../lib/net/ffi/load_ffi.ts";
-
-export { Opcode };
+import { maskedFrame, Opcode, textFrame } from "./frames.ts";
+import { closeQuietly, dial, handshake, type RawTarget, tryWrite, writeAll } from "./raw.ts";
 
 // It stays for the life of a process: loaded before a test begins, it is no leak of that test.
 loadFfi();
 
-/** Where to connect. */
-export interface Service {
-  readonly port: number;
-  /** PEM; undefined: plain. */
-  readonly ca: string | undefined;
-}
-
 /** How to connect. */
 export interface RawOptions {
+  /** Goes along as `?name=`. */
   readonly name?: string;
   /** False: nothing is read after the 101, and the service's window closes. */
   readonly reading?: boolean;
@@ -37,35 +30,7 @@ export interface RawEnd {
   readonly broken?: string;
 }
 
-const encoder = new TextEncoder();
 const decoder = new TextDecoder();
-
-/** Text as bytes. */
-export function utf8(text: string): Uint8Array<ArrayBuffer> {
-  return encoder.encode(text);
-}
-
-/** A masked text frame. */
-export function textFrame(text: string): Uint8Array<ArrayBuffer> {
-  return maskedFrame(Opcode.Text, utf8(text));
-}
-
-/** A masked close frame; any code, or none. */
-export function closeFrame(code?: number, reason: string | Uint8Array = ""): Uint8Array<ArrayBuffer> {
-  if (code === undefined) return maskedFrame(Opcode.Close, new Uint8Array());
-  const text = typeof reason === "string" ? utf8(reason) : reason;
-  return maskedFrame(Opcode.Close, new Uint8Array([code >> 8, code & 255, ...text]));
-}
-
-/** A TCP or TLS connection to the service, without Nagle's algorithm on this side. */
-export async function dial(service: Service, hostname = "127.0.0.1"): Promise<Deno.Conn> {
-  const tcp = await Deno.connect({ hostname, port: service.port });
-  tcp.setNoDelay(true);
-  if (service.ca === undefined) return tcp;
-  const conn = await Deno.startTls(tcp, { hostname: "localhost", caCerts: [service.ca] });
-  await conn.handshake();
-  return conn;
-}
 
 /** An upgraded connection. Disposing of it drops it, without a close frame. */
 export class RawPeer implements AsyncDisposable {
@@ -84,11 +49,11 @@ export class RawPeer implements AsyncDisposable {
   }
 
   /** @throws {Error} with the answer's first line when it is not 101 */
-  static async open(service: Service, options: RawOptions = {}): Promise<RawPeer> {
-    const { name = "nobody", reading = true, answering = true, hostname } = options;
-    const conn = await dial(service, hostname);
+  static async open({ port, ca, hostname = "127.0.0.1" }: RawTarget, options: RawOptions = {}): Promise<RawPeer> {
+    const { name = "nobody", reading = true, answering = true } = options;
+    const conn = await dial({ port, ca, hostname: options.hostname ?? hostname });
     try {
-      await writeAll(conn, upgradeRequest(`/?name=${name}`));
+      await writeAll(conn, handshake({ target: `/?name=${name}` }));
       const peer = new RawPeer(conn, answering);
       peer.#reader.push(await upgraded(conn));
       if (reading) peer.read();
@@ -111,12 +76,8 @@ export class RawPeer implements AsyncDisposable {
 
   /** Writes bytes as they are; false where the service has gone. */
   async send(...parts: Uint8Array<ArrayBuffer>[]): Promise<boolean> {
-    try {
-      for (const part of parts) await writeAll(this.#conn, part);
-      return true;
-    } catch {
-      return false;
-    }
+    for (const part of parts) if (!await tryWrite(this.#conn, part)) return false;
+    return true;
   }
 
   /** The text of data frames so far. */

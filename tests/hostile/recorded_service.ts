@@ -1,10 +1,10 @@
 /**
- * The real program with the witness app, and what the app told of each peer.
+ * The real program with an app that records, and what the app told of each peer.
  *
- *     await using service = await Witness.start();
+ *     await using service = await RecordedService.start();
  *     await using peer = await RawPeer.open(service, { name: "mallory" });
  *     peer.send(…);
- *     assertEquals((await service.event("mallory", "close")).code, 1009);
+ *     assertEquals((await service.call("mallory", "close")).code, 1009);
  * @module
  */
 import { fileURLToPath } from "node:url";
@@ -12,7 +12,7 @@ import { Client } from "../support/client.ts";
 import { type Ended, type Program, type ProgramOptions, startProgram } from "../support/program.ts";
 
 /** A hook that ran. */
-export interface Told {
+export interface HookCall {
   readonly name: string;
   readonly hook: string;
   readonly code?: number;
@@ -33,10 +33,10 @@ export interface Logged {
   readonly [field: string]: unknown;
 }
 
-const APP = fileURLToPath(new URL("./witness_app.ts", import.meta.url));
+const APP = fileURLToPath(new URL("./recording_app.ts", import.meta.url));
 
 /** The running service. */
-export class Witness implements AsyncDisposable {
+export class RecordedService implements AsyncDisposable {
   readonly program: Program;
   /** The authority's certificate, PEM; undefined where it serves plain ws. */
   readonly ca: string | undefined;
@@ -47,12 +47,12 @@ export class Witness implements AsyncDisposable {
   }
 
   /** Logs at debug, as JSON. */
-  static async start(args: readonly string[] = [], options: ProgramOptions = {}): Promise<Witness> {
+  static async start(args: readonly string[] = [], options: ProgramOptions = {}): Promise<RecordedService> {
     const logging = args.includes("--log-level") ? [] : ["--log-level", "debug"];
     const program = await startProgram(["--app", APP, ...logging, ...args], options);
     try {
       const plain = args.includes("proxied");
-      return new Witness(program, plain ? undefined : await Deno.readTextFile(program.ca));
+      return new RecordedService(program, plain ? undefined : await Deno.readTextFile(program.ca));
     } catch (error) {
       await program[Symbol.asyncDispose]();
       throw error;
@@ -70,15 +70,15 @@ export class Witness implements AsyncDisposable {
   }
 
   /** The first time that a hook ran for a peer. */
-  async event(name: string, hook: string): Promise<Told> {
+  async call(name: string, hook: string): Promise<HookCall> {
     const [line] = await this.program.stdout.until(new RegExp(`^\\{"name":"${name}","hook":"${hook}"[^\n]*\\}$`, "m"));
-    return JSON.parse(line) as Told;
+    return JSON.parse(line) as HookCall;
   }
 
   /** All that was told so far of a hook. */
-  told(hook: string, name?: string): Told[] {
+  calls(hook: string, name?: string): HookCall[] {
     return this.program.stdout.lines.filter((line) => line.startsWith('{"name":')).map((line) => JSON.parse(line))
-      .filter((told: Told) => told.hook === hook && (name === undefined || told.name === name));
+      .filter((told: HookCall) => told.hook === hook && (name === undefined || told.name === name));
   }
 
   /** What was logged so far. */

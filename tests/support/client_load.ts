@@ -5,10 +5,10 @@
  */
 import { assertEquals } from "@std/assert";
 import { delay } from "@std/async/delay";
-import { Client, type ClientOptions } from "../support/client.ts";
+import { Client, type ClientOptions } from "./client.ts";
 
 /** Connections that echo in turn until told to stop. Disposing of it closes them. */
-export class Crowd implements AsyncDisposable {
+export class HeldClients implements AsyncDisposable {
   readonly clients: readonly Client[];
   /** Echoes that were answered. */
   echoes = 0;
@@ -25,9 +25,9 @@ export class Crowd implements AsyncDisposable {
   }
 
   /** Opens so many, each of which then sends again `pause` milliseconds after an answer. */
-  static async open(count: number, url: string, options: ClientOptions, pause = 20): Promise<Crowd> {
+  static async open(count: number, url: string, options: ClientOptions, pause = 20): Promise<HeldClients> {
     const clients = await Promise.all(Array.from({ length: count }, () => Client.open(url, options)));
-    return new Crowd(clients, pause);
+    return new HeldClients(clients, pause);
   }
 
   /** Ends the echoing. @throws {Error} when an echo was not answered, or answered wrongly */
@@ -57,7 +57,7 @@ export class Crowd implements AsyncDisposable {
 }
 
 /** New connections one after the other, in `lanes` at a time, each with an echo. */
-export class Arrivals implements AsyncDisposable {
+export class NewClients implements AsyncDisposable {
   /** Milliseconds from connecting to the echo, of each that was served. */
   readonly served: number[] = [];
   /** What the others were told. */
@@ -106,21 +106,4 @@ export class Arrivals implements AsyncDisposable {
     }
     for (const wake of this.#waiting) wake();
   }
-}
-
-/** A line of figures for whoever reads the run. */
-export function figures(what: string, values: Readonly<Record<string, number>>): void {
-  const text = Object.entries(values).map(([name, value]) => `${name} ${Math.round(value)}`).join(", ");
-  // deno-lint-ignore no-console -- the figures are to be seen
-  console.info(`${what}: ${text}`);
-}
-
-/** The greatest, or 0. */
-export function most(values: readonly number[]): number {
-  return values.reduce((one, other) => Math.max(one, other), 0);
-}
-
-/** Resident memory of a process, KiB. */
-export function residentMemory(pid: number): number {
-  return Number(/^VmRSS:\s+(\d+)/m.exec(Deno.readTextFileSync(`/proc/${pid}/status`))![1]);
 }

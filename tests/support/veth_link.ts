@@ -10,7 +10,7 @@ const FAR = "10.99.0.2";
 const NEAR_MAC = "02:00:00:00:00:01";
 
 /** Disposing of it removes both. */
-export class Link implements AsyncDisposable {
+export class VethLink implements AsyncDisposable {
   readonly #near: string;
   readonly #far: string;
 
@@ -20,9 +20,9 @@ export class Link implements AsyncDisposable {
   }
 
   /** Undefined, loudly, where there is no `ip` or no right to use it. @throws {Error} then with WSS_TEST_PEERS=required */
-  static async open(): Promise<Link | undefined> {
+  static async open(): Promise<VethLink | undefined> {
     const id = crypto.randomUUID().slice(0, 8);
-    const link = new Link(id);
+    const link = new VethLink(id);
     const [near, far] = [link.#near, link.#far];
     // Fixed hardware addresses: a neighbour that no longer answers would be an error that somebody hears of.
     const [nearMac, farMac] = [NEAR_MAC, "02:00:00:00:00:02"];

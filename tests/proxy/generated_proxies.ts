@@ -9,7 +9,7 @@ import { hasProxy, type ProxyKind, type RunningProxy, startProxy } from "../supp
 export const KINDS: readonly ProxyKind[] = ["nginx", "apache", "haproxy", "caddy"];
 
 /** Certificates for the tests of one file's proxies. */
-export interface Stage extends AsyncDisposable {
+export interface GeneratedProxies extends AsyncDisposable {
   /** PEM text. */
   readonly ca: string;
   readonly folder: string;
@@ -18,7 +18,7 @@ export interface Stage extends AsyncDisposable {
 }
 
 /** Undefined, said loudly, where a program is absent. */
-export async function openStage(kind: ProxyKind): Promise<Stage | undefined> {
+export async function openGeneratedProxies(kind: ProxyKind): Promise<GeneratedProxies | undefined> {
   if (!await hasProxy(kind) || !await hasOpenssl()) return undefined;
   const pki = await openPki();
   // The website is read by workers that run as another user.

@@ -1,10 +1,11 @@
 /**
- * A client at the other end of a link, as a process: connects to the URL in its first argument and stays. Says `open`,
+ * A client in another network namespace, as a process: connects to the URL in its first argument and stays. Says `open`,
  * then what came. `reading`: Deno's own WebSocket, which answers pings; `stuck`: one that never reads, and has itself
  * fed as the third argument says: so many times 64 KiB.
  */
 import { Client } from "../support/client.ts";
-import { RawPeer, textFrame } from "./raw_peer.ts";
+import { textFrame } from "../support/frames.ts";
+import { RawPeer } from "../support/raw_peer.ts";
 
 const [url = "", kind = "reading", times = "0"] = Deno.args;
 

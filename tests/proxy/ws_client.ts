@@ -79,21 +79,3 @@ export async function connect(
     },
   };
 }
-
-/**
- * Sends a request head byte by byte as it is given, over TLS, and returns the head of the answer.
- * @param lines without the empty line that ends them
- */
-export async function rawRequest(ca: string, port: number, lines: readonly string[]): Promise<string> {
-  const tcp = await Deno.connect({ hostname: "::1", port });
-  using tls = await Deno.startTls(tcp, { hostname: "localhost", caCerts: [ca] });
-  await tls.write(new TextEncoder().encode([...lines, "", ""].join("\r\n")));
-  const buffer = new Uint8Array(4096);
-  let text = "";
-  while (!text.includes("\r\n\r\n")) {
-    const read = await tls.read(buffer);
-    if (read === null) break;
-    text += new TextDecoder().decode(buffer.subarray(0, read));
-  }
-  return text;
-}

@@ -1,0 +1,77 @@
+/**
+ * What `--path` takes: a path, or a pattern of the platform's `URLPattern` (`/rooms/*`, `/rooms/:id`).
+ * @module
+ */
+
+/** One compiled entry. */
+export interface PathPattern {
+  /** As it was given. */
+  readonly text: string;
+  /** A path as requests have it (`/chat/ä` comes as `/chat/%C3%A4`); undefined for a pattern. */
+  readonly literal: string | undefined;
+  readonly pattern: URLPattern | undefined;
+}
+
+/** What makes a path a pattern: a name (`:id`), a wildcard, a group, an expression, an escape. */
+const SYNTAX = /[*:(){}\\]/;
+
+/**
+ * Compiles one entry.
+ * @throws {RangeError} whose message says what is required and what was given
+ */
+export function parsePath(text: string): PathPattern {
+  const fail = (required: string) => new RangeError(`${required}, not "${text}"`);
+  if (!text.startsWith("/") || /[#\s]/.test(text)) {
+    throw fail("a path starts with / and has neither query nor fragment");
+  }
+  if (!SYNTAX.test(text)) {
+    if (text.includes("?")) throw fail("a path starts with / and has neither query nor fragment");
+    return { text, literal: new URL(`http://localhost${text}`).pathname, pattern: undefined };
+  }
+  try {
+    return { text, literal: undefined, pattern: new URLPattern({ pathname: text }) };
+  } catch {
+    throw fail(
+      "a path is literal (/wss) or a pattern of URLPattern (/rooms/*, /rooms/:id; \\: is a colon, \\* an asterisk)",
+    );
+  }
+}
+
+/** Where upgrades are taken: compiled once, asked for every request. */
+export class PathSet {
+  readonly #literal = new Set<string>();
+  readonly #patterns: URLPattern[] = [];
+  /** For a 404: `/ and /rooms/:id`. */
+  readonly shown: string;
+
+  /** @throws {RangeError} naming the first entry that is no path */
+  constructor(paths: readonly string[]) {
+    for (const path of paths) {
+      const { literal, pattern } = parsePath(path);
+      if (literal !== undefined) this.#literal.add(literal);
+      if (pattern !== undefined) this.#patterns.push(pattern);
+    }
+    this.shown = paths.join(" and ");
+  }
+
+  /** @param pathname of a request, percent-encoded as it came */
+  has(pathname: string): boolean {
+    return this.#literal.has(pathname) || this.#patterns.some((pattern) => pattern.test({ pathname }));
+  }
+}
+
+/**
+ * A pattern as a regular expression of any proxy, without anchors: names and wildcards in literal text. Undefined for a
+ * pattern with groups, expressions, optional or repeated parts, or with characters that a proxy would have to escape.
+ */
+export function pathExpression(text: string): string | undefined {
+  const parts = text.split(/(:[A-Za-z_][A-Za-z0-9_]*|\*)/);
+  const expression = parts.map((part, at) => {
+    // A modifier follows a name or a wildcard at once: /:id+, /:id?, /**.
+    if (at % 2 === 1) return part === "*" ? ".*" : "[^/]+";
+    if (at > 0 && /^[+?]/.test(part)) return undefined;
+    if (at > 0 && part === "" && at < parts.length - 1) return undefined;
+    return /^[A-Za-z0-9._~@+,=/-]*$/.test(part) ? part.replaceAll(/[.+]/g, "[$&]") : undefined;
+  });
+  return expression.includes(undefined) ? undefined : expression.join("");
+}

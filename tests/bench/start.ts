@@ -1,0 +1,73 @@
+/**
+ * What a start costs, and a service that serves nobody: this service in direct mode with a certificate that is there
+ * already, beside Deno alone with TLS, one after the other in each round.
+ * @module
+ */
+import { cpuSeconds, residentBytes } from "../support/proc.ts";
+import { median } from "./report.ts";
+import { makeCertificate, type ServerName, startServer } from "./server.ts";
+
+/** What is compared. */
+const COMPARED = ["wss", "deno"] as const satisfies readonly ServerName[];
+
+/** What one start came to. */
+export interface Start {
+  /** Milliseconds from the start of the process until it said that it listens. */
+  readonly ready: number;
+  /** Milliseconds of CPU until then, of all threads; exact to 10. */
+  readonly cpu: number;
+  /** Bytes resident when it has been idle for two seconds. */
+  readonly resident: number;
+}
+
+/** How long a server is left alone before its memory is read, ms: what a start does in the background is then over. */
+const IDLE = 2_000;
+
+/** What is to be reached, on a machine that does nothing else. */
+const GOALS = { ready: 90, resident: 70 * 1024 ** 2 } as const;
+
+/**
+ * Starts each server in turn, as often as there are rounds. The first start of each is not counted: it compiles.
+ * @param note told what is going on
+ */
+export async function measureStarts(
+  rounds: number,
+  note: (text: string) => void,
+): Promise<ReadonlyMap<ServerName, readonly Start[]>> {
+  await using certificate = await makeCertificate();
+  const starts = new Map<ServerName, Start[]>(COMPARED.map((name) => [name, []]));
+  for (let round = 0; round <= rounds; round++) {
+    note(round === 0 ? "start: warming up" : `start: round ${round} of ${rounds}`);
+    for (const name of COMPARED) {
+      const begun = performance.now();
+      await using server = await startServer(name, certificate);
+      const ready = performance.now() - begun;
+      const cpu = cpuSeconds(server.pid) * 1000;
+      await new Promise((resolve) => setTimeout(resolve, IDLE));
+      if (round > 0) starts.get(name)!.push({ ready, cpu, resident: residentBytes(server.pid) });
+    }
+  }
+  return starts;
+}
+
+/** The row as people read it. */
+export function describeStarts(starts: ReadonlyMap<ServerName, readonly Start[]>): string {
+  const rows = [...starts].map(([name, each]) => {
+    const of = (figure: (start: Start) => number) => Math.round(median(each.map(figure)));
+    return `  ${name.padEnd(5)}${String(of(({ ready }) => ready)).padStart(9)}${
+      String(of(({ cpu }) => cpu)).padStart(9)
+    }${String(of(({ resident }) => resident / 1024 ** 2)).padStart(9)}`;
+  });
+  const ours = starts.get("wss") ?? [];
+  const ready = median(ours.map((start) => start.ready));
+  const resident = median(ours.map((start) => start.resident));
+  return [
+    "a warm start, and an idle service",
+    `  ${"".padEnd(5)}${"ms".padStart(9)}${"CPU ms".padStart(9)}${"MiB".padStart(9)}`,
+    ...rows,
+    `  ${ready <= GOALS.ready ? "met" : "MISSED"}: warm start: ${ready.toFixed(0)} ms (at most ${GOALS.ready} ms)`,
+    `  ${resident <= GOALS.resident ? "met" : "MISSED"}: idle memory: ${
+      (resident / 1024 ** 2).toFixed(0)
+    } MiB (at most ${GOALS.resident / 1024 ** 2} MiB)`,
+  ].join("\n");
+}
