@@ -3,10 +3,10 @@
  * @alone
  */
 import { assert, assertEquals } from "@std/assert";
-import { residentBytes } from "../bench/proc.ts";
-import { maskedFrame, repeated } from "../bench/wire.ts";
-import { Opcode, RawPeer, textFrame } from "./raw_peer.ts";
-import { eventually, Witness } from "./witness.ts";
+import { maskedFrame, Opcode, repeated, textFrame } from "../support/frames.ts";
+import { residentBytes } from "../support/proc.ts";
+import { RawPeer } from "../support/raw_peer.ts";
+import { eventually, RecordedService } from "./recorded_service.ts";
 
 const MIB = 1024 ** 2;
 const KIB = 1024;
@@ -43,7 +43,7 @@ function echoing(peer: RawPeer): { stop(): Promise<number> } {
 
 Deno.test("a burst that the app publishes to many readers reaches all of them, and neither freezes nor fills the service", async () => {
   // These clients answer no pings.
-  await using service = await Witness.start(["--idle-timeout", "10m"]);
+  await using service = await RecordedService.start(["--idle-timeout", "10m"]);
   const { pid } = service.program;
   const readers: RawPeer[] = [];
   for (let index = 0; index < 100; index++) {
@@ -78,7 +78,7 @@ Deno.test("a burst that the app publishes to many readers reaches all of them, a
 });
 
 Deno.test("40 clients that send short messages and read no answer hold no more than their limits", async () => {
-  await using service = await Witness.start(["--max-backpressure", "128KiB"]);
+  await using service = await RecordedService.start(["--max-backpressure", "128KiB"]);
   const { pid } = service.program;
   await using bystander = await RawPeer.open(service, { name: "bystander" });
   await bystander.ask("hi");
@@ -89,7 +89,7 @@ Deno.test("40 clients that send short messages and read no answer hold no more t
     await using peer = await RawPeer.open(service, { name: `deaf-${index}`, reading: false });
     // 200,000 answers of 1 KiB: without a bound 200 MiB each.
     for (let sent = 0; sent < 40 && await peer.send(block); sent++);
-    const { code } = await service.event(`deaf-${index}`, "close");
+    const { code } = await service.call(`deaf-${index}`, "close");
     assert([1013, 1008, 1006].includes(code!), `${code}`);
   }));
   const grown = memory.most() - before;
@@ -99,29 +99,29 @@ Deno.test("40 clients that send short messages and read no answer hold no more t
 });
 
 Deno.test("over --memory-budget the fullest goes first, with 1013", async () => {
-  await using service = await Witness.start(["--memory-budget", "4MiB", "--max-backpressure", "2MiB"]);
+  await using service = await RecordedService.start(["--memory-budget", "4MiB", "--max-backpressure", "2MiB"]);
   const feed = async (peer: RawPeer, name: string, times: number) => {
     for (let fed = 1; fed <= times; fed++) {
       await peer.send(textFrame("!feed 65536"));
-      await eventually(() => service.told("sent", name).length >= fed || closed(name), "the answer");
+      await eventually(() => service.calls("sent", name).length >= fed || closed(name), "the answer");
     }
   };
-  const closed = (name: string) => service.told("close", name).length > 0;
+  const closed = (name: string) => service.calls("close", name).length > 0;
   await using small = await RawPeer.open(service, { name: "small", reading: false });
   await using big = await RawPeer.open(service, { name: "big", reading: false });
   await feed(small, "small", 2);
   // Ten times the budget, less what the kernel's buffers take.
   for (let round = 0; round < 640 && !closed("big"); round++) await feed(big, "big", round + 1);
-  const { code, reason } = await service.event("big", "close");
+  const { code, reason } = await service.call("big", "close");
   assertEquals([code, reason], [
     1013,
     "the service is short of memory, and more waits for this client than for others",
   ]);
-  assertEquals(service.told("close", "small"), []);
+  assertEquals(service.calls("close", "small"), []);
 });
 
 Deno.test("an unfinished message has --message-timeout; a slow one that comes whole in time is served", async () => {
-  await using service = await Witness.start(["--message-timeout", "3s", "--max-payload", "20MiB"]);
+  await using service = await RecordedService.start(["--message-timeout", "3s", "--max-payload", "20MiB"]);
   await using forever = await RawPeer.open(service, { name: "forever" });
   await using slow = await RawPeer.open(service, { name: "slow" });
   const began = performance.now();
@@ -134,14 +134,14 @@ Deno.test("an unfinished message has --message-timeout; a slow one that comes wh
     }
   }
   await slow.until(() => slow.frames.length === 3);
-  const { code, reason } = await service.event("forever", "close");
+  const { code, reason } = await service.call("forever", "close");
   assertEquals([code, reason], [1008, "a message was not whole in time"]);
   assert(performance.now() - began > 3_000);
-  assertEquals(service.told("close", "slow"), []);
+  assertEquals(service.calls("close", "slow"), []);
 });
 
 Deno.test("the unfinished messages of all share half of the budget, and the longest goes first", async () => {
-  await using service = await Witness.start(["--memory-budget", "8MiB"]);
+  await using service = await RecordedService.start(["--memory-budget", "8MiB"]);
   const peers: RawPeer[] = [];
   for (const [name, size] of [["short", 300_000], ["middle", 1_800_000], ["long", 2_100_000]] as const) {
     const peer = await RawPeer.open(service, { name });
@@ -149,25 +149,25 @@ Deno.test("the unfinished messages of all share half of the budget, and the long
     await peer.send(maskedFrame(Opcode.Binary, new Uint8Array(size / 2), { fin: false }));
     await peer.send(maskedFrame(Opcode.Continuation, new Uint8Array(size / 2), { fin: false }));
   }
-  const { code, reason } = await service.event("long", "close");
+  const { code, reason } = await service.call("long", "close");
   assertEquals(code, 1013);
   assert(reason?.startsWith("the service is short of memory"), reason);
   await new Promise((resolve) => setTimeout(resolve, 1_000));
-  assertEquals([service.told("close", "short"), service.told("close", "middle")], [[], []]);
+  assertEquals([service.calls("close", "short"), service.calls("close", "middle")], [[], []]);
   for (const peer of peers) peer.drop();
 });
 
 Deno.test("the reason of a close frame is cut before the app or the log sees it", async () => {
-  await using service = await Witness.start();
+  await using service = await RecordedService.start();
   await using peer = await RawPeer.open(service, { name: "wordy" });
   const reason = new Uint8Array(1_000_000).fill(0x61);
   await peer.send(maskedFrame(Opcode.Close, new Uint8Array([3, 232, ...reason])));
-  const closed = await service.event("wordy", "close");
+  const closed = await service.call("wordy", "close");
   assertEquals([closed.code, closed.reason], [1000, "a".repeat(123)]);
 });
 
 Deno.test("honest traffic meets no bound: a burst of 10,000, a long message over a slow link", async () => {
-  await using service = await Witness.start(["--max-payload", "20MiB"]);
+  await using service = await RecordedService.start(["--max-payload", "20MiB"]);
   await using burst = await RawPeer.open(service, { name: "burst" });
   const count = 10_000;
   await burst.send(repeated(textFrame("a line of some length, as an upload may have"), count));
@@ -181,7 +181,7 @@ Deno.test("honest traffic meets no bound: a burst of 10,000, a long message over
   }
   await upload.until(() => upload.frames.length === 1);
   assertEquals(upload.frames[0]!.payload.length, 20_000_000);
-  assertEquals(service.told("close"), []);
+  assertEquals(service.calls("close"), []);
 });
 
 function report(text: string): void {
