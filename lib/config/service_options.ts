@@ -229,6 +229,12 @@ export const SERVICE_OPTIONS = {
     default: false,
     help: "Accept the token as ?token= too. Such a URL is kept in browser histories and proxy logs.",
   },
+  revokedTokens: {
+    type: "choice",
+    values: ["close", "keep"],
+    default: "close",
+    help: "What becomes of connections whose token or key is no longer in its file: closed with 3000, or kept.",
+  },
   broker: {
     type: "text",
     value: "URL",
@@ -263,6 +269,11 @@ export const SERVICE_OPTIONS = {
     values: ["text", "json"],
     unset: "text on a terminal, else json",
     help: "The format of log lines.",
+  },
+  accessLog: {
+    type: "switch",
+    default: false,
+    help: "Log each connection when it opens and when it ends, at info; otherwise at debug.",
   },
   logLevel: {
     type: "choice",
