@@ -143,7 +143,7 @@ Deno.test("an unfinished message has --message-timeout; a slow one that comes wh
 Deno.test("the unfinished messages of all share half of the budget, and the longest goes first", async () => {
   await using service = await RecordedService.start(["--memory-budget", "8MiB"]);
   const peers: RawPeer[] = [];
-  for (const [name, size] of [["short", 300_000], ["middle", 1_800_000], ["long", 2_100_000]] as const) {
+  for (const [name, size] of [["short", 600_000], ["middle", 2_000_000], ["long", 2_100_000]] as const) {
     const peer = await RawPeer.open(service, { name });
     peers.push(peer);
     await peer.send(maskedFrame(Opcode.Binary, new Uint8Array(size / 2), { fin: false }));
