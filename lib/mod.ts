@@ -2,8 +2,6 @@
  * wss as a library: an app, and the service that serves it.
  * @module
  */
-import { loadFfi } from "./net/ffi/load_ffi.ts";
-
 export {
   type App,
   type AppFactory,
@@ -28,7 +26,3 @@ export type { ServedCertificate } from "./tls/tls_material.ts";
 export type { ServiceOptions } from "./config/serve_options.ts";
 export { StartError, UsageError } from "./errors.ts";
 export { createLogger, flushLog, type LogFields, type Logger, type LogLevel, type LogOptions } from "./log.ts";
-
-// Now and not when the first service starts: the C library stays loaded, and the sanitizer of a test that starts a
-// service would call that a leak.
-if (Deno.permissions.querySync({ name: "ffi" }).state === "granted") loadFfi();

@@ -6,6 +6,7 @@ import {
   type Graph,
   longFiles,
   loosePins,
+  misplacedTests,
   strayEntries,
   strayUses,
   type Texts,
@@ -65,9 +66,10 @@ async function wholeGraph(): Promise<Graph> {
   return graph;
 }
 
-/** main.ts and the code in lib/. */
-function texts(): Texts {
-  const found = new Map([["main.ts", Deno.readTextFileSync(join(ROOT, "main.ts"))]]);
+/** main.ts and the code in lib/, or in another folder. */
+function texts(root = "lib"): Texts {
+  const found = new Map<string, string>();
+  if (root === "lib") found.set("main.ts", Deno.readTextFileSync(join(ROOT, "main.ts")));
   const visit = (folder: string): void => {
     for (const { name, isDirectory } of Deno.readDirSync(join(ROOT, folder))) {
       const path = `${folder}/${name}`;
@@ -75,7 +77,7 @@ function texts(): Texts {
       else if (/\.(ts|js)$/.test(name)) found.set(path, Deno.readTextFileSync(join(ROOT, path)));
     }
   };
-  visit("lib");
+  visit(root);
   return found;
 }
 
@@ -102,6 +104,13 @@ Deno.test("the house serves, upgrades and opens the C library in one place each,
 
 Deno.test("the house has no long file", () => {
   assertEquals(longFiles(texts()), []);
+  assertEquals(longFiles(texts("tests")), []);
+});
+
+Deno.test("the tests lie where the code lies that they test", () => {
+  const tests = [...texts("tests").keys()].filter((path) => path.endsWith("_test.ts"));
+  assert(tests.includes("tests/house_test.ts"));
+  assertEquals(misplacedTests(tests, [...texts().keys()]), []);
 });
 
 Deno.test("the house has nothing at the top that does not belong there", () => {
@@ -216,6 +225,20 @@ Deno.test("rule: a second use, a use elsewhere and another spelling are found, a
     wrong("lib/tls/certificate_files.ts", "const { serverName } = options; const { PermissionDenied } = Deno.errors;"),
     [],
   );
+});
+
+Deno.test("rule: a test in a folder that lib/ does not have, or under a file's name in another folder, is found", () => {
+  const code = ["lib/log.ts", "lib/ws/peer.ts", "lib/tls/x509/der.ts"];
+  const right = [
+    ...["tests/log_test.ts", "tests/ws/peer_test.ts", "tests/ws/upgrade_test.ts", "tests/tls/x509/der_test.ts"],
+    ...["tests/lifecycle/drain_test.ts", "tests/peers/curl_test.ts", "tests/run_test.ts"],
+  ];
+  assertEquals(misplacedTests(right, code), []);
+  assertEquals(misplacedTests(["tests/attic/a_test.ts", "tests/tls/peer_test.ts", "tests/odds_test.ts"], code), [
+    "tests/attic/a_test.ts: there is no lib/attic/",
+    "tests/tls/peer_test.ts: it has the name of lib/ws/peer.ts",
+    "tests/odds_test.ts: there is no lib/odds.ts",
+  ]);
 });
 
 Deno.test("rule: the 401st line, a stray entry, a loose version and a version past the map are found", () => {

@@ -70,7 +70,16 @@ function everything(elsewhere: string): Part[] {
     { args: ["doc", "--lint", "lib/mod.ts"], tests: false },
     { args: ["check", "--frozen", "main.ts", "lib", "tests"], tests: false },
     {
-      args: [...TEST, "--parallel", "--doc", "--config", join(ROOT, "deno.json"), ...withExamples()],
+      args: [
+        ...TEST,
+        "--parallel",
+        "--preload",
+        join(ROOT, "tests/support/preload_ffi.ts"),
+        "--doc",
+        "--config",
+        join(ROOT, "deno.json"),
+        ...withExamples(),
+      ],
       tests: true,
       cwd: elsewhere,
     },

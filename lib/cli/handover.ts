@@ -2,7 +2,9 @@
  * Handing the port over to a new process of the same command line: the new binary, the new code.
  * @module
  */
-import { readHandover } from "../config/load_settings.ts";
+import { delay } from "@std/async/delay";
+import { timingSafeEqual } from "node:crypto";
+import { isSystemdService, readHandover } from "../config/load_settings.ts";
 import { messageOf, StartError, UsageError } from "../errors.ts";
 import type { RunningService } from "../service/running_service.ts";
 
@@ -16,8 +18,15 @@ interface Note {
   readonly port: number;
 }
 
+/** Who started this process: a successor's parent is process 1 only after its predecessor has gone. */
+const PARENT = Deno.ppid;
 /** How long a successor may take until it listens, ms. */
 const PATIENCE = 30_000;
+/** Connections to the report port that are read at once. */
+const MOST_REPORTERS = 64;
+/** How often a successor reports until it is heard, and the pause between, ms. */
+const MOST_REPORTS = 20;
+const REPORT_AGAIN = 100;
 
 /**
  * Starts a successor and waits until it listens on the same address; for `Service.handOver`.
@@ -27,6 +36,8 @@ const PATIENCE = 30_000;
 export async function handOver(service: RunningService, signal: AbortSignal): Promise<{ pid: number }> {
   const fail = (why: string, cause?: unknown) => new StartError(`Cannot hand over: ${why}`, { cause });
   if (signal.aborted) throw fail("the service is stopping");
+  const obstacle = whySuccessorWouldEnd();
+  if (obstacle !== undefined) throw fail(`${obstacle}; --workers 1 replaces the code and keeps the process`);
   const [program, ...args] = commandLine();
   using reports = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const token = crypto.randomUUID();
@@ -80,10 +91,42 @@ export function takeover(): { readonly port: number; reportListening(): Promise<
   return {
     port: note.port,
     async reportListening() {
-      using connection = await Deno.connect({ hostname: "127.0.0.1", port: note.reportTo });
-      await connection.write(new TextEncoder().encode(note.token));
+      const token = new TextEncoder().encode(note.token);
+      for (let attempt = 1;; attempt++) {
+        try {
+          using connection = await Deno.connect({ hostname: "127.0.0.1", port: note.reportTo });
+          await connection.write(token);
+          // The answer: a connection may be closed unread where a local user opens many.
+          if (await connection.read(new Uint8Array(1)) === 1) return;
+          if (attempt === MOST_REPORTS) throw new Error("it does not take the report");
+        } catch (error) {
+          if (attempt === MOST_REPORTS || error instanceof Deno.errors.ConnectionRefused) throw error;
+        }
+        await delay(REPORT_AGAIN);
+      }
     },
   };
+}
+
+/** Why a successor would end together with this process, or undefined. */
+function whySuccessorWouldEnd(): string | undefined {
+  if (Deno.pid === 1) return "this is process 1, and the system ends every other process with it";
+  if (isSystemdService(PARENT)) return "systemd ends every process of the service when this one has ended";
+  if (PARENT !== 1) return undefined;
+  // Under an init of a container (tini, docker-init, sh), which ends with its child.
+  const init = nameOf(1);
+  return init === undefined || init === "systemd" || init === "init"
+    ? undefined
+    : `process 1 (${init}) ends when this one has ended, and the system every other process with it`;
+}
+
+function nameOf(pid: number): string | undefined {
+  try {
+    return Deno.readTextFileSync(`/proc/${pid}/comm`).trim();
+  } catch {
+    // Not to be read, or not Linux.
+    return undefined;
+  }
 }
 
 /** What a predecessor wrote. @throws {UsageError} when somebody else did */
@@ -99,13 +142,48 @@ function readNote(text: string): Note {
   throw new UsageError("WSS_HANDOVER is what one process of the service tells the next (SIGUSR2): unset it");
 }
 
-/** Resolves when somebody who knows the token has connected. */
-async function reported(reports: Deno.Listener, token: string): Promise<void> {
-  const buffer = new Uint8Array(token.length);
-  for await (const connection of reports) {
-    using peer = connection;
-    const read = await peer.read(buffer).catch(() => null);
-    if (read === token.length && new TextDecoder().decode(buffer) === token) return;
+/**
+ * Resolves when somebody who knows the token has connected and said it; answers with one byte. Others may hold
+ * connections open: each is read on its own, and the oldest goes when there are too many.
+ */
+export async function reported(reports: Deno.Listener, token: string): Promise<void> {
+  const expected = new TextEncoder().encode(token);
+  const open = new Set<Deno.Conn>();
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  async function read(connection: Deno.Conn): Promise<void> {
+    const given = new Uint8Array(expected.length);
+    try {
+      for (let length = 0; length < given.length;) {
+        const read = await connection.read(given.subarray(length));
+        if (read === null) return;
+        length += read;
+      }
+      if (!timingSafeEqual(given, expected)) return;
+      await connection.write(new Uint8Array(1));
+      resolve();
+    } catch {
+      // It was reset, or closed because there were too many.
+    } finally {
+      if (open.delete(connection)) connection.close();
+    }
+  }
+  async function accept(): Promise<void> {
+    for await (const connection of reports) {
+      open.add(connection);
+      if (open.size > MOST_REPORTERS) {
+        const [oldest] = open;
+        open.delete(oldest!);
+        oldest!.close();
+      }
+      read(connection);
+    }
+  }
+  accept().catch(reject);
+  try {
+    await promise;
+  } finally {
+    for (const connection of open) connection.close();
+    open.clear();
   }
 }
 

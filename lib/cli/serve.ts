@@ -17,6 +17,7 @@ import { write } from "./output.ts";
 import { runUntilStopped } from "./run_until_stopped.ts";
 import { connectSupervisor, serveAsWorker, supervise, validateWorkers } from "./serve_workers.ts";
 import { selfCheck } from "./startup_check.ts";
+import { surviveUncaughtErrors } from "./uncaught_errors.ts";
 
 /** Options of the service, and where they are read from. */
 export const SERVE_OPTIONS = {
@@ -109,6 +110,7 @@ async function run(line: Invocation): Promise<number> {
     level: settings.logLevel,
     ...(worker ? { fields: { worker: worker.index } } : {}),
   });
+  using _survivor = surviveUncaughtErrors(log);
   // With workers, the supervisor says it for all.
   if (worker === undefined) { for (const note of notes) log.info(note); }
   if (settings.workers !== undefined && worker === undefined && !settings.check) {

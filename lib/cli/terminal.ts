@@ -6,6 +6,7 @@ import process from "node:process";
 import { createInterface, type Interface } from "node:readline";
 import { TextLineStream } from "@std/streams/text-line-stream";
 import type { ReportStyle } from "../check/report.ts";
+import { escapeControls } from "../log.ts";
 import { write } from "./output.ts";
 
 /** Where lines come from and messages go. */
@@ -32,6 +33,11 @@ export function reportStyle(stream: "stdout" | "stderr"): ReportStyle {
     // A terminal that does not tell its size.
   }
   return { colour: !Deno.noColor, width };
+}
+
+/** Text for a stream: on a terminal, without what would command it; line ends stay. */
+function printable(text: string, stream: "stdout" | "stderr"): string {
+  return Deno[stream].isTerminal() ? text.split("\n").map(escapeControls).join("\n") : text;
 }
 
 /** A conversation on a terminal with history and line editing, or over pipes. */
@@ -98,7 +104,7 @@ function onTerminal(): Terminal {
     isTerminal: true,
     lines: lines(),
     show: (text) => above(`< ${text.replaceAll("\n", "\n  ")}`),
-    tell: above,
+    tell: (text) => above(printable(text, "stdout")),
     onInterrupt: (call) => void interrupted.push(call),
     [Symbol.dispose]() {
       Deno.removeSignalListener("SIGCONT", resume);
@@ -126,7 +132,7 @@ function overPipes(): Terminal {
     isTerminal: false,
     lines: lines(),
     show: (text) => write("stdout", `${text}\n`),
-    tell: (text) => write("stderr", `${text}\n`),
+    tell: (text) => write("stderr", `${printable(text, "stderr")}\n`),
     onInterrupt: (call) => void interrupted.push(call),
     [Symbol.dispose]() {
       Deno.removeSignalListener("SIGINT", onSignal);

@@ -164,6 +164,17 @@ export function readHandover(): string | undefined {
   return readNote("WSS_HANDOVER");
 }
 
+/**
+ * Whether this process is the main one of a systemd service, which ends what a service started when its main process
+ * ends (KillMode, systemd.kill(5)).
+ * @param parent the process that started this one
+ */
+export function isSystemdService(parent: number): boolean {
+  if (readNote("SYSTEMD_EXEC_PID") === String(Deno.pid)) return true;
+  // systemd before 248 tells no process id.
+  return parent === 1 && readNote("INVOCATION_ID") !== undefined;
+}
+
 /** The note of a supervisor to this process, which is one of its workers. */
 export function readWorker(): string | undefined {
   return readNote("WSS_WORKER");

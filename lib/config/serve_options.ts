@@ -27,7 +27,10 @@ export interface ServiceOptions {
    * proxy's user to the group. Default: 660.
    */
   readonly unixMode?: string | undefined;
-  /** Where a WebSocket upgrade is welcome; elsewhere the answer is 404. Default: /, /wss. */
+  /**
+   * Where a WebSocket upgrade is welcome, literal or a pattern (/rooms/*, /rooms/:id); elsewhere the answer is 404.
+   * Default: /, /wss.
+   */
   readonly path?: readonly string[] | undefined;
   /**
    * Direct only: the certificate, PEM, with or without its intermediates. Default: the development certificate in
@@ -90,8 +93,8 @@ export interface ServiceOptions {
   /** Show a test page to browsers that open a WebSocket path. Default: on with the development certificate. */
   readonly page?: boolean | undefined;
   /**
-   * Which sites' pages may connect: * for any, or origins (https://example.com); automatic refuses cross-site pages
-   * that carry cookies. Default: automatic.
+   * Which sites' pages may connect: * for any, or values of Origin (https://example.com, null, file://); automatic
+   * refuses cross-site pages that carry cookies. Default: automatic.
    */
   readonly origin?: readonly string[] | undefined;
   /**
@@ -159,6 +162,11 @@ export interface ServiceOptions {
   /** Accept the token as ?token= too. Such a URL is kept in browser histories and proxy logs. Default: off. */
   readonly authQuery?: boolean | undefined;
   /**
+   * What becomes of connections whose token or key is no longer in its file: closed with 3000, or kept. Default:
+   * close.
+   */
+  readonly revokedTokens?: "close" | "keep" | undefined;
+  /**
    * Connects this node to the others of the service: nats://HOST:PORT or redis://HOST:PORT, tls:// and rediss://
    * over TLS; commas between the members of a cluster.
    */
@@ -179,6 +187,8 @@ export interface ServiceOptions {
   readonly brokerOptional?: boolean | undefined;
   /** The format of log lines. Default: text on a terminal, else json. */
   readonly logFormat?: "text" | "json" | undefined;
+  /** Log each connection when it opens and when it ends, at info; otherwise at debug. Default: off. */
+  readonly accessLog?: boolean | undefined;
   /** The least severe level that is logged. Default: info. */
   readonly logLevel?: "error" | "warn" | "info" | "debug" | undefined;
 }

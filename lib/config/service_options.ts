@@ -45,7 +45,8 @@ export const SERVICE_OPTIONS = {
     value: "PATH",
     repeat: true,
     default: ["/", "/wss"],
-    help: "Where a WebSocket upgrade is welcome; elsewhere the answer is 404.",
+    help:
+      "Where a WebSocket upgrade is welcome, literal or a pattern (/rooms/*, /rooms/:id); elsewhere the answer is 404.",
   },
   cert: {
     type: "path",
@@ -111,7 +112,7 @@ export const SERVICE_OPTIONS = {
     repeat: true,
     unset: "automatic",
     help:
-      "Which sites' pages may connect: * for any, or origins (https://example.com); automatic refuses cross-site pages that carry cookies.",
+      "Which sites' pages may connect: * for any, or values of Origin (https://example.com, null, file://); automatic refuses cross-site pages that carry cookies.",
   },
   maxPayload: {
     type: "size",
@@ -228,6 +229,12 @@ export const SERVICE_OPTIONS = {
     default: false,
     help: "Accept the token as ?token= too. Such a URL is kept in browser histories and proxy logs.",
   },
+  revokedTokens: {
+    type: "choice",
+    values: ["close", "keep"],
+    default: "close",
+    help: "What becomes of connections whose token or key is no longer in its file: closed with 3000, or kept.",
+  },
   broker: {
     type: "text",
     value: "URL",
@@ -262,6 +269,11 @@ export const SERVICE_OPTIONS = {
     values: ["text", "json"],
     unset: "text on a terminal, else json",
     help: "The format of log lines.",
+  },
+  accessLog: {
+    type: "switch",
+    default: false,
+    help: "Log each connection when it opens and when it ends, at info; otherwise at debug.",
   },
   logLevel: {
     type: "choice",

@@ -2,6 +2,7 @@
  * One request on its way to a WebSocket.
  * @module
  */
+import { requestSignal } from "../unstable.ts";
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { Slot } from "./admission.ts";
 import { headersOf, RequestSnapshot } from "./request_snapshot.ts";
@@ -44,6 +45,8 @@ export class Handshake {
   claims: Record<string, unknown> | undefined;
   /** When the token ends, ms of the epoch; undefined: never. */
   expiresAt: number | undefined;
+  /** The secret or key that its token was checked with, see `Authenticator.accepts`. */
+  keyId: string | undefined;
 
   /** Who the client is: what the app says, else the subject of its token. */
   user: string | undefined;
@@ -76,7 +79,7 @@ export class Handshake {
    * into its `context` becomes the peer's, as crossws has it.
    */
   visibleRequest(): Request & { readonly context: Record<string, unknown> } {
-    const request = new Request(this.url, { headers: this.#visibleHeaders(), signal: this.request.signal });
+    const request = new Request(this.url, { headers: this.#visibleHeaders(), signal: requestSignal(this.request) });
     return Object.defineProperty(request, "context", { value: this.context }) as ReturnType<
       Handshake["visibleRequest"]
     >;

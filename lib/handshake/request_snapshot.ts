@@ -2,13 +2,15 @@
  * The upgraded request, kept small: after the upgrade Deno's own Request can no longer be read.
  * @module
  */
+import { hasUnstableNet } from "../unstable.ts";
 
 /**
  * Headers to read in full. Deno keeps an upgraded Request as long as its socket, and with it the lists that iterating
  * over its headers makes (1.6 KiB measured, for five headers): those of a copy go with the copy.
  */
 export function headersOf(request: Request): Headers {
-  return new Request(request, { signal: null }).headers;
+  // A copy of the request reads its signal, see requestSignal.
+  return hasUnstableNet() ? new Request(request, { signal: null }).headers : new Headers(request.headers);
 }
 
 /** URL and headers as two strings; a Request is made of them when an app asks. About 0.3 KiB for a browser's handshake. */

@@ -16,12 +16,13 @@ import { verifyHandshake } from "../handshake/verify_handshake.ts";
 import { waitForClient } from "../handshake/wait_for_client.ts";
 import { canonicalAddress, isLoopback } from "../ip.ts";
 import type { Logger } from "../log.ts";
+import { requestSignal } from "../unstable.ts";
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { Awaitable } from "../ws/app_types.ts";
 import type { PeerDependencies } from "../ws/peer_dependencies.ts";
 import { GONE, STOPPING, upgrade } from "../ws/upgrade.ts";
 import { HEALTH_PATH, healthResponse } from "./health.ts";
-import { pageAsset, pageResponse } from "./test_page.ts";
+import { type PageFacts, pageResponse } from "./test_page.ts";
 
 /** What a request is checked against. */
 export interface RequestHandlerOptions {
@@ -29,7 +30,8 @@ export interface RequestHandlerOptions {
   /** Whether it serves on loopback with the development certificate: a Host that is not of this machine is refused. */
   readonly localOnly: boolean;
   readonly paths: PathSet;
-  readonly page: boolean;
+  /** What the test page says; undefined where there is no page. */
+  readonly page: (() => PageFacts) | undefined;
   readonly origin: OriginRule;
   readonly authenticator: Authenticator | undefined;
   readonly admission: Admission;
@@ -73,9 +75,9 @@ export class RequestHandler {
       if (url === undefined) return this.#refuse(sender, { status: 400, reason: "A valid Host is needed." });
       handshake = new Handshake(request, url, sender);
       const response = this.#answer(handshake);
-      if (response instanceof Promise) return response.catch(failed);
       // Over HTTP/2 Deno sends the body to a HEAD too, which ends its stream with PROTOCOL_ERROR (measured).
-      return request.method === "HEAD" ? withoutBody(response) : response;
+      const finished = (response: Response) => request.method === "HEAD" ? withoutBody(response) : response;
+      return response instanceof Promise ? response.then(finished).catch(failed) : finished(response);
     } catch (error) {
       return failed(error);
     }
@@ -88,8 +90,6 @@ export class RequestHandler {
       return this.#refuse(handshake, misdirected(handshake.host));
     }
     if (pathname === HEALTH_PATH) return this.#readOnly(handshake, () => this.#health(handshake));
-    const asset = rules.page ? pageAsset(pathname) : undefined;
-    if (asset) return this.#readOnly(handshake, () => asset);
     if (!rules.paths.has(pathname)) {
       const reason = `Nothing is here. WebSockets are welcome at ${rules.paths.shown}.`;
       return this.#refuse(handshake, { status: 404, reason });
@@ -152,7 +152,7 @@ export class RequestHandler {
 
   #whenAuthenticated(handshake: Handshake, result: Promise<AuthResult>): Promise<Response> {
     const { peers } = this.#rules;
-    return waitForClient(result, handshake.request.signal, peers.openTimeout).then((waited) => {
+    return waitForClient(result, requestSignal(handshake.request), peers.openTimeout).then((waited) => {
       if (waited.kind === "failed") throw waited.error;
       if (waited.kind === "done" && !peers.refusing()) return this.#authenticated(handshake, waited.value);
       handshake.release();
@@ -171,6 +171,7 @@ export class RequestHandler {
     handshake.offered = result.offered;
     handshake.claims = result.claims;
     handshake.expiresAt = result.expiresAt;
+    handshake.keyId = result.keyId;
     return upgrade(handshake, this.#rules.peers);
   }
 
@@ -179,13 +180,14 @@ export class RequestHandler {
     return healthResponse(this.#rules.draining(), peers);
   }
 
-  #plain(): Response {
-    if (this.#rules.page) return pageResponse();
+  #plain(): Awaitable<Response> {
+    const { page } = this.#rules;
+    if (page !== undefined) return pageResponse(page());
     const reason = "This is a WebSocket endpoint: connect with wss:// from a WebSocket client.";
     return refusalResponse({ status: 426, reason, headers: { upgrade: "websocket", connection: "Upgrade" } });
   }
 
-  #readOnly(handshake: Handshake, respond: () => Response): Response {
+  #readOnly(handshake: Handshake, respond: () => Awaitable<Response>): Awaitable<Response> {
     const { method } = handshake.request;
     if (method === "GET" || method === "HEAD") return respond();
     const reason = `This path answers GET and HEAD, not ${method}.`;

@@ -11,6 +11,7 @@ import {
   indent,
   nameOf,
   OPENSSL_SUITES,
+  pathsExpression,
   publicOrigin,
   timeoutReason,
   unquotable,
@@ -19,12 +20,6 @@ import {
 /** Quotes a path. `${…}` cannot be escaped: `problems` refuses it. */
 function quote(path: string): string {
   return `"${path.replaceAll(/["\\]/g, "\\$&")}"`;
-}
-
-/** Paths as one anchored expression. */
-function pathPattern(paths: readonly string[]): string {
-  const escaped = paths.map((path) => path.replaceAll(/[.+]/g, "\\$&"));
-  return escaped.length === 1 ? `^${escaped[0]}$` : `^(?:${escaped.join("|")})$`;
 }
 
 function address(scheme: string, upstream: Upstream, number: number): string {
@@ -81,7 +76,7 @@ function route(site: Site, scheme: "http" | "ws"): string[] {
     `flushpackets=on`,
   ].join(" ");
   // ProxyPassMatch appends the path that matched where the address has none.
-  const pass = (to: string) => `ProxyPassMatch "${pathPattern(site.paths)}" "${to}"`;
+  const pass = (to: string) => `ProxyPassMatch "${pathsExpression(site)}" "${to}"`;
   if (site.upstreams.length === 1) return [`${pass(address(scheme, site.upstreams[0], 1))} ${parameters}`];
   return [
     `<Proxy "balancer://${nameOf(site)}">`,
@@ -122,7 +117,7 @@ function service(site: Site): string[] {
     `<IfVersion < 2.4.47>`,
     ...indent(route(site, "ws")),
     `</IfVersion>`,
-    `<LocationMatch "${pathPattern(site.paths)}">`,
+    `<LocationMatch "${pathsExpression(site)}">`,
     ...indent([
       ...forwarding(),
       comment(

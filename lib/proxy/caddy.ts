@@ -12,6 +12,8 @@ import {
   indent,
   INTERMEDIATE,
   nameOf,
+  pathsExpression,
+  pathsOf,
   publicOrigin,
   timeoutReason,
   unquotable,
@@ -38,7 +40,9 @@ function service(site: Site): string[] {
   const group = site.upstreams.length > 1;
   return [
     comment("The service's path; each is matched whole. Caddy handles Upgrade and Connection request by request."),
-    `@${name} path ${site.paths.join(" ")}`,
+    pathsOf(site).expressions.length === 0
+      ? `@${name} path ${site.paths.join(" ")}`
+      : `@${name} path_regexp ${pathsExpression(site)}`,
     `handle @${name} {`,
     ...indent([
       comment("A handshake has no body; messages are the service's to limit (--max-payload)."),

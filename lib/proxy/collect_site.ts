@@ -6,6 +6,7 @@ import { isIPv4, isIPv6 } from "node:net";
 import { resolve } from "node:path";
 import { UsageError } from "../errors.ts";
 import { flagOf } from "../config/option_table.ts";
+import { PathSet } from "../config/path_pattern.ts";
 import { selectMode } from "../config/service_mode.ts";
 import { type ProxySettings, SITE_ONLY } from "./proxy_options.ts";
 import type { Generator, Site, Upstream } from "./site_description.ts";
@@ -170,10 +171,19 @@ function gatherPaths(
 ): string[] {
   const label = given.get("path") ?? "--path";
   for (const path of paths) {
-    if (!/^\/(?:[A-Za-z0-9._~@:+,=-]+(?:\/[A-Za-z0-9._~@:+,=-]+)*\/?)?$/.test(path) || /\/\.\.?(?:\/|$)/.test(path)) {
+    // Names and wildcards of a pattern stand for a segment or more.
+    const literal = path.replaceAll(/:[A-Za-z_]\w*|\*/g, "x");
+    if (/[(){}\\]|[:*][+?*]|:\w+[+?*]/.test(path)) {
+      problems.push(
+        `${label}: of a pattern a proxy takes names (/rooms/:id) and wildcards (/rooms/*), no groups, expressions or ` +
+          `modifiers, not ${JSON.stringify(path)}`,
+      );
+    } else if (
+      !/^\/(?:[A-Za-z0-9._~@+,=-]+(?:\/[A-Za-z0-9._~@+,=-]+)*\/?)?$/.test(literal) || /\/\.\.?(?:\/|$)/.test(literal)
+    ) {
       problems.push(
         `${label}: a proxy matches a path after decoding it, so it begins with / and is made of letters, digits and ` +
-          `. _ ~ @ : + , = - here, not ${JSON.stringify(path)}`,
+          `. _ ~ @ + , = - here, and of :NAME and * in a pattern, not ${JSON.stringify(path)}`,
       );
     }
   }
@@ -183,7 +193,7 @@ function gatherPaths(
     // A server to paste into has something at / already.
     return website || scope === "location" ? distinct.filter((path) => path !== "/") : distinct;
   }
-  if (website && paths.includes("/")) {
+  if (website && problems.length === 0 && new PathSet(paths).has("/")) {
     problems.push(
       `choose one: ${label} / is the service, --root and --website put the website there; give --path /wss`,
     );
@@ -198,7 +208,9 @@ function serviceFlags(settings: ProxySettings, given: ReadonlyMap<string, string
   if (own && settings.unix !== undefined) flags.push(`--unix ${resolve(settings.unix)}`);
   else if (own && given.has("host")) flags.push(`--host ${settings.host}`);
   if (own && given.has("port")) flags.push(`--port ${settings.port}`);
-  if (given.has("path")) flags.push(...settings.path.map((path) => `--path ${path}`));
+  if (given.has("path")) {
+    flags.push(...settings.path.map((path) => `--path ${path.includes("*") ? `'${path}'` : path}`));
+  }
   if (given.has("minTls")) flags.push(`--min-tls ${settings.minTls}`);
   for (const key of ["idleTimeout", "handshakeTimeout"] as const) {
     if (given.has(key)) flags.push(`${flagOf(key)} ${settings[key]}ms`);

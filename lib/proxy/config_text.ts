@@ -3,6 +3,7 @@
  * @module
  */
 import { isIPv6 } from "node:net";
+import { parsePath, pathExpression } from "../config/path_pattern.ts";
 import { formatDuration } from "../duration_and_size.ts";
 import type { Site, Upstream } from "./site_description.ts";
 
@@ -36,6 +37,21 @@ export function isLocal(upstream: Upstream): boolean {
 /** `https://example.com:8443`, the port only where it is not 443. */
 export function publicOrigin(site: Site): string {
   return `https://${site.domain}${site.listenPort === 443 ? "" : `:${site.listenPort}`}`;
+}
+
+/** The paths of a site: those to be compared, and those to be matched, as anchored regular expressions. */
+export function pathsOf({ paths }: Site): { literals: string[]; expressions: string[] } {
+  const patterns = paths.filter((path) => parsePath(path).literal === undefined);
+  return {
+    literals: paths.filter((path) => !patterns.includes(path)),
+    expressions: patterns.map((path) => `^${pathExpression(path)}$`),
+  };
+}
+
+/** All paths of a site as one anchored regular expression. */
+export function pathsExpression({ paths }: Site): string {
+  const expressions = paths.map(pathExpression);
+  return expressions.length === 1 ? `^${expressions[0]}$` : `^(?:${expressions.join("|")})$`;
 }
 
 /** A name for sections and variables: `wss_example_com`. */

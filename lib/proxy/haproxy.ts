@@ -12,6 +12,7 @@ import {
   indent,
   nameOf,
   OPENSSL_SUITES,
+  pathsOf,
   publicOrigin,
   timeoutReason,
   unquotable,
@@ -39,10 +40,19 @@ function forwarding(): string[] {
   ];
 }
 
+/** That a request is for the service: any of these. */
+function conditions(site: Site): string[] {
+  const { literals, expressions } = pathsOf(site);
+  return [
+    ...(literals.length > 0 ? [`{ path -m str ${literals.join(" ")} }`] : []),
+    ...(expressions.length > 0 ? [`{ path -m reg ${expressions.join(" ")} }`] : []),
+  ];
+}
+
 function dispatch(site: Site): string[] {
   return [
     comment("The service's path; each is matched whole. HAProxy handles Upgrade and Connection request by request."),
-    `use_backend ${nameOf(site)} if { path -m str ${site.paths.join(" ")} }`,
+    `use_backend ${nameOf(site)} if ${conditions(site).join(" || ")}`,
   ];
 }
 
@@ -63,6 +73,8 @@ function backend(site: Site): string[] {
         : []),
       comment("A handshake has no body; messages are the service's to limit (--max-payload)."),
       `http-request deny deny_status 413 if { req.body_size gt 1024 }`,
+      comment("A client may offer other protocols beside websocket: one line with that one alone goes on."),
+      `http-request set-header Upgrade websocket if { req.hdr(Upgrade) -m str -i websocket }`,
       comment("Java's client and others send Content-Length: 0, which Deno answers with 400."),
       `http-request del-header Content-Length if { req.hdr(Content-Length) -m str 0 }`,
       comment(timeoutReason(site)),
@@ -136,7 +148,7 @@ function frontend(site: Site): string[] {
       "",
       ...dispatch(site),
       site.website === undefined
-        ? `http-request return status 404 if !{ path -m str ${site.paths.join(" ")} }`
+        ? `http-request return status 404 if ${conditions(site).map((condition) => `!${condition}`).join(" ")}`
         : `default_backend ${nameOf(site)}_website`,
     ]),
     "",

@@ -12,6 +12,7 @@ import {
   indent,
   nameOf,
   OPENSSL_SUITES,
+  pathsOf,
   publicOrigin,
   timeoutReason,
   unquotable,
@@ -67,10 +68,11 @@ function forwarding(): string[] {
   ];
 }
 
-function location(site: Site, path: string): string[] {
+/** @param match what nginx compares the path with, and how */
+function location(site: Site, match: string): string[] {
   const name = nameOf(site);
   return [
-    `location = ${path} {`,
+    `location ${match} {`,
     ...indent([
       `proxy_pass http://${name};`,
       "",
@@ -164,7 +166,11 @@ function tls(site: Site): string[] {
 }
 
 function render(site: Site): string {
-  const locations = site.paths.flatMap((path) => [...location(site, path), ""]);
+  const { literals, expressions } = pathsOf(site);
+  const locations = [
+    ...literals.map((path) => `= ${path}`),
+    ...expressions.map((expression) => `~ "${expression}"`),
+  ].flatMap((match) => [...location(site, match), ""]);
   if (site.scope === "location") {
     return fileOf([
       ...heading(site, "nginx", [

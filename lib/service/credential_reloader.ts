@@ -18,7 +18,7 @@ export interface CredentialReloaderOptions {
   /** Makes the listener use it. What it throws leaves the old one in use. */
   apply(material: TlsMaterial): Promise<void>;
   /** Other tokens are in force: connections that came in by one that no longer is may have to go. */
-  tokensChanged?(): void;
+  tokensChanged(): void;
   /** Milliseconds; for tests. Default 5,000: see `#tokenFileChanged`. */
   readonly confirmAfter?: number;
   /** Reloads in place of this, where several workers do it together. What it throws is a StartError. */
@@ -155,7 +155,7 @@ export class CredentialReloader {
     if (authenticator.file !== undefined) {
       log.info(`${authenticator.file} was read again`, { token: authenticator.need });
     }
-    tokensChanged?.();
+    tokensChanged();
   }
 
   /** Ends the watch, and waits for a reload under way. */

@@ -9,6 +9,7 @@ import type { Mode } from "../config/service_mode.ts";
 import type { Settings } from "../config/service_options.ts";
 import { messageOf, stackOf, StartError } from "../errors.ts";
 import { RequestHandler } from "../http/request_handler.ts";
+import type { PageFacts } from "../http/test_page.ts";
 import { HubCalls, type ServiceCalls } from "../hub/calls.ts";
 import { Hub } from "../hub/hub.ts";
 import { joinBroker, joinWorkers } from "./join_broker.ts";
@@ -23,6 +24,7 @@ import type { AcmeStatus } from "../tls/acme/acme_source.ts";
 import type { ServedCertificate, TlsMaterial } from "../tls/tls_material.ts";
 import type { AppFactory, Peer, ServiceApp } from "../ws/app_types.ts";
 import { callHook } from "../ws/call_hook.ts";
+import { AccessLog } from "../ws/access_log.ts";
 import { Poller } from "../ws/poller.ts";
 import { MemoryBudget } from "../ws/memory_budget.ts";
 import { MessageScheduler } from "../ws/message_scheduler.ts";
@@ -130,6 +132,7 @@ export class RunningService extends HubCalls implements Service {
       authenticator,
       log,
       apply: (fresh) => this.#listener.replace(fresh),
+      tokensChanged: () => this.#closeRevoked(),
       reloadAll: worker && (() => worker.reloadAll()),
     });
     hub.gap = (topics, namespace) => {
@@ -142,7 +145,7 @@ export class RunningService extends HubCalls implements Service {
     const peers = {
       app,
       log: refusals,
-      access: log,
+      access: new AccessLog(log, refusals, settings.accessLog ? "info" : "debug"),
       notices: refusals,
       warnOnce: warningOnce(log),
       hub,
@@ -159,7 +162,11 @@ export class RunningService extends HubCalls implements Service {
       messageRate: settings.messageRate,
       openTimeout: settings.handshakeTimeout,
       idleTimeout: settings.idleTimeout,
-      opened: (peer: Peer) => this.#peerRegistry.add(peer),
+      opened: (peer: Peer, keyId: string | undefined) => {
+        this.#peerRegistry.add(peer, keyId);
+        // Its token may have been taken back since it was checked.
+        if (keyId !== undefined && !authenticator!.accepts(keyId)) this.#closeRevoked();
+      },
       ended: (peer: Peer) => this.#peerRegistry.delete(peer),
     };
     this.#requestHandler = new RequestHandler({
@@ -169,7 +176,7 @@ export class RunningService extends HubCalls implements Service {
       peers,
       paths,
       localOnly: development && isLocal(mode),
-      page: settings.page ?? development,
+      page: settings.page ?? development ? () => this.#pageFacts() : undefined,
       admission: new Admission({
         maxConnections: this.maxConnections,
         maxConnectionsPerAddress: settings.maxConnectionsPerAddress,
@@ -292,6 +299,20 @@ export class RunningService extends HubCalls implements Service {
     return this.stop();
   }
 
+  /** What the test page says of this service. */
+  #pageFacts(): PageFacts {
+    const { notAfter, file } = this.material ?? {};
+    const certificate = notAfter && `${file}, until ${notAfter.toISOString().slice(0, 10)}`;
+    return {
+      App: this.settings.app,
+      Mode: this.mode.kind === "direct"
+        ? "direct: TLS ends in this service"
+        : "proxied: TLS ends at the proxy in front",
+      Certificate: certificate,
+      Token: this.needs,
+    };
+  }
+
   /** Without the C library an accept loop ends only with its connections: they are asked to come again, one by one. */
   async #evict(): Promise<void> {
     const { drainTimeout } = this.settings;
@@ -299,6 +320,14 @@ export class RunningService extends HubCalls implements Service {
     log.warn("the new certificate makes everybody reconnect", { peers: this.#peerRegistry.size, ms: drainTimeout });
     const reason = "the certificate was renewed: reconnect";
     await this.#peerRegistry.close(CloseCode.ServiceRestart, reason, drainTimeout, this.#draining.signal);
+  }
+
+  /** Ends the connections whose tokens are no longer valid, unless they are to be kept. */
+  #closeRevoked(): void {
+    const { authenticator, log } = this.#parts;
+    if (authenticator === undefined || this.settings.revokedTokens === "keep") return;
+    const peers = this.#peerRegistry.closeRevoked((keyId) => authenticator.accepts(keyId));
+    if (peers > 0) log.warn("connections were closed: their tokens were taken back", { peers });
   }
 
   async #stop(followed: boolean): Promise<void> {

@@ -31,6 +31,11 @@ export interface WorkerEnvironment extends Environment {
  * Serves an app. Options as on the command line, in camelCase; sizes and durations in bytes and milliseconds, or as text.
  * It installs no signal handlers and reads neither environment nor file.
  *
+ * It installs no global handlers either. What a hook throws, or a promise that it returns rejects with, closes its peer
+ * and is logged; an error that nobody catches (a promise that the app let go, a timer of its own) ends the process, as in
+ * any Deno program. A host program that is to survive it listens for `unhandledrejection` and `error` on `globalThis`,
+ * calls `preventDefault()` and logs, as the command line's service does.
+ *
  * @example
  * ```ts
  * import { defineApp, serve } from "@wss/wss";

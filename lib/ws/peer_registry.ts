@@ -3,11 +3,13 @@
  * @module
  */
 import { delay } from "@std/async/delay";
+import { CloseCode } from "../close_codes.ts";
 import type { Peer } from "./app_types.ts";
 
 /** The peers that are open. */
 export class PeerRegistry {
   readonly #peers = new Set<Peer>();
+  readonly #keyIds = new Map<Peer, string>();
   #queueEmptied: (() => void) | undefined;
 
   get all(): ReadonlySet<Peer> {
@@ -18,13 +20,27 @@ export class PeerRegistry {
     return this.#peers.size;
   }
 
-  add(peer: Peer): void {
+  /** @param keyId the secret or key that its token was checked with */
+  add(peer: Peer, keyId?: string): void {
     this.#peers.add(peer);
+    if (keyId !== undefined) this.#keyIds.set(peer, keyId);
+  }
+
+  /** Closes the peers whose secret or key is no longer in force; returns their number. */
+  closeRevoked(accepts: (keyId: string) => boolean): number {
+    let count = 0;
+    for (const [peer, keyId] of this.#keyIds) {
+      if (accepts(keyId)) continue;
+      peer.close(CloseCode.Unauthorized, "the token was taken back");
+      count++;
+    }
+    return count;
   }
 
   /** Idempotent. */
   delete(peer: Peer): void {
     this.#peers.delete(peer);
+    this.#keyIds.delete(peer);
     if (this.#peers.size === 0) this.#queueEmptied?.();
   }
 

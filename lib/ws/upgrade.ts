@@ -3,6 +3,7 @@
  * @module
  */
 import { messageOf } from "../errors.ts";
+import { requestSignal } from "../unstable.ts";
 import type { Handshake } from "../handshake/handshake.ts";
 import { type Refusal, refusalResponse } from "../handshake/refusal.ts";
 import { waitForClient } from "../handshake/wait_for_client.ts";
@@ -53,7 +54,7 @@ export function upgrade(handshake: Handshake, rules: PeerDependencies): Awaitabl
     return refuse(handshake, answerTo(thrown, rules));
   }
 
-  return waitForClient(pending, handshake.request.signal, openTimeout).then((waited) => {
+  return waitForClient(pending, requestSignal(handshake.request), openTimeout).then((waited) => {
     if (waited.kind === "done") return conclude(handshake, rules, waited.value);
     if (waited.kind === "failed") return refuse(handshake, answerTo(waited.error, rules));
     // Whatever the hook comes to, nobody waits for it.

@@ -53,3 +53,11 @@ export async function makeAuthorities(pki: Pki): Promise<Authorities> {
   const full = await pki.bundle("full.pem", sound.cert, middle.cert);
   return { root, middle, sound, full, ca: [await Deno.readTextFile(root.cert)] };
 }
+
+/** What the first finding has to be, and to tell. */
+export function expectFirst(report: Report, code: string, ...tells: RegExp[]): void {
+  assertEquals(report.first?.code, code, JSON.stringify(report, null, 1));
+  for (const pattern of tells) {
+    assert(pattern.test(`${report.first?.fact} ${report.first?.remedy}`), report.first?.fact);
+  }
+}

@@ -1,94 +1,11 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { StartError } from "../../lib/errors.ts";
 import { silent } from "../../lib/log.ts";
-import { HubCalls, type ServiceCalls } from "../../lib/hub/calls.ts";
-import { Hub, type Member } from "../../lib/hub/hub.ts";
+import { Hub } from "../../lib/hub/hub.ts";
 import { topicKey } from "../../lib/hub/names.ts";
-import type { Payload } from "../../lib/hub/topics.ts";
 import { peerTest } from "../peers/require.ts";
 import { type Engine, faultyEngine, localEngine, natsServer, redisServer } from "./engines.ts";
-
-/** A node: a hub, and what its app and its peers get to know. */
-interface TestHub extends AsyncDisposable {
-  readonly hub: Hub;
-  readonly calls: ServiceCalls;
-  readonly gaps: { readonly namespace: string; readonly topics: readonly string[] }[];
-  readonly logged: string[];
-  join(
-    options?: { readonly user?: string; readonly namespace?: string; readonly topics?: readonly string[] },
-  ): TestPeer;
-}
-
-/** A peer that keeps what it gets. */
-interface TestPeer extends Member {
-  readonly got: (string | number[])[];
-  readonly closed: unknown[];
-  publish(topic: string, payload: Payload): void;
-  leave(): void;
-}
-
-async function hubOn(engine: Engine | undefined, prefix = "wss"): Promise<TestHub> {
-  const gaps: TestHub["gaps"] = [];
-  const logged: string[] = [];
-  const note = (message: string) => void logged.push(message);
-  const log = { ...silent, error: note, warn: note };
-  const hub = new Hub(log);
-  hub.gap = (topics, namespace) => gaps.push({ namespace, topics: [...topics].sort() });
-  if (engine) await hub.connect({ shown: "test", prefix, open: engine.open });
-  return {
-    hub,
-    gaps,
-    logged,
-    calls: new HubCalls(hub, (data) => data as Payload),
-    join({ user, namespace = "", topics = [] } = {}) {
-      const got: TestPeer["got"] = [];
-      const closed: unknown[] = [];
-      const peer: TestPeer = {
-        id: hub.peerId(),
-        user,
-        namespace,
-        got,
-        closed,
-        deliver: (payload) =>
-          void got.push(
-            typeof payload === "string"
-              ? payload
-              : [...new Uint8Array(payload instanceof ArrayBuffer ? payload : payload)],
-          ),
-        subscribe: (topic) => hub.topics.subscribe(topicKey(namespace, topic), peer),
-        unsubscribe: (topic) => hub.topics.unsubscribe(topicKey(namespace, topic), peer),
-        publish: (topic, payload) => hub.publish(topicKey(namespace, topic), payload, peer),
-        close: (code, reason) => closed.push([code, reason]),
-        leave() {
-          for (const topic of [...hub.topics.names()]) hub.topics.unsubscribe(topic, peer);
-          hub.delete(peer);
-        },
-      };
-      hub.add(peer);
-      for (const topic of topics) peer.subscribe(topic);
-      return peer;
-    },
-    [Symbol.asyncDispose]: () => hub.stop(),
-  };
-}
-
-/** Polls: what happens on other nodes is told to nobody here. */
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + 30_000;
-  while (!condition()) {
-    if (performance.now() > deadline) throw new Error("it did not happen within 30 s");
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
-/** Until all know each other, and what each asked of the broker before has been processed. */
-async function settle(...hubs: readonly TestHub[]): Promise<void> {
-  for (const { calls } of hubs) {
-    while ((await calls.nodes()).nodes.length < hubs.length) await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  // A question goes out after subscriptions, and its answers come back after them.
-  for (const { calls } of hubs) await calls.online("nobody", { timeout: 200 });
-}
+import { hubOn, settle, until } from "./test_hub.ts";
 
 const ENGINES: [name: string, start: () => Promise<Engine>, programs: string[]][] = [
   ["local", localEngine, []],

@@ -3,47 +3,21 @@ import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert"
 import { join } from "node:path";
 import { childrenOf, clientOfEach, WORKER_APP } from "../cluster/workers.ts";
 import { peerTest } from "../peers/require.ts";
-import { Client } from "../support/client.ts";
-import { LEAST_PERMISSIONS, makeFolder, type Program, ROOT, runProgram, startProgram } from "../support/program.ts";
+import { LEAST_PERMISSIONS, ROOT, runProgram, startProgram } from "../support/program.ts";
 import { serialOf } from "../support/raw.ts";
-import { Transcript } from "../support/transcript.ts";
-import { extendDirectory, type Front, type Pebble, startPebble } from "../tls/acme/pebble.ts";
+import { type Front, startPebble } from "../tls/acme/pebble.ts";
 import { HeldClients, NewClients } from "../support/client_load.ts";
-
-/** The options that make the program use Pebble: for its loopback address, which clients can connect to. */
-function optionsFor(pebble: Pebble, names: readonly string[] = [pebble.address]): string[] {
-  return [
-    ...names.flatMap((name) => ["--domain", name]),
-    ...["--acme-directory", pebble.directory, "--acme-ca", pebble.caFile, "--acme-agree-tos"],
-    ...["--acme-http-port", String(pebble.httpPort), "--host", pebble.address, "--log-format", "json"],
-  ];
-}
-
-/** Where the state of the certificate lies. */
-function stateOf(pebble: Pebble, folder: string): string {
-  const { host } = new URL(pebble.directory);
-  return join(folder, "certs/acme", `${host.replace(":", "_")}_dir`, pebble.address);
-}
-
-interface TestFolder extends AsyncDisposable {
-  readonly path: string;
-  /** A file with the root that Pebble's certificates lead to. */
-  readonly ca: string;
-}
-
-async function folderFor(pebble: Pebble): Promise<TestFolder> {
-  const path = await makeFolder({ "root.pem": await pebble.root() });
-  return {
-    path,
-    ca: join(path, "root.pem"),
-    [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }),
-  };
-}
-
-async function asks(program: Program, ca: string): Promise<void> {
-  await using client = await Client.open(program.url, { ca });
-  assertEquals(await client.ask("tom"), "ok");
-}
+import {
+  asks,
+  certOptions,
+  folderFor,
+  makeDue,
+  optionsFor,
+  redirected,
+  renewNow,
+  startChild,
+  stateOf,
+} from "./acme_setup.ts";
 
 peerTest("pebble", "acme: a domain and nothing else serves; a restart asks nobody; http is sent to https", async () => {
   await using pebble = await startPebble({ front: () => undefined });
@@ -69,23 +43,6 @@ peerTest("pebble", "acme: a domain and nothing else serves; a restart asks nobod
   await asks(program, folder.ca);
   assertEquals(pebble.requests.length, before);
 });
-
-/** Makes the certificate in a folder one that is to be renewed at the next start. */
-async function makeDue(pebble: Pebble, folder: string): Promise<void> {
-  const state = stateOf(pebble, folder);
-  const past = new Date(Date.now() - 7_200_000);
-  await Deno.utime(join(state, "fullchain.pem"), past, past);
-  await Deno.remove(join(state, "renewal.json")).catch(() => {});
-}
-
-/** An authority that offers renewal information: renew now. */
-function renewNow(rest: Front = () => undefined): Front {
-  return (request) => {
-    if (request.kind === "directory") return extendDirectory(request, { renewalInfo: true });
-    if (request.kind !== "renewalInfo") return rest(request);
-    return Response.json({ suggestedWindow: { start: "2020-01-01T00:00:00Z", end: "2020-01-02T00:00:00Z" } });
-  };
-}
 
 peerTest("pebble", "acme: a renewal under load loses none of 50 connections and refuses nobody", async () => {
   const held = Promise.withResolvers<void>();
@@ -159,23 +116,6 @@ peerTest("pebble", "acme: of several workers one renews, all serve it, and anoth
   await redirected(pebble);
 });
 
-/** Resolves with where the challenge port redirects to, once it does. */
-async function redirected(pebble: Pebble): Promise<string> {
-  for (;;) {
-    const response = await fetch(`http://${pebble.address}:${pebble.httpPort}/`, { redirect: "manual" })
-      .catch(() => undefined);
-    await response?.body?.cancel();
-    const location = response?.headers.get("location");
-    if (location) return location;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-
-/** The options of `cert`, which has no log format. */
-function certOptions(pebble: Pebble, names?: readonly string[]): string[] {
-  return optionsFor(pebble, names).filter((text) => text !== "--log-format" && text !== "json");
-}
-
 peerTest("pebble", "acme: killed in any step, the next start obtains the certificate", async (t) => {
   const steps = ["newAccount", "newOrder", "authorization", "challenge", "finalize", "certificate"] as const;
   for (const step of steps) {
@@ -207,35 +147,6 @@ peerTest("pebble", "acme: killed in any step, the next start obtains the certifi
     }
   }
 });
-
-interface Child extends AsyncDisposable {
-  /** What it printed, once it has ended. */
-  readonly ended: Promise<string>;
-  kill(): Promise<void>;
-}
-
-/** The program, which is not awaited: it does not come to listen. */
-function startChild(args: readonly string[], cwd: string): Child {
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--config", join(ROOT, "deno.json"), join(ROOT, "main.ts"), "--port", "0", ...args],
-    cwd,
-    stdin: "null",
-    stdout: "null",
-    stderr: "piped",
-  }).spawn();
-  const output = new Transcript("standard error", child.stderr);
-  const ended = Promise.all([child.status, output.done]).then(() => output.text);
-  const kill = async () => {
-    try {
-      child.kill("SIGKILL");
-    } catch (error) {
-      // It ended in between.
-      if (!(error instanceof TypeError)) throw error;
-    }
-    await ended;
-  };
-  return { ended, kill, [Symbol.asyncDispose]: kill };
-}
 
 peerTest("pebble", "acme: a hand-over passes challenges and renewal on to the new process", async () => {
   await using pebble = await startPebble();
@@ -325,45 +236,6 @@ peerTest("pebble", "acme: --check looks at the prerequisites and asks nobody", a
 
 peerTest(
   "pebble",
-  "cert --domain obtains, renews when it is due or forced, and writes for a server in front",
-  async () => {
-    await using pebble = await startPebble({ front: renewNow() });
-    await using folder = await folderFor(pebble);
-    const cert = (...more: string[]) => runProgram(["cert", ...certOptions(pebble), ...more], { folder: folder.path });
-    const first = await cert("--out", "tls");
-    assertEquals(first.code, 0, first.stderr);
-    assertMatch(first.stdout, /^certificate {2}certs\/acme\/.*\/fullchain\.pem \(new\), until 20.*\n {13}for 127\./);
-    assertMatch(first.stdout, /^written to {3}tls\/fullchain\.pem and tls\/privkey\.pem$/m);
-    const written = (name: string) => Deno.readTextFile(join(folder.path, "tls", name));
-    assertEquals((await Deno.stat(join(folder.path, "tls/privkey.pem"))).mode! & 0o777, 0o600);
-    const old = await written("fullchain.pem");
-
-    assertMatch((await cert()).stdout, /\(was there\)/);
-    await makeDue(pebble, folder.path);
-    assertMatch((await cert("--out", "tls")).stdout, /\(new\)/);
-    assertNotEquals(await written("fullchain.pem"), old);
-    assertMatch((await cert("--force")).stdout, /\(new\)/);
-
-    await using program = await startProgram(optionsFor(pebble), { folder: folder.path });
-    assertMatch((await cert()).stdout, /\(was there\)/);
-    const refused = await cert("--force");
-    assertEquals(refused.code, 1);
-    assertMatch(refused.stderr, /^wss: Cannot renew the certificate in .*: a running service keeps it/m);
-    await asks(program, folder.ca);
-  },
-);
-
-Deno.test("cert: options of the one certificate are none of the other", async () => {
-  const { code, stderr } = await runProgram(["cert", "--out", "x", "--acme-email", "a@example.com"]);
-  assertEquals(code, 2);
-  assertMatch(stderr, /^wss: --acme-email is given without --domain\nwss: --out is given without --domain\n/);
-  const both = await runProgram(["cert", "--domain", "a.example", "--name", "b.example"]);
-  assertEquals(both.code, 2);
-  assertMatch(both.stderr, /^wss: choose one: --name is for the development certificate, --domain obtains one$/m);
-});
-
-peerTest(
-  "pebble",
   "acme: the permissions of deno.json are enough, and silent clients are cut off port 80",
   async () => {
     await using pebble = await startPebble();
@@ -397,21 +269,22 @@ peerTest(
 );
 
 Deno.test("acme: nothing of it is loaded by a start that does not use it", async () => {
-  const { stdout } = await new Deno.Command(Deno.execPath(), { args: ["info", "--json", "main.ts"], cwd: ROOT })
-    .output();
-  const { modules, roots } = JSON.parse(new TextDecoder().decode(stdout)) as {
-    roots: string[];
-    modules: { specifier: string; dependencies?: { code?: { specifier: string }; isDynamic?: boolean }[] }[];
-  };
-  const loaded = new Set<string>();
-  const visit = (specifier: string): void => {
-    if (loaded.has(specifier)) return;
-    loaded.add(specifier);
-    const module = modules.find((one) => one.specifier === specifier);
-    for (const { code, isDynamic } of module?.dependencies ?? []) if (code && !isDynamic) visit(code.specifier);
-  };
-  roots.forEach(visit);
-  assert(loaded.size > 50);
-  assertEquals([...loaded].filter((specifier) => specifier.includes("/tls/acme/")), []);
-  assert(modules.some(({ specifier }) => specifier.includes("/tls/acme/")));
+  // What `serve` imports without condition, and what it loads for other certificates.
+  for (const entry of ["lib/cli/serve.ts", "lib/tls/certificate_source.ts"]) {
+    const info = await new Deno.Command(Deno.execPath(), { args: ["info", "--json", entry], cwd: ROOT }).output();
+    const { modules, roots } = JSON.parse(new TextDecoder().decode(info.stdout)) as {
+      roots: string[];
+      modules: { specifier: string; dependencies?: { code?: { specifier: string }; isDynamic?: boolean }[] }[];
+    };
+    const loaded = new Set<string>();
+    const visit = (specifier: string): void => {
+      if (loaded.has(specifier)) return;
+      loaded.add(specifier);
+      const module = modules.find((one) => one.specifier === specifier);
+      for (const { code, isDynamic } of module?.dependencies ?? []) if (code && !isDynamic) visit(code.specifier);
+    };
+    roots.forEach(visit);
+    assert(loaded.size > 10, `${entry}: ${loaded.size} modules`);
+    assertEquals([...loaded].filter((specifier) => specifier.includes("/tls/acme/")), []);
+  }
 });

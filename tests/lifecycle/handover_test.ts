@@ -169,7 +169,7 @@ Deno.test("SIGUSR2 in the middle of a certificate reload, and a reload in the mi
       await program.stderr.until(/the new certificate serves/);
       const from = program.stderr.text.length;
       program.signal("SIGUSR2");
-      await program.stderr.until(/handing over to a new process/, from);
+      await program.stderr.until(/handing over to new process/, from);
       await put("three");
       program.signal("SIGHUP");
       const [, next] = await program.stderr.until(TAKEN, from);
@@ -251,7 +251,7 @@ Deno.test("SIGUSR2 twice at once makes one successor; SIGTERM meanwhile ends bot
   const slow = `if (Deno.env.get("WSS_HANDOVER")) await new Promise((go) => setTimeout(go, 3_600_000));`;
   await withProgram(["--drain-timeout", "1h", "--app", "./slow.ts"], async (program) => {
     program.signal("SIGUSR2");
-    await program.stderr.until(/handing over to a new process/);
+    await program.stderr.until(/handing over to new process/);
     program.signal("SIGUSR2");
     await program.stderr.until(/being handed over or stopped already/);
     assertEquals((await program.stop()).code, 0);

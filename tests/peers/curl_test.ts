@@ -65,13 +65,12 @@ Deno.test({ name: "curl, direct", ignore }, async (t) => {
       assertEquals(headers.get("content-type"), "text/html; charset=utf-8");
       assertMatch(
         headers.get("content-security-policy") ?? "",
-        /^default-src 'none'; script-src 'self'; style-src 'self'/,
+        /^default-src 'none'; script-src 'sha256-[^ ]+'; style-src 'sha256-[^ ]+'; connect-src/,
       );
       assertEquals(headers.get("content-security-policy")?.includes("unsafe"), false);
       assertStringIncludes(body, "<!DOCTYPE html>");
-      for (const [, asset] of body.matchAll(/(?:src|href)="(\/[^"]+)"/g)) {
-        assertEquals((await curl(program, asset!)).status, 200, asset);
-      }
+      // Nothing from another path: a proxy may forward this one alone.
+      assertEquals(body.match(/(?:src|href)=/g), null);
     }
   });
 
@@ -81,7 +80,7 @@ Deno.test({ name: "curl, direct", ignore }, async (t) => {
     assertEquals([posted.status, posted.headers.get("allow")], [405, "GET, HEAD"]);
     for (const version of ["--http1.1", "--http2"]) {
       for (
-        const [path, status] of [["/", 200], ["/wss-page.js", 200], ["/healthz", 200], ["/elsewhere", 404]] as const
+        const [path, status] of [["/", 200], ["/healthz", 200], ["/elsewhere", 404]] as const
       ) {
         const head = await curl(program, path, "--head", version);
         assertEquals([head.status, head.body], [status, ""], `${version} ${path} ${head.stderr}`);

@@ -15,7 +15,16 @@ export type Texts = ReadonlyMap<string, string>;
  */
 const FLOORS: readonly (readonly string[])[] = [
   [
-    ...["errors.ts", "finding.ts", "log_writer.ts", "ip.ts", "close_codes.ts", "duration_and_size.ts", "text_file.ts"],
+    ...[
+      "errors.ts",
+      "finding.ts",
+      "log_writer.ts",
+      "ip.ts",
+      "close_codes.ts",
+      "duration_and_size.ts",
+      "text_file.ts",
+      "unstable.ts",
+    ],
     "version.ts",
   ],
   ["log.ts", "host_name.ts"],
@@ -150,6 +159,26 @@ export function longFiles(texts: Texts): string[] {
   return [...texts].flatMap(([path, text]) => {
     const lines = text.replace(/\n$/, "").split("\n").length;
     return lines > MOST_LINES ? [`${path} has ${lines} lines, and ${MOST_LINES} is the most`] : [];
+  });
+}
+
+/** Folders of tests that start whole programs, and tests of what is no module of lib/. */
+const BEHAVIOUR: readonly string[] = ["bench", "hostile", "lifecycle", "peers"];
+const OUTSIDE: readonly string[] = ["compile", "deno_json", "house", "library", "readme", "run", "start"];
+
+/** Tests that are not where a reader looks for them: `tests/ws/peer_test.ts` for `lib/ws/peer.ts`. */
+export function misplacedTests(tests: readonly string[], code: readonly string[]): string[] {
+  return tests.flatMap((path) => {
+    const [, folder, name] = /^tests\/(?:(.+)\/)?([^/]+)_test\.ts$/.exec(path)!;
+    if (folder === undefined) {
+      const known = OUTSIDE.includes(name!) || code.some((file) => file === `lib/${name}.ts`);
+      return known ? [] : [`${path}: there is no lib/${name}.ts`];
+    }
+    if (BEHAVIOUR.includes(folder)) return [];
+    if (!code.some((file) => file.startsWith(`lib/${folder}/`))) return [`${path}: there is no lib/${folder}/`];
+    if (code.includes(`lib/${folder}/${name}.ts`)) return [];
+    const other = code.find((file) => file.endsWith(`/${name}.ts`) && !file.startsWith(`lib/${folder}/`));
+    return other === undefined ? [] : [`${path}: it has the name of ${other}`];
   });
 }
 

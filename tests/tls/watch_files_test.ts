@@ -8,7 +8,7 @@ import { watchFiles, type WatchOptions } from "../../lib/tls/watch_files.ts";
 const PATIENCE = 20_000;
 
 /** A folder, and a watch in it whose reports can be awaited one by one. */
-class TrackedSocket implements AsyncDisposable {
+class WatchedFolder implements AsyncDisposable {
   readonly folder = Deno.realPathSync(Deno.makeTempDirSync());
   readonly lines: string[] = [];
   reports = 0;
@@ -58,7 +58,7 @@ class TrackedSocket implements AsyncDisposable {
 }
 
 Deno.test("files written in place, renamed over, and removed and made again are each reported once", async () => {
-  await using it = new TrackedSocket();
+  await using it = new WatchedFolder();
   it.write("cert.pem", "cert 1");
   it.write("key.pem", "key 1");
   it.watch(["cert.pem", "key.pem"]);
@@ -74,7 +74,7 @@ Deno.test("files written in place, renamed over, and removed and made again are 
 });
 
 Deno.test("what leaves the content as it is is not reported: reading, touching, writing the same, other files", async () => {
-  await using it = new TrackedSocket();
+  await using it = new WatchedFolder();
   it.write("cert.pem", "cert 1");
   it.watch(["cert.pem"], { poll: 20 });
   Deno.readTextFileSync(it.path("cert.pem"));
@@ -88,7 +88,7 @@ Deno.test("what leaves the content as it is is not reported: reading, touching, 
 });
 
 Deno.test("a link that comes to point to a newer file (certbot)", async () => {
-  await using it = new TrackedSocket();
+  await using it = new WatchedFolder();
   for (const version of [1, 2]) it.write(`archive/x/cert${version}.pem`, `cert ${version}`);
   Deno.mkdirSync(it.path("live", "x"), { recursive: true });
   Deno.symlinkSync("../../archive/x/cert1.pem", it.path("live/x/cert.pem"));
@@ -101,7 +101,7 @@ Deno.test("a link that comes to point to a newer file (certbot)", async () => {
 });
 
 Deno.test("a folder's link swapped under the files (Kubernetes), again and again", async () => {
-  await using it = new TrackedSocket();
+  await using it = new WatchedFolder();
   const publish = (version: number) => {
     for (const name of ["tls.crt", "tls.key"]) it.write(`..v${version}/${name}`, `${name} ${version}`);
     Deno.symlinkSync(`..v${version}`, it.path("..data_tmp"));
@@ -118,7 +118,7 @@ Deno.test("a folder's link swapped under the files (Kubernetes), again and again
 });
 
 Deno.test("a link further up the path (releases/current)", async () => {
-  await using it = new TrackedSocket();
+  await using it = new WatchedFolder();
   for (const version of [1, 2]) it.write(`release${version}/tls/cert.pem`, `cert ${version}`);
   Deno.symlinkSync("release1", it.path("current"));
   it.watch(["current/tls/cert.pem"]);
@@ -130,7 +130,7 @@ Deno.test("a link further up the path (releases/current)", async () => {
 });
 
 Deno.test("a whole folder replaced raises no event in it: the comparison at intervals sees it", async () => {
-  await using it = new TrackedSocket();
+  await using it = new WatchedFolder();
   it.write("tls/cert.pem", "cert 1");
   it.write("new/cert.pem", "cert 2");
   it.watch(["tls/cert.pem"], { poll: 50 });
@@ -142,7 +142,7 @@ Deno.test("a whole folder replaced raises no event in it: the comparison at inte
 });
 
 Deno.test("the folder need not be there yet, and what is missing is said once", async () => {
-  await using it = new TrackedSocket();
+  await using it = new WatchedFolder();
   it.watch(["later/cert.pem"], { poll: 20 });
   await new Promise((resolve) => setTimeout(resolve, 200));
   assertEquals(
@@ -155,25 +155,26 @@ Deno.test("the folder need not be there yet, and what is missing is said once", 
 });
 
 Deno.test("a write in parts is reported when it is whole", async () => {
-  await using it = new TrackedSocket();
+  await using it = new WatchedFolder();
   it.write("cert.pem", "cert 1");
   const seen: string[] = [];
-  it.watch(["cert.pem"], { settle: 400 }, () => {
+  it.watch(["cert.pem"], { settle: 2_000 }, () => {
     seen.push(Deno.readTextFileSync(it.path("cert.pem")));
     return Promise.resolve();
   });
+  // For longer than it settles, in pauses far shorter than that.
   let content = "";
-  for (let part = 0; part < 40; part++) {
+  for (let part = 0; part < 60; part++) {
     content += `part ${part}\n`;
     it.write("cert.pem", content);
-    await new Promise((resolve) => setTimeout(resolve, 40));
+    await new Promise((resolve) => setTimeout(resolve, 50));
   }
   await it.reported(1);
   assertEquals(seen, [content]);
 });
 
 Deno.test("reports do not overlap, and one that fails is logged and ends nothing", async () => {
-  await using it = new TrackedSocket();
+  await using it = new WatchedFolder();
   it.write("cert.pem", "cert 1");
   let running = 0;
   let most = 0;
@@ -193,7 +194,7 @@ Deno.test("reports do not overlap, and one that fails is logged and ends nothing
 });
 
 Deno.test("once disposed nothing is reported, also in the middle of a change", async () => {
-  await using it = new TrackedSocket();
+  await using it = new WatchedFolder();
   it.write("cert.pem", "cert 1");
   it.watch(["cert.pem"], { settle: 100 });
   it.write("cert.pem", "cert 2");
@@ -206,7 +207,7 @@ Deno.test("once disposed nothing is reported, also in the middle of a change", a
 });
 
 Deno.test("places: each link on the way and the file itself; a loop of links ends", async () => {
-  await using it = new TrackedSocket();
+  await using it = new WatchedFolder();
   it.write("real/cert.pem", "cert");
   Deno.symlinkSync("real", it.path("one"));
   Deno.symlinkSync("one/cert.pem", it.path("two"));
@@ -218,7 +219,7 @@ Deno.test("places: each link on the way and the file itself; a loop of links end
 });
 
 Deno.test("a folder that is removed and made again, and one that is replaced above the files, are noticed", async () => {
-  await using it = new TrackedSocket();
+  await using it = new WatchedFolder();
   it.write("certs/live/cert.pem", "cert 1");
   it.watch(["certs/live/cert.pem"]);
   Deno.removeSync(it.path("certs/live"), { recursive: true });
@@ -237,7 +238,7 @@ Deno.test("a folder that is removed and made again, and one that is replaced abo
 
 Deno.test("a file that is gone is waited for, or counts as empty; the log says which files", async () => {
   for (const missingIsEmpty of [false, true]) {
-    await using it = new TrackedSocket();
+    await using it = new WatchedFolder();
     it.write("tokens", "secret");
     it.watch(["tokens"], { missingIsEmpty, what: "the file of tokens", poll: 20 });
     Deno.removeSync(it.path("tokens"));

@@ -44,7 +44,6 @@ const TARGETS = [
   "\\",
   "/ /",
   "/healthz",
-  "/wss-page.js",
 ];
 const VERSIONS = ["HTTP/1.0", "HTTP/0.9", "HTTP/2.0", "HTTP/1.2", "HTTP/9.9", "http/1.1", "HTTP", "", "HTTP/1.1 x"];
 const VALUES = [

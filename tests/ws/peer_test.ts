@@ -1,26 +1,8 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { type App, defineApp, type Peer } from "../../lib/ws/app_types.ts";
 import { handshake } from "../support/raw.ts";
 import { type Served, serving } from "../support/serving.ts";
-
-/** What a hook noted, as it comes. */
-class Notes<T> {
-  readonly all: T[] = [];
-  readonly #waiting: { count: number; resolve: () => void }[] = [];
-
-  add(note: T): void {
-    this.all.push(note);
-    for (const { count, resolve } of this.#waiting) if (this.all.length >= count) resolve();
-  }
-
-  /** All notes, once there are so many. */
-  async until(count: number): Promise<T[]> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#waiting.push({ count, resolve });
-    if (this.all.length < count) await promise;
-    return this.all;
-  }
-}
+import { Notes } from "./notes.ts";
 
 Deno.test("the hooks run in order, once each, and know the request, the address and the context", async () => {
   const notes = new Notes<string>();
@@ -274,77 +256,6 @@ async function vanish({ raw }: Served): Promise<void> {
   conn.close();
 }
 
-Deno.test("send tells when the buffer is over half its limit, drain when it is empty, and all of it arrives", async () => {
-  const chunk = "x".repeat(64 * 1024);
-  let held = 0;
-  const app = defineApp({
-    message(peer) {
-      held = 1;
-      while (peer.send(chunk) !== false) held++;
-      // Each message counts 1 KiB besides its bytes.
-      assert((peer.bufferedAmount + held * 1024) * 2 > 1024 * 1024, `${peer.bufferedAmount} bytes`);
-    },
-    drain(peer) {
-      assertEquals(peer.bufferedAmount, 0);
-      peer.send("drained");
-    },
-  });
-  await using served = await serving(app, { maxBackpressure: "1MiB" });
-  await using client = await served.connect();
-  for (let round = 0; round < 2; round++) {
-    client.send("fill");
-    let chunks = 0;
-    while (await client.next() !== "drained") chunks++;
-    assertEquals(chunks, held);
-    // The eighth goes over 512 KiB.
-    assertEquals(held, 8);
-  }
-});
-
-Deno.test("a peer that has more waiting than maxBackpressure is closed with 1013, and nobody else", async () => {
-  const closed = new Notes<number | undefined>();
-  const app = defineApp({
-    message(peer, message) {
-      if (message.text() === "fill") { for (let sent = 0; sent < 100; sent++) peer.send("x".repeat(10_000)); }
-      else peer.send("ok");
-    },
-    close: (_peer, { code }) => closed.add(code),
-  });
-  await using served = await serving(app, { maxBackpressure: "64KiB" });
-  await using other = await served.connect();
-  const client = await served.connect();
-  client.send("fill");
-  assertEquals(await client.closed, { code: 1013, reason: "reads too slowly: over 65536 bytes wait" });
-  assertEquals(await closed.until(1), [1013]);
-  assertEquals(await other.ask("tom"), "ok");
-});
-
-Deno.test("what is sent at once to a client that reads arrives, past the limit too: in open, as an echo, in one burst", async () => {
-  const app = defineApp({
-    open(peer) {
-      const kind = new URL(peer.request.url).searchParams.get("send");
-      if (kind === "one") peer.send("x".repeat(1_200_000));
-      if (kind === "many") { for (let sent = 0; sent < 30; sent++) peer.send("y".repeat(50_000)); }
-      if (kind === "longest") peer.send(new Uint8Array(20_000_000));
-    },
-    message: (peer, message) => void peer.send(message.rawData),
-  });
-  await using served = await serving(app, { maxPayload: "2MiB" });
-  await using one = await served.connect({ path: "/?send=one" });
-  assertEquals((await one.next() as string).length, 1_200_000);
-  await using many = await served.connect({ path: "/?send=many" });
-  for (let received = 0; received < 30; received++) assertEquals((await many.next() as string).length, 50_000);
-  // Over the hard limit, but over an empty buffer.
-  await using longest = await served.connect({ path: "/?send=longest" });
-  assertEquals((await longest.next() as ArrayBuffer).byteLength, 20_000_000);
-  await using echo = await served.connect();
-  const whole = "z".repeat(2 * 1024 * 1024);
-  assertEquals(await echo.ask(whole), whole);
-  for (let index = 0; index < 10_000; index++) echo.send(String(index));
-  for (let index = 0; index < 10_000; index++) assertEquals(await echo.next(), String(index));
-  assertEquals(served.service.peers.size, 4);
-});
-
 /** What no one expects to be thrown. */
 const ODD: Record<string, () => unknown> = {
   "an object without a prototype": () => Object.create(null),
@@ -413,44 +324,6 @@ Deno.test("whatever a hook throws, rejects with or returns costs its own peer al
   // The log is throttled.
   assertEquals(served.logged("a hook of the app threw").length, 5);
   assertEquals(served.logged("the app's error hook threw").length, 5);
-});
-
-Deno.test("peer.websocket is a WebSocket as far as libraries use one, over the same bounds", async () => {
-  const notes = new Notes<string>();
-  interface Facade {
-    readonly readyState: number;
-    readonly OPEN: number;
-    readonly url: string;
-    readonly protocol: string;
-    readonly bufferedAmount: number;
-    send(data: unknown): void;
-    close(code?: number, reason?: string): void;
-  }
-  let socket: Facade | undefined;
-  const app = defineApp({
-    upgrade: () => ({ protocol: "p2" }),
-    open(peer) {
-      socket = peer.websocket as Facade;
-      assertEquals(peer.websocket, socket);
-      notes.add(`${socket.readyState === socket.OPEN} ${new URL(socket.url).pathname} ${socket.protocol}`);
-      socket.send(new Uint8Array([1, 2]));
-    },
-    message(peer, message) {
-      const { websocket } = peer as unknown as { websocket: Facade };
-      websocket.send(message.rawData);
-      assert(websocket.bufferedAmount > 0);
-      websocket.close(4001, "enough");
-      notes.add(`${websocket.readyState}`);
-      websocket.send("too late");
-    },
-    close: (_peer, { code, reason }) => notes.add(`${code} ${reason} ${socket?.readyState}`),
-  });
-  await using served = await serving(app);
-  const client = await served.connect({ path: "/wss?a=1", protocols: ["p1", "p2"] });
-  assertEquals(new Uint8Array(await client.next() as ArrayBuffer), new Uint8Array([1, 2]));
-  assertEquals(await client.ask("hi"), "hi");
-  assertEquals(await client.closed, { code: 4001, reason: "enough" });
-  assertEquals(await notes.until(3), ["true /wss p2", "2", "4001 enough 3"]);
 });
 
 Deno.test("messages that came before the client left reach the app, then close runs", async () => {

@@ -97,7 +97,8 @@ let loaded: LoadedLibc | undefined;
 
 /**
  * Loads the C library once for this thread. Needs `--allow-ffi` without a path: Deno 2.9 takes a bare library name only
- * so. Never throws: without it the service runs on what Deno alone can do.
+ * so. Where it was neither given nor denied on a terminal, Deno asks once. Never throws: without the library the service
+ * runs on what Deno alone can do.
  */
 export function loadLibc(): LoadedLibc {
   loaded ??= load();
@@ -107,6 +108,10 @@ export function loadLibc(): LoadedLibc {
 function load(): LoadedLibc {
   const { os } = Deno.build;
   if (os !== "linux" && os !== "darwin" && os !== "android") return { reason: `there is none that it knows on ${os}` };
+  // Asked for beforehand: after a prompt of its own, dlopen resolves the bare name in the working directory.
+  if (Deno.permissions.requestSync({ name: "ffi" }).state !== "granted") {
+    return { reason: "--allow-ffi is not given, or only for a path, and Deno finds the C library only without one" };
+  }
   const darwin = os === "darwin";
   let reason = "";
   for (const name of darwin ? DARWIN_NAMES : LINUX_NAMES) {
@@ -114,7 +119,6 @@ function load(): LoadedLibc {
       const { symbols } = Deno.dlopen(name, SYMBOLS);
       return { libc: { calls: symbols, constants: darwin ? DARWIN_CONSTANTS : LINUX_CONSTANTS, linux: !darwin } };
     } catch (error) {
-      if (error instanceof Deno.errors.NotCapable) return { reason: "--allow-ffi is not given" };
       reason ||= `${name} cannot be loaded: ${messageOf(error)}`;
     }
   }

@@ -19,6 +19,7 @@ import { LINUX } from "../ffi/libc.ts";
 import { assemble } from "../ffi/sockets.ts";
 import type { Instruction } from "./port_group.ts";
 import { type Ffi, loadFfi, lost } from "../ffi/load_ffi.ts";
+import { hasUnstableNet } from "../../unstable.ts";
 import { relisten } from "./relisten.ts";
 import { DescriptorReserve } from "./descriptor_reserve.ts";
 import { GRACE, queueEmptied, settled, settleWithin, share, sleep, steerToNewest } from "./listener_handoff.ts";
@@ -67,6 +68,10 @@ const CLOSE_PATIENCE = 2_000;
 /** Milliseconds after which the reserve is filled again. */
 const REFILL_AFTER = 1_000;
 const BACKLOG = 4_096;
+const WITHOUT_UNSTABLE =
+  'Without "unstable": ["net", "no-legacy-abort"] in deno.json new connections are refused for a ' +
+  "moment when the certificate is renewed, a hand-over to a new process is impossible, and a client that leaves while " +
+  "it waits for the app's upgrade hook is noticed only after it";
 
 /** One address, on which connections are accepted until told otherwise. */
 export class Listener {
@@ -110,6 +115,9 @@ export class Listener {
       const cause = reason ?? "it is used in full on Linux alone";
       throw new StartError(`Cannot share the port between processes: the C library on Linux is required (${cause})`);
     }
+    if ((takeover || group !== undefined) && !listener.#canJoin(tls)) {
+      throw new StartError(`Cannot share the port between processes: deno.json needs "unstable": ["net"]`);
+    }
     if (takeover) listener.#takeOver();
     else if (group === "join") listener.#bind(address, tls, true);
     else await listener.#open(address, tls);
@@ -117,6 +125,7 @@ export class Listener {
     if (options.additional) return listener;
     listener.#reserve.fill();
     if (reason !== undefined) options.log.warn(lost(reason, tls !== undefined));
+    if (!listener.#canJoin(tls)) options.log.info(WITHOUT_UNSTABLE);
     return listener;
   }
 
@@ -144,6 +153,7 @@ export class Listener {
    */
   async replace(tls: TlsText | undefined): Promise<void> {
     if (this.#address.transport === "unix") return;
+    if (!this.#canJoin(tls)) return await this.#reopen(tls);
     const turn = this.#turn;
     let retired!: () => void;
     this.#turn = new Promise((resolve) => retired = resolve);
@@ -168,6 +178,30 @@ export class Listener {
       retired();
       throw error;
     }
+  }
+
+  /** Whether a second loop can listen on the port beside the first. */
+  #canJoin(tls: TlsText | undefined): boolean {
+    return tls === undefined || hasUnstableNet();
+  }
+
+  /** Ends the loop and opens another with another certificate: for a moment new connections are refused. */
+  async #reopen(tls: TlsText | undefined): Promise<void> {
+    const run = async () => {
+      await this.#relistening;
+      if (this.#stopping.signal.aborted) return;
+      const old = this.#current;
+      await this.#retire(old, false);
+      try {
+        this.#bind(this.#address, tls, false);
+      } catch (error) {
+        this.#bind(this.#address, old.tls, false);
+        throw error;
+      }
+    };
+    const done = this.#turn.then(run);
+    this.#turn = done.catch(() => {});
+    await done;
   }
 
   /**
@@ -231,6 +265,7 @@ export class Listener {
    */
   async share(): Promise<boolean> {
     if (this.#loopCanEnd) await this.#turn;
+    if (!this.#canJoin(this.#current.tls)) return false;
     this.#shared = this.#address.transport === "unix" || (this.#loopCanEnd && share(this.#ffi!, this.#current.fd!));
     return this.#shared;
   }
@@ -282,7 +317,7 @@ export class Listener {
     if (joins) return this.#bind(address, tls, true);
     await clearAddress(address);
     // Without the C library the next certificate's loop can join only one that was opened for sharing.
-    const sharing = tls !== undefined && this.#ffi?.libc.linux !== true;
+    const sharing = tls !== undefined && this.#ffi?.libc.linux !== true && this.#canJoin(tls);
     if (sharing) refuseTaken(address);
     this.#bind(address, tls, sharing);
   }

@@ -74,11 +74,9 @@ export class Watchdog {
     const table = ConnectionTable.create(sockets.descriptorLimit());
     const finder = new DescriptorFinder(sockets, port, table.rows);
     this.#context = createWatchdogContext({ table, finder, sockets, solSocket: libc.constants.SOL_SOCKET });
-    this.#worker = new Worker(new URL("./scanner_worker.ts", import.meta.url), {
-      type: "module",
-      name: "watchdog",
-      deno: { permissions: { ffi: true } },
-    });
+    // With the permissions of the program: fewer would take an `unstable` entry in its deno.json, without which Deno ends
+    // the process with exit code 70.
+    this.#worker = new Worker(new URL("./scanner_worker.ts", import.meta.url), { type: "module", name: "watchdog" });
     const { header } = table;
     this.#beat = setInterval(() => Atomics.add(header, Header.beat, 1), BEAT_EVERY);
     this.#beat.unref();

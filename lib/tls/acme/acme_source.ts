@@ -33,7 +33,10 @@ export interface AcmeStatus {
   readonly obtained: number;
   /** Attempts that failed. */
   readonly failed: number;
-  /** The last failure's problem type, `rateLimited` for instance; undefined when the last attempt succeeded. */
+  /**
+   * The last failure's problem type, `rateLimited` for instance; `local` where it is of this machine (the port is taken);
+   * undefined when the last attempt succeeded.
+   */
   readonly problem: string | undefined;
   /** When the certificate is renewed; undefined where another process does it. */
   readonly renewalAt: Date | undefined;
@@ -51,6 +54,8 @@ const LOCK_EVERY = 1_000;
 const LONGEST_SLEEP = HOUR;
 /** A sign of life while nothing else is said, ms. */
 const PROGRESS_EVERY = 15_000;
+/** The type of a problem in which the authority has no part, so that it need not be spared. */
+const LOCAL = "local";
 /** Names that are looked at after a failure. */
 const MOST_DIAGNOSED = 3;
 
@@ -67,9 +72,11 @@ export class AcmeSource implements CertificateSource {
   #keeping: Promise<void> | undefined;
   #lock: Disposable | undefined;
   #port: AsyncDisposable | undefined;
-  /** Ends a sleep before its time. */
-  #wake = new AbortController();
+  /** Ends the sleep under way; the next one too, where none is. */
+  #endSleep: () => void = () => {};
+  #woken = false;
   #complaint = "";
+  #localFailures = 0;
   #obtained = 0;
   #failed = 0;
   #problem: string | undefined;
@@ -102,9 +109,9 @@ export class AcmeSource implements CertificateSource {
     }
     const material = this.#certificate.load(names);
     if (material === undefined) {
-      this.#wake.abort();
+      this.#wake();
       throw new StartError(
-        `Cannot use the certificate in ${this.#certificate.folder}: it is gone or damaged; a new one is being obtained`,
+        `Cannot use the certificate in ${this.#certificate.folder}: it is gone, damaged or expired; a new one is being obtained`,
       );
     }
     this.#keeping ??= this.#keep();
@@ -120,8 +127,8 @@ export class AcmeSource implements CertificateSource {
    */
   async runOnce(force: boolean): Promise<{ readonly material: TlsMaterial; readonly renewed: boolean }> {
     const { names, directory } = this.#options;
-    const there = this.#certificate.load(names);
     this.#lock ??= await this.#certificate.tryLock();
+    const there = this.#certificate.load(names);
     if (this.#lock === undefined && there !== undefined && !force) return { material: there, renewed: false };
     if (this.#lock === undefined) {
       throw new StartError(
@@ -150,6 +157,7 @@ export class AcmeSource implements CertificateSource {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#ending.abort(new Error("the service stops"));
+    this.#wake();
     await this.#keeping;
     await this.#watch?.[Symbol.asyncDispose]();
     await this.#port?.[Symbol.asyncDispose]();
@@ -167,7 +175,6 @@ export class AcmeSource implements CertificateSource {
     );
     using bound = timeLimit(FIRST_TIMEOUT, this.#ending.signal);
     try {
-      await this.#afterFailure(bound.signal);
       while (this.#lock === undefined) {
         this.#lock = await this.#certificate.tryLock();
         // Another process obtained it meanwhile.
@@ -176,6 +183,7 @@ export class AcmeSource implements CertificateSource {
         this.#complain("info", "another process is obtaining the certificate; waiting for it");
         await delay(LOCK_EVERY, { signal: bound.signal });
       }
+      await this.#afterFailure(bound.signal);
       this.#port ??= await this.#environment.listen();
       await this.#attempt(bound.signal, undefined);
     } catch (error) {
@@ -201,12 +209,11 @@ export class AcmeSource implements CertificateSource {
     if (failure === undefined || wait <= 0) return;
     const who = failure.demanded ? "the authority wants to be left alone" : "the next attempt waits";
     if (wait > FIRST_TIMEOUT / 2) {
+      const { failures, notBefore, problem, demanded } = failure;
+      const count = `${failures} ${failures === 1 ? "attempt" : "attempts"}`;
       throw new StartError(
-        `Cannot obtain ${this.#what}: ${failure.failures} ${
-          failure.failures === 1 ? "attempt" : "attempts"
-        } failed, and ` +
-          `${who} until ${failure.notBefore}. The last problem was: ${failure.problem}\n` +
-          `When it is mended, the command cert --domain ${this.#options.names[0]} tries at once.`,
+        `Cannot obtain ${this.#what}: ${count} failed, and ${who} until ${notBefore}. The last problem was: ${problem}` +
+          (demanded ? "" : "\nWhen that is mended, the command cert with the same options tries at once."),
       );
     }
     this.#environment.log.warn(`the last attempt failed: ${who} ${formatDuration(Math.ceil(wait / 1000) * 1000)}`, {
@@ -253,7 +260,7 @@ export class AcmeSource implements CertificateSource {
       this.#problem = problemType(error, signal);
       const hints = error instanceof AcmeError ? await this.#diagnose(error.names) : [];
       const problem = [messageOf(error), ...hints].join("\n");
-      if (this.#problem !== "local") this.#remember(error, problem);
+      if (this.#problem !== LOCAL) this.#remember(error, problem);
       throw hints.length > 0 ? new Error(problem, { cause: error }) : error;
     } finally {
       clearInterval(alive);
@@ -262,7 +269,8 @@ export class AcmeSource implements CertificateSource {
 
   #remember(error: unknown, problem: string): void {
     const failures = (this.#certificate.failure()?.failures ?? 0) + 1;
-    const retryAfter = error instanceof AcmeError ? error.retryAfter : undefined;
+    const limited = error instanceof AcmeError && error.type === "rateLimited";
+    const retryAfter = error instanceof AcmeError ? error.retryAfter ?? (limited ? HOUR : undefined) : undefined;
     const notBefore = new Date(Date.now() + backoff(failures, retryAfter)).toISOString();
     this.#certificate.saveFailure({ failures, notBefore, demanded: retryAfter !== undefined, problem });
   }
@@ -283,6 +291,7 @@ export class AcmeSource implements CertificateSource {
         await this.#keepOnce(signal);
       } catch (error) {
         if (signal.aborted) return;
+        this.#problem = LOCAL;
         this.#complain("error", `the certificate cannot be kept up to date: ${messageOf(error)}`);
         await this.#sleep(MINUTE);
       }
@@ -297,11 +306,15 @@ export class AcmeSource implements CertificateSource {
     this.#port ??= await this.#environment.listen();
     const current = this.#certificate.load(this.#options.names);
     const wait = await this.#untilDue(current);
-    if (wait > 0) return await this.#sleep(Math.min(wait, LONGEST_SLEEP));
+    if (wait > 0) {
+      if (this.#problem === LOCAL) this.#problem = undefined;
+      return await this.#sleep(Math.min(wait, LONGEST_SLEEP));
+    }
     using bound = timeLimit(RENEWAL_TIMEOUT, signal);
     try {
       await this.#attempt(bound.signal, current);
       this.#complaint = "";
+      this.#localFailures = 0;
     } catch (error) {
       if (signal.aborted) return;
       const next = this.#certificate.failure()?.notBefore;
@@ -313,7 +326,7 @@ export class AcmeSource implements CertificateSource {
         next,
       });
       // What is no problem of the authority's is not on disk.
-      if (this.#problem === "local") await this.#sleep(MINUTE);
+      if (this.#problem === LOCAL) await this.#sleep(backoff(++this.#localFailures, undefined));
     }
   }
 
@@ -330,9 +343,21 @@ export class AcmeSource implements CertificateSource {
   }
 
   async #sleep(milliseconds: number): Promise<void> {
-    if (this.#wake.signal.aborted) this.#wake = new AbortController();
-    const signal = AbortSignal.any([this.#wake.signal, this.#ending.signal]);
-    await delay(milliseconds, { signal }).catch(() => {});
+    if (!this.#woken && !this.#ending.signal.aborted) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, milliseconds);
+        this.#endSleep = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+    this.#woken = false;
+  }
+
+  #wake(): void {
+    this.#woken = true;
+    this.#endSleep();
   }
 
   /** Says a thing once, until something else is to be said. */
@@ -343,8 +368,7 @@ export class AcmeSource implements CertificateSource {
   }
 }
 
-/** `local` where the authority has no part in it, and need not be spared. */
 function problemType(error: unknown, signal: AbortSignal): string {
   if (error instanceof AcmeError) return error.type;
-  return signal.aborted ? "timeout" : "local";
+  return signal.aborted ? "timeout" : LOCAL;
 }

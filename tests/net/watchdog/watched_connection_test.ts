@@ -17,13 +17,11 @@ for (const mode of ["plain", "tls"] as const) {
     const before = await server.settle((stat) => idle(stat) && stat.fds <= start.fds + 4);
     for (const how of ["close", "reset"]) for (const path of ["/", "/slow"]) await abort(how, path, 1_250);
     const after = await server.settle((stat) => idle(stat) && stat.fds <= start.fds + 4);
-    // Deno itself opens one or two when it first needs them.
+    // A leaked upgrade keeps its descriptor. Deno itself opens one or two when it first needs them.
     assert(after.fds <= start.fds + 4, `${start.fds} descriptors became ${after.fds}`);
     // A leaked upgrade holds 20 KiB. Without one the process grows in steps to some 155 MB by 20,000, and stays there.
     assert(after.rss - before.rss < 5_000 * 10_000, `${before.rss} became ${after.rss}`);
     assert(after.watchdog!.gone > 0, "no client had gone before its upgrade: nothing was tested");
     assertEquals(after.watchdog!.ended.upgrade, 0);
-    const took = await server.ask<number>("close");
-    assert(took < 1_900, `an upgrade leaked: close took ${took} ms`);
   });
 }

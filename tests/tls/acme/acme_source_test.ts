@@ -2,8 +2,9 @@
  * Renewal by a real Pebble. Debian's Pebble 2.4 has no renewal information (RFC 9773): the server in front of it offers
  * it in its place.
  */
-import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
+import { StartError } from "../../../lib/errors.ts";
 import type { AcmeSource } from "../../../lib/tls/acme/acme_source.ts";
 import { peerTest } from "../../peers/require.ts";
 import { extendDirectory, type Front, type Pebble, problem, startPebble } from "./pebble.ts";
@@ -148,6 +149,24 @@ peerTest("pebble", "acme: a renewal that fails leaves the certificate, is logged
   await new Promise((resolve) => setTimeout(resolve, 1500));
   assertEquals(pebble.requests.length, before);
 });
+
+peerTest(
+  "pebble",
+  "acme: a certificate that vanishes is obtained anew, and what serves goes on meanwhile",
+  async () => {
+    await using pebble = await startPebble();
+    await using folder = await temporaryFolder();
+    await using test = acmeSource(pebble, folder.path);
+    const changed = change(test.source);
+    const old = await test.source.load();
+    await test.logged(/is renewed at/);
+    await Deno.remove(join(folder.path, "pebble/a.example/fullchain.pem"));
+    const { message } = await assertRejects(() => test.source.load(), StartError);
+    assertMatch(message, /a\.example: it is gone, damaged or expired; a new one is being obtained$/);
+    await changed;
+    assertNotEquals((await test.source.load()).leaf.serialNumber, old.leaf.serialNumber);
+  },
+);
 
 peerTest(
   "pebble",

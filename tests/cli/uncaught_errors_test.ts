@@ -1,0 +1,58 @@
+/** Errors that nobody catches, in the real program: an app's floating promise costs nobody else a connection. */
+import { assertEquals, assertMatch } from "@std/assert";
+import { Client } from "../support/client.ts";
+import { startProgram } from "../support/program.ts";
+
+const APP = `
+const wrong = {
+  reject: () => void Promise.reject(new Error("floating")),
+  timer: () => void setTimeout(() => { throw new TypeError("timer"); }),
+  microtask: () => queueMicrotask(() => { throw new RangeError("microtask"); }),
+  nothing: () => void Promise.reject(Object.create(null)),
+  undefined: () => void Promise.reject(undefined),
+  stack: () => {
+    const error = new Error("hidden");
+    Object.defineProperty(error, "stack", { get() { throw new Error("getter"); } });
+    Promise.reject(error);
+  },
+  proxy: () => void Promise.reject(new Proxy({}, { get() { throw 1; }, getPrototypeOf() { throw 2; } })),
+};
+Promise.reject(new Error("at import"));
+export default {
+  message(peer, message) {
+    wrong[message.text()]?.();
+    peer.send("ok");
+  },
+};`;
+
+Deno.test("errors that nobody catches are logged with their stack and counted, and everybody stays connected", async () => {
+  await using program = await startProgram(["--app", "./app.ts", "--log-format", "json"], { files: { "app.ts": APP } });
+  await program.stderr.until(/"cause":"at import"/);
+  await using bystander = await Client.open(program.url, { ca: program.ca });
+  await using client = await Client.open(program.url, { ca: program.ca });
+  for (
+    const [what, logged] of [
+      ["reject", /"cause":"floating","count":\d+,"error":"Error: floating\\n +at /],
+      ["timer", /"cause":"timer","count":\d+,"error":"TypeError: timer\\n +at /],
+      ["microtask", /"cause":"microtask","count":\d+,"error":"RangeError: microtask\\n +at /],
+      ["nothing", /"cause":"something that cannot be shown as text \(object\)"/],
+      ["undefined", /"cause":"undefined"/],
+      ["stack", /"cause":"hidden","count":\d+,"error":"hidden"/],
+      ["proxy", /"count":8,"error":"something that cannot be shown as text \(object\)"/],
+    ] as const
+  ) {
+    assertEquals(await client.ask(what), "ok", what);
+    await program.stderr.until(logged);
+  }
+  // The same again and again is summarised.
+  for (let time = 0; time < 20; time++) assertEquals(await client.ask("reject"), "ok");
+  assertEquals(await bystander.ask("tom"), "ok");
+  const { code, stderr } = await program.stop();
+  assertEquals(code, 0);
+  assertEquals(stderr.match(/"error":"Error: floating/g)?.length, 5);
+  assertMatch(
+    stderr,
+    /"level":"error","message":"an error was not caught by anybody; the service goes on: and 16 more/,
+  );
+  for (const line of stderr.trim().split("\n")) JSON.parse(line);
+});

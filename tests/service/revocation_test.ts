@@ -1,0 +1,71 @@
+/** Tokens that are taken back end the connections that came in by them. */
+import { assert, assertEquals } from "@std/assert";
+import { join } from "node:path";
+import { type Served, serving } from "../support/serving.ts";
+
+const FIRST = "first-shared-secret-0123456789";
+const SECOND = "second-shared-secret-0123456789";
+const BOTH = `${FIRST}\n${SECOND}\n`;
+
+const app = {
+  message: (peer: { send(data: string): unknown }, message: { text(): string }) => void peer.send(message.text()),
+};
+
+function served(options: { readonly revokedTokens?: "keep" } = {}): Promise<Served> {
+  return serving(app, async (folder) => {
+    const authTokenFile = join(folder, "tokens");
+    await Deno.writeTextFile(authTokenFile, BOTH);
+    return { authTokenFile, ...options };
+  });
+}
+
+const connect = (service: Served, token: string) => service.connect({ headers: { authorization: `Bearer ${token}` } });
+
+Deno.test("a token that is removed from its file ends its connections with 3000 and no others", async () => {
+  await using service = await served();
+  await using second = await connect(service, SECOND);
+  const first = await connect(service, FIRST);
+  await Deno.writeTextFile(join(service.folder, "tokens"), `${SECOND}\n`);
+  // The watch's own doing.
+  assertEquals(await first.closed, { code: 3000, reason: "the token was taken back" });
+  assertEquals(await second.ask("still here"), "still here");
+  assertEquals(service.logged("their tokens were taken back")[0]?.peers, 1);
+});
+
+Deno.test("an emptied file, and a deleted one, end all of them", async () => {
+  for (const leave of [(file: string) => Deno.writeTextFile(file, ""), (file: string) => Deno.remove(file)]) {
+    await using service = await served();
+    const clients = [await connect(service, FIRST), await connect(service, SECOND)];
+    await leave(join(service.folder, "tokens"));
+    for (const client of clients) assertEquals((await client.closed).code, 3000);
+    assert(service.logged("no token is valid any more").length > 0);
+  }
+});
+
+Deno.test("a file that is half written ends nobody: it is whole again before it counts", async () => {
+  await using service = await served();
+  await using client = await connect(service, SECOND);
+  const file = join(service.folder, "tokens");
+  // Shorter secrets than before: the beginning of what is being written.
+  await Deno.writeTextFile(file, BOTH.slice(0, 45));
+  while (service.logged("lacks some that are valid").length === 0) await new Promise((done) => setTimeout(done, 20));
+  await Deno.writeTextFile(file, BOTH + "third-shared-secret-0123456789\n");
+  while (service.logged("was read again").length === 0) await new Promise((done) => setTimeout(done, 20));
+  await using third = await connect(service, "third-shared-secret-0123456789");
+  assertEquals(await third.ask("in"), "in");
+  assertEquals(await client.ask("still here"), "still here");
+});
+
+Deno.test("a reload that was asked for takes them back at once; with revokedTokens keep, connections stay", async () => {
+  for (const revokedTokens of [undefined, "keep"] as const) {
+    await using service = await served(revokedTokens === undefined ? {} : { revokedTokens });
+    const client = await connect(service, FIRST);
+    await Deno.writeTextFile(join(service.folder, "tokens"), `${SECOND}\n`);
+    await service.service.reload();
+    if (revokedTokens === undefined) assertEquals((await client.closed).code, 3000);
+    else {
+      assertEquals(await client.ask("still here"), "still here");
+      await client.close();
+    }
+  }
+});
