@@ -251,7 +251,7 @@ export const SERVICE_OPTIONS = {
   brokerCa: {
     type: "path",
     value: "FILE",
-    help: "Authorities, PEM, that the broker's certificate may be of, beside those that Deno trusts.",
+    help: "Authorities, PEM, that the broker's certificate may be of.",
   },
   brokerPrefix: {
     type: "text",
