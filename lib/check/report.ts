@@ -68,7 +68,7 @@ export function formatVerdict(report: Report, { colour, width }: ReportStyle): s
 
 function verdictSentence(verdict: Verdict, who: string): string {
   const subject = `${who[0]!.toUpperCase()}${who.slice(1)}`;
-  if (verdict === "unreachable") return `${subject} does not get there`;
+  if (verdict === "unreachable") return `${subject} cannot reach the endpoint`;
   if (verdict === "unfinished") return "The check did not finish";
   if (verdict === "errors") return `${subject} does not get through`;
   return who === "a client"

@@ -261,7 +261,7 @@ class CheckRun {
         return upgrading && this.#upgraded(await upgrading);
       }
     } catch (error) {
-      // Nobody else closes what was opened meanwhile.
+      // The caller never sees the connection, so it is closed here.
       await resuming?.catch(() => {});
       const upgraded = await upgrading?.catch(() => undefined);
       await upgraded?.connection?.close();

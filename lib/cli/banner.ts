@@ -79,6 +79,7 @@ function limitsText({ settings, maxConnections }: Service): string {
   ];
   if (maxConnections !== undefined) limits.push(`${maxConnections} connections`);
   if (settings.maxConnectionsPerAddress > 0) limits.push(`${settings.maxConnectionsPerAddress} per address`);
+  if (settings.maxConnectionsPerUser > 0) limits.push(`${settings.maxConnectionsPerUser} per user`);
   if (settings.messageRate > 0) limits.push(`${settings.messageRate} messages/s`);
   return limits.join(", ");
 }

@@ -137,7 +137,7 @@ export async function readBody(connection: RawConnection, head: ResponseHead, si
   } catch {
     // What has come by then is what there is to show.
   }
-  const bytes = Uint8Array.from((chunked ? dechunked(text) : text).slice(0, MAX_BODY), (one) => one.charCodeAt(0));
+  const bytes = Uint8Array.from((chunked ? dechunked(text) : text).slice(0, enough), (one) => one.charCodeAt(0));
   return new TextDecoder().decode(bytes);
 }
 

@@ -251,7 +251,7 @@ export const SERVICE_OPTIONS = {
   brokerCa: {
     type: "path",
     value: "FILE",
-    help: "Authorities, PEM, that the broker's certificate may be of, beside those that Deno trusts.",
+    help: "Authorities, PEM, that the broker's certificate may be of.",
   },
   brokerPrefix: {
     type: "text",
@@ -269,6 +269,11 @@ export const SERVICE_OPTIONS = {
     values: ["text", "json"],
     unset: "text on a terminal, else json",
     help: "The format of log lines.",
+  },
+  accessLog: {
+    type: "switch",
+    default: false,
+    help: "Log each connection when it opens and when it ends, at info; otherwise at debug.",
   },
   logLevel: {
     type: "choice",

@@ -76,7 +76,10 @@ export interface ServiceCalls {
   online(user: string, options?: Bound): Promise<Online>;
   /** Asks which topics have subscribers, and how many. */
   topics(prefix?: string, options?: InNamespace & Bound): Promise<TopicList>;
-  /** The nodes that are alive: known within a second of a start, gone within five of an end without a word. */
+  /**
+   * The nodes that are alive. A node knows all others 1.5 s after its start, and until then no answer is complete; one
+   * that dies is gone after five seconds.
+   */
   nodes(): Promise<NodeList>;
 }
 

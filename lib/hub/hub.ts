@@ -2,7 +2,7 @@
  * The hub of a service: topics, users and peers of this node, and the broker that connects it to the others.
  * @module
  */
-import { StartError } from "../errors.ts";
+import { messageOf, StartError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { type Broker, type BrokerListener, type BrokerStart, NODE_BYTES } from "./broker.ts";
 import { type Action, Cluster, type LocalNode, type Question, type Target } from "./cluster.ts";
@@ -182,7 +182,12 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
   }
 
   command(command: unknown): void {
-    this.#cluster?.receive(command);
+    try {
+      this.#cluster?.receive(command);
+    } catch (error) {
+      // Not as a node of this version writes it; what it says is not for this one.
+      this.#log.warn("another node sent a command that cannot be read", { error: messageOf(error) });
+    }
   }
 
   readonly missed = (key: string): void => {

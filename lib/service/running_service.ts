@@ -24,6 +24,7 @@ import type { AcmeStatus } from "../tls/acme/acme_source.ts";
 import type { TlsMaterial } from "../tls/tls_material.ts";
 import type { AppFactory, Peer, ServiceApp } from "../ws/app_types.ts";
 import { callHook } from "../ws/call_hook.ts";
+import { AccessLog } from "../ws/access_log.ts";
 import { Poller } from "../ws/poller.ts";
 import { MemoryBudget } from "../ws/memory_budget.ts";
 import { MessageScheduler } from "../ws/message_scheduler.ts";
@@ -146,7 +147,7 @@ export class RunningService extends HubCalls implements Service {
     const peers = {
       app,
       log: refusals,
-      access: log,
+      access: new AccessLog(log, refusals, settings.accessLog ? "info" : "debug"),
       notices: refusals,
       warnOnce: warningOnce(log),
       hub,

@@ -5,9 +5,7 @@
 import { CloseCode, fitReason } from "../close_codes.ts";
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { AbortReason } from "../net/watchdog/connection_table.ts";
-import type { Peer } from "./app_types.ts";
 import type { CloseFrame } from "./inbound_limits.ts";
-import type { PeerDependencies } from "./peer_dependencies.ts";
 
 /** What Deno says when a ping stays unanswered. */
 export const NO_PONG = "No response from ping frame.";
@@ -90,15 +88,4 @@ const ABORTED: Readonly<Partial<Record<AbortReason, CloseFrame>>> = {
 /** How the watchdog's end of a WebSocket is told; `otherwise` where it was not the watchdog. */
 export function watchdogCloseReason(reason: AbortReason | undefined, otherwise: CloseFrame): CloseFrame {
   return (reason && ABORTED[reason]) ?? otherwise;
-}
-
-/**
- * Logs an end: at debug, and at info too where a limit of the operator's brought it about.
- * @param error what Deno did not like
- */
-export function logClose({ access, notices }: PeerDependencies, peer: Peer, ending: CloseFrame, error?: string): void {
-  const { code, limit } = ending;
-  const reason = ending.reason || undefined;
-  access.debug("closed", { peer: peer.id, code, reason, error });
-  if (limit) notices.info("a limit ended a connection", { peer: peer.id, code, reason, address: peer.remoteAddress });
 }

@@ -20,7 +20,6 @@ import {
   closeReasonOf,
   FAILED,
   fittedFrame,
-  logClose,
   NEVER_OPENED,
   NO_PONG,
   OVER_BUDGET,
@@ -36,6 +35,7 @@ import { IncomingMessage, toPayload } from "./message.ts";
 import type { ScheduledPeer } from "./message_scheduler.ts";
 import { SendBuffer, type SendStatus } from "./send_buffer.ts";
 import { SocketFacade } from "./socket_facade.ts";
+import type { ConnectionFacts } from "./access_log.ts";
 import type { PeerDependencies } from "./peer_dependencies.ts";
 
 const ONCE = { once: true } as const;
@@ -70,6 +70,9 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   /** While its send buffer is over the limit. */
   #progress: ReadProgress | undefined;
   readonly #keyId: string | undefined;
+  readonly #path: string;
+  #openedAt: number | undefined;
+  #received = 0;
   #opened = false;
   #finished = false;
   #closing: CloseTimer | undefined;
@@ -85,6 +88,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   constructor(socket: WebSocket, handshake: Handshake, snapshot: RequestSnapshot, shared: PeerDependencies) {
     const { connection, expiresAt } = handshake;
     this.#keyId = handshake.keyId;
+    this.#path = handshake.pathname;
     this.id = shared.hub.peerId();
     this.user = handshake.user;
     this.remoteAddress = handshake.address;
@@ -252,14 +256,18 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     if (this.#shared.userIsFull(this.user)) return this.#startClose(USER_FULL);
     this.#opened = this.#sendBuffer.open = true;
     this.#shared.budget.add(this);
+    this.#openedAt = performance.now();
     this.#shared.opened(this, this.#keyId);
+    this.#shared.access.opened(this.#facts());
     this.#shared.hub.add(this);
     callHook(() => this.#shared.app.open?.(this), this.#fail);
   }
 
   #onMessage(data: string | ArrayBuffer): void {
     if (this.#closing !== undefined || this.#finished) return;
-    this.#connection?.delivered(typeof data === "string" ? data.length : data.byteLength);
+    const bytes = typeof data === "string" ? data.length : data.byteLength;
+    this.#received += bytes;
+    this.#connection?.delivered(bytes);
     const refused = this.#inbound.check(data);
     if (refused !== undefined) return this.#startClose(refused);
     if (this.#inbound.waiting === 0 && this.#shared.scheduler.mayHandle(this)) return this.#handle(data);
@@ -338,9 +346,19 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     this.#shared.budget.delete(this);
     this.#shared.hub.delete(this);
     this.#shared.ended(this);
-    logClose(this.#shared, this, shown, this.#failure);
+    const totals = {
+      openedAt: this.#openedAt,
+      received: this.#received,
+      sent: this.#sendBuffer.sent,
+      error: this.#failure,
+    };
+    this.#shared.access.closed(this.#facts(), shown, totals);
     const { code, reason } = shown;
     if (this.#opened) callHook(() => this.#shared.app.close?.(this, { code, reason }), this.#fail);
+  }
+
+  #facts(): ConnectionFacts {
+    return { peer: this.id, address: this.remoteAddress, path: this.#path, user: this.user };
   }
 
   #dropWaiting(): void {

@@ -4,6 +4,7 @@
  */
 import type { Hub } from "../hub/hub.ts";
 import type { Logger } from "../log.ts";
+import type { AccessLog } from "./access_log.ts";
 import type { App, Peer } from "./app_types.ts";
 import type { MemoryBudget } from "./memory_budget.ts";
 import type { MessageScheduler } from "./message_scheduler.ts";
@@ -15,8 +16,7 @@ export interface PeerDependencies extends InboundLimitOptions {
   readonly app: App;
   /** Throttled: a failing hook fails for every peer. */
   readonly log: Logger;
-  /** For one line a connection: not throttled. */
-  readonly access: Logger;
+  readonly access: AccessLog;
   /** For what strangers can cause again and again: throttled. */
   readonly notices: Logger;
   /** Warns the operator or the app's author of something that does not change by itself: once. */

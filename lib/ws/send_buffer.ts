@@ -82,6 +82,9 @@ export class SendBuffer implements SendSample {
     }
   }
 
+  /** Bytes of all messages so far; of text, its characters. */
+  sent = 0;
+
   /** Hands a message to Deno, and tells how full the buffer then is. */
   send(payload: Payload): SendStatus {
     if (!this.open) return "closed";
@@ -92,6 +95,7 @@ export class SendBuffer implements SendSample {
     const cost = (text ? bytes * 3 : bytes) + MESSAGE_COST;
     this.#recent++;
     this.#recentBytes += bytes;
+    this.sent += bytes;
     if (bytes < this.#shortestRecent) this.#shortestRecent = bytes;
     this.#cost += cost;
     const budget = this.#budget;

@@ -51,9 +51,12 @@ Deno.test("parsers take any bytes", () => {
 
 Deno.test("a server of random bytes neither hangs nor breaks the check", async (t) => {
   const first = crypto.getRandomValues(new Uint32Array(1))[0]!;
+  // The first one ran out of its time after three ok lines, and was called sound.
+  const rounds: [stage: string, seed: number][] = [["as TLS", 2208307932]];
   for (let round = 0; round < 40; round++) {
-    const seed = (first + round) >>> 0;
-    const stage = ["at once", "as TLS", "as HTTP", "after the upgrade"][round % 4]!;
+    rounds.push([["at once", "as TLS", "as HTTP", "after the upgrade"][round % 4]!, (first + round) >>> 0]);
+  }
+  for (const [stage, seed] of rounds) {
     await t.step(`${stage}, seed ${seed}`, async () => {
       const random = randomFrom(seed);
       await using server = rawServer(async (connection) => {

@@ -40,7 +40,7 @@ Deno.test("an observation: probe, level, fact, code, and the remedy below", () =
 Deno.test("the end: a sentence, and as the last paragraph the remedy alone", () => {
   assertEquals(
     formatVerdict(report, PLAIN),
-    "A client does not get there: Nothing listens \\u001b[31mthere.\n\nStart it.",
+    "A client cannot reach the endpoint: Nothing listens \\u001b[31mthere.\n\nStart it.",
   );
   assertEquals(
     formatVerdict({ ...report, verdict: "errors", for: "wechat" }, PLAIN).split(":")[0],

@@ -82,7 +82,7 @@ export function explainHandshakeFailure(failure: string, asksForCertificate: boo
     `The TLS handshake fails here: ${
       quote(failure)
     }; so it does for clients with the same demands (Deno, Rust programs).`,
-    "See the server's error log, and whether its certificate has a key and a signature that clients of today take.",
+    "See the server's error log, and whether its certificate has a key and a signature that current clients accept.",
   );
 }
 

@@ -28,7 +28,7 @@ export interface PresentedChain {
 
 /**
  * Inspects the chain. Where no handshake was possible (TLS 1.0, or a key or suite that TLS here does not take), the
- * chain is read from a handshake of our own, in which it goes in plain below TLS 1.3.
+ * chain is read from a handshake of our own, in which it is unencrypted below TLS 1.3.
  */
 export async function probeChain(
   target: Target,

@@ -17,7 +17,7 @@ const DEADLINE = 5000;
 /** How long the name server is asked for the reason of a failure, in milliseconds. */
 const REASON_DEADLINE = 1500;
 
-/** A resolution that takes longer is worth a word, in milliseconds. */
+/** A resolution that takes longer is reported, in milliseconds. */
 const SLOW = 1000;
 
 /** How many addresses of a name are tried at most. */
@@ -126,7 +126,9 @@ export function judgeAddresses(hostname: string, addresses: readonly string[], m
     findings.push(finding(
       "dns-unspecified",
       "warning",
-      `${hostname} leads to ${unspecified.join(", ")}, which is no destination: it stands for every address of the ` +
+      `${hostname} leads to ${
+        unspecified.join(", ")
+      }, which is not a destination: it stands for every address of the ` +
         "machine that asks. Ad blockers and parental controls answer so for names that they block.",
       "Give the name its public address; if a DNS filter of this network does this, allow the name there.",
     ));
@@ -163,7 +165,7 @@ export function judgeAddresses(hostname: string, addresses: readonly string[], m
     findings.push(finding(
       "dns-slow",
       "warning",
-      `The name ${hostname} was resolved after ${seconds(ms)} only: every first connection waits that long.`,
+      `The name ${hostname} was resolved only after ${seconds(ms)}: every first connection waits that long.`,
       "See whether this machine's first name server answers (/etc/resolv.conf), and whether the domain's do.",
     ));
   }

@@ -32,13 +32,14 @@ const STATUS: Readonly<Record<number, Row>> = {
   ],
   401: [
     "upgrade-unauthorized",
-    "credentials are wanted",
+    "credentials are required",
     "Give them as the service expects: --header 'Authorization: Bearer …', a cookie, or in the URL's query.",
   ],
-  402: ["upgrade-refused", "the hosting of this name is suspended or wants payment", "See the provider's account."],
+  402: ["upgrade-refused", "the hosting of this name is suspended or requires payment", "See the provider's account."],
   403: [
     "upgrade-forbidden",
-    "the request was understood and refused: by its Origin as a rule, or by an address list or firewall for the web",
+    "the request was understood and refused, usually because of its Origin, or by an address list or a web " +
+    "application firewall",
     "Have the service allow the page's origin, and give it here with --origin https://the.page.",
   ],
   404: [
@@ -53,26 +54,30 @@ const STATUS: Readonly<Record<number, Row>> = {
   ],
   407: [
     "upgrade-proxy-authentication",
-    "a forward proxy wants credentials before it lets the request through",
+    "a forward proxy requires credentials before it lets the request through",
     "Give the proxy its user and password in this machine's network settings, or leave this network out of the proxy.",
   ],
   408: [
     "upgrade-request-timeout",
-    "the server waited for the end of the request and gave up: something on the way holds bytes back",
+    "the server gave up waiting for the end of the request: something on the way holds bytes back",
     "See whether a proxy or firewall on the way buffers or inspects requests.",
   ],
-  410: ["upgrade-not-found", "what was at this path is gone for good", "Use the service's new path."],
+  410: ["upgrade-not-found", "this path no longer exists", "Use the service's new path."],
   411: [
     "upgrade-length-required",
-    "a proxy or server wants a Content-Length, which no WebSocket client sends",
-    "Let it take GET requests without a body; a proxy of HTTP/1.0 makes such demands.",
+    "a proxy or server requires a Content-Length, which no WebSocket client sends",
+    "Let it accept GET requests without a body; proxies that speak HTTP/1.0 require this.",
   ],
   413: [
     "upgrade-too-large",
-    "the request counts as too large, though an upgrade has no body: a firewall for the web or a proxy's limit",
-    "Raise the limit for the request's headers (cookies, tokens), and look at the rules of the firewall for the web.",
+    "the request counts as too large, though an upgrade has no body: a web application firewall or a proxy's limit",
+    "Raise the limit for the request's headers (cookies, tokens), and look at the rules of the web application firewall.",
   ],
-  414: ["upgrade-too-large", "the URL is too long: a token in its query, as a rule", "Send the token in another way."],
+  414: [
+    "upgrade-too-large",
+    "the URL is too long: usually because of a token in its query",
+    "Send the token in another way.",
+  ],
   421: [
     "upgrade-misdirected",
     "the server does not serve this host on this TLS connection: the server name of TLS (SNI) and Host differ, or a " +
@@ -87,7 +92,7 @@ const STATUS: Readonly<Record<number, Row>> = {
   429: ["upgrade-too-many", "too many requests came from this address", "Wait, and reconnect less often."],
   431: [
     "upgrade-too-large",
-    "the request's headers are too large: cookies or a token, as a rule",
+    "the request's headers are too large: usually because of cookies or a token",
     "Send fewer cookies, or raise the limit (nginx: large_client_header_buffers).",
   ],
   451: ["upgrade-forbidden", "the service is not available here for legal reasons", "See the provider's notice."],
@@ -110,17 +115,17 @@ const STATUS: Readonly<Record<number, Row>> = {
   ],
   504: [
     "upgrade-gateway-timeout",
-    "the proxy reached the service's machine and waited in vain",
+    "the proxy reached the service's machine and got no response in time",
     "See whether the service hangs, and whether a firewall stands between the proxy and it.",
   ],
   505: [
     "upgrade-http-version",
-    "the server does not take HTTP/1.1, which WebSocket needs",
+    "the server does not accept HTTP/1.1, which WebSocket requires",
     "Turn HTTP/1.1 on in the server or proxy.",
   ],
   511: [
     "captive-portal",
-    "this network wants a login before it lets anything through (a captive portal)",
+    "this network requires a login before it lets anything through (a captive portal)",
     "Open a page in a browser on this network and log in, or use another network; the endpoint was not reached.",
   ],
 };
@@ -129,12 +134,12 @@ const STATUS: Readonly<Record<number, Row>> = {
 const REASONS: readonly (readonly [statuses: readonly number[], pattern: RegExp, row: Row])[] = [
   [[400, 403, 426], /sub-?protocol|sec-websocket-protocol/i, [
     "upgrade-subprotocol",
-    "the service wants a subprotocol that was not offered",
+    "the service requires a subprotocol that was not offered",
     "Offer it: --subprotocol NAME, as the client's code does in new WebSocket(url, [NAME]).",
   ]],
   [[400, 426], /sec-?websocket-?version|(?:unsupported|invalid|missing).{0,30}version/i, [
     "upgrade-version",
-    "the service found another Sec-WebSocket-Version than its own",
+    "the service expects another Sec-WebSocket-Version",
     "Update the service's WebSocket library (RFC 6455 is version 13), and see whether a proxy changes the header.",
   ]],
   [
@@ -154,12 +159,12 @@ const REASONS: readonly (readonly [statuses: readonly number[], pattern: RegExp,
   ]],
   [[400, 403], /\b(?:token|jwt|api[ _-]?key|credential|unauthori[sz]ed|unauthenticated|login|session)\b/i, [
     "upgrade-unauthorized",
-    "credentials are wanted, or those given are not taken",
+    "credentials are required, or those given are not accepted",
     "Give them as the service expects: --header 'Authorization: Bearer …', a cookie, or in the URL's query.",
   ]],
   [[400], /header.{0,20}too large|cookie too large|request too large/i, [
     "upgrade-too-large",
-    "the request's headers are too large: cookies or a token, as a rule",
+    "the request's headers are too large: usually because of cookies or a token",
     "Send fewer cookies, or raise the limit (nginx: large_client_header_buffers).",
   ]],
 ];
@@ -190,7 +195,7 @@ export function explainRefusal(refused: RefusedUpgrade): Finding {
       `The response is ${status}: the service speaks version ${
         quote(versions)
       } of the protocol only, and RFC 6455 is 13.`,
-      "Update the service's WebSocket library: clients of today speak version 13 only.",
+      "Update the service's WebSocket library: current clients speak version 13 only.",
     );
   }
   const [code, meaning, remedy] = REASONS.find(([statuses, pattern]) => statuses.includes(status) && pattern.test(text))
@@ -207,7 +212,7 @@ export function tlsOnBothHops(seen: string): Finding {
   return finding(
     "tls-on-both-hops",
     "error",
-    `${seen} So the proxy asks in plain where TLS is spoken: TLS is on both hops.`,
+    `${seen} So the proxy speaks plain HTTP to a service that speaks TLS: TLS is on both hops.`,
     "Run the service behind the proxy without TLS, or let the proxy speak TLS to it (nginx: proxy_pass https://).",
   );
 }

@@ -1,6 +1,6 @@
 /**
- * Responses of services, delivery networks and hosting platforms that are known by their text or headers: the cause is
- * then theirs, whatever the status says.
+ * Responses of services, delivery networks and hosting platforms that are known by their text or headers: the status
+ * alone would mislead.
  * @module
  */
 import { STATUS_TEXT } from "@std/http/status";
@@ -101,7 +101,7 @@ const RULES: readonly Rule[] = [
       header("cf-mitigated") === "challenge" || /^just a moment|attention required! \| cloudflare/i.test(text) ||
       /checking your browser before|ddos protection by|verify(ing)? you are (a )?human/i.test(text),
     fact:
-      "A challenge page stands in front of the service: it wants proof of a browser, which no WebSocket handshake " +
+      "A challenge page stands in front of the service: it requires proof of a browser, which no WebSocket handshake " +
       "can give.",
     remedy:
       "Exempt the WebSocket path from challenges and bot rules (Cloudflare: a WAF rule that skips them for this " +
@@ -160,7 +160,7 @@ const RULES: readonly Rule[] = [
       return hostname !== refused.target.hostname &&
         /portal|captive|hotspot|wlan|wifi|guest/i.test(hostname + pathname + search);
     },
-    fact: "This network answers in place of the endpoint and wants a login first (a captive portal).",
+    fact: "This network answers in place of the endpoint and requires a login first (a captive portal).",
     remedy:
       "Open a page in a browser on this network and log in, or use another network; the endpoint was not reached.",
   },
@@ -173,7 +173,8 @@ const RULES: readonly Rule[] = [
         /^\d*:?0\{"sid":/.test(body) ||
         (refused.head.status >= 400 && /^\/(?:socket|engine)\.io\//.test(refused.target.url.pathname));
     },
-    fact: ({ said }) => `This is a Socket.IO (Engine.IO) server, which takes its own protocol: it says ${quote(said)}.`,
+    fact: ({ said }) =>
+      `This is a Socket.IO (Engine.IO) server, which speaks its own protocol: it says ${quote(said)}.`,
     remedy: ({ refused: { target: { url } } }) =>
       "Use a Socket.IO client; a plain WebSocket gets as far as the handshake with " +
       `${url.protocol}//${url.host}/socket.io/?EIO=4&transport=websocket`,

@@ -18,7 +18,7 @@ export interface ExchangeResult {
   readonly over: boolean;
 }
 
-/** How long a message that nobody asked for is waited for, in milliseconds. */
+/** How long to wait for a message that the server sends by itself, in milliseconds. */
 const WELCOME_WAIT = 250;
 
 /** Reports a message that the server sends by itself soon after the upgrade, if there is one. */
@@ -128,7 +128,7 @@ function closeMissing(how: string): Finding {
   );
 }
 
-/** What an end that nobody asked for means. */
+/** What it means that the server ended the connection. */
 export function ended(event: EndEvent): Finding {
   if (event.type === "close") {
     return finding(

@@ -166,7 +166,7 @@ async function ask(
       if (first === undefined) return { kind: "closed" };
       const reply = classify(first);
       if (reply.kind !== "http") return reply;
-      // The sentence that tells of TLS stands in the body, which may come by itself.
+      // The sentence about TLS is in the body, which may come in a packet of its own.
       const second = await connection.read(signal).catch(() => undefined);
       return { kind: "http", text: reply.text + latin1Text(second?.subarray(0, 1024) ?? new Uint8Array(0)) };
     }, () => ({ kind: "silent" }));

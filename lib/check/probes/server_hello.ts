@@ -1,5 +1,5 @@
 /**
- * What a server replies to a ClientHello: a ServerHello, and below TLS 1.3 its certificates in plain; an alert; or
+ * What a server replies to a ClientHello: a ServerHello, and below TLS 1.3 its certificates, which are unencrypted there; an alert; or
  * bytes that are not TLS.
  * @module
  */
@@ -14,7 +14,7 @@ export type ServerReply =
     readonly version: Version;
     readonly suite: number;
     readonly chain: readonly Uint8Array<ArrayBuffer>[];
-    /** Whether a CertificateRequest came, which is in plain below TLS 1.3 (RFC 5246 section 7.4.4). */
+    /** Whether a CertificateRequest came, which is unencrypted below TLS 1.3 (RFC 5246 section 7.4.4). */
     readonly asksForCertificate: boolean;
   }
   | { readonly kind: "alert"; readonly description: number }
@@ -54,7 +54,7 @@ export function alertName(description: number): string {
 }
 
 /**
- * Connects, sends a ClientHello and reads the reply; with `certificates` to the end of its plain part.
+ * Connects, sends a ClientHello and reads the reply; with `certificates` to the end of its unencrypted part.
  * @throws {Error} when TCP fails, or the signal's reason
  */
 export async function sendClientHello(
@@ -98,7 +98,7 @@ export async function readReply(
   return last;
 }
 
-/** What the bytes hold so far, or undefined while that is nothing. `done`: the plain part of the flight is over. */
+/** What the bytes hold so far, or undefined while that is nothing. `done`: the unencrypted part of the flight is over. */
 export function parseFlight(bytes: Uint8Array): { answer: ServerReply; done: boolean } | undefined {
   const messages: number[] = [];
   let at = 0;

@@ -1,5 +1,5 @@
 /**
- * TCP: does the port accept connections, and if not, who says so?
+ * TCP: whether the port accepts connections, and if not, why.
  * @module
  */
 import type { Finding } from "../../finding.ts";

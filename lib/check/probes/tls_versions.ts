@@ -83,7 +83,7 @@ function judgeVersions(
     findings.push(finding(
       "tls-too-old",
       "error",
-      `Only ${list} ${offered.length === 1 ? "is" : "are"} offered, which clients of today refuse.`,
+      `Only ${list} ${offered.length === 1 ? "is" : "are"} offered, which current clients refuse.`,
       "Turn on TLS 1.2 and 1.3 and turn the older ones off (nginx: ssl_protocols TLSv1.2 TLSv1.3;).",
     ));
   }
@@ -122,7 +122,9 @@ function judgeVersions(
   }
   if (enough && !has("TLS 1.3")) findings.push(finding("tls13-missing", "note", `${list}; TLS 1.3 is not offered.`));
   if (!has("TLS 1.2") && has("TLS 1.3")) {
-    findings.push(finding("tls12-missing", "note", "Only TLS 1.3 is offered: devices from before 2019 stay outside."));
+    findings.push(
+      finding("tls12-missing", "note", "Only TLS 1.3 is offered: devices from before 2019 cannot connect."),
+    );
   }
   return findings.length > 0 ? findings : [finding("tls-ok", "ok", list)];
 }

@@ -8,7 +8,7 @@ import { canonicalAddress, isLoopback } from "../../ip.ts";
 import { finding } from "../finding_codes.ts";
 import type { CheckOptions, Target } from "../check_target.ts";
 
-/** Ports that by custom speak plain HTTP, and those that speak TLS. */
+/** Ports that usually speak plain HTTP, and those that speak TLS. */
 const PLAIN_PORTS = [80, 8080];
 const TLS_PORTS = [443, 8443];
 
@@ -22,7 +22,7 @@ export function probeUrl(options: CheckOptions): { readonly findings: readonly F
     url = new URL(text);
   } catch {
     const remedy = schemeless ? `Write the scheme too: wss://${text}` : "Write it as wss://domain.com/path.";
-    return { findings: [finding("url-invalid", "error", `"${text}" is no URL.`, remedy)] };
+    return { findings: [finding("url-invalid", "error", `"${text}" is not a URL.`, remedy)] };
   }
   if (url.protocol !== "ws:" && url.protocol !== "wss:") {
     const scheme = url.protocol === "http:" ? "ws" : "wss";
@@ -40,7 +40,7 @@ export function probeUrl(options: CheckOptions): { readonly findings: readonly F
   const findings: Finding[] = [];
   if (port === 0) {
     findings.push(
-      finding("url-port", "error", "Port 0 is no port to connect to.", "Give the port that is listened on."),
+      finding("url-port", "error", "Port 0 cannot be connected to.", "Give the port that is listened on."),
     );
     return { findings };
   }
@@ -64,7 +64,7 @@ export function probeUrl(options: CheckOptions): { readonly findings: readonly F
     findings.push(finding(
       "url-port",
       "note",
-      `Port ${port} by custom speaks ${secure ? "plain HTTP" : "TLS"}, and the URL asks for ${url.protocol}//.`,
+      `Port ${port} usually speaks ${secure ? "plain HTTP" : "TLS"}, and the URL asks for ${url.protocol}//.`,
     ));
   }
   const address = isAddress ? canonicalAddress(hostname) : undefined;

@@ -25,7 +25,7 @@ import { certificateRequired, isCertificateAlert } from "./client_certificate.ts
 import { explainRefusal, tlsOnBothHops } from "./http_refusal.ts";
 import { named } from "./known_services.ts";
 
-/** A response that takes longer is worth a word, in milliseconds. */
+/** A response that takes longer is reported, in milliseconds. */
 const SLOW = 3000;
 
 /** How long a refusal's body is waited for, in milliseconds. */
@@ -156,9 +156,9 @@ async function refine(
       return finding(
         "upgrade-forbidden",
         "error",
-        `The response is ${named(status)}: the service takes the Origin ${own}, and this check sent ${sent}.`,
+        `The response is ${named(status)}: the service accepts the Origin ${own}, and this check sent ${sent}.`,
         `Have the service allow the page's origin (and requests without one, if programs are to connect), or send one ` +
-          `that it takes: --origin ${own}`,
+          `that it accepts: --origin ${own}`,
       );
     }
   }
@@ -227,7 +227,7 @@ function explainNoResponse(
       "upgrade-cut",
       "error",
       `The connection was closed in place of an answer to the upgrade request${message === "" ? "" : ` (${message})`}.`,
-      "See the service's log at this time; a firewall for the web does this too.",
+      "See the service's log at this time; a web application firewall does this too.",
     );
   }
   // What nginx makes of the TLS alert of the service behind it: it passes the bytes on as a response of HTTP/0.9.
@@ -269,7 +269,7 @@ async function judgeResponse(
   for (const { kind, detail } of problems) {
     if (kind === "extension") {
       findings.push(finding(
-        "extension-unasked",
+        "extension-not-offered",
         "error",
         `The server chose the extension ${quote(detail)} that was not offered: clients must fail.`,
         "Let the server choose only extensions that the client offers; see whether a proxy keeps an old answer.",
@@ -277,7 +277,7 @@ async function judgeResponse(
     }
     if (kind === "subprotocol") {
       findings.push(finding(
-        "subprotocol-unasked",
+        "subprotocol-not-offered",
         "error",
         `The server chose the subprotocol ${quote(detail)} that was not offered: clients must fail.`,
         offered.length === 0

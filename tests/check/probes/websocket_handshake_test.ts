@@ -49,11 +49,11 @@ Deno.test("an upgrade that fails", async (t) => {
     ["compression unasked", async (connection, request) => {
       await writeAll(connection, await rightAnswer(request, "Sec-WebSocket-Extensions: permessage-deflate\r\n"));
       await answerFrames(connection);
-    }, ["extension-unasked"]],
+    }, ["extension-not-offered"]],
     ["a subprotocol unasked", async (connection, request) => {
       await writeAll(connection, await rightAnswer(request, "Sec-WebSocket-Protocol: mqtt\r\n"));
       await answerFrames(connection);
-    }, ["subprotocol-unasked"]],
+    }, ["subprotocol-not-offered"]],
     ["garbage after the upgrade", async (connection, request) => {
       await writeAll(connection, await rightAnswer(request) + "\xff\xffgarbage");
       await listenOnly(connection);
