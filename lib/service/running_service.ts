@@ -18,7 +18,7 @@ import { Watchdog } from "../net/watchdog/watchdog.ts";
 import { Listener } from "../net/listener/listener.ts";
 import type { ServiceCertificate } from "./certificate_source.ts";
 import { CredentialReloader } from "./credential_reloader.ts";
-import { connectionLimit, isLocal, memoryBudget, type ServiceSettings, urlOf } from "./resolve_settings.ts";
+import { connectionLimits, isLocal, memoryBudget, type ServiceSettings, urlOf } from "./resolve_settings.ts";
 import { throttled, type ThrottledLogger, warningOnce } from "../log_throttle.ts";
 import type { AcmeStatus } from "../tls/acme/acme_source.ts";
 import type { TlsMaterial } from "../tls/tls_material.ts";
@@ -32,6 +32,7 @@ import { toPayload } from "../ws/message.ts";
 import { Admission } from "../handshake/admission.ts";
 import { PeerRegistry } from "../ws/peer_registry.ts";
 import type { WorkerContext } from "./worker_context.ts";
+import { WorkerCounts } from "./worker_counts.ts";
 
 /** A running service. Disposing of it stops it. */
 export interface Service extends ServiceCalls, AsyncDisposable {
@@ -108,6 +109,8 @@ export class RunningService extends HubCalls implements Service {
   #followed = false;
   #listener!: Listener;
   #watchdog: Watchdog | undefined;
+  /** What the other workers have. */
+  readonly #counts: WorkerCounts | undefined;
   #stopped: Promise<void> | undefined;
 
   constructor(parts: ServiceParts, refusals = throttled(parts.log), hub = new Hub(refusals)) {
@@ -119,7 +122,16 @@ export class RunningService extends HubCalls implements Service {
     this.#hub = hub;
     this.settings = settings;
     this.mode = mode;
-    this.maxConnections = connectionLimit(settings, log);
+    const limits = connectionLimits(settings, worker?.count ?? 1, log);
+    this.maxConnections = limits.maxConnections;
+    const { maxConnectionsPerAddress, maxConnectionsPerUser } = settings;
+    const counts = worker && worker.count > 1
+      ? new WorkerCounts(worker, maxConnectionsPerAddress > 0, (user) => hub.users.size(user))
+      : undefined;
+    this.#counts = counts;
+    const userChanged = ({ user }: Peer) => {
+      if (maxConnectionsPerUser > 0 && user !== undefined) counts?.userChanged(user);
+    };
     if (settings.maxBackpressure < settings.maxPayload) {
       log.warn(
         `maxBackpressure (${formatSize(settings.maxBackpressure)}) is less than maxPayload ` +
@@ -141,8 +153,7 @@ export class RunningService extends HubCalls implements Service {
       const failed = (error: unknown) => refusals.error("the app's gap hook threw", { error: messageOf(error) });
       callHook(() => app.gap?.(topics, { namespace }), failed);
     };
-    const { maxConnectionsPerUser } = settings;
-    const budget = new MemoryBudget(memoryBudget(settings));
+    const budget = new MemoryBudget(memoryBudget(settings, worker?.count ?? 1));
     this.#scheduler = new MessageScheduler(budget);
     const peers = {
       app,
@@ -152,7 +163,8 @@ export class RunningService extends HubCalls implements Service {
       warnOnce: warningOnce(log),
       hub,
       userIsFull: (user: string | undefined) =>
-        maxConnectionsPerUser > 0 && user !== undefined && hub.users.size(user) >= maxConnectionsPerUser,
+        maxConnectionsPerUser > 0 && user !== undefined &&
+        hub.users.size(user) + (counts?.ofUser(user) ?? 0) >= maxConnectionsPerUser,
       everybody: this.#peerRegistry.all,
       refusing: () => this.#draining.signal.aborted && !this.#followed,
       poller: this.#poller,
@@ -166,10 +178,14 @@ export class RunningService extends HubCalls implements Service {
       idleTimeout: settings.idleTimeout,
       opened: (peer: Peer, keyId: string | undefined) => {
         this.#peerRegistry.add(peer, keyId);
+        userChanged(peer);
         // Its token may have been taken back since it was checked.
         if (keyId !== undefined && !authenticator!.accepts(keyId)) this.#closeRevoked();
       },
-      ended: (peer: Peer) => this.#peerRegistry.delete(peer),
+      ended: (peer: Peer) => {
+        this.#peerRegistry.delete(peer);
+        userChanged(peer);
+      },
     };
     this.#requestHandler = new RequestHandler({
       mode,
@@ -179,13 +195,10 @@ export class RunningService extends HubCalls implements Service {
       paths,
       localOnly: development && isLocal(mode),
       page: settings.page ?? development ? () => this.#pageFacts() : undefined,
-      admission: new Admission({
-        maxConnections: this.maxConnections,
-        maxConnectionsPerAddress: settings.maxConnectionsPerAddress,
-      }),
+      admission: new Admission({ ...limits, maxConnectionsPerAddress, others: counts }),
       log: this.#refusals,
       draining: () => this.#draining.signal.aborted,
-      connected: () => this.#peerRegistry.size,
+      connected: () => this.#peerRegistry.size + (counts?.total ?? 0),
       port: () => (this.#listener.addr as Partial<Deno.NetAddr>).port,
       track: (peer, body) => this.#watchdog?.connection(peer, body),
     });
@@ -223,7 +236,7 @@ export class RunningService extends HubCalls implements Service {
         handshakeTimeout,
         maxPayload,
         messageTimeout: messageTimeout || Infinity,
-        unfinishedBudget: memoryBudget(this.settings) / 2,
+        unfinishedBudget: memoryBudget(this.settings, worker?.count ?? 1) / 2,
         log: this.#refusals,
       });
     } catch (error) {
@@ -349,6 +362,7 @@ export class RunningService extends HubCalls implements Service {
     await this.#watchdog?.stop();
     this.#poller.stop();
     this.#scheduler[Symbol.dispose]();
+    this.#counts?.[Symbol.dispose]();
     this.#refusals[Symbol.dispose]();
   }
 }
