@@ -21,7 +21,7 @@ export interface Sources {
   readonly variables?: Readonly<Record<string, string>>;
   /** Options given in code, or read from a file. */
   readonly object?: {
-    readonly values: Readonly<Record<string, unknown>>;
+    readonly values: object;
     /** What precedes a key in a message: the file's path. */
     readonly name?: string;
     /** The folder that relative paths start from. Default: the working directory. */
@@ -146,7 +146,7 @@ export function readConfigFile(path: string | undefined): Sources["object"] {
   if (typeof values !== "object" || values === null || Array.isArray(values)) {
     throw new UsageError(`Cannot read the configuration file ${file}: it must hold one object of options`);
   }
-  return { values: values as Record<string, unknown>, name: file, folder: dirname(file) };
+  return { values, name: file, folder: dirname(file) };
 }
 
 /** The environment's variables, or none where reading them is not permitted. */
@@ -224,7 +224,7 @@ function fromVariables(key: string, option: Option, { variables }: Sources): Fou
 }
 
 function fromObject(key: string, option: Option, { object }: Sources): Found | undefined {
-  const value = option.flagOnly ? undefined : object?.values[key];
+  const value = option.flagOnly ? undefined : (object?.values as Readonly<Record<string, unknown>> | undefined)?.[key];
   if (value === undefined) return undefined;
   const label = labelOf(key, object);
   const list = option.repeat && Array.isArray(value) ? value : [value];

@@ -5,7 +5,7 @@
  */
 import { LOOPBACK } from "../ip.ts";
 import { ACME_OPTIONS } from "./acme_options.ts";
-import type { Input, OptionTable, Values } from "./option_table.ts";
+import type { OptionTable, Values } from "./option_table.ts";
 
 /** Flags `--max-payload`, variables `WSS_MAX_PAYLOAD`, file keys `maxPayload`. */
 export const SERVICE_OPTIONS = {
@@ -285,9 +285,3 @@ export const SERVICE_OPTIONS = {
 
 /** Every setting of the service, resolved. */
 export type Settings = Values<typeof SERVICE_OPTIONS>;
-
-/**
- * What `serve()` takes: any of the settings. Sizes are numbers of bytes or text (`"1MiB"`), durations numbers of
- * milliseconds or text (`"30s"`). In flags, variables and the file a duration always has a unit.
- */
-export type ServiceOptions = Input<typeof SERVICE_OPTIONS>;

@@ -10,11 +10,13 @@ import type { Payload } from "./topics.ts";
 
 /** Whether every node has answered. False: a node did not within the bound, or the broker is away. */
 export interface Complete {
+  /** True if the answer covers every node. */
   readonly complete: boolean;
 }
 
 /** Who is subscribed to a topic. */
 export interface Presence extends Complete {
+  /** Each peer that is subscribed: its id, its user, and the node that it is connected to. */
   readonly peers: readonly { readonly id: string; readonly user: string | undefined; readonly node: string }[];
   /** Each user once. */
   readonly users: readonly string[];
@@ -22,6 +24,7 @@ export interface Presence extends Complete {
 
 /** Whether a user has a peer. */
 export interface Online extends Complete {
+  /** Whether it has at least one. */
   readonly online: boolean;
   /** On how many peers. */
   readonly peers: number;
@@ -29,11 +32,13 @@ export interface Online extends Complete {
 
 /** The topics that somebody is subscribed to, by name. */
 export interface TopicList extends Complete {
+  /** Each topic, and how many peers are subscribed to it. */
   readonly topics: readonly { readonly topic: string; readonly subscribers: number }[];
 }
 
 /** The nodes of the service, this one first. */
 export interface NodeList extends Complete {
+  /** The nodes that are alive. */
   readonly nodes: readonly NodeInfo[];
 }
 
@@ -67,6 +72,7 @@ export interface ServiceCalls {
   send(to: Target, data: unknown): void;
   /** Subscribes all peers that a user has now, or one peer, to a topic of its namespace. */
   subscribe(to: Target, topic: string): void;
+  /** Ends the subscription of all peers that a user has now, or of one peer. */
   unsubscribe(to: Target, topic: string): void;
   /** Closes all peers that a user has now, or one peer. Code 1000 unless another is given. */
   disconnect(to: Target, options?: { readonly code?: number; readonly reason?: string }): void;

@@ -21,7 +21,7 @@ import { CredentialReloader } from "./credential_reloader.ts";
 import { connectionLimits, isLocal, memoryBudget, type ServiceSettings, urlOf } from "./resolve_settings.ts";
 import { throttled, type ThrottledLogger, warningOnce } from "../log_throttle.ts";
 import type { AcmeStatus } from "../tls/acme/acme_source.ts";
-import type { TlsMaterial } from "../tls/tls_material.ts";
+import type { ServedCertificate, TlsMaterial } from "../tls/tls_material.ts";
 import type { AppFactory, Peer, ServiceApp } from "../ws/app_types.ts";
 import { callHook } from "../ws/call_hook.ts";
 import { AccessLog } from "../ws/access_log.ts";
@@ -40,14 +40,12 @@ export interface Service extends ServiceCalls, AsyncDisposable {
   readonly addr: Deno.Addr;
   /** What a client connects to: `wss://localhost:8282/`. For a unix socket, `ws+unix:PATH`. */
   readonly url: string;
-  readonly mode: Mode;
-  readonly settings: Settings;
+  /** Who terminates TLS: the service itself, or a proxy in front. */
+  readonly mode: { readonly kind: "direct" | "proxied" };
   /** How many connections it takes; undefined where the system does not say what it can carry. */
   readonly maxConnections: number | undefined;
   /** The certificate in use; undefined in proxied mode. */
-  readonly material: TlsMaterial | undefined;
-  /** What became of obtaining the certificate; undefined where it is not obtained by ACME. */
-  readonly acme: AcmeStatus | undefined;
+  readonly material: ServedCertificate | undefined;
   /** What tokens clients need; undefined where none. */
   readonly needs: string | undefined;
   /** The id of this node, in which the ids of its peers end. */

@@ -4,7 +4,8 @@
  */
 import { wantsTokens } from "../auth/validate_options.ts";
 import { load } from "../config/load_settings.ts";
-import { SERVICE_OPTIONS, type ServiceOptions } from "../config/service_options.ts";
+import type { ServiceOptions } from "../config/serve_options.ts";
+import { SERVICE_OPTIONS } from "../config/service_options.ts";
 import { originWarnings } from "../handshake/origin.ts";
 import { type Logger, silent } from "../log.ts";
 import { createCertificateSource } from "./certificate_source.ts";
@@ -19,7 +20,10 @@ export interface Environment {
   readonly log?: Logger;
   /** A predecessor process shares its address with this one, at this port. */
   readonly takeover?: { readonly port: number } | undefined;
-  /** This service is one of several workers on one port. */
+}
+
+/** The same for one of several workers. */
+export interface WorkerEnvironment extends Environment {
   readonly worker?: WorkerContext | undefined;
 }
 
@@ -57,7 +61,7 @@ export async function serve(
 export async function startService(
   app: ServiceApp | AppFactory,
   loaded: ServiceSettings,
-  { log = silent, takeover, worker }: Environment = {},
+  { log = silent, takeover, worker }: WorkerEnvironment = {},
 ): Promise<RunningService> {
   const { settings, checked } = loaded;
   if ((worker?.index ?? 1) === 1) { for (const warning of originWarnings(settings.origin)) log.warn(warning); }

@@ -75,9 +75,9 @@ const MISTAKES: [what: string, args: string[], lines: RegExp[]][] = [
   ["no value", ["--port"], [/^--port needs a value: --port PORT$/]],
   ["a path without a slash", ["--path", "wss"], [/^--path: a path starts with \/ .*, not "wss"$/]],
   ["the path of the health check", ["--path", "/healthz"], [/^--path: \/healthz answers health checks/]],
-  ["an origin that is none", ["--origin", "example.com"], [/^--origin: an origin is .*https:\/\/example\.com.*$/]],
-  ["origins, all of them", ["--origin", "https://*.a.com", "--origin", "wss://b.com", "--origin", "HTTPS://C.com"], [
-    /^--origin: an origin is .*; not "https:\/\/\*\.a\.com", "wss:\/\/b\.com"$/,
+  ["an origin with a path", ["--origin", "https://a.com/path"], [/^--origin: .* only: https:\/\/a\.com$/]],
+  ["an origin with a pattern", ["--origin", "https://*.a.com", "--origin", "HTTPS://C.com"], [
+    /^--origin: "https:\/\/\*\.a\.com": an origin is scheme, host and port/,
   ]],
   ["any origin and some", ["--origin", "*", "--origin", "https://a.com"], [/^--origin: choose one: \* is any site/]],
   ["a switch that is neither on nor off", ["--page=maybe"], [/^--page: it is true or false, not "maybe"$/]],
