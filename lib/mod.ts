@@ -7,6 +7,7 @@ export {
   type AppFactory,
   type Awaitable,
   defineApp,
+  type FetchApp,
   type GapDetails,
   type Message,
   type Peer,

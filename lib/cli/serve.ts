@@ -116,7 +116,7 @@ async function run(line: Invocation): Promise<number> {
   if (settings.workers !== undefined && worker === undefined && !settings.check) {
     return await supervise(settings, format, log);
   }
-  const app = await loadApp(settings.app);
+  const app = await loadApp(settings.app, (message) => log.warn(message));
   if (settings.check) {
     const { checkOnly } = await import("./check_only.ts");
     return await checkOnly(loaded, log);

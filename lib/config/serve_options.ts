@@ -176,7 +176,7 @@ export interface ServiceOptions {
    * can read a URL.
    */
   readonly brokerCredentialsFile?: string | undefined;
-  /** Authorities, PEM, that the broker's certificate may be of, beside those that Deno trusts. */
+  /** Authorities, PEM, that the broker's certificate may be of. */
   readonly brokerCa?: string | undefined;
   /**
    * What the broker's subjects and channels begin with: services that share a broker need different ones. Default:

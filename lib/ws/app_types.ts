@@ -45,8 +45,8 @@ export interface Peer {
   /** All open peers of its namespace, itself too: collected anew each time, so ask once and not for each message. */
   readonly peers: ReadonlySet<Peer>;
   /**
-   * Sends text as text, bytes as binary, anything else as JSON text. Never blocks and never throws for a peer that has
-   * gone. `false` once the buffer is over half of `maxBackpressure`: wait for `drain`.
+   * Sends text as text, bytes and a Blob as binary, anything else as JSON text. Never blocks and never throws for a peer
+   * that has gone; throws a TypeError for what cannot be sent (a Map, a stream, a function). `false` once the buffer is over half of `maxBackpressure`: wait for `drain`.
    */
   send(data: unknown): SendResult;
   /**
@@ -152,6 +152,14 @@ export interface GapDetails {
  * the service starts.
  */
 export type AppFactory = (service: ServiceCalls) => ServiceApp;
+
+/**
+ * An app of h3 2 or Nitro: its fetch handler answers an upgrade request with the hooks of its route, on the response
+ * (`crossws`) or on the request (`Symbol.for("crossws.hooks")`).
+ */
+export interface FetchApp {
+  fetch(request: Request): unknown;
+}
 
 /**
  * Gives an app its type; returns it unchanged.

@@ -30,6 +30,7 @@ import {
   watchdogCloseReason,
 } from "./close_reason.ts";
 import { callHook, reportHookFailure, watchHook } from "./call_hook.ts";
+import { BlobQueue } from "./blob_queue.ts";
 import type { BudgetMember } from "./memory_budget.ts";
 import { IncomingMessage, toPayload } from "./message.ts";
 import type { ScheduledPeer } from "./message_scheduler.ts";
@@ -78,6 +79,8 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   #closing: CloseTimer | undefined;
   /** The connection has ended, but messages that came before wait for the app. */
   #lastFrame: CloseFrame | undefined;
+  /** While a Blob is read: what has to go after it. */
+  #behindBlob: BlobQueue | undefined;
   #facade: SocketFacade | undefined;
   readonly #openBy: number;
   /** Kept by the scheduler. */
@@ -161,8 +164,9 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     }
   }
 
-  send(data: unknown): boolean {
-    return this.deliver(toPayload(data));
+  send(data: unknown, options?: { readonly compress?: boolean }): boolean {
+    if (options?.compress) this.#shared.warnOnce("compress is ignored: Deno has no compression of messages");
+    return data instanceof Blob ? this.#sendBlob(data) : this.deliver(toPayload(data));
   }
 
   waitForDrain(options?: WaitForDrainOptions): Promise<void> {
@@ -170,13 +174,19 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   }
 
   deliver(payload: Payload): boolean {
+    return this.#behindBlob === undefined ? this.#deliver(payload) : this.#deliverLater(this.#behindBlob, payload);
+  }
+
+  #deliver(payload: Payload): boolean {
     const status = this.#sendBuffer.send(payload);
     return status === "fine" || this.#onPressure(status);
   }
 
   close(code: number = CloseCode.NormalClosure, reason = ""): void {
     if (!isSendable(code)) this.#shared.log.warn(UNSENDABLE, { peer: this.id, code });
-    this.#startClose({ code: isSendable(code) ? code : CloseCode.NormalClosure, reason });
+    const frame = { code: isSendable(code) ? code : CloseCode.NormalClosure, reason };
+    if (this.#behindBlob === undefined) this.#startClose(frame);
+    else this.#behindBlob.push(() => this.#startClose(frame));
   }
 
   terminate(): void {
@@ -284,6 +294,20 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  #sendBlob(blob: Blob): true {
+    this.#behindBlob ??= new BlobQueue(this.#fail, () => this.#behindBlob = undefined);
+    this.#behindBlob.push(async () => this.#deliver(await blob.bytes()));
+    return true;
+  }
+
+  #deliverLater(queue: BlobQueue, payload: Payload): boolean {
+    if (queue.full) return this.#onPressure("full");
+    // Bytes are valid only during the call.
+    const kept = typeof payload === "string" ? payload : payload.slice(0);
+    queue.push(() => this.#deliver(kept));
+    return true;
   }
 
   /** A send that did not just go through: wait for the buffer to empty, or end a peer that reads too slowly. */
