@@ -77,7 +77,7 @@ async function fuzz(
   }
   await bystander.close();
   await last.close();
-  // Over a unix socket Deno keeps the descriptor of a client that left before the 101, for good: see the README.
+  // Over a unix socket Deno keeps the descriptor of a client that left before the 101, for good: see lib/net/README.md.
   if (program.port !== 0) await descriptorsBack(program.pid, before);
   assertEquals(program.stderr.text.includes("was not caught by anybody"), false, program.stderr.text.slice(-3000));
   assertEquals((await program.stop()).code, 0);
