@@ -5,10 +5,15 @@
 
 /** A mistake in flags, variables, configuration file or options. All of them at once; exit code 2. */
 export class UsageError extends Error {
+  /** Tells it from other errors. */
   override readonly name = "UsageError";
   /** One sentence a mistake. */
   readonly problems: readonly string[];
 
+  /**
+   * Makes the error of one mistake or several.
+   * @param problems one sentence a mistake
+   */
   constructor(problems: readonly string[] | string) {
     const list = typeof problems === "string" ? [problems] : problems;
     super(list.join("\n"));
@@ -18,6 +23,7 @@ export class UsageError extends Error {
 
 /** The service (or a command) cannot do its work: port taken, file unreadable, certificate unusable. Exit code 1. */
 export class StartError extends Error {
+  /** Tells it from other errors. */
   override readonly name = "StartError";
 }
 

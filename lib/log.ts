@@ -4,19 +4,26 @@
  */
 import { flushStderr, stderrWriter } from "./log_writer.ts";
 
-/** From the quietest to the loudest. */
-export const LOG_LEVELS = ["error", "warn", "info", "debug"] as const;
-export type LogLevel = typeof LOG_LEVELS[number];
+/** How severe an event is. */
+export type LogLevel = "error" | "warn" | "info" | "debug";
+
+/** From the most severe to the least. */
+export const LOG_LEVELS: readonly LogLevel[] = ["error", "warn", "info", "debug"];
 
 /** Facts that go with an event. Undefined ones are left out. */
 export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>;
 
 /** Where events go. `enabled` lets a caller skip making fields that nobody reads. */
 export interface Logger {
+  /** Whether events of the level are logged. */
   enabled(level: LogLevel): boolean;
+  /** Something failed that the operator has to mend. */
   error(message: string, fields?: LogFields): void;
+  /** Something is wrong, and the service goes on. */
   warn(message: string, fields?: LogFields): void;
+  /** What an operator wants to know. */
   info(message: string, fields?: LogFields): void;
+  /** What helps to find a fault. */
   debug(message: string, fields?: LogFields): void;
 }
 
@@ -45,7 +52,18 @@ export function escapeControls(text: string): string {
   });
 }
 
-/** Makes a logger that writes one line an event. */
+/**
+ * Makes a logger that writes one line an event, to standard error unless told otherwise.
+ *
+ * @example
+ * ```ts
+ * import { createLogger } from "@wss/wss";
+ *
+ * const lines: string[] = [];
+ * const log = createLogger({ format: "json", write: (line) => lines.push(line) });
+ * log.info("listening", { port: 8282 });
+ * ```
+ */
 export function createLogger(options: LogOptions = {}): Logger {
   const { level = "info", format = "text", fields: common, now = () => new Date() } = options;
   const write = options.write ?? ((line: string) => stderrWriter().write(line, dropped));
@@ -83,6 +101,14 @@ export function createLogger(options: LogOptions = {}): Logger {
 /**
  * Waits until what was logged to standard error is written; a program calls it before `Deno.exit`. Up to 5 s for a slow
  * reader, 1 s for one that has stopped reading.
+ *
+ * @example
+ * ```ts
+ * import { createLogger, flushLog } from "@wss/wss";
+ *
+ * createLogger().info("the last line");
+ * await flushLog();
+ * ```
  */
 export async function flushLog(): Promise<void> {
   await flushStderr();

@@ -5,19 +5,25 @@
 export {
   type App,
   type AppFactory,
+  type Awaitable,
   defineApp,
+  type FetchApp,
   type GapDetails,
   type Message,
   type Peer,
   type SendResult,
   type ServiceApp,
+  type UpgradeRequest,
   type UpgradeResult,
+  type WaitForDrainOptions,
 } from "./ws/app_types.ts";
 export { type Environment, serve } from "./service/serve.ts";
-export type { NodeList, Online, Presence, ServiceCalls, TopicList } from "./hub/calls.ts";
+export type { Bound, Complete, InNamespace, NodeList, Online, Presence, ServiceCalls, TopicList } from "./hub/calls.ts";
 export type { Target } from "./hub/cluster.ts";
 export type { NodeInfo } from "./hub/nodes.ts";
-export type { Service } from "./service/running_service.ts";
-export type { ServiceOptions } from "./config/service_options.ts";
+export type { RelayCounts } from "./hub/relay.ts";
+export type { Service } from "./service/service_type.ts";
+export type { ServedCertificate } from "./tls/tls_material.ts";
+export type { ServiceOptions } from "./config/serve_options.ts";
 export { StartError, UsageError } from "./errors.ts";
-export { createLogger, flushLog, type LogFields, type Logger, type LogLevel } from "./log.ts";
+export { createLogger, flushLog, type LogFields, type Logger, type LogLevel, type LogOptions } from "./log.ts";

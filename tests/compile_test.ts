@@ -24,8 +24,8 @@ async function compile(output: string, env: Record<string, string> = {}): Promis
   return undefined;
 }
 
-/** What no import statement of the program's own asks for, or what it shows: the page, the apps, the library, workers. */
-const NEEDED = /lib\/(http\/test_page\.\w+|apps\/\w+\.ts|mod\.ts|.*worker\.ts)$/;
+/** What no import statement of the program's own asks for, or what it shows: the page, the apps, the library, workers, brokers. */
+const NEEDED = /lib\/(http\/test_page\.\w+|apps\/\w+\.ts|mod\.ts|.*worker\.ts|hub\/brokers\/\w+\.ts)$/;
 
 /** Every file below a folder, with its path. */
 function* files(folder: string): Generator<string> {
@@ -63,6 +63,7 @@ Deno.test("compiled", async (t) => {
       }
       assert(!/ ws\/\d/.test(said), said);
       assert(listed.includes("jose"), said);
+      for (const name of ["@redis/client", "nats-core"]) assert(said.includes(`── ${name}/`), said);
     });
 
     if (!whole) {

@@ -1,5 +1,5 @@
 /**
- * The test command: `deno task test`. Format, lint, types, the examples in the documentation, then every test, each
+ * The test command: `deno task test`. Format, lint, documentation, types, the examples in the documentation, then every test, each
  * under its heading; the last line says how many passed, failed and were skipped. Paths as arguments run those tests
  * only: `deno task test tests/ws`. A test that measures time or memory has `@alone` in the comment at its head: it
  * waits until the others are done.
@@ -67,6 +67,7 @@ function everything(elsewhere: string): Part[] {
   return [
     { args: ["fmt", "--check"], tests: false },
     { args: ["lint"], tests: false },
+    { args: ["doc", "--lint", "lib/mod.ts"], tests: false },
     { args: ["check", "--frozen", "main.ts", "lib", "tests"], tests: false },
     {
       args: [

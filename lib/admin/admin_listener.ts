@@ -8,6 +8,7 @@ import type { Address } from "../config/service_mode.ts";
 import { messageOf, stackOf, StartError } from "../errors.ts";
 import { namesThisMachine } from "../handshake/origin.ts";
 import type { Logger } from "../log.ts";
+import { type MetricValues, renderMetrics } from "../metrics.ts";
 import { describe, type TlsText } from "../net/listener/accept_loop.ts";
 import { Listener } from "../net/listener/listener.ts";
 import { Watchdog } from "../net/watchdog/watchdog.ts";
@@ -28,8 +29,7 @@ export interface Health {
 export interface AdminBackend {
   /** Does what a command says, on all nodes. @throws {ApiError} */
   execute(command: ApiCommand): Promise<object>;
-  /** The metrics in the text format of Prometheus. */
-  metrics(): Promise<string>;
+  metrics(): Promise<MetricValues>;
   health(): Promise<Health>;
 }
 
@@ -53,6 +53,8 @@ export interface AdminListenerOptions {
 
 /** Bytes of a body beside its data, which base64 makes a third longer. */
 const ENVELOPE = 4096;
+/** What the answer to a slow body has before the connection is cut, ms. */
+const ANSWER_GRACE = 1000;
 const API = "/api/";
 
 /** See the module. */
@@ -97,7 +99,9 @@ export class AdminListener implements AsyncDisposable {
     } catch (error) {
       throw explained(error, address);
     }
-    admin.#watchdog = Watchdog.start({ addr: admin.addr, handshakeTimeout, maxPayload, log });
+    // It cuts whoever goes on with a body that was refused: Deno would read it to its end.
+    const limits = { handshakeTimeout: handshakeTimeout + ANSWER_GRACE, maxPayload };
+    admin.#watchdog = Watchdog.start({ addr: admin.addr, ...limits, log });
     if (!isLocalAddress(address) && tls === undefined) {
       log.warn(
         `--admin ${describe(address)} can be reached from other machines without TLS: whoever is on the way can read ` +
@@ -152,21 +156,22 @@ export class AdminListener implements AsyncDisposable {
   }
 
   async #handle(request: Request, remote: Deno.Addr): Promise<Response> {
-    // Bodies have a timer of their own: the watchdog would count the pause after one as a part of it.
-    this.#watchdog?.connection(remote, false);
-    const response = await this.#answer(request);
+    this.#watchdog?.connection(remote, request.body !== null);
+    // Once a body is whole, the watchdog is to wait for the next request.
+    const whole = () => void this.#watchdog?.connection(remote, false);
+    const response = await this.#answer(request, whole);
     // Over HTTP/2 Deno sends the body to a HEAD too, which ends its stream with PROTOCOL_ERROR (measured).
     return request.method === "HEAD" ? new Response(null, response) : response;
   }
 
-  async #answer(request: Request): Promise<Response> {
+  async #answer(request: Request, whole: () => void): Promise<Response> {
     const { method } = request;
     try {
       const pathname = pathOf(request);
       this.#refuseBrowsers(request.headers);
       const authorized = this.#hasKey(request.headers);
-      if (!authorized) this.#checkHost(request.headers);
-      if (pathname.startsWith(API)) return await this.#call(request, pathname.slice(API.length), authorized);
+      if (!authorized) this.#checkHost(request);
+      if (pathname.startsWith(API)) return await this.#call(request, pathname.slice(API.length), authorized, whole);
       if (pathname !== "/metrics" && pathname !== "/healthz") throw nothingHere(pathname);
       if (method !== "GET" && method !== "HEAD") return notAllowed("GET, HEAD", method);
       return pathname === "/metrics" ? await this.#metrics() : await this.#health(request.url);
@@ -199,9 +204,11 @@ export class AdminListener implements AsyncDisposable {
    * Of a name with a dot somebody else's DNS may have brought a browser here, whose page then has the listener's own
    * origin (DNS rebinding). Whoever has a key is no such page.
    */
-  #checkHost(headers: Headers): void {
+  #checkHost({ url, headers }: Request): void {
     if (this.#unix) return;
-    const hostname = URL.parse(`http://${headers.get("host") ?? ""}`)?.hostname ?? "";
+    // Over HTTP/2 there is no Host, and the URL has what took its place. Deno pastes any Host into the URL: one with
+    // these would move it.
+    const hostname = /[/\\?#@\s]/.test(headers.get("host") ?? "") ? "" : URL.parse(url)?.hostname ?? "";
     if (namesThisMachine(hostname)) return;
     const local = isLocalAddress(this.#options.address);
     if (!local && /^[a-z0-9_-]+$/.test(hostname)) return;
@@ -213,7 +220,7 @@ export class AdminListener implements AsyncDisposable {
     );
   }
 
-  async #call(request: Request, method: string, authorized: boolean): Promise<Response> {
+  async #call(request: Request, method: string, authorized: boolean, whole: () => void): Promise<Response> {
     const { keys, maxPayload, handshakeTimeout } = this.#options;
     if (keys === undefined && !this.#unix) {
       throw new ApiError(
@@ -227,11 +234,12 @@ export class AdminListener implements AsyncDisposable {
     }
     if (request.method !== "POST") return notAllowed("POST", request.method);
     const body = await readJson(request, Math.ceil(maxPayload * 4 / 3) + ENVELOPE, handshakeTimeout);
+    whole();
     return this.#json(await this.#api.call(method, body));
   }
 
   async #metrics(): Promise<Response> {
-    const text = await this.#options.backend.metrics();
+    const text = renderMetrics(await this.#options.backend.metrics());
     return new Response(text, {
       headers: { ...COMMON, "content-type": "text/plain; version=0.0.4; charset=utf-8" },
     });

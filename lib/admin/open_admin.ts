@@ -4,9 +4,12 @@
  */
 import { parseAdminAddress } from "../config/admin_address.ts";
 import type { Settings } from "../config/service_options.ts";
+import type { ServiceCalls } from "../hub/calls.ts";
 import type { Logger } from "../log.ts";
+import type { MetricValues } from "../metrics.ts";
 import type { TlsText } from "../net/listener/accept_loop.ts";
-import { type AdminBackend, AdminListener } from "./admin_listener.ts";
+import { type AdminBackend, AdminListener, type Health } from "./admin_listener.ts";
+import { perform } from "./commands.ts";
 
 /** What the settings do not say. */
 export interface OpenAdminOptions {
@@ -17,6 +20,17 @@ export interface OpenAdminOptions {
   readonly takeover: { readonly port: number } | undefined;
   /** Throttled. */
   readonly log: Logger;
+}
+
+/** A service of this process as what the listener asks. */
+export function localBackend(
+  service: ServiceCalls & { health(): Health; metrics(): Promise<MetricValues> },
+): AdminBackend {
+  return {
+    execute: (command) => perform(service, command),
+    health: () => Promise.resolve(service.health()),
+    metrics: () => service.metrics(),
+  };
 }
 
 /**

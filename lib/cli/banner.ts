@@ -3,7 +3,7 @@
  * @module
  */
 import type { LogFields } from "../log.ts";
-import type { Service } from "../service/running_service.ts";
+import type { RunningService } from "../service/running_service.ts";
 import { formatDuration, formatSize } from "../duration_and_size.ts";
 import type { DevelopmentTlsMaterial } from "../tls/development.ts";
 import { parseBroker } from "../hub/brokers/target.ts";
@@ -12,7 +12,7 @@ import { howToTrustShortly } from "./trust_ca.ts";
 import { VERSION } from "../version.ts";
 
 /** For a person at a terminal. @param workers how many share the port; undefined: this process serves alone */
-export function banner(service: Service, workers?: number): string {
+export function banner(service: RunningService, workers?: number): string {
   const { settings, mode, material, url, needs, nodeId, admin } = service;
   const rows: [string, string][] = [
     ["address", url],
@@ -48,7 +48,7 @@ export function banner(service: Service, workers?: number): string {
 }
 
 /** The same for a machine. */
-export function bannerFields(service: Service, workers?: number): LogFields {
+export function bannerFields(service: RunningService, workers?: number): LogFields {
   const { settings, mode, material, url, needs, nodeId, admin } = service;
   return {
     url,
@@ -67,13 +67,13 @@ export function bannerFields(service: Service, workers?: number): LogFields {
   };
 }
 
-function modeText({ mode, settings }: Service): string {
+function modeText({ mode, settings }: RunningService): string {
   if (mode.kind === "direct") return "direct: TLS 1.2 and 1.3 end here";
   const trusted = mode.address.transport === "unix" ? "whoever may open the socket" : settings.trustedProxy.join(", ");
   return `proxied: plain ws here, TLS ends at the proxy in front; trusted: ${trusted}`;
 }
 
-function limitsText({ settings, maxConnections }: Service): string {
+function limitsText({ settings, maxConnections }: RunningService): string {
   const limits = [
     `messages of ${formatSize(settings.maxPayload)}`,
     `${formatSize(settings.maxBackpressure)} unsent per peer`,
@@ -81,11 +81,12 @@ function limitsText({ settings, maxConnections }: Service): string {
   ];
   if (maxConnections !== undefined) limits.push(`${maxConnections} connections`);
   if (settings.maxConnectionsPerAddress > 0) limits.push(`${settings.maxConnectionsPerAddress} per address`);
+  if (settings.maxConnectionsPerUser > 0) limits.push(`${settings.maxConnectionsPerUser} per user`);
   if (settings.messageRate > 0) limits.push(`${settings.messageRate} messages/s`);
   return limits.join(", ");
 }
 
-function authorityOf({ material }: Service): string | undefined {
+function authorityOf({ material }: RunningService): string | undefined {
   return material && "authorityFile" in material ? (material as DevelopmentTlsMaterial).authorityFile : undefined;
 }
 

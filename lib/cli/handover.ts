@@ -6,7 +6,7 @@ import { delay } from "@std/async/delay";
 import { timingSafeEqual } from "node:crypto";
 import { isSystemdService, readHandover } from "../config/load_settings.ts";
 import { messageOf, StartError, UsageError } from "../errors.ts";
-import type { Service } from "../service/running_service.ts";
+import type { RunningService } from "../service/running_service.ts";
 
 /** What the successor is told through the environment: where its predecessor waits, and the port to take. */
 interface Note {
@@ -35,7 +35,7 @@ const REPORT_AGAIN = 100;
  * @param signal ends the successor that does not listen yet: this service is to stop, and with it what it started
  * @throws {StartError} why there is none; this process then goes on serving.
  */
-export async function handOver(service: Service, signal: AbortSignal): Promise<{ pid: number }> {
+export async function handOver(service: RunningService, signal: AbortSignal): Promise<{ pid: number }> {
   const fail = (why: string, cause?: unknown) => new StartError(`Cannot hand over: ${why}`, { cause });
   if (signal.aborted) throw fail("the service is stopping");
   const obstacle = whySuccessorWouldEnd();

@@ -4,7 +4,7 @@
  */
 import { messageOf } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import type { Service } from "../service/running_service.ts";
+import type { RunningService } from "../service/running_service.ts";
 import type { DevelopmentTlsMaterial } from "../tls/development.ts";
 
 /** How long it may take, ms. */
@@ -16,7 +16,7 @@ const TIMEOUT = 5_000;
  * loaded only then: they would cost every idle service 11 MB (measured). Never throws.
  * @param signal when the service stops: what is then found says nothing
  */
-export async function selfCheck(service: Service, log: Logger, signal: AbortSignal): Promise<void> {
+export async function selfCheck(service: RunningService, log: Logger, signal: AbortSignal): Promise<void> {
   const { addr, material, url } = service;
   if (!("hostname" in addr) || material === undefined) return;
   const authority = (material as Partial<DevelopmentTlsMaterial>).authority;

@@ -4,37 +4,9 @@
  */
 import { UsageError } from "../errors.ts";
 import { isLoopback } from "../ip.ts";
-import { flagOf, type OptionTable, type Values } from "./option_table.ts";
+import type { ADMIN_OPTIONS } from "./admin_options.ts";
+import { flagOf, type Values } from "./option_table.ts";
 import type { Address } from "./service_mode.ts";
-
-/** The options of the admin listener; commands that ask it have the first three as well. */
-export const ADMIN_OPTIONS = {
-  admin: {
-    type: "text",
-    value: "HOST:PORT|unix:PATH",
-    help: "Listen here, too, for the HTTP API, /metrics and /healthz, for backends and operators, not for clients: " +
-      "127.0.0.1:9100 or unix:/run/wss/admin.sock. A port alone is on 127.0.0.1.",
-  },
-  adminKeyFile: {
-    type: "path",
-    value: "FILE",
-    help:
-      "Keys for the HTTP API, one a line; # begins a comment. Without it the API answers on a unix socket only. /metrics " +
-      "and /healthz need none.",
-  },
-  adminTls: {
-    type: "switch",
-    default: false,
-    help: "Serve the admin listener over TLS with the service's certificate. Direct mode only.",
-  },
-  adminMode: {
-    type: "text",
-    value: "MODE",
-    default: "660",
-    help:
-      "Permissions of the admin listener's unix socket, octal: whoever may write to it may use the API, unless there are keys.",
-  },
-} as const satisfies OptionTable;
 
 /** What they come to. */
 export type AdminSettings = Values<typeof ADMIN_OPTIONS>;

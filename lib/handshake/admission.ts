@@ -11,6 +11,20 @@ export interface AdmissionLimits {
   readonly maxConnections?: number | undefined;
   /** From one client address, an IPv6 address counting by its /64. 0, the default, is unlimited. */
   readonly maxConnectionsPerAddress?: number;
+  /** In this process, whatever others have. Undefined: unlimited. */
+  readonly maxConnectionsHere?: number | undefined;
+  /** Undefined: this process alone counts. */
+  readonly others?: OtherConnections | undefined;
+}
+
+/** What other workers on the same port have, where limits are meant for all of them. */
+export interface OtherConnections {
+  /** Their connections. */
+  readonly total: number;
+  /** Their connections from one client address or /64. */
+  ofAddress(key: string): number;
+  /** Called with each change here: how many there are, and how many from this address or /64. */
+  changed(total: number, key: string | undefined, held: number): void;
 }
 
 /** One admitted connection. It counts until `release`, which may be called any number of times. */
@@ -43,12 +57,16 @@ const RETRY_AFTER = 10;
 export class Admission {
   readonly #most: number;
   readonly #mostPerAddress: number;
+  readonly #mostHere: number;
+  readonly #others: OtherConnections | undefined;
   readonly #perAddress = new Map<string, number>();
   #open = 0;
 
   constructor(limits: AdmissionLimits) {
     this.#most = limits.maxConnections ?? Infinity;
     this.#mostPerAddress = limits.maxConnectionsPerAddress || Infinity;
+    this.#mostHere = limits.maxConnectionsHere ?? Infinity;
+    this.#others = limits.others;
   }
 
   /** Connections that count now. */
@@ -67,17 +85,23 @@ export class Admission {
    * towards the total alone
    */
   admit(address: string | undefined): Slot | AdmissionRefusal {
-    if (this.#open >= this.#most) return refusal("maxConnections", this.#most, "connection limit reached");
+    if (this.#open + (this.#others?.total ?? 0) >= this.#most) {
+      return refusal("maxConnections", this.#most, "connection limit reached");
+    }
+    if (this.#open >= this.#mostHere) {
+      return refusal("maxConnections", this.#mostHere, "connection limit of this worker reached");
+    }
     const key = address === undefined ? undefined : addressKey(canonicalAddress(address) ?? address);
     if (key !== undefined) {
       const held = this.#perAddress.get(key) ?? 0;
-      if (held >= this.#mostPerAddress) {
+      if (held + (this.#others?.ofAddress(key) ?? 0) >= this.#mostPerAddress) {
         const reason = "connection limit of one client address reached";
         return refusal("maxConnectionsPerAddress", this.#mostPerAddress, reason);
       }
       this.#perAddress.set(key, held + 1);
     }
     this.#open++;
+    this.#changed(key);
     let held = true;
     return {
       ok: true,
@@ -91,10 +115,14 @@ export class Admission {
 
   #release(key: string | undefined): void {
     this.#open--;
-    if (key === undefined) return;
-    const left = this.#perAddress.get(key)! - 1;
-    if (left === 0) this.#perAddress.delete(key);
-    else this.#perAddress.set(key, left);
+    const left = key === undefined ? 0 : this.#perAddress.get(key)! - 1;
+    if (key !== undefined && left === 0) this.#perAddress.delete(key);
+    else if (key !== undefined) this.#perAddress.set(key, left);
+    this.#changed(key);
+  }
+
+  #changed(key: string | undefined): void {
+    this.#others?.changed(this.#open, key, key === undefined ? 0 : this.#perAddress.get(key) ?? 0);
   }
 }
 

@@ -78,11 +78,13 @@ export class Handshake {
    * A Request for the app's `upgrade` hook: a copy without a token, aborted when the client leaves. What the hook writes
    * into its `context` becomes the peer's, as crossws has it.
    */
-  visibleRequest(): Request & { readonly context: Record<string, unknown> } {
+  visibleRequest(): Request {
     const request = new Request(this.url, { headers: this.#visibleHeaders(), signal: requestSignal(this.request) });
-    return Object.defineProperty(request, "context", { value: this.context }) as ReturnType<
-      Handshake["visibleRequest"]
-    >;
+    // h3 assigns it.
+    return Object.defineProperty(request, "context", {
+      get: () => this.context,
+      set: (context) => this.context = context,
+    });
   }
 
   /** What an app may see of the request once it is upgraded. Take it before the upgrade. */

@@ -10,6 +10,7 @@ import type { Payload } from "./topics.ts";
 
 /** Whether every node has answered. False: a node did not within the bound, or the broker is away. */
 export interface Complete {
+  /** True if the answer covers every node. */
   readonly complete: boolean;
 }
 
@@ -21,6 +22,7 @@ export interface Asked extends Complete {
 
 /** Who is subscribed to a topic. */
 export interface Presence extends Asked {
+  /** Each peer that is subscribed: its id, its user, and the node that it is connected to. */
   readonly peers: readonly { readonly id: string; readonly user: string | undefined; readonly node: string }[];
   /** Each user once. */
   readonly users: readonly string[];
@@ -28,6 +30,7 @@ export interface Presence extends Asked {
 
 /** Whether a user has a peer. */
 export interface Online extends Asked {
+  /** Whether it has at least one. */
   readonly online: boolean;
   /** On how many peers. */
   readonly peers: number;
@@ -35,11 +38,13 @@ export interface Online extends Asked {
 
 /** The topics that somebody is subscribed to, by name. */
 export interface TopicList extends Asked {
+  /** Each topic, and how many peers are subscribed to it. */
   readonly topics: readonly { readonly topic: string; readonly subscribers: number }[];
 }
 
 /** The nodes of the service, this one first. */
 export interface NodeList extends Complete {
+  /** The nodes that are alive. */
   readonly nodes: readonly NodeInfo[];
 }
 
@@ -73,6 +78,7 @@ export interface ServiceCalls {
   send(to: Target, data: unknown): void;
   /** Subscribes all peers that a user has now, or one peer, to a topic of its namespace. */
   subscribe(to: Target, topic: string): void;
+  /** Ends the subscription of all peers that a user has now, or of one peer. */
   unsubscribe(to: Target, topic: string): void;
   /** Closes all peers that a user has now, or one peer. Code 1000 unless another is given. */
   disconnect(to: Target, options?: { readonly code?: number; readonly reason?: string }): void;
@@ -82,7 +88,10 @@ export interface ServiceCalls {
   online(user: string, options?: Bound): Promise<Online>;
   /** Asks which topics have subscribers, and how many. */
   topics(prefix?: string, options?: InNamespace & Bound): Promise<TopicList>;
-  /** The nodes that are alive: known within a second of a start, gone within five of an end without a word. */
+  /**
+   * The nodes that are alive. A node knows all others 1.5 s after its start, and until then no answer is complete; one
+   * that dies is gone after five seconds.
+   */
   nodes(): Promise<NodeList>;
 }
 

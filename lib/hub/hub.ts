@@ -2,7 +2,7 @@
  * The hub of a service: topics, users and peers of this node, and the broker that connects it to the others.
  * @module
  */
-import { StartError } from "../errors.ts";
+import { messageOf, StartError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { type Broker, type BrokerListener, type BrokerStart, NODE_BYTES } from "./broker.ts";
 import { type Action, Cluster, type LocalNode, type Question, type Target } from "./cluster.ts";
@@ -97,11 +97,6 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
     return `${random.slice(0, 14)}8${random.slice(15, 24)}${this.id}`;
   }
 
-  /** How many peers are connected here. */
-  get size(): number {
-    return this.#members.size;
-  }
-
   /** Whether the broker is connected; undefined where there is none. */
   get connected(): boolean | undefined {
     return this.#broker?.connected;
@@ -112,17 +107,13 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
     return this.#cluster;
   }
 
-  /** A peer of this node. */
-  member(id: string): Member | undefined {
-    return this.#members.get(id);
-  }
-
+  /** A peer is connected. */
   add(member: Member): void {
     this.#members.set(member.id, member);
     if (member.user !== undefined) this.users.subscribe(member.user, member);
   }
 
-  /** Idempotent. */
+  /** It is gone. Idempotent. */
   delete(member: Member): void {
     this.#members.delete(member.id);
     if (member.user !== undefined) this.users.unsubscribe(member.user, member);
@@ -187,7 +178,12 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
   }
 
   command(command: unknown): void {
-    this.#cluster?.receive(command);
+    try {
+      this.#cluster?.receive(command);
+    } catch (error) {
+      // Not as a node of this version writes it; what it says is not for this one.
+      this.#log.warn("another node sent a command that cannot be read", { error: messageOf(error) });
+    }
   }
 
   readonly missed = (key: string): void => {
@@ -199,6 +195,19 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
       this.#tellGap(keys);
     }, COLLECT);
   };
+
+  /** How many topics have subscribers here, and how many subscriptions there are. */
+  subscriptionCounts(): { readonly topics: number; readonly subscriptions: number } {
+    let topics = 0;
+    let subscriptions = 0;
+    for (const key of this.topics.names()) {
+      // Each subscription is also one in all namespaces.
+      if (parseTopicKey(key).namespace !== "") continue;
+      topics++;
+      subscriptions += this.topics.size(key);
+    }
+    return { topics, subscriptions };
+  }
 
   // What other nodes ask: see LocalNode.
 

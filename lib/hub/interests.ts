@@ -4,7 +4,7 @@
  * @module
  */
 import type { Broker, Deliver } from "./broker.ts";
-import { epochOf, numberOf, originOf } from "./frame.ts";
+import { epochOf, HEADER, numberOf, originOf } from "./frame.ts";
 import { Received } from "./numbering.ts";
 
 /** Milliseconds from the last subscriber's leaving to the broker's unsubscription. */
@@ -109,6 +109,8 @@ export function numbered(
   irregular: Irregular,
 ): Deliver {
   return (frame) => {
+    // No node sends such a frame.
+    if (frame.length < HEADER) return;
     const missing = received.note(originOf(frame), epochOf(frame), numberOf(frame));
     if (missing < 0) return irregular.late();
     if (missing > 0) irregular.missed(key, missing);

@@ -68,6 +68,11 @@ export class Topics<S extends Subscriber = Subscriber> {
     return this.#subscribers.get(topic) ?? [];
   }
 
+  /** How many topics there are. */
+  get count(): number {
+    return this.#subscribers.size;
+  }
+
   /** The topics that somebody is subscribed to. */
   names(): Iterable<string> {
     return this.#subscribers.keys();

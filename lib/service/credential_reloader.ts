@@ -31,6 +31,8 @@ const MOST_WAITS = 12;
 
 /** Keeps a service's certificate and token keys. */
 export class CredentialReloader {
+  /** How many reloads there were. */
+  readonly reloads = { success: 0, failure: 0 };
   readonly #options: CredentialReloaderOptions;
   #material: TlsMaterial | undefined;
   #staged: TlsMaterial | undefined;
@@ -75,7 +77,7 @@ export class CredentialReloader {
 
   /** See `Service.reload`. One after the other, and a failed one does not stand in the way of the next. */
   reload(): Promise<void> {
-    return this.#options.reloadAll?.() ?? this.exclusively(() => this.#reload());
+    return this.#options.reloadAll?.() ?? this.exclusively(() => this.#counted(() => this.#reload()));
   }
 
   /**
@@ -83,7 +85,11 @@ export class CredentialReloader {
    * @returns whether there is another certificate, which `settle` puts to use
    * @throws {StartError} why they are not usable; what was there goes on serving
    */
-  async stage(): Promise<boolean> {
+  stage(): Promise<boolean> {
+    return this.#counted(() => this.#stage());
+  }
+
+  async #stage(): Promise<boolean> {
     // All is read before anything is put to use: a bad file leaves everything as it was.
     const fresh = await this.#load();
     await this.#reloadTokens();
@@ -115,6 +121,17 @@ export class CredentialReloader {
     return this.#orSay(() => this.reload());
   }
 
+  async #counted<T>(run: () => Promise<T>): Promise<T> {
+    try {
+      const result = await run();
+      this.reloads.success++;
+      return result;
+    } catch (error) {
+      this.reloads.failure++;
+      throw error;
+    }
+  }
+
   async #orSay(run: () => Promise<void>): Promise<void> {
     try {
       await run();
@@ -144,7 +161,7 @@ export class CredentialReloader {
         before = now;
         await delay(confirmAfter, { signal: this.#stopping.signal }).catch(() => {});
       }
-      await this.exclusively(() => this.#reloadTokens());
+      await this.exclusively(() => this.#counted(() => this.#reloadTokens()));
     });
   }
 
@@ -176,7 +193,7 @@ export class CredentialReloader {
   }
 
   async #reload(): Promise<void> {
-    if (this.#stopping.signal.aborted || !await this.stage()) return;
+    if (this.#stopping.signal.aborted || !await this.#stage()) return;
     try {
       await this.#options.apply(this.#staged!);
     } catch (error) {

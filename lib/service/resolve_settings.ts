@@ -77,22 +77,34 @@ export function isLocal({ address }: Mode): boolean {
   return address.transport === "tcp" && (address.hostname === "localhost" || isLoopback(address.hostname));
 }
 
+/** How many connections a service takes. Undefined: unlimited. */
+export interface ConnectionLimits {
+  /** In all its processes. */
+  readonly maxConnections: number | undefined;
+  /** In this process: what its descriptors carry. */
+  readonly maxConnectionsHere: number | undefined;
+}
+
 /**
- * How many connections the service takes: what was asked for, or nine tenths of the descriptors that the process may
- * have, less 64: Deno and the listener's reserve hold 47 (measured), and connections that are no WebSocket yet need theirs. Undefined where nobody knows.
+ * How many connections the service takes: what was asked for, or what the descriptors of its processes carry: nine tenths
+ * of them, less 64, as Deno and the listener's reserve hold 47 (measured), and connections that are no WebSocket yet need
+ * theirs.
+ * @param processes how many share the port
  */
-export function connectionLimit(settings: Settings, log: Logger): number | undefined {
+export function connectionLimits(settings: Settings, processes: number, log: Logger): ConnectionLimits {
   const descriptors = descriptorLimit();
-  const derived = descriptors === undefined ? undefined : Math.max(1, Math.floor(descriptors * 0.9) - 64);
+  const here = descriptors === undefined ? undefined : Math.max(1, Math.floor(descriptors * 0.9) - 64);
+  const derived = here && here * processes;
   const { maxConnections } = settings;
-  if (maxConnections === undefined) return derived;
+  if (maxConnections === undefined) return { maxConnections: derived, maxConnectionsHere: here };
   if (derived !== undefined && maxConnections > derived) {
+    const each = processes > 1 ? `each of ${processes} processes` : "this process";
     log.warn(
-      `--max-connections ${maxConnections} is more than the ${descriptors} descriptors of this process carry (${derived}): ` +
+      `--max-connections ${maxConnections} is more than the ${descriptors} descriptors of ${each} carry (${derived}): ` +
         "raise the limit (ulimit -n, LimitNOFILE), or ask for fewer",
     );
   }
-  return maxConnections;
+  return { maxConnections, maxConnectionsHere: processes > 1 ? here : undefined };
 }
 
 /** The default budget: a share of the memory that the process may use, and its bounds, bytes. */
@@ -100,12 +112,15 @@ const MEMORY_SHARE = 1 / 8;
 const LEAST_BUDGET = 32 * 1024 ** 2;
 const MOST_BUDGET = 512 * 1024 ** 2;
 
-/** What queued messages of all peers may take together: what was asked for, or a share of the memory. */
-export function memoryBudget({ memoryBudget }: Settings): number {
+/**
+ * What queued messages of all peers of this process may take together: what was asked for, or a share of the memory.
+ * @param processes how many share the memory
+ */
+export function memoryBudget({ memoryBudget }: Settings, processes: number): number {
   if (memoryBudget !== undefined) return memoryBudget;
   const memory = memoryLimit();
   if (memory === undefined) return MOST_BUDGET / 4;
-  return Math.min(MOST_BUDGET, Math.max(LEAST_BUDGET, Math.floor(memory * MEMORY_SHARE)));
+  return Math.min(MOST_BUDGET, Math.max(LEAST_BUDGET, Math.floor(memory * MEMORY_SHARE / processes)));
 }
 
 /** Bytes that this process may use, its cgroup's limit included; undefined where it may not ask. Never prompts. */

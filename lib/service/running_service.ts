@@ -11,15 +11,16 @@ import type { Settings } from "../config/service_options.ts";
 import { messageOf, stackOf, StartError } from "../errors.ts";
 import { RequestHandler } from "../http/request_handler.ts";
 import type { PageFacts } from "../http/test_page.ts";
-import { HubCalls, type ServiceCalls } from "../hub/calls.ts";
+import { HubCalls } from "../hub/calls.ts";
 import { Hub } from "../hub/hub.ts";
 import { joinBroker, joinWorkers } from "./join_broker.ts";
 import type { Logger } from "../log.ts";
+import type { MetricValues } from "../metrics.ts";
 import { Watchdog } from "../net/watchdog/watchdog.ts";
 import { Listener } from "../net/listener/listener.ts";
 import type { ServiceCertificate } from "./certificate_source.ts";
 import { CredentialReloader } from "./credential_reloader.ts";
-import { connectionLimit, isLocal, memoryBudget, type ServiceSettings, urlOf } from "./resolve_settings.ts";
+import { connectionLimits, isLocal, memoryBudget, type ServiceSettings, urlOf } from "./resolve_settings.ts";
 import { throttled, type ThrottledLogger, warningOnce } from "../log_throttle.ts";
 import type { AcmeStatus } from "../tls/acme/acme_source.ts";
 import type { TlsMaterial } from "../tls/tls_material.ts";
@@ -32,48 +33,11 @@ import { MessageScheduler } from "../ws/message_scheduler.ts";
 import { toPayload } from "../ws/message.ts";
 import { Admission } from "../handshake/admission.ts";
 import { PeerRegistry } from "../ws/peer_registry.ts";
+import { ServiceCounters } from "../ws/service_counters.ts";
+import type { Service } from "./service_type.ts";
+import { EventLoopLag } from "./event_loop_lag.ts";
 import type { WorkerContext } from "./worker_context.ts";
-
-/** A running service. Disposing of it stops it. */
-export interface Service extends ServiceCalls, AsyncDisposable {
-  /** Where it listens, with the real port. */
-  readonly addr: Deno.Addr;
-  /** What a client connects to: `wss://localhost:8282/`. For a unix socket, `ws+unix:PATH`. */
-  readonly url: string;
-  readonly mode: Mode;
-  readonly settings: Settings;
-  /** How many connections it takes; undefined where the system does not say what it can carry. */
-  readonly maxConnections: number | undefined;
-  /** The certificate in use; undefined in proxied mode. */
-  readonly material: TlsMaterial | undefined;
-  /** What became of obtaining the certificate; undefined where it is not obtained by ACME. */
-  readonly acme: AcmeStatus | undefined;
-  /** What tokens clients need; undefined where none. */
-  readonly needs: string | undefined;
-  /** Where the admin listener is; undefined where there is none, and in a worker, whose supervisor has it. */
-  readonly admin: { readonly addr: Deno.Addr; readonly url: string } | undefined;
-  /** The id of this node, in which the ids of its peers end. */
-  readonly nodeId: string;
-  /** The peers that are connected to this node. */
-  readonly peers: ReadonlySet<Peer>;
-  /**
-   * Reads certificate, key and token files again; the new ones serve from then on, and no connection ends for it. The
-   * service does it by itself when the files change.
-   * @throws {StartError} why the new files are not usable; the old ones go on serving
-   */
-  reload(): Promise<void>;
-  /**
-   * Lets a successor process open the same address (`takeover`) while `start` brings it up, then begins to stop; who was
-   * accepted here before that is still served here. Certificates are not replaced meanwhile.
-   * @throws {StartError} where the system cannot do that; and what `start` throws. The service then goes on.
-   */
-  handOver(start: () => Promise<void>): Promise<void>;
-  /**
-   * Stops accepting, lets connections finish within `drainTimeout`, closes the rest with 1001. Idempotent.
-   * Resolves when all is ended.
-   */
-  stop(): Promise<void>;
-}
+import { WorkerCounts } from "./worker_counts.ts";
 
 /** How long a peer may be over `--max-backpressure` without reading anything, ms. */
 const SLOW_READER_TIMEOUT = 5000;
@@ -103,6 +67,8 @@ export class RunningService extends HubCalls implements Service {
   readonly #hub: Hub;
   readonly #poller = new Poller();
   readonly #scheduler: MessageScheduler;
+  readonly #budget: MemoryBudget;
+  readonly #counters = new ServiceCounters();
   readonly #peerRegistry = new PeerRegistry();
   readonly #requestHandler: RequestHandler;
   /** Aborted when the service begins to stop. */
@@ -112,6 +78,9 @@ export class RunningService extends HubCalls implements Service {
   #listener!: Listener;
   #watchdog: Watchdog | undefined;
   #admin: AdminListener | undefined;
+  #eventLoopLag: EventLoopLag | undefined;
+  /** What the other workers have. */
+  readonly #counts: WorkerCounts | undefined;
   #stopped: Promise<void> | undefined;
 
   constructor(parts: ServiceParts, refusals = throttled(parts.log), hub = new Hub(refusals)) {
@@ -123,7 +92,16 @@ export class RunningService extends HubCalls implements Service {
     this.#hub = hub;
     this.settings = settings;
     this.mode = mode;
-    this.maxConnections = connectionLimit(settings, log);
+    const limits = connectionLimits(settings, worker?.count ?? 1, log);
+    this.maxConnections = limits.maxConnections;
+    const { maxConnectionsPerAddress, maxConnectionsPerUser } = settings;
+    const counts = worker && worker.count > 1
+      ? new WorkerCounts(worker, maxConnectionsPerAddress > 0, (user) => hub.users.size(user))
+      : undefined;
+    this.#counts = counts;
+    const userChanged = ({ user }: Peer) => {
+      if (maxConnectionsPerUser > 0 && user !== undefined) counts?.userChanged(user);
+    };
     if (settings.maxBackpressure < settings.maxPayload) {
       log.warn(
         `maxBackpressure (${formatSize(settings.maxBackpressure)}) is less than maxPayload ` +
@@ -142,11 +120,14 @@ export class RunningService extends HubCalls implements Service {
       reloadAll: worker && (() => worker.reloadAll()),
     });
     hub.gap = (topics, namespace) => {
-      const failed = (error: unknown) => refusals.error("the app's gap hook threw", { error: messageOf(error) });
+      const failed = (error: unknown) => {
+        this.#counters.hookErrors.gap++;
+        refusals.error("the app's gap hook threw", { error: messageOf(error) });
+      };
       callHook(() => app.gap?.(topics, { namespace }), failed);
     };
-    const { maxConnectionsPerUser } = settings;
-    const budget = new MemoryBudget(memoryBudget(settings));
+    const budget = this.#budget = new MemoryBudget(memoryBudget(settings, worker?.count ?? 1));
+    const counters = this.#counters;
     this.#scheduler = new MessageScheduler(budget);
     const peers = {
       app,
@@ -156,12 +137,14 @@ export class RunningService extends HubCalls implements Service {
       warnOnce: warningOnce(log),
       hub,
       userIsFull: (user: string | undefined) =>
-        maxConnectionsPerUser > 0 && user !== undefined && hub.users.size(user) >= maxConnectionsPerUser,
+        maxConnectionsPerUser > 0 && user !== undefined &&
+        hub.users.size(user) + (counts?.ofUser(user) ?? 0) >= maxConnectionsPerUser,
       everybody: this.#peerRegistry.all,
       refusing: () => this.#draining.signal.aborted && !this.#followed,
       poller: this.#poller,
       scheduler: this.#scheduler,
       budget,
+      counters,
       slowReaderTimeout: SLOW_READER_TIMEOUT,
       maxPayload: settings.maxPayload,
       maxBackpressure: settings.maxBackpressure,
@@ -170,10 +153,15 @@ export class RunningService extends HubCalls implements Service {
       idleTimeout: settings.idleTimeout,
       opened: (peer: Peer, keyId: string | undefined) => {
         this.#peerRegistry.add(peer, keyId);
+        counters.opened++;
+        userChanged(peer);
         // Its token may have been taken back since it was checked.
         if (keyId !== undefined && !authenticator!.accepts(keyId)) this.#closeRevoked();
       },
-      ended: (peer: Peer) => this.#peerRegistry.delete(peer),
+      ended: (peer: Peer) => {
+        this.#peerRegistry.delete(peer);
+        userChanged(peer);
+      },
     };
     this.#requestHandler = new RequestHandler({
       mode,
@@ -183,13 +171,10 @@ export class RunningService extends HubCalls implements Service {
       paths,
       localOnly: development && isLocal(mode),
       page: settings.page ?? development ? () => this.#pageFacts() : undefined,
-      admission: new Admission({
-        maxConnections: this.maxConnections,
-        maxConnectionsPerAddress: settings.maxConnectionsPerAddress,
-      }),
+      admission: new Admission({ ...limits, maxConnectionsPerAddress, others: counts }),
       log: this.#refusals,
       draining: () => this.#draining.signal.aborted,
-      connected: () => this.#peerRegistry.size,
+      connected: () => this.#peerRegistry.size + (counts?.total ?? 0),
       port: () => (this.#listener.addr as Partial<Deno.NetAddr>).port,
       track: (peer, body) => this.#watchdog?.connection(peer, body),
     });
@@ -202,6 +187,7 @@ export class RunningService extends HubCalls implements Service {
     try {
       await joinBroker(this.#hub, this.settings, given, log);
       if (worker?.relay !== undefined) await joinWorkers(this.#hub, worker.relay);
+      if (this.settings.admin !== undefined) this.#eventLoopLag = new EventLoopLag();
       if (worker === undefined) await this.#openAdmin(takeover);
       const turn = await worker?.turnToListen();
       const port = takeover?.port ?? turn?.port;
@@ -228,11 +214,12 @@ export class RunningService extends HubCalls implements Service {
         handshakeTimeout,
         maxPayload,
         messageTimeout: messageTimeout || Infinity,
-        unfinishedBudget: memoryBudget(this.settings) / 2,
+        unfinishedBudget: memoryBudget(this.settings, worker?.count ?? 1) / 2,
         log: this.#refusals,
       });
     } catch (error) {
       await this.#admin?.[Symbol.asyncDispose]();
+      this.#eventLoopLag?.[Symbol.dispose]();
       await this.#hub.stop();
       await this.#credentials.stop();
       throw error;
@@ -318,19 +305,27 @@ export class RunningService extends HubCalls implements Service {
     return { draining: this.#draining.signal.aborted, broker: this.#hub.connected };
   }
 
+  /** The metrics of this process. */
+  async metrics(): Promise<MetricValues> {
+    const { collectMetrics } = await import("./collect_metrics.ts");
+    return collectMetrics({
+      counters: this.#counters,
+      budget: this.#budget,
+      peers: this.peers,
+      hub: this.#hub,
+      watchdog: this.#watchdog,
+      material: this.material,
+      reloads: this.#credentials.reloads,
+      eventLoopLag: this.#eventLoopLag?.longest,
+    });
+  }
+
   async #openAdmin(takeover: { readonly adminPort: number } | undefined): Promise<void> {
     const { admin } = this.settings;
     if (admin === undefined) return;
-    const [{ openAdmin }, { perform }] = await Promise.all([
-      import("../admin/open_admin.ts"),
-      import("../admin/commands.ts"),
-    ]);
+    const { localBackend, openAdmin } = await import("../admin/open_admin.ts");
     this.#admin = await openAdmin({ ...this.settings, admin }, {
-      backend: {
-        execute: (command) => perform(this, command),
-        health: () => Promise.resolve(this.health()),
-        metrics: () => Promise.resolve(""),
-      },
+      backend: localBackend(this),
       tls: this.material,
       takeover: takeover && { port: takeover.adminPort },
       log: this.#refusals,
@@ -390,11 +385,13 @@ export class RunningService extends HubCalls implements Service {
     await this.#peerRegistry.empty(CLOSE_GRACE);
     this.#peerRegistry.terminate();
     await this.#admin?.[Symbol.asyncDispose]();
+    this.#eventLoopLag?.[Symbol.dispose]();
     await this.#hub.stop();
     await this.#listener.close();
     await this.#watchdog?.stop();
     this.#poller.stop();
     this.#scheduler[Symbol.dispose]();
+    this.#counts?.[Symbol.dispose]();
     this.#refusals[Symbol.dispose]();
   }
 }

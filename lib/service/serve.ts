@@ -3,23 +3,29 @@
  * @module
  */
 import { wantsTokens } from "../auth/validate_options.ts";
+import { checkApp } from "../apps/check_app.ts";
 import { load } from "../config/load_settings.ts";
-import { SERVICE_OPTIONS, type ServiceOptions } from "../config/service_options.ts";
+import type { ServiceOptions } from "../config/serve_options.ts";
+import { SERVICE_OPTIONS } from "../config/service_options.ts";
 import { originWarnings } from "../handshake/origin.ts";
-import { type Logger, silent } from "../log.ts";
+import { createLogger, type Logger, silent } from "../log.ts";
 import { createCertificateSource } from "./certificate_source.ts";
-import { RunningService, type Service } from "./running_service.ts";
+import { RunningService } from "./running_service.ts";
+import type { Service } from "./service_type.ts";
 import { type ServiceSettings, validate } from "./resolve_settings.ts";
 import type { WorkerContext } from "./worker_context.ts";
-import type { AppFactory, ServiceApp } from "../ws/app_types.ts";
+import type { AppFactory, FetchApp, ServiceApp } from "../ws/app_types.ts";
 
 /** What the caller may give beside the options. */
 export interface Environment {
-  /** Default: silent. */
+  /** Default: warnings and errors on standard error; `silent` says nothing. */
   readonly log?: Logger;
   /** A predecessor process shares its addresses with this one, at these ports; 0 is a unix socket, or none. */
   readonly takeover?: { readonly port: number; readonly adminPort: number } | undefined;
-  /** This service is one of several workers on one port. */
+}
+
+/** The same for one of several workers. */
+export interface WorkerEnvironment extends Environment {
   readonly worker?: WorkerContext | undefined;
 }
 
@@ -45,19 +51,21 @@ export interface Environment {
  * @throws {StartError} when the port is taken, the certificate unusable, a file unreadable
  */
 export async function serve(
-  app: ServiceApp | AppFactory,
+  app: ServiceApp | AppFactory | FetchApp,
   options: ServiceOptions = {},
   environment: Environment = {},
 ): Promise<Service> {
   const loaded = load(SERVICE_OPTIONS, { object: { values: options } }, [], validate);
-  return await startService(app, loaded, environment);
+  const { log = createLogger({ level: "warn" }), ...others } = environment;
+  const checked = checkApp(app, "app", (message) => log.warn(message));
+  return await startService(checked, loaded, { log, ...others });
 }
 
 /** Serves with settings that are loaded and checked already: the command line's way in. */
 export async function startService(
   app: ServiceApp | AppFactory,
   loaded: ServiceSettings,
-  { log = silent, takeover, worker }: Environment = {},
+  { log = silent, takeover, worker }: WorkerEnvironment = {},
 ): Promise<RunningService> {
   const { settings, checked } = loaded;
   if ((worker?.index ?? 1) === 1) { for (const warning of originWarnings(settings.origin)) log.warn(warning); }

@@ -14,6 +14,8 @@ export interface ConnectionTotals {
 export interface WorkerContext {
   /** From 1. */
   readonly index: number;
+  /** How many workers there are. */
+  readonly count: number;
   /** The unix socket of the relay between the workers; undefined where there is none to connect, or a broker does it. */
   readonly relay: string | undefined;
   /**

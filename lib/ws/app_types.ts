@@ -13,6 +13,7 @@ export interface WaitForDrainOptions {
   threshold?: number;
   /** Milliseconds between two looks: Deno fires nothing when a buffer empties. Default 100. */
   pollInterval?: number;
+  /** Ends the wait. */
   signal?: AbortSignal;
 }
 
@@ -44,8 +45,8 @@ export interface Peer {
   /** All open peers of its namespace, itself too: collected anew each time, so ask once and not for each message. */
   readonly peers: ReadonlySet<Peer>;
   /**
-   * Sends text as text, bytes as binary, anything else as JSON text. Never blocks and never throws for a peer that has
-   * gone. `false` once the buffer is over half of `maxBackpressure`: wait for `drain`.
+   * Sends text as text, bytes and a Blob as binary, anything else as JSON text. Never blocks and never throws for a peer
+   * that has gone; throws a TypeError for what cannot be sent (a Map, a stream, a function). `false` once the buffer is over half of `maxBackpressure`: wait for `drain`.
    */
   send(data: unknown): SendResult;
   /**
@@ -57,7 +58,9 @@ export interface Peer {
   close(code?: number, reason?: string): void;
   /** Ends the connection at once, without a close handshake. */
   terminate(): void;
+  /** Subscribes it to a topic of its namespace. */
   subscribe(topic: string): void;
+  /** Ends its subscription to a topic. */
   unsubscribe(topic: string): void;
   /** Sends to every other subscriber of the topic, on every node; never to this peer itself. At most once, in order. */
   publish(topic: string, data: unknown): void;
@@ -71,11 +74,18 @@ export interface Message {
   readonly peer?: Peer;
   /** As it came: a string or an ArrayBuffer. */
   readonly rawData: unknown;
+  /** The text, or bytes read as UTF-8. */
   text(): string;
-  /** @throws {SyntaxError} when the text is not JSON. */
+  /**
+   * The text, parsed as JSON.
+   * @throws {SyntaxError} when it is not JSON
+   */
   json<T = unknown>(): T;
+  /** The bytes, or text as UTF-8. */
   uint8Array(): Uint8Array;
+  /** The same as an ArrayBuffer. */
   arrayBuffer(): ArrayBuffer | SharedArrayBuffer;
+  /** The same as a Blob. */
   blob(): Blob;
 }
 
@@ -109,10 +119,13 @@ export type Awaitable<T> = T | Promise<T>;
 export interface App {
   /** Before the handshake is answered. A Response, returned or thrown (or thrown as an error's `response`), refuses it. */
   upgrade?(request: UpgradeRequest): Awaitable<UpgradeResult | Response | void>;
+  /** The connection is open. */
   open?(peer: Peer): Awaitable<void>;
+  /** A message came. */
   message?(peer: Peer, message: Message): Awaitable<void>;
   /** `code` is 1005 where the client gave none, 1006 where the connection ended without a close frame. */
   close?(peer: Peer, details: { code?: number; reason?: string }): Awaitable<void>;
+  /** Another hook of this peer threw, or its connection broke. */
   error?(peer: Peer, error: Error): Awaitable<void>;
   /** Its buffered bytes fell to zero after `send` returned false. */
   drain?(peer: Peer): Awaitable<void>;
@@ -139,6 +152,14 @@ export interface GapDetails {
  * the service starts.
  */
 export type AppFactory = (service: ServiceCalls) => ServiceApp;
+
+/**
+ * An app of h3 2 or Nitro: its fetch handler answers an upgrade request with the hooks of its route, on the response
+ * (`crossws`) or on the request (`Symbol.for("crossws.hooks")`).
+ */
+export interface FetchApp {
+  fetch(request: Request): unknown;
+}
 
 /**
  * Gives an app its type; returns it unchanged.

@@ -30,6 +30,7 @@ import {
   watchdogCloseReason,
 } from "./close_reason.ts";
 import { callHook, reportHookFailure, watchHook } from "./call_hook.ts";
+import { BlobQueue } from "./blob_queue.ts";
 import type { BudgetMember } from "./memory_budget.ts";
 import { IncomingMessage, toPayload } from "./message.ts";
 import type { ScheduledPeer } from "./message_scheduler.ts";
@@ -37,6 +38,7 @@ import { SendBuffer, type SendStatus } from "./send_buffer.ts";
 import { SocketFacade } from "./socket_facade.ts";
 import type { ConnectionFacts } from "./access_log.ts";
 import type { PeerDependencies } from "./peer_dependencies.ts";
+import type { HookName } from "./service_counters.ts";
 
 const ONCE = { once: true } as const;
 const UNSENDABLE = "an app closed with a code that may not stand on the wire; 1000 was sent";
@@ -78,6 +80,8 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   #closing: CloseTimer | undefined;
   /** The connection has ended, but messages that came before wait for the app. */
   #lastFrame: CloseFrame | undefined;
+  /** While a Blob is read: what has to go after it. */
+  #behindBlob: BlobQueue | undefined;
   #facade: SocketFacade | undefined;
   readonly #openBy: number;
   /** Kept by the scheduler. */
@@ -161,8 +165,9 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     }
   }
 
-  send(data: unknown): boolean {
-    return this.deliver(toPayload(data));
+  send(data: unknown, options?: { readonly compress?: boolean }): boolean {
+    if (options?.compress) this.#shared.warnOnce("compress is ignored: Deno has no compression of messages");
+    return data instanceof Blob ? this.#sendBlob(data) : this.deliver(toPayload(data));
   }
 
   waitForDrain(options?: WaitForDrainOptions): Promise<void> {
@@ -170,13 +175,19 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   }
 
   deliver(payload: Payload): boolean {
+    return this.#behindBlob === undefined ? this.#deliver(payload) : this.#deliverLater(this.#behindBlob, payload);
+  }
+
+  #deliver(payload: Payload): boolean {
     const status = this.#sendBuffer.send(payload);
     return status === "fine" || this.#onPressure(status);
   }
 
   close(code: number = CloseCode.NormalClosure, reason = ""): void {
     if (!isSendable(code)) this.#shared.log.warn(UNSENDABLE, { peer: this.id, code });
-    this.#startClose({ code: isSendable(code) ? code : CloseCode.NormalClosure, reason });
+    const frame = { code: isSendable(code) ? code : CloseCode.NormalClosure, reason };
+    if (this.#behindBlob === undefined) this.#startClose(frame);
+    else this.#behindBlob.push(() => this.#startClose(frame));
   }
 
   terminate(): void {
@@ -224,7 +235,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     if (!this.#drainDue) return this.#progress !== undefined;
     if (this.#sendBuffer.buffered > 0) return true;
     this.#drainDue = false;
-    callHook(() => this.#shared.app.drain?.(this), this.#fail);
+    callHook(() => this.#shared.app.drain?.(this), (error) => this.#fail(error, "drain"));
     return this.#progress !== undefined;
   }
 
@@ -260,13 +271,14 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     this.#shared.opened(this, this.#keyId);
     this.#shared.access.opened(this.#facts());
     this.#shared.hub.add(this);
-    callHook(() => this.#shared.app.open?.(this), this.#fail);
+    callHook(() => this.#shared.app.open?.(this), (error) => this.#fail(error, "open"));
   }
 
   #onMessage(data: string | ArrayBuffer): void {
     if (this.#closing !== undefined || this.#finished) return;
     const bytes = typeof data === "string" ? data.length : data.byteLength;
     this.#received += bytes;
+    this.#shared.counters.receive(bytes);
     this.#connection?.delivered(bytes);
     const refused = this.#inbound.check(data);
     if (refused !== undefined) return this.#startClose(refused);
@@ -277,13 +289,30 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   }
 
   #handle(data: string | ArrayBuffer): void {
-    const { app } = this.#shared;
+    const { app, counters } = this.#shared;
     try {
-      const result = app.message?.(this, new IncomingMessage(data, this));
+      const message = new IncomingMessage(data, this);
+      const result = counters.measured
+        ? counters.measure("message", () => app.message?.(this, message))
+        : app.message?.(this, message);
       if (result !== undefined) watchHook(result, this.#fail);
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  #sendBlob(blob: Blob): true {
+    this.#behindBlob ??= new BlobQueue(this.#fail, () => this.#behindBlob = undefined);
+    this.#behindBlob.push(async () => this.#deliver(await blob.bytes()));
+    return true;
+  }
+
+  #deliverLater(queue: BlobQueue, payload: Payload): boolean {
+    if (queue.full) return this.#onPressure("full");
+    // Bytes are valid only during the call.
+    const kept = typeof payload === "string" ? payload : payload.slice(0);
+    queue.push(() => this.#deliver(kept));
+    return true;
   }
 
   /** A send that did not just go through: wait for the buffer to empty, or end a peer that reads too slowly. */
@@ -345,16 +374,13 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     if (!stays) this.#slot.release();
     this.#shared.budget.delete(this);
     this.#shared.hub.delete(this);
-    this.#shared.ended(this);
-    const totals = {
-      openedAt: this.#openedAt,
-      received: this.#received,
-      sent: this.#sendBuffer.sent,
-      error: this.#failure,
-    };
-    this.#shared.access.closed(this.#facts(), shown, totals);
     const { code, reason } = shown;
-    if (this.#opened) callHook(() => this.#shared.app.close?.(this, { code, reason }), this.#fail);
+    this.#shared.ended(this, this.#opened ? code : undefined);
+    const { sent } = this.#sendBuffer;
+    const totals = { openedAt: this.#openedAt, received: this.#received, sent, error: this.#failure };
+    this.#shared.access.closed(this.#facts(), shown, totals);
+    if (!this.#opened) return;
+    callHook(() => this.#shared.app.close?.(this, { code, reason }), (error) => this.#fail(error, "close"));
   }
 
   #facts(): ConnectionFacts {
@@ -367,8 +393,8 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   }
 
   /** What a hook threw: an arrow, so that it can be handed on without a closure a call. */
-  readonly #fail = (error: unknown): void => {
+  readonly #fail = (error: unknown, hook: HookName = "message"): void => {
     this.#startClose(FAILED);
-    reportHookFailure(this.#shared.app, this.#shared.log, this, error);
+    reportHookFailure(this.#shared, hook, this, error);
   };
 }

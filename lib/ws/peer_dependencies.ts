@@ -9,6 +9,7 @@ import type { App, Peer } from "./app_types.ts";
 import type { MemoryBudget } from "./memory_budget.ts";
 import type { MessageScheduler } from "./message_scheduler.ts";
 import type { Poller } from "./poller.ts";
+import type { ServiceCounters } from "./service_counters.ts";
 import type { InboundLimitOptions } from "./inbound_limits.ts";
 
 /** What all peers of a service share. */
@@ -31,6 +32,7 @@ export interface PeerDependencies extends InboundLimitOptions {
   readonly poller: Poller;
   readonly scheduler: MessageScheduler;
   readonly budget: MemoryBudget;
+  readonly counters: ServiceCounters;
   /** Cost of the messages that may wait to be sent, bytes; see `SendBuffer`. */
   readonly maxBackpressure: number;
   /** How long a peer may be over that without reading anything, ms. */
@@ -44,6 +46,9 @@ export interface PeerDependencies extends InboundLimitOptions {
    * @param keyId the secret or key that its token was checked with
    */
   opened(peer: Peer, keyId: string | undefined): void;
-  /** The peer is gone, whether it was open or not. Called once. */
-  ended(peer: Peer): void;
+  /**
+   * The peer is gone, whether it was open or not. Called once.
+   * @param code of the close frame; undefined where it was never open
+   */
+  ended(peer: Peer, code: number | undefined): void;
 }

@@ -73,10 +73,10 @@ export const ATTACKS: readonly Attack[] = [
   { name: "close", title: "a close frame of 20 MB", kind: "close", connections: 1, amount: 20_000_000 },
   {
     name: "headers",
-    title: "64 MiB in one frame on each of 50 connections",
+    title: "60 MiB in one frame on each of 50 connections",
     kind: "headers",
     connections: 50,
-    amount: 64 * MIB,
+    amount: 60 * MIB,
   },
 ];
 

@@ -36,14 +36,15 @@ const pong = maskedFrame(Opcode.Pong, empty);
 const ALIVE_EVERY = 7_000;
 const LONGEST = 120_000;
 
-/** Ends when all that is wanted has come, the service ends the connection or nothing more comes. */
-async function receive(conn: Deno.Conn, wanted: number): Promise<number> {
+/** Reads until all that is wanted has come or the service ends the connection. */
+async function receive(conn: Deno.Conn, wanted: number, count = (_: number) => {}): Promise<number> {
   const buffer = new Uint8Array(65_536);
   let got = 0;
   while (got < wanted) {
     const length = await conn.read(buffer).catch(() => null);
     if (length === null) break;
     got += length;
+    count(length);
   }
   return got;
 }
@@ -76,11 +77,11 @@ async function prepare({ target, kind, connections, amount }: AttackOrder, opene
       return async () => {
         // They answer no pings, and are no idle clients all the same.
         const alive = setInterval(() => [publisher, ...conns].forEach((conn) => void sends(conn, pong)), ALIVE_EVERY);
-        const reading = conns.map((conn) => Promise.race([receive(conn, wanted), pause(LONGEST)]));
+        let all = 0;
+        const reading = conns.map((conn) => receive(conn, wanted, (bytes) => all += bytes));
         await sends(publisher, repeated(line, amount));
-        const got = await Promise.all(reading);
+        await Promise.race([Promise.all(reading), pause(LONGEST)]);
         clearInterval(alive);
-        const all = got.reduce<number>((sum, bytes) => sum + (bytes ?? 0), 0);
         return { cut: await ended([publisher], 200), delivered: Math.min(1, all / (wanted * connections)) };
       };
     }

@@ -18,7 +18,7 @@ import {
   type Server,
   upgradeServer,
   writeAll,
-} from "./laboratory.ts";
+} from "./test_servers.ts";
 import { apache, caddy, haproxy, hasProgram, nginx, nginxUpgrade } from "./proxies.ts";
 
 const openssl = await hasOpenssl();

@@ -5,7 +5,7 @@ import { openBroker, type OpenOptions } from "../../lib/hub/brokers/open.ts";
 import { parseBroker, parseCredentials } from "../../lib/hub/brokers/target.ts";
 import { peerTest } from "../peers/require.ts";
 import { openPki } from "../support/openssl.ts";
-import { freePort } from "../support/processes.ts";
+import { freePort } from "../support/ports.ts";
 import { node, settle, uint32 } from "./conformance.ts";
 import { type Engine, natsServer, redisCluster, redisServer, type Server } from "./engines.ts";
 

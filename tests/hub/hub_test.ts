@@ -1,11 +1,16 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { StartError } from "../../lib/errors.ts";
 import { silent } from "../../lib/log.ts";
+import { Channels } from "../../lib/hub/channels.ts";
 import { Hub } from "../../lib/hub/hub.ts";
 import { topicKey } from "../../lib/hub/names.ts";
 import { peerTest } from "../peers/require.ts";
+import { node } from "./conformance.ts";
 import { type Engine, faultyEngine, localEngine, natsServer, redisServer } from "./engines.ts";
 import { hubOn, settle, until } from "./test_hub.ts";
+
+/** A bound that a busy machine keeps to. */
+const LONG = { timeout: 20_000 };
 
 const ENGINES: [name: string, start: () => Promise<Engine>, programs: string[]][] = [
   ["local", localEngine, []],
@@ -106,7 +111,7 @@ for (const [name, start, programs] of ENGINES) {
       await settle(a, b, c);
       const by = (x: { id: string }, y: { id: string }) => x.id < y.id ? -1 : 1;
       for (const { calls } of [a, b, c]) {
-        const presence = await calls.presence("room:1");
+        const presence = await calls.presence("room:1", LONG);
         assertEquals(
           [[...presence.peers].sort(by), presence.users, presence.complete],
           [
@@ -115,13 +120,13 @@ for (const [name, start, programs] of ENGINES) {
             true,
           ],
         );
-        assertEquals((await calls.presence("room:1", { namespace: "shop" })).users, ["eve"]);
-        assertEquals(await calls.presence("empty"), { peers: [], users: [], complete: true });
-        assertEquals(await calls.online("tom"), { online: true, peers: 2, complete: true });
-        assertEquals(await calls.online("nobody"), { online: false, peers: 0, complete: true });
-        assertEquals(await calls.topics("room:"), {
+        assertEquals((await calls.presence("room:1", { namespace: "shop", ...LONG })).users, ["eve"]);
+        assertEquals(await calls.presence("empty", LONG), { peers: [], users: [], ...OF_THREE });
+        assertEquals(await calls.online("tom", LONG), { online: true, peers: 2, ...OF_THREE });
+        assertEquals(await calls.online("nobody", LONG), { online: false, peers: 0, ...OF_THREE });
+        assertEquals(await calls.topics("room:", LONG), {
           topics: [{ topic: "room:1", subscribers: 3 }, { topic: "room:2", subscribers: 1 }],
-          complete: true,
+          ...OF_THREE,
         });
         const { nodes } = await calls.nodes();
         assertEquals(nodes.map(({ id }) => id).sort(), [a, b, c].map(({ hub }) => hub.id).sort());
@@ -137,7 +142,7 @@ for (const [name, start, programs] of ENGINES) {
     const count = 3000;
     for (let i = 0; i < count; i++) b.join({ user: `user ${i} ${"x".repeat(i % 300)}`, topics: ["big"] });
     await settle(a, b);
-    const presence = await a.calls.presence("big", { timeout: 10_000 });
+    const presence = await a.calls.presence("big", LONG);
     assertEquals([presence.peers.length, presence.users.length, presence.complete], [count, count, true]);
   });
 
@@ -166,13 +171,15 @@ for (const [name, start, programs] of ENGINES) {
       const stopped = performance.now();
       while ((await a.calls.nodes()).nodes.length > 1) await new Promise((resolve) => setTimeout(resolve, 5));
       assert(performance.now() - stopped < 3000, "sooner than silence would tell");
-      assertEquals((await a.calls.presence("news")).peers, []);
+      assertEquals((await a.calls.presence("news", LONG)).peers, []);
       await using again = await hubOn(engine);
       assert(again.hub.id !== b.hub.id);
       assertMatch(again.hub.id, /^[0-9a-f]{12}$/);
     },
   );
 }
+
+const OF_THREE = { complete: true, nodes: { asked: 3, answered: 3 } };
 
 Deno.test("hub without a broker: the calls mean the same, and are complete", async () => {
   await using one = await hubOn(undefined);
@@ -182,7 +189,12 @@ Deno.test("hub without a broker: the calls mean the same, and are complete", asy
   one.calls.send({ peer: eve.id }, "3");
   assertEquals([tom.got, eve.got], [["2"], ["1", "3"]]);
   assertEquals((await one.calls.presence("news")).complete, true);
-  assertEquals(await one.calls.online("tom"), { online: true, peers: 1, complete: true });
+  assertEquals(await one.calls.online("tom"), {
+    online: true,
+    peers: 1,
+    complete: true,
+    nodes: { asked: 1, answered: 1 },
+  });
   assertEquals((await one.calls.topics()).topics, [{ topic: "news", subscribers: 2 }]);
   const { nodes, complete } = await one.calls.nodes();
   assertEquals([nodes.map(({ id, peers }) => [id, peers]), complete], [[[one.hub.id, 2]], true]);
@@ -272,7 +284,7 @@ Deno.test("hub: while the broker is away own peers are served, and what others m
       "the broker is back",
     ]);
   }
-  assertEquals((await a.calls.presence("news", { timeout: 3000 })).peers.length, 2);
+  assertEquals((await a.calls.presence("news", LONG)).peers.length, 2);
 });
 
 Deno.test("hub: the last subscriber's topic is given up after a second, and kept for one who comes back", async () => {
@@ -306,7 +318,7 @@ Deno.test("hub: a node that hangs makes answers incomplete within the bound, and
   const silent = performance.now();
   while ((await a.calls.nodes()).nodes.length > 1) await new Promise((resolve) => setTimeout(resolve, 20));
   assert(performance.now() - silent < 10_000);
-  assertEquals((await a.calls.presence("news")).complete, true);
+  assertEquals((await a.calls.presence("news", LONG)).complete, true);
   await b[Symbol.asyncDispose]();
 });
 
@@ -344,4 +356,26 @@ peerTest(["nats-server", "redis-server"], "hub: a missing permission is told at 
     );
     assertMatch(error.message, /^Cannot use the broker test: .*wss\.\* is required.*[Pp]ermission/);
   }
+});
+
+Deno.test("hub: what is published on its channels by others does it no harm", async () => {
+  await using engine = await faultyEngine();
+  await using a = await hubOn(engine);
+  const peer = a.join({ topics: ["news"], user: "tom" });
+  await using stranger = await node(engine);
+  const stamped = (kind: number, text: string) =>
+    Uint8Array.from([kind, 0, 0, 0, 0, 0, 0, 0, 0, ...new TextEncoder().encode(text)]);
+  const channels = new Channels("wss");
+  const all = [channels.everyNode, channels.node(a.hub.id), channels.user("tom"), channels.topic("news")];
+  const commands = ["null", "7", "{", "[]", '{"do":"beat"}', '{"do":"hello"}', '{"do":"ask"}', '{"do":"disconnect"}'];
+  for (const channel of all) {
+    for (const bytes of [new Uint8Array(0), new Uint8Array(8), stamped(4, ""), stamped(255, "x")]) {
+      stranger.publish(channel, bytes);
+    }
+    for (const command of commands) stranger.publish(channel, stamped(2, command));
+  }
+  await settle(a);
+  a.calls.publish("news", "still here");
+  assertEquals([peer.got.at(-1), peer.closed], ["still here", []]);
+  assertEquals((await a.calls.nodes()).nodes.length, 1);
 });

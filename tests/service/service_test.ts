@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { defineApp, serve, StartError, UsageError } from "../../lib/mod.ts";
-import type { ServiceOptions } from "../../lib/config/service_options.ts";
+import type { ServiceOptions } from "../../lib/config/serve_options.ts";
 import { Client } from "../support/client.ts";
 import { handshake, rawResponse } from "../support/raw.ts";
 import { serving } from "../support/serving.ts";
@@ -21,12 +21,7 @@ Deno.test("serve: two services in one process, each with its own address and pee
     await using two = await serve(defineApp({ message: (peer) => void peer.send("two") }), PLAIN);
     ports = [one, two].map(({ addr }) => (addr as Deno.NetAddr).port);
     assertEquals(one.url, `ws://127.0.0.1:${ports[0]}/`);
-    assertEquals([one.mode.kind, one.material, one.needs, one.settings.maxPayload], [
-      "proxied",
-      undefined,
-      undefined,
-      1048576,
-    ]);
+    assertEquals([one.mode.kind, one.material, one.needs], ["proxied", undefined, undefined]);
     const first = await Client.open(one.url);
     const second = await Client.open(two.url);
     assertEquals([await first.ask("tom"), await second.ask("tom")], ["ok", "two"]);

@@ -24,6 +24,7 @@ const FLOORS: readonly (readonly string[])[] = [
       "duration_and_size.ts",
       "text_file.ts",
       "unstable.ts",
+      "metrics.ts",
     ],
     "version.ts",
   ],

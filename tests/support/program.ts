@@ -85,7 +85,9 @@ export async function makeFolder(files: Readonly<Record<string, string>> = {}): 
 export async function runProgram(args: readonly string[], options: ProgramOptions = {}): Promise<Ended> {
   const folder = options.folder ?? await makeFolder(options.files);
   try {
-    const { code, stdout, stderr } = await command(args, folder, options).output();
+    const child = command(args, folder, options).spawn();
+    // One that serves where it should have ended would be waited for for ever.
+    const { code, stdout, stderr } = await within(PATIENCE, child.output(), () => child.kill("SIGKILL"));
     return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
   } finally {
     if (options.folder === undefined) await Deno.remove(folder, { recursive: true });

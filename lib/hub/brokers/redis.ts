@@ -51,6 +51,14 @@ function explain(error: unknown): string {
   return `it cannot be reached: ${message || code}`;
 }
 
+/** What a client and a cluster have in common. */
+interface Connecting {
+  readonly isOpen: boolean;
+  connect(): Promise<unknown>;
+  destroy(): void;
+  on(event: string, listener: (error: unknown) => void): unknown;
+}
+
 async function connect(
   server: BrokerServer,
   target: BrokerTarget,
@@ -73,64 +81,56 @@ async function connect(
   } as const;
   const { hostname: host, port } = server;
   const client = clientOf({ ...shared, socket: { ...socket, host, port } as never });
-  const { promise: failed, resolve: fail } = Promise.withResolvers<unknown>();
-  client.on("error", fail);
-  client.on("end", () => fail(new Error("the server closed the connection")));
+  const failed = await establish(client, ["error", "end"], signal);
+  let maxFrame: number;
+  try {
+    maxFrame = await frameLimit(client);
+    if (!await isCluster(client)) return new RedisSession(linkOf(client), failed, node, maxFrame, problem);
+  } catch (error) {
+    if (client.isOpen) client.destroy();
+    throw error;
+  }
+  client.destroy();
+  const cluster = createCluster({
+    rootNodes: target.servers.map(({ hostname: host, port }) => ({ socket: { host, port } })),
+    defaults: { ...shared, socket: socket as never },
+    commandOptions: shared.commandOptions,
+  });
+  const lost = await establish(cluster, ["error", "node-error", "disconnect"], signal);
+  const link: Link = {
+    publish: (channel, frame) => cluster.sPublish(channel, bufferOf(frame)),
+    subscribe: (channel, listener) => cluster.sSubscribe(channel, listener as never, true),
+    unsubscribe: (channel, listener) => cluster.sUnsubscribe(channel, listener as never, true),
+    ping: () => Promise.all(cluster.masters.map(async (master) => (await cluster.nodeClient(master)).ping())),
+    destroy: () => cluster.isOpen && cluster.destroy(),
+  };
+  return new RedisSession(link, lost, node, maxFrame, problem);
+}
+
+/**
+ * Connects.
+ * @returns an object, whose promise resolves with the first of the events that end the connection
+ */
+async function establish(client: Connecting, ends: readonly string[], signal: AbortSignal): Promise<Failure> {
+  const { promise, resolve } = Promise.withResolvers<unknown>();
+  for (const event of ends) client.on(event, (error) => resolve(error ?? new Error("the connection was closed")));
   const abandon = () => client.isOpen && client.destroy();
   signal.addEventListener("abort", abandon);
   try {
     // With a wrong password connect() may settle neither way, and only the event comes (measured).
-    await Promise.race([client.connect(), failed.then((error) => Promise.reject(error))]);
-    const maxFrame = await frameLimit(client);
-    if (!await isCluster(client)) return new RedisSession(linkOf(client), failed, node, maxFrame, problem);
-    client.destroy();
-    return await connectCluster(target.servers, shared, socket, maxFrame);
+    await Promise.race([client.connect(), promise.then((error) => Promise.reject(error))]);
+    return { promise };
   } catch (error) {
     abandon();
     throw error;
   } finally {
     signal.removeEventListener("abort", abandon);
   }
+}
 
-  async function connectCluster(
-    servers: readonly BrokerServer[],
-    defaults: typeof shared,
-    socketDefaults: typeof socket,
-    maxFrame: number,
-  ): Promise<Session> {
-    const cluster = createCluster({
-      rootNodes: servers.map(({ hostname: host, port }) => ({ socket: { host, port } })),
-      defaults: { ...defaults, socket: socketDefaults as never },
-      commandOptions: defaults.commandOptions,
-    });
-    const { promise: failed, resolve: fail } = Promise.withResolvers<unknown>();
-    for (const event of ["error", "node-error", "disconnect"]) {
-      cluster.on(event, (error) => fail(error instanceof Error ? error : new Error(`the cluster says ${event}`)));
-    }
-    const abandon = () => cluster.isOpen && cluster.destroy();
-    signal.addEventListener("abort", abandon);
-    try {
-      await Promise.race([cluster.connect(), failed.then((error) => Promise.reject(error))]);
-    } catch (error) {
-      abandon();
-      throw error;
-    } finally {
-      signal.removeEventListener("abort", abandon);
-    }
-    return new RedisSession(
-      {
-        publish: (channel, frame) => cluster.sPublish(channel, bufferOf(frame)),
-        subscribe: (channel, listener) => cluster.sSubscribe(channel, listener as never, true),
-        unsubscribe: (channel, listener) => cluster.sUnsubscribe(channel, listener as never, true),
-        ping: () => Promise.all(cluster.masters.map(async (master) => (await cluster.nodeClient(master)).ping())),
-        destroy: () => cluster.isOpen && cluster.destroy(),
-      },
-      failed,
-      node,
-      maxFrame,
-      problem,
-    );
-  }
+/** A promise in an object: awaiting it is not meant. */
+interface Failure {
+  readonly promise: Promise<unknown>;
 }
 
 /** Options that have the types of this client's, whatever the defaults of its type parameters are. */
@@ -209,7 +209,7 @@ class RedisSession implements Session {
 
   constructor(
     link: Link,
-    failed: Promise<unknown>,
+    failed: Failure,
     node: Uint8Array,
     maxFrame: number,
     problem: (message: string) => void,
@@ -226,7 +226,7 @@ class RedisSession implements Session {
       link.destroy();
     };
     this.ended = promise;
-    failed.then((error) => this.#abort(messageOf(error)));
+    failed.promise.then((error) => this.#abort(messageOf(error)));
   }
 
   publish(channel: string, frame: Uint8Array<ArrayBuffer>): boolean {

@@ -53,6 +53,7 @@ export const Header = {
   rows: 6,
 } as const;
 const HEADER_LENGTH = 8;
+const BYTES_PER_ROW = 40;
 
 /** Typed views on one SharedArrayBuffer. The row after the last is a place for those who have none. */
 export class ConnectionTable {
@@ -65,8 +66,11 @@ export class ConnectionTable {
   readonly state: Int32Array;
   /** Counts requests, so that a repeated one is seen. */
   readonly turn: Uint32Array;
-  /** Bytes of messages that reached the app, with the least that their frames took. Wraps around. */
+  /** Bytes of messages that reached the app, with what their frames took. Wraps around. */
   readonly delivered: Uint32Array;
+  /** What this process had read of the connection when `deliveredThen` was `delivered`. 0: it was never measured. */
+  readonly read: Float64Array;
+  readonly deliveredThen: Uint32Array;
   /** The low half of the cookie of the socket that the watchdog is ending. */
   readonly abortMark: Int32Array;
   readonly reason: Uint8Array;
@@ -78,9 +82,11 @@ export class ConnectionTable {
     let at = HEADER_LENGTH * 4;
     const next = (bytes: number) => (at += (rows + 1) * bytes) - (rows + 1) * bytes;
     this.cookie = new Float64Array(buffer, next(8), rows + 1);
+    this.read = new Float64Array(buffer, next(8), rows + 1);
     this.state = new Int32Array(buffer, next(4), rows + 1);
     this.turn = new Uint32Array(buffer, next(4), rows + 1);
     this.delivered = new Uint32Array(buffer, next(4), rows + 1);
+    this.deliveredThen = new Uint32Array(buffer, next(4), rows + 1);
     this.abortMark = new Int32Array(buffer, next(4), rows + 1);
     this.reason = new Uint8Array(buffer, next(1), rows + 1);
   }
@@ -88,7 +94,7 @@ export class ConnectionTable {
   /** A table for as many descriptors as the process may have. Memory is taken only for the rows that are used. */
   static create(limit: number): ConnectionTable {
     const rows = Math.min(limit, MOST_ROWS);
-    const buffer = new SharedArrayBuffer(HEADER_LENGTH * 4 + (rows + 1) * 28);
+    const buffer = new SharedArrayBuffer(HEADER_LENGTH * 4 + (rows + 1) * BYTES_PER_ROW);
     new Int32Array(buffer)[Header.rows] = rows;
     return new ConnectionTable(buffer);
   }

@@ -25,9 +25,10 @@ export type ScannerReport =
   | { readonly kind: "short"; readonly closed: number; readonly open: number; readonly limit: number }
   | { readonly kind: "ended"; readonly reason: AbortReason; readonly peer: string; readonly received: number };
 
-/** Milliseconds between two readings of the heartbeat; while the loop stands still or much comes in, the second. */
+/** Milliseconds between two readings of the heartbeat: at rest, while much comes in, and while the loop stands still. */
 const TICK = 100;
 const BUSY_TICK = 25;
+const STALL_TICK = 5;
 /** The same while descriptors run short: whoever was closed may be back already. */
 const SHORT_TICK = 10;
 /**
@@ -35,6 +36,13 @@ const SHORT_TICK = 10;
  * an honest message of 64 MiB takes some time, too.
  */
 const STALL = 300;
+/**
+ * In how many scans a peer is read on while the loop stands still before it counts as a flooder: what an honest one has
+ * sent of one message is read in a few milliseconds. Flooders are read one after the other; when so many of them were
+ * found in one go, one scan is enough for the others.
+ */
+const FLOOD_SCANS = 3;
+const MANY_FLOODERS = 3;
 /** Milliseconds between scans at the least. */
 const PAUSE = 250;
 /** Bytes that all peers sent since the last scan, after which the next one comes soon: unfinished messages grow fast. */
@@ -78,6 +86,9 @@ class Scanner {
   /** Bytes that the peers had sent at the last full scan, and whether much came since the one before. */
   #received = 0;
   #busy = false;
+  /** Flooders that were ended while the loop stands still, and how many scans the next one is given. */
+  #flooders = 0;
+  #floodScans = FLOOD_SCANS;
 
   /** Reused for every sample, to spare the garbage collector. */
   readonly #sample = {
@@ -85,6 +96,8 @@ class Scanner {
     state: 0,
     turn: 0,
     delivered: 0,
+    read: 0,
+    deliveredSince: 0,
     received: 0,
     sent: 0,
     unread: () => this.#sockets.unread(this.#sample.fd),
@@ -124,7 +137,7 @@ class Scanner {
         counted = closed ? after : after + Math.min((after - now) * SHARE, COUNT_PAUSE);
       }
       const hurry = stalled || this.#busy;
-      wait = closed ? SHORT_TICK : hurry ? BUSY_TICK : TICK;
+      wait = stalled ? STALL_TICK : closed ? SHORT_TICK : hurry ? BUSY_TICK : TICK;
       const full = now >= (hurry ? Math.min(whole, this.#fullAt) : whole);
       if (!full && now < quick) continue;
       this.#scan(clock, full, stalled);
@@ -162,13 +175,18 @@ class Scanner {
       sample.state = table.cookie[fd] === watched.cookie ? table.state[fd]! : State.none;
       sample.turn = table.turn[fd]!;
       sample.delivered = table.delivered[fd]!;
+      sample.read = table.read[fd]!;
+      sample.deliveredSince = (sample.delivered - table.deliveredThen[fd]!) >>> 0;
       sample.received = received;
       sample.sent = info.bytesAcknowledged;
       const reason = watched.judge(sample, clock, this.#limits);
       if (reason !== undefined) this.#end(fd, watched, reason);
       else if (full && stalled) {
         const unread = this.#sockets.unread(fd);
-        if (watched.floods(received - unread, unread)) this.#end(fd, watched, "flood");
+        if (watched.floods(received - unread, unread) >= this.#floodScans) {
+          this.#end(fd, watched, "flood");
+          if (++this.#flooders >= MANY_FLOODERS) this.#floodScans = 1;
+        }
       } else if (full) watched.calm();
       if (reason === undefined && watched.unfinished > 0) {
         unfinished.push(fd);
@@ -176,6 +194,7 @@ class Scanner {
       }
     }
     if (!full) return;
+    if (!stalled) [this.#flooders, this.#floodScans] = [0, FLOOD_SCANS];
     this.#busy = all - this.#received > BUSY_BYTES;
     this.#received = all;
     if (unfinishedBytes > this.#limits.unfinishedBudget) this.#endLongest(unfinished, unfinishedBytes);

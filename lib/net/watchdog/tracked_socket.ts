@@ -25,6 +25,9 @@ export interface Sample {
   readonly state: number;
   readonly turn: number;
   readonly delivered: number;
+  /** What this process had read when it was last measured, 0 where it never was; and what was delivered since. */
+  readonly read: number;
+  readonly deliveredSince: number;
   /** Bytes that the peer sent and the kernel took. */
   readonly received: number;
   /** Those of them that this process has not read: asked for only where it matters. */
@@ -39,6 +42,8 @@ export interface Sample {
  */
 const OVERHEAD = 2;
 const SLACK = 256 * 1024;
+/** The same for messages that were delivered since what was read was measured, a few at the most. */
+const DELIVERED_OVERHEAD = 1.5;
 /** Bytes a second of pings and pongs, of which no event tells. 256 is one of the longest, once a second, in TLS. */
 const CONTROL_RATE = 256;
 /** Pongs that Deno sent prove pings; but no more than these bytes a second, or a fed subscriber could send for ever. */
@@ -55,7 +60,7 @@ export class TrackedSocket {
   #turn = 0;
   #since: number;
   #delivered = 0;
-  /** Received, sent, and when, at the first scan after the last delivery. */
+  /** What the last delivery ended with, what was sent until then, and when; as of the first scan after it. */
   #base: { received: number; sent: number; at: number } | undefined;
   /** When an unfinished message was first seen. */
   #begunAt: number | undefined;
@@ -102,15 +107,13 @@ export class TrackedSocket {
   }
 
   /**
-   * Takes in what was read while the loop stood still, and says whether it can only be a flood: read again and again
-   * while no message reaches the app, by a peer that sends faster than it is read. What an honest peer sends meanwhile
-   * stays in the kernel's queue, but for the rest of one message: hence two scans.
+   * Takes in what was read while the loop stood still. Returns in how many scans the peer was read on although it sends
+   * faster than it is read: nothing of that reaches the app, so it is a flood, or a part of one message.
    */
-  floods(consumed: number, unread: number): boolean {
-    const grown = this.#consumed >= 0 && consumed > this.#consumed && unread >= BACKLOG;
+  floods(consumed: number, unread: number): number {
+    if (this.#consumed >= 0 && consumed > this.#consumed && unread >= BACKLOG) this.#floods++;
     this.#consumed = consumed;
-    if (grown) this.#floods++;
-    return this.#floods >= 2;
+    return this.#floods;
   }
 
   /** The loop turns again. */
@@ -124,7 +127,8 @@ export class TrackedSocket {
     const base = this.#base;
     if (base === undefined || sample.delivered !== this.#delivered) {
       this.#delivered = sample.delivered;
-      this.#base = { received: sample.received, sent: sample.sent, at: now };
+      const whole = sample.read === 0 ? Infinity : sample.read + sample.deliveredSince * DELIVERED_OVERHEAD;
+      this.#base = { received: Math.min(sample.received, whole), sent: sample.sent, at: now };
       this.#begunAt = undefined;
       this.unfinished = 0;
       return undefined;

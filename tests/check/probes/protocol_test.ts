@@ -1,5 +1,5 @@
 /** What speaks on the port. */
-import { echoService, listenOnly, rawServer, writeAll } from "../laboratory.ts";
+import { echoService, listenOnly, rawServer, writeAll } from "../test_servers.ts";
 import { expectCodes, urlOf } from "../expect.ts";
 
 Deno.test("what speaks on the port", async (t) => {

@@ -12,7 +12,8 @@ const LIMITS: WatchdogLimits = {
 };
 
 function sample(change: Partial<Sample> = {}): Sample {
-  return { state: State.open, turn: 1, delivered: 0, received: 0, sent: 0, unread: () => 0, ...change };
+  const quiet = { delivered: 0, read: 0, deliveredSince: 0, received: 0, sent: 0, unread: () => 0 };
+  return { state: State.open, turn: 1, ...quiet, ...change };
 }
 
 /** The verdicts on a connection that is looked at once a second while `at` says what is seen. */
@@ -103,15 +104,31 @@ Deno.test("what an unfinished message has is told, without what pings and pongs 
   assertEquals(see(1_001_000, 3, { delivered: 1 }), 0);
 });
 
+Deno.test("what came before the first scan after a delivery counts, as far as it belongs to no whole message", () => {
+  const watched = new TrackedSocket(1, 0);
+  const see = (second: number, change: Partial<Sample>) => {
+    watched.judge(sample(change), second * 1_000, LIMITS);
+    return Math.round(watched.unfinished + second * 256);
+  };
+  // Read when it opened: 1,000. Then a message of 20,000 bytes and a large part of another.
+  const open = { read: 1_000, delivered: 20_043, deliveredSince: 20_043, received: 921_000 };
+  assertEquals(see(0, open), 0);
+  const part = 921_000 - 1_000 - 20_043 * 1.5;
+  assertEquals(Math.abs(see(1, open) - part) <= 256, true);
+  // Whole messages only: their overhead is no unfinished message.
+  const whole = { read: 1_000, delivered: 90_000, deliveredSince: 69_957, received: 95_000 };
+  assertEquals([see(2, whole), see(3, whole) - 3 * 256], [2 * 256, 0]);
+});
+
 Deno.test("a flood is what is read on and on while the loop stands still, and still waits", () => {
   const flooder = new TrackedSocket(1, 0);
-  assertEquals([0, 1, 2, 3].map((scan) => flooder.floods(scan * 1_000, 100_000)), [false, false, true, true]);
+  assertEquals([0, 1, 2, 3].map((scan) => flooder.floods(scan * 1_000, 100_000)), [0, 1, 2, 3]);
   flooder.calm();
-  assertEquals([9_000, 10_000].map((bytes) => flooder.floods(bytes, 100_000)), [false, false]);
+  assertEquals([9_000, 10_000].map((bytes) => flooder.floods(bytes, 100_000)), [0, 1]);
   // The rest of one message, read once.
   const bystander = new TrackedSocket(2, 0);
-  assertEquals([0, 900_000, 900_000, 900_000].map((bytes) => bystander.floods(bytes, 50_000)), Array(4).fill(false));
+  assertEquals([0, 900_000, 900_000, 900_000].map((bytes) => bystander.floods(bytes, 50_000)), [0, 1, 1, 1]);
   // A long message that comes more slowly than it is read.
   const uploader = new TrackedSocket(3, 0);
-  assertEquals([0, 90_000, 180_000, 270_000].map((bytes) => uploader.floods(bytes, 1_448)), Array(4).fill(false));
+  assertEquals([0, 90_000, 180_000, 270_000].map((bytes) => uploader.floods(bytes, 1_448)), [0, 0, 0, 0]);
 });

@@ -3,7 +3,7 @@
  */
 import { connectTcp } from "../../lib/client/raw_connection.ts";
 
-/** A server of the laboratory. Disposing it stops it and waits until it has. */
+/** A server that a test starts. Disposing it stops it and waits until it has. */
 export interface Server extends AsyncDisposable {
   readonly port: number;
 }
@@ -156,8 +156,6 @@ export async function firewalledPort(): Promise<Server> {
   };
 }
 
-export { closedPort } from "../support/ports.ts";
-
 /**
  * A server that answers ClientHellos of its choice by hand, and hands every other connection to a sound one: OpenSSL 3
  * has neither SSLv3 nor, as distributed, RC4 to leave on.
@@ -185,7 +183,7 @@ export function helloServer(sound: Server, wanted: (hello: ClientHello) => boole
   });
 }
 
-/** What a laboratory server needs to know of a ClientHello. */
+/** What such a server needs to know of a ClientHello. */
 export interface ClientHello {
   readonly version: number;
   readonly suites: readonly number[];

@@ -1,0 +1,64 @@
+/**
+ * The type of `serve()`'s options as an editor shows it: written from the option table, so that each property has its
+ * description. `WSS_UPDATE=1 deno test -A tests/config/serve_options_test.ts` writes it anew.
+ */
+import type { Option, OptionTable } from "../../lib/config/option_table.ts";
+
+/** The file, for a table. Not formatted: `deno fmt` breaks long lines its own way. */
+export function optionsType(table: OptionTable): string {
+  const properties = Object.entries(table).flatMap(([key, option]) => [
+    ...comment(option),
+    `  readonly ${key}?: ${typeOf(option)} | undefined;`,
+  ]);
+  return `/**
+ * The options of \`serve()\`. This file is written from the option table (service_options.ts); a test keeps it true.
+ * @module
+ */
+
+/**
+ * What \`serve()\` takes. Sizes are numbers of bytes or text (\`"1MiB"\`), durations numbers of milliseconds or text
+ * (\`"30s"\`). Every option may be left out.
+ */
+export interface ServiceOptions {
+${properties.join("\n")}
+}
+`;
+}
+
+function comment(option: Option): string[] {
+  const fallback = option.default === undefined
+    ? option.unset
+    : option.default === false
+    ? "off"
+    : typeof option.default === "string"
+    ? option.default
+    : option.default.join(", ");
+  const text = `${option.help}${fallback ? ` Default: ${fallback}.` : ""}`;
+  const lines: string[] = [];
+  for (const word of text.split(" ")) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + word.length < 112) lines[lines.length - 1] = `${last} ${word}`;
+    else lines.push(word);
+  }
+  return lines.length === 1 && lines[0]!.length <= 110
+    ? [`  /** ${lines[0]} */`]
+    : ["  /**", ...lines.map((line) => `   * ${line}`), "   */"];
+}
+
+function typeOf(option: Option): string {
+  const single = {
+    switch: "boolean",
+    count: "number",
+    port: "number",
+    size: "number | string",
+    duration: "number | string",
+    tls: '"1.2" | "1.3"',
+    choice: option.values?.map((value) => `"${value}"`).join(" | ") ?? "string",
+    text: "string",
+    path: "string",
+    module: "string",
+    cidr: "string",
+  }[option.type];
+  if (!option.repeat) return single;
+  return single.includes("|") ? `readonly (${single})[]` : `readonly ${single}[]`;
+}

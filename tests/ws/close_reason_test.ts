@@ -1,0 +1,66 @@
+/** What an app is told of an end, whatever Deno or the watchdog calls it. */
+import { assert, assertEquals } from "@std/assert";
+import { isSendable } from "../../lib/close_codes.ts";
+import type { WatchedConnection } from "../../lib/net/watchdog/watched_connection.ts";
+import {
+  closeReasonOf,
+  FAILED,
+  fittedFrame,
+  NO_PONG,
+  OVER_BUDGET,
+  TERMINATED,
+  TOKEN_EXPIRED,
+  tooSlow,
+  USER_FULL,
+  watchdogCloseReason,
+} from "../../lib/ws/close_reason.ts";
+
+const closed = (code: number, reason = "", wasClean = false) => new CloseEvent("close", { code, reason, wasClean });
+const vanished = (yes: boolean) => ({ vanished: () => yes }) as unknown as WatchedConnection;
+
+Deno.test("a close frame of the client's is told as it came", () => {
+  assertEquals(closeReasonOf(closed(1000, "bye", true), undefined), { code: 1000, reason: "bye" });
+  assertEquals(closeReasonOf(closed(1001, "", true), vanished(true)), { code: 1001, reason: "" });
+  assertEquals(closeReasonOf(closed(4711, "x", true), undefined), { code: 4711, reason: "x" });
+  // A client may say what Deno says of an unanswered ping.
+  assertEquals(closeReasonOf(closed(1001, NO_PONG, true), undefined), { code: 1001, reason: NO_PONG });
+});
+
+Deno.test("an unanswered ping, unanswered data and a broken connection are 1006, each with its reason", () => {
+  const reasons = [
+    closeReasonOf(closed(1001, NO_PONG), undefined),
+    closeReasonOf(closed(0), vanished(true)),
+    closeReasonOf(closed(0), vanished(false)),
+    closeReasonOf(closed(0), undefined),
+  ];
+  assertEquals(reasons.map(({ code }) => code), [1006, 1006, 1006, 1006]);
+  assertEquals(reasons.map(({ reason }) => reason), [
+    "no answer to a ping: the client has vanished",
+    "what was sent stayed unanswered: the client has vanished",
+    "the connection ended without a close frame",
+    "the connection ended without a close frame",
+  ]);
+});
+
+Deno.test("what the watchdog ended is told by its cause, and counts as a limit", () => {
+  const otherwise = { code: 1006, reason: "otherwise" };
+  assertEquals(watchdogCloseReason(undefined, otherwise), otherwise);
+  assertEquals(watchdogCloseReason("handshake", otherwise), otherwise);
+  for (const [cause, code] of [["flood", 1008], ["payload", 1009], ["unfinished", 1008], ["memory", 1013]] as const) {
+    const told = watchdogCloseReason(cause, otherwise);
+    assertEquals([told.code, told.limit], [code, true], cause);
+  }
+});
+
+Deno.test("every frame of the service's own may stand on the wire; 1006 does not", () => {
+  for (const frame of [TOKEN_EXPIRED, FAILED, OVER_BUDGET, USER_FULL, tooSlow(2 ** 53)]) {
+    assert(isSendable(frame.code), frame.reason);
+    assertEquals(fittedFrame(frame), frame, "it is cut");
+  }
+  assertEquals(TERMINATED.code, 1006);
+});
+
+Deno.test("a reason of any length is cut to 123 bytes, between characters", () => {
+  const { code, reason } = fittedFrame({ code: 1000, reason: "ü".repeat(1_000_000) });
+  assertEquals([code, reason], [1000, "ü".repeat(61)]);
+});
