@@ -158,7 +158,8 @@ export class RunningService extends HubCalls implements Service {
         // Its token may have been taken back since it was checked.
         if (keyId !== undefined && !authenticator!.accepts(keyId)) this.#closeRevoked();
       },
-      ended: (peer: Peer) => {
+      ended: (peer: Peer, code: number | undefined) => {
+        if (code !== undefined) counters.ended(code);
         this.#peerRegistry.delete(peer);
         userChanged(peer);
       },
