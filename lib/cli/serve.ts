@@ -33,15 +33,15 @@ export const SERVE_OPTIONS = {
     type: "text",
     value: "N|auto",
     unset: "one process, which serves by itself",
-    help:
-      "Run so many worker processes on one port, auto for one a core, under a supervisor that keeps them running. Linux.",
+    help: "Run N worker processes on one port (auto: one a core) under a supervisor that restarts them. Linux only.",
   },
   workerTimeout: {
     type: "duration",
     value: "TIME",
     default: "30s",
     min: 1000,
-    help: "A worker whose event loop stands still for so long is replaced; after a tenth of it new clients avoid it.",
+    help:
+      "A worker whose event loop is blocked for this long is replaced. After a tenth of it, new clients go to other workers.",
   },
   check: {
     type: "switch",

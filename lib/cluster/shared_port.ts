@@ -72,10 +72,19 @@ export class SharedPort {
 
   /** Takes back the sockets that were opened since `known` was all that there was. */
   async dropSince(known: readonly unknown[]): Promise<void> {
-    for (const socket of this.#group.sockets.filter((each) => !known.includes(each)).reverse()) {
+    const isKnown = (socket: Socket) => known.includes(socket);
+    const added = this.#group.sockets.filter((socket) => !isKnown(socket));
+    if (added.length === 0) return;
+    const steering = this.#group.sockets.find((socket) => isKnown(socket) && this.#reachable(socket.worker))?.worker;
+    if (steering !== undefined) {
+      await steering.request("steer", spreadOver(this.#group.indexesOf(isKnown))).catch(() => {});
+    }
+    // The last first: then the indexes of the others stay.
+    for (const socket of added.reverse()) {
       await socket.worker.request("dropNext", undefined).catch(() => {});
       this.#group.remove(socket);
     }
+    await this.steer().catch(() => {});
   }
 
   /** What there is now, for `dropSince`. */

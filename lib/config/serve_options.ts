@@ -28,8 +28,8 @@ export interface ServiceOptions {
    */
   readonly unixMode?: string | undefined;
   /**
-   * Where a WebSocket upgrade is welcome, literal or a pattern (/rooms/*, /rooms/:id); elsewhere the answer is 404.
-   * Default: /, /wss.
+   * Paths that accept WebSocket upgrades: literal, or a pattern (/rooms/*, /rooms/:id). Any other path is answered
+   * with 404. Default: /, /wss.
    */
   readonly path?: readonly string[] | undefined;
   /**
@@ -45,19 +45,17 @@ export interface ServiceOptions {
   readonly keyPassphraseFile?: string | undefined;
   /** Direct only: decrypts the private key. */
   readonly keyPassphrase?: string | undefined;
-  /**
-   * Direct only: get and renew the certificate for this name by itself (ACME, HTTP-01): its port 80 must lead here.
-   */
+  /** Direct only: obtain and renew the certificate for this name (ACME, HTTP-01). Its port 80 must lead here. */
   readonly domain?: readonly string[] | undefined;
   /**
-   * With --domain: the authority's terms of service are agreed to; needed once, then remembered in certs/acme.
-   * Default: off.
+   * With --domain: agree to the authority's terms of service. Needed once, then remembered in certs/acme. Default:
+   * off.
    */
   readonly acmeAgreeTos?: boolean | undefined;
   /** With --domain: an e-mail address for the authority's account. */
   readonly acmeEmail?: string | undefined;
   /**
-   * With --domain: the authority: letsencrypt, letsencrypt-staging (for trying, trusted by no client), or a
+   * With --domain: the authority: letsencrypt, letsencrypt-staging (for tests; no client trusts it), or a
    * directory's URL. Default: letsencrypt.
    */
   readonly acmeDirectory?: string | undefined;
@@ -70,8 +68,8 @@ export interface ServiceOptions {
   /** With --domain: a profile that the authority offers (Let's Encrypt: classic, tlsserver, shortlived). */
   readonly acmeProfile?: string | undefined;
   /**
-   * With --domain: where challenges are answered, and the rest redirected to https; port 80 of the names must lead
-   * to it. Default: 80.
+   * With --domain: the port that answers challenges and redirects everything else to https. Port 80 of the names
+   * must lead to it. Default: 80.
    */
   readonly acmeHttpPort?: number | undefined;
   /** The lowest TLS version. Versions below 1.2 are never accepted; 1.3 requires proxied mode. Default: 1.2. */
@@ -103,17 +101,18 @@ export interface ServiceOptions {
    */
   readonly maxPayload?: number | string | undefined;
   /**
-   * A peer with more unsent than this (1KiB a message counts besides its bytes) that reads nothing for 5s is closed
-   * with 1013; so is one with eight times as much. Default: 1MiB.
+   * The most unsent data of one peer (each message counts 1KiB more). A peer over it that reads nothing for 5s, or
+   * that has eight times as much, is closed with 1013. Default: 1MiB.
    */
   readonly maxBackpressure?: number | string | undefined;
   /**
-   * What waits for all peers together; beyond it the fullest are closed with 1013. Unfinished messages may take half
-   * as much again. Default: an eighth of the memory, 512MiB at the most.
+   * The most unsent data of all peers together. Beyond it the peers with the most are closed with 1013. Unfinished
+   * messages may use half as much again. Default: an eighth of the memory, 512MiB at the most.
    */
   readonly memoryBudget?: number | string | undefined;
   /**
-   * How long a message may take to arrive whole (1MiB at 9KiB/s); then its connection is cut; 0 is off. Default: 2m.
+   * How long a message may take to arrive (1MiB at 9KiB/s) before its connection is closed; 0 is unlimited. Default:
+   * 2m.
    */
   readonly messageTimeout?: number | string | undefined;
   /**
@@ -126,8 +125,8 @@ export interface ServiceOptions {
    */
   readonly maxConnectionsPerAddress?: number | undefined;
   /**
-   * Connections at once of one user on this node; beyond it 503 where the token names the user, else 1008; 0 is
-   * unlimited. Default: 0.
+   * The most connections at once of one user on this node. Beyond it the answer is 503 if the token names the user,
+   * otherwise the connection is closed with 1008; 0 is unlimited. Default: 0.
    */
   readonly maxConnectionsPerUser?: number | undefined;
   /**
@@ -167,27 +166,27 @@ export interface ServiceOptions {
    */
   readonly revokedTokens?: "close" | "keep" | undefined;
   /**
-   * Connects this node to the others of the service: nats://HOST:PORT or redis://HOST:PORT, tls:// and rediss://
-   * over TLS; commas between the members of a cluster.
+   * Connect this node to the other nodes of the service: nats://HOST:PORT or redis://HOST:PORT, tls:// or rediss://
+   * for TLS. Separate the members of a cluster by commas.
    */
   readonly broker?: string | undefined;
   /**
-   * The broker's user and password, USER:PASSWORD in one line, or a NATS .creds file; other users of this machine
-   * can read a URL.
+   * A file with the broker's credentials: USER:PASSWORD in one line, or a NATS .creds file. Other users of this
+   * machine can read a URL, but not this file.
    */
   readonly brokerCredentialsFile?: string | undefined;
-  /** Authorities, PEM, that the broker's certificate may be of. */
+  /** The authorities, PEM, that may have issued the broker's certificate. */
   readonly brokerCa?: string | undefined;
   /**
-   * What the broker's subjects and channels begin with: services that share a broker need different ones. Default:
+   * The first part of the broker's subjects and channels. Services that share a broker need different ones. Default:
    * wss.
    */
   readonly brokerPrefix?: string | undefined;
-  /** Start without the broker where it cannot be reached, and connect when it is there. Default: off. */
+  /** Start even if the broker cannot be reached, and connect as soon as it can be. Default: off. */
   readonly brokerOptional?: boolean | undefined;
   /** The format of log lines. Default: text on a terminal, else json. */
   readonly logFormat?: "text" | "json" | undefined;
-  /** Log each connection when it opens and when it ends, at info; otherwise at debug. Default: off. */
+  /** Log each connection at info when it opens and when it ends; without this, at debug. Default: off. */
   readonly accessLog?: boolean | undefined;
   /** The least severe level that is logged. Default: info. */
   readonly logLevel?: "error" | "warn" | "info" | "debug" | undefined;

@@ -97,27 +97,18 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
     return `${random.slice(0, 14)}8${random.slice(15, 24)}${this.id}`;
   }
 
-  /** How many peers are connected here. */
-  get size(): number {
-    return this.#members.size;
-  }
-
   /** The other nodes. */
   get cluster(): Cluster | undefined {
     return this.#cluster;
   }
 
-  /** A peer of this node. */
-  member(id: string): Member | undefined {
-    return this.#members.get(id);
-  }
-
+  /** A peer is connected. */
   add(member: Member): void {
     this.#members.set(member.id, member);
     if (member.user !== undefined) this.users.subscribe(member.user, member);
   }
 
-  /** Idempotent. */
+  /** It is gone. Idempotent. */
   delete(member: Member): void {
     this.#members.delete(member.id);
     if (member.user !== undefined) this.users.unsubscribe(member.user, member);

@@ -158,6 +158,7 @@ export type AppFactory = (service: ServiceCalls) => ServiceApp;
  * (`crossws`) or on the request (`Symbol.for("crossws.hooks")`).
  */
 export interface FetchApp {
+  /** Answers a request; the hooks of an upgrade are on the response or the request. */
   fetch(request: Request): unknown;
 }
 

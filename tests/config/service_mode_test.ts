@@ -75,7 +75,7 @@ Deno.test("mode: what belongs to a proxy is refused in direct mode, all of it", 
   });
   assertEquals(problems.length, 4);
   for (const [index, name] of ["unix", "trustedProxy", "clientAddressHeader", "strictProxy"].entries()) {
-    assertEquals(problems[index], `${name} is for --mode proxied; in direct mode no proxy stands in front`);
+    assertEquals(problems[index], `${name} is for --mode proxied; in direct mode there is no proxy in front`);
   }
 });
 

@@ -25,7 +25,6 @@ export interface TestPeer extends Member {
   readonly got: (string | number[])[];
   readonly closed: unknown[];
   publish(topic: string, payload: Payload): void;
-  leave(): void;
 }
 
 export async function hubOn(engine: Engine | undefined, prefix = "wss"): Promise<TestHub> {
@@ -60,10 +59,6 @@ export async function hubOn(engine: Engine | undefined, prefix = "wss"): Promise
         unsubscribe: (topic) => hub.topics.unsubscribe(topicKey(namespace, topic), peer),
         publish: (topic, payload) => hub.publish(topicKey(namespace, topic), payload, peer),
         close: (code, reason) => closed.push([code, reason]),
-        leave() {
-          for (const topic of [...hub.topics.names()]) hub.topics.unsubscribe(topic, peer);
-          hub.delete(peer);
-        },
       };
       hub.add(peer);
       for (const topic of topics) peer.subscribe(topic);

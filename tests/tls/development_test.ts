@@ -224,7 +224,7 @@ Deno.test("a folder that cannot be made says what to do", async () => {
   await using it = await scratch();
   await Deno.writeTextFile(it.folder, "a file");
   const error: StartError = await assertRejects(() => it.make(), StartError);
-  assertStringIncludes(error.message, `Cannot make the development certificate in ${it.folder}: there is a file of`);
+  assertStringIncludes(error.message, `Cannot make the development certificate in ${it.folder}: a file has that name`);
   assertStringIncludes(error.message, "--cert and --key");
 });
 

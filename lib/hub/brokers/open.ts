@@ -28,7 +28,7 @@ export async function openBroker(
   { ca = [], optional = false }: OpenOptions = {},
 ): Promise<Broker> {
   const { kind, shown } = target;
-  if (kind === "local") return openLocal(shown, start);
+  if (kind === "local") return openLocal(shown);
   const sessions = await load(kind);
   try {
     return await ReconnectingBroker.open(sessions(target, ca, start), start.listener, { optional });

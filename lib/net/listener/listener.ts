@@ -249,14 +249,17 @@ export class Listener {
     return which === "all" && !this.#closed ? [...this.#old, this.#current] : [...this.#old];
   }
 
-  /** Stops listening on the newest socket, which `bindNext` opened, and goes on with the one before it. */
+  /**
+   * Stops listening on the newest socket, which `bindNext` opened and which gets no new connections any more, once nothing
+   * waits on it; goes on with the one before it.
+   */
   async dropNext(): Promise<void> {
     const next = this.#current;
     const previous = [...this.#old].at(-1);
     if (previous === undefined) return;
     this.#old.delete(previous);
     this.#current = previous;
-    await this.#retire(next, false);
+    await this.#retire(next, true);
   }
 
   /**
