@@ -3,14 +3,14 @@
  * @module
  */
 import { Supervisor, WorkerFailure } from "../cluster/supervisor.ts";
-import { readWorkerNote, WorkerLink } from "../cluster/worker.ts";
+import { readWorkerNote, WorkerLink } from "../cluster/supervisor_link.ts";
 import { readWorker } from "../config/load_settings.ts";
 import { StartError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { loadFfi } from "../net/ffi/load_ffi.ts";
 import type { RunningService } from "../service/running_service.ts";
 import { banner, bannerFields } from "./banner.ts";
-import { commandLine } from "./handover.ts";
+import { commandLine } from "./process_handover.ts";
 import { write } from "./output.ts";
 import { runUntilStopped } from "./run_until_stopped.ts";
 

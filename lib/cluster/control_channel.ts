@@ -6,7 +6,7 @@
 import { TextLineStream } from "@std/streams/text-line-stream";
 import { messageOf } from "../errors.ts";
 import type { LogFields } from "../log.ts";
-import type { Instruction } from "../net/listener/port_group.ts";
+import type { Instruction } from "../net/listener/reuseport_group.ts";
 import type { ConnectionTotals } from "../service/worker_context.ts";
 
 /** Version of the messages below: a worker of another version than its supervisor is not taken. */

@@ -2,7 +2,7 @@
  * The sockets of all workers on their port: which there are, and how they are replaced without losing a connection.
  * @module
  */
-import { PortGroup, spreadOver } from "../net/listener/port_group.ts";
+import { PortGroup, spreadOver } from "../net/listener/reuseport_group.ts";
 import type { WorkerProcess } from "./worker_process.ts";
 
 interface Socket {

@@ -6,9 +6,9 @@
 import { delay } from "@std/async/delay";
 import { join } from "node:path";
 import { messageOf, StartError } from "../errors.ts";
-import { Relay } from "../hub/brokers/ipc_relay.ts";
+import { Relay } from "../hub/brokers/ipc_server.ts";
 import type { Logger } from "../log.ts";
-import { ConnectionCounts } from "./connection_counts.ts";
+import { ConnectionCounts } from "./connection_totals.ts";
 import type { Listening } from "./control_channel.ts";
 import { SharedPort } from "./shared_port.ts";
 import { ControlListener, describeStatus, WorkerFailure, WorkerProcess } from "./worker_process.ts";

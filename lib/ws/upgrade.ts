@@ -3,10 +3,10 @@
  * @module
  */
 import { messageOf } from "../errors.ts";
-import { requestSignal } from "../unstable.ts";
-import type { Handshake } from "../handshake/handshake.ts";
+import { requestSignal } from "../unstable_features.ts";
+import type { Handshake } from "../handshake/handshake_context.ts";
 import { type Refusal, refusalResponse } from "../handshake/refusal.ts";
-import { waitForClient } from "../handshake/wait_for_client.ts";
+import { waitForClient } from "../handshake/wait_while_connected.ts";
 import type { Awaitable, UpgradeResult } from "./app_types.ts";
 import { WebSocketPeer } from "./peer.ts";
 import type { PeerDependencies } from "./peer_dependencies.ts";

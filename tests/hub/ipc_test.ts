@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { NODE_BYTES } from "../../lib/hub/broker.ts";
 import { openIpc } from "../../lib/hub/brokers/ipc.ts";
 import { Kind, WireWriter } from "../../lib/hub/brokers/ipc_frames.ts";
-import { Relay } from "../../lib/hub/brokers/ipc_relay.ts";
+import { Relay } from "../../lib/hub/brokers/ipc_server.ts";
 import { conformance, node, settle } from "./conformance.ts";
 import type { Engine } from "./engines.ts";
 

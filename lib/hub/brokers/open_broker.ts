@@ -6,7 +6,7 @@ import { messageOf, StartError } from "../../errors.ts";
 import type { Broker, BrokerStart } from "../broker.ts";
 import { openLocal } from "./local.ts";
 import { type Connect, ReconnectingBroker } from "./reconnect.ts";
-import type { BrokerTarget } from "./target.ts";
+import type { BrokerTarget } from "./broker_url.ts";
 
 /** How a broker is opened. */
 export interface OpenOptions {

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { findCredentials, isBearerToken, MAX_TOKEN_LENGTH } from "../../lib/auth/credentials.ts";
+import { findCredentials, isBearerToken, MAX_TOKEN_LENGTH } from "../../lib/auth/request_credentials.ts";
 import { seeded } from "../support/seeded.ts";
 
 interface Given {

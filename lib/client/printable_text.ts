@@ -12,7 +12,7 @@ const MAX_QUOTE = 400;
  *
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { quote } from "./response_text.ts";
+ * import { quote } from "./printable_text.ts";
  *
  * assertEquals(quote("who are\x07 you?"), '"who are\\u0007 you?"');
  * ```

@@ -2,7 +2,7 @@
  * One request on its way to a WebSocket.
  * @module
  */
-import { requestSignal } from "../unstable.ts";
+import { requestSignal } from "../unstable_features.ts";
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { Slot } from "./admission.ts";
 import { headersOf, RequestSnapshot } from "./request_snapshot.ts";

@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { addressSet, LOOPBACK } from "../../lib/ip.ts";
-import { type AddressRules, clientAddress, forwardedHost, proxyTls } from "../../lib/handshake/client_address.ts";
+import { type AddressRules, clientAddress, forwardedHost, proxyTls } from "../../lib/handshake/proxy_headers.ts";
 import { parseForwarded } from "../../lib/handshake/forwarded_header.ts";
 
 const PROXY = "127.0.0.1";

@@ -8,7 +8,7 @@ import {
   share,
   sleep,
   steerToNewest,
-} from "../../../lib/net/listener/listener_handoff.ts";
+} from "../../../lib/net/listener/replace_accept_loop.ts";
 
 // It stays for the life of a process: loaded before a test begins, it is no leak of that test.
 const { ffi } = loadFfi();

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { X509Certificate } from "node:crypto";
 import { rootCertificates } from "node:tls";
-import { isIssuedBy, isSelfIssued, issuerUrl, publicIssuer } from "../../../lib/tls/x509/issuer.ts";
+import { isIssuedBy, isSelfIssued, issuerUrl, publicIssuer } from "../../../lib/tls/x509/find_issuer.ts";
 import { hasOpenssl, type Issued, openPki } from "../../support/openssl.ts";
 
 const ignore = !await hasOpenssl();

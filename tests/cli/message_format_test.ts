@@ -1,6 +1,6 @@
 /** Messages as text. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { hexDump, indentJson, parseHex, textForTerminal } from "../../lib/cli/message_text.ts";
+import { hexDump, indentJson, parseHex, textForTerminal } from "../../lib/cli/message_format.ts";
 
 Deno.test("JSON is indented, and every token stays as it came", () => {
   assertEquals(indentJson("{}"), "{}");

@@ -4,7 +4,7 @@
  */
 import type { Action, Target } from "./cluster.ts";
 import type { Hub } from "./hub.ts";
-import { topicKey } from "./names.ts";
+import { topicKey } from "./topic_names.ts";
 import type { NodeInfo } from "./nodes.ts";
 import type { Payload } from "./topics.ts";
 

@@ -2,7 +2,7 @@
  * From settings to the parts of a service: the rules between options, limits and addresses.
  * @module
  */
-import { validateAuthOptions } from "../auth/validate_options.ts";
+import { validateAuthOptions } from "../auth/validate_auth_options.ts";
 import { parsePath, PathSet } from "../config/path_pattern.ts";
 import { type Mode, selectMode } from "../config/service_mode.ts";
 import type { LoadedSettings } from "../config/load_settings.ts";

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { type AuthSettings, validateAuthOptions } from "../../lib/auth/validate_options.ts";
+import { type AuthSettings, validateAuthOptions } from "../../lib/auth/validate_auth_options.ts";
 import { NONE } from "./signing.ts";
 
 const GOOD: readonly Partial<AuthSettings>[] = [

@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { Client } from "../support/client.ts";
 import { closedPort } from "../support/ports.ts";
-import { reported } from "../../lib/cli/handover.ts";
+import { reported } from "../../lib/cli/process_handover.ts";
 import { childrenOf } from "../cluster/workers.ts";
 import { runProgram, startProgram } from "../support/program.ts";
 

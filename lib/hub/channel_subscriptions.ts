@@ -4,8 +4,8 @@
  * @module
  */
 import type { Broker, Deliver } from "./broker.ts";
-import { epochOf, HEADER, numberOf, originOf } from "./frame.ts";
-import { Received } from "./numbering.ts";
+import { epochOf, HEADER, numberOf, originOf } from "./node_frame.ts";
+import { Received } from "./sequence_numbers.ts";
 
 /** Milliseconds from the last subscriber's leaving to the broker's unsubscription. */
 const LINGER = 1000;

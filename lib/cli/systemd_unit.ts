@@ -6,7 +6,7 @@ import { resolve } from "node:path";
 import { loadWithFile, readVariables } from "../config/load_settings.ts";
 import { flagOf, type OptionTable } from "../config/option_table.ts";
 import { UsageError } from "../errors.ts";
-import { validate } from "../service/resolve_settings.ts";
+import { validate } from "../service/validate_settings.ts";
 import type { Command, Invocation } from "./command_type.ts";
 import { write } from "./output.ts";
 import { SERVE_OPTIONS } from "./serve.ts";

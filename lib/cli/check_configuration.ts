@@ -7,8 +7,8 @@ import type { Mode } from "../config/service_mode.ts";
 import type { Finding } from "../finding.ts";
 import type { Logger } from "../log.ts";
 import { inspectAcme } from "../service/acme_prerequisites.ts";
-import { hostnameOf } from "../service/certificate_source.ts";
-import type { ServiceSettings } from "../service/resolve_settings.ts";
+import { hostnameOf } from "../service/create_certificate_source.ts";
+import type { ServiceSettings } from "../service/validate_settings.ts";
 import { loadCertificateFiles } from "../tls/certificate_files.ts";
 import { write } from "./output.ts";
 

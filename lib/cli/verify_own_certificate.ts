@@ -5,7 +5,7 @@
 import { messageOf } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { RunningService } from "../service/running_service.ts";
-import type { DevelopmentTlsMaterial } from "../tls/development.ts";
+import type { DevelopmentTlsMaterial } from "../tls/development_certificate.ts";
 
 /** How long it may take, ms. */
 const TIMEOUT = 5_000;

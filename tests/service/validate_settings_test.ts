@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { join } from "node:path";
-import { urlOf } from "../../lib/service/resolve_settings.ts";
-import { developmentMaterial } from "../../lib/tls/development.ts";
+import { urlOf } from "../../lib/service/validate_settings.ts";
+import { developmentMaterial } from "../../lib/tls/development_certificate.ts";
 import { loadCertificateFiles } from "../../lib/tls/certificate_files.ts";
 import { openssl } from "../support/openssl.ts";
 

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { State } from "../../../lib/net/watchdog/connection_table.ts";
-import { type Sample, TrackedSocket, type WatchdogLimits } from "../../../lib/net/watchdog/tracked_socket.ts";
+import { type Sample, TrackedSocket, type WatchdogLimits } from "../../../lib/net/watchdog/watchdog_rules.ts";
 
 const LIMITS: WatchdogLimits = {
   handshakeTimeout: 1_000,

@@ -8,7 +8,7 @@ import { finding } from "../finding_codes.ts";
 import { connectTcp } from "../../client/raw_connection.ts";
 import { DeadlineError } from "../../client/deadline.ts";
 import { latin1Text } from "../../client/opening_handshake.ts";
-import { quote } from "../../client/response_text.ts";
+import { quote } from "../../client/printable_text.ts";
 import { writeClientHello } from "./client_hello.ts";
 import { awaitReply, SHORTEST_SILENCE } from "./await_reply.ts";
 import { DEFAULT_TIMEOUT, type Target } from "../check_target.ts";

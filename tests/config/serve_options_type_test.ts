@@ -2,10 +2,10 @@
 import { assertEquals } from "@std/assert";
 import type { Input } from "../../lib/config/option_table.ts";
 import { SERVICE_OPTIONS } from "../../lib/config/service_options.ts";
-import type { ServiceOptions } from "../../lib/config/serve_options.ts";
+import type { ServiceOptions } from "../../lib/config/serve_options_type.ts";
 import { optionsType } from "../support/options_type.ts";
 
-const FILE = new URL("../../lib/config/serve_options.ts", import.meta.url);
+const FILE = new URL("../../lib/config/serve_options_type.ts", import.meta.url);
 
 Deno.test("the options' type is written from the table: WSS_UPDATE=1 writes it anew", async () => {
   const { success, stdout } = await format(optionsType(SERVICE_OPTIONS));

@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { MessageRate } from "../../lib/ws/limits.ts";
+import { MessageRate } from "../../lib/ws/message_rate.ts";
 import { seeded } from "../support/seeded.ts";
 
 Deno.test("a message rate takes a burst of twice the rate, then the rate", () => {

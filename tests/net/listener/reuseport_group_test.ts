@@ -4,7 +4,7 @@ import { StartError } from "../../../lib/errors.ts";
 import { silent } from "../../../lib/log.ts";
 import { loadFfi } from "../../../lib/net/ffi/load_ffi.ts";
 import { Listener } from "../../../lib/net/listener/listener.ts";
-import { PortGroup, spreadOver } from "../../../lib/net/listener/port_group.ts";
+import { PortGroup, spreadOver } from "../../../lib/net/listener/reuseport_group.ts";
 
 // It stays for the life of a process: loaded before a test begins, it is no leak of that test.
 loadFfi();

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { X509Certificate } from "node:crypto";
-import { backoff, certificateId, momentIn, twoThirds } from "../../../lib/tls/acme/renewal_time.ts";
+import { backoff, certificateId, momentIn, twoThirds } from "../../../lib/tls/acme/renewal_info.ts";
 import { AcmeError, readProblem, UnprovedNames } from "../../../lib/tls/acme/problem.ts";
 import { retryAfterOf } from "../../../lib/tls/acme/acme_client.ts";
 import { reasonOf, timeLimit } from "../../../lib/tls/acme/time_limit.ts";

@@ -1,8 +1,8 @@
 import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { defineWebSocketHandler, H3 } from "h3";
-import { checkApp } from "../../lib/apps/check_app.ts";
+import { checkApp } from "../../lib/apps/validate_app.ts";
 import { StartError } from "../../lib/errors.ts";
-import type { ServiceCalls } from "../../lib/hub/calls.ts";
+import type { ServiceCalls } from "../../lib/hub/service_calls.ts";
 import { type App, serve } from "../../lib/mod.ts";
 import { createLogger } from "../../lib/log.ts";
 import { Client } from "../support/client.ts";

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { StartError } from "../errors.ts";
 import { canonicalHost, isDnsName } from "../host_name.ts";
 import { SOON_DAYS, validityOf } from "./x509/inspect_chain.ts";
-import { isIssuedBy } from "./x509/issuer.ts";
+import { isIssuedBy } from "./x509/find_issuer.ts";
 import { subjectLines } from "./x509/certificate_fields.ts";
 import { lockFolder, writeAtomically, writeReason } from "./atomic_write.ts";
 import { makeAuthority, makeLeaf, ORGANISATION, type Pair } from "./issue_certificate.ts";

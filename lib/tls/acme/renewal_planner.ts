@@ -9,7 +9,7 @@ import { validityOf } from "../x509/inspect_chain.ts";
 import type { AcmeStore, CertificateStore, RenewalPlan } from "./acme_store.ts";
 import { type AcmeOptions, openClient } from "./obtain_certificate.ts";
 import { AcmeError } from "./problem.ts";
-import { momentIn, type RenewalInfo, renewalInfo, twoThirds } from "./renewal_time.ts";
+import { momentIn, type RenewalInfo, renewalInfo, twoThirds } from "./renewal_info.ts";
 import { reasonOf, timeLimit } from "./time_limit.ts";
 
 const HOUR = 3_600_000;

@@ -4,9 +4,9 @@
  */
 import { nearest } from "../config/nearest_name.ts";
 import { messageOf, StartError } from "../errors.ts";
-import type { ServiceCalls } from "../hub/calls.ts";
+import type { ServiceCalls } from "../hub/service_calls.ts";
 import type { AppFactory, ServiceApp } from "../ws/app_types.ts";
-import { fetchApp, type FetchHandler, WEBSOCKET_HOOKS } from "./fetch_app.ts";
+import { fetchApp, type FetchHandler, WEBSOCKET_HOOKS } from "./fetch_handler_app.ts";
 
 const HOOKS = ["upgrade", "open", "message", "close", "error", "drain", "gap"] as const;
 

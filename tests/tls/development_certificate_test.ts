@@ -5,7 +5,7 @@ import {
   developmentMaterial,
   type DevelopmentOptions,
   type DevelopmentTlsMaterial,
-} from "../../lib/tls/development.ts";
+} from "../../lib/tls/development_certificate.ts";
 import { inspectChain } from "../../lib/tls/x509/inspect_chain.ts";
 import { loadCertificateFiles } from "../../lib/tls/certificate_files.ts";
 import { hasOpenssl, openPki, openssl } from "../support/openssl.ts";
@@ -205,7 +205,7 @@ Deno.test("processes that start at the same moment agree on one pair", async () 
   const script = join(it.folder, "..", "start.ts");
   await Deno.writeTextFile(
     script,
-    `import { developmentMaterial } from "${new URL("../../lib/tls/development.ts", import.meta.url)}";
+    `import { developmentMaterial } from "${new URL("../../lib/tls/development_certificate.ts", import.meta.url)}";
     const { cert, key, made } = await developmentMaterial({ folder: ${JSON.stringify(it.folder)} });
     console.log(JSON.stringify([cert + key, made]));`,
   );
@@ -233,7 +233,7 @@ Deno.test("permissions that are missing: no system name is done without, no writ
   const script = join(it.folder, "..", "start.ts");
   await Deno.writeTextFile(
     script,
-    `import { developmentMaterial } from "${new URL("../../lib/tls/development.ts", import.meta.url)}";
+    `import { developmentMaterial } from "${new URL("../../lib/tls/development_certificate.ts", import.meta.url)}";
     try {
       console.log((await developmentMaterial({ folder: ${JSON.stringify(it.folder)} })).names.join());
     } catch (error) { console.log(error.name, error.message); }`,
@@ -253,7 +253,7 @@ Deno.test("permissions that are missing: no system name is done without, no writ
 Deno.test("a start with good material does not load the library that makes them", async () => {
   await using it = await scratch();
   await it.make();
-  const script = `import { developmentMaterial } from "${new URL("../../lib/tls/development.ts", import.meta.url)}";
+  const script = `import { developmentMaterial } from "${new URL("../../lib/tls/development_certificate.ts", import.meta.url)}";
     await developmentMaterial({ folder: ${JSON.stringify(it.folder)}, hostname: "box" });
     console.log("getMetadata" in Reflect);`;
   const file = join(it.folder, "..", "start.ts");

@@ -3,7 +3,7 @@
  * @module
  */
 import type { Hub, Member } from "./hub.ts";
-import { keyPrefix, topicKey } from "./names.ts";
+import { keyPrefix, topicKey } from "./topic_names.ts";
 import type { Payload } from "./topics.ts";
 
 /**

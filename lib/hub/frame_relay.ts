@@ -15,11 +15,11 @@ import {
   peerBytes,
   peerOf,
   stamp,
-} from "./frame.ts";
-import { Interests, type Irregular, numbered } from "./interests.ts";
+} from "./node_frame.ts";
+import { Interests, type Irregular, numbered } from "./channel_subscriptions.ts";
 import type { Channels } from "./channels.ts";
-import { parseTopicKey } from "./names.ts";
-import { type Counter, Counters, Received } from "./numbering.ts";
+import { parseTopicKey } from "./topic_names.ts";
+import { type Counter, Counters, Received } from "./sequence_numbers.ts";
 import type { Payload } from "./topics.ts";
 
 /**
