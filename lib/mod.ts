@@ -18,7 +18,16 @@ export {
   type WaitForDrainOptions,
 } from "./ws/app_types.ts";
 export { type Environment, serve } from "./service/serve.ts";
-export type { Bound, Complete, InNamespace, NodeList, Online, Presence, ServiceCalls, TopicList } from "./hub/service_calls.ts";
+export type {
+  Bound,
+  Complete,
+  InNamespace,
+  NodeList,
+  Online,
+  Presence,
+  ServiceCalls,
+  TopicList,
+} from "./hub/service_calls.ts";
 export type { Target } from "./hub/cluster.ts";
 export type { NodeInfo } from "./hub/nodes.ts";
 export type { RelayCounts } from "./hub/frame_relay.ts";

@@ -2,8 +2,8 @@
  * `serve --workers`: the supervisor, and what a worker does besides serving.
  * @module
  */
-import { Supervisor, WorkerFailure } from "../cluster/supervisor.ts";
-import { readWorkerNote, WorkerLink } from "../cluster/supervisor_link.ts";
+import { Supervisor, WorkerFailure } from "../workers/supervisor.ts";
+import { readWorkerNote, WorkerLink } from "../workers/supervisor_link.ts";
 import { readWorker } from "../config/load_settings.ts";
 import { StartError } from "../errors.ts";
 import type { Logger } from "../log.ts";

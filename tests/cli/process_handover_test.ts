@@ -2,7 +2,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { Client } from "../support/client.ts";
 import { closedPort } from "../support/ports.ts";
 import { reported } from "../../lib/cli/process_handover.ts";
-import { childrenOf } from "../cluster/workers.ts";
+import { childrenOf } from "../workers/workers.ts";
 import { runProgram, startProgram } from "../support/program.ts";
 
 Deno.test("handing over: a predecessor that has gone is no reason not to serve", async () => {

@@ -43,7 +43,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ["http/"],
   ["admin/"],
   ["service/"],
-  ["cluster/"],
+  ["workers/"],
   ["cli/"],
   ["mod.ts"],
 ];

@@ -253,7 +253,10 @@ Deno.test("permissions that are missing: no system name is done without, no writ
 Deno.test("a start with good material does not load the library that makes them", async () => {
   await using it = await scratch();
   await it.make();
-  const script = `import { developmentMaterial } from "${new URL("../../lib/tls/development_certificate.ts", import.meta.url)}";
+  const script = `import { developmentMaterial } from "${new URL(
+    "../../lib/tls/development_certificate.ts",
+    import.meta.url,
+  )}";
     await developmentMaterial({ folder: ${JSON.stringify(it.folder)}, hostname: "box" });
     console.log("getMetadata" in Reflect);`;
   const file = join(it.folder, "..", "start.ts");
