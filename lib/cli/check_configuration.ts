@@ -13,7 +13,10 @@ import { loadCertificateFiles } from "../tls/certificate_files.ts";
 import { write } from "./output.ts";
 
 /** Checks, prints what was found, and returns the exit code. */
-export async function checkOnly({ settings, checked: { mode } }: ServiceSettings, log: Logger): Promise<number> {
+export async function checkConfiguration(
+  { settings, checked: { mode } }: ServiceSettings,
+  log: Logger,
+): Promise<number> {
   await createAuthenticator(settings, { log });
   const { findings, certificate } = await inspectCertificate(mode, log);
   for (const { level, fact, remedy } of findings) {

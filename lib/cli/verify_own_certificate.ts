@@ -16,7 +16,7 @@ const TIMEOUT = 5_000;
  * loaded only then: they would cost every idle service 11 MB (measured). Never throws.
  * @param signal when the service stops: what is then found says nothing
  */
-export async function selfCheck(service: RunningService, log: Logger, signal: AbortSignal): Promise<void> {
+export async function verifyOwnCertificate(service: RunningService, log: Logger, signal: AbortSignal): Promise<void> {
   const { addr, material, url } = service;
   if (!("hostname" in addr) || material === undefined) return;
   const authority = (material as Partial<DevelopmentTlsMaterial>).authority;

@@ -18,7 +18,7 @@ export type Waited<T> =
  * @param signal the request's; read it from the request before any await, as only then Deno tells when the client goes
  * @param timeout milliseconds
  */
-export function waitForClient<T>(promise: Promise<T>, signal: AbortSignal, timeout: number): Promise<Waited<T>> {
+export function waitWhileConnected<T>(promise: Promise<T>, signal: AbortSignal, timeout: number): Promise<Waited<T>> {
   const { promise: waited, resolve } = Promise.withResolvers<Waited<T>>();
   const gone = () => end({ kind: "gone" });
   const timer = setTimeout(() => end({ kind: "late" }), timeout);

@@ -13,7 +13,7 @@ import { Handshake, type Sender } from "../handshake/handshake_context.ts";
 import { namesThisMachine, originFacts, type OriginRule } from "../handshake/origin.ts";
 import { type Refusal, refusalResponse } from "../handshake/refusal.ts";
 import { verifyHandshake } from "../handshake/verify_handshake.ts";
-import { waitForClient } from "../handshake/wait_while_connected.ts";
+import { waitWhileConnected } from "../handshake/wait_while_connected.ts";
 import { canonicalAddress, isLoopback } from "../ip.ts";
 import type { Logger } from "../log.ts";
 import { requestSignal } from "../unstable_features.ts";
@@ -152,7 +152,7 @@ export class RequestHandler {
 
   #whenAuthenticated(handshake: Handshake, result: Promise<AuthResult>): Promise<Response> {
     const { peers } = this.#rules;
-    return waitForClient(result, requestSignal(handshake.request), peers.openTimeout).then((waited) => {
+    return waitWhileConnected(result, requestSignal(handshake.request), peers.openTimeout).then((waited) => {
       if (waited.kind === "failed") throw waited.error;
       if (waited.kind === "done" && !peers.refusing()) return this.#authenticated(handshake, waited.value);
       handshake.release();

@@ -26,7 +26,7 @@ interface Interest {
 }
 
 /** The interests of one kind: topics, or users. */
-export class Interests implements Disposable {
+export class ChannelSubscriptions implements Disposable {
   readonly #broker: Broker;
   readonly #channelOf: (key: string) => string;
   readonly #deliver: (key: string, frame: Uint8Array<ArrayBuffer>) => void;

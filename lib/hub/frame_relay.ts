@@ -16,7 +16,7 @@ import {
   peerOf,
   stamp,
 } from "./node_frame.ts";
-import { Interests, type Irregular, numbered } from "./channel_subscriptions.ts";
+import { ChannelSubscriptions, type Irregular, numbered } from "./channel_subscriptions.ts";
 import type { Channels } from "./channels.ts";
 import { parseTopicKey } from "./topic_names.ts";
 import { type Counter, Counters, Received } from "./sequence_numbers.ts";
@@ -66,8 +66,8 @@ export interface RelayParts {
 
 /** See the module. */
 export class Relay {
-  readonly topics: Interests;
-  readonly users: Interests;
+  readonly topics: ChannelSubscriptions;
+  readonly users: ChannelSubscriptions;
   readonly counts = { relayed: 0, notRelayed: 0, tooLarge: 0, received: 0, missed: 0, late: 0 };
   readonly #parts: RelayParts;
   readonly #toTopics: Counters;
@@ -89,12 +89,12 @@ export class Relay {
       },
       late: () => counts.late++,
     });
-    this.topics = new Interests(broker, (key) => channels.topic(key), (key, frame) => {
+    this.topics = new ChannelSubscriptions(broker, (key) => channels.topic(key), (key, frame) => {
       counts.received++;
       inbound.topic(key, payloadOf(frame), kindOf(frame) & ADDRESSED ? peerOf(frame) : undefined);
     }, irregular(inbound.missed));
     const untold = irregular(() => {});
-    this.users = new Interests(broker, (user) => channels.user(user), (user, frame) => {
+    this.users = new ChannelSubscriptions(broker, (user) => channels.user(user), (user, frame) => {
       counts.received++;
       if (kindOf(frame) === COMMAND) inbound.command(commandOf(frame));
       else inbound.user(user, payloadOf(frame));

@@ -10,7 +10,7 @@ import type { Payload } from "./topics.ts";
  * One peer's subscriptions. Each is of two topics: that of its namespace, to which peers publish, and the one of the same
  * name in all namespaces (""), to which the service publishes where it names none.
  */
-export class Subscriptions {
+export class PeerSubscriptions {
   readonly #hub: Hub;
   readonly #member: Member;
   readonly namespace: string;

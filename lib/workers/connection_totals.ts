@@ -8,7 +8,7 @@ import type { ConnectionTotals } from "../service/worker_context.ts";
 const COLLECT = 5;
 
 /** Sums the counts of workers, and tells each what the others have. */
-export class ConnectionCounts<Worker> {
+export class TotalCounts<Worker> {
   readonly #tell: (worker: Worker, others: ConnectionTotals) => void;
   readonly #totals = new Map<Worker, number>();
   readonly #addresses = new Tally<Worker>();

@@ -2,7 +2,7 @@
  * The sockets of all workers on their port: which there are, and how they are replaced without losing a connection.
  * @module
  */
-import { PortGroup, spreadOver } from "../net/listener/reuseport_group.ts";
+import { ReusePortGroup, spreadOver } from "../net/listener/reuseport_group.ts";
 import type { WorkerProcess } from "./worker_process.ts";
 
 interface Socket {
@@ -14,7 +14,7 @@ const ATTEMPTS = 5;
 
 /** See the module. Every method that changes sockets runs while no other one does. */
 export class SharedPort {
-  readonly #group = new PortGroup<Socket>();
+  readonly #group = new ReusePortGroup<Socket>();
   /** Workers that do not answer: new connections avoid them, and nothing is asked of them. */
   readonly #hung: ReadonlySet<WorkerProcess>;
 

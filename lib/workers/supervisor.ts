@@ -6,9 +6,9 @@
 import { delay } from "@std/async/delay";
 import { join } from "node:path";
 import { messageOf, StartError } from "../errors.ts";
-import { Relay } from "../hub/brokers/ipc_server.ts";
+import { IpcServer } from "../hub/brokers/ipc_server.ts";
 import type { Logger } from "../log.ts";
-import { ConnectionCounts } from "./connection_totals.ts";
+import { TotalCounts } from "./connection_totals.ts";
 import type { Listening } from "./control_channel.ts";
 import { SharedPort } from "./shared_port.ts";
 import { ControlListener, describeStatus, WorkerFailure, WorkerProcess } from "./worker_process.ts";
@@ -42,10 +42,10 @@ export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #folder: string;
   readonly #control: ControlListener;
-  readonly #relay: Relay | undefined;
+  readonly #ipcServer: IpcServer | undefined;
   readonly #hung = new Set<WorkerProcess>();
   readonly #port = new SharedPort(this.#hung);
-  readonly #counts: ConnectionCounts<WorkerProcess>;
+  readonly #counts: TotalCounts<WorkerProcess>;
   /** Every process that has not ended. */
   readonly #processes = new Set<WorkerProcess>();
   /** The workers that are to serve, by place. */
@@ -65,13 +65,13 @@ export class Supervisor {
     this.#folder = folder;
     this.#places = new Array(options.count).fill(undefined);
     this.#failures = new Array(options.count).fill(0);
-    this.#counts = new ConnectionCounts((worker, counts) => worker.send({ type: "counts", counts }));
+    this.#counts = new TotalCounts((worker, counts) => worker.send({ type: "counts", counts }));
     this.#control = new ControlListener(
       join(folder, "control.sock"),
       (token) => [...this.#processes].find((worker) => worker.token === token),
     );
-    this.#relay = options.relay
-      ? new Relay({
+    this.#ipcServer = options.relay
+      ? new IpcServer({
         path: join(folder, "relay.sock"),
         onStall: () => options.log.warn("a worker took no messages for a second; its link to the others starts again"),
       })
@@ -181,7 +181,7 @@ export class Supervisor {
     await Promise.all([...this.#processes].map(({ exited }) => exited));
     this.#counts.stop();
     this.#control[Symbol.dispose]();
-    await this.#relay?.[Symbol.asyncDispose]();
+    await this.#ipcServer?.[Symbol.asyncDispose]();
     await Deno.remove(this.#folder, { recursive: true }).catch(() => {});
   }
 
@@ -200,7 +200,7 @@ export class Supervisor {
       index: place + 1,
       count,
       control: join(this.#folder, "control.sock"),
-      ...(this.#relay ? { relay: join(this.#folder, "relay.sock") } : {}),
+      ...(this.#ipcServer ? { relay: join(this.#folder, "relay.sock") } : {}),
       token: crypto.randomUUID(),
     };
     const prepared = Promise.withResolvers<void>();

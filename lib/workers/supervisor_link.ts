@@ -30,7 +30,7 @@ export function readWorkerNote(text: string): WorkerNote {
 }
 
 /** See the module. */
-export class WorkerLink implements WorkerContext {
+export class SupervisorLink implements WorkerContext {
   readonly index: number;
   /** How many workers there are. */
   readonly count: number;
@@ -45,7 +45,7 @@ export class WorkerLink implements WorkerContext {
   onCounts: (others: ConnectionTotals) => void = () => {};
 
   /** @throws {StartError} the supervisor cannot be reached */
-  static async connect(note: WorkerNote): Promise<WorkerLink> {
+  static async connect(note: WorkerNote): Promise<SupervisorLink> {
     let connection: Deno.UnixConn;
     try {
       connection = await Deno.connect({ transport: "unix", path: note.control });
@@ -53,7 +53,7 @@ export class WorkerLink implements WorkerContext {
     } catch (error) {
       throw new StartError(`Cannot reach the supervisor: ${messageOf(error)}`, { cause: error });
     }
-    return new WorkerLink(note, connection);
+    return new SupervisorLink(note, connection);
   }
 
   private constructor({ index, count, relay }: WorkerNote, connection: Deno.Conn) {

@@ -158,6 +158,7 @@ export type AppFactory = (service: ServiceCalls) => ServiceApp;
  * (`crossws`) or on the request (`Symbol.for("crossws.hooks")`).
  */
 export interface FetchApp {
+  /** Answers a request; to an upgrade request, with the hooks. */
   fetch(request: Request): unknown;
 }
 

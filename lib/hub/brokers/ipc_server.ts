@@ -15,7 +15,7 @@ const HIGH_WATER = 16 * 1024 * 1024;
 const STALL_TIMEOUT = 1_000;
 
 /** How to relay. */
-export interface RelayOptions {
+export interface IpcServerOptions {
   /** Of the unix socket. Its folder should be open to this user only. */
   readonly path: string;
   /** A worker was cut off because it took nothing. */
@@ -23,14 +23,14 @@ export interface RelayOptions {
 }
 
 /** A relay that listens. Disposing of it ends all its connections. */
-export class Relay implements AsyncDisposable {
+export class IpcServer implements AsyncDisposable {
   readonly #listener: Deno.UnixListener;
   readonly #onStall: (() => void) | undefined;
   readonly #channels = new Map<string, Set<Link>>();
   readonly #links = new Set<Link>();
   readonly #accepting: Promise<void>;
 
-  constructor({ path, onStall }: RelayOptions) {
+  constructor({ path, onStall }: IpcServerOptions) {
     this.#listener = Deno.listen({ transport: "unix", path });
     this.#onStall = onStall;
     this.#accepting = this.#accept();

@@ -28,7 +28,7 @@ export function spreadOver(indexes: readonly number[]): Instruction[] {
 }
 
 /** Keeps the indexes of a group's sockets as the kernel does. */
-export class PortGroup<Socket> {
+export class ReusePortGroup<Socket> {
   readonly #sockets: Socket[] = [];
 
   /** The sockets in the order of their indexes. */

@@ -4,7 +4,7 @@ import { StartError } from "../../../lib/errors.ts";
 import { silent } from "../../../lib/log.ts";
 import { loadFfi } from "../../../lib/net/ffi/load_ffi.ts";
 import { Listener } from "../../../lib/net/listener/listener.ts";
-import { PortGroup, spreadOver } from "../../../lib/net/listener/reuseport_group.ts";
+import { ReusePortGroup, spreadOver } from "../../../lib/net/listener/reuseport_group.ts";
 
 // It stays for the life of a process: loaded before a test begins, it is no leak of that test.
 loadFfi();
@@ -32,7 +32,7 @@ async function answers(port: number, count = 40): Promise<string[]> {
 }
 
 Deno.test("a group keeps the order of listening; when one leaves, the last takes its place", () => {
-  const group = new PortGroup<string>();
+  const group = new ReusePortGroup<string>();
   for (const socket of ["a", "b", "c", "d"]) group.add(socket);
   assertEquals(group.indexesOf((socket) => socket > "b"), [2, 3]);
   group.remove("b");
