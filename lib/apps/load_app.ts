@@ -8,21 +8,20 @@ import { stripVTControlCharacters } from "node:util";
 import project from "../../deno.json" with { type: "json" };
 import { messageOf, StartError } from "../errors.ts";
 import type { AppFactory, ServiceApp } from "../ws/app_types.ts";
-import type { ServiceCalls } from "../hub/calls.ts";
 import chat from "./chat.ts";
+import { checkApp } from "./validate_app.ts";
 import echo from "./echo.ts";
 import ok from "./reply_ok.ts";
 
 /** The apps that come with the program. */
 export const APPS: Readonly<Record<string, ServiceApp | AppFactory>> = { ok, echo, chat };
 
-const HOOKS = ["upgrade", "open", "message", "close", "error", "drain", "gap"] as const;
-
 /**
  * Loads an app by name, path or URL.
+ * @param warn told of what is no mistake and has no effect
  * @throws {StartError} naming the module and what is wrong with it
  */
-export async function loadApp(name: string): Promise<ServiceApp | AppFactory> {
+export async function loadApp(name: string, warn: (message: string) => void): Promise<ServiceApp | AppFactory> {
   const known = Object.hasOwn(APPS, name) ? APPS[name] : undefined;
   if (known) return known;
   const isUrl = /^(https?|file|data|npm|jsr):/.test(name);
@@ -42,9 +41,12 @@ export async function loadApp(name: string): Promise<ServiceApp | AppFactory> {
     const advice = /not a dependency|not in import map/.test(reason) ? `\n${dependencyAdvice(name)}` : "";
     throw new StartError(`Cannot load the app ${name}: ${reason}${advice}`, { cause: error });
   }
-  const made = module.default;
-  if (typeof made !== "function") return checkApp(made, name, "its default export");
-  return (service) => checkApp(callFactory(made as AppFactory, service, name), name, "what its function returned");
+  if (module.default === undefined) {
+    throw new StartError(
+      `Cannot use the app ${name}: it has no default export; it must end in "export default defineApp({ … })"`,
+    );
+  }
+  return checkApp(module.default, name, warn);
 }
 
 /**
@@ -65,32 +67,4 @@ function dependencyAdvice(name: string): string {
     `app (make one where there is only a package.json): ${config}`,
     `Then start with: deno run -A --config deno.json ${resolve(root, "main.ts")} --app ${name}`,
   ].join("\n");
-}
-
-function callFactory(factory: AppFactory, service: ServiceCalls, name: string): unknown {
-  try {
-    return factory(service);
-  } catch (error) {
-    throw new StartError(`Cannot use the app ${name}: its function threw: ${messageOf(error)}`, { cause: error });
-  }
-}
-
-/** Holds what a module exports to the shape of an app. */
-function checkApp(app: unknown, name: string, what: string): ServiceApp {
-  if (typeof app !== "object" || app === null) {
-    const found = app === undefined ? "it has no default export" : `${what} is a ${typeof app}`;
-    throw new StartError(`Cannot use the app ${name}: ${found}; it must end in "export default defineApp({ … })"`);
-  }
-  const hooks = app as Record<string, unknown>;
-  for (const hook of HOOKS) {
-    if (hooks[hook] !== undefined && typeof hooks[hook] !== "function") {
-      throw new StartError(
-        `Cannot use the app ${name}: its ${hook} is a ${typeof hooks[hook]}, and must be a function`,
-      );
-    }
-  }
-  if (!HOOKS.some((hook) => hooks[hook] !== undefined)) {
-    throw new StartError(`Cannot use the app ${name}: it has none of the hooks ${HOOKS.join(", ")}`);
-  }
-  return app as ServiceApp;
 }

@@ -19,6 +19,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   connect: async () => (await import("./connect.ts")).connectCommand,
   cert: async () => (await import("./cert.ts")).certCommand,
   proxy: async () => (await import("./proxy.ts")).proxyCommand,
+  unit: async () => (await import("./systemd_unit.ts")).unitCommand,
 };
 
 /** Loads every command, for the help. */
@@ -38,7 +39,10 @@ export async function run(args: readonly string[]): Promise<number> {
   } catch (error) {
     if (error instanceof UsageError) {
       for (const problem of error.problems) write("stderr", `${PROGRAM}: ${problem}\n`);
-      write("stderr", `${PROGRAM}: ${PROGRAM} --help lists what there is\n`);
+      // The options are no help with a file that cannot be read.
+      if (!error.problems.every((problem) => problem.startsWith("Cannot read "))) {
+        write("stderr", `${PROGRAM}: ${PROGRAM} --help lists the options\n`);
+      }
       return 2;
     }
     if (error instanceof StartError) {

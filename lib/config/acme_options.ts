@@ -13,13 +13,12 @@ export const ACME_OPTIONS = {
     value: "NAME",
     repeat: true,
     default: [],
-    help:
-      "Direct only: get and renew the certificate for this name by itself (ACME, HTTP-01): its port 80 must lead here.",
+    help: "Direct only: obtain and renew the certificate for this name (ACME, HTTP-01). Its port 80 must lead here.",
   },
   acmeAgreeTos: {
     type: "switch",
     default: false,
-    help: "With --domain: the authority's terms of service are agreed to; needed once, then remembered in certs/acme.",
+    help: "With --domain: agree to the authority's terms of service. Needed once, then remembered in certs/acme.",
   },
   acmeEmail: {
     type: "text",
@@ -31,7 +30,7 @@ export const ACME_OPTIONS = {
     value: "URL",
     default: "letsencrypt",
     help:
-      "With --domain: the authority: letsencrypt, letsencrypt-staging (for trying, trusted by no client), or a directory's URL.",
+      "With --domain: the authority: letsencrypt, letsencrypt-staging (for tests; no client trusts it), or a directory's URL.",
   },
   acmeCa: {
     type: "path",
@@ -59,7 +58,7 @@ export const ACME_OPTIONS = {
     value: "PORT",
     min: 1,
     help:
-      "With --domain: where challenges are answered, and the rest redirected to https; port 80 of the names must lead to it.",
+      "With --domain: the port that answers challenges and redirects everything else to https. Port 80 of the names must lead to it.",
   },
 } as const satisfies OptionTable;
 

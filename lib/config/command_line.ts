@@ -9,7 +9,7 @@ import { nearest } from "./nearest_name.ts";
 /** The texts that flags carry, by camelCase key. A switch carries `true` or `false`. */
 export type RawValues = ReadonlyMap<string, readonly string[]>;
 
-/** A command line taken apart. `problems` is empty where it is right. */
+/** A parsed command line. `problems` is empty if it is correct. */
 export interface CommandLine {
   readonly values: RawValues;
   readonly positionals: readonly string[];
@@ -42,7 +42,7 @@ export function parseFlags(args: readonly string[], table: OptionTable): Command
     },
   });
 
-  // What follows -- are no flags.
+  // Arguments after -- are not flags.
   const own = args.includes("--") ? args.slice(0, args.indexOf("--")) : args;
   const values = new Map<string, readonly string[]>();
   for (const [name, key] of names) {
@@ -82,7 +82,7 @@ function switchGiven(argument: string, name: string, short: string | undefined):
 function unknownFlag(argument: string, name: string, known: readonly string[], table: OptionTable): string {
   const secret = Object.keys(table).find((key) => table[key]!.variableOnly && flagOf(key) === `--${name}`);
   if (secret !== undefined) {
-    return `--${name} is not taken on the command line, where every user of the machine could read it: ` +
+    return `--${name} is not accepted on the command line, where every user of the machine can read it: ` +
       `use --${name}-file or the variable`;
   }
   const shown = argument.split("=", 1)[0]!;

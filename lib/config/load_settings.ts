@@ -10,7 +10,7 @@ import { flagOf, type Option, type OptionTable, parseValue, type Values, variabl
 import type { RawValues } from "./command_line.ts";
 import { nearest } from "./nearest_name.ts";
 
-/** The configuration file that is read where `--config` does not name another. */
+/** The configuration file that is read if `--config` does not name another. */
 export const CONFIG_FILE = "wss.json";
 
 /** Where values come from, strongest first. */
@@ -54,7 +54,7 @@ export type Rules<T extends OptionTable, C> = (
 /**
  * Merges the sources through the table.
  * @param earlier mistakes already seen, reported with the others
- * @param rules run in any case, so that all mistakes come at once: where a value was wrong they see the default
+ * @param rules always run, so that all mistakes are reported at once; they see the default of a value that is wrong
  * @throws {UsageError} with every mistake in all of them.
  */
 export function load<T extends OptionTable, C = undefined>(
@@ -102,7 +102,7 @@ export function load<T extends OptionTable, C = undefined>(
 }
 
 /**
- * Merges flags, variables and the configuration file that they name.
+ * Merges flags, variables and the configuration file.
  * @param earlier mistakes already seen; those in the file's syntax join them
  * @throws {UsageError} with every mistake
  */
@@ -144,7 +144,7 @@ export function readConfigFile(path: string | undefined): Sources["object"] {
     throw new UsageError(`Cannot read the configuration file ${file}: it is not JSON (${messageOf(error)})`);
   }
   if (typeof values !== "object" || values === null || Array.isArray(values)) {
-    throw new UsageError(`Cannot read the configuration file ${file}: it must hold one object of options`);
+    throw new UsageError(`Cannot read the configuration file ${file}: it must be one object of options`);
   }
   return { values, name: file, folder: dirname(file) };
 }
@@ -282,7 +282,7 @@ function checkValue(option: Option, value: unknown, inCode: boolean): unknown {
     return parseValue(option, inCode ? `${value}ms` : String(value));
   }
   if (typeof value === "number" && option.type === "tls") return parseValue(option, String(value));
-  // What stands in place of a secret may hold it.
+  // A wrong value of a secret may contain the secret.
   const shown = option.variableOnly ? "" : `, not ${JSON.stringify(value)}`;
   throw new RangeError(`${NEEDED[option.type] ?? "a text"} is needed${shown}`);
 }
@@ -301,7 +301,7 @@ function unknownNames(table: OptionTable, { variables, object }: Sources): strin
 
   function check(key: string | undefined, known: readonly string[], name: string, label: string, kind: string): void {
     const row = key !== undefined && Object.hasOwn(table, key) ? table[key] : undefined;
-    if (row?.flagOnly) problems.push(`${label}${name} is for the command line alone: ${flagOf(key!)}`);
+    if (row?.flagOnly) problems.push(`${label}${name} is only for the command line: ${flagOf(key!)}`);
     if (row !== undefined) return;
     const guess = nearest(name, known);
     problems.push(`${label}unknown ${kind} ${name}${guess === undefined ? "" : `: did you mean ${guess}?`}`);

@@ -124,7 +124,7 @@ export function parseValue(option: Option, text: string): string | number | bool
     case "text":
     case "path":
     case "module":
-      if (text === "" && !option.emptyAllowed) throw new RangeError("it needs a value, and was given an empty one");
+      if (text === "" && !option.emptyAllowed) throw new RangeError("a value is required, not an empty text");
       return text;
   }
 }

@@ -1,5 +1,5 @@
 /**
- * Direct TLS or proxied plain: exactly one, decided here from the settings.
+ * Direct TLS or plain behind a proxy: exactly one of them, chosen from the settings.
  * @module
  */
 import { UsageError } from "../errors.ts";
@@ -106,7 +106,7 @@ export function selectMode(settings: Settings, given: ReadonlyMap<string, string
   }
 
   for (const name of names(PROXIED_ONLY)) {
-    problems.push(`${name} is for --mode proxied; in direct mode no proxy stands in front`);
+    problems.push(`${name} is for --mode proxied; in direct mode there is no proxy in front`);
   }
   if (settings.minTls === "1.3") {
     problems.push(

@@ -46,7 +46,7 @@ export const SERVICE_OPTIONS = {
     repeat: true,
     default: ["/", "/wss"],
     help:
-      "Where a WebSocket upgrade is welcome, literal or a pattern (/rooms/*, /rooms/:id); elsewhere the answer is 404.",
+      "Paths that accept WebSocket upgrades: literal, or a pattern (/rooms/*, /rooms/:id). Any other path is answered with 404.",
   },
   cert: {
     type: "path",
@@ -129,8 +129,7 @@ export const SERVICE_OPTIONS = {
     default: "1MiB",
     min: 1,
     help:
-      "A peer with more unsent than this (1KiB a message counts besides its bytes) that reads nothing for 5s is closed " +
-      "with 1013; so is one with eight times as much.",
+      "The most unsent data of one peer (each message counts 1KiB more). A peer over it that reads nothing for 5s, or that has eight times as much, is closed with 1013.",
   },
   memoryBudget: {
     type: "size",
@@ -138,14 +137,13 @@ export const SERVICE_OPTIONS = {
     min: 1024 ** 2,
     unset: "an eighth of the memory, 512MiB at the most",
     help:
-      "What waits for all peers together; beyond it the fullest are closed with 1013. Unfinished messages may take half " +
-      "as much again.",
+      "The most unsent data of all peers together. Beyond it the peers with the most are closed with 1013. Unfinished messages may use half as much again.",
   },
   messageTimeout: {
     type: "duration",
     value: "TIME",
     default: "2m",
-    help: "How long a message may take to arrive whole (1MiB at 9KiB/s); then its connection is cut; 0 is off.",
+    help: "How long a message may take to arrive (1MiB at 9KiB/s) before its connection is closed; 0 is unlimited.",
   },
   maxConnections: {
     type: "count",
@@ -166,8 +164,7 @@ export const SERVICE_OPTIONS = {
     value: "N",
     default: "0",
     help:
-      "Connections at once of one user on this node; beyond it 503 where the token names the user, else 1008; 0 is " +
-      "unlimited.",
+      "The most connections at once of one user on this node. Beyond it the answer is 503 if the token names the user, otherwise the connection is closed with 1008; 0 is unlimited.",
   },
   messageRate: {
     type: "count",
@@ -239,30 +236,29 @@ export const SERVICE_OPTIONS = {
     type: "text",
     value: "URL",
     help:
-      "Connects this node to the others of the service: nats://HOST:PORT or redis://HOST:PORT, tls:// and rediss:// over " +
-      "TLS; commas between the members of a cluster.",
+      "Connect this node to the other nodes of the service: nats://HOST:PORT or redis://HOST:PORT, tls:// or rediss:// for TLS. Separate the members of a cluster by commas.",
   },
   brokerCredentialsFile: {
     type: "path",
     value: "FILE",
     help:
-      "The broker's user and password, USER:PASSWORD in one line, or a NATS .creds file; other users of this machine can read a URL.",
+      "A file with the broker's credentials: USER:PASSWORD in one line, or a NATS .creds file. Other users of this machine can read a URL, but not this file.",
   },
   brokerCa: {
     type: "path",
     value: "FILE",
-    help: "Authorities, PEM, that the broker's certificate may be of.",
+    help: "The authorities, PEM, that may have issued the broker's certificate.",
   },
   brokerPrefix: {
     type: "text",
     value: "NAME",
     default: "wss",
-    help: "What the broker's subjects and channels begin with: services that share a broker need different ones.",
+    help: "The first part of the broker's subjects and channels. Services that share a broker need different ones.",
   },
   brokerOptional: {
     type: "switch",
     default: false,
-    help: "Start without the broker where it cannot be reached, and connect when it is there.",
+    help: "Start even if the broker cannot be reached, and connect as soon as it can be.",
   },
   logFormat: {
     type: "choice",
@@ -273,7 +269,7 @@ export const SERVICE_OPTIONS = {
   accessLog: {
     type: "switch",
     default: false,
-    help: "Log each connection when it opens and when it ends, at info; otherwise at debug.",
+    help: "Log each connection at info when it opens and when it ends; without this, at debug.",
   },
   logLevel: {
     type: "choice",

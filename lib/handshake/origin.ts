@@ -5,7 +5,7 @@
  */
 import type { Mode } from "../config/service_mode.ts";
 import { canonicalAddress, isLoopback } from "../ip.ts";
-import { forwardedHost, hasForwardingHeader, provesTls } from "./client_address.ts";
+import { forwardedHost, hasForwardingHeader, provesTls } from "./proxy_headers.ts";
 import type { Refusal } from "./refusal.ts";
 
 /** What the rule looks at. */
@@ -43,7 +43,8 @@ export function originFacts(
   port: number | undefined,
 ): OriginFacts {
   const forwarded = trustedProxy ? forwardedHost(headers) : undefined;
-  const { hostname, port: askedPort } = new URL(`http://${asked}`);
+  // A Host that is none leaves Deno's own word for the address: of a unix socket its path.
+  const { hostname, port: askedPort } = URL.parse(`http://${asked}`) ?? { hostname: "", port: "" };
   const ownPort = mode.kind === "proxied" && Number(askedPort || 80) === port;
   const straight = mode.kind === "direct" || !trustedProxy ||
     (port !== undefined && (ownPort || isLocalName(hostname)) && !hasForwardingHeader(headers));

@@ -6,10 +6,10 @@ import { messageOf, StartError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { type Broker, type BrokerListener, type BrokerStart, NODE_BYTES } from "./broker.ts";
 import { type Action, Cluster, type LocalNode, type Question, type Target } from "./cluster.ts";
-import { nodeOfPeer } from "./frame.ts";
-import { parseTopicKey } from "./names.ts";
+import { nodeOfPeer } from "./node_frame.ts";
+import { parseTopicKey } from "./topic_names.ts";
 import type { NodeInfo } from "./nodes.ts";
-import { type Inbound, Relay } from "./relay.ts";
+import { type Inbound, Relay } from "./frame_relay.ts";
 import { type Payload, type Subscriber, Topics } from "./topics.ts";
 
 /** A connected peer, as the hub needs it. */
@@ -97,27 +97,18 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
     return `${random.slice(0, 14)}8${random.slice(15, 24)}${this.id}`;
   }
 
-  /** How many peers are connected here. */
-  get size(): number {
-    return this.#members.size;
-  }
-
   /** The other nodes. */
   get cluster(): Cluster | undefined {
     return this.#cluster;
   }
 
-  /** A peer of this node. */
-  member(id: string): Member | undefined {
-    return this.#members.get(id);
-  }
-
+  /** A peer is connected. */
   add(member: Member): void {
     this.#members.set(member.id, member);
     if (member.user !== undefined) this.users.subscribe(member.user, member);
   }
 
-  /** Idempotent. */
+  /** It is gone. Idempotent. */
   delete(member: Member): void {
     this.#members.delete(member.id);
     if (member.user !== undefined) this.users.unsubscribe(member.user, member);

@@ -2,21 +2,22 @@
  * Serving an app: from options to a running service.
  * @module
  */
-import { wantsTokens } from "../auth/validate_options.ts";
+import { wantsTokens } from "../auth/validate_auth_options.ts";
+import { checkApp } from "../apps/validate_app.ts";
 import { load } from "../config/load_settings.ts";
-import type { ServiceOptions } from "../config/serve_options.ts";
+import type { ServiceOptions } from "../config/serve_options_type.ts";
 import { SERVICE_OPTIONS } from "../config/service_options.ts";
 import { originWarnings } from "../handshake/origin.ts";
-import { type Logger, silent } from "../log.ts";
-import { createCertificateSource } from "./certificate_source.ts";
+import { createLogger, type Logger, silent } from "../log.ts";
+import { createCertificateSource } from "./create_certificate_source.ts";
 import { RunningService, type Service } from "./running_service.ts";
-import { type ServiceSettings, validate } from "./resolve_settings.ts";
+import { type ServiceSettings, validate } from "./validate_settings.ts";
 import type { WorkerContext } from "./worker_context.ts";
-import type { AppFactory, ServiceApp } from "../ws/app_types.ts";
+import type { AppFactory, FetchApp, ServiceApp } from "../ws/app_types.ts";
 
 /** What the caller may give beside the options. */
 export interface Environment {
-  /** Default: silent. */
+  /** Default: warnings and errors on standard error; `silent` says nothing. */
   readonly log?: Logger;
   /** A predecessor process shares its address with this one, at this port. */
   readonly takeover?: { readonly port: number } | undefined;
@@ -49,12 +50,14 @@ export interface WorkerEnvironment extends Environment {
  * @throws {StartError} when the port is taken, the certificate unusable, a file unreadable
  */
 export async function serve(
-  app: ServiceApp | AppFactory,
+  app: ServiceApp | AppFactory | FetchApp,
   options: ServiceOptions = {},
   environment: Environment = {},
 ): Promise<Service> {
   const loaded = load(SERVICE_OPTIONS, { object: { values: options } }, [], validate);
-  return await startService(app, loaded, environment);
+  const { log = createLogger({ level: "warn" }), ...others } = environment;
+  const checked = checkApp(app, "app", (message) => log.warn(message));
+  return await startService(checked, loaded, { log, ...others });
 }
 
 /** Serves with settings that are loaded and checked already: the command line's way in. */

@@ -48,7 +48,7 @@ export function writeReason(error: unknown, folder: string): string {
     return `this user may not write there; start in a folder of yours (or make that one yours), ${instead}`;
   }
   if (error instanceof Deno.errors.AlreadyExists || error instanceof Deno.errors.NotADirectory) {
-    return `there is a file of that name; move it away, ${instead}`;
+    return `a file has that name; move it away, ${instead}`;
   }
   return `${messageOf(error)}; start in a folder that can be written, ${instead}`;
 }

@@ -14,9 +14,9 @@ import { type PrivateKey, readPrivateKey } from "./x509/private_key.ts";
 import type { TlsMaterial } from "./tls_material.ts";
 import { namesOf } from "./x509/certificate_names.ts";
 import { encodePem, parsePem } from "./x509/pem.ts";
-import { command, shellWord } from "./shell_hints.ts";
+import { command, shellWord } from "./shell_command.ts";
 
-/** What is no certificate, by PEM label, and what to do instead. */
+/** PEM labels of other things than certificates, and what to do about each. */
 const STRANGERS: readonly (readonly [label: RegExp, reason: string])[] = [
   [/CERTIFICATE REQUEST$/, "it is a signing request: send it to the authority, and give the certificate it returns"],
   [/PUBLIC KEY$/, "it is a public key, not a certificate"],
@@ -46,7 +46,7 @@ export function loadCertificateFiles(files: CertificateFiles, now: Date = new Da
   const appended = (chain && attempt(() => readCertificates(readFile(chain, "chain"), chain))) || [];
   const passphrase = attempt(() => passphraseOf(files));
   const waiting = files.keyPassphraseFile !== undefined && passphrase === undefined;
-  // Without the passphrase that its file should have given, the key would only be reported a second time.
+  // If the passphrase could not be read, the key would only be reported a second time.
   const key = attempt(() => {
     const bytes = readFile(files.key, "key");
     return waiting ? undefined : readPrivateKey(bytes, files.key, passphrase);
@@ -125,7 +125,7 @@ function reasonOf(error: unknown, file: string): string {
     return "this user may not read it; run as one who may, or copy it to where this user can (certbot: --deploy-hook)";
   }
   if (error instanceof Deno.errors.NotCapable) return `Deno was started without --allow-read=${shellWord(file)}`;
-  if (error instanceof Deno.errors.IsADirectory) return "it is a folder; name the file in it";
+  if (error instanceof Deno.errors.IsADirectory) return "it is a folder; a file is required";
   return messageOf(error);
 }
 
@@ -164,7 +164,7 @@ function leafFor({ key }: PrivateKey, all: readonly X509Certificate[], files: Ce
   );
 }
 
-/** What is to be said about the files themselves. */
+/** Findings about the files themselves. */
 function inspectFiles(files: CertificateFiles, key: PrivateKey, passphrase: string | undefined): Finding[] {
   const found: Finding[] = [];
   if (passphrase !== undefined && !key.encrypted) {
@@ -174,7 +174,7 @@ function inspectFiles(files: CertificateFiles, key: PrivateKey, passphrase: stri
   const mode = Deno.build.os === "windows" ? null : Deno.statSync(files.key).mode;
   if (mode !== null && (mode & 0o004) !== 0) {
     const fact = `Every user of this machine can read the key ${files.key}.`;
-    const remedy = `Take that away: chmod o-r ${shellWord(files.key)}.`;
+    const remedy = `Restrict it: chmod o-r ${shellWord(files.key)}.`;
     found.push({ code: "key-readable", level: "warning", fact, remedy });
   }
   return found;

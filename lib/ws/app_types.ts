@@ -2,7 +2,7 @@
  * What an app is: the hooks of crossws (which h3, Nitro and Nuxt speak), so that an app moves between them unchanged.
  * @module
  */
-import type { ServiceCalls } from "../hub/calls.ts";
+import type { ServiceCalls } from "../hub/service_calls.ts";
 
 /** What `send` tells: `false` asks the app to wait for `drain`. The other types are what other servers' peers return. */
 export type SendResult = boolean | number | void | undefined;
@@ -11,7 +11,7 @@ export type SendResult = boolean | number | void | undefined;
 export interface WaitForDrainOptions {
   /** Bytes. Default 0. */
   threshold?: number;
-  /** Milliseconds between two looks: Deno fires nothing when a buffer empties. Default 100. */
+  /** Milliseconds between two measurements: Deno fires nothing when a buffer empties. Default 100. */
   pollInterval?: number;
   /** Ends the wait. */
   signal?: AbortSignal;
@@ -45,8 +45,8 @@ export interface Peer {
   /** All open peers of its namespace, itself too: collected anew each time, so ask once and not for each message. */
   readonly peers: ReadonlySet<Peer>;
   /**
-   * Sends text as text, bytes as binary, anything else as JSON text. Never blocks and never throws for a peer that has
-   * gone. `false` once the buffer is over half of `maxBackpressure`: wait for `drain`.
+   * Sends text as text, bytes and a Blob as binary, anything else as JSON text. Never blocks and never throws for a peer
+   * that has gone; throws a TypeError for what cannot be sent (a Map, a stream, a function). `false` once the buffer is over half of `maxBackpressure`: wait for `drain`.
    */
   send(data: unknown): SendResult;
   /**
@@ -152,6 +152,15 @@ export interface GapDetails {
  * the service starts.
  */
 export type AppFactory = (service: ServiceCalls) => ServiceApp;
+
+/**
+ * An app of h3 2 or Nitro: its fetch handler answers an upgrade request with the hooks of its route, on the response
+ * (`crossws`) or on the request (`Symbol.for("crossws.hooks")`).
+ */
+export interface FetchApp {
+  /** Answers a request; the hooks of an upgrade are on the response or the request. */
+  fetch(request: Request): unknown;
+}
 
 /**
  * Gives an app its type; returns it unchanged.

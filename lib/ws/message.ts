@@ -55,6 +55,7 @@ export class IncomingMessage implements Message {
 /**
  * What goes out, as crossws has it: text and bytes as they are, a message as what it carries, nothing as empty text,
  * anything else as JSON text.
+ * @throws {TypeError} for what JSON shows as an empty object although it is none: a Map, a stream, a promise; a function
  */
 export function toPayload(data: unknown): string | ArrayBuffer | Uint8Array<ArrayBuffer> {
   if (typeof data === "string" || data instanceof ArrayBuffer) return data;
@@ -64,7 +65,26 @@ export function toPayload(data: unknown): string | ArrayBuffer | Uint8Array<Arra
   }
   if (data instanceof IncomingMessage) return data.rawData;
   if (data === undefined || data === null) return "";
-  return typeof data === "bigint" ? String(data) : JSON.stringify(data) ?? "{}";
+  if (typeof data === "bigint") return String(data);
+  const text = JSON.stringify(data);
+  if (text === undefined || (text === "{}" && !isPlain(data))) throw new TypeError(unsendable(data));
+  return text;
+}
+
+/** An object without anything of its own, as a literal or `Object.create(null)` makes it. */
+function isPlain(data: object): boolean {
+  const prototype = Object.getPrototypeOf(data);
+  return prototype === null || prototype === Object.prototype;
+}
+
+function unsendable(data: unknown): string {
+  const what = typeof data === "object" ? `a ${data?.constructor?.name ?? "object"}` : `a ${typeof data}`;
+  const hint = data instanceof Blob
+    ? "; await its bytes()"
+    : data instanceof Map
+    ? "; Object.fromEntries() makes one"
+    : "";
+  return `Cannot send ${what}: text, bytes or what JSON can carry is required${hint}`;
 }
 
 /** Whether a message has more bytes than `limit`. Text is counted only near it: UTF-16 units are 1 to 3 bytes each. */

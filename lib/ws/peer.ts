@@ -6,10 +6,10 @@ import { whenReached } from "../auth/token_expiry.ts";
 import { CloseCode, fitReason, isSendable } from "../close_codes.ts";
 import { messageOf } from "../errors.ts";
 import type { Member } from "../hub/hub.ts";
-import { Subscriptions } from "../hub/subscriptions.ts";
+import { PeerSubscriptions } from "../hub/peer_subscriptions.ts";
 import type { Payload } from "../hub/topics.ts";
 import type { Slot } from "../handshake/admission.ts";
-import type { Handshake } from "../handshake/handshake.ts";
+import type { Handshake } from "../handshake/handshake_context.ts";
 import type { RequestSnapshot } from "../handshake/request_snapshot.ts";
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { Peer, WaitForDrainOptions } from "./app_types.ts";
@@ -30,6 +30,7 @@ import {
   watchdogCloseReason,
 } from "./close_reason.ts";
 import { callHook, reportHookFailure, watchHook } from "./call_hook.ts";
+import { BlobQueue } from "./blob_queue.ts";
 import type { BudgetMember } from "./memory_budget.ts";
 import { IncomingMessage, toPayload } from "./message.ts";
 import type { ScheduledPeer } from "./message_scheduler.ts";
@@ -62,7 +63,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   readonly #inbound: InboundLimits;
   readonly #sendBuffer: SendBuffer;
   readonly #expiry: Disposable | undefined;
-  readonly #subscriptions: Subscriptions;
+  readonly #subscriptions: PeerSubscriptions;
   /** What Deno did not like; for the log. */
   #failure: string | undefined;
   /** `send` returned false, and the app waits for `drain`. */
@@ -78,6 +79,8 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   #closing: CloseTimer | undefined;
   /** The connection has ended, but messages that came before wait for the app. */
   #lastFrame: CloseFrame | undefined;
+  /** While a Blob is read: what has to go after it. */
+  #behindBlob: BlobQueue | undefined;
   #facade: SocketFacade | undefined;
   readonly #openBy: number;
   /** Kept by the scheduler. */
@@ -99,7 +102,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     this.#shared = shared;
     this.#slot = handshake.slot!;
     this.#connection = connection;
-    this.#subscriptions = new Subscriptions(shared.hub, this, handshake.namespace);
+    this.#subscriptions = new PeerSubscriptions(shared.hub, this, handshake.namespace);
     this.#inbound = new InboundLimits(shared);
     const { maxBackpressure: limit, budget, corkTimer } = shared;
     this.#sendBuffer = new SendBuffer({ socket, limit, budget, connection, corkTimer });
@@ -157,8 +160,9 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     }
   }
 
-  send(data: unknown): boolean {
-    return this.deliver(toPayload(data));
+  send(data: unknown, options?: { readonly compress?: boolean }): boolean {
+    if (options?.compress) this.#shared.warnOnce("compress is ignored: Deno has no compression of messages");
+    return data instanceof Blob ? this.#sendBlob(data) : this.deliver(toPayload(data));
   }
 
   waitForDrain(options?: WaitForDrainOptions): Promise<void> {
@@ -166,13 +170,19 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   }
 
   deliver(payload: Payload): boolean {
+    return this.#behindBlob === undefined ? this.#deliver(payload) : this.#deliverLater(this.#behindBlob, payload);
+  }
+
+  #deliver(payload: Payload): boolean {
     const status = this.#sendBuffer.send(payload);
     return status === "fine" || this.#onPressure(status);
   }
 
   close(code: number = CloseCode.NormalClosure, reason = ""): void {
     if (!isSendable(code)) this.#shared.log.warn(UNSENDABLE, { peer: this.id, code });
-    this.#startClose({ code: isSendable(code) ? code : CloseCode.NormalClosure, reason });
+    const frame = { code: isSendable(code) ? code : CloseCode.NormalClosure, reason };
+    if (this.#behindBlob === undefined) this.#startClose(frame);
+    else this.#behindBlob.push(() => this.#startClose(frame));
   }
 
   terminate(): void {
@@ -283,11 +293,25 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     }
   }
 
+  #sendBlob(blob: Blob): true {
+    this.#behindBlob ??= new BlobQueue(this.#fail, () => this.#behindBlob = undefined);
+    this.#behindBlob.push(async () => this.#deliver(await blob.bytes()));
+    return true;
+  }
+
+  #deliverLater(queue: BlobQueue, payload: Payload): boolean {
+    if (queue.full) return this.#onPressure("full");
+    // Bytes are valid only during the call.
+    const kept = typeof payload === "string" ? payload : payload.slice(0);
+    queue.push(() => this.#deliver(kept));
+    return true;
+  }
+
   /** A send that did not just go through: wait for the buffer to empty, or end a peer that reads too slowly. */
   #onPressure(status: SendStatus): false {
     if (status === "full") this.#startClose(tooSlow(this.#shared.maxBackpressure), this.#connection);
     if (status === "over") {
-      this.#progress ??= new ReadProgress(() => this.#connection?.acknowledged() ?? -this.#sendBuffer.buffered);
+      this.#progress ??= new ReadProgress(() => this.#connection?.acknowledged() ?? this.#sendBuffer.left);
     }
     if (status !== "closed" && !this.#drainDue) {
       this.#drainDue = true;

@@ -2,7 +2,7 @@
 import { assertEquals } from "@std/assert";
 import type { CheckOptions } from "../../lib/check/check_target.ts";
 import { hasOpenssl, openPki } from "../support/openssl.ts";
-import { echoService, rightAnswer, upgradeServer, writeAll } from "./laboratory.ts";
+import { echoService, rightAnswer, upgradeServer, writeAll } from "./test_servers.ts";
 import { expectCodes, expectReport, identityOf, makeAuthorities, urlOf } from "./expect.ts";
 import { apache, caddy, hasProgram, nginx, nginxUpgrade } from "./proxies.ts";
 import { closedPort } from "../support/ports.ts";

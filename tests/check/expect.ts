@@ -1,14 +1,14 @@
 /**
- * What every laboratory test asks: which codes above a note, in which order, with which exit code.
+ * What every test of an endpoint asks: which codes above a note, in which order, with which exit code.
  */
 import { assert, assertEquals } from "@std/assert";
 import { CODES } from "../../lib/check/finding_codes.ts";
 import { type Report, runCheck } from "../../lib/check/run_check.ts";
 import type { CheckOptions } from "../../lib/check/check_target.ts";
 import type { Issued, Pki } from "../support/openssl.ts";
-import type { Identity, Server } from "./laboratory.ts";
+import type { Identity, Server } from "./test_servers.ts";
 
-/** The URL of a laboratory server. */
+/** The URL of a test server. */
 export function urlOf(scheme: "ws" | "wss", server: Server, path = "/", host = "127.0.0.1"): string {
   return `${scheme}://${host}:${server.port}${path}`;
 }

@@ -7,7 +7,7 @@ import { CODES } from "../../lib/check/finding_codes.ts";
 import { parseFlight } from "../../lib/check/probes/server_hello.ts";
 import { FrameError, FrameReader } from "../../lib/client/frames.ts";
 import { runCheck } from "../../lib/check/run_check.ts";
-import { rawServer, readRequest, rightAnswer, writeAll } from "./laboratory.ts";
+import { rawServer, readRequest, rightAnswer, writeAll } from "./test_servers.ts";
 import { urlOf } from "./expect.ts";
 
 /** Numbers from 0 up to, without, `below`; the same for the same seed (mulberry32). */

@@ -1,9 +1,9 @@
 /**
- * Real proxies of the laboratory: nginx, Apache, HAProxy and Caddy, started on a free port with a configuration of the test's.
+ * Real proxies for `check`: nginx, Apache, HAProxy and Caddy, started on a free port with a configuration of the test's.
  */
 import { join } from "node:path";
 import { freePort } from "../support/ports.ts";
-import { type Server, untilOpen } from "./laboratory.ts";
+import { type Server, untilOpen } from "./test_servers.ts";
 
 /** Whether a program is there. Throws where it is required (WSS_TEST_PEERS=required) and is not. */
 export async function hasProgram(name: string, ...args: string[]): Promise<boolean> {
@@ -24,7 +24,7 @@ async function start(
   arrange: (folder: string, port: number) => Promise<readonly string[]>,
 ): Promise<Server> {
   for (let attempt = 1;; attempt++) {
-    const folder = await Deno.makeTempDir({ prefix: "wss-lab-" });
+    const folder = await Deno.makeTempDir({ prefix: "wss-check-" });
     const port = freePort();
     const args = await arrange(folder, port);
     const child = new Deno.Command(program, {

@@ -1,7 +1,7 @@
 /** Endpoints that expect the PROXY protocol, and services that get it unasked. */
 import { hasOpenssl, openPki } from "../support/openssl.ts";
 import { expectFirst, expectReport, makeAuthorities, urlOf } from "./expect.ts";
-import { echoService, rawServer, writeAll } from "./laboratory.ts";
+import { echoService, rawServer, writeAll } from "./test_servers.ts";
 import { haproxy, hasProgram, nginx, nginxUpgrade } from "./proxies.ts";
 
 const openssl = await hasOpenssl();

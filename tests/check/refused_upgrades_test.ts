@@ -4,7 +4,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { runCheck } from "../../lib/check/run_check.ts";
-import { echoService } from "./laboratory.ts";
+import { echoService } from "./test_servers.ts";
 import { urlOf } from "./expect.ts";
 
 interface Case {

@@ -9,7 +9,7 @@ import {
   readRequest,
   rightAnswer,
   writeAll,
-} from "./laboratory.ts";
+} from "./test_servers.ts";
 import { expectCodes, expectReport, urlOf } from "./expect.ts";
 import { closedPort } from "../support/ports.ts";
 

@@ -1,6 +1,6 @@
 /** `check` as a program: the table, JSON, exit codes, options. */
 import { assert, assertEquals } from "@std/assert";
-import { echoService } from "../check/laboratory.ts";
+import { echoService } from "../check/test_servers.ts";
 import { identityOf, makeAuthorities, urlOf } from "../check/expect.ts";
 import { hasOpenssl, openPki } from "../support/openssl.ts";
 import { runCommand } from "./commands.ts";

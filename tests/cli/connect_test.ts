@@ -1,6 +1,6 @@
 /** `connect` as a program: over pipes, and on a terminal. */
 import { assert, assertEquals } from "@std/assert";
-import { answerFrames, echoService, rightAnswer, upgradeServer, writeAll } from "../check/laboratory.ts";
+import { answerFrames, echoService, rightAnswer, upgradeServer, writeAll } from "../check/test_servers.ts";
 import { hasProgram } from "../check/proxies.ts";
 import { identityOf, makeAuthorities, urlOf } from "../check/expect.ts";
 import { hasOpenssl, openPki } from "../support/openssl.ts";

@@ -27,7 +27,7 @@ function assertLines(lines: readonly string[], patterns: readonly RegExp[]): voi
   assertEquals(lines.length, patterns.length, lines.join("\n"));
 }
 
-const HINT = /^wss --help lists what there is$/;
+const HINT = /^wss --help lists the options$/;
 
 Deno.test("--help and --version", async (t) => {
   await t.step("the program's help lists every command", async () => {
@@ -98,7 +98,9 @@ const MISTAKES: [what: string, args: string[], lines: RegExp[]][] = [
     /^--unix is for --mode proxied/,
     /^--strict-proxy is for --mode proxied/,
   ]],
-  ["a passphrase for all to read", ["--key-passphrase", "x"], [/^--key-passphrase is not taken on the command line/]],
+  ["a passphrase for all to read", ["--key-passphrase", "x"], [
+    /^--key-passphrase is not accepted on the command line/,
+  ]],
 ];
 
 Deno.test("a mistake: exit 2 and a line that says what is right", async (t) => {
@@ -139,7 +141,7 @@ Deno.test("all mistakes of a file, with those of the command line, and no secret
     /^wss\.json: keyPassphrase: a text is needed$/,
     /^wss\.json: trustedProxy: an address or a CIDR range .*"nowhere"$/,
     /^wss\.json: trustedProxy: a text is needed, not 7$/,
-    /^wss\.json: check is for the command line alone: --check$/,
+    /^wss\.json: check is only for the command line: --check$/,
     /^wss\.json: unknown option constructor$/,
     /^choose one: --mode proxied /,
     HINT,
@@ -166,12 +168,12 @@ Deno.test("a configuration file that cannot be used", async (t) => {
   const cases: [what: string, content: string | undefined, reason: RegExp][] = [
     ["missing", undefined, /^Cannot read the configuration file my\.json: there is no such file$/],
     ["no JSON", "{ port: 1 }", /^Cannot read the configuration file my\.json: it is not JSON \(/],
-    ["no object", "[1]", /^Cannot read the configuration file my\.json: it must hold one object/],
+    ["no object", "[1]", /^Cannot read the configuration file my\.json: it must be one object/],
   ];
   for (const [what, content, reason] of cases) {
     await t.step(what, async () => {
       const files: Record<string, string> = content === undefined ? {} : { "my.json": content };
-      assertLines(await fails(2, ["--config", "my.json"], { files }), [reason, HINT]);
+      assertLines(await fails(2, ["--config", "my.json"], { files }), [reason]);
     });
   }
 });

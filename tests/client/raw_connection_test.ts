@@ -3,7 +3,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { connectTcp, connectTls } from "../../lib/client/raw_connection.ts";
 import { DeadlineError, within } from "../../lib/client/deadline.ts";
 import { hasOpenssl, openPki } from "../support/openssl.ts";
-import { echoService, firewalledPort, listenOnly, rawServer } from "../check/laboratory.ts";
+import { echoService, firewalledPort, listenOnly, rawServer } from "../check/test_servers.ts";
 import { identityOf, makeAuthorities } from "../check/expect.ts";
 
 const forever = new AbortController().signal;

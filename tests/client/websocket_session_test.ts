@@ -3,7 +3,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { connectTcp } from "../../lib/client/raw_connection.ts";
 import { DeadlineError, within } from "../../lib/client/deadline.ts";
 import { ClientSession, type SessionEvent } from "../../lib/client/websocket_session.ts";
-import { listenOnly, rawServer, writeAll } from "../check/laboratory.ts";
+import { listenOnly, rawServer, writeAll } from "../check/test_servers.ts";
 
 const forever = new AbortController().signal;
 

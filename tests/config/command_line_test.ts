@@ -55,7 +55,7 @@ Deno.test("flags: every mistake is collected: unknown ones with the nearest know
       "unknown option --strct-proxy: did you mean --strict-proxy?",
       "unknown option --no-pgae: did you mean --page?",
       "unknown option --xyzzy",
-      "--key-passphrase is not taken on the command line, where every user of the machine could read it: " +
+      "--key-passphrase is not accepted on the command line, where every user of the machine can read it: " +
       "use --key-passphrase-file or the variable",
       "--port needs a value: --port PORT",
       "--mode needs a value: --mode a|b",

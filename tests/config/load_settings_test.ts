@@ -204,9 +204,9 @@ Deno.test("load: the program's own variables and $schema are no mistakes; an opt
   const table = { ...TABLE, check: { type: "switch", flagOnly: true, help: "." } } as const satisfies OptionTable;
   const object = { values: { config: "x", toString: 1 }, name: "wss.json" };
   assertEquals(problemsOf(() => load(table, { variables: { WSS_CHECK: "true" }, object })), [
-    "wss.json: config is for the command line alone: --config",
+    "wss.json: config is only for the command line: --config",
     "wss.json: unknown option toString",
-    "WSS_CHECK is for the command line alone: --check",
+    "WSS_CHECK is only for the command line: --check",
   ]);
 });
 
@@ -238,8 +238,8 @@ Deno.test("the configuration file: read whole, and refused by name where it is m
       const [file, reason] of [
         [join(folder, "none.json"), "there is no such file"],
         [await write("broken.json", "{ port: 1 }"), "it is not JSON ("],
-        [await write("array.json", "[1]"), "it must hold one object of options"],
-        [await write("null.json", "null"), "it must hold one object of options"],
+        [await write("array.json", "[1]"), "it must be one object of options"],
+        [await write("null.json", "null"), "it must be one object of options"],
         [wide, "it is UTF-16 text; save it as UTF-8"],
       ] as const
     ) {

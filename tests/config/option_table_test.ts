@@ -61,7 +61,7 @@ Deno.test("a value that is none says what is required and what was given", () =>
       [option("duration", { min: 100 }), "99ms", "it is from 100ms to 576h, not 99ms"],
       [option("duration"), "30", '500ms, 30s, 5m), not "30"'],
       [option("cidr"), "10.0.0.0/33", 'not "10.0.0.0/33"'],
-      [option("text"), "", "it needs a value, and was given an empty one"],
+      [option("text"), "", "a value is required, not an empty text"],
       [option("tls"), "1.4", 'it is 1.2 or 1.3, not "1.4"'],
       [option("tls"), "modern", 'it is 1.2 or 1.3, not "modern"'],
     ] as const

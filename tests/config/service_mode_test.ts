@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { load } from "../../lib/config/load_settings.ts";
 import { type Mode, selectMode } from "../../lib/config/service_mode.ts";
-import type { ServiceOptions } from "../../lib/config/serve_options.ts";
+import type { ServiceOptions } from "../../lib/config/serve_options_type.ts";
 import { SERVICE_OPTIONS } from "../../lib/config/service_options.ts";
 import { UsageError } from "../../lib/errors.ts";
 
@@ -75,7 +75,7 @@ Deno.test("mode: what belongs to a proxy is refused in direct mode, all of it", 
   });
   assertEquals(problems.length, 4);
   for (const [index, name] of ["unix", "trustedProxy", "clientAddressHeader", "strictProxy"].entries()) {
-    assertEquals(problems[index], `${name} is for --mode proxied; in direct mode no proxy stands in front`);
+    assertEquals(problems[index], `${name} is for --mode proxied; in direct mode there is no proxy in front`);
   }
 });
 

@@ -3,9 +3,9 @@
  * @module
  */
 import { silent } from "../../lib/log.ts";
-import { HubCalls, type ServiceCalls } from "../../lib/hub/calls.ts";
+import { HubCalls, type ServiceCalls } from "../../lib/hub/service_calls.ts";
 import { Hub, type Member } from "../../lib/hub/hub.ts";
-import { topicKey } from "../../lib/hub/names.ts";
+import { topicKey } from "../../lib/hub/topic_names.ts";
 import type { Payload } from "../../lib/hub/topics.ts";
 import type { Engine } from "./engines.ts";
 
@@ -25,7 +25,6 @@ export interface TestPeer extends Member {
   readonly got: (string | number[])[];
   readonly closed: unknown[];
   publish(topic: string, payload: Payload): void;
-  leave(): void;
 }
 
 export async function hubOn(engine: Engine | undefined, prefix = "wss"): Promise<TestHub> {
@@ -60,10 +59,6 @@ export async function hubOn(engine: Engine | undefined, prefix = "wss"): Promise
         unsubscribe: (topic) => hub.topics.unsubscribe(topicKey(namespace, topic), peer),
         publish: (topic, payload) => hub.publish(topicKey(namespace, topic), payload, peer),
         close: (code, reason) => closed.push([code, reason]),
-        leave() {
-          for (const topic of [...hub.topics.names()]) hub.topics.unsubscribe(topic, peer);
-          hub.delete(peer);
-        },
       };
       hub.add(peer);
       for (const topic of topics) peer.subscribe(topic);

@@ -1,9 +1,10 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { defineApp, serve, StartError, UsageError } from "../../lib/mod.ts";
 import { natsServer } from "../hub/engines.ts";
+import "../support/preload_ffi.ts";
 import { peerTest } from "../peers/require.ts";
 
-const app = defineApp({});
+const app = defineApp({ open() {} });
 const base = { mode: "proxied", port: 0 } as const;
 
 Deno.test("broker options: what does not go together is told at once", async () => {

@@ -3,8 +3,6 @@
  * @module
  */
 
-export { freePort } from "./ports.ts";
-
 /** Adds the lines of a stream to a list until it ends. */
 export async function pipeLines(stream: ReadableStream<Uint8Array>, lines: string[]): Promise<void> {
   for await (const text of stream.pipeThrough(new TextDecoderStream())) lines.push(text.trimEnd());

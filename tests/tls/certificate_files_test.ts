@@ -88,7 +88,7 @@ Deno.test("warnings: missing intermediate, self-signed, soon to expire, key for 
   const open = await pki.leaf("open");
   await Deno.chmod(open.key, 0o644);
   const [, last] = loadCertificateFiles({ cert: open.cert, key: open.key }).findings;
-  assertEquals([last?.code, last?.remedy], ["key-readable", `Take that away: chmod o-r ${open.key}.`]);
+  assertEquals([last?.code, last?.remedy], ["key-readable", `Restrict it: chmod o-r ${open.key}.`]);
 });
 
 Deno.test("an expired certificate is refused, and one that is not valid yet", { ignore }, async () => {
@@ -146,7 +146,7 @@ Deno.test("every problem is reported, each with its file", { ignore }, async () 
     `Cannot read the certificate ${gone}: there is no such file`,
     `Cannot read the chain ${gone}: there is no such file`,
     `Cannot read the key's passphrase ${gone}: there is no such file`,
-    `Cannot read the key ${pki.folder}: it is a folder; name the file in it`,
+    `Cannot read the key ${pki.folder}: it is a folder; a file is required`,
   ]);
   const swapped = problems({ cert: key, key: cert });
   assertStringIncludes(swapped[0]!, `Cannot use the certificate ${key}: it holds a private key and no certificate`);

@@ -160,3 +160,45 @@ Deno.test("upgrade: a hook that is still asked when the service stops gets nobod
   await stopped;
   assertEquals(opened, []);
 });
+
+Deno.test("crossws: a Blob is sent as its bytes, in its place among the others, before a close too", async () => {
+  const app = defineHooks({
+    open: (peer) => peer.subscribe("news"),
+    message(peer) {
+      peer.send("before");
+      peer.send(new Blob(["one ", "blob"]));
+      peer.send("between");
+      peer.send(new Blob([new Uint8Array(100_000).fill(7)]));
+      peer.send(new Uint8Array([1, 2, 3]));
+      peer.send("compressed", { compress: true });
+      peer.close(4000, "done");
+    },
+  });
+  await using served = await serving(app, { mode: "proxied" });
+  await using client = await served.connect();
+  client.send("go");
+  const all = [];
+  for (let at = 0; at < 6; at++) {
+    const data = await client.next();
+    all.push(typeof data === "string" ? data : new Uint8Array(data));
+  }
+  assertEquals(all, [
+    "before",
+    new TextEncoder().encode("one blob"),
+    "between",
+    new Uint8Array(100_000).fill(7),
+    new Uint8Array([1, 2, 3]),
+    "compressed",
+  ]);
+  assertEquals(await client.closed, { code: 4000, reason: "done" });
+  assertEquals(served.logged("compress is ignored").length, 1);
+});
+
+Deno.test("crossws: what cannot be sent closes the peer of the hook that tried, with the reason in the log", async () => {
+  const app = defineHooks({ message: (peer) => void peer.send(new Map([["a", 1]])) });
+  await using served = await serving(app, { mode: "proxied" });
+  await using client = await served.connect();
+  client.send("go");
+  assertEquals((await client.closed).code, 1011);
+  assertMatch(JSON.stringify(served.lines), /Cannot send a Map: text, bytes or what JSON can carry is required/);
+});

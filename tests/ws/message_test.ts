@@ -62,12 +62,44 @@ Deno.test("what is sent: text and bytes as they are, a message as what it carrie
   assertEquals(toPayload(new Uint16Array([0x4142])), new Uint8Array(new Uint16Array([0x4142]).buffer));
   assertEquals(toPayload(new IncomingMessage("again")), "again");
   assertEquals(toPayload(new IncomingMessage(buffer)), buffer);
-  assertEquals([{ a: [1] }, 7, true, null, undefined, () => 1].map(toPayload), [
+  assertEquals([{ a: [1] }, 7, true, null, undefined].map(toPayload), [
     '{"a":[1]}',
     "7",
     "true",
     "",
     "",
+  ]);
+});
+
+Deno.test("what JSON would show as an empty object, and a function, are errors that say what is required", () => {
+  class Empty {}
+  for (
+    const [data, shown] of [
+      [new Map([["a", 1]]), "a Map: text, bytes or what JSON can carry is required; Object.fromEntries() makes one"],
+      [new Set([1]), "a Set: text, bytes"],
+      [new ReadableStream(), "a ReadableStream: "],
+      [Promise.resolve(1), "a Promise: "],
+      [new Blob(["x"]), "a Blob: text, bytes or what JSON can carry is required; await its bytes()"],
+      [new Error("x"), "a Error: "],
+      [new Empty(), "a Empty: "],
+      [() => {}, "a function: "],
+      [Symbol("x"), "a symbol: "],
+    ] as const
+  ) assertThrows(() => toPayload(data), TypeError, `Cannot send ${shown}`);
+  class Point {
+    x = 1;
+  }
+  assertEquals([
+    toPayload({}),
+    toPayload(Object.create(null)),
+    toPayload(new Point()),
+    toPayload(new Date(0)),
+    toPayload([]),
+  ], [
     "{}",
+    "{}",
+    '{"x":1}',
+    '"1970-01-01T00:00:00.000Z"',
+    "[]",
   ]);
 });

@@ -3,7 +3,7 @@
  * their topics. `--broker local:NAME`
  * @module
  */
-import type { Broker, BrokerStart, Deliver } from "../broker.ts";
+import type { Broker, Deliver } from "../broker.ts";
 
 /** Bytes that may wait within one turn. */
 const BOUND = 64 * 1024 * 1024;
@@ -11,10 +11,10 @@ const BOUND = 64 * 1024 * 1024;
 const buses = new Map<string, Set<LocalBroker>>();
 
 /** Joins the bus of this name. */
-export function openLocal(name: string, start: BrokerStart): Broker {
+export function openLocal(name: string): Broker {
   const bus = buses.get(name) ?? new Set();
   buses.set(name, bus);
-  return new LocalBroker(name, bus, start);
+  return new LocalBroker(name, bus);
 }
 
 class LocalBroker implements Broker {
@@ -22,15 +22,13 @@ class LocalBroker implements Broker {
   connected = true;
   readonly #name: string;
   readonly #bus: Set<LocalBroker>;
-  readonly #start: BrokerStart;
   readonly #subscriptions = new Map<string, Deliver>();
   #waiting: { readonly channel: string; readonly frame: Uint8Array<ArrayBuffer> }[] = [];
   #bytes = 0;
 
-  constructor(name: string, bus: Set<LocalBroker>, start: BrokerStart) {
+  constructor(name: string, bus: Set<LocalBroker>) {
     this.#name = name;
     this.#bus = bus;
-    this.#start = start;
     bus.add(this);
   }
 

@@ -17,12 +17,12 @@ import {
 } from "./accept_loop.ts";
 import { LINUX } from "../ffi/libc.ts";
 import { assemble } from "../ffi/sockets.ts";
-import type { Instruction } from "./port_group.ts";
+import type { Instruction } from "./reuseport_group.ts";
 import { type Ffi, loadFfi, lost } from "../ffi/load_ffi.ts";
-import { hasUnstableNet } from "../../unstable.ts";
+import { hasUnstableNet } from "../../unstable_features.ts";
 import { relisten } from "./relisten.ts";
 import { DescriptorReserve } from "./descriptor_reserve.ts";
-import { GRACE, queueEmptied, settled, settleWithin, share, sleep, steerToNewest } from "./listener_handoff.ts";
+import { GRACE, queueEmptied, settled, settleWithin, share, sleep, steerToNewest } from "./replace_accept_loop.ts";
 import { moveSocket, removeOwnSocket } from "./unix_socket_path.ts";
 
 /** How to listen. */
@@ -249,14 +249,17 @@ export class Listener {
     return which === "all" && !this.#closed ? [...this.#old, this.#current] : [...this.#old];
   }
 
-  /** Stops listening on the newest socket, which `bindNext` opened, and goes on with the one before it. */
+  /**
+   * Stops listening on the newest socket, which `bindNext` opened and which gets no new connections any more, once nothing
+   * waits on it; goes on with the one before it.
+   */
   async dropNext(): Promise<void> {
     const next = this.#current;
     const previous = [...this.#old].at(-1);
     if (previous === undefined) return;
     this.#old.delete(previous);
     this.#current = previous;
-    await this.#retire(next, false);
+    await this.#retire(next, true);
   }
 
   /**
@@ -286,7 +289,7 @@ export class Listener {
     return this.#loopCanEnd;
   }
 
-  /** After a hand-over: see `settled` in listener_handoff.ts. */
+  /** After a hand-over: see `settled` in replace_accept_loop.ts. */
   settled(known: () => number, timeout: number): Promise<void> {
     return settled(this.#ffi, this.#address, known, timeout);
   }

@@ -6,7 +6,7 @@ import type { X509Certificate } from "node:crypto";
 import { type Finding, finding } from "../../finding.ts";
 import { derChildren, derOid, readDer } from "./der.ts";
 import { EXTENSION, type Fields, fieldsOf, titleOf } from "./certificate_fields.ts";
-import { isSelfIssued } from "./issuer.ts";
+import { isSelfIssued } from "./find_issuer.ts";
 
 const SERVER_AUTH = "1.3.6.1.5.5.7.3.1";
 const ANY_USAGE = "2.5.29.37.0";
@@ -32,11 +32,18 @@ export function inspectStrength(certificate: X509Certificate, isLeaf: boolean, s
   const what = `${isLeaf ? "The certificate" : "The chain's certificate"} ${titleOf(certificate)}`;
   if (fields === undefined) {
     const remedy = "Have it issued anew.";
-    return [finding("certificate-unreadable", "warning", `${what} is not of the shape that RFC 5280 says.`, remedy)];
+    return [
+      finding(
+        "certificate-unreadable",
+        "warning",
+        `${what} does not have the structure that RFC 5280 requires.`,
+        remedy,
+      ),
+    ];
   }
   const found: Finding[] = [];
   const weak = WEAK_SIGNATURES[fields.signature];
-  // Nobody checks the signature of a root: it is trusted for itself.
+  // The signature of a root is not checked: clients trust the root itself.
   if (weak !== undefined && (steps === 1 || !isSelfIssued(certificate))) {
     const fact = `${what} is signed with ${weak.toUpperCase().replace("SHA1", "SHA-1")}, which browsers refuse.`;
     found.push(finding(`signature-${weak}`, "warning", fact, "Have it issued anew with SHA-256."));
@@ -97,7 +104,7 @@ export function inspectUse(leaf: X509Certificate): Finding[] {
     found.push(finding(
       "must-staple",
       "warning",
-      `The certificate ${titleOf(leaf)} demands OCSP stapling, which Deno does not do: Firefox may refuse it.`,
+      `The certificate ${titleOf(leaf)} requires OCSP stapling, which Deno does not do: Firefox may refuse it.`,
       "Have it issued without must-staple, or terminate TLS in a proxy that staples.",
     ));
   }

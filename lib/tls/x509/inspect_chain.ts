@@ -10,7 +10,7 @@ import { addressIn, coversHost, type Names, namesOf } from "./certificate_names.
 import { inspectExtensions, inspectStrength, inspectUse } from "./certificate_strength.ts";
 import { buildPath, type CertificationPath, LONGEST_CHAIN, type PathProblemKind } from "./certification_path.ts";
 import { inspectNameConstraints } from "./name_constraints.ts";
-import { isIssuedBy, isSelfIssued, issuerUrl, publicIssuer, publicRootsKnown } from "./issuer.ts";
+import { isIssuedBy, isSelfIssued, issuerUrl, publicIssuer, publicRootsKnown } from "./find_issuer.ts";
 
 /** What an inspection may know besides the chain. */
 export interface InspectOptions {
@@ -163,7 +163,7 @@ function inspectTrust(
     return known(leaf) ? [] : [finding(
       "certificate-self-signed",
       "warning",
-      `The certificate ${titleOf(leaf)} is signed by itself: no client trusts it unasked.`,
+      `The certificate ${titleOf(leaf)} is self-signed: no client trusts it unless it was told to.`,
       "Use a certificate from an authority (Let's Encrypt is free), or trust this one on each client.",
     )];
   }
@@ -186,7 +186,7 @@ function inspectTrust(
   return [finding(
     "issuer-untrusted",
     "error",
-    `The chain leads to ${path.some(known) ? "a known root" : titleOf(top)}, and still did not verify.`,
+    `The chain leads to ${path.some(known) ? "a known root" : titleOf(top)}, and a client did not accept it.`,
     "Use a certificate from a public authority, or have each client trust this one's root.",
   )];
 }
@@ -229,14 +229,15 @@ function inspectShape(given: CertificationPath, count: number, sorted: boolean):
   if (unrelated.length > 0 || count > LONGEST_CHAIN) {
     const beyond = count > LONGEST_CHAIN ? `${count} certificates were given, and ${LONGEST_CHAIN} looked at. ` : "";
     const fact = unrelated.length === 0 ? "" : `Not part of the chain: ${titles(unrelated)}.`;
-    found.push(finding("chain-unrelated", "warning", (beyond + fact).trim(), "Take out what is no step of the chain."));
+    found.push(finding("chain-unrelated", "warning", (beyond + fact).trim(), "Remove it from the chain."));
   }
   if (given.repeated) {
     found.push(finding("chain-repeated", "note", "A certificate is in the chain more than once."));
   }
   if (path.length > 1 && isSelfIssued(path.at(-1)!)) {
-    const fact = `The chain includes its root ${titleOf(path.at(-1)!)}: clients have it or do not trust it, so it is ` +
-      `sent for nothing.`;
+    const fact =
+      `The chain includes its root ${titleOf(path.at(-1)!)}: clients have it or do not trust it, so sending ` +
+      `it is useless.`;
     found.push(finding("chain-root-included", "note", fact));
   }
   return found;
@@ -263,7 +264,7 @@ function nameFinding(names: Names, host: string, all: readonly string[]): Findin
     return finding(
       "ip-instead-of-domain",
       "error",
-      `The address ${host} was asked for, and the certificate is for ${listed}.`,
+      `The address ${host} was requested, and the certificate is for ${listed}.`,
       `Connect by name: ${names.dns[0]}.`,
     );
   }

@@ -1,7 +1,7 @@
 /** ALPN: a server that takes h2 only, and one that does without. */
 import { assertEquals } from "@std/assert";
 import { hasOpenssl, openPki } from "../../support/openssl.ts";
-import { answerFrames, type Identity, readRequest, rightAnswer, type Server, writeAll } from "../laboratory.ts";
+import { answerFrames, type Identity, readRequest, rightAnswer, type Server, writeAll } from "../test_servers.ts";
 import { expectReport, identityOf, makeAuthorities, urlOf } from "../expect.ts";
 
 /** A sound service on Deno.listenTls, which refuses by an alert what it does not offer. */

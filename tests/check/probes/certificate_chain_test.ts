@@ -1,7 +1,7 @@
 /** Certificate chains, each wrong in one way, and some in two. */
 import { hasOpenssl, openPki } from "../../support/openssl.ts";
 import type { CheckOptions } from "../../../lib/check/check_target.ts";
-import { echoService } from "../laboratory.ts";
+import { echoService } from "../test_servers.ts";
 import { expectCodes, identityOf, makeAuthorities, urlOf } from "../expect.ts";
 
 Deno.test({ name: "certificates", ignore: !await hasOpenssl() }, async (t) => {

@@ -1,6 +1,6 @@
 /** Messages, subprotocols, headers and the hold. */
 import { assertEquals } from "@std/assert";
-import { answerFrames, echoService, rightAnswer, upgradeServer, writeAll } from "../laboratory.ts";
+import { answerFrames, echoService, rightAnswer, upgradeServer, writeAll } from "../test_servers.ts";
 import { expectCodes, urlOf } from "../expect.ts";
 
 Deno.test("messages, subprotocols and the hold", async (t) => {

@@ -1,7 +1,7 @@
 /** Addresses that accept connections, and those that do not. */
 import { assertEquals } from "@std/assert";
 import { probeTcp } from "../../../lib/check/probes/tcp.ts";
-import { echoService, firewalledPort } from "../laboratory.ts";
+import { echoService, firewalledPort } from "../test_servers.ts";
 import { closedPort } from "../../support/ports.ts";
 
 const forever = new AbortController().signal;

@@ -3,7 +3,7 @@ import { assertEquals } from "@std/assert";
 import { sendClientHello } from "../../../lib/check/probes/server_hello.ts";
 import type { CheckOptions } from "../../../lib/check/check_target.ts";
 import { hasOpenssl, openPki } from "../../support/openssl.ts";
-import { echoService, helloServer, rawServer, type Server, writeAll } from "../laboratory.ts";
+import { echoService, helloServer, rawServer, type Server, writeAll } from "../test_servers.ts";
 import { expectCodes, expectReport, identityOf, makeAuthorities, urlOf } from "../expect.ts";
 import { hasProgram, nginx, nginxUpgrade } from "../proxies.ts";
 import { freePort } from "../../support/ports.ts";

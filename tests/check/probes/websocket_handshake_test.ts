@@ -1,5 +1,5 @@
 /** Upgrades that fail, each in one way. */
-import { answerFrames, echoService, listenOnly, rightAnswer, upgradeServer, writeAll } from "../laboratory.ts";
+import { answerFrames, echoService, listenOnly, rightAnswer, upgradeServer, writeAll } from "../test_servers.ts";
 import { expectCodes, urlOf } from "../expect.ts";
 
 Deno.test("an upgrade that fails", async (t) => {

@@ -1,0 +1,68 @@
+/**
+ * An app that is a fetch handler, as h3 2 and Nitro export it: it answers an upgrade request with the hooks of its
+ * route, on the response (`crossws`) or on the request (`Symbol.for("crossws.hooks")`).
+ * @module
+ */
+import type { Peer, ServiceApp, UpgradeRequest, UpgradeResult } from "../ws/app_types.ts";
+
+/** What a fetch handler is here. */
+export type FetchHandler = (request: Request) => unknown;
+
+type Hooks = Partial<Omit<ServiceApp, "gap">>;
+
+/** Where crossws looks for the hooks of a request. */
+export const WEBSOCKET_HOOKS: symbol = Symbol.for("crossws.hooks");
+
+/** The hooks of a peer, in its context: a symbol, so that no app sees or sends it. */
+const RESOLVED = Symbol("hooks");
+
+/** Makes an app of a fetch handler: asked once for each connection, whose hooks are then those of the route. */
+export function fetchApp(fetch: FetchHandler): ServiceApp {
+  return {
+    async upgrade(request) {
+      const { hooks, refusal } = found(await fetch(request), request);
+      if (hooks === undefined) return refusal;
+      const result = await hooks.upgrade?.(request) ?? {};
+      if (result instanceof Response) return result;
+      return { ...result, context: { ...result.context, [RESOLVED]: hooks } } as UpgradeResult;
+    },
+    open: (peer) => hooksOf(peer).open?.(peer),
+    message: (peer, message) => hooksOf(peer).message?.(peer, message),
+    close: (peer, details) => hooksOf(peer).close?.(peer, details),
+    error: (peer, error) => hooksOf(peer).error?.(peer, error),
+    drain: (peer) => hooksOf(peer).drain?.(peer),
+  };
+}
+
+function hooksOf(peer: Peer): Hooks {
+  return (peer.context as { [RESOLVED]?: Hooks })[RESOLVED] ?? {};
+}
+
+interface Found {
+  readonly hooks?: Hooks;
+  readonly refusal: Response;
+}
+
+function found(answer: unknown, request: UpgradeRequest): Found {
+  const { crossws } = (answer ?? {}) as { crossws?: Hooks };
+  const { context } = request as { context?: Record<symbol, unknown> };
+  const requested = (request as unknown as Record<symbol, unknown>)[WEBSOCKET_HOOKS] ?? context?.[WEBSOCKET_HOOKS];
+  if (context !== undefined) delete context[WEBSOCKET_HOOKS];
+  const hooks = crossws ?? requested as Hooks | undefined;
+  if (!(answer instanceof Response)) return { ...(hooks && { hooks }), refusal: notFound() };
+  // The 426 of h3 stands for the hooks; any other refusal is meant.
+  if (hooks === undefined || (crossws === undefined && !answer.ok && answer.status !== 426)) {
+    if (!answer.ok) return { refusal: answer };
+    answer.body?.cancel().catch(() => {});
+    return { refusal: notFound() };
+  }
+  answer.body?.cancel().catch(() => {});
+  return { hooks, refusal: answer };
+}
+
+function notFound(): Response {
+  return new Response("404 Not Found\nThe app has no WebSocket at this path.\n", {
+    status: 404,
+    headers: { "content-type": "text/plain; charset=utf-8" },
+  });
+}

@@ -1,0 +1,193 @@
+/**
+ * The options of `serve()`. This file is written from the option table (service_options.ts); a test keeps it true.
+ * @module
+ */
+
+/**
+ * What `serve()` takes. Sizes are numbers of bytes or text (`"1MiB"`), durations numbers of milliseconds or text
+ * (`"30s"`). Every option may be left out.
+ */
+export interface ServiceOptions {
+  /**
+   * Who terminates TLS: this service (direct), or a proxy in front of it (proxied): nginx, Apache, HAProxy or Caddy.
+   * Default: direct.
+   */
+  readonly mode?: "direct" | "proxied" | undefined;
+  /**
+   * The address to bind. :: accepts IPv6 and IPv4. Default: 127.0.0.1; 0.0.0.0 with a certificate of yours or
+   * --domain.
+   */
+  readonly host?: string | undefined;
+  /** The port to bind. 0 picks a free one. Default: 8282; 443 with --domain. */
+  readonly port?: number | undefined;
+  /** Proxied only: listen on this unix socket instead of host and port. A stale socket file is replaced. */
+  readonly unix?: string | undefined;
+  /**
+   * Proxied only: permissions of the unix socket, octal. With 660 its owner and its group may connect; add the
+   * proxy's user to the group. Default: 660.
+   */
+  readonly unixMode?: string | undefined;
+  /**
+   * Paths that accept WebSocket upgrades: literal, or a pattern (/rooms/*, /rooms/:id). Any other path is answered
+   * with 404. Default: /, /wss.
+   */
+  readonly path?: readonly string[] | undefined;
+  /**
+   * Direct only: the certificate, PEM, with or without its intermediates. Default: the development certificate in
+   * certs/.
+   */
+  readonly cert?: string | undefined;
+  /** Direct only: the certificate's private key, PEM (PKCS#8, PKCS#1 or SEC1). */
+  readonly key?: string | undefined;
+  /** Direct only: the intermediate certificates, PEM, if they are not in the certificate's file. */
+  readonly chain?: string | undefined;
+  /** Direct only: a file whose first line decrypts the private key. */
+  readonly keyPassphraseFile?: string | undefined;
+  /** Direct only: decrypts the private key. */
+  readonly keyPassphrase?: string | undefined;
+  /** Direct only: obtain and renew the certificate for this name (ACME, HTTP-01). Its port 80 must lead here. */
+  readonly domain?: readonly string[] | undefined;
+  /**
+   * With --domain: agree to the authority's terms of service. Needed once, then remembered in certs/acme. Default:
+   * off.
+   */
+  readonly acmeAgreeTos?: boolean | undefined;
+  /** With --domain: an e-mail address for the authority's account. */
+  readonly acmeEmail?: string | undefined;
+  /**
+   * With --domain: the authority: letsencrypt, letsencrypt-staging (for tests; no client trusts it), or a
+   * directory's URL. Default: letsencrypt.
+   */
+  readonly acmeDirectory?: string | undefined;
+  /** With --domain: the root certificate of a private authority (step-ca), PEM. */
+  readonly acmeCa?: string | undefined;
+  /** With --domain: the key identifier of an external account, where the authority wants one. */
+  readonly acmeEabKid?: string | undefined;
+  /** With --domain: the file with that account's key, base64url. */
+  readonly acmeEabKeyFile?: string | undefined;
+  /** With --domain: a profile that the authority offers (Let's Encrypt: classic, tlsserver, shortlived). */
+  readonly acmeProfile?: string | undefined;
+  /**
+   * With --domain: the port that answers challenges and redirects everything else to https. Port 80 of the names
+   * must lead to it. Default: 80.
+   */
+  readonly acmeHttpPort?: number | undefined;
+  /** The lowest TLS version. Versions below 1.2 are never accepted; 1.3 requires proxied mode. Default: 1.2. */
+  readonly minTls?: "1.2" | "1.3" | undefined;
+  /** Proxied only: addresses of proxies whose forwarding headers are trusted. Default: 127.0.0.0/8, ::1. */
+  readonly trustedProxy?: readonly string[] | undefined;
+  /**
+   * Proxied only: the header with the client's address. auto reads all three and trusts none if they disagree.
+   * Default: auto.
+   */
+  readonly clientAddressHeader?: "auto" | "x-real-ip" | "x-forwarded-for" | "forwarded" | undefined;
+  /**
+   * Proxied only: refuse requests without proof that the client used TLS (X-Forwarded-Proto or X-SSL-Protocol).
+   * Default: off.
+   */
+  readonly strictProxy?: boolean | undefined;
+  /** The app: ok, echo, chat, or the path or URL of a module that exports one. Default: ok. */
+  readonly app?: string | undefined;
+  /** Show a test page to browsers that open a WebSocket path. Default: on with the development certificate. */
+  readonly page?: boolean | undefined;
+  /**
+   * Which sites' pages may connect: * for any, or values of Origin (https://example.com, null, file://); automatic
+   * refuses cross-site pages that carry cookies. Default: automatic.
+   */
+  readonly origin?: readonly string[] | undefined;
+  /**
+   * The longest message. A longer one closes its connection with 1009. At most 64MiB, the longest frame that Deno
+   * accepts. Default: 1MiB.
+   */
+  readonly maxPayload?: number | string | undefined;
+  /**
+   * The most unsent data of one peer (each message counts 1KiB more). A peer over it that reads nothing for 5s, or
+   * that has eight times as much, is closed with 1013. Default: 1MiB.
+   */
+  readonly maxBackpressure?: number | string | undefined;
+  /**
+   * The most unsent data of all peers together. Beyond it the peers with the most are closed with 1013. Unfinished
+   * messages may use half as much again. Default: an eighth of the memory, 512MiB at the most.
+   */
+  readonly memoryBudget?: number | string | undefined;
+  /**
+   * How long a message may take to arrive (1MiB at 9KiB/s) before its connection is closed; 0 is unlimited. Default:
+   * 2m.
+   */
+  readonly messageTimeout?: number | string | undefined;
+  /**
+   * The most connections at once. Beyond it the answer is 503 with Retry-After. Default: from the descriptor limit.
+   */
+  readonly maxConnections?: number | undefined;
+  /**
+   * The most connections at once from one client address (IPv6: from one /64). Beyond it the answer is 503; 0 is
+   * unlimited. Default: 0.
+   */
+  readonly maxConnectionsPerAddress?: number | undefined;
+  /**
+   * The most connections at once of one user on this node. Beyond it the answer is 503 if the token names the user,
+   * otherwise the connection is closed with 1008; 0 is unlimited. Default: 0.
+   */
+  readonly maxConnectionsPerUser?: number | undefined;
+  /**
+   * The most messages a second from one connection, with bursts of twice as many. Beyond it the connection is closed
+   * with 1008; 0 is unlimited. Default: 0.
+   */
+  readonly messageRate?: number | undefined;
+  /**
+   * A silent connection is pinged after half of this time and closed after all of it; 0 turns that off. Default:
+   * 30s.
+   */
+  readonly idleTimeout?: number | string | undefined;
+  /** How long a connection may take to send its request before it is closed. Default: 10s. */
+  readonly handshakeTimeout?: number | string | undefined;
+  /** How long connections may go on while the service stops; 0 closes them at once. Default: 10s. */
+  readonly drainTimeout?: number | string | undefined;
+  /** Require one of the shared secrets in this file, one a line; # begins a comment. */
+  readonly authTokenFile?: string | undefined;
+  /** Require a JWT signed with HS256 and the secret in this file, which has at least 32 bytes. */
+  readonly jwtSecretFile?: string | undefined;
+  /**
+   * Require a JWT that the private key of this public key signed, PEM: RSA (RS256), P-256 (ES256) or Ed25519
+   * (EdDSA).
+   */
+  readonly jwtPublicKeyFile?: string | undefined;
+  /** Require a JWT signed with a key of the key set at this https URL (RS256, ES256, EdDSA). */
+  readonly jwksUrl?: string | undefined;
+  /** The aud claim that a JWT must have. Without it, a token issued for another service is accepted too. */
+  readonly jwtAudience?: string | undefined;
+  /** The iss claim that a JWT must have. */
+  readonly jwtIssuer?: string | undefined;
+  /** Accept the token as ?token= too. Such a URL is kept in browser histories and proxy logs. Default: off. */
+  readonly authQuery?: boolean | undefined;
+  /**
+   * What becomes of connections whose token or key is no longer in its file: closed with 3000, or kept. Default:
+   * close.
+   */
+  readonly revokedTokens?: "close" | "keep" | undefined;
+  /**
+   * Connect this node to the other nodes of the service: nats://HOST:PORT or redis://HOST:PORT, tls:// or rediss://
+   * for TLS. Separate the members of a cluster by commas.
+   */
+  readonly broker?: string | undefined;
+  /**
+   * A file with the broker's credentials: USER:PASSWORD in one line, or a NATS .creds file. Other users of this
+   * machine can read a URL, but not this file.
+   */
+  readonly brokerCredentialsFile?: string | undefined;
+  /** The authorities, PEM, that may have issued the broker's certificate. */
+  readonly brokerCa?: string | undefined;
+  /**
+   * The first part of the broker's subjects and channels. Services that share a broker need different ones. Default:
+   * wss.
+   */
+  readonly brokerPrefix?: string | undefined;
+  /** Start even if the broker cannot be reached, and connect as soon as it can be. Default: off. */
+  readonly brokerOptional?: boolean | undefined;
+  /** The format of log lines. Default: text on a terminal, else json. */
+  readonly logFormat?: "text" | "json" | undefined;
+  /** Log each connection at info when it opens and when it ends; without this, at debug. Default: off. */
+  readonly accessLog?: boolean | undefined;
+  /** The least severe level that is logged. Default: info. */
+  readonly logLevel?: "error" | "warn" | "info" | "debug" | undefined;
+}
