@@ -2,21 +2,18 @@
  * `serve`: runs the service until a signal ends it.
  * @module
  */
-import { loadApp } from "../apps/load_app.ts";
 import { type LoadedSettings, loadWithFile, readVariables } from "../config/load_settings.ts";
 import type { OptionTable } from "../config/option_table.ts";
 import { SERVICE_OPTIONS } from "../config/service_options.ts";
 import { messageOf, UsageError } from "../errors.ts";
 import { createLogger } from "../log.ts";
-import { startService } from "../service/serve.ts";
 import { type CheckedSettings, validate } from "../service/resolve_settings.ts";
 import { banner, bannerFields } from "./banner.ts";
 import type { Command, Invocation } from "./command_type.ts";
 import { handOver, takeover } from "./handover.ts";
 import { write } from "./output.ts";
 import { runUntilStopped } from "./run_until_stopped.ts";
-import { connectSupervisor, serveAsWorker, supervise, validateWorkers } from "./serve_workers.ts";
-import { selfCheck } from "./startup_check.ts";
+import { connectSupervisor, serveAsWorker, validateWorkers } from "./serve_workers.ts";
 import { surviveUncaughtErrors } from "./uncaught_errors.ts";
 
 /** Options of the service, and where they are read from. */
@@ -114,8 +111,15 @@ async function run(line: Invocation): Promise<number> {
   // With workers, the supervisor says it for all.
   if (worker === undefined) { for (const note of notes) log.info(note); }
   if (settings.workers !== undefined && worker === undefined && !settings.check) {
+    const { supervise } = await import("./supervise.ts");
     return await supervise(settings, format, log);
   }
+  // A supervisor serves nothing, and loads nothing of this.
+  const [{ loadApp }, { startService }, { selfCheck }] = await Promise.all([
+    import("../apps/load_app.ts"),
+    import("../service/serve.ts"),
+    import("./startup_check.ts"),
+  ]);
   const app = await loadApp(settings.app, (message) => log.warn(message));
   if (settings.check) {
     const { checkOnly } = await import("./check_only.ts");
