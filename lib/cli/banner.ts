@@ -5,8 +5,8 @@
 import type { LogFields } from "../log.ts";
 import type { RunningService } from "../service/running_service.ts";
 import { formatDuration, formatSize } from "../duration_and_size.ts";
-import type { DevelopmentTlsMaterial } from "../tls/development.ts";
-import { parseBroker } from "../hub/brokers/target.ts";
+import type { DevelopmentTlsMaterial } from "../tls/development_certificate.ts";
+import { parseBroker } from "../hub/brokers/broker_url.ts";
 import { PROGRAM } from "./help.ts";
 import { howToTrustShortly } from "./trust_ca.ts";
 import { VERSION } from "../version.ts";

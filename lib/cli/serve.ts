@@ -7,10 +7,10 @@ import type { OptionTable } from "../config/option_table.ts";
 import { SERVICE_OPTIONS } from "../config/service_options.ts";
 import { messageOf, UsageError } from "../errors.ts";
 import { createLogger } from "../log.ts";
-import { type CheckedSettings, validate } from "../service/resolve_settings.ts";
+import { type CheckedSettings, validate } from "../service/validate_settings.ts";
 import { banner, bannerFields } from "./banner.ts";
 import type { Command, Invocation } from "./command_type.ts";
-import { handOver, takeover } from "./handover.ts";
+import { handOver, takeover } from "./process_handover.ts";
 import { write } from "./output.ts";
 import { runUntilStopped } from "./run_until_stopped.ts";
 import { connectSupervisor, serveAsWorker, validateWorkers } from "./serve_workers.ts";
@@ -115,22 +115,22 @@ async function run(line: Invocation): Promise<number> {
     return await supervise(settings, format, log);
   }
   // A supervisor serves nothing, and loads nothing of this.
-  const [{ loadApp }, { startService }, { selfCheck }] = await Promise.all([
+  const [{ loadApp }, { startService }, { verifyOwnCertificate }] = await Promise.all([
     import("../apps/load_app.ts"),
     import("../service/serve.ts"),
-    import("./startup_check.ts"),
+    import("./verify_own_certificate.ts"),
   ]);
   const app = await loadApp(settings.app, (message) => log.warn(message));
   if (settings.check) {
-    const { checkOnly } = await import("./check_only.ts");
-    return await checkOnly(loaded, log);
+    const { checkConfiguration } = await import("./check_configuration.ts");
+    return await checkConfiguration(loaded, log);
   }
   const predecessor = takeover();
   const service = await startService(app, loaded, { log, takeover: predecessor, worker });
   // Signals are heeded before anybody is told that they may be sent.
   const leaving = new AbortController();
   if (worker !== undefined) {
-    if (worker.index === 1) selfCheck(service, log, worker.stopped);
+    if (worker.index === 1) verifyOwnCertificate(service, log, worker.stopped);
     return await serveAsWorker(service, worker, settings, log);
   }
   const stopped = runUntilStopped(
@@ -157,6 +157,6 @@ async function run(line: Invocation): Promise<number> {
   if (format === "text") write("stdout", banner(service));
   else log.info("listening", bannerFields(service));
   // In the background: the service serves meanwhile.
-  selfCheck(service, log, leaving.signal);
+  verifyOwnCertificate(service, log, leaving.signal);
   return await stopped;
 }

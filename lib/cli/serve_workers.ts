@@ -2,7 +2,7 @@
  * `serve --workers`: its options, and what a worker does besides serving.
  * @module
  */
-import type { WorkerLink } from "../cluster/worker.ts";
+import type { SupervisorLink } from "../workers/supervisor_link.ts";
 import { readWorker } from "../config/load_settings.ts";
 import type { Logger } from "../log.ts";
 import type { RunningService } from "../service/running_service.ts";
@@ -39,17 +39,17 @@ export function validateWorkers(settings: WorkerSettings, given: ReadonlyMap<str
 }
 
 /** The supervisor of this process, where it is a worker. */
-export async function connectSupervisor(): Promise<WorkerLink | undefined> {
+export async function connectSupervisor(): Promise<SupervisorLink | undefined> {
   const text = readWorker();
   if (text === undefined) return undefined;
-  const { readWorkerNote, WorkerLink } = await import("../cluster/worker.ts");
-  return await WorkerLink.connect(readWorkerNote(text));
+  const { readWorkerNote, SupervisorLink } = await import("../workers/supervisor_link.ts");
+  return await SupervisorLink.connect(readWorkerNote(text));
 }
 
 /** Serves as a worker until the supervisor says stop, or has gone; returns the exit code. */
 export async function serveAsWorker(
   service: RunningService,
-  link: WorkerLink,
+  link: SupervisorLink,
   settings: WorkerSettings,
   log: Logger,
 ): Promise<number> {

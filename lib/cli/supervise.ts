@@ -2,11 +2,11 @@
  * `serve --workers`: the supervisor's process. Loaded there alone.
  * @module
  */
-import { Supervisor, WorkerFailure } from "../cluster/supervisor.ts";
+import { Supervisor, WorkerFailure } from "../workers/supervisor.ts";
 import { StartError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { loadFfi } from "../net/ffi/load_ffi.ts";
-import { commandLine } from "./handover.ts";
+import { commandLine } from "./process_handover.ts";
 import { write } from "./output.ts";
 import { runUntilStopped } from "./run_until_stopped.ts";
 import type { WorkerSettings } from "./serve_workers.ts";

@@ -2,7 +2,7 @@
  * How to make programs trust the development authority: the one text, long for `cert`, short for a banner.
  * @module
  */
-import { shellWord } from "../tls/shell_hints.ts";
+import { shellWord } from "../tls/shell_command.ts";
 
 /** One system or program, and the commands that make it trust an authority. */
 export interface TrustStep {
