@@ -57,6 +57,7 @@ export class Supervisor {
   #turn: Promise<unknown> = Promise.resolve();
   #reloading: { readonly done: Promise<void>; begun: boolean } | undefined;
   #watch: ReturnType<typeof setInterval> | undefined;
+  #checkedAt = performance.now();
   #stopped: Promise<void> | undefined;
 
   private constructor(options: SupervisorOptions, folder: string) {
@@ -94,9 +95,12 @@ export class Supervisor {
       await supervisor.#close();
       throw error;
     }
-    const check = Math.max(50, options.workerTimeout / 20);
-    supervisor.#watch = setInterval(() => supervisor.#checkHeartbeats(), check);
+    supervisor.#watch = setInterval(() => supervisor.#checkHeartbeats(), supervisor.#checkInterval);
     return supervisor;
+  }
+
+  get #checkInterval(): number {
+    return this.#options.workerTimeout / 20;
   }
 
   /** How the first worker introduced the service. */
@@ -151,7 +155,7 @@ export class Supervisor {
         this.#failures[place] = 0;
         this.#watchExit(place, alive[place]!);
       }
-      for (const worker of before) this.#stopWorker(worker, true);
+      for (const worker of before) if (!worker.stopping) this.#stopWorker(worker, true);
     });
   }
 
@@ -161,6 +165,9 @@ export class Supervisor {
       this.#stopping.abort();
       clearInterval(this.#watch);
       for (const worker of this.#processes) this.#stopWorker(worker, false);
+      // A replacement that was under way starts nobody any more; whom it had started stops too.
+      await this.#turn;
+      for (const worker of this.#processes) if (!worker.stopping) this.#stopWorker(worker, false);
       await this.#close();
     })();
   }
@@ -185,7 +192,9 @@ export class Supervisor {
     return done;
   }
 
+  /** @throws {StartError} the supervisor stops, or the program cannot be started */
   #spawn(place: number): WorkerProcess {
+    if (this.#stopping.signal.aborted) throw new StartError("Cannot start a worker: the service is stopping");
     const { count, command } = this.#options;
     const note = {
       index: place + 1,
@@ -353,6 +362,13 @@ export class Supervisor {
   #checkHeartbeats(): void {
     const { workerTimeout, log } = this.#options;
     const now = performance.now();
+    const late = now - this.#checkedAt > 3 * this.#checkInterval;
+    this.#checkedAt = now;
+    // A machine that slept, or a supervisor that did not run, has heard of nobody: all get their time again.
+    if (late) {
+      for (const worker of this.#serving()) worker.heardAt = now;
+      return;
+    }
     for (const worker of this.#serving()) {
       const silence = now - worker.heardAt;
       const hung = silence > workerTimeout / 10;

@@ -43,7 +43,8 @@ export function originFacts(
   port: number | undefined,
 ): OriginFacts {
   const forwarded = trustedProxy ? forwardedHost(headers) : undefined;
-  const { hostname, port: askedPort } = new URL(`http://${asked}`);
+  // A Host that is none leaves Deno's own word for the address: of a unix socket its path.
+  const { hostname, port: askedPort } = URL.parse(`http://${asked}`) ?? { hostname: "", port: "" };
   const ownPort = mode.kind === "proxied" && Number(askedPort || 80) === port;
   const straight = mode.kind === "direct" || !trustedProxy ||
     (port !== undefined && (ownPort || isLocalName(hostname)) && !hasForwardingHeader(headers));

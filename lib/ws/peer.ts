@@ -314,7 +314,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   #onPressure(status: SendStatus): false {
     if (status === "full") this.#startClose(tooSlow(this.#shared.maxBackpressure), this.#connection);
     if (status === "over") {
-      this.#progress ??= new ReadProgress(() => this.#connection?.acknowledged() ?? -this.#sendBuffer.buffered);
+      this.#progress ??= new ReadProgress(() => this.#connection?.acknowledged() ?? this.#sendBuffer.left);
     }
     if (status !== "closed" && !this.#drainDue) {
       this.#drainDue = true;

@@ -47,8 +47,9 @@ export class SendBuffer implements SendSample {
    */
   #older = 0;
   #recent = 0;
-  /** Bytes at the least: a UTF-16 unit is one byte or more. */
+  /** Bytes at the least: a UTF-16 unit is one byte or more. The second are all of before. */
   #recentBytes = 0;
+  #markedBytes = 0;
   /** The shortest message of each of the two. */
   #shortestOlder = Infinity;
   #shortestRecent = Infinity;
@@ -67,6 +68,11 @@ export class SendBuffer implements SendSample {
   /** Bytes that wait, as Deno tells. 0 after a close frame. */
   get buffered(): number {
     return this.#socket.bufferedAmount;
+  }
+
+  /** Bytes that have left, as far as Deno tells: grows as the peer reads. */
+  get left(): number {
+    return this.#markedBytes + this.#recentBytes - this.buffered;
   }
 
   /** Whether it is over its limit now. */
@@ -112,11 +118,13 @@ export class SendBuffer implements SendSample {
     const { buffered } = this;
     const shortest = Math.min(this.#shortestOlder, this.#shortestRecent);
     if (buffered === 0 && (shortest > 0 || this.#emptyHasLeft())) {
+      this.#markedBytes += this.#recentBytes;
       this.#older = this.#recent = this.#recentBytes = 0;
       this.#shortestOlder = this.#shortestRecent = Infinity;
       return this.#cost = 0;
     }
     if (buffered > 0 && buffered <= this.#recentBytes) {
+      this.#markedBytes += this.#recentBytes;
       this.#older = this.#recent;
       this.#shortestOlder = this.#shortestRecent;
       this.#recent = this.#recentBytes = 0;

@@ -36,8 +36,8 @@ for (const [name, project] of Object.entries(PROJECTS)) {
   });
 }
 
-Deno.test("another project imports the library as the README says", async () => {
-  const readme = await Deno.readTextFile(join(ROOT, "README.md"));
+Deno.test("another project imports the library as its page says", async () => {
+  const readme = await Deno.readTextFile(join(ROOT, "lib/apps/README.md"));
   const config = /```json\n(\{ "links"[^`]*)```/.exec(readme)![1]!.replace("../wss", ROOT);
   const folder = await makeFolder({
     "deno.json": config,

@@ -119,13 +119,13 @@ peerTest("openssl", "a certificate that is not usable changes nothing in any wor
   assertEquals(await serials(program.port, ca), new Set([await serial(first)]));
 });
 
-peerTest("openssl", "a token that is added to the file is taken by every worker", async () => {
+peerTest("openssl", "tokens that are added to the file or removed from it are so in every worker", async () => {
   const tokens = ["first-secret-that-is-long-enough", "second-secret-that-is-long-enough"];
   await using program = await startWorkers(2, ["--auth-token-file", "tokens.txt", "--drain-timeout", "0s"], {
     files: { "tokens.txt": `${tokens[0]}\n` },
   });
   const options = (token: string) => ({ ca: program.ca, headers: { authorization: `Bearer ${token}` } });
-  await using _first = await clientOfEach(2, program.url, options(tokens[0]!));
+  await using first = await clientOfEach(2, program.url, options(tokens[0]!));
   const from = program.stderr.text.length;
   await Deno.writeTextFile(join(program.folder, "tokens.txt"), tokens.join("\n") + "\n");
   await program.stderr.until(/(?:tokens\.txt was read again[^]*?){2}/, from);
@@ -133,4 +133,9 @@ peerTest("openssl", "a token that is added to the file is taken by every worker"
   assert(second.size === 2);
   const refused = await Client.open(program.url, options("a-secret-that-nobody-knows-at-all")).catch(String);
   assertMatch(String(refused), /Error/);
+  // Taken back: its connections end in every worker, the others stay.
+  await Deno.writeTextFile(join(program.folder, "tokens.txt"), `${tokens[1]}\n`);
+  program.signal("SIGHUP");
+  for (const client of first.values()) assertEquals((await client.closed).code, 3000);
+  for (const [pid, client] of second) assertEquals(await client.ask("pid"), `${pid}`);
 });

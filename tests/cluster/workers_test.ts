@@ -211,6 +211,22 @@ Deno.test("SIGUSR2 with code that does not start leaves the old workers serving"
   for (const pid of fresh.keys()) assertNotEquals(before.includes(pid), true);
 });
 
+Deno.test("SIGTERM in the middle of a replacement leaves no process behind", { ignore }, async () => {
+  await using program = await startWorkers(2, ["--drain-timeout", "0s"]);
+  const workers = new Set(childrenOf(program.pid));
+  program.signal("SIGUSR2");
+  // As soon as there is a new worker, which does not listen yet.
+  const deadline = performance.now() + 20_000;
+  while (workers.size < 3) {
+    assert(performance.now() < deadline);
+    for (const pid of childrenOf(program.pid)) workers.add(pid);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  program.signal("SIGTERM");
+  assertEquals((await program.ended).code, 0);
+  assertEquals([...workers].filter(isAlive), []);
+});
+
 Deno.test("what keeps workers from starting is said once", { ignore }, async (t) => {
   const files = WORKER_APP;
   const folder = await makeFolder({ ...files, "broken.ts": "throw new Error('no app today');" });

@@ -192,6 +192,8 @@ Deno.test("origin: what a request says of its way, read from its headers", () =>
     secure: undefined,
     host: "localhost",
   });
+  const odd = read(PROXIED, { Host: "%2Frun%2Fwss.sock", Origin: "https://evil.example", Cookie: "a=1" }, null);
+  assertEquals([odd.hostKnown, originRule(undefined, false)(odd)?.status], [false, 403]);
   // What is forwarded by somebody who is not trusted counts for nothing.
   const stranger = originFacts(
     { headers: new Headers(forwarded), host: "example.com", trustedProxy: false },

@@ -259,7 +259,7 @@ class Scanner {
     const table = this.#table;
     const peer = this.#sockets.peerOf(fd);
     const received = this.#sockets.info(fd)?.bytesReceived ?? 0;
-    // An upgrade cut between its 101 and its open event would leak; the service looks here before it begins one.
+    // An upgrade cut between its 101 and its open event would leak; the service reads the mark before it begins one.
     Atomics.store(table.abortMark, fd, ConnectionTable.mark(watched.cookie));
     const upgrading = Atomics.load(table.state, fd) === State.upgrading && table.cookie[fd] === watched.cookie;
     if (upgrading && reason !== "upgrade") return void Atomics.store(table.abortMark, fd, 0);
