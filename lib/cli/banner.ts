@@ -5,9 +5,9 @@
 import type { LogFields } from "../log.ts";
 import type { RunningService } from "../service/running_service.ts";
 import { formatDuration, formatSize } from "../duration_and_size.ts";
-import type { DevelopmentTlsMaterial } from "../tls/development.ts";
-import { parseBroker } from "../hub/brokers/target.ts";
-import { shellWord } from "../tls/shell_hints.ts";
+import type { DevelopmentTlsMaterial } from "../tls/development_certificate.ts";
+import { parseBroker } from "../hub/brokers/broker_url.ts";
+import { shellWord } from "../tls/shell_command.ts";
 import { PROGRAM, programWords, shellLines, WIDTH, wrap } from "./help.ts";
 import { colour } from "./output.ts";
 import { VERSION } from "../version.ts";

@@ -17,7 +17,7 @@ import { formatDuration } from "../duration_and_size.ts";
 import { CLIENT_OPTIONS, clientOptions } from "./tls_client_options.ts";
 import type { Command, Invocation } from "./command_type.ts";
 import { interact } from "./interactive_session.ts";
-import { hexDump, textForTerminal } from "./message_text.ts";
+import { hexDump, textForTerminal } from "./message_format.ts";
 import { colour, write } from "./output.ts";
 import { openTerminal, reportStyle } from "./terminal.ts";
 

@@ -4,7 +4,7 @@
  */
 import { relative } from "node:path";
 import { flagOf, type Option, type OptionTable, TOPICS, variableOf } from "../config/option_table.ts";
-import { shellWord } from "../tls/shell_hints.ts";
+import { shellWord } from "../tls/shell_command.ts";
 import type { Command } from "./command_type.ts";
 
 /** How the program is called in help. */

@@ -19,7 +19,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   connect: async () => (await import("./connect.ts")).connectCommand,
   cert: async () => (await import("./cert.ts")).certCommand,
   proxy: async () => (await import("./proxy.ts")).proxyCommand,
-  unit: async () => (await import("./unit.ts")).unitCommand,
+  unit: async () => (await import("./systemd_unit.ts")).unitCommand,
 };
 
 /** Loads every command, for the help. */

@@ -9,14 +9,14 @@ import { SERVICE_OPTIONS } from "../config/service_options.ts";
 import { messageOf, UsageError } from "../errors.ts";
 import { createLogger } from "../log.ts";
 import { startService } from "../service/serve.ts";
-import { type CheckedSettings, validate } from "../service/resolve_settings.ts";
+import { type CheckedSettings, validate } from "../service/validate_settings.ts";
 import { banner, bannerFields } from "./banner.ts";
 import type { Command, Invocation } from "./command_type.ts";
-import { handOver, takeover } from "./handover.ts";
+import { handOver, takeover } from "./process_handover.ts";
 import { write } from "./output.ts";
 import { runUntilStopped } from "./run_until_stopped.ts";
 import { connectSupervisor, serveAsWorker, supervise, validateWorkers } from "./serve_workers.ts";
-import { selfCheck } from "./startup_check.ts";
+import { verifyOwnCertificate } from "./verify_own_certificate.ts";
 import { surviveUncaughtErrors } from "./uncaught_errors.ts";
 
 /** Options of the service, and where they are read from. */
@@ -122,15 +122,15 @@ async function run(line: Invocation): Promise<number> {
   }
   const app = await loadApp(settings.app, (message) => log.warn(message));
   if (settings.check) {
-    const { checkOnly } = await import("./check_only.ts");
-    return await checkOnly(loaded, log);
+    const { checkConfiguration } = await import("./check_configuration.ts");
+    return await checkConfiguration(loaded, log);
   }
   const predecessor = takeover();
   const service = await startService(app, loaded, { log, takeover: predecessor, worker });
   // Signals are heeded before anybody is told that they may be sent.
   const leaving = new AbortController();
   if (worker !== undefined) {
-    if (worker.index === 1) selfCheck(service, log, worker.stopped);
+    if (worker.index === 1) verifyOwnCertificate(service, log, worker.stopped);
     return await serveAsWorker(service, worker, settings, log);
   }
   const stopped = runUntilStopped(
@@ -157,6 +157,6 @@ async function run(line: Invocation): Promise<number> {
   if (format === "text") write("stdout", banner(service));
   else log.info("listening", bannerFields(service));
   // In the background: the service serves meanwhile.
-  selfCheck(service, log, leaving.signal);
+  verifyOwnCertificate(service, log, leaving.signal);
   return await stopped;
 }

@@ -2,15 +2,15 @@
  * `serve --workers`: the supervisor, and what a worker does besides serving.
  * @module
  */
-import { Supervisor, WorkerFailure } from "../cluster/supervisor.ts";
-import { readWorkerNote, WorkerLink } from "../cluster/worker.ts";
+import { Supervisor, WorkerFailure } from "../workers/supervisor.ts";
+import { readWorkerNote, SupervisorLink } from "../workers/supervisor_link.ts";
 import { readWorker } from "../config/load_settings.ts";
 import { StartError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { loadFfi } from "../net/ffi/load_ffi.ts";
 import type { RunningService } from "../service/running_service.ts";
 import { banner, bannerFields } from "./banner.ts";
-import { commandLine } from "./handover.ts";
+import { commandLine } from "./process_handover.ts";
 import { write } from "./output.ts";
 import { runUntilStopped } from "./run_until_stopped.ts";
 
@@ -99,15 +99,15 @@ export async function supervise(settings: WorkerSettings, format: "text" | "json
 }
 
 /** The supervisor of this process, where it is a worker. */
-export async function connectSupervisor(): Promise<WorkerLink | undefined> {
+export async function connectSupervisor(): Promise<SupervisorLink | undefined> {
   const text = readWorker();
-  return text === undefined ? undefined : await WorkerLink.connect(readWorkerNote(text));
+  return text === undefined ? undefined : await SupervisorLink.connect(readWorkerNote(text));
 }
 
 /** Serves as a worker until the supervisor says stop, or has gone; returns the exit code. */
 export async function serveAsWorker(
   service: RunningService,
-  link: WorkerLink,
+  link: SupervisorLink,
   settings: WorkerSettings,
   log: Logger,
 ): Promise<number> {

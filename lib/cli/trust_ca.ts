@@ -2,7 +2,7 @@
  * How to make programs trust the development authority: what the command `cert` prints.
  * @module
  */
-import { shellWord } from "../tls/shell_hints.ts";
+import { shellWord } from "../tls/shell_command.ts";
 
 /** One system or program, and the commands that make it trust an authority. */
 export interface TrustStep {

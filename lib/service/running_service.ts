@@ -10,15 +10,15 @@ import type { Settings } from "../config/service_options.ts";
 import { messageOf, stackOf, StartError } from "../errors.ts";
 import { RequestHandler } from "../http/request_handler.ts";
 import type { PageFacts } from "../http/test_page.ts";
-import { HubCalls, type ServiceCalls } from "../hub/calls.ts";
+import { HubCalls, type ServiceCalls } from "../hub/service_calls.ts";
 import { Hub } from "../hub/hub.ts";
 import { joinBroker, joinWorkers } from "./join_broker.ts";
 import type { Logger } from "../log.ts";
 import { Watchdog } from "../net/watchdog/watchdog.ts";
 import { Listener } from "../net/listener/listener.ts";
-import type { ServiceCertificate } from "./certificate_source.ts";
+import type { ServiceCertificate } from "./create_certificate_source.ts";
 import { CredentialReloader } from "./credential_reloader.ts";
-import { connectionLimits, isLocal, memoryBudget, type ServiceSettings, urlOf } from "./resolve_settings.ts";
+import { connectionLimits, isLocal, memoryBudget, type ServiceSettings, urlOf } from "./validate_settings.ts";
 import { throttled, type ThrottledLogger, warningOnce } from "../log_throttle.ts";
 import type { AcmeStatus } from "../tls/acme/acme_source.ts";
 import type { ServedCertificate, TlsMaterial } from "../tls/tls_material.ts";
@@ -32,7 +32,7 @@ import { toPayload } from "../ws/message.ts";
 import { Admission } from "../handshake/admission.ts";
 import { PeerRegistry } from "../ws/peer_registry.ts";
 import type { WorkerContext } from "./worker_context.ts";
-import { WorkerCounts } from "./worker_counts.ts";
+import { WorkerCounts } from "./worker_connection_counts.ts";
 
 /** A running service. Disposing of it stops it. */
 export interface Service extends ServiceCalls, AsyncDisposable {

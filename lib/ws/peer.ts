@@ -6,10 +6,10 @@ import { whenReached } from "../auth/token_expiry.ts";
 import { CloseCode, fitReason, isSendable } from "../close_codes.ts";
 import { messageOf } from "../errors.ts";
 import type { Member } from "../hub/hub.ts";
-import { Subscriptions } from "../hub/subscriptions.ts";
+import { PeerSubscriptions } from "../hub/peer_subscriptions.ts";
 import type { Payload } from "../hub/topics.ts";
 import type { Slot } from "../handshake/admission.ts";
-import type { Handshake } from "../handshake/handshake.ts";
+import type { Handshake } from "../handshake/handshake_context.ts";
 import type { RequestSnapshot } from "../handshake/request_snapshot.ts";
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { Peer, WaitForDrainOptions } from "./app_types.ts";
@@ -63,7 +63,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   readonly #inbound: InboundLimits;
   readonly #sendBuffer: SendBuffer;
   readonly #expiry: Disposable | undefined;
-  readonly #subscriptions: Subscriptions;
+  readonly #subscriptions: PeerSubscriptions;
   /** What Deno did not like; for the log. */
   #failure: string | undefined;
   /** `send` returned false, and the app waits for `drain`. */
@@ -102,7 +102,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     this.#shared = shared;
     this.#slot = handshake.slot!;
     this.#connection = connection;
-    this.#subscriptions = new Subscriptions(shared.hub, this, handshake.namespace);
+    this.#subscriptions = new PeerSubscriptions(shared.hub, this, handshake.namespace);
     this.#inbound = new InboundLimits(shared);
     this.#sendBuffer = new SendBuffer({
       socket,

@@ -5,7 +5,7 @@ import { parseFlags } from "../../lib/config/command_line.ts";
 import { CERT_OPTIONS, certCommand, certReport } from "../../lib/cli/cert.ts";
 import { howToTrust } from "../../lib/cli/trust_ca.ts";
 import { UsageError } from "../../lib/errors.ts";
-import { developmentMaterial } from "../../lib/tls/development.ts";
+import { developmentMaterial } from "../../lib/tls/development_certificate.ts";
 import { hasOpenssl, openssl } from "../support/openssl.ts";
 
 const ignore = !await hasOpenssl();
