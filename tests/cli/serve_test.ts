@@ -166,7 +166,7 @@ const BAD_APPS: [what: string, content: string, lines: RegExp][] = [
   [
     "that exports a number",
     "export default 5;",
-    /^wss: Cannot use the app \.\/app\.ts: its default export is a number/,
+    /^wss: Cannot use the app \.\/app\.ts: it is a number; an object of hooks is required/,
   ],
   [
     "without a hook",
