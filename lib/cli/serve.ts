@@ -21,6 +21,7 @@ export const SERVE_OPTIONS = {
   ...SERVICE_OPTIONS,
   config: {
     type: "path",
+    topic: "Configuration and processes",
     value: "FILE",
     flagOnly: true,
     unset: "wss.json, where there is one",
@@ -28,12 +29,14 @@ export const SERVE_OPTIONS = {
   },
   workers: {
     type: "text",
+    topic: "Configuration and processes",
     value: "N|auto",
     unset: "one process, which serves by itself",
     help: "Run N worker processes on one port (auto: one a core) under a supervisor that restarts them. Linux only.",
   },
   workerTimeout: {
     type: "duration",
+    topic: "Configuration and processes",
     value: "TIME",
     default: "30s",
     min: 1000,
@@ -42,6 +45,7 @@ export const SERVE_OPTIONS = {
   },
   check: {
     type: "switch",
+    topic: "Configuration and processes",
     default: false,
     flagOnly: true,
     help:
