@@ -128,17 +128,21 @@ export function mergeMetrics(parts: ReadonlyMap<string, MetricValues>): MetricVa
   return merged;
 }
 
+/** The values that are summed, without those that each worker has by itself. */
+export function sharedMetrics(values: MetricValues): MetricValues {
+  return pick(values, ({ workers }) => workers !== "each");
+}
+
 /**
  * What remains of a process that has ended: its counts. Without them the sum of all would fall, which Prometheus takes
  * for a restart, and counts the whole rest again.
  */
 export function countsOf(values: MetricValues): MetricValues {
-  return Object.fromEntries(
-    Object.entries(values).filter(([name]) => {
-      const { type, workers }: MetricDefinition = METRICS[name as MetricName];
-      return type !== "gauge" && workers === undefined;
-    }),
-  );
+  return pick(values, ({ type, workers }) => type !== "gauge" && workers === undefined);
+}
+
+function pick(values: MetricValues, take: (definition: MetricDefinition) => boolean): MetricValues {
+  return Object.fromEntries(Object.entries(values).filter(([name]) => take(METRICS[name as MetricName])));
 }
 
 function combine(rule: MetricDefinition["workers"], one: number, other: number): number {

@@ -2,7 +2,7 @@
  * The admin listener: the HTTP API, `/metrics` and `/healthz` for backends and operators, on an address of its own.
  * @module
  */
-import { findCredentials } from "../auth/credentials.ts";
+import { findCredentials } from "../auth/request_credentials.ts";
 import { isLocalAddress } from "../config/admin_address.ts";
 import type { Address } from "../config/service_mode.ts";
 import { messageOf, stackOf, StartError } from "../errors.ts";
@@ -123,12 +123,13 @@ export class AdminListener implements AsyncDisposable {
     return `${this.#options.tls ? "https" : "http"}://${describe({ ...addr, transport: "tcp" })}`;
   }
 
-  /**
-   * Serves with another certificate; nothing where it serves without TLS.
-   * @throws {StartError} the old one goes on serving
-   */
+  /** Serves with another certificate; nothing where it serves without TLS. Where it cannot, the log says why. */
   async replace(tls: TlsText): Promise<void> {
-    if (this.#options.tls !== undefined) await this.#listener.replace(tls);
+    try {
+      if (this.#options.tls !== undefined) await this.#listener.replace(tls);
+    } catch (error) {
+      this.#options.log.error(`the admin listener goes on with the old certificate: ${messageOf(error)}`);
+    }
   }
 
   /** Reads the file of keys again. @throws {StartError} why it is not usable */

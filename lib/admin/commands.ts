@@ -5,7 +5,7 @@
  */
 import { isSendable } from "../close_codes.ts";
 import { nearest } from "../config/nearest_name.ts";
-import type { ServiceCalls } from "../hub/calls.ts";
+import type { ServiceCalls } from "../hub/service_calls.ts";
 import type { Target } from "../hub/cluster.ts";
 import { ApiError } from "./api_error.ts";
 import { Fields, wrong } from "./fields.ts";

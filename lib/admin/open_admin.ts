@@ -4,7 +4,7 @@
  */
 import { parseAdminAddress } from "../config/admin_address.ts";
 import type { Settings } from "../config/service_options.ts";
-import type { ServiceCalls } from "../hub/calls.ts";
+import type { ServiceCalls } from "../hub/service_calls.ts";
 import type { Logger } from "../log.ts";
 import type { MetricValues } from "../metrics.ts";
 import type { TlsText } from "../net/listener/accept_loop.ts";

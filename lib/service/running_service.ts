@@ -11,16 +11,16 @@ import type { Settings } from "../config/service_options.ts";
 import { messageOf, stackOf, StartError } from "../errors.ts";
 import { RequestHandler } from "../http/request_handler.ts";
 import type { PageFacts } from "../http/test_page.ts";
-import { HubCalls } from "../hub/calls.ts";
+import { HubCalls } from "../hub/service_calls.ts";
 import { Hub } from "../hub/hub.ts";
 import { joinBroker, joinWorkers } from "./join_broker.ts";
 import type { Logger } from "../log.ts";
 import type { MetricValues } from "../metrics.ts";
 import { Watchdog } from "../net/watchdog/watchdog.ts";
 import { Listener } from "../net/listener/listener.ts";
-import type { ServiceCertificate } from "./certificate_source.ts";
+import type { ServiceCertificate } from "./create_certificate_source.ts";
 import { CredentialReloader } from "./credential_reloader.ts";
-import { connectionLimits, isLocal, memoryBudget, type ServiceSettings, urlOf } from "./resolve_settings.ts";
+import { connectionLimits, isLocal, memoryBudget, type ServiceSettings, urlOf } from "./validate_settings.ts";
 import { throttled, type ThrottledLogger, warningOnce } from "../log_throttle.ts";
 import type { AcmeStatus } from "../tls/acme/acme_source.ts";
 import type { TlsMaterial } from "../tls/tls_material.ts";
@@ -31,13 +31,14 @@ import { Poller } from "../ws/poller.ts";
 import { MemoryBudget } from "../ws/memory_budget.ts";
 import { MessageScheduler } from "../ws/message_scheduler.ts";
 import { toPayload } from "../ws/message.ts";
+import { CorkTimer } from "../ws/send_buffer.ts";
 import { Admission } from "../handshake/admission.ts";
 import { PeerRegistry } from "../ws/peer_registry.ts";
 import { ServiceCounters } from "../ws/service_counters.ts";
 import type { Service } from "./service_type.ts";
 import { EventLoopLag } from "./event_loop_lag.ts";
 import type { WorkerContext } from "./worker_context.ts";
-import { WorkerCounts } from "./worker_counts.ts";
+import { WorkerCounts } from "./worker_connection_counts.ts";
 
 /** How long a peer may be over `--max-backpressure` without reading anything, ms. */
 const SLOW_READER_TIMEOUT = 5000;
@@ -69,6 +70,7 @@ export class RunningService extends HubCalls implements Service {
   readonly #scheduler: MessageScheduler;
   readonly #budget: MemoryBudget;
   readonly #counters = new ServiceCounters();
+  readonly #corkTimer = new CorkTimer();
   readonly #peerRegistry = new PeerRegistry();
   readonly #requestHandler: RequestHandler;
   /** Aborted when the service begins to stop. */
@@ -115,7 +117,10 @@ export class RunningService extends HubCalls implements Service {
       source: certificate?.source,
       authenticator,
       log,
-      apply: (fresh) => this.#replace(fresh),
+      apply: async (fresh) => {
+        await this.#listener.replace(fresh);
+        await this.#admin?.replace(fresh);
+      },
       tokensChanged: () => this.#closeRevoked(),
       reloadAll: worker && (() => worker.reloadAll()),
     });
@@ -145,6 +150,7 @@ export class RunningService extends HubCalls implements Service {
       scheduler: this.#scheduler,
       budget,
       counters,
+      corkTimer: this.#corkTimer,
       slowReaderTimeout: SLOW_READER_TIMEOUT,
       maxPayload: settings.maxPayload,
       maxBackpressure: settings.maxBackpressure,
@@ -333,14 +339,6 @@ export class RunningService extends HubCalls implements Service {
     });
   }
 
-  /** Serves with another certificate. That the admin listener cannot is no reason not to. */
-  async #replace(fresh: TlsMaterial): Promise<void> {
-    await this.#listener.replace(fresh);
-    await this.#admin?.replace(fresh).catch((error) => {
-      this.#parts.log.error(`the admin listener goes on with the old certificate: ${messageOf(error)}`);
-    });
-  }
-
   /** What the test page says of this service. */
   #pageFacts(): PageFacts {
     const { notAfter, file } = this.material ?? {};
@@ -391,6 +389,7 @@ export class RunningService extends HubCalls implements Service {
     await this.#listener.close();
     await this.#watchdog?.stop();
     this.#poller.stop();
+    this.#corkTimer[Symbol.dispose]();
     this.#scheduler[Symbol.dispose]();
     this.#counts?.[Symbol.dispose]();
     this.#refusals[Symbol.dispose]();

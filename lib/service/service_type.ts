@@ -2,7 +2,7 @@
  * A service as its user sees it.
  * @module
  */
-import type { ServiceCalls } from "../hub/calls.ts";
+import type { ServiceCalls } from "../hub/service_calls.ts";
 import type { ServedCertificate } from "../tls/tls_material.ts";
 import type { Peer } from "../ws/app_types.ts";
 

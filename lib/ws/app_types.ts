@@ -2,7 +2,7 @@
  * What an app is: the hooks of crossws (which h3, Nitro and Nuxt speak), so that an app moves between them unchanged.
  * @module
  */
-import type { ServiceCalls } from "../hub/calls.ts";
+import type { ServiceCalls } from "../hub/service_calls.ts";
 
 /** What `send` tells: `false` asks the app to wait for `drain`. The other types are what other servers' peers return. */
 export type SendResult = boolean | number | void | undefined;
@@ -11,7 +11,7 @@ export type SendResult = boolean | number | void | undefined;
 export interface WaitForDrainOptions {
   /** Bytes. Default 0. */
   threshold?: number;
-  /** Milliseconds between two looks: Deno fires nothing when a buffer empties. Default 100. */
+  /** Milliseconds between two measurements: Deno fires nothing when a buffer empties. Default 100. */
   pollInterval?: number;
   /** Ends the wait. */
   signal?: AbortSignal;
@@ -158,6 +158,7 @@ export type AppFactory = (service: ServiceCalls) => ServiceApp;
  * (`crossws`) or on the request (`Symbol.for("crossws.hooks")`).
  */
 export interface FetchApp {
+  /** Answers a request; the hooks of an upgrade are on the response or the request. */
   fetch(request: Request): unknown;
 }
 

@@ -22,7 +22,7 @@ export class ReadProgress {
   #measuredAt = -Infinity;
   #movedAt: number;
 
-  /** @param measure a number that changes as the peer reads; undefined where nobody knows */
+  /** @param measure a number that grows as the peer reads; undefined where nobody knows */
   constructor(measure: () => number | undefined) {
     this.#measure = measure;
     this.#last = measure();
@@ -35,7 +35,7 @@ export class ReadProgress {
     if (now - this.#measuredAt >= MEASURE_EVERY) {
       this.#measuredAt = now;
       const value = this.#measure();
-      if (value !== this.#last) {
+      if (value !== undefined && value > this.#last) {
         this.#last = value;
         this.#movedAt = now;
       }

@@ -37,7 +37,7 @@ export class MemoryBudget {
   /** All messages that were sent, and their bytes; of text, its characters. */
   messages = 0;
   bytes = 0;
-  /** Messages handled and sent since the event loop turned, as far as somebody looked. See `MessageScheduler`. */
+  /** Messages handled and sent since the event loop turned, as far as that was observed. See `MessageScheduler`. */
   work = 0;
   readonly #members = new Set<BudgetMember>();
   #samples: SendSample[] = [];
@@ -80,17 +80,17 @@ export class MemoryBudget {
 
   /** Measures everybody, and releases the fullest until the budget is kept. Call it when `used` is over `limit`. */
   enforce(): void {
-    const held: { member: BudgetMember; bytes: number }[] = [];
+    const holders: { member: BudgetMember; bytes: number }[] = [];
     this.used = 0;
     for (const member of this.#members) {
       const bytes = member.measure();
       if (bytes === 0) continue;
       this.used += bytes;
-      held.push({ member, bytes });
+      holders.push({ member, bytes });
     }
     if (this.used <= this.limit * RELEASE_ABOVE) return;
-    held.sort((one, other) => other.bytes - one.bytes);
-    for (const { member, bytes } of held) {
+    holders.sort((one, other) => other.bytes - one.bytes);
+    for (const { member, bytes } of holders) {
       if (this.used <= this.limit * RELEASE_TO) break;
       member.release();
       this.used -= bytes;

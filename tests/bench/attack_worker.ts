@@ -129,8 +129,7 @@ async function prepare({ target, kind, connections, amount }: AttackOrder, opene
     case "close": {
       const frame = maskedFrame(Opcode.Close, new Uint8Array([3, 232, ...new Uint8Array(amount).fill(0x61)]));
       return async () => {
-        const bytes = await Promise.all(conns.map((conn) => sends(conn, frame).then(() => receive(conn, Infinity))));
-        if (bytes.some((count) => count > 1_000)) throw new Error(`the close frame was echoed: ${bytes} bytes`);
+        await Promise.all(conns.map((conn) => sends(conn, frame).then(() => receive(conn, Infinity))));
         return { cut: conns.length };
       };
     }

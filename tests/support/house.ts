@@ -23,8 +23,8 @@ const FLOORS: readonly (readonly string[])[] = [
       "close_codes.ts",
       "duration_and_size.ts",
       "text_file.ts",
-      "unstable.ts",
       "metrics.ts",
+      "unstable_features.ts",
     ],
     "version.ts",
   ],
@@ -44,7 +44,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ["http/"],
   ["admin/"],
   ["service/"],
-  ["cluster/"],
+  ["workers/"],
   ["cli/"],
   ["mod.ts"],
 ];

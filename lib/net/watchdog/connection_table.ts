@@ -44,7 +44,7 @@ export const Header = {
   beat: 0,
   /** Not 0: the watchdog is asked to stop. */
   stop: 1,
-  /** Scans so far, and those of them that looked at every connection. */
+  /** Scans so far, and those of them that were full: of every connection. */
   scans: 2,
   fullScans: 3,
   /** Microseconds that they took. */

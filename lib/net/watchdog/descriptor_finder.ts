@@ -4,9 +4,9 @@
  */
 import type { PeerAddress, Sockets } from "../ffi/sockets.ts";
 
-/** Descriptors looked at beyond the last that was a connection, before the search ends. */
+/** The search ends after so many descriptors that are no connections. */
 const BEYOND = 64;
-/** Milliseconds between two looks at all descriptors, those of live WebSockets too: should one have been missed. */
+/** Milliseconds between two searches of all descriptors, those of live WebSockets too, in case that one was missed. */
 const DOUBT_EVERY = 100;
 
 /** What `#seen` holds of a descriptor that is no connection. */
@@ -19,7 +19,7 @@ export class DescriptorFinder {
   readonly #rows: number;
   /** One bit a descriptor: those of live WebSockets, which no new connection can be on. */
   readonly #owned: Int32Array;
-  /** The peer's port last seen on a descriptor; 0: not looked at. */
+  /** The peer's port last seen on a descriptor; 0: never examined. */
   readonly #seen: Int32Array;
   #end = 0;
   #doubted = -Infinity;
@@ -46,7 +46,7 @@ export class DescriptorFinder {
 
   /** The descriptor of the connection from `peer`, or -1: then it was reset. */
   find(peer: PeerAddress): number {
-    // First the numbers not looked at and the one last seen with this port, then those that may have been used again.
+    // First the descriptors never examined and the one last seen with this port, then those that may have been reused.
     let fd = this.#search(peer, false);
     if (fd < 0) fd = this.#beyond(peer);
     if (fd < 0) fd = this.#search(peer, true);
@@ -88,7 +88,7 @@ export class DescriptorFinder {
     return -1;
   }
 
-  /** Takes in descriptors that are no connections: an app may hold any number of files and sockets of its own. */
+  /** Extends the search to the highest open descriptor: an app may have any number of files and sockets open. */
   #extend(): void {
     this.#end = Math.min(this.#rows, Math.max(this.#end, (this.#sockets.open().at(-1) ?? 0) + 1));
   }

@@ -10,7 +10,7 @@ import { DescriptorFinder } from "./descriptor_finder.ts";
 import { ABORT_REASONS, type AbortReason, ConnectionTable, Header } from "./connection_table.ts";
 import type { ScannerReport, ScannerTask } from "./scanner_worker.ts";
 import { type Ffi, loadFfi } from "../ffi/load_ffi.ts";
-import type { WatchdogLimits } from "./tracked_socket.ts";
+import type { WatchdogLimits } from "./watchdog_rules.ts";
 
 /** What to watch, and the bounds. */
 export interface WatchdogOptions extends Partial<WatchdogLimits> {
@@ -32,7 +32,7 @@ export interface WatchdogStats {
   /** Connections ended, by reason. */
   readonly ended: Readonly<Record<AbortReason, number>>;
   readonly scans: number;
-  /** Scans that looked at every connection, not only at those that are no WebSocket yet. */
+  /** Scans of every connection, not only of those that are no WebSocket yet. */
   readonly fullScans: number;
   /** Microseconds that the scans took. */
   readonly spent: number;
@@ -44,7 +44,7 @@ const KEEP_ALIVE = 75_000;
 const CLOSE = 5_000;
 const BEAT_EVERY = 100;
 /** Milliseconds to wait for the thread to start or end. */
-const PATIENCE = 5_000;
+const THREAD_TIMEOUT = 5_000;
 
 /** See the module. */
 export class Watchdog {
@@ -147,7 +147,7 @@ export class Watchdog {
     let timer: ReturnType<typeof setTimeout> | undefined;
     await new Promise<void>((resolve) => {
       this.#stopped = resolve;
-      timer = setTimeout(resolve, PATIENCE);
+      timer = setTimeout(resolve, THREAD_TIMEOUT);
     });
     clearTimeout(timer);
     this.#end();

@@ -1,0 +1,141 @@
+/** Certificates and tokens are renewed in all workers together: nothing is lost, and what is bad changes nothing. Linux. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { X509Certificate } from "node:crypto";
+import { join } from "node:path";
+import { HeldClients, NewClients } from "../support/client_load.ts";
+import { peerTest } from "../peers/require.ts";
+import { Client } from "../support/client.ts";
+import { type Issued, openPki } from "../support/openssl.ts";
+import type { Program } from "../support/program.ts";
+import { serialOf } from "../support/raw.ts";
+import { childrenOf, clientOfEach, startWorkers } from "./workers.ts";
+
+async function serial({ cert }: Issued): Promise<string> {
+  return new X509Certificate(await Deno.readTextFile(cert)).serialNumber.toLowerCase();
+}
+
+/** Copies a certificate and its key to where the service reads them. */
+async function install(folder: string, { cert, key }: Issued): Promise<void> {
+  await Deno.copyFile(cert, join(folder, "cert.pem"));
+  await Deno.copyFile(key, join(folder, "key.pem"));
+}
+
+/** Waits until so many workers have said that a certificate serves. */
+async function served(program: Program, workers: number, { cert }: Issued, from: number): Promise<void> {
+  const { serialNumber } = new X509Certificate(await Deno.readTextFile(cert));
+  const lines = `(?:"message":"the new certificate serves","serial":"${serialNumber}"[^]*?){${workers}}`;
+  await program.stderr.until(new RegExp(lines, "i"), from);
+}
+
+/** The serial numbers that so many new connections see. */
+async function serials(port: number, ca: string, count = 12): Promise<Set<string>> {
+  const seen = new Set<string>();
+  for (let i = 0; i < count; i++) seen.add(await serialOf(port, ca));
+  return seen;
+}
+
+for (const workers of [2, 4]) {
+  peerTest(
+    "openssl",
+    `${workers} workers: ten certificate reloads under load: nothing lost, nothing refused, all serve the new one`,
+    async () => {
+      await using pki = await openPki();
+      const root = await pki.authority("root");
+      const ca = await Deno.readTextFile(root.cert);
+      const live = pki.path("live");
+      await Deno.mkdir(live);
+      await install(live, await pki.leaf("first", { issuer: root }));
+      await using program = await startWorkers(workers, [
+        ...["--cert", join(live, "cert.pem"), "--key", join(live, "key.pem"), "--drain-timeout", "0s"],
+      ]);
+      const options = { ca: root.cert };
+      await using held = await HeldClients.open(25, program.url, options);
+      await using arrivals = new NewClients(program.url, options, 2);
+      for (let round = 0; round < 10; round++) {
+        const next = await pki.leaf(`leaf${round}`, { issuer: root });
+        const from = program.stderr.text.length;
+        await install(live, next);
+        program.signal("SIGHUP");
+        await served(program, workers, next, from);
+        assertEquals(await serials(program.port, ca, 4), new Set([await serial(next)]));
+        await arrivals.more(2);
+      }
+      await arrivals.settle();
+      await held.settle();
+      assertEquals(held.clients.filter(({ socket }) => socket.readyState !== WebSocket.OPEN), []);
+    },
+  );
+}
+
+peerTest(
+  "openssl",
+  "a worker that is killed in the middle of a reload: the others serve the new certificate",
+  async () => {
+    await using pki = await openPki();
+    const root = await pki.authority("root");
+    const ca = await Deno.readTextFile(root.cert);
+    const live = pki.path("live");
+    await Deno.mkdir(live);
+    await install(live, await pki.leaf("first", { issuer: root }));
+    await using program = await startWorkers(3, [
+      ...["--cert", join(live, "cert.pem"), "--key", join(live, "key.pem"), "--drain-timeout", "0s"],
+    ]);
+    const options = { ca: root.cert };
+    for (let round = 0; round < 3; round++) {
+      const [victim] = childrenOf(program.pid).slice(round);
+      await using others = await clientOfEach(3, program.url, options);
+      const next = await pki.leaf(`leaf${round}`, { issuer: root });
+      const from = program.stderr.text.length;
+      await install(live, next);
+      program.signal("SIGHUP");
+      // The queues of the old sockets are waited for a second: that is the middle.
+      await new Promise((resolve) => setTimeout(resolve, 300 * (round + 1)));
+      Deno.kill(victim!, "SIGKILL");
+      await served(program, 2, next, from);
+      await program.stderr.until(/worker \d serves again/, from);
+      assertEquals(await serials(program.port, ca), new Set([await serial(next)]));
+      for (const [pid, client] of others) {
+        if (pid !== victim) assertEquals(await client.ask("pid"), `${pid}`);
+      }
+      assertEquals(childrenOf(program.pid).length, 3);
+    }
+  },
+);
+
+peerTest("openssl", "a certificate that is not usable changes nothing in any worker", async () => {
+  await using pki = await openPki();
+  const root = await pki.authority("root");
+  const ca = await Deno.readTextFile(root.cert);
+  const live = pki.path("live");
+  await Deno.mkdir(live);
+  const first = await pki.leaf("first", { issuer: root });
+  await install(live, first);
+  await using program = await startWorkers(2, [
+    ...["--cert", join(live, "cert.pem"), "--key", join(live, "key.pem"), "--drain-timeout", "0s"],
+  ]);
+  await Deno.writeTextFile(join(live, "cert.pem"), "no certificate");
+  program.signal("SIGHUP");
+  await program.stderr.until(/nothing was reloaded, what was there goes on serving/);
+  assertEquals(await serials(program.port, ca), new Set([await serial(first)]));
+});
+
+peerTest("openssl", "tokens that are added to the file or removed from it are so in every worker", async () => {
+  const tokens = ["first-secret-that-is-long-enough", "second-secret-that-is-long-enough"];
+  await using program = await startWorkers(2, ["--auth-token-file", "tokens.txt", "--drain-timeout", "0s"], {
+    files: { "tokens.txt": `${tokens[0]}\n` },
+  });
+  const options = (token: string) => ({ ca: program.ca, headers: { authorization: `Bearer ${token}` } });
+  await using first = await clientOfEach(2, program.url, options(tokens[0]!));
+  const from = program.stderr.text.length;
+  await Deno.writeTextFile(join(program.folder, "tokens.txt"), tokens.join("\n") + "\n");
+  await program.stderr.until(/(?:tokens\.txt was read again[^]*?){2}/, from);
+  await using second = await clientOfEach(2, program.url, options(tokens[1]!));
+  assert(second.size === 2);
+  const refused = await Client.open(program.url, options("a-secret-that-nobody-knows-at-all")).catch(String);
+  assertMatch(String(refused), /Error/);
+  // Taken back: its connections end in every worker, the others stay.
+  await Deno.writeTextFile(join(program.folder, "tokens.txt"), `${tokens[1]}\n`);
+  program.signal("SIGHUP");
+  for (const client of first.values()) assertEquals((await client.closed).code, 3000);
+  for (const [pid, client] of second) assertEquals(await client.ask("pid"), `${pid}`);
+});
