@@ -37,9 +37,11 @@ Deno.test(
     assertEquals(await call(admin, "publish", { topic: "news", data: "hello" }), { result: {} });
     for (const client of clients.values()) assertEquals(await client.next(), "hello");
     // Just after the start a worker does not know whether there are more.
-  let result;
-  const until = Date.now() + 20_000;
-  do result = (await call(admin, "presence", { topic: "news" })).result; while (!result.complete && Date.now() < until);
+    let result;
+    const until = Date.now() + 20_000;
+    do result = (await call(admin, "presence", { topic: "news" })).result; while (
+      !result.complete && Date.now() < until
+    );
     assertEquals([result.peers.length, result.complete, result.nodes], [2, true, { asked: 2, answered: 2 }]);
     assertEquals((await call(admin, "nodes")).result.nodes.length, 2);
     assertEquals(await value(admin, "wss_connections"), 2);
