@@ -41,7 +41,7 @@ export async function run(args: readonly string[]): Promise<number> {
       for (const problem of error.problems) write("stderr", `${PROGRAM}: ${problem}\n`);
       // The options are no help with a file that cannot be read.
       if (!error.problems.every((problem) => problem.startsWith("Cannot read "))) {
-        write("stderr", `${PROGRAM}: ${PROGRAM} --help lists the options\n`);
+        write("stderr", `${PROGRAM}: ${hint(args)}\n`);
       }
       return 2;
     }
@@ -51,6 +51,14 @@ export async function run(args: readonly string[]): Promise<number> {
     }
     throw error;
   }
+}
+
+/** Where somebody who made a mistake reads on. */
+function hint([first = ""]: readonly string[]): string {
+  const command = first === "" || first.startsWith("-") ? "serve" : first;
+  return Object.hasOwn(COMMANDS, command)
+    ? `${PROGRAM} ${command} --help lists the options`
+    : `${PROGRAM} --help lists the commands`;
 }
 
 async function dispatch(args: readonly string[]): Promise<number> {

@@ -27,7 +27,7 @@ function assertLines(lines: readonly string[], patterns: readonly RegExp[]): voi
   assertEquals(lines.length, patterns.length, lines.join("\n"));
 }
 
-const HINT = /^wss --help lists the options$/;
+const HINT = /^wss (serve --help lists the options|--help lists the commands)$/;
 
 Deno.test("--help and --version", async (t) => {
   await t.step("the program's help lists every command", async () => {
@@ -107,6 +107,14 @@ Deno.test("a mistake: exit 2 and a line that says what is right", async (t) => {
   for (const [what, args, lines] of MISTAKES) {
     await t.step(what, async () => assertLines(await fails(2, args), [...lines, HINT]));
   }
+});
+
+Deno.test("a mistake ends with where to read on: the command's own help, or the list of commands", async () => {
+  const cases = { "check --json": "check", "proxy nginx --prot 1": "proxy", "connect": "connect", "unit --prot": "unit" };
+  for (const [line, command] of Object.entries(cases)) {
+    assertEquals((await fails(2, line.split(" "))).at(-1), `wss ${command} --help lists the options`);
+  }
+  assertEquals((await fails(2, ["srve"])).at(-1), "wss --help lists the commands");
 });
 
 Deno.test("all mistakes at once, from flags, variables, file, and between them", async () => {
