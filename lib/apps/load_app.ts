@@ -9,7 +9,7 @@ import project from "../../deno.json" with { type: "json" };
 import { messageOf, stackOf, StartError } from "../errors.ts";
 import type { AppFactory, ServiceApp } from "../ws/app_types.ts";
 import chat from "./chat.ts";
-import { checkApp } from "./check_app.ts";
+import { checkApp } from "./validate_app.ts";
 import echo from "./echo.ts";
 import ok from "./reply_ok.ts";
 

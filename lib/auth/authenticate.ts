@@ -6,11 +6,11 @@ import { messageOf, StartError, UsageError } from "../errors.ts";
 import { type Logger, silent } from "../log.ts";
 import { flagOf } from "../config/option_table.ts";
 import { decodeText } from "../text_file.ts";
-import { type AuthRequest, findCredentials } from "./credentials.ts";
+import { type AuthRequest, findCredentials } from "./request_credentials.ts";
 import { type KeySetTimes, remoteKeys } from "./jwks.ts";
 import { verifyJwt } from "./jwt.ts";
 import { type JwtKey, publicKey, secretKey } from "./jwt_key.ts";
-import { type AuthSettings, validateAuthOptions } from "./validate_options.ts";
+import { type AuthSettings, validateAuthOptions } from "./validate_auth_options.ts";
 import { findSharedSecret, NoSecretError, parseSecrets, secretIds } from "./shared_secrets.ts";
 import { type Authenticated, requestInvalid, tokenInvalid, tokenMissing, type Unauthenticated } from "./auth_result.ts";
 

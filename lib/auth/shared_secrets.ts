@@ -4,7 +4,7 @@
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import { StartError } from "../errors.ts";
-import { isBearerToken, MAX_TOKEN_LENGTH } from "./credentials.ts";
+import { isBearerToken, MAX_TOKEN_LENGTH } from "./request_credentials.ts";
 
 /** Secrets as digests: the texts are not kept. */
 export interface SharedSecrets {

@@ -19,7 +19,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   connect: async () => (await import("./connect.ts")).connectCommand,
   cert: async () => (await import("./cert.ts")).certCommand,
   proxy: async () => (await import("./proxy.ts")).proxyCommand,
-  unit: async () => (await import("./unit.ts")).unitCommand,
+  unit: async () => (await import("./systemd_unit.ts")).unitCommand,
 };
 
 /** Loads every command, for the help. */
@@ -41,7 +41,7 @@ export async function run(args: readonly string[]): Promise<number> {
       for (const problem of error.problems) write("stderr", `${PROGRAM}: ${problem}\n`);
       // The options are no help with a file that cannot be read.
       if (!error.problems.every((problem) => problem.startsWith("Cannot read "))) {
-        write("stderr", `${PROGRAM}: ${hint(args)}\n`);
+        write("stderr", `${PROGRAM}: ${helpFor(args)}\n`);
       }
       return 2;
     }
@@ -53,12 +53,11 @@ export async function run(args: readonly string[]): Promise<number> {
   }
 }
 
-/** Where somebody who made a mistake reads on. */
-function hint([first = ""]: readonly string[]): string {
-  const command = first === "" || first.startsWith("-") ? "serve" : first;
-  return Object.hasOwn(COMMANDS, command)
-    ? `${PROGRAM} ${command} --help lists the options`
-    : `${PROGRAM} --help lists the commands`;
+/** Where to read what is right: the help of the command, or of the program if there is no such command. */
+function helpFor([first = ""]: readonly string[]): string {
+  if (first === "" || first.startsWith("-")) return `${PROGRAM} serve --help lists the options`;
+  if (!Object.hasOwn(COMMANDS, first)) return `${PROGRAM} --help lists the commands`;
+  return `${PROGRAM} ${first} --help lists the options`;
 }
 
 async function dispatch(args: readonly string[]): Promise<number> {

@@ -3,7 +3,7 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import { parseTopicKey } from "./names.ts";
+import { parseTopicKey } from "./topic_names.ts";
 
 /** Longer tokens are hashed: NATS takes control lines of 4 KiB at the most, subject included. */
 const LONGEST_TOKEN = 160;

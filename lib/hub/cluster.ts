@@ -3,8 +3,8 @@
  * @module
  */
 import { BEAT, type NodeInfo, Nodes } from "./nodes.ts";
-import { type Answer, type Gathered, Queries } from "./queries.ts";
-import type { Addressee, Relay } from "./relay.ts";
+import { type Answer, type Gathered, Queries } from "./node_queries.ts";
+import type { Addressee, Relay } from "./frame_relay.ts";
 
 /** Whom a call is about: all peers of a user, or one peer. */
 export type Target = { readonly user: string } | { readonly peer: string };

@@ -2,7 +2,7 @@
  * The nodes of a service: each announces itself every second, and is gone after five seconds of silence.
  * @module
  */
-import type { RelayCounts } from "./relay.ts";
+import type { RelayCounts } from "./frame_relay.ts";
 
 /** Milliseconds between two announcements. */
 export const BEAT = 1000;

@@ -15,7 +15,7 @@ export interface ConnectionFacts {
 }
 
 /** What a connection came to. */
-export interface ConnectionTotals {
+export interface TrafficTotals {
   /** When it opened, on the clock of `performance.now`; undefined: it never did. */
   readonly openedAt: number | undefined;
   /** Bytes of the payloads of messages; of text, its characters. */
@@ -42,7 +42,7 @@ export class AccessLog {
     if (this.#log.enabled(this.#level)) this.#log[this.#level]("opened", { ...facts });
   }
 
-  closed(facts: ConnectionFacts, { code, reason, limit }: CloseFrame, totals: ConnectionTotals): void {
+  closed(facts: ConnectionFacts, { code, reason, limit }: CloseFrame, totals: TrafficTotals): void {
     const { peer, address } = facts;
     const why = reason || undefined;
     if (this.#log.enabled(this.#level)) {

@@ -2,7 +2,7 @@
  * What an app is: the hooks of crossws (which h3, Nitro and Nuxt speak), so that an app moves between them unchanged.
  * @module
  */
-import type { ServiceCalls } from "../hub/calls.ts";
+import type { ServiceCalls } from "../hub/service_calls.ts";
 
 /** What `send` tells: `false` asks the app to wait for `drain`. The other types are what other servers' peers return. */
 export type SendResult = boolean | number | void | undefined;

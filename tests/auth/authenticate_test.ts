@@ -4,7 +4,7 @@ import { StartError, UsageError } from "../../lib/errors.ts";
 import { createLogger } from "../../lib/log.ts";
 import { type AuthResult, createAuthenticator } from "../../lib/auth/authenticate.ts";
 import type { Authenticated } from "../../lib/auth/auth_result.ts";
-import type { AuthSettings } from "../../lib/auth/validate_options.ts";
+import type { AuthSettings } from "../../lib/auth/validate_auth_options.ts";
 import { NONE, refusal, sign, type Signer, signer } from "./signing.ts";
 
 const FIRST = "first-shared-secret-0123456789";

@@ -17,12 +17,12 @@ import {
 } from "./accept_loop.ts";
 import { LINUX } from "../ffi/libc.ts";
 import { assemble } from "../ffi/sockets.ts";
-import type { Instruction } from "./port_group.ts";
+import type { Instruction } from "./reuseport_group.ts";
 import { type Ffi, loadFfi, lost } from "../ffi/load_ffi.ts";
-import { hasUnstableNet } from "../../unstable.ts";
+import { hasUnstableNet } from "../../unstable_features.ts";
 import { relisten } from "./relisten.ts";
 import { DescriptorReserve } from "./descriptor_reserve.ts";
-import { GRACE, queueEmptied, settled, settleWithin, share, sleep, steerToNewest } from "./listener_handoff.ts";
+import { GRACE, queueEmptied, settled, settleWithin, share, sleep, steerToNewest } from "./replace_accept_loop.ts";
 import { moveSocket, removeOwnSocket } from "./unix_socket_path.ts";
 
 /** How to listen. */
@@ -289,7 +289,7 @@ export class Listener {
     return this.#loopCanEnd;
   }
 
-  /** After a hand-over: see `settled` in listener_handoff.ts. */
+  /** After a hand-over: see `settled` in replace_accept_loop.ts. */
   settled(known: () => number, timeout: number): Promise<void> {
     return settled(this.#ffi, this.#address, known, timeout);
   }

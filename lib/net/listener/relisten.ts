@@ -8,7 +8,7 @@ import { messageOf } from "../../errors.ts";
 import type { Logger } from "../../log.ts";
 import type { Ffi } from "../ffi/load_ffi.ts";
 import { type DescriptorReserve, isExhaustion, ROOM } from "./descriptor_reserve.ts";
-import { sleep } from "./listener_handoff.ts";
+import { sleep } from "./replace_accept_loop.ts";
 
 /** Milliseconds between attempts: the first, and the most. */
 const BACKOFF = [50, 500] as const;
