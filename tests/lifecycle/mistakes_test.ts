@@ -88,7 +88,7 @@ Deno.test("an upgrade hook that throws or returns nonsense: 500, the log names i
     });
   }
   await held.settle();
-  assertEquals(program.stderr.text.includes("ended by itself"), false, program.stderr.text);
+  assertEquals(program.stderr.text.includes("ended unexpectedly"), false, program.stderr.text);
   assert(!/^\s+at /m.test(program.stderr.text), program.stderr.text);
 });
 
@@ -102,7 +102,7 @@ Deno.test("an upgrade hook that upgrades by itself ends Deno's listener: it come
       // Deno answers nothing.
       const connection = await dial({ port: program.port, ca });
       await tryWrite(connection, handshake({ headers: { "X-Do": name } }));
-      await program.stderr.until(/"level":"error","message":"The accept loop on .* ended by itself/, from);
+      await program.stderr.until(/"level":"error","message":"The accept loop on .* ended unexpectedly/, from);
       await program.stderr.until(/"level":"warn","message":"Listening on .* again"/, from);
       connection.close();
       await isWell(program, held);
