@@ -34,7 +34,7 @@ export const unitCommand: Command = {
     "The unit starts the service with the options that are given here, as a user of its own, with the rights that " +
     "they need and no others. It says in its first lines how to install it.",
   examples: [
-    ["wss unit --domain example.com --acme-agree-tos --workers auto > /etc/systemd/system/wss.service", "port 443"],
+    ["wss unit --domain example.com --acme-agree-tos --workers auto > wss.service", "port 443"],
     ["wss unit --mode proxied --app /srv/app/main.ts", "behind a proxy, with an app of yours"],
   ],
   options: UNIT_OPTIONS,

@@ -29,6 +29,7 @@ import { Poller } from "../ws/poller.ts";
 import { MemoryBudget } from "../ws/memory_budget.ts";
 import { MessageScheduler } from "../ws/message_scheduler.ts";
 import { toPayload } from "../ws/message.ts";
+import { CorkTimer } from "../ws/send_buffer.ts";
 import { Admission } from "../handshake/admission.ts";
 import { PeerRegistry } from "../ws/peer_registry.ts";
 import type { WorkerContext } from "./worker_context.ts";
@@ -99,6 +100,7 @@ export class RunningService extends HubCalls implements Service {
   readonly #hub: Hub;
   readonly #poller = new Poller();
   readonly #scheduler: MessageScheduler;
+  readonly #corkTimer = new CorkTimer();
   readonly #peerRegistry = new PeerRegistry();
   readonly #requestHandler: RequestHandler;
   /** Aborted when the service begins to stop. */
@@ -168,6 +170,7 @@ export class RunningService extends HubCalls implements Service {
       poller: this.#poller,
       scheduler: this.#scheduler,
       budget,
+      corkTimer: this.#corkTimer,
       slowReaderTimeout: SLOW_READER_TIMEOUT,
       maxPayload: settings.maxPayload,
       maxBackpressure: settings.maxBackpressure,
@@ -361,6 +364,7 @@ export class RunningService extends HubCalls implements Service {
     await this.#listener.close();
     await this.#watchdog?.stop();
     this.#poller.stop();
+    this.#corkTimer[Symbol.dispose]();
     this.#scheduler[Symbol.dispose]();
     this.#counts?.[Symbol.dispose]();
     this.#refusals[Symbol.dispose]();

@@ -10,6 +10,7 @@ import type { MemoryBudget } from "./memory_budget.ts";
 import type { MessageScheduler } from "./message_scheduler.ts";
 import type { Poller } from "./poller.ts";
 import type { InboundLimitOptions } from "./inbound_limits.ts";
+import type { CorkTimer } from "./send_buffer.ts";
 
 /** What all peers of a service share. */
 export interface PeerDependencies extends InboundLimitOptions {
@@ -31,6 +32,7 @@ export interface PeerDependencies extends InboundLimitOptions {
   readonly poller: Poller;
   readonly scheduler: MessageScheduler;
   readonly budget: MemoryBudget;
+  readonly corkTimer: CorkTimer;
   /** Cost of the messages that may wait to be sent, bytes; see `SendBuffer`. */
   readonly maxBackpressure: number;
   /** How long a peer may be over that without reading anything, ms. */

@@ -11,7 +11,7 @@ Deno.test(
   "two workers serve one port, and what one publishes reaches the subscribers of the other",
   { ignore },
   async () => {
-    await using program = await startWorkers(2);
+    await using program = await startWorkers(2, ["--drain-timeout", "0s"]);
     assertEquals(childrenOf(program.pid).length, 2);
     assertMatch(program.stderr.text, /"workers":2/);
     const options = { ca: program.ca };

@@ -62,9 +62,7 @@ export interface ListenOptions {
    * `queuesEmptied` and `closeSockets` instead of `replace`. Requires Linux and the C library.
    */
   readonly group?: "open" | "join";
-  /**
-   * Called when a socket of the group is lost because its accept loop ended unexpectedly, and when it listens again.
-   */
+  /** Called when a socket of the group is lost (its accept loop ended unexpectedly), and when it listens again. */
   readonly onGroupChange?: (change: "lost" | "joined") => void;
   /**
    * Called if the old accept loop can end only together with its connections: asks all clients to reconnect, and
@@ -101,9 +99,7 @@ export class Listener {
   #current!: AcceptLoop;
   #inode: number | null = null;
   #shared = false;
-  /**
-   * Resolves when the previous loop has ended. One loop is replaced at a time, because steering supports two sockets.
-   */
+  /** Resolves when the previous loop has ended: one is replaced at a time, because steering supports two sockets. */
   #turn: Promise<void> = Promise.resolve();
   #relistening: Promise<void> | undefined;
   #refill: ReturnType<typeof setTimeout> | undefined;
@@ -117,8 +113,7 @@ export class Listener {
 
   /**
    * Opens the address. Without the C library, logs one warning about the missing features.
-   * @throws {StartError} if the port is in use or not permitted, the host is not an address of this machine, or another
-   * program listens on the unix socket
+   * @throws {StartError} if the port or socket is in use or not permitted, or the host is not of this machine
    */
   static async open(options: ListenOptions): Promise<Listener> {
     const { ffi, reason } = loadFfi();
@@ -243,10 +238,7 @@ export class Listener {
     }
   }
 
-  /**
-   * Resolves when no connection waits on these sockets. They must no longer get new connections. `old`: all but the
-   * newest.
-   */
+  /** Resolves when no connection waits on these sockets, which must no longer get new ones. `old`: all but the newest. */
   async queuesEmptied(which: "all" | "old"): Promise<void> {
     const { signal } = this.#stopping;
     await Promise.all(this.#loops(which).map(({ fd }) => queueEmptied(this.#ffi!, fd!, true, signal)));
@@ -289,8 +281,7 @@ export class Listener {
 
   /**
    * Stops accepting. Open connections stay open and may send further requests. Resolves when the queue is empty and the
-   * loop has ended. Resolves with false if the loop cannot end without its connections: the handler should answer 503
-   * then.
+   * loop has ended; with false if it cannot end without its connections, and the handler should answer 503.
    */
   async stopAccepting(): Promise<boolean> {
     this.#stop();
