@@ -378,7 +378,9 @@ export class RunningService extends HubCalls implements Service {
     await this.#credentials.stop();
     if (followed) await this.#admin?.stopAccepting();
     await this.#listener.stopAccepting();
-    if (followed) await this.#listener.settled(() => this.#peerRegistry.size, Math.min(handshakeTimeout, drainTimeout));
+    if (followed) {
+      await this.#listener.allConnectionsKnown(() => this.#peerRegistry.size, Math.min(handshakeTimeout, drainTimeout));
+    }
     await this.#peerRegistry.empty(Math.max(0, until - performance.now()));
     await this.#peerRegistry.close(CloseCode.GoingAway, "the service is stopping");
     await this.#peerRegistry.empty(CLOSE_GRACE);
