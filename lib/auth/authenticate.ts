@@ -6,7 +6,7 @@
 import { messageOf, StartError, UsageError } from "../errors.ts";
 import { type Logger, silent } from "../log.ts";
 import { flagOf } from "../config/option_table.ts";
-import { decodeText } from "../text_file.ts";
+import { decodeText, readFailure } from "../text_file.ts";
 import { type AuthRequest, findCredentials } from "./request_credentials.ts";
 import { type KeySetTimes, remoteKeys } from "./jwks.ts";
 import { verifyJwt } from "./jwt.ts";
@@ -209,7 +209,7 @@ async function readFile(key: keyof AuthSettings, path: string): Promise<Uint8Arr
   try {
     return await Deno.readFile(path);
   } catch (error) {
-    const message = `Cannot read ${flagOf(key)} ${path}: ${messageOf(error)}`;
+    const message = `Cannot read ${flagOf(key)} ${path}: ${readFailure(error)}`;
     throw error instanceof Deno.errors.NotFound ? new NoSecretError(message) : new StartError(message);
   }
 }

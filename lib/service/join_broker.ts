@@ -5,7 +5,7 @@
 import { flagOf } from "../config/option_table.ts";
 import type { Settings } from "../config/service_options.ts";
 import { formatSize } from "../duration_and_size.ts";
-import { decodeText } from "../text_file.ts";
+import { decodeText, readFailure } from "../text_file.ts";
 import { messageOf, StartError, UsageError } from "../errors.ts";
 import type { BrokerStart } from "../hub/broker.ts";
 import { openIpc } from "../hub/brokers/ipc.ts";
@@ -111,6 +111,6 @@ function readText(file: string, what: string): string {
   try {
     return decodeText(Deno.readFileSync(file));
   } catch (error) {
-    throw new StartError(`Cannot read the ${what} (${file}): ${messageOf(error)}`, { cause: error });
+    throw new StartError(`Cannot read the ${what} (${file}): ${readFailure(error)}`, { cause: error });
   }
 }
