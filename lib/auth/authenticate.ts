@@ -3,10 +3,10 @@
  * runs.
  * @module
  */
-import { messageOf, StartError, UsageError } from "../errors.ts";
+import { messageOf, readFailure, StartError, UsageError } from "../errors.ts";
 import { type Logger, silent } from "../log.ts";
 import { flagOf } from "../config/option_table.ts";
-import { decodeText, readFailure } from "../text_file.ts";
+import { decodeText } from "../text_file.ts";
 import { type AuthRequest, findCredentials } from "./request_credentials.ts";
 import { type KeySetTimes, remoteKeys } from "./jwks.ts";
 import { verifyJwt } from "./jwt.ts";

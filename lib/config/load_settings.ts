@@ -4,8 +4,8 @@
  * @module
  */
 import { dirname, isAbsolute, join } from "node:path";
-import { messageOf, UsageError } from "../errors.ts";
-import { decodeText, readFailure } from "../text_file.ts";
+import { messageOf, readFailure, UsageError } from "../errors.ts";
+import { decodeText } from "../text_file.ts";
 import { flagOf, type Option, type OptionTable, parseValue, type Values, variableOf } from "./option_table.ts";
 import type { RawValues } from "./command_line.ts";
 import { nearest } from "./nearest_name.ts";

@@ -5,8 +5,8 @@
 import { flagOf } from "../config/option_table.ts";
 import type { Settings } from "../config/service_options.ts";
 import { formatSize } from "../duration_and_size.ts";
-import { decodeText, readFailure } from "../text_file.ts";
-import { messageOf, StartError, UsageError } from "../errors.ts";
+import { decodeText } from "../text_file.ts";
+import { messageOf, readFailure, StartError, UsageError } from "../errors.ts";
 import type { BrokerStart } from "../hub/broker.ts";
 import { openIpc } from "../hub/brokers/ipc.ts";
 import { openBroker } from "../hub/brokers/open_broker.ts";

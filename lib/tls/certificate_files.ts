@@ -5,8 +5,8 @@
 import { Buffer } from "node:buffer";
 import { X509Certificate } from "node:crypto";
 import type { CertificateFiles } from "../config/service_mode.ts";
-import { decodeText, readFailure } from "../text_file.ts";
-import { messageOf, StartError } from "../errors.ts";
+import { decodeText } from "../text_file.ts";
+import { messageOf, readFailure, StartError } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { inspectAndSort, validityOf } from "./x509/inspect_chain.ts";
 import { fieldsOf, titleOf } from "./x509/certificate_fields.ts";
