@@ -78,7 +78,7 @@ Deno.test("a worker that is killed costs its own clients only, and another takes
       assertEquals(await client.ask("new"), "new");
     }
     assertEquals(await kept.ask("pid"), `${survivor}`);
-    const [line] = await program.stderr.until(/worker \d ended \(signal SIGKILL\)[^\n]*/, from);
+    const [line] = await program.stderr.until(/worker \d exited \(signal SIGKILL\)[^\n]*/, from);
     assertMatch(line, new RegExp(`"pid":${victim}`));
     await program.stderr.until(/worker \d is serving again/, from);
     await using fresh = await clientOfEach(2, program.url, options);
@@ -101,7 +101,7 @@ Deno.test(
       const [lost, kept] = [...clients.values()] as [Client, Client];
       const from = program.stderr.text.length;
       lost.send(command);
-      await program.stderr.until(new RegExp(`worker \\d ended \\((?:${how})\\)`), from);
+      await program.stderr.until(new RegExp(`worker \\d exited \\((?:${how})\\)`), from);
       assertEquals(await kept.ask("still here"), "still here");
       await program.stderr.until(/worker \d is serving again/, from);
     }
