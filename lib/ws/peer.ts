@@ -40,7 +40,7 @@ import type { ConnectionFacts } from "./access_log.ts";
 import type { PeerDependencies } from "./peer_dependencies.ts";
 
 const ONCE = { once: true } as const;
-const UNSENDABLE = "an app closed with a code that may not stand on the wire; 1000 was sent";
+const UNSENDABLE = "an app closed with a code that is not allowed in a close frame; sent 1000 instead";
 
 /**
  * A peer over Deno's server-side WebSocket.
@@ -165,7 +165,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   }
 
   send(data: unknown, options?: { readonly compress?: boolean }): boolean {
-    if (options?.compress) this.#shared.warnOnce("compress is ignored: Deno has no compression of messages");
+    if (options?.compress) this.#shared.warnOnce("compress is ignored: Deno does not support message compression");
     return data instanceof Blob ? this.#sendBlob(data) : this.deliver(toPayload(data));
   }
 

@@ -205,7 +205,10 @@ Deno.test("broker: what is wrong with its URL is told, without the password", ()
     ["localhost:4222", /a URL that begins with nats:\/\/.* is required, not localhost:\/\/…$/],
     ["http://user:hidden@localhost", /begins with nats:\/\/.* is required, not http:\/\/…$/],
     ["nats://", /a host name is required|begins with/],
-    ["redis://localhost/3", /localhost is followed by \/3; use --broker-prefix to separate services that share a broker/],
+    [
+      "redis://localhost/3",
+      /localhost is followed by \/3; use --broker-prefix to separate services that share a broker/,
+    ],
     ["nats://a,redis://b", /members of one cluster are required, so all URLs must have the same scheme/],
   ];
   for (const [url, message] of problems) {
