@@ -1,5 +1,5 @@
 /**
- * wss as a library: an app, and the service that serves it.
+ * The public interface of the library: define an app and serve it.
  * @module
  */
 export {
@@ -18,12 +18,21 @@ export {
   type WaitForDrainOptions,
 } from "./ws/app_types.ts";
 export { type Environment, serve } from "./service/serve.ts";
-export type { Bound, Complete, InNamespace, NodeList, Online, Presence, ServiceCalls, TopicList } from "./hub/calls.ts";
+export type {
+  Bound,
+  Complete,
+  InNamespace,
+  NodeList,
+  Online,
+  Presence,
+  ServiceCalls,
+  TopicList,
+} from "./hub/service_calls.ts";
 export type { Target } from "./hub/cluster.ts";
 export type { NodeInfo } from "./hub/nodes.ts";
-export type { RelayCounts } from "./hub/relay.ts";
+export type { RelayCounts } from "./hub/frame_relay.ts";
 export type { Service } from "./service/running_service.ts";
 export type { ServedCertificate } from "./tls/tls_material.ts";
-export type { ServiceOptions } from "./config/serve_options.ts";
+export type { ServiceOptions } from "./config/serve_options_type.ts";
 export { StartError, UsageError } from "./errors.ts";
 export { createLogger, flushLog, type LogFields, type Logger, type LogLevel, type LogOptions } from "./log.ts";

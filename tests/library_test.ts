@@ -2,7 +2,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import project from "../deno.json" with { type: "json" };
-import { developmentMaterial } from "../lib/tls/development.ts";
+import { developmentMaterial } from "../lib/tls/development_certificate.ts";
 import { makeFolder, ROOT } from "./support/program.ts";
 
 /** Serves with files, renews them, and says what became of a client from before and one from after. */

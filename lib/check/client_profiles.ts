@@ -5,7 +5,7 @@
 import type { Finding } from "../finding.ts";
 import { canonicalAddress, isLoopback } from "../ip.ts";
 import { EXTENSION, fieldsOf, titleOf } from "../tls/x509/certificate_fields.ts";
-import { isSelfIssued } from "../tls/x509/issuer.ts";
+import { isSelfIssued } from "../tls/x509/find_issuer.ts";
 import type { CheckOptions, ClientName, Evidence, Target } from "./check_target.ts";
 import { type Code, finding, type Observation } from "./finding_codes.ts";
 

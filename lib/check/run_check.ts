@@ -17,7 +17,7 @@ import { probeContentLength } from "./probes/content_length.ts";
 import { probeDns } from "./probes/dns.ts";
 import { probeIdleTimeout } from "./probes/idle_timeout.ts";
 import { type ExchangeResult, probeClose, probeMessage, probePing, probeWelcome } from "./probes/message_exchange.ts";
-import { probeProtocol } from "./probes/protocol.ts";
+import { probeProtocol } from "./probes/port_protocol.ts";
 import { probeResumption } from "./probes/session_resumption.ts";
 import { probeTcp } from "./probes/tcp.ts";
 import { probeVersions } from "./probes/tls_versions.ts";

@@ -5,45 +5,77 @@
 import type { LogFields } from "../log.ts";
 import type { RunningService } from "../service/running_service.ts";
 import { formatDuration, formatSize } from "../duration_and_size.ts";
-import type { DevelopmentTlsMaterial } from "../tls/development.ts";
-import { parseBroker } from "../hub/brokers/target.ts";
-import { PROGRAM } from "./help.ts";
-import { howToTrustShortly } from "./trust_ca.ts";
+import type { DevelopmentTlsMaterial } from "../tls/development_certificate.ts";
+import { parseBroker } from "../hub/brokers/broker_url.ts";
+import { shellWord } from "../tls/shell_command.ts";
+import { PROGRAM, programWords, shellLines, WIDTH, wrap } from "./help.ts";
+import { colour } from "./output.ts";
 import { VERSION } from "../version.ts";
 
-/** For a person at a terminal. @param workers how many share the port; undefined: this process serves alone */
+// Colours of a terminal (ECMA-48, Select Graphic Rendition).
+const [BOLD, DIM, CYAN] = ["1", "2", "36"] as const;
+
+/**
+ * For a person at a terminal: no line is longer than 80 columns, or than the terminal is wide, unless one word is.
+ * @param workers how many share the port; undefined: this process serves alone
+ */
 export function banner(service: RunningService, workers?: number): string {
   const { settings, mode, material, url, needs, nodeId } = service;
-  const rows: [string, string][] = [
-    ["address", url],
-    ["paths", settings.path.join(" and ")],
-    ["mode", modeText(service)],
-  ];
-  if (material) {
-    rows.push(["certificate", `${material.file} for ${material.names.join(", ")} until ${day(material.notAfter)}`]);
+  const lines = [colour(`${PROGRAM} ${VERSION}`, BOLD, "stdout")];
+  const columns = Math.min(WIDTH, terminalColumns());
+  function row(label: string, indent: number, texts: readonly string[], code?: string): void {
+    lines.push(...texts.map((text, at) => {
+      const shown = code === undefined ? text : colour(text, code, "stdout");
+      return colour((at === 0 ? label : "").padEnd(indent), DIM, "stdout") + shown;
+    }));
   }
-  rows.push(["app", settings.app]);
-  if (workers !== undefined) rows.push(["workers", `${workers} processes on this port`]);
-  if (settings.broker !== undefined) rows.push(["broker", `${parseBroker(settings.broker).shown}, as node ${nodeId}`]);
-  if (needs) rows.push(["token", `${needs}, as Authorization: Bearer TOKEN or subprotocol bearer.TOKEN`]);
-  rows.push(["limits", limitsText(service)]);
-  const lines = [`${PROGRAM} ${VERSION}`, ...rows.map(([name, text]) => `  ${name.padEnd(12)}${text}`), ""];
+  const fact = (label: string, text: string, code?: string) => row(`  ${label}`, 14, wrap(text, columns - 14), code);
+  const hint = (label: string, text: string) => row(label, 12, wrap(text, columns - 12));
+  const command = (label: string, ...words: string[]) =>
+    row(label, 12, shellLines([...programWords(), ...words], columns - 12), CYAN);
 
-  if (mode.kind === "direct") {
-    const authority = authorityOf(service);
-    const page = settings.page ?? authority !== undefined;
-    if (page) lines.push(`try it      ${url.replace(/^wss/, "https")} in a browser`);
-    if (authority) {
-      lines.push(`or          deno eval --cert ${authority} '${tryScript(url)}'`);
-      lines.push(`trust       ${howToTrustShortly(authority).replace(/^trust /, "")}`);
-    }
-  } else {
-    lines.push(
-      "next        a proxy in front must terminate TLS: clients connect to it with wss://, never to this port",
-    );
+  fact("address", url, CYAN);
+  fact("paths", settings.path.join(" and "));
+  fact("mode", modeText(service));
+  if (material) {
+    fact("certificate", `${material.file} for ${material.names.join(", ")} until ${day(material.notAfter)}`);
   }
-  lines.push("stop        Ctrl-C", "");
-  return lines.join("\n") + "\n";
+  fact("app", settings.app);
+  if (workers !== undefined) fact("workers", `${workers} processes on this port`);
+  if (settings.broker !== undefined) fact("broker", `${parseBroker(settings.broker).shown}, as node ${nodeId}`);
+  if (needs) fact("token", `${needs}, as Authorization: Bearer TOKEN or subprotocol bearer.TOKEN`);
+  fact("limits", limitsText(service));
+  lines.push("");
+
+  const authority = authorityOf(service);
+  if (mode.kind === "direct" || mode.address.transport === "tcp") {
+    command("try it", ...connectWords(service, authority));
+  }
+  if (mode.kind === "direct") {
+    if (settings.page ?? authority !== undefined) hint("or", `${url.replace(/^wss/, "https")} in a browser`);
+    if (authority) command("trust", "cert");
+  } else {
+    hint("next", "a proxy in front must terminate TLS: clients connect to it with wss://, never to this port");
+    command("proxy", "proxy", "nginx");
+  }
+  hint("stop", "Ctrl-C");
+  return lines.join("\n") + "\n\n";
+}
+
+/** A terminal that does not tell its size has the usual one. */
+function terminalColumns(): number {
+  return (Deno.stdout.isTerminal() ? Deno.consoleSize().columns : 0) || WIDTH;
+}
+
+/** The arguments with which a client of this program gets through, an option and its value in one. */
+function connectWords({ url, settings, needs }: RunningService, authority: string | undefined): string[] {
+  return [
+    "connect",
+    shellWord(url),
+    ...(authority === undefined ? [] : [`--ca ${shellWord(authority)}`]),
+    ...(settings.strictProxy ? ["-H 'X-Forwarded-Proto: https'"] : []),
+    ...(needs ? ["-H 'Authorization: Bearer TOKEN'"] : []),
+  ];
 }
 
 /** The same for a machine. */
@@ -86,11 +118,6 @@ function limitsText({ settings, maxConnections }: RunningService): string {
 
 function authorityOf({ material }: RunningService): string | undefined {
   return material && "authorityFile" in material ? (material as DevelopmentTlsMaterial).authorityFile : undefined;
-}
-
-function tryScript(url: string): string {
-  return `const s = new WebSocket("${url}"); s.onopen = () => s.send("tom"); ` +
-    `s.onmessage = (e) => { console.log(e.data); s.close(); }`;
 }
 
 function day(date: Date): string {

@@ -17,7 +17,7 @@ import { formatDuration } from "../duration_and_size.ts";
 import { CLIENT_OPTIONS, clientOptions } from "./tls_client_options.ts";
 import type { Command, Invocation } from "./command_type.ts";
 import { interact } from "./interactive_session.ts";
-import { hexDump, textForTerminal } from "./message_text.ts";
+import { hexDump, textForTerminal } from "./message_format.ts";
 import { colour, write } from "./output.ts";
 import { openTerminal, reportStyle } from "./terminal.ts";
 
@@ -69,8 +69,9 @@ export const CONNECT_OPTIONS = {
 export const connectCommand: Command = {
   name: "connect",
   usage: "URL",
-  summary: "talks to a ws or wss endpoint: lines go out as messages, what comes in is printed",
-  details: "On a terminal, /file PATH sends a file as a binary message, /hex BYTES sends bytes, /ping a ping, /close " +
+  summary: "talks to a ws or wss endpoint from a terminal or a script",
+  details:
+    "Lines go out as messages, what comes in is printed. On a terminal, /file PATH sends a file as a binary message, /hex BYTES sends bytes, /ping a ping, /close " +
     "CODE REASON closes, /help lists these; any other line goes out as it is, and one that begins with // without its " +
     "first slash. Ctrl-Z suspends. Ctrl-C, Ctrl-D or the end of the input closes with 1000. Exit code: 0 closed in " +
     "order, 1 closed otherwise, no reply, or no upgrade; 2 misused or unreachable. Where the connection fails, the " +
@@ -212,7 +213,7 @@ function openFile(path: string): Deno.FsFile {
   try {
     return Deno.openSync(path, { append: true, create: true });
   } catch (error) {
-    throw new UsageError(`--out: ${path} cannot be written (${messageOf(error)})`);
+    throw new StartError(`Cannot write ${path} (--out): ${messageOf(error)}`);
   }
 }
 
@@ -228,6 +229,6 @@ function readMessage(path: string): Uint8Array {
   try {
     return Deno.readFileSync(path);
   } catch (error) {
-    throw new UsageError(`--file: ${path} cannot be read (${messageOf(error)})`);
+    throw new StartError(`Cannot read ${path} (--file): ${messageOf(error)}`);
   }
 }

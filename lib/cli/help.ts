@@ -2,32 +2,46 @@
  * Help texts and the README's table, from the option tables.
  * @module
  */
-import { flagOf, type Option, type OptionTable, variableOf } from "../config/option_table.ts";
+import { relative } from "node:path";
+import { flagOf, type Option, type OptionTable, TOPICS, variableOf } from "../config/option_table.ts";
+import { shellWord } from "../tls/shell_command.ts";
 import type { Command } from "./command_type.ts";
 
 /** How the program is called in help. */
 export const PROGRAM = "wss";
+
+/** The columns of a terminal that has its usual size. */
+export const WIDTH = 80;
 
 const GENERAL: OptionTable = {
   help: { type: "switch", short: "h", default: false, help: "Show this." },
   version: { type: "switch", short: "V", default: false, help: "Show the version." },
 };
 
-/** What `wss --help` prints. */
+/** What `wss --help` prints: no more than fits a terminal of 24 lines. */
 export function programHelp(commands: readonly Command[], version: string): string {
-  const width = Math.max(...commands.map(({ name, usage }) => `${name} ${usage}`.trim().length));
-  const list = commands.map(({ name, usage, summary }) => `  ${`${name} ${usage}`.trim().padEnd(width)}  ${summary}`);
+  const width = Math.max(...commands.map(({ name }) => name.length));
   return [
     `${PROGRAM} ${version}: the secure WebSocket service for Deno`,
     "",
     `usage: ${PROGRAM} [command] [options]`,
     "",
-    "commands (serve where none is named):",
-    ...list,
+    "Commands (serve if none is named):",
+    ...commands.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`),
     "",
-    `options of a command: ${PROGRAM} COMMAND --help`,
-    ...(Deno.build.standalone ? [] : [`Without the binary, ${PROGRAM} stands for: deno run -A main.ts`]),
-    "Options also come from variables (--max-payload is WSS_MAX_PAYLOAD) and from wss.json (maxPayload) or --config FILE.",
+    "Examples:",
+    `  ${PROGRAM}                                          try it: wss://localhost:8282/`,
+    `  ${PROGRAM} --domain example.com --acme-agree-tos    on the internet, on port 443`,
+    `  ${PROGRAM} --mode proxied                           behind nginx or Apache`,
+    `  ${PROGRAM} check wss://example.com/wss              why can't my client connect?`,
+    "",
+    `${PROGRAM} COMMAND --help explains a command and lists its options.`,
+    "Options also come from variables (--max-payload is WSS_MAX_PAYLOAD) and from",
+    "wss.json (maxPayload) or --config FILE.",
+    ...(Deno.build.standalone ? [] : wrapWords(
+      [`Without the binary, ${PROGRAM} stands for:`, programWords().join(" ")],
+      WIDTH,
+    )),
     "",
   ].join("\n");
 }
@@ -35,24 +49,45 @@ export function programHelp(commands: readonly Command[], version: string): stri
 /** What `wss COMMAND --help` prints. */
 export function commandHelp(command: Command): string {
   const { name, usage, summary, details, examples = [], options } = command;
-  const lines = [`usage: ${PROGRAM} ${[name, usage].filter(Boolean).join(" ")} [options]`, "", sentence(summary)];
-  if (details) lines.push("", ...wrap(details, 100));
-  lines.push("", "options:", ...optionLines({ ...options, ...GENERAL }));
-  if (examples.length > 0) lines.push("", "examples:");
-  for (const [line, what] of examples) lines.push(`  ${line}`, `      ${what}`);
+  const lines = [`usage: ${PROGRAM} ${[name, usage].filter(Boolean).join(" ")} [options]`, ""];
+  lines.push(...wrap(sentence(summary), WIDTH));
+  if (details) lines.push("", ...details.split("\n").flatMap((paragraph) => wrap(paragraph, WIDTH)));
+  if (examples.length > 0) lines.push("", "Examples:");
+  for (const [line, what] of examples) {
+    lines.push(
+      ...shellLines(line.match(/(?:-\S+ (?!-))?(?:'[^']*'|[^ ])+/g)!, WIDTH - 2).map((part) => `  ${part}`),
+      `      ${what}`,
+    );
+  }
+  const rows = Object.entries(options);
+  for (const topic of [undefined, ...TOPICS]) {
+    const about = rows.filter(([, option]) => option.topic === topic);
+    if (about.length > 0) lines.push("", `${topic ?? "Options"}:`, ...optionLines(about));
+  }
+  lines.push("", "General:", ...optionLines(Object.entries(GENERAL)));
   return lines.join("\n") + "\n";
 }
 
-function optionLines(table: OptionTable): string[] {
-  return Object.entries(table).flatMap(([key, option]) => {
+function optionLines(rows: readonly (readonly [key: string, option: Option])[]): string[] {
+  return rows.flatMap(([key, option]) => {
     const name = option.variableOnly ? variableOf(key) : `${option.short ? `-${option.short}, ` : ""}${flagOf(key)}`;
     const fallback = option.default === false ? "" : defaultOf(option);
     const notes = [option.repeat && "repeatable", fallback && `default: ${fallback}`].filter(Boolean).join("; ");
     return [
       `  ${name}${valueOf(option)}`,
-      ...wrap(`${option.help}${notes ? ` (${notes})` : ""}`, 92).map((line) => `      ${line}`),
+      ...wrap(`${option.help}${notes ? ` (${notes})` : ""}`, WIDTH - 6).map((line) => `      ${line}`),
     ];
   });
+}
+
+/** The words of a shell with which this very program is started: `wss`, or Deno with the path of main.ts. */
+export function programWords(): string[] {
+  if (Deno.build.standalone) return [shellWord(Deno.execPath())];
+  const path = new URL(Deno.mainModule).pathname;
+  const near = relative(Deno.cwd(), path);
+  // Deno that came with npx is not on the PATH.
+  const deno = /[\\/]_npx[\\/]/.test(Deno.execPath()) ? ["npx", "-y", `deno@${Deno.version.deno}`] : ["deno"];
+  return [...deno, "run", "-A", shellWord(near.length < path.length ? near : path)];
 }
 
 /** The README's table of an option table. */
@@ -82,8 +117,25 @@ function sentence(text: string): string {
 
 /** Breaks text at spaces; a longer word stands alone. */
 export function wrap(text: string, width: number): string[] {
+  return wrapWords(text.split(" "), width);
+}
+
+/**
+ * A command of a shell in lines of so many columns, each but the last with a backslash at its end.
+ * @param words a word in quotes may hold spaces, and stays whole
+ */
+export function shellLines(words: readonly string[], width: number): string[] {
+  const lines = wrapWords(words, width);
+  if (lines.length === 1) return lines;
+  // An indent of two columns before, a space and a backslash behind.
+  return wrapWords(words, width - 4).map((line, at, all) =>
+    `${at === 0 ? "" : "  "}${line}${at === all.length - 1 ? "" : " \\"}`
+  );
+}
+
+function wrapWords(words: readonly string[], width: number): string[] {
   const lines: string[] = [];
-  for (const word of text.split(" ")) {
+  for (const word of words) {
     const last = lines.at(-1);
     if (last !== undefined && last.length + 1 + word.length <= width) lines[lines.length - 1] = `${last} ${word}`;
     else lines.push(word);

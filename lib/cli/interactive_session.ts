@@ -3,11 +3,11 @@
  * @module
  */
 import { DeadlineError, within } from "../client/deadline.ts";
-import { quote } from "../client/response_text.ts";
+import { quote } from "../client/printable_text.ts";
 import { type ClientSession, describeClose } from "../client/websocket_session.ts";
 import { CloseCode, isSendable } from "../close_codes.ts";
 import { messageOf } from "../errors.ts";
-import { parseHex } from "./message_text.ts";
+import { parseHex } from "./message_format.ts";
 import type { Terminal } from "./terminal.ts";
 
 /** How long the answer to a close frame is waited for, in milliseconds. */

@@ -19,7 +19,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   connect: async () => (await import("./connect.ts")).connectCommand,
   cert: async () => (await import("./cert.ts")).certCommand,
   proxy: async () => (await import("./proxy.ts")).proxyCommand,
-  unit: async () => (await import("./unit.ts")).unitCommand,
+  unit: async () => (await import("./systemd_unit.ts")).unitCommand,
 };
 
 /** Loads every command, for the help. */
@@ -41,7 +41,7 @@ export async function run(args: readonly string[]): Promise<number> {
       for (const problem of error.problems) write("stderr", `${PROGRAM}: ${problem}\n`);
       // The options are no help with a file that cannot be read.
       if (!error.problems.every((problem) => problem.startsWith("Cannot read "))) {
-        write("stderr", `${PROGRAM}: ${PROGRAM} --help lists the options\n`);
+        write("stderr", `${PROGRAM}: ${helpFor(args)}\n`);
       }
       return 2;
     }
@@ -51,6 +51,13 @@ export async function run(args: readonly string[]): Promise<number> {
     }
     throw error;
   }
+}
+
+/** Where to read what is right: the help of the command, or of the program if there is no such command. */
+function helpFor([first = ""]: readonly string[]): string {
+  if (first === "" || first.startsWith("-")) return `${PROGRAM} serve --help lists the options`;
+  if (!Object.hasOwn(COMMANDS, first)) return `${PROGRAM} --help lists the commands`;
+  return `${PROGRAM} ${first} --help lists the options`;
 }
 
 async function dispatch(args: readonly string[]): Promise<number> {

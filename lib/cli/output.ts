@@ -15,7 +15,7 @@ export function write(to: "stdout" | "stderr", text: string): void {
   }
 }
 
-/** Text in a colour where standard error is a terminal. */
-export function colour(text: string, code: string): string {
-  return Deno.stderr.isTerminal() && !Deno.noColor ? `\x1b[${code}m${text}\x1b[0m` : text;
+/** Text in a colour where standard error (or the other) is a terminal, and NO_COLOR is not set. */
+export function colour(text: string, code: string, on: "stdout" | "stderr" = "stderr"): string {
+  return Deno[on].isTerminal() && !Deno.noColor ? `\x1b[${code}m${text}\x1b[0m` : text;
 }

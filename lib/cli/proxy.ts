@@ -7,7 +7,7 @@ import { loadWithFile, readVariables } from "../config/load_settings.ts";
 import { nearest } from "../config/nearest_name.ts";
 import { apache } from "../proxy/apache.ts";
 import { caddy } from "../proxy/caddy.ts";
-import { collectSite } from "../proxy/collect_site.ts";
+import { collectSite } from "../proxy/site_from_options.ts";
 import { haproxy } from "../proxy/haproxy.ts";
 import { nginx } from "../proxy/nginx.ts";
 import { PROXY_OPTIONS } from "../proxy/proxy_options.ts";

@@ -2,21 +2,18 @@
  * `serve`: runs the service until a signal ends it.
  * @module
  */
-import { loadApp } from "../apps/load_app.ts";
 import { type LoadedSettings, loadWithFile, readVariables } from "../config/load_settings.ts";
 import type { OptionTable } from "../config/option_table.ts";
 import { SERVICE_OPTIONS } from "../config/service_options.ts";
 import { messageOf, UsageError } from "../errors.ts";
 import { createLogger } from "../log.ts";
-import { startService } from "../service/serve.ts";
-import { type CheckedSettings, validate } from "../service/resolve_settings.ts";
+import { type CheckedSettings, validate } from "../service/validate_settings.ts";
 import { banner, bannerFields } from "./banner.ts";
 import type { Command, Invocation } from "./command_type.ts";
-import { handOver, takeover } from "./handover.ts";
+import { handOver, takeover } from "./process_handover.ts";
 import { write } from "./output.ts";
 import { runUntilStopped } from "./run_until_stopped.ts";
-import { connectSupervisor, serveAsWorker, supervise, validateWorkers } from "./serve_workers.ts";
-import { selfCheck } from "./startup_check.ts";
+import { connectSupervisor, serveAsWorker, validateWorkers } from "./serve_workers.ts";
 import { surviveUncaughtErrors } from "./uncaught_errors.ts";
 
 /** Options of the service, and where they are read from. */
@@ -24,6 +21,7 @@ export const SERVE_OPTIONS = {
   ...SERVICE_OPTIONS,
   config: {
     type: "path",
+    topic: "Configuration and processes",
     value: "FILE",
     flagOnly: true,
     unset: "wss.json, where there is one",
@@ -31,12 +29,14 @@ export const SERVE_OPTIONS = {
   },
   workers: {
     type: "text",
+    topic: "Configuration and processes",
     value: "N|auto",
     unset: "one process, which serves by itself",
     help: "Run N worker processes on one port (auto: one a core) under a supervisor that restarts them. Linux only.",
   },
   workerTimeout: {
     type: "duration",
+    topic: "Configuration and processes",
     value: "TIME",
     default: "30s",
     min: 1000,
@@ -45,6 +45,7 @@ export const SERVE_OPTIONS = {
   },
   check: {
     type: "switch",
+    topic: "Configuration and processes",
     default: false,
     flagOnly: true,
     help:
@@ -114,19 +115,26 @@ async function run(line: Invocation): Promise<number> {
   // With workers, the supervisor says it for all.
   if (worker === undefined) { for (const note of notes) log.info(note); }
   if (settings.workers !== undefined && worker === undefined && !settings.check) {
+    const { supervise } = await import("./supervise.ts");
     return await supervise(settings, format, log);
   }
+  // A supervisor serves nothing, and loads nothing of this.
+  const [{ loadApp }, { startService }, { verifyOwnCertificate }] = await Promise.all([
+    import("../apps/load_app.ts"),
+    import("../service/serve.ts"),
+    import("./verify_own_certificate.ts"),
+  ]);
   const app = await loadApp(settings.app, (message) => log.warn(message));
   if (settings.check) {
-    const { checkOnly } = await import("./check_only.ts");
-    return await checkOnly(loaded, log);
+    const { checkConfiguration } = await import("./check_configuration.ts");
+    return await checkConfiguration(loaded, log);
   }
   const predecessor = takeover();
   const service = await startService(app, loaded, { log, takeover: predecessor, worker });
   // Signals are heeded before anybody is told that they may be sent.
   const leaving = new AbortController();
   if (worker !== undefined) {
-    if (worker.index === 1) selfCheck(service, log, worker.stopped);
+    if (worker.index === 1) verifyOwnCertificate(service, log, worker.stopped);
     return await serveAsWorker(service, worker, settings, log);
   }
   const stopped = runUntilStopped(
@@ -153,6 +161,6 @@ async function run(line: Invocation): Promise<number> {
   if (format === "text") write("stdout", banner(service));
   else log.info("listening", bannerFields(service));
   // In the background: the service serves meanwhile.
-  selfCheck(service, log, leaving.signal);
+  verifyOwnCertificate(service, log, leaving.signal);
   return await stopped;
 }

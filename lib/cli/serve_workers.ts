@@ -1,18 +1,12 @@
 /**
- * `serve --workers`: the supervisor, and what a worker does besides serving.
+ * `serve --workers`: its options, and what a worker does besides serving.
  * @module
  */
-import { Supervisor, WorkerFailure } from "../cluster/supervisor.ts";
-import { readWorkerNote, WorkerLink } from "../cluster/worker.ts";
+import type { SupervisorLink } from "../workers/supervisor_link.ts";
 import { readWorker } from "../config/load_settings.ts";
-import { StartError } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import { loadFfi } from "../net/ffi/load_ffi.ts";
 import type { RunningService } from "../service/running_service.ts";
 import { banner, bannerFields } from "./banner.ts";
-import { commandLine } from "./handover.ts";
-import { write } from "./output.ts";
-import { runUntilStopped } from "./run_until_stopped.ts";
 
 /** The settings that decide about workers. */
 export interface WorkerSettings {
@@ -23,10 +17,6 @@ export interface WorkerSettings {
   readonly broker?: string | undefined;
   readonly domain: readonly string[];
 }
-
-/** How long a worker may take until it listens, ms; and where it may have to obtain a certificate before that. */
-const START_TIMEOUT = 30_000;
-const ACME_START_TIMEOUT = 240_000;
 
 /** Most workers: more processes than any machine has cores. */
 const MOST_WORKERS = 1024;
@@ -48,66 +38,18 @@ export function validateWorkers(settings: WorkerSettings, given: ReadonlyMap<str
   return [];
 }
 
-/** Supervises workers until a signal ends it; returns the exit code. */
-export async function supervise(settings: WorkerSettings, format: "text" | "json", log: Logger): Promise<number> {
-  if (Deno.build.os !== "linux") {
-    throw new StartError("Cannot run workers: only Linux spreads connections over processes; leave --workers out");
-  }
-  const { ffi, reason } = loadFfi();
-  if (ffi === undefined) {
-    throw new StartError(
-      `Cannot run workers: the C library is required (${reason}); leave --workers out, or run with -A`,
-    );
-  }
-  const { workers, workerTimeout, drainTimeout } = settings;
-  const count = workers === "auto" ? navigator.hardwareConcurrency : Number(workers);
-  let supervisor: Supervisor;
-  try {
-    supervisor = await Supervisor.start({
-      count,
-      command: commandLine,
-      relay: count > 1 && settings.broker === undefined,
-      workerTimeout,
-      startTimeout: settings.domain.length > 0 ? ACME_START_TIMEOUT : START_TIMEOUT,
-      drainTimeout,
-      log,
-    });
-  } catch (error) {
-    // It has said why on the same standard error.
-    if (error instanceof WorkerFailure && error.status.code > 0) return error.status.code;
-    throw error instanceof WorkerFailure ? new StartError(`Cannot start a worker: ${error.message}`) : error;
-  }
-  const leaving = new AbortController();
-  const stopped = runUntilStopped(
-    {
-      stop: () => supervisor.stop(),
-      reload: () => supervisor.reload(),
-      async replace() {
-        await supervisor.replace();
-        log.info("the workers have been replaced; the old ones end with their connections");
-        return undefined;
-      },
-      kill: () => supervisor.kill(),
-    },
-    log,
-    leaving,
-  );
-  const { banner, fields } = supervisor.listening;
-  if (format === "text") write("stdout", banner);
-  else log.info("listening", fields);
-  return await stopped;
-}
-
 /** The supervisor of this process, where it is a worker. */
-export async function connectSupervisor(): Promise<WorkerLink | undefined> {
+export async function connectSupervisor(): Promise<SupervisorLink | undefined> {
   const text = readWorker();
-  return text === undefined ? undefined : await WorkerLink.connect(readWorkerNote(text));
+  if (text === undefined) return undefined;
+  const { readWorkerNote, SupervisorLink } = await import("../workers/supervisor_link.ts");
+  return await SupervisorLink.connect(readWorkerNote(text));
 }
 
 /** Serves as a worker until the supervisor says stop, or has gone; returns the exit code. */
 export async function serveAsWorker(
   service: RunningService,
-  link: WorkerLink,
+  link: SupervisorLink,
   settings: WorkerSettings,
   log: Logger,
 ): Promise<number> {

@@ -10,20 +10,28 @@ import { messageOf, UsageError } from "../errors.ts";
 export const CLIENT_OPTIONS = {
   ca: {
     type: "path",
+    topic: "Connection",
     value: "FILE",
     help: "PEM file of authorities to trust beside the public ones, certs/ca.pem for the development certificate.",
   },
   header: {
     type: "text",
+    topic: "Connection",
     value: "'NAME: VALUE'",
     short: "H",
     repeat: true,
     default: [],
     help: "A further header of the upgrade request.",
   },
-  origin: { type: "text", value: "ORIGIN", help: "The Origin to send, as a page there would: https://domain.com." },
+  origin: {
+    type: "text",
+    topic: "Connection",
+    value: "ORIGIN",
+    help: "The Origin to send, as a page there would: https://domain.com.",
+  },
   subprotocol: {
     type: "text",
+    topic: "Connection",
     value: "NAME",
     short: "s",
     repeat: true,

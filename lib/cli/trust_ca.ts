@@ -1,8 +1,8 @@
 /**
- * How to make programs trust the development authority: the one text, long for `cert`, short for a banner.
+ * How to make programs trust the development authority: what the command `cert` prints.
  * @module
  */
-import { shellWord } from "../tls/shell_hints.ts";
+import { shellWord } from "../tls/shell_command.ts";
 
 /** One system or program, and the commands that make it trust an authority. */
 export interface TrustStep {
@@ -52,13 +52,8 @@ export function trustSteps(file: string): TrustStep[] {
   ];
 }
 
-/** The long form: every step, a command a line. */
+/** Every step, a command a line. */
 export function howToTrust(file: string): string {
   return trustSteps(file).map(({ where, commands }) => [where, ...commands.map((line) => `    ${line}`)].join("\n"))
     .join("\n");
-}
-
-/** The short form, one line: what to trust, and where the rest is told. */
-export function howToTrustShortly(file: string): string {
-  return `trust ${file} (curl --cacert, DENO_CERT, NODE_EXTRA_CA_CERTS; browsers and systems: the command cert tells how)`;
 }

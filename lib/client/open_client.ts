@@ -8,7 +8,7 @@ import { messageOf } from "../errors.ts";
 import { DeadlineError, within } from "./deadline.ts";
 import { encodeRequest, type HandshakeRequest, newKey, readBody, readHead } from "./opening_handshake.ts";
 import { connectTcp, connectTls, type RawConnection } from "./raw_connection.ts";
-import { bodyText, quote } from "./response_text.ts";
+import { bodyText, quote } from "./printable_text.ts";
 import { verifyResponse } from "./verify_response.ts";
 import { ClientSession } from "./websocket_session.ts";
 

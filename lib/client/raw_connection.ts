@@ -9,7 +9,7 @@
 import { Buffer } from "node:buffer";
 import { connect as connectSocket, isIP, type Socket } from "node:net";
 import { connect as connectSecure, type DetailedPeerCertificate, rootCertificates, type TLSSocket } from "node:tls";
-import { publicRootsKnown } from "../tls/x509/issuer.ts";
+import { publicRootsKnown } from "../tls/x509/find_issuer.ts";
 import { untilAborted } from "./deadline.ts";
 
 /** Where a connection goes. */

@@ -5,7 +5,7 @@
 import { CloseCode, closeMeaning, fitReason } from "../close_codes.ts";
 import { encodeFrame, type Frame, FrameError, FrameReader, Opcode } from "./frames.ts";
 import type { RawConnection } from "./raw_connection.ts";
-import { quote } from "./response_text.ts";
+import { quote } from "./printable_text.ts";
 
 /** What happens on a connection. */
 export type SessionEvent =

@@ -10,6 +10,7 @@ import { flagOf, type OptionTable, type Values } from "./option_table.ts";
 export const ACME_OPTIONS = {
   domain: {
     type: "text",
+    topic: "Certificate by ACME",
     value: "NAME",
     repeat: true,
     default: [],
@@ -17,16 +18,19 @@ export const ACME_OPTIONS = {
   },
   acmeAgreeTos: {
     type: "switch",
+    topic: "Certificate by ACME",
     default: false,
     help: "With --domain: agree to the authority's terms of service. Needed once, then remembered in certs/acme.",
   },
   acmeEmail: {
     type: "text",
+    topic: "Certificate by ACME",
     value: "ADDRESS",
     help: "With --domain: an e-mail address for the authority's account.",
   },
   acmeDirectory: {
     type: "text",
+    topic: "Certificate by ACME",
     value: "URL",
     default: "letsencrypt",
     help:
@@ -34,26 +38,31 @@ export const ACME_OPTIONS = {
   },
   acmeCa: {
     type: "path",
+    topic: "Certificate by ACME",
     value: "FILE",
     help: "With --domain: the root certificate of a private authority (step-ca), PEM.",
   },
   acmeEabKid: {
     type: "text",
+    topic: "Certificate by ACME",
     value: "ID",
     help: "With --domain: the key identifier of an external account, where the authority wants one.",
   },
   acmeEabKeyFile: {
     type: "path",
+    topic: "Certificate by ACME",
     value: "FILE",
     help: "With --domain: the file with that account's key, base64url.",
   },
   acmeProfile: {
     type: "text",
+    topic: "Certificate by ACME",
     value: "NAME",
     help: "With --domain: a profile that the authority offers (Let's Encrypt: classic, tlsserver, shortlived).",
   },
   acmeHttpPort: {
     type: "port",
+    topic: "Certificate by ACME",
     default: "80",
     value: "PORT",
     min: 1,

@@ -22,9 +22,26 @@ export type OptionType =
   | "tls"
   | "cidr";
 
+/** What options are about, in the order in which help lists them. */
+export const TOPICS = [
+  "Address and mode",
+  "Certificate",
+  "Certificate by ACME",
+  "Behind a proxy",
+  "App",
+  "Limits",
+  "Tokens",
+  "Broker",
+  "Log",
+  "Configuration and processes",
+  "Connection",
+] as const;
+
 /** One row of an option table: the only place where an option is described. */
 export interface Option {
   readonly type: OptionType;
+  /** The heading in help under which it stands. None: it is the command's own, and stands before the others. */
+  readonly topic?: (typeof TOPICS)[number] | undefined;
   /** The default as a person would write it. None: the option is unset, or `unset` says what then happens. */
   readonly default?: string | readonly string[] | false;
   /** In help and README, what happens when the option is not given and has no fixed default. */

@@ -11,6 +11,7 @@ import type { OptionTable, Values } from "./option_table.ts";
 export const SERVICE_OPTIONS = {
   mode: {
     type: "choice",
+    topic: "Address and mode",
     values: ["direct", "proxied"],
     default: "direct",
     help:
@@ -18,23 +19,27 @@ export const SERVICE_OPTIONS = {
   },
   host: {
     type: "text",
+    topic: "Address and mode",
     value: "ADDRESS",
     unset: "127.0.0.1; 0.0.0.0 with a certificate of yours or --domain",
     help: "The address to bind. :: accepts IPv6 and IPv4.",
   },
   port: {
     type: "port",
+    topic: "Address and mode",
     value: "PORT",
     unset: "8282; 443 with --domain",
     help: "The port to bind. 0 picks a free one.",
   },
   unix: {
     type: "path",
+    topic: "Address and mode",
     value: "PATH",
     help: "Proxied only: listen on this unix socket instead of host and port. A stale socket file is replaced.",
   },
   unixMode: {
     type: "text",
+    topic: "Address and mode",
     value: "MODE",
     default: "660",
     help:
@@ -42,6 +47,7 @@ export const SERVICE_OPTIONS = {
   },
   path: {
     type: "text",
+    topic: "Address and mode",
     value: "PATH",
     repeat: true,
     default: ["/", "/wss"],
@@ -50,35 +56,46 @@ export const SERVICE_OPTIONS = {
   },
   cert: {
     type: "path",
+    topic: "Certificate",
     value: "FILE",
     unset: "the development certificate in certs/",
     help: "Direct only: the certificate, PEM, with or without its intermediates.",
   },
   key: {
     type: "path",
+    topic: "Certificate",
     value: "FILE",
     help: "Direct only: the certificate's private key, PEM (PKCS#8, PKCS#1 or SEC1).",
   },
   chain: {
     type: "path",
+    topic: "Certificate",
     value: "FILE",
     help: "Direct only: the intermediate certificates, PEM, if they are not in the certificate's file.",
   },
   keyPassphraseFile: {
     type: "path",
+    topic: "Certificate",
     value: "FILE",
     help: "Direct only: a file whose first line decrypts the private key.",
   },
-  keyPassphrase: { type: "text", variableOnly: true, help: "Direct only: decrypts the private key." },
+  keyPassphrase: {
+    type: "text",
+    topic: "Certificate",
+    variableOnly: true,
+    help: "Direct only: decrypts the private key.",
+  },
   ...ACME_OPTIONS,
   minTls: {
     type: "tls",
+    topic: "Certificate",
     default: "1.2",
     value: "1.2|1.3",
     help: "The lowest TLS version. Versions below 1.2 are never accepted; 1.3 requires proxied mode.",
   },
   trustedProxy: {
     type: "cidr",
+    topic: "Behind a proxy",
     value: "CIDR",
     repeat: true,
     default: LOOPBACK,
@@ -86,28 +103,33 @@ export const SERVICE_OPTIONS = {
   },
   clientAddressHeader: {
     type: "choice",
+    topic: "Behind a proxy",
     values: ["auto", "x-real-ip", "x-forwarded-for", "forwarded"],
     default: "auto",
     help: "Proxied only: the header with the client's address. auto reads all three and trusts none if they disagree.",
   },
   strictProxy: {
     type: "switch",
+    topic: "Behind a proxy",
     default: false,
     help: "Proxied only: refuse requests without proof that the client used TLS (X-Forwarded-Proto or X-SSL-Protocol).",
   },
   app: {
     type: "module",
+    topic: "App",
     value: "APP",
     default: "ok",
     help: "The app: ok, echo, chat, or the path or URL of a module that exports one.",
   },
   page: {
     type: "switch",
+    topic: "App",
     unset: "on with the development certificate",
     help: "Show a test page to browsers that open a WebSocket path.",
   },
   origin: {
     type: "text",
+    topic: "App",
     value: "ORIGIN",
     repeat: true,
     unset: "automatic",
@@ -116,6 +138,7 @@ export const SERVICE_OPTIONS = {
   },
   maxPayload: {
     type: "size",
+    topic: "Limits",
     value: "SIZE",
     default: "1MiB",
     min: 1,
@@ -125,6 +148,7 @@ export const SERVICE_OPTIONS = {
   },
   maxBackpressure: {
     type: "size",
+    topic: "Limits",
     value: "SIZE",
     default: "1MiB",
     min: 1,
@@ -133,6 +157,7 @@ export const SERVICE_OPTIONS = {
   },
   memoryBudget: {
     type: "size",
+    topic: "Limits",
     value: "SIZE",
     min: 1024 ** 2,
     unset: "an eighth of the memory, 512MiB at the most",
@@ -141,12 +166,14 @@ export const SERVICE_OPTIONS = {
   },
   messageTimeout: {
     type: "duration",
+    topic: "Limits",
     value: "TIME",
     default: "2m",
     help: "How long a message may take to arrive (1MiB at 9KiB/s) before its connection is closed; 0 is unlimited.",
   },
   maxConnections: {
     type: "count",
+    topic: "Limits",
     value: "N",
     min: 1,
     unset: "from the descriptor limit",
@@ -154,6 +181,7 @@ export const SERVICE_OPTIONS = {
   },
   maxConnectionsPerAddress: {
     type: "count",
+    topic: "Limits",
     value: "N",
     default: "0",
     help:
@@ -161,6 +189,7 @@ export const SERVICE_OPTIONS = {
   },
   maxConnectionsPerUser: {
     type: "count",
+    topic: "Limits",
     value: "N",
     default: "0",
     help:
@@ -168,6 +197,7 @@ export const SERVICE_OPTIONS = {
   },
   messageRate: {
     type: "count",
+    topic: "Limits",
     value: "N",
     default: "0",
     help:
@@ -175,6 +205,7 @@ export const SERVICE_OPTIONS = {
   },
   idleTimeout: {
     type: "duration",
+    topic: "Limits",
     value: "TIME",
     default: "30s",
     min: 100,
@@ -183,6 +214,7 @@ export const SERVICE_OPTIONS = {
   },
   handshakeTimeout: {
     type: "duration",
+    topic: "Limits",
     value: "TIME",
     default: "10s",
     min: 100,
@@ -190,89 +222,105 @@ export const SERVICE_OPTIONS = {
   },
   drainTimeout: {
     type: "duration",
+    topic: "Limits",
     value: "TIME",
     default: "10s",
     help: "How long connections may go on while the service stops; 0 closes them at once.",
   },
   authTokenFile: {
     type: "path",
+    topic: "Tokens",
     value: "FILE",
     help: "Require one of the shared secrets in this file, one a line; # begins a comment.",
   },
   jwtSecretFile: {
     type: "path",
+    topic: "Tokens",
     value: "FILE",
     help: "Require a JWT signed with HS256 and the secret in this file, which has at least 32 bytes.",
   },
   jwtPublicKeyFile: {
     type: "path",
+    topic: "Tokens",
     value: "FILE",
     help:
       "Require a JWT that the private key of this public key signed, PEM: RSA (RS256), P-256 (ES256) or Ed25519 (EdDSA).",
   },
   jwksUrl: {
     type: "text",
+    topic: "Tokens",
     value: "URL",
     help: "Require a JWT signed with a key of the key set at this https URL (RS256, ES256, EdDSA).",
   },
   jwtAudience: {
     type: "text",
+    topic: "Tokens",
     value: "NAME",
     help: "The aud claim that a JWT must have. Without it, a token issued for another service is accepted too.",
   },
-  jwtIssuer: { type: "text", value: "NAME", help: "The iss claim that a JWT must have." },
+  jwtIssuer: { type: "text", topic: "Tokens", value: "NAME", help: "The iss claim that a JWT must have." },
   authQuery: {
     type: "switch",
+    topic: "Tokens",
     default: false,
     help: "Accept the token as ?token= too. Such a URL is kept in browser histories and proxy logs.",
   },
   revokedTokens: {
     type: "choice",
+    topic: "Tokens",
     values: ["close", "keep"],
     default: "close",
     help: "What becomes of connections whose token or key is no longer in its file: closed with 3000, or kept.",
   },
   broker: {
     type: "text",
+    topic: "Broker",
     value: "URL",
     help:
       "Connect this node to the other nodes of the service: nats://HOST:PORT or redis://HOST:PORT, tls:// or rediss:// for TLS. Separate the members of a cluster by commas.",
   },
   brokerCredentialsFile: {
     type: "path",
+    topic: "Broker",
     value: "FILE",
     help:
       "A file with the broker's credentials: USER:PASSWORD in one line, or a NATS .creds file. Other users of this machine can read a URL, but not this file.",
   },
   brokerCa: {
     type: "path",
+    topic: "Broker",
     value: "FILE",
     help: "The authorities, PEM, that may have issued the broker's certificate.",
   },
   brokerPrefix: {
     type: "text",
+    topic: "Broker",
     value: "NAME",
     default: "wss",
     help: "The first part of the broker's subjects and channels. Services that share a broker need different ones.",
   },
   brokerOptional: {
     type: "switch",
+    topic: "Broker",
     default: false,
     help: "Start even if the broker cannot be reached, and connect as soon as it can be.",
   },
   logFormat: {
     type: "choice",
+    topic: "Log",
     values: ["text", "json"],
     unset: "text on a terminal, else json",
     help: "The format of log lines.",
   },
   accessLog: {
     type: "switch",
+    topic: "Log",
     default: false,
     help: "Log each connection at info when it opens and when it ends; without this, at debug.",
   },
   logLevel: {
     type: "choice",
+    topic: "Log",
     values: ["error", "warn", "info", "debug"],
     default: "info",
     help: "The least severe level that is logged.",

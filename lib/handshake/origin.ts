@@ -5,7 +5,7 @@
  */
 import type { Mode } from "../config/service_mode.ts";
 import { canonicalAddress, isLoopback } from "../ip.ts";
-import { forwardedHost, hasForwardingHeader, provesTls } from "./client_address.ts";
+import { forwardedHost, hasForwardingHeader, provesTls } from "./proxy_headers.ts";
 import type { Refusal } from "./refusal.ts";
 
 /** What the rule looks at. */

@@ -2,7 +2,7 @@
  * The upgraded request, kept small: after the upgrade Deno's own Request can no longer be read.
  * @module
  */
-import { hasUnstableNet } from "../unstable.ts";
+import { hasUnstableNet } from "../unstable_features.ts";
 
 /**
  * Headers to read in full. Deno keeps an upgraded Request as long as its socket, and with it the lists that iterating

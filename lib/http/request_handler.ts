@@ -8,15 +8,15 @@ import type { PathSet } from "../config/path_pattern.ts";
 import type { Mode } from "../config/service_mode.ts";
 import { stackOf } from "../errors.ts";
 import type { Admission } from "../handshake/admission.ts";
-import { clientAddress, proxyTls } from "../handshake/client_address.ts";
-import { Handshake, type Sender } from "../handshake/handshake.ts";
+import { clientAddress, proxyTls } from "../handshake/proxy_headers.ts";
+import { Handshake, type Sender } from "../handshake/handshake_context.ts";
 import { namesThisMachine, originFacts, type OriginRule } from "../handshake/origin.ts";
 import { type Refusal, refusalResponse } from "../handshake/refusal.ts";
 import { verifyHandshake } from "../handshake/verify_handshake.ts";
-import { waitForClient } from "../handshake/wait_for_client.ts";
+import { waitWhileConnected } from "../handshake/wait_while_connected.ts";
 import { canonicalAddress, isLoopback } from "../ip.ts";
 import type { Logger } from "../log.ts";
-import { requestSignal } from "../unstable.ts";
+import { requestSignal } from "../unstable_features.ts";
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { Awaitable } from "../ws/app_types.ts";
 import type { PeerDependencies } from "../ws/peer_dependencies.ts";
@@ -152,7 +152,7 @@ export class RequestHandler {
 
   #whenAuthenticated(handshake: Handshake, result: Promise<AuthResult>): Promise<Response> {
     const { peers } = this.#rules;
-    return waitForClient(result, requestSignal(handshake.request), peers.openTimeout).then((waited) => {
+    return waitWhileConnected(result, requestSignal(handshake.request), peers.openTimeout).then((waited) => {
       if (waited.kind === "failed") throw waited.error;
       if (waited.kind === "done" && !peers.refusing()) return this.#authenticated(handshake, waited.value);
       handshake.release();

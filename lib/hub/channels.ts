@@ -3,7 +3,7 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import { parseTopicKey } from "./names.ts";
+import { parseTopicKey } from "./topic_names.ts";
 
 /** Longer tokens are hashed: NATS accepts control lines of at most 4 KiB, subject included. */
 const LONGEST_TOKEN = 160;

@@ -3,8 +3,8 @@
  * @module
  */
 import { HEARTBEAT_INTERVAL, type NodeInfo, Nodes } from "./nodes.ts";
-import { type Answer, Queries, type QueryResult } from "./queries.ts";
-import type { Addressee, Relay } from "./relay.ts";
+import { type Answer, Queries, type QueryResult } from "./node_queries.ts";
+import type { Addressee, Relay } from "./frame_relay.ts";
 
 /** The target of a call: all peers of a user, or one peer. */
 export type Target = { readonly user: string } | { readonly peer: string };

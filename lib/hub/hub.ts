@@ -6,10 +6,10 @@ import { messageOf, StartError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { type Broker, type BrokerListener, type BrokerStart, NODE_BYTES } from "./broker.ts";
 import { type Action, Cluster, type LocalNode, type Question, type Target } from "./cluster.ts";
-import { nodeOfPeer } from "./frame.ts";
-import { parseTopicKey } from "./names.ts";
+import { nodeOfPeer } from "./node_frame.ts";
+import { parseTopicKey } from "./topic_names.ts";
 import type { NodeInfo } from "./nodes.ts";
-import { type Inbound, Relay } from "./relay.ts";
+import { type Inbound, Relay } from "./frame_relay.ts";
 import { type Payload, type Subscriber, Topics } from "./topics.ts";
 
 /** The part of a connected peer that the hub uses. */

@@ -2,7 +2,7 @@
  * The nodes of a service. Each announces itself every second, and is removed after five seconds of silence.
  * @module
  */
-import type { RelayCounts } from "./relay.ts";
+import type { RelayCounts } from "./frame_relay.ts";
 
 /** Milliseconds between two announcements. */
 export const HEARTBEAT_INTERVAL = 1000;

@@ -64,23 +64,30 @@ const OWN = {
   },
 } as const satisfies OptionTable;
 
-/** Rows of the service that speak of the proxy's TLS here. */
+/** Rows of the service that are about the proxy's TLS here; they are listed with the command's own. */
 const TURNED = {
   // Not for the command line alone: a service that obtains its certificate is none for behind a proxy.
-  domain: { ...SERVICE_OPTIONS.domain, help: "Of the whole server: the name that clients connect to." },
+  domain: {
+    ...SERVICE_OPTIONS.domain,
+    topic: undefined,
+    help: "Of the whole server: the name that clients connect to.",
+  },
   cert: {
     ...SERVICE_OPTIONS.cert,
+    topic: undefined,
     unset: undefined,
     help: "Of the whole server: the proxy's certificate, PEM, with its chain (HAProxy: and its key).",
   },
-  key: { ...SERVICE_OPTIONS.key, help: "Of the whole server: its private key, PEM, not encrypted." },
+  key: { ...SERVICE_OPTIONS.key, topic: undefined, help: "Of the whole server: its private key, PEM, not encrypted." },
   chain: {
     ...SERVICE_OPTIONS.chain,
+    topic: undefined,
     help:
       "Of the whole server: the intermediate certificates (Apache; the others want them in the certificate's file).",
   },
   minTls: {
     ...SERVICE_OPTIONS.minTls,
+    topic: undefined,
     help: "Lowest TLS version that the proxy and the service accept; nothing below 1.2.",
   },
 } as const satisfies OptionTable;

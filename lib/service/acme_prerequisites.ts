@@ -6,7 +6,7 @@ import type { AcmeSettings } from "../config/acme_options.ts";
 import { messageOf, StartError } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import type { Logger } from "../log.ts";
-import { type AcmeParts, createAcmeSource } from "./certificate_source.ts";
+import { type AcmeParts, createAcmeSource } from "./create_certificate_source.ts";
 
 /** What an answer of the challenge port may take, ms. */
 const TIMEOUT = 5_000;
@@ -21,7 +21,7 @@ export async function inspectAcme(acme: AcmeSettings, hostname: string, log: Log
   const [{ AcmeStore }, { externalAccount, rootsIn }, { inspectReach }] = await Promise.all([
     import("../tls/acme/acme_store.ts"),
     import("../tls/acme/obtain_certificate.ts"),
-    import("../tls/acme/inspect_reach.ts"),
+    import("../tls/acme/check_reachability.ts"),
   ]);
   const parts = await createAcmeSource(acme, hostname, log);
   const store = new AcmeStore(parts.folder, acme.directory.folder);
@@ -66,7 +66,7 @@ async function inspectNames(
   { httpPort, names }: AcmeSettings,
   hostname: string,
   { listen, respond }: AcmeParts,
-  inspectReach: typeof import("../tls/acme/inspect_reach.ts").inspectReach,
+  inspectReach: typeof import("../tls/acme/check_reachability.ts").inspectReach,
 ): Promise<Finding[]> {
   let port: AsyncDisposable;
   try {

@@ -9,9 +9,9 @@ import { decodeText } from "../text_file.ts";
 import { messageOf, StartError, UsageError } from "../errors.ts";
 import type { BrokerStart } from "../hub/broker.ts";
 import { openIpc } from "../hub/brokers/ipc.ts";
-import { openBroker } from "../hub/brokers/open.ts";
-import { type BrokerTarget, parseBroker, parseCredentials } from "../hub/brokers/target.ts";
-import { LONGEST_HEADER } from "../hub/frame.ts";
+import { openBroker } from "../hub/brokers/open_broker.ts";
+import { type BrokerTarget, parseBroker, parseCredentials } from "../hub/brokers/broker_url.ts";
+import { LONGEST_HEADER } from "../hub/node_frame.ts";
 import type { Hub } from "../hub/hub.ts";
 import type { Logger } from "../log.ts";
 

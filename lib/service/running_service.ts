@@ -10,15 +10,15 @@ import type { Settings } from "../config/service_options.ts";
 import { messageOf, stackOf, StartError } from "../errors.ts";
 import { RequestHandler } from "../http/request_handler.ts";
 import type { PageFacts } from "../http/test_page.ts";
-import { HubCalls, type ServiceCalls } from "../hub/calls.ts";
+import { HubCalls, type ServiceCalls } from "../hub/service_calls.ts";
 import { Hub } from "../hub/hub.ts";
 import { joinBroker, joinWorkers } from "./join_broker.ts";
 import type { Logger } from "../log.ts";
 import { Watchdog } from "../net/watchdog/watchdog.ts";
 import { Listener } from "../net/listener/listener.ts";
-import type { ServiceCertificate } from "./certificate_source.ts";
+import type { ServiceCertificate } from "./create_certificate_source.ts";
 import { CredentialReloader } from "./credential_reloader.ts";
-import { connectionLimits, isLocal, memoryBudget, type ServiceSettings, urlOf } from "./resolve_settings.ts";
+import { connectionLimits, isLocal, memoryBudget, type ServiceSettings, urlOf } from "./validate_settings.ts";
 import { throttled, type ThrottledLogger, warningOnce } from "../log_throttle.ts";
 import type { AcmeStatus } from "../tls/acme/acme_source.ts";
 import type { ServedCertificate, TlsMaterial } from "../tls/tls_material.ts";
@@ -29,10 +29,11 @@ import { Poller } from "../ws/poller.ts";
 import { MemoryBudget } from "../ws/memory_budget.ts";
 import { MessageScheduler } from "../ws/message_scheduler.ts";
 import { toPayload } from "../ws/message.ts";
+import { CorkTimer } from "../ws/send_buffer.ts";
 import { Admission } from "../handshake/admission.ts";
 import { PeerRegistry } from "../ws/peer_registry.ts";
 import type { WorkerContext } from "./worker_context.ts";
-import { WorkerCounts } from "./worker_counts.ts";
+import { WorkerCounts } from "./worker_connection_counts.ts";
 
 /** A running service. Disposing of it stops it. */
 export interface Service extends ServiceCalls, AsyncDisposable {
@@ -99,6 +100,7 @@ export class RunningService extends HubCalls implements Service {
   readonly #hub: Hub;
   readonly #poller = new Poller();
   readonly #scheduler: MessageScheduler;
+  readonly #corkTimer = new CorkTimer();
   readonly #peerRegistry = new PeerRegistry();
   readonly #requestHandler: RequestHandler;
   /** Aborted when the service begins to stop. */
@@ -168,6 +170,7 @@ export class RunningService extends HubCalls implements Service {
       poller: this.#poller,
       scheduler: this.#scheduler,
       budget,
+      corkTimer: this.#corkTimer,
       slowReaderTimeout: SLOW_READER_TIMEOUT,
       maxPayload: settings.maxPayload,
       maxBackpressure: settings.maxBackpressure,
@@ -350,7 +353,9 @@ export class RunningService extends HubCalls implements Service {
     this.#draining.abort();
     await this.#credentials.stop();
     await this.#listener.stopAccepting();
-    if (followed) await this.#listener.settled(() => this.#peerRegistry.size, Math.min(handshakeTimeout, drainTimeout));
+    if (followed) {
+      await this.#listener.allConnectionsKnown(() => this.#peerRegistry.size, Math.min(handshakeTimeout, drainTimeout));
+    }
     await this.#peerRegistry.empty(Math.max(0, until - performance.now()));
     await this.#peerRegistry.close(CloseCode.GoingAway, "the service is stopping");
     await this.#peerRegistry.empty(CLOSE_GRACE);
@@ -359,6 +364,7 @@ export class RunningService extends HubCalls implements Service {
     await this.#listener.close();
     await this.#watchdog?.stop();
     this.#poller.stop();
+    this.#corkTimer[Symbol.dispose]();
     this.#scheduler[Symbol.dispose]();
     this.#counts?.[Symbol.dispose]();
     this.#refusals[Symbol.dispose]();

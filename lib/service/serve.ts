@@ -2,16 +2,16 @@
  * Serving an app: from options to a running service.
  * @module
  */
-import { wantsTokens } from "../auth/validate_options.ts";
-import { checkApp } from "../apps/check_app.ts";
+import { wantsTokens } from "../auth/validate_auth_options.ts";
+import { checkApp } from "../apps/validate_app.ts";
 import { load } from "../config/load_settings.ts";
-import type { ServiceOptions } from "../config/serve_options.ts";
+import type { ServiceOptions } from "../config/serve_options_type.ts";
 import { SERVICE_OPTIONS } from "../config/service_options.ts";
 import { originWarnings } from "../handshake/origin.ts";
 import { createLogger, type Logger, silent } from "../log.ts";
-import { createCertificateSource } from "./certificate_source.ts";
+import { createCertificateSource } from "./create_certificate_source.ts";
 import { RunningService, type Service } from "./running_service.ts";
-import { type ServiceSettings, validate } from "./resolve_settings.ts";
+import { type ServiceSettings, validate } from "./validate_settings.ts";
 import type { WorkerContext } from "./worker_context.ts";
 import type { AppFactory, FetchApp, ServiceApp } from "../ws/app_types.ts";
 

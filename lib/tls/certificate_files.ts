@@ -14,7 +14,7 @@ import { type PrivateKey, readPrivateKey } from "./x509/private_key.ts";
 import type { TlsMaterial } from "./tls_material.ts";
 import { namesOf } from "./x509/certificate_names.ts";
 import { encodePem, parsePem } from "./x509/pem.ts";
-import { command, shellWord } from "./shell_hints.ts";
+import { command, shellWord } from "./shell_command.ts";
 
 /** PEM labels of other things than certificates, and what to do about each. */
 const STRANGERS: readonly (readonly [label: RegExp, reason: string])[] = [

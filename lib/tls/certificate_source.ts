@@ -4,7 +4,7 @@
  */
 import type { CertificateFiles } from "../config/service_mode.ts";
 import type { Logger } from "../log.ts";
-import { developmentMaterial } from "./development.ts";
+import { developmentMaterial } from "./development_certificate.ts";
 import { loadCertificateFiles } from "./certificate_files.ts";
 import type { TlsMaterial } from "./tls_material.ts";
 import { watchFiles } from "./watch_files.ts";

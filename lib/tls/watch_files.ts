@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { messageOf } from "../errors.ts";
 import { type Logger, silent } from "../log.ts";
-import { type WatchPaths, watchPathsOf } from "./watch_paths.ts";
+import { type WatchPaths, watchPathsOf } from "./symlink_paths.ts";
 
 /** How files are watched. */
 export interface WatchOptions {

@@ -15,7 +15,7 @@ export interface ConnectionFacts {
 }
 
 /** The totals of a connection. */
-export interface ConnectionTotals {
+export interface TrafficTotals {
   /** When it opened, by `performance.now()`; undefined if it never opened. */
   readonly openedAt: number | undefined;
   /** Bytes of binary messages plus characters of text messages. */
@@ -42,7 +42,7 @@ export class AccessLog {
     if (this.#log.enabled(this.#level)) this.#log[this.#level]("opened", { ...facts });
   }
 
-  closed(facts: ConnectionFacts, { code, reason, limit }: CloseFrame, totals: ConnectionTotals): void {
+  closed(facts: ConnectionFacts, { code, reason, limit }: CloseFrame, totals: TrafficTotals): void {
     const { peer, address } = facts;
     const why = reason || undefined;
     if (this.#log.enabled(this.#level)) {

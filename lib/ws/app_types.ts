@@ -2,7 +2,7 @@
  * The interface of an app: the hooks of crossws, which h3, Nitro and Nuxt also use, so that an app runs unchanged in each.
  * @module
  */
-import type { ServiceCalls } from "../hub/calls.ts";
+import type { ServiceCalls } from "../hub/service_calls.ts";
 
 /** The result of `send`: `false` asks the app to wait for `drain`. Peers of other servers return the other types. */
 export type SendResult = boolean | number | void | undefined;

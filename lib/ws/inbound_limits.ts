@@ -3,7 +3,7 @@
  * @module
  */
 import { CloseCode } from "../close_codes.ts";
-import { MessageRate } from "./limits.ts";
+import { MessageRate } from "./message_rate.ts";
 import { MESSAGE_COST } from "./memory_budget.ts";
 import { longerThan } from "./message.ts";
 

@@ -6,10 +6,10 @@ import { whenReached } from "../auth/token_expiry.ts";
 import { CloseCode, fitReason, isSendable } from "../close_codes.ts";
 import { messageOf } from "../errors.ts";
 import type { Member } from "../hub/hub.ts";
-import { Subscriptions } from "../hub/subscriptions.ts";
+import { PeerSubscriptions } from "../hub/peer_subscriptions.ts";
 import type { Payload } from "../hub/topics.ts";
 import type { Slot } from "../handshake/admission.ts";
-import type { Handshake } from "../handshake/handshake.ts";
+import type { Handshake } from "../handshake/handshake_context.ts";
 import type { RequestSnapshot } from "../handshake/request_snapshot.ts";
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { Peer, WaitForDrainOptions } from "./app_types.ts";
@@ -63,7 +63,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   readonly #inbound: InboundLimits;
   readonly #sendBuffer: SendBuffer;
   readonly #expiry: Disposable | undefined;
-  readonly #subscriptions: Subscriptions;
+  readonly #subscriptions: PeerSubscriptions;
   /** The error that Deno reported, for the log. */
   #failure: string | undefined;
   /** Whether `send` returned false, so that `drain` is due. */
@@ -102,14 +102,10 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     this.#shared = shared;
     this.#slot = handshake.slot!;
     this.#connection = connection;
-    this.#subscriptions = new Subscriptions(shared.hub, this, handshake.namespace);
+    this.#subscriptions = new PeerSubscriptions(shared.hub, this, handshake.namespace);
     this.#inbound = new InboundLimits(shared);
-    this.#sendBuffer = new SendBuffer({
-      socket,
-      limit: shared.maxBackpressure,
-      budget: shared.budget,
-      acknowledged: () => connection?.acknowledged(),
-    });
+    const { maxBackpressure: limit, budget, corkTimer } = shared;
+    this.#sendBuffer = new SendBuffer({ socket, limit, budget, connection, corkTimer });
     this.#expiry = expiresAt === undefined ? undefined : whenReached(expiresAt, () => this.#startClose(TOKEN_EXPIRED));
     this.#openBy = performance.now() + shared.openTimeout;
     // Each list of listeners costs 0.3 KiB for the life of the socket (measured), so unused events have no listener.
@@ -264,7 +260,8 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     if (this.#finished) return;
     this.#connection?.opened();
     if (this.#shared.userIsFull(this.user)) return this.#startClose(USER_FULL);
-    this.#opened = this.#sendBuffer.open = true;
+    this.#opened = true;
+    this.#sendBuffer.open();
     this.#shared.budget.add(this);
     this.#openedAt = performance.now();
     this.#shared.opened(this, this.#keyId);
@@ -327,7 +324,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   #startClose(frame: CloseFrame, reading?: WatchedConnection): void {
     if (this.#closing !== undefined || this.#finished) return;
     const fitted = { ...frame, reason: fitReason(frame.reason) };
-    this.#sendBuffer.open = false;
+    this.#sendBuffer.close();
     this.#dropWaiting();
     if (this.#lastFrame !== undefined) return this.#finish(this.#lastFrame);
     this.#closing = new CloseTimer(fitted, reading);
@@ -347,7 +344,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     const seen = this.#closing?.frame ?? fittedFrame(closeReasonOf(event, this.#connection));
     const frame = watchdogCloseReason(this.#connection?.gone(), seen);
     if (this.#closing !== undefined || frame !== seen || this.#inbound.waiting === 0) return this.#finish(frame);
-    this.#sendBuffer.open = false;
+    this.#sendBuffer.close();
     this.#lastFrame = frame;
   }
 
@@ -361,7 +358,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   #finish(frame: CloseFrame, stays = false): void {
     if (this.#finished) return;
     this.#finished = true;
-    this.#sendBuffer.open = false;
+    this.#sendBuffer.close();
     this.#dropWaiting();
     const shown = watchdogCloseReason(this.#connection?.gone(), frame);
     this.#subscriptions.leaveAll();

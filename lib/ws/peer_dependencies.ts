@@ -10,6 +10,7 @@ import type { MemoryBudget } from "./memory_budget.ts";
 import type { MessageScheduler } from "./message_scheduler.ts";
 import type { Poller } from "./poller.ts";
 import type { InboundLimitOptions } from "./inbound_limits.ts";
+import type { CorkTimer } from "./send_buffer.ts";
 
 /** The dependencies that all peers of a service share. */
 export interface PeerDependencies extends InboundLimitOptions {
@@ -31,6 +32,7 @@ export interface PeerDependencies extends InboundLimitOptions {
   readonly poller: Poller;
   readonly scheduler: MessageScheduler;
   readonly budget: MemoryBudget;
+  readonly corkTimer: CorkTimer;
   /** The most bytes (cost) that may wait to be sent; see `SendBuffer`. */
   readonly maxBackpressure: number;
   /** Milliseconds for which a peer may exceed that without reading. */

@@ -3,10 +3,10 @@
  * @module
  */
 import { messageOf } from "../errors.ts";
-import { requestSignal } from "../unstable.ts";
-import type { Handshake } from "../handshake/handshake.ts";
+import { requestSignal } from "../unstable_features.ts";
+import type { Handshake } from "../handshake/handshake_context.ts";
 import { type Refusal, refusalResponse } from "../handshake/refusal.ts";
-import { waitForClient } from "../handshake/wait_for_client.ts";
+import { waitWhileConnected } from "../handshake/wait_while_connected.ts";
 import type { Awaitable, UpgradeResult } from "./app_types.ts";
 import { WebSocketPeer } from "./peer.ts";
 import type { PeerDependencies } from "./peer_dependencies.ts";
@@ -54,7 +54,7 @@ export function upgrade(handshake: Handshake, rules: PeerDependencies): Awaitabl
     return refuse(handshake, answerTo(thrown, rules));
   }
 
-  return waitForClient(pending, requestSignal(handshake.request), openTimeout).then((waited) => {
+  return waitWhileConnected(pending, requestSignal(handshake.request), openTimeout).then((waited) => {
     if (waited.kind === "done") return conclude(handshake, rules, waited.value);
     if (waited.kind === "failed") return refuse(handshake, answerTo(waited.error, rules));
     // The client has been answered, so the hook's result is discarded.

@@ -1,6 +1,6 @@
 /** Settings, keys, tokens and verdicts for the tests of authentication, made by jose itself. */
 import { type CryptoKey, exportJWK, exportSPKI, generateKeyPair, type JWK, SignJWT } from "jose";
-import type { AuthSettings } from "../../lib/auth/validate_options.ts";
+import type { AuthSettings } from "../../lib/auth/validate_auth_options.ts";
 import type { Authenticated, Unauthenticated } from "../../lib/auth/auth_result.ts";
 
 /** No authentication. */

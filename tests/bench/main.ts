@@ -27,7 +27,8 @@ import { describeStarts, measureStarts } from "./start.ts";
 
 const USAGE = `deno task bench [-- CASE… | start | soak | attack [NAME…] | broker] [options]
   start           a warm start and idle memory, beside raw Deno.serve with TLS
-  CASE            echo-64 echo-64x16 echo-16k echo-16k-1 handshake fanout idle burst; all by default
+  CASE            echo-64 echo-64x4 echo-64x16 echo-16k echo-16k-1 handshake fanout fanout-x4 fanout-x16 idle
+                  burst; all by default
   --seconds N     measured in each round (3); soak: how long (60), broker: 5
   --rounds N      rounds, of which the median counts (3)
   --servers A,B   of ${SERVERS.join(" ")}; all that are installed by default

@@ -5,7 +5,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { CheckOptions } from "../../lib/check/check_target.ts";
 import { type Report, runCheck } from "../../lib/check/run_check.ts";
-import { developmentMaterial } from "../../lib/tls/development.ts";
+import { developmentMaterial } from "../../lib/tls/development_certificate.ts";
 import { hasOpenssl, type Issued, openPki, type Pki } from "../support/openssl.ts";
 import { expectFirst, expectReport, identityOf, makeAuthorities, urlOf } from "./expect.ts";
 import {

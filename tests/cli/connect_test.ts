@@ -76,8 +76,8 @@ Deno.test("--file sends a file as one binary message", async () => {
     const { code, stdout } = await runCommand(["connect", urlOf("ws", echo), "--file", file]);
     assertEquals([code, stdout], [0, "00ff10\n"]);
     const missing = await runCommand(["connect", urlOf("ws", echo), "--file", "/nowhere/file"]);
-    assertEquals(missing.code, 2);
-    assert(missing.stderr.includes("/nowhere/file cannot be read"), missing.stderr);
+    assertEquals(missing.code, 1);
+    assert(missing.stderr.startsWith("Cannot read /nowhere/file (--file): "), missing.stderr);
     const both = await runCommand(["connect", urlOf("ws", echo), "--file", file, "-x", "tom"]);
     assertEquals(both.code, 2);
   } finally {

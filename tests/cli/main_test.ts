@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { loadCommands } from "../../lib/cli/main.ts";
 import { SERVE_OPTIONS } from "../../lib/cli/serve.ts";
-import { flagOf, variableOf } from "../../lib/config/option_table.ts";
+import { flagOf, TOPICS, variableOf } from "../../lib/config/option_table.ts";
 import project from "../../deno.json" with { type: "json" };
 import { type ProgramOptions, runProgram } from "../support/program.ts";
 
@@ -27,7 +27,7 @@ function assertLines(lines: readonly string[], patterns: readonly RegExp[]): voi
   assertEquals(lines.length, patterns.length, lines.join("\n"));
 }
 
-const HINT = /^wss --help lists the options$/;
+const HINT = /^wss (serve )?--help lists the (options|commands)$/;
 
 Deno.test("--help and --version", async (t) => {
   await t.step("the program's help lists every command", async () => {
@@ -37,11 +37,18 @@ Deno.test("--help and --version", async (t) => {
       for (const { name, summary } of await loadCommands()) {
         assertMatch(stdout, new RegExp(`^  ${name}\\b.*  ${summary}`, "m"));
       }
+      // One screen of a terminal, the line of the next command included.
+      const lines = stdout.split("\n");
+      assert(lines.length <= 24, `${lines.length} lines`);
+      assertEquals(lines.filter((line) => line.length > 80 && !line.startsWith("deno run")), []);
     }
   });
 
   await t.step("the program's help says what to type where there is no program of that name", async () => {
-    assertMatch((await runProgram(["--help"])).stdout, /^Without the binary, wss stands for: deno run -A main\.ts$/m);
+    assertMatch(
+      (await runProgram(["--help"])).stdout,
+      /^Without the binary, wss stands for:\sdeno run -A \S*main\.ts$/m,
+    );
   });
 
   for (const { name, options, examples = [] } of await loadCommands()) {
@@ -54,9 +61,23 @@ Deno.test("--help and --version", async (t) => {
         assert(stdout.replaceAll(/\s+/g, " ").includes(option.help), option.help);
       }
       for (const [line] of examples) assertMatch(line, /^wss( |$)/);
+      assertEquals(stdout.split("\n").filter((line) => line.length > 80), []);
       assertEquals((await runProgram(["help", name])).stdout, stdout);
     });
   }
+
+  await t.step("the options of serve stand under headings, the own ones of another command first", async () => {
+    const headings = (help: string) => [...help.matchAll(/^([A-Z][\w ]+):\n {2}-/gm)].map((match) => match[1]!);
+    const serve = (await runProgram(["serve", "--help"])).stdout;
+    assertEquals(headings(serve), [...TOPICS.filter((topic) => topic !== "Connection"), "General"]);
+    const limits = serve.slice(serve.indexOf("\nLimits:\n"), serve.indexOf("\nTokens:\n"));
+    assertStringIncludes(limits, "\n  --max-payload SIZE\n");
+    const proxy = (await runProgram(["proxy", "--help"])).stdout;
+    assertEquals(headings(proxy).slice(0, 2), ["Options", "Address and mode"]);
+    for (const own of ["--site", "--domain NAME", "--upstream ADDRESS", "--out FILE"]) {
+      assert(proxy.indexOf(`  ${own}`) < proxy.indexOf("Address and mode:"), own);
+    }
+  });
 
   await t.step("the version is deno.json's", async () => {
     const { code, stdout, stderr } = await runProgram(["--version"]);

@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { encodeRequest, latin1Text, readBody, readHead } from "../../lib/client/opening_handshake.ts";
 import { connectTcp } from "../../lib/client/raw_connection.ts";
-import { bodyText, quote } from "../../lib/client/response_text.ts";
+import { bodyText, quote } from "../../lib/client/printable_text.ts";
 import { verifyResponse } from "../../lib/client/verify_response.ts";
 import { rawServer, writeAll } from "../check/test_servers.ts";
 

@@ -3,8 +3,8 @@
  * @module
  */
 import { join } from "node:path";
-import type { NodeList } from "../../lib/hub/calls.ts";
-import type { RelayCounts } from "../../lib/hub/relay.ts";
+import type { NodeList } from "../../lib/hub/service_calls.ts";
+import type { RelayCounts } from "../../lib/hub/frame_relay.ts";
 import { Client } from "../support/client.ts";
 import { type Program, startProgram } from "../support/program.ts";
 import type { Command } from "./node_app.ts";

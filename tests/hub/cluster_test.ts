@@ -1,6 +1,6 @@
 // Three nodes as three processes with a real broker between them, and what happens when something fails.
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import type { Complete, NodeList, Online, Presence, TopicList } from "../../lib/hub/calls.ts";
+import type { Complete, NodeList, Online, Presence, TopicList } from "../../lib/hub/service_calls.ts";
 import { NEAR, VethLink } from "../support/veth_link.ts";
 import { peerTest } from "../peers/require.ts";
 import { startProgram } from "../support/program.ts";

@@ -5,7 +5,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { type Broker, NODE_BYTES } from "../../lib/hub/broker.ts";
 import { Channels } from "../../lib/hub/channels.ts";
-import { topicKey } from "../../lib/hub/names.ts";
+import { topicKey } from "../../lib/hub/topic_names.ts";
 import { peerTest } from "../peers/require.ts";
 import type { Engine } from "./engines.ts";
 

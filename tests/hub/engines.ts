@@ -4,9 +4,9 @@
  */
 import { join } from "node:path";
 import type { Broker, BrokerStart, Deliver } from "../../lib/hub/broker.ts";
-import { openBroker } from "../../lib/hub/brokers/open.ts";
+import { openBroker } from "../../lib/hub/brokers/open_broker.ts";
 import { ReconnectingBroker, type Session } from "../../lib/hub/brokers/reconnect.ts";
-import { parseBroker } from "../../lib/hub/brokers/target.ts";
+import { parseBroker } from "../../lib/hub/brokers/broker_url.ts";
 import { freePort } from "../support/ports.ts";
 import { pipeLines, portAccepts } from "../support/processes.ts";
 

@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { StartError, UsageError } from "../../lib/errors.ts";
 import { NODE_BYTES } from "../../lib/hub/broker.ts";
-import { openBroker, type OpenOptions } from "../../lib/hub/brokers/open.ts";
-import { parseBroker, parseCredentials } from "../../lib/hub/brokers/target.ts";
+import { openBroker, type OpenOptions } from "../../lib/hub/brokers/open_broker.ts";
+import { parseBroker, parseCredentials } from "../../lib/hub/brokers/broker_url.ts";
 import { peerTest } from "../peers/require.ts";
 import { openPki } from "../support/openssl.ts";
 import { freePort } from "../support/ports.ts";

@@ -3,7 +3,7 @@ import { StartError } from "../../lib/errors.ts";
 import { silent } from "../../lib/log.ts";
 import { Channels } from "../../lib/hub/channels.ts";
 import { Hub } from "../../lib/hub/hub.ts";
-import { topicKey } from "../../lib/hub/names.ts";
+import { topicKey } from "../../lib/hub/topic_names.ts";
 import { peerTest } from "../peers/require.ts";
 import { node } from "./conformance.ts";
 import { type Engine, faultyEngine, localEngine, natsServer, redisServer } from "./engines.ts";
@@ -340,8 +340,8 @@ peerTest(["nats-server", "redis-server"], "hub: a missing permission is reported
   await using nats = await natsServer({ config: permissions });
   await using redis = await redisServer({ config: "user app on >x ~* &* +@all -publish" });
   for (const { url } of [nats, redis]) {
-    const { openBroker } = await import("../../lib/hub/brokers/open.ts");
-    const { parseBroker } = await import("../../lib/hub/brokers/target.ts");
+    const { openBroker } = await import("../../lib/hub/brokers/open_broker.ts");
+    const { parseBroker } = await import("../../lib/hub/brokers/broker_url.ts");
     const open: Engine["open"] = (start) => openBroker(parseBroker(url.replace("://", "://app:x@")), start);
     const error = await assertRejects(
       () => hubOn({ open, [Symbol.asyncDispose]: () => Promise.resolve() }),

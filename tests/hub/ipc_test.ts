@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { NODE_BYTES } from "../../lib/hub/broker.ts";
 import { openIpc } from "../../lib/hub/brokers/ipc.ts";
 import { Kind, WireWriter } from "../../lib/hub/brokers/ipc_frames.ts";
-import { Relay } from "../../lib/hub/brokers/ipc_relay.ts";
+import { IpcServer } from "../../lib/hub/brokers/ipc_server.ts";
 import { conformance, node, settle } from "./conformance.ts";
 import type { Engine } from "./engines.ts";
 
@@ -17,7 +17,7 @@ async function relayEngine(): Promise<RelayEngine> {
   const folder = await Deno.makeTempDir({ prefix: "wss-relay-" });
   const path = join(folder, "relay.sock");
   const stalls = { count: 0 };
-  const relay = new Relay({ path, onStall: () => stalls.count++ });
+  const relay = new IpcServer({ path, onStall: () => stalls.count++ });
   return {
     path,
     stalls,

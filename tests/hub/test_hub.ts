@@ -3,9 +3,9 @@
  * @module
  */
 import { silent } from "../../lib/log.ts";
-import { HubCalls, type ServiceCalls } from "../../lib/hub/calls.ts";
+import { HubCalls, type ServiceCalls } from "../../lib/hub/service_calls.ts";
 import { Hub, type Member } from "../../lib/hub/hub.ts";
-import { topicKey } from "../../lib/hub/names.ts";
+import { topicKey } from "../../lib/hub/topic_names.ts";
 import type { Payload } from "../../lib/hub/topics.ts";
 import type { Engine } from "./engines.ts";
 

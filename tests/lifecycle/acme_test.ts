@@ -1,7 +1,7 @@
 /** The program with --domain and nothing else, against a real Pebble: first start, restart, renewal, failures, kills. */
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
-import { childrenOf, clientOfEach, WORKER_APP } from "../cluster/workers.ts";
+import { childrenOf, clientOfEach, WORKER_APP } from "../workers/workers.ts";
 import { peerTest } from "../peers/require.ts";
 import { LEAST_PERMISSIONS, ROOT, runProgram, startProgram } from "../support/program.ts";
 import { serialOf } from "../support/raw.ts";

@@ -1,7 +1,7 @@
 /** Each generated configuration, used: the real proxy, a real wss client through it. */
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { proxyTls } from "../../lib/handshake/client_address.ts";
+import { proxyTls } from "../../lib/handshake/proxy_headers.ts";
 import { KINDS, openGeneratedProxies } from "./generated_proxies.ts";
 import { startUpstream } from "./upstream.ts";
 import { ask } from "../support/raw.ts";

@@ -23,7 +23,7 @@ const FLOORS: readonly (readonly string[])[] = [
       "close_codes.ts",
       "duration_and_size.ts",
       "text_file.ts",
-      "unstable.ts",
+      "unstable_features.ts",
     ],
     "version.ts",
   ],
@@ -43,7 +43,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ["http/"],
   ["admin/"],
   ["service/"],
-  ["cluster/"],
+  ["workers/"],
   ["cli/"],
   ["mod.ts"],
 ];

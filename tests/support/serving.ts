@@ -6,11 +6,11 @@
  * @module
  */
 import { join } from "node:path";
-import type { ServiceOptions } from "../../lib/config/serve_options.ts";
+import type { ServiceOptions } from "../../lib/config/serve_options_type.ts";
 import { createLogger } from "../../lib/log.ts";
 import { loadFfi } from "../../lib/net/ffi/load_ffi.ts";
 import { serve, type Service } from "../../lib/mod.ts";
-import { developmentMaterial } from "../../lib/tls/development.ts";
+import { developmentMaterial } from "../../lib/tls/development_certificate.ts";
 import type { AppFactory, ServiceApp } from "../../lib/ws/app_types.ts";
 import { Client, type ClientOptions } from "./client.ts";
 import type { RawTarget } from "./raw.ts";

@@ -1,7 +1,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { dirname, join } from "node:path";
 import { createLogger } from "../../lib/log.ts";
-import { watchPathsOf } from "../../lib/tls/watch_paths.ts";
+import { watchPathsOf } from "../../lib/tls/symlink_paths.ts";
 import { watchFiles, type WatchOptions } from "../../lib/tls/watch_files.ts";
 
 /** How long an event may take on a busy machine before a test gives up. */

@@ -7,7 +7,7 @@ import type * as crossws from "crossws";
 import chat from "../../lib/apps/chat.ts";
 import echo from "../../lib/apps/echo.ts";
 import ok from "../../lib/apps/reply_ok.ts";
-import type { ServiceCalls } from "../../lib/hub/calls.ts";
+import type { ServiceCalls } from "../../lib/hub/service_calls.ts";
 import { type App, defineApp, type Message, type Peer } from "../../lib/ws/app_types.ts";
 
 type Assignable<From, To> = [From] extends [To] ? true : false;

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { type BudgetMember, MemoryBudget, MESSAGE_COST } from "../../lib/ws/memory_budget.ts";
-import { SendBuffer, type SendStatus } from "../../lib/ws/send_buffer.ts";
+import { CorkTimer, SendBuffer, type SendStatus } from "../../lib/ws/send_buffer.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -53,9 +53,9 @@ class Line {
 
   constructor(limit: number) {
     const socket = this as unknown as WebSocket;
-    const acknowledged = () => this.acknowledged;
-    this.buffer = new SendBuffer({ socket, limit, budget: this.budget, acknowledged });
-    this.buffer.open = true;
+    const connection = { acknowledged: () => this.acknowledged, cork: () => false };
+    this.buffer = new SendBuffer({ socket, limit, budget: this.budget, connection, corkTimer: new CorkTimer() });
+    this.buffer.open();
   }
 
   send(payload: string): void {

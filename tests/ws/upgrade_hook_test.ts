@@ -95,7 +95,7 @@ Deno.test("a Response that cannot be sent is the app's mistake, said in the log,
     ],
     [() => {
       throw Object.create(null);
-    }, /^the app's upgrade hook failed: something that cannot be shown as text \(object\)$/],
+    }, /^the app's upgrade hook failed: a value that cannot be converted to text \(object\)$/],
     [() => ({
       then: "no promise",
       get headers() {

@@ -120,7 +120,7 @@ Deno.test("with a shared secret: 401 and its challenge without or with a wrong o
   assertEquals([none.status, none.headers.get("www-authenticate")], [401, 'Bearer realm="wss"']);
   assertMatch(
     none.body,
-    /^401 Unauthorized\nA token is needed: in Authorization: Bearer TOKEN, or among the subprotocols/,
+    /^401 Unauthorized\nA token is required: send Authorization: Bearer TOKEN, or offer the subprotocol/,
   );
   for (
     const change of [

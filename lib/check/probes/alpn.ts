@@ -7,7 +7,7 @@ import { messageOf } from "../../errors.ts";
 import { finding } from "../finding_codes.ts";
 import { connectTls } from "../../client/raw_connection.ts";
 import { within } from "../../client/deadline.ts";
-import { quote } from "../../client/response_text.ts";
+import { quote } from "../../client/printable_text.ts";
 import { certificateRequired, isCertificateAlert } from "./client_certificate.ts";
 import { type Target, tlsOptions } from "../check_target.ts";
 import type { PresentedChain } from "./certificate_chain.ts";

@@ -5,7 +5,7 @@
 import { X509Certificate } from "node:crypto";
 import type { Finding } from "../../finding.ts";
 import { inspectChain } from "../../tls/x509/inspect_chain.ts";
-import { issuerUrl, publicIssuer } from "../../tls/x509/issuer.ts";
+import { issuerUrl, publicIssuer } from "../../tls/x509/find_issuer.ts";
 import { issuerTitle } from "../../tls/x509/certificate_fields.ts";
 import { ORGANISATION } from "../../tls/issue_certificate.ts";
 import { readCertificates } from "../../tls/certificate_files.ts";
@@ -13,7 +13,7 @@ import type { Version } from "./client_hello.ts";
 import { finding } from "../finding_codes.ts";
 import { within } from "../../client/deadline.ts";
 import { sendClientHello } from "./server_hello.ts";
-import { sniOf } from "./protocol.ts";
+import { sniOf } from "./port_protocol.ts";
 import type { ChainEvidence, Target } from "../check_target.ts";
 
 const DEADLINE = 5000;

@@ -3,7 +3,7 @@
  * @module
  */
 import type { Finding } from "../../finding.ts";
-import { quote } from "../../client/response_text.ts";
+import { quote } from "../../client/printable_text.ts";
 import { finding } from "../finding_codes.ts";
 
 /** Whether a TLS alert says so: certificate_required in TLS 1.3, bad_certificate below. */

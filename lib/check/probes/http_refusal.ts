@@ -4,7 +4,7 @@
  */
 import type { Finding } from "../../finding.ts";
 import type { ResponseHead } from "../../client/opening_handshake.ts";
-import { plainText, quote } from "../../client/response_text.ts";
+import { plainText, quote } from "../../client/printable_text.ts";
 import type { Target } from "../check_target.ts";
 import { type Code, finding } from "../finding_codes.ts";
 import { certificateRequired } from "./client_certificate.ts";

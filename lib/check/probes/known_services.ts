@@ -7,7 +7,7 @@ import { STATUS_TEXT } from "@std/http/status";
 import type { ResponseHead } from "../../client/opening_handshake.ts";
 import type { Finding } from "../../finding.ts";
 import type { Target } from "../check_target.ts";
-import { bodyText, plainText, quote } from "../../client/response_text.ts";
+import { bodyText, plainText, quote } from "../../client/printable_text.ts";
 import { type Code, finding } from "../finding_codes.ts";
 
 /** A response that is not 101, and what else is known. */

@@ -6,7 +6,7 @@ import type { Finding } from "../../finding.ts";
 import { CloseCode } from "../../close_codes.ts";
 import { finding } from "../finding_codes.ts";
 import { awaitReply, seconds } from "./await_reply.ts";
-import { quote } from "../../client/response_text.ts";
+import { quote } from "../../client/printable_text.ts";
 import { type ClientSession, describeClose, type EndEvent, isEnd } from "../../client/websocket_session.ts";
 
 /** How long a pong, or the answer to a close frame, is waited for, in milliseconds. */

@@ -7,7 +7,7 @@ import { type HelloOptions, SUITES_MODERN, SUITES_RC4, type Version, VERSIONS } 
 import { finding } from "../finding_codes.ts";
 import { within } from "../../client/deadline.ts";
 import { alertName, sendClientHello, type ServerReply } from "./server_hello.ts";
-import { sniOf } from "./protocol.ts";
+import { sniOf } from "./port_protocol.ts";
 import type { Target } from "../check_target.ts";
 
 const DEADLINE = 4000;

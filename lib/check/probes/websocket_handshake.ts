@@ -16,7 +16,7 @@ import {
   type ResponseHead,
 } from "../../client/opening_handshake.ts";
 import { connectTcp, connectTls, type RawConnection, type TlsOptions } from "../../client/raw_connection.ts";
-import { bodyText, quote } from "../../client/response_text.ts";
+import { bodyText, quote } from "../../client/printable_text.ts";
 import { offeredSubprotocols, verifyResponse } from "../../client/verify_response.ts";
 import { type CheckOptions, type Evidence, type Target, tlsOptions } from "../check_target.ts";
 import { finding } from "../finding_codes.ts";

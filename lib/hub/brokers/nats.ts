@@ -15,7 +15,7 @@ import { messageOf } from "../../errors.ts";
 import type { Deliver } from "../broker.ts";
 import { DenoTransport, TlsFailure, type TransportOptions } from "./nats_transport.ts";
 import type { Connect, Session } from "./reconnect.ts";
-import type { BrokerTarget, Credentials } from "./target.ts";
+import type { BrokerTarget, Credentials } from "./broker_url.ts";
 
 setTransportFactory({ factory: () => new DenoTransport() });
 

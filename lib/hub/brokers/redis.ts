@@ -7,7 +7,7 @@ import { createClient, createCluster, ErrorReply } from "@redis/client";
 import { messageOf } from "../../errors.ts";
 import { type BrokerStart, type Deliver, NODE_BYTES } from "../broker.ts";
 import type { Connect, Session } from "./reconnect.ts";
-import type { BrokerServer, BrokerTarget, Credentials } from "./target.ts";
+import type { BrokerServer, BrokerTarget, Credentials } from "./broker_url.ts";
 
 /** The most bytes that Redis may not have confirmed yet. */
 const BOUND = 16 * 1024 * 1024;

@@ -1,6 +1,6 @@
 /**
  * The watchdog's thread: scans every socket on the service's port, also while the event loop of the service stands
- * still, and ends those that the rules of tracked_socket.ts name. Started by watchdog.ts.
+ * still, and ends those that the rules of watchdog_rules.ts name. Started by watchdog.ts.
  * @module
  */
 import { delay } from "@std/async/delay";
@@ -8,7 +8,7 @@ import { ABORT_REASONS, type AbortReason, ConnectionTable, Header, State } from 
 import { loadLibc } from "../ffi/libc.ts";
 import { Sockets } from "../ffi/sockets.ts";
 import { connectionsToClose, type IdleConnection, shortBelow } from "./descriptor_shortage.ts";
-import { TrackedSocket, type WatchdogLimits } from "./tracked_socket.ts";
+import { TrackedSocket, type WatchdogLimits } from "./watchdog_rules.ts";
 
 /** What the thread is started with. */
 export interface ScannerTask {

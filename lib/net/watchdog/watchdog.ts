@@ -10,7 +10,7 @@ import { DescriptorFinder } from "./descriptor_finder.ts";
 import { ABORT_REASONS, type AbortReason, ConnectionTable, Header } from "./connection_table.ts";
 import type { ScannerReport, ScannerTask } from "./scanner_worker.ts";
 import { type Ffi, loadFfi } from "../ffi/load_ffi.ts";
-import type { WatchdogLimits } from "./tracked_socket.ts";
+import type { WatchdogLimits } from "./watchdog_rules.ts";
 
 /** What to watch, and the bounds. */
 export interface WatchdogOptions extends Partial<WatchdogLimits> {

@@ -121,6 +121,14 @@ export class WatchedConnection {
     return this.#lives() ? this.#context.sockets.info(this.#row)?.bytesAcknowledged : undefined;
   }
 
+  /**
+   * Holds segments that are not full back (TCP_CORK, tcp(7)), or lets them go. The kernel itself lets them go after
+   * 200 ms. False: the connection has gone.
+   */
+  cork(on: boolean): boolean {
+    return this.#lives() && this.#context.sockets.setOption(this.#row, IPPROTO_TCP, LINUX.TCP_CORK, on ? 1 : 0);
+  }
+
   /** Whether the peer left unanswered what the kernel sent it again; of a connection that ended, the cause. */
   vanished(): boolean {
     const { sockets } = this.#context;

@@ -12,9 +12,9 @@ import type { CertificateSource } from "../certificate_source.ts";
 import { watchFiles } from "../watch_files.ts";
 import { type AcmeOptions, obtain } from "./obtain_certificate.ts";
 import { AcmeError } from "./problem.ts";
-import { inspectReach } from "./inspect_reach.ts";
-import { RenewalPlanner } from "./renewal_plan.ts";
-import { backoff } from "./renewal_time.ts";
+import { inspectReach } from "./check_reachability.ts";
+import { RenewalPlanner } from "./renewal_planner.ts";
+import { backoff } from "./renewal_info.ts";
 import { AcmeStore, type CertificateStore } from "./acme_store.ts";
 import { reasonOf, type TimeLimit, timeLimit } from "./time_limit.ts";
 

@@ -12,7 +12,7 @@ import { encodePem } from "../x509/pem.ts";
 import { AcmeClient, type ExternalAccount } from "./acme_client.ts";
 import { orderCertificate } from "./order.ts";
 import { AcmeError } from "./problem.ts";
-import { certificateId } from "./renewal_time.ts";
+import { certificateId } from "./renewal_info.ts";
 import type { AcmeStore, CertificateStore } from "./acme_store.ts";
 
 /** What is wanted, and from whom. */

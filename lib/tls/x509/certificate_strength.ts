@@ -6,7 +6,7 @@ import type { X509Certificate } from "node:crypto";
 import { type Finding, finding } from "../../finding.ts";
 import { derChildren, derOid, readDer } from "./der.ts";
 import { EXTENSION, type Fields, fieldsOf, titleOf } from "./certificate_fields.ts";
-import { isSelfIssued } from "./issuer.ts";
+import { isSelfIssued } from "./find_issuer.ts";
 
 const SERVER_AUTH = "1.3.6.1.5.5.7.3.1";
 const ANY_USAGE = "2.5.29.37.0";

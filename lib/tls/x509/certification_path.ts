@@ -8,7 +8,7 @@
 import type { X509Certificate } from "node:crypto";
 import { EXTENSION, fieldsOf } from "./certificate_fields.ts";
 import { derChildren, derInteger, readDer, TAG } from "./der.ts";
-import { isIssuedBy, isSelfIssued } from "./issuer.ts";
+import { isIssuedBy, isSelfIssued } from "./find_issuer.ts";
 
 /** Why a certificate cannot be a step of a valid path. */
 export type PathProblemKind = "expired" | "not-yet-valid" | "not-authority" | "path-too-long";

@@ -10,7 +10,7 @@ import { addressIn, coversHost, type Names, namesOf } from "./certificate_names.
 import { inspectExtensions, inspectStrength, inspectUse } from "./certificate_strength.ts";
 import { buildPath, type CertificationPath, LONGEST_CHAIN, type PathProblemKind } from "./certification_path.ts";
 import { inspectNameConstraints } from "./name_constraints.ts";
-import { isIssuedBy, isSelfIssued, issuerUrl, publicIssuer, publicRootsKnown } from "./issuer.ts";
+import { isIssuedBy, isSelfIssued, issuerUrl, publicIssuer, publicRootsKnown } from "./find_issuer.ts";
 
 /** What an inspection may know besides the chain. */
 export interface InspectOptions {

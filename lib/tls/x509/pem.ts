@@ -5,7 +5,7 @@
 import { StartError } from "../../errors.ts";
 import { isUtf16 } from "../../text_file.ts";
 import { type Der, derChildren, derOid, readDer, TAG } from "./der.ts";
-import { command } from "../shell_hints.ts";
+import { command } from "../shell_command.ts";
 
 /** One block between BEGIN and END. */
 export interface PemBlock {

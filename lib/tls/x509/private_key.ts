@@ -6,8 +6,8 @@ import { Buffer } from "node:buffer";
 import { createPrivateKey, type KeyObject } from "node:crypto";
 import { messageOf, StartError } from "../../errors.ts";
 import { parsePem, type PemBlock } from "./pem.ts";
-import { decryptPkcs8 } from "./pkcs5.ts";
-import { command } from "../shell_hints.ts";
+import { decryptPkcs8 } from "./decrypt_pkcs8.ts";
+import { command } from "../shell_command.ts";
 
 /** A private key that Deno's TLS (rustls) serves with. */
 export interface PrivateKey {

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { StartError } from "../../../lib/errors.ts";
 import { HttpChallenges, UNKNOWN_TOKEN } from "../../../lib/tls/acme/http_challenges.ts";
-import { inspectReach, type ReachOptions } from "../../../lib/tls/acme/inspect_reach.ts";
+import { inspectReach, type ReachOptions } from "../../../lib/tls/acme/check_reachability.ts";
 import { peerTest } from "../../peers/require.ts";
 import { type Pebble, startPebble } from "./pebble.ts";
 import { acmeSource, type SourceOptions, temporaryFolder } from "./source.ts";

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { X509Certificate } from "node:crypto";
 import { buildPath, LONGEST_CHAIN, type PathOptions } from "../../../lib/tls/x509/certification_path.ts";
-import { isIssuedBy } from "../../../lib/tls/x509/issuer.ts";
+import { isIssuedBy } from "../../../lib/tls/x509/find_issuer.ts";
 import { hasOpenssl, type Issued, openPki, type Pki } from "../../support/openssl.ts";
 
 const ignore = !await hasOpenssl();

@@ -1,0 +1,87 @@
+/**
+ * Holding what somebody serves to the shape of an app, before the first client finds out.
+ * @module
+ */
+import { nearest } from "../config/nearest_name.ts";
+import { messageOf, StartError } from "../errors.ts";
+import type { ServiceCalls } from "../hub/service_calls.ts";
+import type { AppFactory, ServiceApp } from "../ws/app_types.ts";
+import { fetchApp, type FetchHandler, WEBSOCKET_HOOKS } from "./fetch_handler_app.ts";
+
+const HOOKS = ["upgrade", "open", "message", "close", "error", "drain", "gap"] as const;
+
+/** Hooks of crossws that nothing calls here. */
+const NEVER_CALLED: readonly string[] = ["ping", "pong"];
+
+/**
+ * Checks an app: hooks, a function that makes them with the service's calls, a fetch handler (`{ fetch }`, as h3 and Nitro
+ * export it), or an object that carries hooks under `Symbol.for("crossws.hooks")`.
+ * @param name how messages call it: `app`, or the module's path
+ * @param warn told of what is no mistake and has no effect
+ * @returns the app; a function is called, and what it returns checked, when the service is made
+ * @throws {StartError} saying what is wrong and what is required
+ */
+export function checkApp(
+  app: unknown,
+  name: string,
+  warn: (message: string) => void,
+): ServiceApp | ((service: ServiceCalls) => ServiceApp) {
+  const fetch = fetchOf(app);
+  if (fetch !== undefined) return fetchApp(fetch);
+  if (typeof app === "function") {
+    return (service) => checkHooks(callFactory(app as AppFactory, service, name), name, "its function returned", warn);
+  }
+  return checkHooks(app, name, "it is", warn);
+}
+
+/** A fetch handler, unless there are hooks beside it. */
+function fetchOf(app: unknown): FetchHandler | undefined {
+  if ((typeof app !== "object" && typeof app !== "function") || app === null) return undefined;
+  const { fetch } = app as { fetch?: unknown };
+  if (typeof fetch !== "function" || HOOKS.some((hook) => hook in app)) return undefined;
+  return (request) => fetch.call(app, request);
+}
+
+function callFactory(factory: AppFactory, service: ServiceCalls, name: string): unknown {
+  let made: unknown;
+  try {
+    made = factory(service);
+  } catch (error) {
+    throw new StartError(`Cannot use the app ${name}: its function threw: ${messageOf(error)}`, { cause: error });
+  }
+  if (!(made instanceof Promise) && !(made instanceof Response)) return made;
+  if (made instanceof Promise) made.catch(() => {});
+  throw new StartError(
+    `Cannot use the app ${name}: a function gets the service's calls and returns hooks at once, and this one returned ` +
+      `a ${made.constructor.name}; a fetch handler is exported as { fetch }`,
+  );
+}
+
+/** @param found begins the sentence on what there is in place of an app */
+function checkHooks(app: unknown, name: string, found: string, warn: (message: string) => void): ServiceApp {
+  const fail = (problem: string) => new StartError(`Cannot use the app ${name}: ${problem}`);
+  if (typeof app !== "object" || app === null) {
+    const what = app === undefined || app === null ? String(app) : `a ${typeof app}`;
+    throw fail(`${found} ${what}; an object of hooks is required, as defineApp({ … }) makes it`);
+  }
+  const carried = (app as Record<symbol, unknown>)[WEBSOCKET_HOOKS];
+  if (typeof carried === "object" && carried !== null) return checkHooks(carried, name, found, warn);
+
+  const hooks = app as Record<string, unknown>;
+  for (const hook of HOOKS) {
+    if (hooks[hook] !== undefined && typeof hooks[hook] !== "function") {
+      throw fail(`its ${hook} is a ${typeof hooks[hook]}, and must be a function`);
+    }
+  }
+  for (const key of Object.keys(hooks)) {
+    if (typeof hooks[key] !== "function" || (HOOKS as readonly string[]).includes(key)) continue;
+    if (NEVER_CALLED.includes(key)) {
+      warn(`the app's hook ${key} is never called: Deno answers pings by itself and tells nobody`);
+      continue;
+    }
+    const meant = nearest(key, HOOKS);
+    if (meant !== undefined && hooks[meant] === undefined) throw fail(`it has no hook ${key}: did you mean ${meant}?`);
+  }
+  if (!HOOKS.some((hook) => hooks[hook] !== undefined)) throw fail(`it has none of the hooks ${HOOKS.join(", ")}`);
+  return app as ServiceApp;
+}

@@ -1,0 +1,66 @@
+/**
+ * `serve --workers`: the supervisor's process. Loaded there alone.
+ * @module
+ */
+import { Supervisor, WorkerFailure } from "../workers/supervisor.ts";
+import { StartError } from "../errors.ts";
+import type { Logger } from "../log.ts";
+import { loadFfi } from "../net/ffi/load_ffi.ts";
+import { commandLine } from "./process_handover.ts";
+import { write } from "./output.ts";
+import { runUntilStopped } from "./run_until_stopped.ts";
+import type { WorkerSettings } from "./serve_workers.ts";
+
+/** How long a worker may take until it listens, ms; and where it may have to obtain a certificate before that. */
+const START_TIMEOUT = 30_000;
+const ACME_START_TIMEOUT = 240_000;
+
+/** Supervises workers until a signal ends it; returns the exit code. */
+export async function supervise(settings: WorkerSettings, format: "text" | "json", log: Logger): Promise<number> {
+  if (Deno.build.os !== "linux") {
+    throw new StartError("Cannot run workers: only Linux spreads connections over processes; leave --workers out");
+  }
+  const { ffi, reason } = loadFfi();
+  if (ffi === undefined) {
+    throw new StartError(
+      `Cannot run workers: the C library is required (${reason}); leave --workers out, or run with -A`,
+    );
+  }
+  const { workers, workerTimeout, drainTimeout } = settings;
+  const count = workers === "auto" ? navigator.hardwareConcurrency : Number(workers);
+  let supervisor: Supervisor;
+  try {
+    supervisor = await Supervisor.start({
+      count,
+      command: commandLine,
+      relay: count > 1 && settings.broker === undefined,
+      workerTimeout,
+      startTimeout: settings.domain.length > 0 ? ACME_START_TIMEOUT : START_TIMEOUT,
+      drainTimeout,
+      log,
+    });
+  } catch (error) {
+    // It has said why on the same standard error.
+    if (error instanceof WorkerFailure && error.status.code > 0) return error.status.code;
+    throw error instanceof WorkerFailure ? new StartError(`Cannot start a worker: ${error.message}`) : error;
+  }
+  const leaving = new AbortController();
+  const stopped = runUntilStopped(
+    {
+      stop: () => supervisor.stop(),
+      reload: () => supervisor.reload(),
+      async replace() {
+        await supervisor.replace();
+        log.info("the workers have been replaced; the old ones end with their connections");
+        return undefined;
+      },
+      kill: () => supervisor.kill(),
+    },
+    log,
+    leaving,
+  );
+  const { banner, fields } = supervisor.listening;
+  if (format === "text") write("stdout", banner);
+  else log.info("listening", fields);
+  return await stopped;
+}

@@ -1,0 +1,34 @@
+/**
+ * Waiting for something on behalf of a client that may leave, and not for ever.
+ * @module
+ */
+
+/** What a wait came to. */
+export type Waited<T> =
+  | { readonly kind: "done"; readonly value: T }
+  | { readonly kind: "failed"; readonly error: unknown }
+  /** The client has left. */
+  | { readonly kind: "gone" }
+  /** The time is up. */
+  | { readonly kind: "late" };
+
+/**
+ * Waits until the promise is settled, the client has left, or the time is up; never rejects. Of a promise that is
+ * settled too late the caller hears nothing.
+ * @param signal the request's; read it from the request before any await, as only then Deno tells when the client goes
+ * @param timeout milliseconds
+ */
+export function waitWhileConnected<T>(promise: Promise<T>, signal: AbortSignal, timeout: number): Promise<Waited<T>> {
+  const { promise: waited, resolve } = Promise.withResolvers<Waited<T>>();
+  const gone = () => end({ kind: "gone" });
+  const timer = setTimeout(() => end({ kind: "late" }), timeout);
+  function end(outcome: Waited<T>): void {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", gone);
+    resolve(outcome);
+  }
+  signal.addEventListener("abort", gone);
+  if (signal.aborted) gone();
+  promise.then((value) => end({ kind: "done", value }), (error) => end({ kind: "failed", error }));
+  return waited;
+}

@@ -1,0 +1,97 @@
+/**
+ * The plan for a certificate's renewal: made with what the authority suggests, kept on disk, revised when it is time to ask
+ * again.
+ * @module
+ */
+import type { Logger } from "../../log.ts";
+import type { TlsMaterial } from "../tls_material.ts";
+import { validityOf } from "../x509/inspect_chain.ts";
+import type { AcmeStore, CertificateStore, RenewalPlan } from "./acme_store.ts";
+import { type AcmeOptions, openClient } from "./obtain_certificate.ts";
+import { AcmeError } from "./problem.ts";
+import { momentIn, type RenewalInfo, renewalInfo, twoThirds } from "./renewal_info.ts";
+import { reasonOf, timeLimit } from "./time_limit.ts";
+
+const HOUR = 3_600_000;
+/** How long the authority may take to say when to renew, ms. */
+const ASK_TIMEOUT = 60_000;
+/** When the authority is asked again that could not be asked, or that offers no renewal information, ms. */
+const ASK_AGAIN = { failed: HOUR, none: 24 * HOUR } as const;
+/**
+ * A certificate this young is not renewed: an authority that suggests the past for each new one would be asked without
+ * end. A third of the lifetime where that is shorter.
+ */
+const YOUNG = HOUR;
+
+/** An answer of the authority, or that there was none. */
+interface Suggestion {
+  readonly info: RenewalInfo | undefined;
+  /** Milliseconds until it is asked again. */
+  readonly askAgain: number;
+  readonly asked: boolean;
+}
+
+/** Plans the renewals of one certificate. */
+export class RenewalPlanner {
+  readonly #options: AcmeOptions;
+  readonly #store: AcmeStore;
+  readonly #certificate: CertificateStore;
+  readonly #log: Logger;
+
+  constructor(options: AcmeOptions, store: AcmeStore, certificate: CertificateStore, log: Logger) {
+    this.#options = options;
+    this.#store = store;
+    this.#certificate = certificate;
+    this.#log = log;
+  }
+
+  /** When to renew. The plan is on disk, so that a restart asks nobody. */
+  async plan(material: TlsMaterial, signal: AbortSignal): Promise<RenewalPlan> {
+    const now = Date.now();
+    const serial = material.leaf.serialNumber;
+    const saved = this.#certificate.plan();
+    const old = saved?.serial === serial ? saved : undefined;
+    if (old !== undefined && now < Date.parse(old.askAgain)) return old;
+    const { info, askAgain, asked } = await this.#ask(material, signal);
+    const window = info && { start: info.start.toISOString(), end: info.end.toISOString() };
+    const same = old !== undefined &&
+      (!asked || (old.window?.start === window?.start && old.window?.end === window?.end));
+    const moment = info === undefined ? twoThirds(material.leaf) : momentIn(info);
+    const at = same ? old.at : this.#believed(moment, material).toISOString();
+    const plan: RenewalPlan = {
+      serial,
+      at,
+      window: same ? old.window : window,
+      askAgain: new Date(now + askAgain).toISOString(),
+    };
+    this.#certificate.savePlan(plan);
+    if (same) return plan;
+    const why = info === undefined ? "two thirds of its lifetime" : "the authority's suggestion";
+    this.#log.info(`the certificate is renewed at ${at} (${why})`, { explanation: info?.explanation });
+    return plan;
+  }
+
+  async #ask({ leaf }: TlsMaterial, signal: AbortSignal): Promise<Suggestion> {
+    using bound = timeLimit(ASK_TIMEOUT, signal);
+    try {
+      using client = await openClient(this.#options, this.#store, bound.signal);
+      const info = await renewalInfo(client, leaf);
+      return { info, askAgain: info?.askAgain ?? ASK_AGAIN.none, asked: true };
+    } catch (error) {
+      signal.throwIfAborted();
+      this.#log.warn("the authority could not be asked when to renew the certificate", {
+        reason: reasonOf(error, bound),
+      });
+      const retryAfter = error instanceof AcmeError ? error.retryAfter ?? 0 : 0;
+      return { info: undefined, askAgain: Math.max(ASK_AGAIN.failed, retryAfter), asked: false };
+    }
+  }
+
+  /** A moment as far as it is believed: neither while the certificate is young, nor when it has nearly ended. */
+  #believed(moment: Date, { leaf, notAfter }: TlsMaterial): Date {
+    const lifetime = notAfter.getTime() - validityOf(leaf).from.getTime();
+    const earliest = this.#certificate.savedAt() + Math.min(YOUNG, lifetime / 3);
+    const latest = notAfter.getTime() - lifetime / 10;
+    return new Date(Math.min(Math.max(moment.getTime(), earliest), latest));
+  }
+}

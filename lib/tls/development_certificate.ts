@@ -1,0 +1,178 @@
+/**
+ * The development certificate: made on the first run, reused while good, renewed by itself.
+ * @module
+ */
+import type { X509Certificate } from "node:crypto";
+import { join } from "node:path";
+import { StartError } from "../errors.ts";
+import { canonicalHost, isDnsName } from "../host_name.ts";
+import { SOON_DAYS, validityOf } from "./x509/inspect_chain.ts";
+import { isIssuedBy } from "./x509/find_issuer.ts";
+import { subjectLines } from "./x509/certificate_fields.ts";
+import { lockFolder, writeAtomically, writeReason } from "./atomic_write.ts";
+import { makeAuthority, makeLeaf, ORGANISATION, type Pair } from "./issue_certificate.ts";
+import { readPrivateKey } from "./x509/private_key.ts";
+import { readCertificates, readFile } from "./certificate_files.ts";
+import type { TlsMaterial } from "./tls_material.ts";
+import { coversHost, namesOf } from "./x509/certificate_names.ts";
+import { encodePem } from "./x509/pem.ts";
+
+/** How development material is made and found. */
+export interface DevelopmentOptions {
+  /** Where it lies. Default `certs`, in the working directory. */
+  readonly folder?: string;
+  /** This machine's name. Default: what the system says, if Deno may ask it. */
+  readonly hostname?: string;
+  /** Further names and addresses, in the form of {@link canonicalHost}. */
+  readonly names?: readonly string[];
+  /** Make all anew, the authority too: who trusted the old one must trust the new one. Default false. */
+  readonly force?: boolean;
+  /** Default: the current time. */
+  readonly now?: Date;
+}
+
+/** Development material, and the authority that clients may trust for it. */
+export interface DevelopmentTlsMaterial extends TlsMaterial {
+  /** The authority's certificate, PEM: what a client is told to trust. Its key lies beside it. */
+  readonly authorityFile: string;
+  readonly authority: X509Certificate;
+  /** Whether the certificate was made just now. */
+  readonly made: boolean;
+  /** Whether the authority was, too: trust has to be given anew. */
+  readonly authorityMade: boolean;
+}
+
+const FILES = { authority: "ca.pem", authorityKey: "ca.key", cert: "cert.pem", key: "key.pem" } as const;
+const DAY = 86_400_000;
+/** An authority this close to its end is replaced together with the certificate. */
+const AUTHORITY_SPARE_DAYS = 90;
+/** Names that an earlier certificate had are kept when it is renewed, so many of them. */
+const MOST_KEPT_NAMES = 40;
+
+/**
+ * The development certificate in the folder: the one there if it is good, else a new one from the authority there, else
+ * both new. Good is: files that fit together, 30 days left, localhost, 127.0.0.1, ::1, this machine's name and the
+ * names asked for all covered. Processes that start at the same moment agree on one pair.
+ * @throws {StartError} when the folder cannot be read or written, or holds certificates that this program did not make.
+ */
+export async function developmentMaterial(options: DevelopmentOptions = {}): Promise<DevelopmentTlsMaterial> {
+  const { folder = "certs", force = false, now = new Date() } = options;
+  const wanted = wantedNames(options);
+  const there = force ? undefined : goodMaterial(folder, wanted, now);
+  if (there !== undefined) return there;
+  try {
+    Deno.mkdirSync(folder, { recursive: true });
+    using _lock = await lockFolder(folder);
+    // Another process may have made them while this one waited.
+    return (force ? undefined : goodMaterial(folder, wanted, now)) ?? await make(folder, wanted, force, now);
+  } catch (error) {
+    if (error instanceof StartError) throw error;
+    throw new StartError(`Cannot make the development certificate in ${folder}: ${writeReason(error, folder)}`, {
+      cause: error,
+    });
+  }
+}
+
+function wantedNames({ hostname = systemName(), names = [] }: DevelopmentOptions): string[] {
+  const machine = (hostname ?? "").toLowerCase();
+  const own = isDnsName(machine) ? [machine] : [];
+  return [...new Set(["localhost", ...own, "127.0.0.1", "::1", ...names.map(canonicalHost)])];
+}
+
+/** Asks only where that is permitted already: a question at the terminal is not worth one name more. */
+function systemName(): string | undefined {
+  const { state } = Deno.permissions.querySync({ name: "sys", kind: "hostname" });
+  return state === "granted" ? Deno.hostname() : undefined;
+}
+
+/** The material in the folder, or undefined where something about it calls for new. */
+function goodMaterial(folder: string, wanted: readonly string[], now: Date): DevelopmentTlsMaterial | undefined {
+  const authority = ownCertificate(join(folder, FILES.authority));
+  const leaf = ownCertificate(join(folder, FILES.cert));
+  if (authority === undefined || leaf === undefined || !isIssuedBy(leaf, authority)) return undefined;
+  // The authority has as many: no certificate is made to outlive it.
+  if (!hasDaysLeft(leaf, SOON_DAYS, now)) return undefined;
+  const names = namesOf(leaf);
+  const all = [...names.dns, ...names.addresses];
+  if (!wanted.every((name) => all.includes(name) || coversHost(names, name))) return undefined;
+  const key = keyFor(leaf, join(folder, FILES.key));
+  if (key === undefined) return undefined;
+  return {
+    cert: encodePem("CERTIFICATE", leaf.raw),
+    key,
+    leaf,
+    names: all,
+    notAfter: validityOf(leaf).to,
+    findings: [],
+    file: join(folder, FILES.cert),
+    authorityFile: join(folder, FILES.authority),
+    authority,
+    made: false,
+    authorityMade: false,
+  };
+}
+
+async function make(
+  folder: string,
+  wanted: readonly string[],
+  force: boolean,
+  now: Date,
+): Promise<DevelopmentTlsMaterial> {
+  const previous = ownCertificate(join(folder, FILES.cert));
+  const usable = usableAuthority(folder, now);
+  const old = force ? undefined : usable;
+  const authority = old ?? await makeAuthority(now);
+  const kept = previous === undefined || force ? { dns: [], addresses: [] } : namesOf(previous);
+  const earlier = [...kept.dns, ...kept.addresses].slice(0, MOST_KEPT_NAMES);
+  const leaf = await makeLeaf(authority, [...new Set([...wanted, ...earlier])], now);
+  if (old === undefined) {
+    writeAtomically(join(folder, FILES.authorityKey), authority.key, 0o600);
+    writeAtomically(join(folder, FILES.authority), authority.cert, 0o644);
+  }
+  writeAtomically(join(folder, FILES.key), leaf.key, 0o600);
+  writeAtomically(join(folder, FILES.cert), leaf.cert, 0o644);
+  const material = goodMaterial(folder, wanted, now);
+  if (material === undefined) {
+    throw new StartError(`Cannot make the development certificate in ${folder}: what was written reads back otherwise`);
+  }
+  return { ...material, made: true, authorityMade: old === undefined };
+}
+
+function usableAuthority(folder: string, now: Date): Pair | undefined {
+  const certificate = ownCertificate(join(folder, FILES.authority));
+  if (certificate === undefined || !hasDaysLeft(certificate, AUTHORITY_SPARE_DAYS, now)) return undefined;
+  const key = keyFor(certificate, join(folder, FILES.authorityKey));
+  return key === undefined ? undefined : { cert: encodePem("CERTIFICATE", certificate.raw), key };
+}
+
+function hasDaysLeft(certificate: X509Certificate, days: number, now: Date): boolean {
+  const { from, to } = validityOf(certificate);
+  return from <= now && to.getTime() - now.getTime() >= days * DAY;
+}
+
+/** The certificate in a file; undefined where there is none or it is damaged. Somebody else's is never written over. */
+function ownCertificate(file: string): X509Certificate | undefined {
+  const certificate = unlessUnreadable(() => readCertificates(readFile(file, "development certificate"), file)[0]);
+  if (certificate === undefined || subjectLines(certificate).includes(`O=${ORGANISATION}`)) return certificate;
+  throw new StartError(
+    `Cannot use ${file} as the development certificate: this program did not make it. If it is yours, give it with ` +
+      `--cert and --key (best from another folder); if not, move it away`,
+  );
+}
+
+/** The key in a file if it fits the certificate. */
+function keyFor(certificate: X509Certificate, file: string): string | undefined {
+  const key = unlessUnreadable(() => readPrivateKey(readFile(file, "development key"), file));
+  if (key === undefined || !certificate.checkPrivateKey(key.key)) return undefined;
+  return key.pem;
+}
+
+function unlessUnreadable<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    // Making new ones would help nothing where Deno may not read: that is for the operator to know.
+    if (!(error instanceof StartError) || error.cause instanceof Deno.errors.NotCapable) throw error;
+    return undefined;
+  }
+}

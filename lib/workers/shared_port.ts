@@ -1,0 +1,116 @@
+/**
+ * The sockets of all workers on their shared port: keeps their list, and replaces them without losing a connection.
+ * @module
+ */
+import { ReusePortGroup, spreadOver } from "../net/listener/reuseport_group.ts";
+import type { WorkerProcess } from "./worker_process.ts";
+
+interface Socket {
+  readonly worker: WorkerProcess;
+}
+
+/** How often a replacement is attempted if a worker dies during it. */
+const ATTEMPTS = 5;
+
+/** The sockets of the port. Methods that change sockets must not run concurrently. */
+export class SharedPort {
+  readonly #group = new ReusePortGroup<Socket>();
+  /** Workers that do not answer. They get no new connections and no requests. */
+  readonly #hung: ReadonlySet<WorkerProcess>;
+
+  constructor(hung: ReadonlySet<WorkerProcess>) {
+    this.#hung = hung;
+  }
+
+  /** Whether a worker listens. */
+  get isOpen(): boolean {
+    return this.#group.sockets.length > 0;
+  }
+
+  /** Adds a socket of a worker. */
+  add(worker: WorkerProcess): void {
+    this.#group.add({ worker });
+  }
+
+  /** Removes the newest socket of a worker. */
+  lose(worker: WorkerProcess): void {
+    const socket = this.#group.sockets.findLast((each) => each.worker === worker);
+    if (socket) this.#group.remove(socket);
+  }
+
+  /** Removes all sockets of a worker that exited, in the order in which they were opened: the kernel closes them so. */
+  remove(worker: WorkerProcess): void {
+    for (const socket of this.#group.sockets.filter((each) => each.worker === worker)) this.#group.remove(socket);
+  }
+
+  /** Directs new connections to the workers that answer. If all answer, the kernel's hash chooses. */
+  async steer(): Promise<void> {
+    const answers = ({ worker }: Socket) => !this.#hung.has(worker);
+    const steering = this.#group.sockets.find(answers)?.worker;
+    if (steering === undefined) return;
+    const all = this.#group.sockets.every(answers);
+    await steering.request("steer", all ? null : spreadOver(this.#group.indexesOf(answers)));
+  }
+
+  /**
+   * Replaces all sockets: directs new connections to the new sockets, waits until the accept queues of the old ones are
+   * empty, and closes the old ones. If a worker dies meanwhile, it starts over and treats every socket as old.
+   * @param open opens the new sockets and calls `add` for each
+   * @throws {Error} the error of `open`; the old sockets then stay in use
+   */
+  async replace(open: () => Promise<void>): Promise<void> {
+    for (let attempt = 1;; attempt++) {
+      const old = new Set(this.#group.sockets);
+      await open();
+      try {
+        return await this.#switch(old);
+      } catch (error) {
+        if (attempt === ATTEMPTS || !this.isOpen) throw error;
+      }
+    }
+  }
+
+  /** Closes all sockets that are not in `known`. */
+  async dropSince(known: readonly unknown[]): Promise<void> {
+    const isKnown = (socket: Socket) => known.includes(socket);
+    const added = this.#group.sockets.filter((socket) => !isKnown(socket));
+    if (added.length === 0) return;
+    const steering = this.#group.sockets.find((socket) => isKnown(socket) && this.#reachable(socket.worker))?.worker;
+    if (steering !== undefined) {
+      await steering.request("steer", spreadOver(this.#group.indexesOf(isKnown))).catch(() => {});
+    }
+    // Closed in reverse order, so that the indexes of the others do not change.
+    for (const socket of added.reverse()) {
+      await socket.worker.request("dropNext", undefined).catch(() => {});
+      this.#group.remove(socket);
+    }
+    await this.steer().catch(() => {});
+  }
+
+  /** The current sockets, for `dropSince`. */
+  get sockets(): readonly unknown[] {
+    return [...this.#group.sockets];
+  }
+
+  async #switch(old: ReadonlySet<Socket>): Promise<void> {
+    const isNew = (socket: Socket) => !old.has(socket);
+    const steering = this.#group.sockets.find(isNew)!.worker;
+    await steering.request("steer", spreadOver(this.#group.indexesOf(isNew)));
+    const leaving = new Set([...old].map(({ worker }) => worker).filter((worker) => this.#reachable(worker)));
+    const which = (worker: WorkerProcess) =>
+      this.#group.sockets.some((socket) => socket.worker === worker && isNew(socket)) ? "old" : "all";
+    await Promise.all([...leaving].map((worker) => worker.request("emptyQueues", which(worker))));
+    for (const worker of leaving) {
+      // Closing a socket moves the last one to its index. A new socket that is not the last keeps its index.
+      const indexes = this.#group.indexesOf(isNew);
+      await steering.request("steer", spreadOver([indexes[0]!]));
+      await worker.request("closeSockets", which(worker));
+      for (const socket of old) if (socket.worker === worker) this.#group.remove(socket);
+    }
+    await this.steer();
+  }
+
+  #reachable(worker: WorkerProcess): boolean {
+    return !worker.hasExited && !this.#hung.has(worker);
+  }
+}

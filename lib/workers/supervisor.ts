@@ -1,0 +1,397 @@
+/**
+ * The supervisor of several worker processes on one port. It serves no connections itself. It starts the workers, replaces
+ * workers that die or hang, reloads all of them together, and relays messages between them.
+ * @module
+ */
+import { delay } from "@std/async/delay";
+import { join } from "node:path";
+import { messageOf, StartError } from "../errors.ts";
+import { IpcServer } from "../hub/brokers/ipc_server.ts";
+import type { Logger } from "../log.ts";
+import { TotalCounts } from "./connection_totals.ts";
+import type { Listening } from "./control_channel.ts";
+import { SharedPort } from "./shared_port.ts";
+import { ControlListener, describeStatus, WorkerFailure, WorkerProcess } from "./worker_process.ts";
+
+/** Options of a supervisor. */
+export interface SupervisorOptions {
+  /** The number of workers. */
+  readonly count: number;
+  /** The program and the arguments of a worker. */
+  readonly command: () => readonly string[];
+  /** Whether the supervisor relays messages between the workers. False if a broker does. */
+  readonly relay: boolean;
+  /** Milliseconds without a heartbeat after which a worker is replaced. After a tenth of it new connections avoid it. */
+  readonly workerTimeout: number;
+  /** Milliseconds within which a worker must listen. */
+  readonly startTimeout: number;
+  /** Milliseconds that open connections get when a worker stops. */
+  readonly drainTimeout: number;
+  readonly log: Logger;
+}
+
+/** Milliseconds beyond the drain timeout after which a stopping worker is killed. */
+const STOP_TIMEOUT = 15_000;
+/** Delays before a dead worker is restarted, ms: the first and the longest. */
+const BACKOFF = [100, 30_000] as const;
+/** Milliseconds after which a worker counts as stable: its next restart begins with the first delay again. */
+const STABLE_AFTER = 60_000;
+
+/** The supervisor of one service. */
+export class Supervisor {
+  readonly #options: SupervisorOptions;
+  readonly #folder: string;
+  readonly #control: ControlListener;
+  readonly #ipcServer: IpcServer | undefined;
+  readonly #hung = new Set<WorkerProcess>();
+  readonly #port = new SharedPort(this.#hung);
+  readonly #counts: TotalCounts<WorkerProcess>;
+  /** All processes that have not exited. */
+  readonly #processes = new Set<WorkerProcess>();
+  /** The current worker of each place. */
+  readonly #places: (WorkerProcess | undefined)[];
+  readonly #failures: number[];
+  readonly #stopping = new AbortController();
+  #listening: Listening | undefined;
+  /** Resolves when the previous change of sockets is done. */
+  #turn: Promise<unknown> = Promise.resolve();
+  #reloading: { readonly done: Promise<void>; begun: boolean } | undefined;
+  #watch: ReturnType<typeof setInterval> | undefined;
+  #checkedAt = performance.now();
+  #stopped: Promise<void> | undefined;
+
+  private constructor(options: SupervisorOptions, folder: string) {
+    this.#options = options;
+    this.#folder = folder;
+    this.#places = new Array(options.count).fill(undefined);
+    this.#failures = new Array(options.count).fill(0);
+    this.#counts = new TotalCounts((worker, counts) => worker.send({ type: "counts", counts }));
+    this.#control = new ControlListener(
+      join(folder, "control.sock"),
+      (token) => [...this.#processes].find((worker) => worker.token === token),
+    );
+    this.#ipcServer = options.relay
+      ? new IpcServer({
+        path: join(folder, "relay.sock"),
+        onStall: () =>
+          options.log.warn(
+            "a worker accepted no messages for a second; its connection to the relay was closed and will be reopened",
+          ),
+      })
+      : undefined;
+  }
+
+  /**
+   * Starts the workers. The first one starts alone, so that a start error is reported only once.
+   * @throws {WorkerFailure} if a worker exited before it listened; the worker has printed the reason
+   * @throws {StartError} if a worker did not listen in time
+   */
+  static async start(options: SupervisorOptions): Promise<Supervisor> {
+    const folder = await Deno.makeTempDir({ prefix: "wss-workers-" });
+    const supervisor = new Supervisor(options, folder);
+    try {
+      await supervisor.#startWorker(0);
+      await Promise.all(supervisor.#places.slice(1).map((_, place) => supervisor.#startWorker(place + 1)));
+    } catch (error) {
+      supervisor.#stopping.abort();
+      for (const worker of supervisor.#processes) worker.kill();
+      await supervisor.#close();
+      throw error;
+    }
+    supervisor.#watch = setInterval(() => supervisor.#checkHeartbeats(), supervisor.#checkInterval);
+    return supervisor;
+  }
+
+  get #checkInterval(): number {
+    return this.#options.workerTimeout / 20;
+  }
+
+  /** The first worker's description of the service. */
+  get listening(): Listening {
+    return this.#listening!;
+  }
+
+  /**
+   * Reloads the certificate and the tokens in all workers. Calls during a pending reload share it.
+   * @throws {StartError} if the new files are not usable; all workers then keep the old ones
+   */
+  reload(): Promise<void> {
+    if (this.#reloading && !this.#reloading.begun) return this.#reloading.done;
+    const reloading = {
+      begun: false,
+      done: this.#exclusively(async () => {
+        reloading.begun = true;
+        await this.#reload();
+      }),
+    };
+    this.#reloading = reloading;
+    return reloading.done;
+  }
+
+  /**
+   * Replaces all workers by new ones that run the code now on disk. The old workers drain their connections.
+   * @throws {StartError} if the new workers do not start; the old ones then keep serving
+   */
+  replace(): Promise<void> {
+    return this.#exclusively(async () => {
+      const before = this.#places.filter((worker) => worker !== undefined);
+      const known = this.#port.sockets;
+      const fresh: WorkerProcess[] = [];
+      try {
+        await this.#port.replace(async () => {
+          // A further attempt replaces only the new workers that have died; the others keep their sockets.
+          while (fresh.filter((worker) => !worker.hasExited).length < this.#options.count) {
+            const worker = this.#spawn(fresh.length % this.#options.count);
+            fresh.push(worker);
+            await this.#listen(worker, true);
+          }
+        });
+      } catch (error) {
+        for (const worker of fresh) worker.kill();
+        await Promise.all(fresh.map(({ exited }) => exited));
+        await this.#port.dropSince(known);
+        throw new StartError(`Cannot replace the workers; the old ones keep serving: ${messageOf(error)}`, {
+          cause: error,
+        });
+      }
+      const alive = fresh.filter((worker) => !worker.hasExited);
+      for (const [place] of this.#places.entries()) {
+        this.#places[place] = alive[place];
+        this.#failures[place] = 0;
+        this.#watchExit(place, alive[place]!);
+      }
+      for (const worker of before) if (!worker.stopping) this.#stopWorker(worker, true);
+    });
+  }
+
+  /** Stops all workers after their connections have drained. Resolves when all processes have exited. Idempotent. */
+  stop(): Promise<void> {
+    return this.#stopped ??= (async () => {
+      this.#stopping.abort();
+      clearInterval(this.#watch);
+      for (const worker of this.#processes) this.#stopWorker(worker, false);
+      // A replacement in progress starts no further worker now. The workers that it has started stop, too.
+      await this.#turn;
+      for (const worker of this.#processes) if (!worker.stopping) this.#stopWorker(worker, false);
+      await this.#close();
+    })();
+  }
+
+  /** Kills all workers at once. */
+  kill(): void {
+    for (const worker of this.#processes) worker.kill();
+  }
+
+  async #close(): Promise<void> {
+    await Promise.all([...this.#processes].map(({ exited }) => exited));
+    this.#counts.stop();
+    this.#control[Symbol.dispose]();
+    await this.#ipcServer?.[Symbol.asyncDispose]();
+    await Deno.remove(this.#folder, { recursive: true }).catch(() => {});
+  }
+
+  /** Runs a change of sockets after all earlier ones. */
+  #exclusively<T>(run: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(run);
+    this.#turn = done.catch(() => {});
+    return done;
+  }
+
+  /** @throws {StartError} if the supervisor is stopping, or the program cannot be started */
+  #spawn(place: number): WorkerProcess {
+    if (this.#stopping.signal.aborted) throw new StartError("Cannot start a worker: the service is stopping");
+    const { count, command } = this.#options;
+    const note = {
+      index: place + 1,
+      count,
+      control: join(this.#folder, "control.sock"),
+      ...(this.#ipcServer ? { relay: join(this.#folder, "relay.sock") } : {}),
+      token: crypto.randomUUID(),
+    };
+    const prepared = Promise.withResolvers<void>();
+    const worker = new WorkerProcess({ command: command(), note, log: this.#options.log }, {
+      prepared: () => prepared.resolve(),
+      socket: (lost, change) => {
+        if (change === "lost") this.#port.lose(lost);
+        else this.#port.add(lost);
+      },
+      counts: (from, counts) => this.#counts.update(from, counts),
+      reload: () => this.reload(),
+    });
+    this.#prepared.set(worker, prepared.promise);
+    this.#processes.add(worker);
+    void worker.exited.then(() => {
+      this.#processes.delete(worker);
+      this.#port.remove(worker);
+      this.#counts.remove(worker);
+      // The program that directs connections around a hanging worker refers to socket indexes, which have changed.
+      if (this.#hung.size > 0) this.#steer();
+      this.#hung.delete(worker);
+    });
+    return worker;
+  }
+
+  readonly #prepared = new WeakMap<WorkerProcess, Promise<void>>();
+
+  /**
+   * Waits until a worker is prepared, then lets it listen.
+   * @param exclusive whether the caller already runs exclusively
+   * @throws {WorkerFailure} if the worker exited
+   * @throws {StartError} if the worker did not listen in time
+   */
+  async #listen(worker: WorkerProcess, exclusive: boolean): Promise<Listening> {
+    const { startTimeout } = this.#options;
+    const timeout = new AbortController();
+    const late = delay(startTimeout, { signal: timeout.signal }).then(() => {
+      worker.kill();
+      throw new StartError(`Cannot start worker ${worker.index}: it did not listen within ${startTimeout / 1000} s`);
+    });
+    try {
+      await Promise.race([this.#prepared.get(worker), worker.listening, late]);
+      const grant = async () => {
+        const join = this.#port.isOpen;
+        const port = this.#listening?.port;
+        worker.send({ type: "listen", join, ...(port ? { port } : {}) });
+        const service = await Promise.race([worker.listening, late]);
+        this.#port.add(worker);
+        if (this.#hung.size > 0) await this.#port.steer();
+        return service;
+      };
+      const service = exclusive ? await grant() : await this.#exclusively(grant);
+      this.#counts.add(worker);
+      worker.heardAt = performance.now();
+      return service;
+    } finally {
+      timeout.abort();
+      late.catch(() => {});
+    }
+  }
+
+  async #startWorker(place: number): Promise<void> {
+    const worker = this.#spawn(place);
+    this.#places[place] = worker;
+    this.#listening = await this.#listen(worker, false);
+    this.#watchExit(place, worker);
+  }
+
+  /** Restarts a worker when it exits without having been asked to. */
+  #watchExit(place: number, worker: WorkerProcess): void {
+    const startedAt = performance.now();
+    void worker.exited.then((status) => {
+      if (this.#places[place] !== worker || this.#stopping.signal.aborted) return;
+      const { log } = this.#options;
+      const died = worker.stopping ? "warn" : "error";
+      log[died](`worker ${place + 1} exited (${describeStatus(status)}); restarting it`, { pid: worker.pid });
+      if (performance.now() - startedAt > STABLE_AFTER) this.#failures[place] = 0;
+      void this.#restart(place);
+    });
+  }
+
+  async #restart(place: number): Promise<void> {
+    const { log } = this.#options;
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      const [first, longest] = BACKOFF;
+      await delay(Math.min(first * 2 ** this.#failures[place]!++, longest), { signal }).catch(() => {});
+      if (signal.aborted) return;
+      const worker = this.#spawn(place);
+      this.#places[place] = worker;
+      try {
+        await this.#listen(worker, false);
+      } catch (error) {
+        if (signal.aborted || this.#places[place] !== worker) return;
+        log.error(`worker ${place + 1} did not start: ${messageOf(error)}; retrying`);
+        continue;
+      }
+      log.info(`worker ${place + 1} is serving again`, { pid: worker.pid });
+      this.#watchExit(place, worker);
+      return;
+    }
+  }
+
+  #stopWorker(worker: WorkerProcess, followed: boolean): void {
+    worker.stop(followed);
+    const timer = setTimeout(() => worker.kill(), this.#options.drainTimeout + STOP_TIMEOUT);
+    void worker.exited.then(() => clearTimeout(timer));
+  }
+
+  /** Directs new connections to the workers that answer. */
+  #steer(): void {
+    this.#exclusively(() => this.#port.steer()).catch((error) => this.#options.log.error(messageOf(error)));
+  }
+
+  async #reload(): Promise<void> {
+    const workers = this.#answering();
+    const loaded = await Promise.allSettled(workers.map((worker) => worker.request("load", undefined)));
+    const failure = loaded.find((each, index) => each.status === "rejected" && !workers[index]!.hasExited);
+    if (failure?.status === "rejected") {
+      await this.#settle(false);
+      throw new StartError(messageOf(failure.reason), { cause: failure.reason });
+    }
+    const changed = loaded.some((each) => each.status === "fulfilled" && each.value.changed);
+    if (!changed) return await this.#settle(false);
+    const known = this.#port.sockets;
+    try {
+      await this.#port.replace(async () => {
+        for (const worker of this.#answering()) {
+          await worker.request("bind", undefined).then(
+            () => this.#port.add(worker),
+            (error) => {
+              // A dead worker has no sockets, and restarts with the new certificate.
+              if (!worker.hasExited && !worker.stopping) throw error;
+            },
+          );
+        }
+      });
+    } catch (error) {
+      await this.#port.dropSince(known);
+      await this.#settle(false);
+      throw new StartError(messageOf(error), { cause: error });
+    }
+    await this.#settle(true);
+  }
+
+  async #settle(use: boolean): Promise<void> {
+    await Promise.allSettled(this.#answering().map((worker) => worker.request("settle", use)));
+  }
+
+  /** The workers that listen. */
+  #serving(): WorkerProcess[] {
+    return this.#places.filter((worker) => worker !== undefined && worker.isListening && !worker.hasExited) as [];
+  }
+
+  /** The listening workers that answer. */
+  #answering(): WorkerProcess[] {
+    return this.#serving().filter((worker) => !this.#hung.has(worker));
+  }
+
+  #checkHeartbeats(): void {
+    const { workerTimeout, log } = this.#options;
+    const now = performance.now();
+    const late = now - this.#checkedAt > 3 * this.#checkInterval;
+    this.#checkedAt = now;
+    // After a suspension of the machine, or a stall of the supervisor, heartbeats are unread: all workers get a new deadline.
+    if (late) {
+      for (const worker of this.#serving()) worker.heardAt = now;
+      return;
+    }
+    for (const worker of this.#serving()) {
+      const silence = now - worker.heardAt;
+      const hung = silence > workerTimeout / 10;
+      if (silence > workerTimeout) {
+        log.error(`worker ${worker.index} has not answered for ${Math.round(silence / 1000)} s: killing it`);
+        worker.signal("SIGKILL");
+      } else if (hung !== this.#hung.has(worker)) {
+        if (hung) this.#hung.add(worker);
+        else this.#hung.delete(worker);
+        const what = hung ? "does not answer; new connections go to the other workers" : "answers again";
+        log.warn(`worker ${worker.index} ${what}`, { pid: worker.pid });
+        this.#steer();
+        // The worker may have missed a reload.
+        if (!hung) this.reload().catch((error) => log.error(messageOf(error)));
+      }
+    }
+  }
+}
+
+export { WorkerFailure };

@@ -1,0 +1,143 @@
+/**
+ * A worker's link to its supervisor. The supervisor says when to listen, reload and stop; the worker reports connections.
+ * @module
+ */
+import { messageOf, StartError, UsageError } from "../errors.ts";
+import type { RunningService } from "../service/running_service.ts";
+import type { ConnectionTotals, WorkerContext } from "../service/worker_context.ts";
+import {
+  ControlChannel,
+  type Listening,
+  type SupervisorMessage,
+  type SupervisorRequests,
+  type WorkerMessage,
+  type WorkerRequests,
+} from "./control_channel.ts";
+import { greeting, type WorkerNote } from "./worker_process.ts";
+
+/**
+ * Parses the environment variable that the supervisor sets.
+ * @throws {UsageError} if the value is not from a supervisor
+ */
+export function readWorkerNote(text: string): WorkerNote {
+  try {
+    const note = JSON.parse(text) as Partial<WorkerNote>;
+    const { index, count, control, token } = note;
+    if (
+      typeof index === "number" && typeof count === "number" && typeof control === "string" && typeof token === "string"
+    ) return note as WorkerNote;
+  } catch (error) {
+    if (!(error instanceof SyntaxError) && !(error instanceof TypeError)) throw error;
+  }
+  throw new UsageError("Cannot use WSS_WORKER: only the supervisor (--workers) may set it; unset it");
+}
+
+/** The link of this process to its supervisor. */
+export class SupervisorLink implements WorkerContext {
+  readonly index: number;
+  /** The number of workers. */
+  readonly count: number;
+  readonly relay: string | undefined;
+  /** Aborted when the supervisor requests a stop, or has exited. The reason is `followed`, `stop` or `orphaned`. */
+  readonly stopped: AbortSignal;
+  readonly #channel: ControlChannel<SupervisorRequests, WorkerRequests, SupervisorMessage, WorkerMessage>;
+  readonly #stop = new AbortController();
+  readonly #turn = Promise.withResolvers<{ readonly port?: number; readonly join: boolean }>();
+  #service: RunningService | undefined;
+  #heartbeat: ReturnType<typeof setInterval> | undefined;
+  onCounts: (others: ConnectionTotals) => void = () => {};
+
+  /** @throws {StartError} if the supervisor cannot be reached */
+  static async connect(note: WorkerNote): Promise<SupervisorLink> {
+    let connection: Deno.UnixConn;
+    try {
+      connection = await Deno.connect({ transport: "unix", path: note.control });
+      await connection.write(greeting(note.token));
+    } catch (error) {
+      throw new StartError(`Cannot reach the supervisor: ${messageOf(error)}`, { cause: error });
+    }
+    return new SupervisorLink(note, connection);
+  }
+
+  private constructor({ index, count, relay }: WorkerNote, connection: Deno.Conn) {
+    this.index = index;
+    this.count = count;
+    this.relay = relay;
+    this.stopped = this.#stop.signal;
+    this.#turn.promise.catch(() => {});
+    this.#channel = new ControlChannel<SupervisorRequests, WorkerRequests, SupervisorMessage, WorkerMessage>(
+      connection,
+      (message) => this.#take(message),
+      {
+        load: async () => ({ changed: await this.#running().credentials.stage() }),
+        bind: () => {
+          const { listener, credentials } = this.#running();
+          // A worker that started during a reload already has the new certificate.
+          listener.bindNext(credentials.staged ?? credentials.material);
+        },
+        steer: (program) => this.#running().listener.steer(program ?? undefined),
+        emptyQueues: (which) => this.#running().listener.queuesEmptied(which),
+        closeSockets: (which) => this.#running().listener.closeSockets(which),
+        dropNext: () => this.#running().listener.dropNext(),
+        settle: (use) => this.#running().credentials.settle(use),
+      },
+    );
+    void this.#channel.ended.then(() => {
+      this.#turn.reject(new StartError("Cannot serve: the supervisor has exited"));
+      if (!this.stopped.aborted) this.#stop.abort("orphaned");
+    });
+  }
+
+  turnToListen(): Promise<{ readonly port?: number; readonly join: boolean }> {
+    this.#channel.send({ type: "prepared" });
+    return this.#turn.promise;
+  }
+
+  groupChanged(change: "lost" | "joined"): void {
+    this.#channel.send({ type: "socket", change });
+  }
+
+  async reloadAll(): Promise<void> {
+    try {
+      await this.#channel.request("reload", undefined);
+    } catch (error) {
+      throw new StartError(messageOf(error), { cause: error });
+    }
+  }
+
+  reportCounts(counts: ConnectionTotals): void {
+    this.#channel.send({ type: "counts", counts });
+  }
+
+  /**
+   * Reports that the service listens. From now on it handles the supervisor's requests.
+   * @param timeout milliseconds without a heartbeat after which the supervisor replaces this worker
+   */
+  listening(service: RunningService, introduction: Listening, timeout: number): void {
+    this.#service = service;
+    this.#channel.send({ type: "listening", service: introduction });
+    this.#heartbeat = setInterval(() => this.#channel.send({ type: "heartbeat" }), timeout / 20);
+  }
+
+  /** Ends the connection. */
+  close(): void {
+    clearInterval(this.#heartbeat);
+    this.#channel.close();
+  }
+
+  #take(message: SupervisorMessage): void {
+    switch (message.type) {
+      case "listen":
+        return this.#turn.resolve(message);
+      case "counts":
+        return this.onCounts(message.counts);
+      case "stop":
+        return this.#stop.abort(message.followed ? "followed" : "stop");
+    }
+  }
+
+  #running(): RunningService {
+    if (this.#service === undefined) throw new Error("the service does not listen yet");
+    return this.#service;
+  }
+}

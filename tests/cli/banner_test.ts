@@ -1,0 +1,136 @@
+/** What `serve` prints first: on a terminal, through a pipe, with long names; and that the command in it gets through. */
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { peerTest } from "../peers/require.ts";
+import { makeFolder, ROOT, startProgram } from "../support/program.ts";
+import { Transcript } from "../support/transcript.ts";
+
+const TEXT = ["--log-format", "text"];
+
+/** Runs a line of the banner in a shell, as somebody who copies it does. */
+async function runLine(line: string, folder: string): Promise<{ code: number; stdout: string; stderr: string }> {
+  const { code, stdout, stderr } = await new Deno.Command("sh", {
+    args: ["-c", line],
+    cwd: folder,
+    env: { NO_COLOR: "1", PATH: `${join(Deno.execPath(), "..")}:${Deno.env.get("PATH")}` },
+    stdin: "null",
+  }).output();
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { code, stdout: text(stdout), stderr: text(stderr) };
+}
+
+/** The command of a row, its lines together. */
+function commandOf(banner: string, label: string): string {
+  const lines = banner.split("\n");
+  const first = lines.findIndex((line) => line.startsWith(label.padEnd(12)));
+  assert(first >= 0, banner);
+  let last = first;
+  while (lines[last]!.endsWith("\\")) last++;
+  return lines.slice(first, last + 1).map((line) => line.slice(12)).join("\n");
+}
+
+function assertFits(banner: string, columns: number): void {
+  for (const line of banner.split("\n")) {
+    const text = line.slice(line.startsWith("  ") ? 14 : 12).replace(/ \\$/, "").trimStart();
+    // A word that is longer than a line stands alone.
+    assert(line.length <= columns || !text.includes(" "), line);
+  }
+}
+
+Deno.test("the banner fits 80 columns, and its commands do what they say", async () => {
+  await using program = await startProgram(TEXT);
+  const banner = program.stdout.text;
+  assertFits(banner, 80);
+  assertEquals(banner.includes("\x1b"), false);
+  const connect = commandOf(banner, "try it");
+  assertMatch(connect, /connect\s[^]*wss:\/\/localhost:\d+\/\s[^]*--ca certs\/ca\.pem$/);
+  assertEquals(await runLine(`${connect} -x tom`, program.folder), { code: 0, stdout: "ok\n", stderr: "" });
+  const trust = await runLine(commandOf(banner, "trust"), program.folder);
+  assertEquals([trust.code, trust.stderr], [0, ""]);
+  assertStringIncludes(trust.stdout, "update-ca-certificates");
+});
+
+Deno.test("in the project's folder the command is as short as in the README", async () => {
+  const folder = await makeFolder();
+  try {
+    // The program in a folder of its own: the tests leave no certs/ in the project's.
+    for (const name of ["lib", "main.ts", "deno.json", "deno.lock"]) {
+      await Deno.symlink(join(ROOT, name), join(folder, name));
+    }
+    const child = new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "main.ts", "--port", "0", ...TEXT],
+      cwd: folder,
+      env: { NO_COLOR: "1" },
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    const stdout = new Transcript("standard output", child.stdout);
+    const stderr = new Transcript("standard error", child.stderr);
+    await stdout.until(/^stop /m);
+    child.kill("SIGTERM");
+    await Promise.all([child.status, stdout.done, stderr.done]);
+    assertMatch(stdout.text, /^try it {6}deno run -A main\.ts connect wss:\/\/localhost:\d+\/ --ca certs\/ca\.pem$/m);
+    assertMatch(stdout.text, /^trust {7}deno run -A main\.ts cert$/m);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("proxied: the command has the header and the token that the service asks for", async () => {
+  const files = { "tokens.txt": "0123456789abcdef\n" };
+  const args = [...TEXT, "--mode", "proxied", "--strict-proxy", "--auth-token-file", "tokens.txt"];
+  await using program = await startProgram(args, { files });
+  const banner = program.stdout.text;
+  assertFits(banner, 80);
+  const connect = commandOf(banner, "try it").replace("Bearer TOKEN", "Bearer 0123456789abcdef");
+  assertEquals(await runLine(`${connect} -x tom`, program.folder), { code: 0, stdout: "ok\n", stderr: "" });
+  const { code, stdout } = await runLine(commandOf(banner, "proxy"), program.folder);
+  assertEquals(code, 0);
+  assertStringIncludes(stdout, "proxy_pass");
+});
+
+Deno.test("long values are broken between words only", async () => {
+  const path = `/${"a-long-name-".repeat(8)}`;
+  await using program = await startProgram([...TEXT, "--path", path, "--path", "/wss", "--message-rate", "100"]);
+  const banner = program.stdout.text;
+  assertFits(banner, 80);
+  assert(banner.split("\n").some((line) => line.endsWith(`${path}`)), banner);
+});
+
+/** The banner on a terminal of so many columns; Ctrl-C ends the service. */
+async function onTerminal(columns: number, env: Readonly<Record<string, string>>): Promise<string> {
+  const folder = await makeFolder();
+  try {
+    const service = [Deno.execPath(), "run", "-A", "--config", join(ROOT, "deno.json"), join(ROOT, "main.ts")];
+    const child = new Deno.Command("script", {
+      args: ["-qec", `stty cols ${columns} && exec ${service.join(" ")} --port 0`, "/dev/null"],
+      cwd: folder,
+      env: { TERM: "xterm", ...env },
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    const stdout = new Transcript("standard output", child.stdout);
+    const stderr = new Transcript("standard error", child.stderr);
+    await stdout.until(/^\S*stop .*Ctrl-C/m);
+    const input = child.stdin.getWriter();
+    await input.write(new TextEncoder().encode("\x03"));
+    assertEquals((await child.status).code, 0);
+    await input.close().catch(() => {});
+    await Promise.all([stdout.done, stderr.done]);
+    return stdout.text.replaceAll("\r", "").split("Ctrl-C")[0]!;
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+peerTest("script", "on a terminal: its width, and colours unless NO_COLOR is set", async () => {
+  const coloured = await onTerminal(60, { NO_COLOR: "" });
+  assertStringIncludes(coloured, "\x1b[1mwss ");
+  // deno-lint-ignore no-control-regex -- the colours
+  assertFits(coloured.replaceAll(/\x1b\[[\d;]*m/g, ""), 60);
+  const plain = await onTerminal(80, { NO_COLOR: "1" });
+  assertEquals(plain.includes("\x1b"), false);
+  assertFits(plain, 80);
+});

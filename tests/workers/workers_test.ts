@@ -1,0 +1,269 @@
+/** Several workers on one port are one service. Linux. */
+import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { isAlive } from "../support/processes.ts";
+import { Client } from "../support/client.ts";
+import { makeFolder, runProgram } from "../support/program.ts";
+import { childrenOf, clientOfEach, startWorkers, WORKER_APP } from "./workers.ts";
+
+const ignore = Deno.build.os !== "linux";
+
+Deno.test(
+  "two workers serve one port, and what one publishes reaches the subscribers of the other",
+  { ignore },
+  async () => {
+    await using program = await startWorkers(2, ["--drain-timeout", "0s"]);
+    assertEquals(childrenOf(program.pid).length, 2);
+    assertMatch(program.stderr.text, /"workers":2/);
+    const options = { ca: program.ca };
+    await using clients = await clientOfEach(2, program.url, options);
+    const [one, other] = [...clients.values()] as [Client, Client];
+    for (const client of [one, other]) assertEquals(await client.ask("join news"), "joined");
+    assertEquals(await one.ask("say news hello"), "said");
+    assertEquals(await other.next(), "hello");
+    assertEquals(await other.ask("say news back"), "said");
+    assertEquals(await one.next(), "back");
+    // In order, in a burst.
+    for (let i = 0; i < 500; i++) one.send(`say news ${i}`);
+    for (let i = 0; i < 500; i++) assertEquals(await other.next(), `${i}`);
+    const { code, stderr } = await program.stop();
+    assertEquals(code, 0);
+    assertMatch(stderr, /"message":"stopped"/);
+  },
+);
+
+Deno.test("one worker under a supervisor, behind a proxy", { ignore }, async () => {
+  await using program = await startWorkers(1, ["--mode", "proxied"]);
+  const [worker, ...more] = childrenOf(program.pid);
+  assertEquals(more, []);
+  await using client = await Client.open(program.url);
+  assertEquals(await client.ask("pid"), `${worker}`);
+});
+
+Deno.test("SIGTERM lets connections finish in every worker; a second one ends at once", { ignore }, async (t) => {
+  await t.step("drains, exit code 0", async () => {
+    await using program = await startWorkers(2, ["--drain-timeout", "20s"]);
+    await using clients = await clientOfEach(2, program.url, { ca: program.ca });
+    program.signal("SIGTERM");
+    await program.stderr.until(/SIGTERM: stopping/);
+    for (const client of clients.values()) assertEquals(await client.ask("still here"), "still here");
+    for (const client of clients.values()) await client.close();
+    assertEquals(await program.exited, 0);
+  });
+  await t.step("a second one", async () => {
+    await using program = await startWorkers(2, ["--drain-timeout", "60s"]);
+    const workers = childrenOf(program.pid);
+    await using _clients = await clientOfEach(2, program.url, { ca: program.ca });
+    program.signal("SIGTERM");
+    await program.stderr.until(/SIGTERM: stopping/);
+    program.signal("SIGTERM");
+    assertEquals(await program.exited, 143);
+    await program.ended;
+    assertEquals(workers.filter(isAlive), []);
+  });
+});
+
+Deno.test("a worker that is killed costs its own clients only, and another takes its place", { ignore }, async () => {
+  await using program = await startWorkers(2);
+  const options = { ca: program.ca };
+  for (let round = 0; round < 3; round++) {
+    await using clients = await clientOfEach(2, program.url, options);
+    const [[victim, lost], [survivor, kept]] = [...clients] as [[number, Client], [number, Client]];
+    const from = program.stderr.text.length;
+    Deno.kill(victim, "SIGKILL");
+    // What Deno's client says of a connection that was reset.
+    assertEquals((await lost.closed).code, 0);
+    // Nobody is refused meanwhile.
+    for (let i = 0; i < 10; i++) {
+      await using client = await Client.open(program.url, options);
+      assertEquals(await client.ask("new"), "new");
+    }
+    assertEquals(await kept.ask("pid"), `${survivor}`);
+    const [line] = await program.stderr.until(/worker \d exited \(signal SIGKILL\)[^\n]*/, from);
+    assertMatch(line, new RegExp(`"pid":${victim}`));
+    await program.stderr.until(/worker \d is serving again/, from);
+    await using fresh = await clientOfEach(2, program.url, options);
+    assertEquals(fresh.has(victim), false);
+  }
+});
+
+Deno.test(
+  "a worker that ends by itself or runs out of memory is replaced, and the log says how it died",
+  { ignore },
+  async () => {
+    await using program = await startWorkers(2);
+    for (
+      const [command, how] of [["exit", "exit code 3"], [
+        "heap",
+        "signal SIG(?:TRAP|ABRT|ILL)|exit code 13\\d",
+      ]] as const
+    ) {
+      await using clients = await clientOfEach(2, program.url, { ca: program.ca });
+      const [lost, kept] = [...clients.values()] as [Client, Client];
+      const from = program.stderr.text.length;
+      lost.send(command);
+      await program.stderr.until(new RegExp(`worker \\d exited \\((?:${how})\\)`), from);
+      assertEquals(await kept.ask("still here"), "still here");
+      await program.stderr.until(/worker \d is serving again/, from);
+    }
+  },
+);
+
+Deno.test("new connections avoid a worker that hangs, until it answers again", { ignore }, async () => {
+  await using program = await startWorkers(2, ["--worker-timeout", "40s", "--drain-timeout", "0s"]);
+  const options = { ca: program.ca };
+  await using clients = await clientOfEach(2, program.url, options);
+  const [[, frozen], [other]] = [...clients] as [[number, Client], [number, Client]];
+  frozen.send("freeze 20000");
+  await program.stderr.until(/worker \d does not answer/);
+  for (let i = 0; i < 8; i++) {
+    await using client = await Client.open(program.url, options);
+    assertEquals(await client.ask("pid"), `${other}`);
+  }
+  assertEquals(await frozen.next(), "awake");
+  await program.stderr.until(/worker \d answers again/);
+  await using _both = await clientOfEach(2, program.url, options);
+});
+
+Deno.test("a worker that hangs is replaced in the end", { ignore }, async () => {
+  await using program = await startWorkers(2, ["--worker-timeout", "5s", "--drain-timeout", "0s"]);
+  const options = { ca: program.ca };
+  await using clients = await clientOfEach(2, program.url, options);
+  const [[hung, frozen]] = [...clients] as [[number, Client]];
+  frozen.send("freeze 600000");
+  await program.stderr.until(/worker \d has not answered for \d+ s: killing it/);
+  await program.stderr.until(/worker \d is serving again/);
+  await using fresh = await clientOfEach(2, program.url, options);
+  assertEquals(fresh.has(hung), false);
+});
+
+Deno.test("workers end in an orderly way when the supervisor is killed", { ignore }, async () => {
+  await using program = await startWorkers(2, ["--drain-timeout", "0s"]);
+  const workers = childrenOf(program.pid);
+  await using clients = await clientOfEach(2, program.url, { ca: program.ca });
+  program.signal("SIGKILL");
+  for (const client of clients.values()) assertEquals((await client.closed).code, 1001);
+  const { stderr } = await program.ended;
+  assertEquals(stderr.match(/the supervisor has gone: stopping/g)?.length, 2);
+  assertEquals(workers.filter(isAlive), []);
+});
+
+Deno.test(
+  "SIGUSR2 replaces the workers under load: nobody is lost or refused, and the PID stays",
+  { ignore },
+  async () => {
+    await using program = await startWorkers(2, ["--drain-timeout", "30s"]);
+    const options = { ca: program.ca };
+    await using held = await clientOfEach(2, program.url, options);
+    let going = true;
+    const load = Promise.all([0, 1].map(async () => {
+      let served = 0;
+      for (; going; served++) {
+        await using client = await Client.open(program.url, options);
+        assertEquals(await client.ask("new"), "new");
+      }
+      return served;
+    }));
+    try {
+      const before = childrenOf(program.pid);
+      program.signal("SIGUSR2");
+      await program.stderr.until(/SIGUSR2/);
+      const deadline = performance.now() + 30_000;
+      // The old ones stay for their connections.
+      while (childrenOf(program.pid).length < 4) {
+        assert(performance.now() < deadline);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+      await program.stderr.until(/the workers have been replaced/);
+      await using fresh = await clientOfEach(2, program.url, options);
+      for (const pid of fresh.keys()) assertEquals(before.includes(pid), false);
+      for (const [pid, client] of held) assertEquals(await client.ask("pid"), `${pid}`);
+      const [one] = [...held.values()] as [Client];
+      // Old and new workers are one service.
+      const [other] = [...fresh.values()] as [Client];
+      assertEquals(await one.ask("join room"), "joined");
+      assertEquals(await other.ask("say room hello"), "said");
+      assertEquals(await one.next(), "hello");
+      for (const client of held.values()) await client.close();
+    } finally {
+      going = false;
+      const served = await load;
+      assert(served.every((count) => count > 0));
+    }
+    assertEquals((await program.stop()).code, 0);
+  },
+);
+
+Deno.test("SIGUSR2 with code that does not start leaves the old workers serving", { ignore }, async () => {
+  await using program = await startWorkers(2);
+  const options = { ca: program.ca };
+  const before = childrenOf(program.pid);
+  await Deno.writeTextFile(
+    `${program.folder}/worker.ts`,
+    "export default { message: 'no function' };\nthrow new Error('new code');",
+  );
+  program.signal("SIGUSR2");
+  await program.stderr.until(/Cannot replace the workers; the old ones keep serving/);
+  assertEquals(childrenOf(program.pid), before);
+  await Deno.writeTextFile(`${program.folder}/worker.ts`, WORKER_APP["worker.ts"]);
+  program.signal("SIGUSR2");
+  await program.stderr.until(/the workers have been replaced/);
+  await using fresh = await clientOfEach(2, program.url, options);
+  for (const pid of fresh.keys()) assertNotEquals(before.includes(pid), true);
+});
+
+Deno.test("SIGTERM in the middle of a replacement leaves no process behind", { ignore }, async () => {
+  await using program = await startWorkers(2, ["--drain-timeout", "0s"]);
+  const workers = new Set(childrenOf(program.pid));
+  program.signal("SIGUSR2");
+  // As soon as there is a new worker, which does not listen yet.
+  const deadline = performance.now() + 20_000;
+  while (workers.size < 3) {
+    assert(performance.now() < deadline);
+    for (const pid of childrenOf(program.pid)) workers.add(pid);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  program.signal("SIGTERM");
+  assertEquals((await program.ended).code, 0);
+  assertEquals([...workers].filter(isAlive), []);
+});
+
+Deno.test("what keeps workers from starting is said once", { ignore }, async (t) => {
+  const files = WORKER_APP;
+  const folder = await makeFolder({ ...files, "broken.ts": "throw new Error('no app today');" });
+  try {
+    await t.step("a port that is taken", async () => {
+      using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+      const { port } = taken.addr;
+      const { code, stderr } = await runProgram(["--workers", "2", "--host", "127.0.0.1", "--port", `${port}`], {
+        folder,
+      });
+      assertEquals(code, 1);
+      assertEquals(stderr.match(/the port is in use by another program/g)?.length, 1, stderr);
+    });
+    await t.step("an app that does not load", async () => {
+      const { code, stderr } = await runProgram(["--workers", "2", "--port", "0", "--app", "./broken.ts"], { folder });
+      assertEquals(code, 1);
+      assertEquals(stderr.match(/no app today/g)?.length, 1, stderr);
+    });
+    await t.step("a number that is none", async () => {
+      const { code, stderr } = await runProgram(["--workers", "many"], { folder });
+      assertEquals(code, 2);
+      assertMatch(stderr, /--workers: a number from 1 to 1024 or auto is required, not "many"/);
+    });
+    await t.step("a unix socket", async () => {
+      const { code, stderr } = await runProgram(["--workers", "2", "--mode", "proxied", "--unix", "wss.sock"], {
+        folder,
+      });
+      assertEquals(code, 2);
+      assertMatch(stderr, /several processes cannot share a unix socket/);
+    });
+    await t.step("no C library", async () => {
+      const permissions = ["--allow-net", "--allow-read", "--allow-write", "--allow-env", "--allow-sys", "--allow-run"];
+      const { code, stderr } = await runProgram(["--workers", "2", "--port", "0"], { folder, permissions });
+      assertEquals(code, 1);
+      assertMatch(stderr, /Cannot run workers: the C library is required/);
+    });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
