@@ -29,7 +29,9 @@ Deno.test("broker options: a file that cannot be read is one clear error", async
     const options = { ...base, broker: "nats://localhost", [key]: "/no/such/file" };
     const { message } = await assertRejects(() => serve(app, options), StartError);
     assertEquals(
-      /^Cannot read the (?:credentials|authorities) of the broker \(\/no\/such\/file\): /.test(message),
+      /^Cannot read the (?:credentials|authorities) of the broker \(\/no\/such\/file\): there is no such file$/.test(
+        message,
+      ),
       true,
     );
   }
