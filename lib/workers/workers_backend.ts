@@ -45,7 +45,7 @@ export class WorkersBackend implements AdminBackend {
   }
 
   async metrics(): Promise<MetricValues> {
-    const serving = this.#supervisor.answering;
+    const serving = this.#supervisor.answering();
     // Those that are being replaced still have connections.
     const workers = [...new Set([...serving, ...this.#known.keys()])];
     await Promise.all(workers.map((worker) => this.#scrape(worker)));
@@ -84,14 +84,14 @@ export class WorkersBackend implements AdminBackend {
     name: Name,
     argument: WorkerRequests[Name]["argument"],
   ): Promise<WorkerRequests[Name]["reply"]> {
-    const workers = this.#supervisor.answering;
+    const workers = this.#supervisor.answering();
     const worker = workers[this.#next++ % workers.length];
     if (worker === undefined) throw new ApiError("notAvailable", "no worker of the service answers at the moment");
     try {
       return await deadline(worker.request(name, argument), PATIENCE);
     } catch (error) {
       // Whether it was done is not known: it is not asked of another one.
-      if (worker.hasExited || !this.#supervisor.answering.includes(worker) || error instanceof DOMException) {
+      if (worker.hasExited || !this.#supervisor.answering().includes(worker) || error instanceof DOMException) {
         throw new ApiError("notAvailable", "the worker that was asked has ended or does not answer; try again");
       }
       throw error;
