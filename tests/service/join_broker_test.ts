@@ -15,7 +15,7 @@ Deno.test("broker options: what does not go together is told at once", async () 
     "brokerOptional needs a broker: --broker",
   ]);
   const [mistake] = await problems({ broker: "amqp://localhost" });
-  assertEquals(mistake?.startsWith("broker: Cannot use a broker: a URL is required that begins with nats://"), true);
+  assertEquals(mistake?.startsWith("broker: Cannot use the broker: a URL that begins with nats://"), true);
   assertEquals(await problems({ broker: "nats://u:p@localhost", brokerCredentialsFile: "f" }), [
     "choose one: credentials in the URL of broker, or brokerCredentialsFile",
   ]);
