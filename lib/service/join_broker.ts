@@ -6,7 +6,7 @@ import { flagOf } from "../config/option_table.ts";
 import type { Settings } from "../config/service_options.ts";
 import { formatSize } from "../duration_and_size.ts";
 import { decodeText } from "../text_file.ts";
-import { messageOf, StartError, UsageError } from "../errors.ts";
+import { messageOf, readFailure, StartError, UsageError } from "../errors.ts";
 import type { BrokerStart } from "../hub/broker.ts";
 import { openIpc } from "../hub/brokers/ipc.ts";
 import { openBroker } from "../hub/brokers/open_broker.ts";
@@ -111,6 +111,6 @@ function readText(file: string, what: string): string {
   try {
     return decodeText(Deno.readFileSync(file));
   } catch (error) {
-    throw new StartError(`Cannot read the ${what} (${file}): ${messageOf(error)}`, { cause: error });
+    throw new StartError(`Cannot read the ${what} (${file}): ${readFailure(error)}`, { cause: error });
   }
 }

@@ -343,7 +343,7 @@ export class RunningService extends HubCalls implements Service {
     const { authenticator, log } = this.#parts;
     if (authenticator === undefined || this.settings.revokedTokens === "keep") return;
     const peers = this.#peerRegistry.closeRevoked((keyId) => authenticator.accepts(keyId));
-    if (peers > 0) log.warn("connections were closed: their tokens were taken back", { peers });
+    if (peers > 0) log.warn("closed connections whose tokens were revoked", { peers });
   }
 
   async #stop(followed: boolean): Promise<void> {
