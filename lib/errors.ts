@@ -36,6 +36,14 @@ export function messageOf(thrown: unknown): string {
   }
 }
 
+/** Why a file cannot be read, in words that complete "Cannot read FILE: ". */
+export function readFailure(error: unknown): string {
+  if (error instanceof Deno.errors.NotFound) return "there is no such file";
+  if (error instanceof Deno.errors.IsADirectory) return "it is a folder; a file is required";
+  if (error instanceof Deno.errors.PermissionDenied) return "this user may not read it";
+  return messageOf(error);
+}
+
 /** The stack of any thrown value, or its message if it has no stack. Never throws. */
 export function stackOf(thrown: unknown): string {
   try {

@@ -3,7 +3,7 @@
  * runs.
  * @module
  */
-import { messageOf, StartError, UsageError } from "../errors.ts";
+import { messageOf, readFailure, StartError, UsageError } from "../errors.ts";
 import { type Logger, silent } from "../log.ts";
 import { flagOf } from "../config/option_table.ts";
 import { decodeText } from "../text_file.ts";
@@ -209,7 +209,7 @@ async function readFile(key: keyof AuthSettings, path: string): Promise<Uint8Arr
   try {
     return await Deno.readFile(path);
   } catch (error) {
-    const message = `Cannot read ${flagOf(key)} ${path}: ${messageOf(error)}`;
+    const message = `Cannot read ${flagOf(key)} ${path}: ${readFailure(error)}`;
     throw error instanceof Deno.errors.NotFound ? new NoSecretError(message) : new StartError(message);
   }
 }

@@ -187,8 +187,9 @@ Deno.test("a file that is missing or wrong at the start is an error that names i
   const missing = files.path("missing");
   const short = await files.write("short", "hunter2");
   const cases = [
-    [{ authTokenFile: missing }, `Cannot read --auth-token-file ${missing}`],
-    [{ jwtPublicKeyFile: missing }, `Cannot read --jwt-public-key-file ${missing}`],
+    [{ authTokenFile: missing }, `Cannot read --auth-token-file ${missing}: there is no such file`],
+    [{ jwtPublicKeyFile: missing }, `Cannot read --jwt-public-key-file ${missing}: there is no such file`],
+    [{ jwtSecretFile: "." }, "Cannot read --jwt-secret-file .: it is a folder; a file is required"],
     [{ jwtSecretFile: short }, `${short}: HS256 requires at least 32 bytes`],
     [{ jwtPublicKeyFile: short }, `Cannot use ${short}: a public key in PEM`],
   ] as const;
