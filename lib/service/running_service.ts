@@ -1,5 +1,5 @@
 /**
- * A service while it runs: its parts, and how they start and stop together.
+ * A running service: creates its parts, and starts and stops them together.
  * @module
  */
 import type { AdminListener, Health } from "../admin/admin_listener.ts";
@@ -40,12 +40,12 @@ import { EventLoopLag } from "./event_loop_lag.ts";
 import type { WorkerContext } from "./worker_context.ts";
 import { WorkerCounts } from "./worker_connection_counts.ts";
 
-/** How long a peer may be over `--max-backpressure` without reading anything, ms. */
+/** Milliseconds for which a peer may exceed `--max-backpressure` without reading. */
 const SLOW_READER_TIMEOUT = 5000;
-/** How long the sockets get to answer the last close frames, ms. */
+/** Milliseconds for the answers to the last close frames. */
 const CLOSE_GRACE = 1000;
 
-/** What a service is made of. */
+/** The dependencies of a service. */
 export interface ServiceParts {
   readonly app: ServiceApp | AppFactory;
   readonly loaded: ServiceSettings;
@@ -53,11 +53,11 @@ export interface ServiceParts {
   /** Undefined in proxied mode. */
   readonly certificate: ServiceCertificate | undefined;
   readonly log: Logger;
-  /** Set where this service is one of several workers on one port. */
+  /** Set if this service is one of several workers on one port. */
   readonly worker?: WorkerContext | undefined;
 }
 
-/** A service, listening once `start` has resolved. */
+/** A service. It listens once `start` has resolved. */
 export class RunningService extends HubCalls implements Service {
   readonly settings: Settings;
   readonly mode: Mode;
@@ -75,13 +75,13 @@ export class RunningService extends HubCalls implements Service {
   readonly #requestHandler: RequestHandler;
   /** Aborted when the service begins to stop. */
   readonly #draining = new AbortController();
-  /** A successor process serves the address. */
+  /** Whether a successor process serves the address. */
   #followed = false;
   #listener!: Listener;
   #watchdog: Watchdog | undefined;
   #admin: AdminListener | undefined;
   #eventLoopLag: EventLoopLag | undefined;
-  /** What the other workers have. */
+  /** The connection counts of the other workers. */
   readonly #counts: WorkerCounts | undefined;
   #stopped: Promise<void> | undefined;
 
@@ -161,7 +161,7 @@ export class RunningService extends HubCalls implements Service {
         this.#peerRegistry.add(peer, keyId);
         counters.opened++;
         userChanged(peer);
-        // Its token may have been taken back since it was checked.
+        // The token may have been revoked since it was checked.
         if (keyId !== undefined && !authenticator!.accepts(keyId)) this.#closeRevoked();
       },
       ended: (peer: Peer, code: number | undefined) => {
@@ -270,17 +270,17 @@ export class RunningService extends HubCalls implements Service {
     await this.#credentials.reload();
   }
 
-  /** The listener, whose sockets a supervisor replaces together with those of other workers. */
+  /** The listener. A supervisor replaces its sockets together with those of the other workers. */
   get listener(): Listener {
     return this.#listener;
   }
 
-  /** See {@link CredentialReloader}: a supervisor reloads several workers in steps. */
+  /** See {@link CredentialReloader}. A supervisor reloads several workers in steps. */
   get credentials(): CredentialReloader {
     return this.#credentials;
   }
 
-  /** Stops as {@link Service.stop} does, where others serve the port: whoever was accepted here is still served here. */
+  /** Stops like {@link Service.stop} while others serve the port. Connections accepted before are still served here. */
   retire(): Promise<void> {
     return this.#stopped ??= this.#stop(true);
   }
@@ -294,7 +294,7 @@ export class RunningService extends HubCalls implements Service {
       }
       await this.#admin?.share();
       await start();
-      // At once: a reload that waits for its turn finds a service that stops.
+      // Set at once, so that a waiting reload finds the service stopping.
       this.#stopped ??= this.#stop(true);
     });
   }
@@ -339,7 +339,7 @@ export class RunningService extends HubCalls implements Service {
     });
   }
 
-  /** What the test page says of this service. */
+  /** The facts that the test page shows. */
   #pageFacts(): PageFacts {
     const { notAfter, file } = this.material ?? {};
     const certificate = notAfter && `${file}, until ${notAfter.toISOString().slice(0, 10)}`;
@@ -353,7 +353,7 @@ export class RunningService extends HubCalls implements Service {
     };
   }
 
-  /** Without the C library an accept loop ends only with its connections: they are asked to come again, one by one. */
+  /** Without the C library an accept loop ends only with its connections, so they are closed gradually to reconnect. */
   async #evict(): Promise<void> {
     const { drainTimeout } = this.settings;
     const { log } = this.#parts;
@@ -362,7 +362,7 @@ export class RunningService extends HubCalls implements Service {
     await this.#peerRegistry.close(CloseCode.ServiceRestart, reason, drainTimeout, this.#draining.signal);
   }
 
-  /** Ends the connections whose tokens are no longer valid, unless they are to be kept. */
+  /** Closes connections whose tokens are no longer valid, unless they are to be kept. */
   #closeRevoked(): void {
     const { authenticator, log } = this.#parts;
     if (authenticator === undefined || this.settings.revokedTokens === "keep") return;

@@ -57,7 +57,7 @@ Deno.test(
     assert(before >= 4, `${before}`);
     const [[pid]] = [...clients] as [[number, unknown]];
     Deno.kill(pid, "SIGKILL");
-    await program.stderr.until(/"message":"worker \d serves again"/);
+    await program.stderr.until(/"message":"worker \d is serving again"/);
     assert(await value(admin, received) >= before, "a counter fell");
     assertEquals((await call(admin, "publish", { topic: "news", data: "again" })).result, {});
     const [, other] = [...clients.values()];
