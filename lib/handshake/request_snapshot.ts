@@ -1,5 +1,5 @@
 /**
- * The upgraded request, kept small: after the upgrade Deno's own Request can no longer be read.
+ * A compact copy of the upgraded request. Deno's own Request cannot be read after the upgrade.
  * @module
  */
 import { hasUnstableNet } from "../unstable_features.ts";
@@ -13,19 +13,19 @@ export function headersOf(request: Request): Headers {
   return hasUnstableNet() ? new Request(request, { signal: null }).headers : new Headers(request.headers);
 }
 
-/** URL and headers as two strings; a Request is made of them when an app asks. About 0.3 KiB for a browser's handshake. */
+/** URL and headers as two strings, from which a Request is created on demand. About 0.3 KiB for a browser's handshake. */
 export class RequestSnapshot {
   readonly #url: string;
   readonly #headers: string;
 
-  /** Copies what is needed. Call it before the upgrade. */
+  /** Copies URL and headers. Must be called before the upgrade. */
   constructor(url: string, headers: Headers) {
     this.#url = url;
-    // Joined, the string is flat: a chain of concatenations would keep its parts alive.
+    // join() creates a flat string; concatenation would keep the parts alive.
     this.#headers = Array.from(headers, ([name, value]) => `${name}:${value}`).join("\n");
   }
 
-  /** A Request that can be read as often as one likes; a new one each time. */
+  /** Creates a new Request, which can be read any number of times. */
   toRequest(): Request {
     const headers = new Headers();
     for (const line of this.#headers.split("\n")) {
