@@ -228,7 +228,7 @@ export class Supervisor {
       this.#port.remove(worker);
       this.#counts.remove(worker);
       // The program that directs connections around a hanging worker refers to socket indexes, which have changed.
-      if (this.#hung.size > 0) this.#steer();
+      if (this.#hung.size > 0) void this.#steer();
       this.#hung.delete(worker);
     });
     return worker;
@@ -319,8 +319,10 @@ export class Supervisor {
   }
 
   /** Directs new connections to the workers that answer. */
-  #steer(): void {
-    this.#exclusively(() => this.#port.steer()).catch((error) => this.#options.log.error(messageOf(error)));
+  #steer(): Promise<void> {
+    return this.#exclusively(() => this.#port.steer()).catch((error) => {
+      this.#options.log.error(messageOf(error));
+    });
   }
 
   async #reload(): Promise<void> {
@@ -388,8 +390,8 @@ export class Supervisor {
         if (hung) this.#hung.add(worker);
         else this.#hung.delete(worker);
         const what = hung ? "does not answer; new connections go to the other workers" : "answers again";
-        log.warn(`worker ${worker.index} ${what}`, { pid: worker.pid });
-        this.#steer();
+        // Said once it is so.
+        void this.#steer().then(() => log.warn(`worker ${worker.index} ${what}`, { pid: worker.pid }));
         // The worker may have missed a reload.
         if (!hung) this.reload().catch((error) => log.error(messageOf(error)));
       }
