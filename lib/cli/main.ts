@@ -12,7 +12,10 @@ import { commandHelp, PROGRAM, programHelp } from "./help.ts";
 import { write } from "./output.ts";
 import { VERSION } from "../version.ts";
 
-/** Every command, in the order of the help. Each is loaded when it is run: a service needs no probes, nor they a service. */
+/**
+ * Every command, in the order of the help. Each is loaded when it is run: a service needs no probes, nor they a
+ * service.
+ */
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   serve: async () => (await import("./serve.ts")).serveCommand,
   check: async () => (await import("./check.ts")).checkCommand,
