@@ -111,9 +111,9 @@ export class Sockets {
     return this.#port();
   }
 
-  /** Whether the other end is this one. */
-  hasPeer(fd: number, peer: PeerAddress): boolean {
-    return this.peerPort(fd) === peer.port && this.#hostname() === peer.hostname;
+  /** Whether the other end, of which `peerPort` was just asked, has this address: it is not asked again. */
+  isPeerHost(hostname: string): boolean {
+    return this.#hostname() === hostname;
   }
 
   /** The other end for a log line, or empty where it has gone. */

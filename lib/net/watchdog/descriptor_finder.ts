@@ -96,6 +96,7 @@ export class DescriptorFinder {
   #is(fd: number, peer: PeerAddress): boolean {
     const port = this.#sockets.peerPort(fd);
     this.#seen[fd] = port || NONE;
-    return port === peer.port && this.#sockets.hasPeer(fd, peer) && this.#sockets.localPort(fd) === this.#localPort;
+    return port === peer.port && this.#sockets.isPeerHost(peer.hostname) &&
+      this.#sockets.localPort(fd) === this.#localPort;
   }
 }
