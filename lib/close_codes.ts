@@ -1,5 +1,5 @@
 /**
- * Close codes: RFC 6455 §7.4, the IANA registry, and which of them may stand on the wire.
+ * Close codes (RFC 6455 §7.4 and the IANA registry), and which of them a close frame may carry.
  * @module
  */
 
@@ -46,7 +46,7 @@ const MEANINGS: Readonly<Record<number, string>> = {
   3008: "timeout",
 };
 
-/** What a close code says, in words. */
+/** The meaning of a close code, in words. */
 export function closeMeaning(code: number): string {
   const known = MEANINGS[code];
   if (known !== undefined) return known;
@@ -55,7 +55,7 @@ export function closeMeaning(code: number): string {
   return "not a valid close code";
 }
 
-/** Whether a close frame may carry the code: 1005, 1006 and 1015 never do, nor any unregistered one below 3000 (§7.4.1). */
+/** Whether a close frame may carry the code: not 1005, 1006 or 1015, nor an unregistered code below 3000 (§7.4.1). */
 export function isSendable(code: number): boolean {
   return Number.isInteger(code) &&
     ((code >= 1000 && code <= 1014 && code !== 1004 && code !== 1005 && code !== 1006) ||
@@ -64,7 +64,7 @@ export function isSendable(code: number): boolean {
 
 const encoder = new TextEncoder();
 
-/** Cuts a reason to the 123 UTF-8 bytes that a close frame has room for (§5.5), never inside a character. */
+/** Truncates a reason to the 123 UTF-8 bytes that fit into a close frame (§5.5), never inside a character. */
 export function fitReason(reason: string): string {
   if (encoder.encode(reason).length <= 123) return reason;
   const bytes = new Uint8Array(123);

@@ -7,8 +7,8 @@ const SIZES: Readonly<Record<string, number>> = { "": 1, B: 1, KiB: 1024, MiB: 1
 const DURATIONS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
 /**
- * Reads a size in bytes: a whole number, or a number with B, KiB, MiB or GiB.
- * @throws {RangeError} when it is anything else.
+ * Parses a size in bytes: a whole number, or a number with B, KiB, MiB or GiB.
+ * @throws {RangeError} for anything else
  */
 export function parseSize(text: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB)?$/.exec(text.trim());
@@ -20,8 +20,8 @@ export function parseSize(text: string): number {
 }
 
 /**
- * Reads a duration in milliseconds: a number with ms, s, m or h; `0` needs no unit.
- * @throws {RangeError} when it is anything else.
+ * Parses a duration in milliseconds: a number with ms, s, m or h; `0` needs no unit.
+ * @throws {RangeError} for anything else
  */
 export function parseDuration(text: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h)$/.exec(text.trim());

@@ -1,18 +1,18 @@
 /**
- * The two failures that the command line catches by name. Everything else keeps its built-in class.
+ * The two error classes that the command line catches. All other errors keep their built-in class.
  * @module
  */
 
-/** A mistake in flags, variables, configuration file or options. All of them at once; exit code 2. */
+/** Mistakes in flags, variables, the configuration file or options, all of them in one error. Exit code 2. */
 export class UsageError extends Error {
-  /** Tells it from other errors. */
+  /** The name of the class. */
   override readonly name = "UsageError";
-  /** One sentence a mistake. */
+  /** One sentence for each mistake. */
   readonly problems: readonly string[];
 
   /**
-   * Makes the error of one mistake or several.
-   * @param problems one sentence a mistake
+   * Creates the error from one mistake or several.
+   * @param problems one sentence for each mistake
    */
   constructor(problems: readonly string[] | string) {
     const list = typeof problems === "string" ? [problems] : problems;
@@ -23,20 +23,28 @@ export class UsageError extends Error {
 
 /** The service (or a command) cannot do its work: port taken, file unreadable, certificate unusable. Exit code 1. */
 export class StartError extends Error {
-  /** Tells it from other errors. */
+  /** The name of the class. */
   override readonly name = "StartError";
 }
 
-/** The message of anything that was thrown. Never throws, whatever that was. */
+/** The message of any thrown value. Never throws. */
 export function messageOf(thrown: unknown): string {
   try {
     return thrown instanceof Error ? String(thrown.message) : String(thrown);
   } catch {
-    return `something that cannot be shown as text (${typeof thrown})`;
+    return `a value that cannot be converted to text (${typeof thrown})`;
   }
 }
 
-/** The stack of anything that was thrown, or its message where it has none. Never throws. */
+/** Why a file cannot be read, in words that complete "Cannot read FILE: ". */
+export function readFailure(error: unknown): string {
+  if (error instanceof Deno.errors.NotFound) return "there is no such file";
+  if (error instanceof Deno.errors.IsADirectory) return "it is a folder; a file is required";
+  if (error instanceof Deno.errors.PermissionDenied) return "this user may not read it";
+  return messageOf(error);
+}
+
+/** The stack of any thrown value, or its message if it has no stack. Never throws. */
 export function stackOf(thrown: unknown): string {
   try {
     return thrown instanceof Error ? String(thrown.stack ?? thrown.message) : String(thrown);
@@ -45,12 +53,14 @@ export function stackOf(thrown: unknown): string {
   }
 }
 
-/** An Error for anything that was thrown. Never throws: `Object.create(null)`, for one, cannot become text. */
+/**
+ * An Error for any thrown value. Never throws, even for values such as `Object.create(null)` that cannot become text.
+ */
 export function asError(thrown: unknown): Error {
   try {
     if (thrown instanceof Error) return thrown;
   } catch {
-    // A proxy may refuse even that question.
+    // A Proxy may throw on `instanceof`.
   }
   return new Error(messageOf(thrown));
 }

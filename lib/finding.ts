@@ -1,14 +1,14 @@
 /**
- * What the certificate loader and `check` report: a stable code, how bad, the fact, and the remedy.
+ * A finding of the certificate loader or of `check`: a stable code, a severity, the observation, and the remedy.
  * @module
  */
 
-/** `ok` and `note` need no action; `warning` works for some clients; `error` works for none. */
+/** `ok` and `note` need no action; with a `warning` some clients fail; with an `error` all clients fail. */
 export type Level = "ok" | "note" | "warning" | "error";
 
 /** One observation about a certificate or an endpoint. */
 export interface Finding {
-  /** Stable and documented: machines and people search for it. Lower case, words joined by `-`. */
+  /** Stable and documented, because people and programs search for it. Lower case, words joined by `-`. */
   readonly code: string;
   readonly level: Level;
   /** What was seen: one sentence. */

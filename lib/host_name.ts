@@ -1,5 +1,5 @@
 /**
- * Hosts as certificates name them: DNS names and addresses, each in one form.
+ * Host names as in certificates: DNS names and IP addresses, each in its canonical form.
  * @module
  */
 import { canonicalAddress } from "./ip.ts";
@@ -12,8 +12,8 @@ export function isDnsName(text: string): boolean {
 }
 
 /**
- * A name or address as it stands in a certificate: lower case, punycode, canonical.
- * @throws {RangeError} when it is neither a DNS name (a wildcard as in `*.example.test` is one) nor an address.
+ * The canonical form of a DNS name or address, as in a certificate: lower case, punycode.
+ * @throws {RangeError} if it is neither a DNS name (wildcards like `*.example.test` included) nor an address
  */
 export function canonicalHost(text: string): string {
   const address = canonicalAddress(text);

@@ -1,10 +1,10 @@
 /**
- * IP addresses as text: strict parsing, one canonical form, CIDR sets. Without `node:net`: importing it takes 20 ms and
- * 7 MB, in the watchdog's thread once more.
+ * IP addresses as text: strict parsing, a canonical form, CIDR sets. Does not import `node:net`, which takes 20 ms and
+ * 7 MB, and as much again in the watchdog's thread.
  * @module
  */
 
-/** Four decimal numbers without leading zeros: `010.0.0.1` is octal to some programs, so it is refused. */
+/** Four decimal numbers without leading zeros: some programs read `010.0.0.1` as octal, so it is refused. */
 const IPV4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}$/;
 
 /** Whether the text is an IPv4 address. */
@@ -18,8 +18,8 @@ export function isIPv6(text: string): boolean {
 }
 
 /**
- * The canonical form of an address, or undefined when the text is none. IPv4-mapped IPv6 becomes IPv4, IPv6 the form of
- * RFC 5952; zone identifiers, ports, octal and hexadecimal IPv4 are refused.
+ * The canonical form of an address, or undefined if the text is not an address. IPv4-mapped IPv6 becomes IPv4; other
+ * IPv6 takes the form of RFC 5952. Zone identifiers, ports, octal and hexadecimal IPv4 are refused.
  */
 export function canonicalAddress(text: string): string | undefined {
   if (isIPv4(text)) return text;
@@ -31,17 +31,19 @@ export function canonicalAddress(text: string): string | undefined {
   return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`;
 }
 
-/** Whether a canonical address is of this machine: 127.0.0.0/8 or ::1. */
+/** Whether a canonical address is a loopback address: 127.0.0.0/8 or ::1. */
 export function isLoopback(address: string): boolean {
   return address === "::1" || (isIPv4(address) && address.startsWith("127."));
 }
 
-/** What one client counts as: an IPv4 address itself, an IPv6 address by its /64, as providers hand them out. */
+/**
+ * The key by which a client is counted: its IPv4 address, or the /64 of its IPv6 address, which providers assign whole.
+ */
 export function addressKey(address: string): string {
   return address.includes(":") ? `${groupsOf(address).slice(0, 4).join(":")}::/64` : address;
 }
 
-/** The eight groups of a canonical IPv6 address, as they stand in it. */
+/** The eight groups of a canonical IPv6 address, as hexadecimal text. */
 function groupsOf(address: string): string[] {
   const [head = "", tail] = address.split("::");
   const groups = head === "" ? [] : head.split(":");
@@ -68,10 +70,10 @@ export interface AddressSet {
 
 /**
  * Compiles addresses and CIDR ranges once, for many lookups.
- * @throws {RangeError} naming the first entry that is neither.
+ * @throws {RangeError} naming the first entry that is neither
  */
 export function addressSet(entries: readonly string[]): AddressSet {
-  /** Ranges by the width of their addresses: how many bits to drop, and what is then left. */
+  /** Ranges by the width of their addresses: how many low bits to drop, and the prefix that remains. */
   const ranges: Readonly<Record<32 | 128, [drop: bigint, prefix: bigint][]>> = { 32: [], 128: [] };
   for (const entry of entries) {
     const [text = "", prefix, ...rest] = entry.split("/");
@@ -80,7 +82,7 @@ export function addressSet(entries: readonly string[]): AddressSet {
     if (given === undefined || rest.length > 0 || bits === undefined || !(bits <= given)) {
       throw new RangeError(`an address or a CIDR range is needed (10.0.0.0/8, 2001:db8::/32), not "${entry}"`);
     }
-    // A range inside ::ffff:0:0/96 is one of IPv4: addresses are looked up in their canonical form.
+    // A range inside ::ffff:0:0/96 is stored as IPv4, because lookups use the canonical form.
     const canonical = canonicalAddress(text)!;
     const mapped = given === 128 && !canonical.includes(":") && bits >= 96;
     const [address, width, length] = mapped
@@ -103,5 +105,5 @@ function hexOf(address: string): string {
   return `${(value >>> 16).toString(16)}:${(value & 0xffff).toString(16)}`;
 }
 
-/** Loopback and nothing else: what `--trusted-proxy` is by default. */
+/** The loopback addresses: the default of `--trusted-proxy`. */
 export const LOOPBACK: readonly string[] = ["127.0.0.0/8", "::1"];

@@ -1,5 +1,5 @@
 /**
- * Log lines: text for a terminal, JSON for machines; one line an event, whatever a client sent.
+ * The logger: text for a terminal or JSON for programs, always exactly one line per event.
  * @module
  */
 import { flushStderr, stderrWriter } from "./log_writer.ts";
@@ -10,50 +10,50 @@ export type LogLevel = "error" | "warn" | "info" | "debug";
 /** From the most severe to the least. */
 export const LOG_LEVELS: readonly LogLevel[] = ["error", "warn", "info", "debug"];
 
-/** Facts that go with an event. Undefined ones are left out. */
+/** Fields of an event. Undefined values are left out. */
 export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>;
 
-/** Where events go. `enabled` lets a caller skip making fields that nobody reads. */
+/** Receives events. `enabled` lets a caller skip fields that would not be logged. */
 export interface Logger {
   /** Whether events of the level are logged. */
   enabled(level: LogLevel): boolean;
-  /** Something failed that the operator has to mend. */
+  /** A failure that the operator has to fix. */
   error(message: string, fields?: LogFields): void;
-  /** Something is wrong, and the service goes on. */
+  /** Something is wrong, but the service continues. */
   warn(message: string, fields?: LogFields): void;
-  /** What an operator wants to know. */
+  /** A normal event of interest to the operator. */
   info(message: string, fields?: LogFields): void;
-  /** What helps to find a fault. */
+  /** Details for debugging. */
   debug(message: string, fields?: LogFields): void;
 }
 
-/** How a logger writes. */
+/** Options of {@link createLogger}. */
 export interface LogOptions {
   /** Default `info`. */
   readonly level?: LogLevel;
   /** Default `text`. */
   readonly format?: "text" | "json";
   /**
-   * Receives whole lines without their newline. Default: standard error, through a buffer of 1 MiB: while nobody reads it
-   * the service goes on, and what does not fit is dropped and counted in one line.
+   * Receives whole lines without their newline. Default: standard error, through a buffer of 1 MiB. A slow reader does
+   * not block the service: lines that do not fit are dropped, and a line reports how many.
    */
   readonly write?: (line: string) => void;
-  /** Fields that every line has, the worker for instance. */
+  /** Fields of every line, for example the worker. */
   readonly fields?: LogFields;
   /** Default: the current time. */
   readonly now?: () => Date;
 }
 
-/** Control characters, line separators and the characters that reverse a terminal's text, as escapes. */
+/** Escapes control characters, line separators and bidirectional control characters. */
 export function escapeControls(text: string): string {
-  // deno-lint-ignore no-control-regex -- they are what must not reach the log
+  // deno-lint-ignore no-control-regex -- these must not reach the log
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, (character) => {
     return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
   });
 }
 
 /**
- * Makes a logger that writes one line an event, to standard error unless told otherwise.
+ * Creates a logger that writes one line per event, by default to standard error.
  *
  * @example
  * ```ts
@@ -74,7 +74,7 @@ export function createLogger(options: LogOptions = {}): Logger {
   }
 
   function dropped(lines: number): string {
-    return lineOf("warn", "log lines were dropped: standard error is not read fast enough", { lines });
+    return lineOf("warn", "log lines were dropped: the reader of standard error is too slow", { lines });
   }
 
   function lineOf(at: LogLevel, message: string, fields: LogFields | undefined): string {
@@ -99,8 +99,8 @@ export function createLogger(options: LogOptions = {}): Logger {
 }
 
 /**
- * Waits until what was logged to standard error is written; a program calls it before `Deno.exit`. Up to 5 s for a slow
- * reader, 1 s for one that has stopped reading.
+ * Waits until all lines logged so far are written to standard error. Call it before `Deno.exit`. Waits at most 5 s for
+ * a slow reader, and 1 s for a reader that has stopped.
  *
  * @example
  * ```ts
@@ -114,7 +114,7 @@ export async function flushLog(): Promise<void> {
   await flushStderr();
 }
 
-/** A logger that says nothing: the default of the library. */
+/** A logger that discards everything. */
 export const silent: Logger = {
   enabled: () => false,
   error() {},

@@ -1,56 +1,57 @@
 /**
- * A log that a flood cannot fill: the first refusals of a client are written, the rest are counted and summarised.
+ * Limits log lines that clients can cause: the first ones of each client are written, the rest are counted and
+ * summarised.
  * @module
  */
 import { addressKey, canonicalAddress } from "./ip.ts";
 import { LOG_LEVELS, type LogFields, type Logger, type LogLevel } from "./log.ts";
 
-/** How a throttled log writes. */
+/** Options of {@link throttled}. */
 export interface ThrottleOptions {
   /** Milliseconds between two summaries. Default 10,000. */
   readonly interval?: number;
-  /** Lines that one event of one client may write before it is only counted. Default 5. */
+  /** Lines written for one event of one client before further ones are only counted. Default 5. */
   readonly burst?: number;
-  /** Lines that all of them together may write in one interval, summaries included. Default 200. */
+  /** Lines written in one interval in all, summaries included. Default 200. */
   readonly lines?: number;
-  /** Events of clients that are told apart; further ones share one count. Default 1,000. */
+  /** Pairs of event and client that have a count of their own; all further pairs share one count. Default 1,000. */
   readonly keys?: number;
-  /** The field that says whom an event is about. Default `address`; an IPv6 address counts by its /64. */
+  /** The field that identifies the client. Default `address`; an IPv6 address is counted by its /64. */
   readonly by?: string;
   /** A clock in milliseconds that never goes back. Default `performance.now`. */
   readonly now?: () => number;
 }
 
-/** A logger for what strangers can cause again and again. Dispose of it when the service stops. */
+/** A logger for events that clients can cause at will. Dispose of it when the service stops. */
 export interface ThrottledLogger extends Logger, Disposable {
-  /** Ends the present interval: writes what was counted and not yet said. */
+  /** Ends the current interval: writes the summaries of what was counted. */
   flush(): void;
 }
 
-/** What is known of one event of one client. */
+/** The state of one event of one client. */
 interface Entry {
   readonly level: LogLevel;
   readonly message: string;
   readonly address: string | undefined;
-  /** Lines it may still write. */
+  /** Lines that may still be written. */
   left: number;
   /** Events since the last summary that were not written. */
   more: number;
 }
 
-/** A field can hold what a client sent; a line of the log stays a line. */
+/** The longest field, in characters, because a field may hold what a client sent. */
 const FIELD_LENGTH = 1_000;
-/** The field `error` holds the stack of what an app's hook threw. */
+/** The longest field `error`, which holds the stack of an app's exception. */
 const STACK_LENGTH = 4_096;
-/** Summaries in one interval: the busiest clients by name, the others together. */
+/** Summaries in one interval: one each for the busiest clients, and one for all others. */
 const SUMMARIES = 20;
 
 /**
- * Wraps a logger: an event is its level, its message and its client (the field `by`). Each writes its first `burst`
- * lines, then one line an interval, as in "refused: and 312 more in the last 10 s", until an interval passes without
- * more. However many clients there are, an interval writes at most `lines` lines, and memory holds at most `keys` entries
- * of bounded size. Give it constant messages and put what varies into fields. Long fields are cut to 1,000 characters,
- * the field `error` to 4,096.
+ * Wraps a logger. An event is identified by level, message and client (the field `by`). Its first `burst` lines are
+ * written, then one line per interval, such as "refused: and 312 more in the last 10 s", until an interval passes
+ * without the event. With any number of clients, an interval writes at most `lines` lines and memory holds at most
+ * `keys` entries of bounded size. Use constant messages and put what varies into fields. Fields are cut to 1,000
+ * characters, the field `error` to 4,096.
  */
 export function throttled(log: Logger, options: ThrottleOptions = {}): ThrottledLogger {
   const { interval = 10_000, burst = 5, lines = 200, keys = 1_000, by = "address" } = options;
@@ -120,7 +121,7 @@ export function throttled(log: Logger, options: ThrottleOptions = {}): Throttled
       others[level] = 0;
     }
     for (const [key, entry] of entries) {
-      // Where all was said it starts anew; where not it stays counted, so that a steady flood is one line an interval.
+      // An entry with nothing left to report is reset. Any other stays, so a steady flood is one line per interval.
       if (entry.more === 0) entries.delete(key);
       entry.more = 0;
     }
@@ -144,7 +145,7 @@ export function throttled(log: Logger, options: ThrottleOptions = {}): Throttled
   };
 }
 
-/** A function that warns of each message once. What a stranger can vary does not belong into them: 100 are remembered. */
+/** Returns a function that logs each message once. It remembers 100 messages: do not put client input into them. */
 export function warningOnce(log: Logger): (message: string) => void {
   const known = new Set<string>();
   return (message) => {

@@ -3,31 +3,31 @@
  * @module
  */
 
-/** How a {@link LineWriter} writes. */
+/** Options of a {@link LineWriter}. */
 export interface LineWriterOptions {
-  /** Writes some of the bytes and resolves with their number, as `Deno.Writer` does. */
+  /** Writes some of the bytes and resolves with their number, like `Deno.Writer`. */
   write(bytes: Uint8Array): Promise<number>;
-  /** The same, blocking: for what is left when the process exits. */
+  /** The same but blocking: for the lines that are left when the process exits. */
   writeSync(bytes: Uint8Array): number;
   /** Bytes of lines that may wait. Default 1 MiB. */
   readonly limit?: number;
 }
 
-/** Bytes that one write takes at most: a reader that is slow, but reads, is then seen to make progress. */
+/** Bytes of one write at most, so that a slow reader visibly makes progress. */
 const BATCH = 16 * 1024;
 const LIMIT = 1024 ** 2;
 /** Milliseconds without progress after which the reader counts as stopped. */
 const STALLED_AFTER = 1_000;
-/** Milliseconds that `flush` waits for a reader that reads, but slowly. */
+/** Milliseconds that `flush` waits for a slow reader. */
 const FLUSH_TIMEOUT = 5_000;
-/** Milliseconds for Deno's thread to begin a write that was asked for in this turn of the event loop. */
+/** Milliseconds for Deno's thread to begin a write that was requested in this turn of the event loop. */
 const BEGIN = 20;
 
 const encoder = new TextEncoder();
 
 /**
- * A bounded queue in front of a slow reader. A line that does not fit is dropped and counted; once the reader has caught
- * up, one line says how many were lost.
+ * A bounded queue in front of a slow reader. A line that does not fit is dropped and counted. Once the reader has
+ * caught up, one line reports how many were dropped.
  */
 export class LineWriter {
   readonly #options: LineWriterOptions;
@@ -36,7 +36,7 @@ export class LineWriter {
   #bytes = 0;
   #dropped = 0;
   #summarize: (dropped: number) => string = String;
-  /** The write under way. */
+  /** The write in progress. */
   #pumping: Promise<void> | undefined;
   #progressAt = 0;
   #broken = false;
@@ -48,13 +48,13 @@ export class LineWriter {
 
   /**
    * Queues a line. Never blocks and never throws.
-   * @param summarize makes the line that says how many were dropped, in the format of this one
+   * @param summarize makes the line that reports how many were dropped, in the format of this one
    */
   write(line: string, summarize: (dropped: number) => string): void {
-    // With standard error closed there is nobody left to tell.
+    // Standard error is closed.
     if (this.#broken) return;
     const bytes = encoder.encode(line + "\n");
-    // The limit is for what waits: a line longer than it is written when nothing waits.
+    // The limit counts only waiting bytes: a line longer than the limit is written if nothing waits.
     if (this.#dropped > 0 || (this.#bytes > 0 && this.#bytes + bytes.length > this.#limit)) {
       this.#dropped++;
       this.#summarize = summarize;
@@ -67,8 +67,8 @@ export class LineWriter {
   }
 
   /**
-   * Waits until every line is written: up to 5 s for a reader that is slow, and 1 s for one that has stopped reading.
-   * @returns whether all were written
+   * Waits until every line is written, at most 5 s for a slow reader and 1 s for a reader that has stopped.
+   * @returns whether all lines were written
    */
   async flush(): Promise<boolean> {
     const since = performance.now();
@@ -84,11 +84,11 @@ export class LineWriter {
     return true;
   }
 
-  /** Writes what is left, blocking, unless the reader has stopped: for the moment at which the process exits. */
+  /** Writes the remaining lines, blocking, unless the reader has stopped. For use when the process exits. */
   flushSync(): void {
     if (this.#pumping !== undefined) {
       if (performance.now() - this.#progressAt >= STALLED_AFTER) return;
-      // The write under way is another thread's, which may not have begun; a blocking one then waits for it.
+      // Another thread does the write in progress and may not have begun; a blocking write waits for it.
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, BEGIN);
     }
     try {
@@ -101,7 +101,8 @@ export class LineWriter {
   }
 
   async #pump(): Promise<void> {
-    // From the next microtask on: the lines of one turn go out together, and an exit in this turn finds them all here.
+    // In the next microtask: the lines of one turn are written together, and an exit in this turn finds all of them
+    // here.
     await Promise.resolve();
     try {
       for (let bytes = this.#take(); bytes.length > 0; bytes = this.#take()) {
@@ -123,7 +124,7 @@ export class LineWriter {
     this.#bytes += bytes.length;
   }
 
-  /** The next lines to write, in one piece; after the last of them, the one that counts those that were dropped. */
+  /** The next lines to write, joined. After the last one follows the line that reports dropped lines. */
   #take(): Uint8Array {
     if (this.#waiting.length === 0 && this.#dropped > 0) {
       const line = this.#summarize(this.#dropped);
@@ -148,7 +149,7 @@ export class LineWriter {
 
 let shared: LineWriter | undefined;
 
-/** The one writer of standard error. What waits in it is written when the process exits through `Deno.exit`. */
+/** The only writer of standard error. Lines that wait in it are written when the process exits through `Deno.exit`. */
 export function stderrWriter(): LineWriter {
   if (shared === undefined) {
     const writer = shared = new LineWriter(Deno.stderr);
@@ -157,7 +158,7 @@ export function stderrWriter(): LineWriter {
   return shared;
 }
 
-/** Waits until what was written to standard error so far has left the process; see {@link LineWriter.flush}. */
+/** Waits until everything written to standard error so far has left the process; see {@link LineWriter.flush}. */
 export async function flushStderr(): Promise<boolean> {
   return await shared?.flush() ?? true;
 }

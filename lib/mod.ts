@@ -1,5 +1,5 @@
 /**
- * wss as a library: an app, and the service that serves it.
+ * The public interface of the library: define an app and serve it.
  * @module
  */
 export {

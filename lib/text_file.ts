@@ -1,9 +1,9 @@
 /**
- * Text that people write into files: UTF-8, with or without the byte order mark that some editors put first.
+ * Decodes text files: UTF-8, with or without the byte order mark that some editors write.
  * @module
  */
 
-/** Whether the bytes are UTF-16: they begin with its byte order mark, or every other byte of the beginning is 0. */
+/** Whether the bytes are UTF-16: they begin with a UTF-16 byte order mark, or every other byte at the start is 0. */
 export function isUtf16(bytes: Uint8Array): boolean {
   const [first, second] = bytes;
   if ((first === 0xff && second === 0xfe) || (first === 0xfe && second === 0xff)) return true;
@@ -13,7 +13,7 @@ export function isUtf16(bytes: Uint8Array): boolean {
 }
 
 /**
- * Decodes text, without the byte order mark.
+ * Decodes text and removes the byte order mark.
  * @throws {RangeError} if it is UTF-16 or not UTF-8; the message completes "Cannot read FILE: "
  */
 export function decodeText(bytes: Uint8Array): string {
@@ -25,7 +25,7 @@ export function decodeText(bytes: Uint8Array): string {
   }
 }
 
-/** The text's white space at the end, but for its line ends; empty where there is none. */
+/** The white space at the end of a text, not counting line ends; empty if there is none. */
 export function trailingSpace(text: string): string {
   return /[^\S\r\n]*$/.exec(text.replace(/[\r\n]+$/, ""))![0];
 }

@@ -1,7 +1,7 @@
 /** deno.json: what `deno test` and `deno run` without `-A` may do, and what a first run downloads. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { dirname, join } from "node:path";
 import project from "../deno.json" with { type: "json" };
+import { copyPackages, packageOf } from "./support/npm_cache.ts";
 import { ROOT, runProgram, startProgram } from "./support/program.ts";
 
 /** Packages that lib/ imports, and only where an option asks for them. */
@@ -23,11 +23,6 @@ Deno.test("deno test names -P, and runs with it", async () => {
   );
 });
 
-/** The name of the package that an entry of the import map or of the lock stands for. */
-function packageOf(entry: string): string {
-  return /^(?:npm:)?(@[^/@]+\/[^/@]+|[^/@]+)@/.exec(entry)![1]!;
-}
-
 /** Packages of the import map by whether lib/ imports them. */
 async function importedPackages(): Promise<{ program: Set<string>; tests: Set<string> }> {
   const { stdout } = await new Deno.Command("grep", {
@@ -43,37 +38,13 @@ async function importedPackages(): Promise<{ program: Set<string>; tests: Set<st
   return { program, tests: others.difference(program) };
 }
 
-/** The packages and what they depend on. */
-function withDependencies(names: Iterable<string>): Set<string> {
-  const lock = JSON.parse(Deno.readTextFileSync(join(ROOT, "deno.lock"))) as {
-    readonly npm: Readonly<Record<string, { readonly dependencies?: readonly string[] }>>;
-  };
-  const found = new Set(names);
-  for (const name of found) {
-    for (const [entry, { dependencies = [] }] of Object.entries(lock.npm)) {
-      if (packageOf(entry) === name) { for (const other of dependencies) found.add(packageOf(`${other}@`)); }
-    }
-  }
-  return found;
-}
-
 Deno.test("a first run needs no package that only tests or options use", async () => {
   const { program, tests } = await importedPackages();
   assert(program.has("@peculiar/x509") && tests.has("playwright-core"), [...tests].join());
-  const needed = withDependencies([...program].filter((name) => !OPTIONAL.includes(name)));
-
   // A cache that holds those packages and no others; whatever else is asked for is an error under --cached-only.
-  const { npmCache } = JSON.parse(text((await deno("info", "--json")).stdout)) as { npmCache: string };
   const cache = await Deno.makeTempDir({ prefix: "wss-cache-" });
   try {
-    for (const { name: registry } of Deno.readDirSync(npmCache)) {
-      for (const name of needed) {
-        const copy = join(cache, "npm", registry, name);
-        await Deno.mkdir(dirname(copy), { recursive: true });
-        // Not a link: Deno resolves it, and does not know the module by that path.
-        await new Deno.Command("cp", { args: ["-R", join(npmCache, registry, name), copy] }).output();
-      }
-    }
+    await copyPackages([...program].filter((name) => !OPTIONAL.includes(name)), cache);
     const options = { env: { DENO_DIR: cache }, permissions: ["-A", "--cached-only"] };
     const { code, stderr } = await runProgram(["--version"], options);
     assertEquals([code, stderr], [0, ""]);
@@ -82,4 +53,68 @@ Deno.test("a first run needs no package that only tests or options use", async (
   } finally {
     await Deno.remove(cache, { recursive: true });
   }
+});
+
+/** Modules of JSR's `@std` that may be imported (`exports` in a package's deno.json there), and the names in them. */
+const STD: Readonly<Record<string, readonly string[]>> = {
+  "@std/assert": [
+    ...["assert", "assertAlmostEquals", "assertArrayIncludes", "assertEquals", "assertExists", "assertFalse"],
+    ...["assertGreater", "assertGreaterOrEqual", "assertInstanceOf", "AssertionError", "assertIsError", "assertLess"],
+    ...["assertLessOrEqual", "assertMatch", "assertNotEquals", "assertNotInstanceOf", "assertNotMatch"],
+    ...["assertNotStrictEquals", "assertObjectMatch", "assertRejects", "assertStrictEquals", "assertStringIncludes"],
+    ...["assertThrows", "equal", "fail", "unimplemented", "unreachable"],
+  ],
+  "@std/async/delay": ["delay"],
+  "@std/cli/parse-args": ["parseArgs"],
+  "@std/http/status": ["STATUS_CODE", "STATUS_TEXT"],
+  "@std/streams/text-line-stream": ["TextLineStream"],
+  "@std/text/levenshtein-distance": ["levenshteinDistance"],
+  "@std/yaml/parse": ["parse"],
+};
+
+/** Names that files import from `@std`: `@std/async/delay: delay`. */
+async function stdImports(): Promise<Set<string>> {
+  const { stdout } = await new Deno.Command("grep", {
+    args: [
+      "-rzohE",
+      "--include=*.ts",
+      '(import|export) [^;]*from "@std/[^"]*"|import\\("@std/[^"]*"\\)',
+      "lib",
+      "tests",
+      "main.ts",
+    ],
+    cwd: ROOT,
+  }).output();
+  const found = new Set<string>();
+  for (const statement of text(stdout).split("\0").filter((part) => part !== "")) {
+    const [, names, module] = /\{([^}]*)\} from "(@std\/[^"]*)"$/.exec(statement) ?? [];
+    if (module === undefined) found.add(statement);
+    for (const name of (names ?? "").split(",")) {
+      const imported = name.trim().replace(/^type /, "").split(" as ")[0]!;
+      if (imported !== "") found.add(`${module}: ${imported}`);
+    }
+  }
+  return found;
+}
+
+Deno.test("only names that JSR's @std has are imported, each from npm's module of that name", async () => {
+  const known = new Set(Object.entries(STD).flatMap(([module, names]) => names.map((name) => `${module}: ${name}`)));
+  const imported = await stdImports();
+  assertEquals([...imported.difference(known)], []);
+  assertEquals(new Set([...imported].map((name) => name.split(":")[0])), new Set(Object.keys(STD)));
+  const entries = Object.entries(project.imports).filter(([name, target]) =>
+    /^@std\/|deno-std|jsr:/.test(name + target)
+  );
+  const expected = Object.keys(STD).map((name) => {
+    const [, folder, module = "mod"] = /^@std\/([a-z]+)(?:\/([a-z-]+))?$/.exec(name)!;
+    return [name, `npm:deno-std@1.4.0/${folder}/${module.replaceAll("-", "_")}.js`];
+  });
+  assertEquals(Object.fromEntries(entries), Object.fromEntries(expected));
+});
+
+Deno.test("the documented change takes the same packages from JSR", async () => {
+  const page = await Deno.readTextFile(new URL("../lib/service/README.md", import.meta.url));
+  const [, json] = /<!-- @std from JSR -->\s+```json\n([^]*?)```/.exec(page)!;
+  const packages = [...new Set(Object.keys(STD).map((name) => name.split("/").slice(0, 2).join("/")))];
+  assertEquals(JSON.parse(json!), Object.fromEntries(packages.map((name) => [name, `jsr:${name}@1`])));
 });

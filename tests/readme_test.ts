@@ -71,8 +71,8 @@ Deno.test("every flag that the pages name exists", async () => {
   const texts = await Promise.all((await pages()).map((page) => Deno.readTextFile(page)));
   const readme = texts.join("\n");
   const known = new Set((await loadCommands()).flatMap(({ options }) => Object.keys(options).map(flagOf)));
-  // The two that every command has, and one of Deno.
-  for (const general of ["--help", "--version", "--allow-ffi"]) known.add(general);
+  // The two that every command has, and those of Deno and systemctl.
+  for (const general of ["--help", "--version", "--allow-ffi", "--cached-only", "--kill-whom"]) known.add(general);
   const ours = [...readme.matchAll(/(?:main\.ts|wss|^`|\s`|\()[^\n`]*?(--[a-z][a-z-]+)/gm)].map((match) => match[1]!);
   assert(ours.length > 10);
   for (const flag of ours) assert(known.has(flag), `${flag} is in the README and in no option table`);

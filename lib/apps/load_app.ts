@@ -6,7 +6,7 @@ import { resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { stripVTControlCharacters } from "node:util";
 import project from "../../deno.json" with { type: "json" };
-import { messageOf, StartError } from "../errors.ts";
+import { messageOf, stackOf, StartError } from "../errors.ts";
 import type { AppFactory, ServiceApp } from "../ws/app_types.ts";
 import chat from "./chat.ts";
 import { checkApp } from "./validate_app.ts";
@@ -39,7 +39,7 @@ export async function loadApp(name: string, warn: (message: string) => void): Pr
     // Deno colours its messages even where nobody can see colours.
     const reason = stripVTControlCharacters(messageOf(error));
     const advice = /not a dependency|not in import map/.test(reason) ? `\n${dependencyAdvice(name)}` : "";
-    throw new StartError(`Cannot load the app ${name}: ${reason}${advice}`, { cause: error });
+    throw new StartError(`Cannot load the app ${name}: ${reason}${placeOf(error, reason)}${advice}`, { cause: error });
   }
   if (module.default === undefined) {
     throw new StartError(
@@ -47,6 +47,12 @@ export async function loadApp(name: string, warn: (message: string) => void): Pr
     );
   }
   return checkApp(module.default, name, warn);
+}
+
+/** The line of the app that threw, where the message does not name one, as that of a syntax error does. */
+function placeOf(thrown: unknown, message: string): string {
+  const frame = /^ +at .*:\d+:\d+\)?$/m.exec(stripVTControlCharacters(stackOf(thrown)))?.[0];
+  return frame === undefined || message.includes("\n    at ") || frame.includes(import.meta.url) ? "" : `\n${frame}`;
 }
 
 /**

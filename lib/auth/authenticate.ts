@@ -1,8 +1,9 @@
 /**
- * Who may connect: one way to check tokens, chosen by the settings, with its key kept up to date.
+ * Checks the token of a handshake. The settings choose the kind of token; the keys can be reloaded while the service
+ * runs.
  * @module
  */
-import { messageOf, StartError, UsageError } from "../errors.ts";
+import { messageOf, readFailure, StartError, UsageError } from "../errors.ts";
 import { type Logger, silent } from "../log.ts";
 import { flagOf } from "../config/option_table.ts";
 import { decodeText } from "../text_file.ts";
@@ -14,66 +15,66 @@ import { type AuthSettings, validateAuthOptions } from "./validate_auth_options.
 import { findSharedSecret, NoSecretError, parseSecrets, secretIds } from "./shared_secrets.ts";
 import { type Authenticated, requestInvalid, tokenInvalid, tokenMissing, type Unauthenticated } from "./auth_result.ts";
 
-/** What the request is without its token: the only form of it that an app, a header or a log may see. */
+/** The request without its token: the only form that an app, a header or a log may see. */
 export interface Stripped {
-  /** The URL without `?token=`, where `authQuery` reads that. */
+  /** The URL, without `?token=` if `authQuery` is set. */
   readonly url: string;
   /** The offered subprotocols without `bearer.TOKEN`. */
   readonly offered: readonly string[];
 }
 
-/** A verdict, with the request as it may be shown. */
+/** The result for one handshake, with the request without its token. */
 export type AuthResult = (Authenticated | Unauthenticated) & Stripped;
 
 /** Checks the tokens of handshakes. */
 export interface Authenticator {
-  /** What clients need, for the start's banner: `one of 2 shared secrets`, `a JWT (HS256)`. */
+  /** What clients need, for the startup banner: `one of 2 shared secrets`, `a JWT (HS256)`. */
   readonly need: string;
   /**
-   * Judges one handshake; never throws and never rejects. With shared secrets the verdict is there at once, with JWTs it
-   * is a promise: what must be read from the request before an await must be read before this.
+   * Checks one handshake; never throws and never rejects. The result is immediate for shared secrets and a promise for
+   * JWTs: read everything that is needed from the request before calling this.
    */
   authenticate(request: AuthRequest): AuthResult | Promise<AuthResult>;
-  /** The file of secrets or of the key; undefined with a key set. */
+  /** The file with the secrets or the key; undefined with a key set. */
   readonly file: string | undefined;
-  /** Whether the secret or key that a client came in by is still in force. */
+  /** Whether the secret or key that a client authenticated with is still accepted. */
   accepts(keyId: string | undefined): boolean;
   /**
-   * Whether the file, as it is now, lacks a secret or key that is in force.
-   * @throws {StartError} when the file is not usable
+   * Whether the file no longer contains a secret or key that is accepted now.
+   * @throws {StartError} if the file is not usable
    */
   removesKeys(): Promise<boolean>;
   /**
-   * Reads the file again; what is in it is in force from then on. One that is empty or gone leaves no token valid. A
-   * fetched key set is kept, as it renews itself.
-   * @throws {StartError} when the file is not usable; what was in force stays so
+   * Reads the file again; from then on its keys are accepted and no others. If it is empty or missing, no token is
+   * valid. A fetched key set is kept, because it renews itself.
+   * @throws {StartError} if the file is not usable; the previous keys stay accepted
    */
   reload(): Promise<void>;
 }
 
-/** What else it works with. */
+/** Options of {@link createAuthenticator}. */
 export interface AuthenticatorOptions {
-  /** For weak secrets, and for key sets that cannot be fetched. Default: silent. */
+  /** Receives warnings about weak secrets and key sets that cannot be fetched. Default: silent. */
   readonly log?: Logger;
   readonly keySetTimes?: KeySetTimes;
 }
 
 type Check = (token: string) => Authenticated | Unauthenticated | Promise<Authenticated | Unauthenticated>;
 
-/** What is in force. */
+/** The keys that are accepted now. */
 interface LoadedKeys {
   readonly need: string;
   readonly check: Check;
-  /** The ids of the secrets or of the key; undefined: a key set, which nobody takes back here. */
+  /** The ids of the secrets or of the key; undefined for a key set, whose keys cannot be revoked here. */
   readonly ids: ReadonlySet<string> | undefined;
   readonly warnings: readonly string[];
 }
 
 /**
- * Makes the authenticator that the settings ask for; undefined where they ask for none.
- * @throws {UsageError} when the settings contradict each other
- * @throws {StartError} when a file is missing or not usable. A key set that cannot be fetched is no error: it is logged,
- * and handshakes get 503 until it can.
+ * Creates the authenticator that the settings ask for; undefined if they ask for none.
+ * @throws {UsageError} if the settings contradict each other
+ * @throws {StartError} if a file is missing or not usable. If a key set cannot be fetched, that is logged and
+ * handshakes get 503 until it can.
  */
 export async function createAuthenticator(
   settings: AuthSettings,
@@ -104,12 +105,12 @@ export async function createAuthenticator(
       const { token, problem, ignoredQuery, ...stripped } = findCredentials(request, settings.authQuery);
       if (problem !== undefined) return { ...requestInvalid(problem), ...stripped };
       if (token === undefined) {
-        const hint = ignoredQuery ? "; the one in ?token= is read only with --auth-query" : "";
-        return { ...tokenMissing(`the request carries no token${hint}`), ...stripped };
+        const hint = ignoredQuery ? "; ?token= is read only with --auth-query" : "";
+        return { ...tokenMissing(`the request has no token${hint}`), ...stripped };
       }
       const verdict = current.check(token);
       return verdict instanceof Promise
-        ? verdict.then((settled) => ({ ...settled, ...stripped }))
+        ? verdict.then((result) => ({ ...result, ...stripped }))
         : { ...verdict, ...stripped };
     },
     accepts: (keyId) => keyId === undefined || current.ids === undefined || current.ids.has(keyId),
@@ -125,9 +126,9 @@ export async function createAuthenticator(
 
 /** Where the keys come from. */
 interface KeySource {
-  /** The file that holds them; undefined for a key set. */
+  /** The file with the keys; undefined for a key set. */
   readonly file: string | undefined;
-  /** @throws {NoSecretError} there is none, or the file is gone @throws {StartError} they are not usable */
+  /** @throws {NoSecretError} if the file is missing or empty @throws {StartError} if the keys are not usable */
   load(): Promise<LoadedKeys>;
 }
 
@@ -148,7 +149,7 @@ function sourceOf(settings: AuthSettings, options: AuthenticatorOptions): KeySou
           need: count === 1 ? "the shared secret" : `one of ${count} shared secrets`,
           check(token) {
             const keyId = findSharedSecret(token, secrets);
-            if (keyId === undefined) return tokenInvalid("the token is none of the shared secrets");
+            if (keyId === undefined) return tokenInvalid("the token matches no shared secret");
             return { ok: true, claims: {}, keyId };
           },
           ids: secretIds(secrets),
@@ -179,7 +180,9 @@ function sourceOf(settings: AuthSettings, options: AuthenticatorOptions): KeySou
   }
   if (jwksUrl === undefined) return undefined;
   if (settings.jwtAudience === undefined) {
-    log.warn("--jwks-url without --jwt-audience takes every token of its issuer, also those meant for other services");
+    log.warn(
+      "--jwks-url without --jwt-audience accepts every token of the issuer, including those meant for other services",
+    );
   }
   const keys = remoteKeys(new URL(jwksUrl), log, options.keySetTimes);
   let fetched: Promise<void> | undefined;
@@ -192,11 +195,11 @@ function sourceOf(settings: AuthSettings, options: AuthenticatorOptions): KeySou
   };
 }
 
-/** After every token was taken back: nobody gets in. */
+/** Used when the file is empty or missing: no token is valid. */
 function noKeys(reason: string): LoadedKeys {
   return {
-    need: "a token, and none is valid",
-    check: () => tokenInvalid("no token is valid: the file of tokens or keys is empty or gone"),
+    need: "a token, but none is valid",
+    check: () => tokenInvalid("no token is valid: the file with the secrets or the key is empty or missing"),
     ids: new Set(),
     warnings: [`${reason}: no token is valid any more`],
   };
@@ -206,7 +209,7 @@ async function readFile(key: keyof AuthSettings, path: string): Promise<Uint8Arr
   try {
     return await Deno.readFile(path);
   } catch (error) {
-    const message = `Cannot read ${flagOf(key)} ${path}: ${messageOf(error)}`;
+    const message = `Cannot read ${flagOf(key)} ${path}: ${readFailure(error)}`;
     throw error instanceof Deno.errors.NotFound ? new NoSecretError(message) : new StartError(message);
   }
 }

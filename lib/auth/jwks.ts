@@ -1,5 +1,5 @@
 /**
- * Keys by URL: a JSON Web Key Set (RFC 7517 §5), fetched, kept, and fetched again when a token names a new key.
+ * A remote JSON Web Key Set (RFC 7517 §5): fetched, cached, and fetched again when a token names an unknown key.
  * @module
  */
 import { createRemoteJWKSet, customFetch } from "jose";
@@ -7,38 +7,39 @@ import { messageOf } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { type JwtKey, PUBLIC_ALGORITHMS } from "./jwt_key.ts";
 
-/** The key set cannot be had: whether a token is good cannot be told. */
+/** The key set could not be fetched, so tokens cannot be checked. */
 export class KeySetUnavailable extends Error {
   override readonly name = "KeySetUnavailable";
 }
 
-/** Milliseconds. */
+/** Times for fetching a key set, in milliseconds. */
 export interface KeySetTimes {
   /** How long a fetch may take. Default 5,000. */
   readonly timeout?: number;
-  /** How long an unknown key's id fetches nothing after a fetch that worked. Default 30,000. */
+  /** After a successful fetch, an unknown key id causes no new fetch for this long. Default 30,000. */
   readonly cooldown?: number;
-  /** How long nothing is fetched after a fetch that did not. Default 5,000. */
+  /** After a failed fetch, nothing is fetched for this long. Default 5,000. */
   readonly retry?: number;
   /** How long a set is used before it is fetched again. Default 600,000. */
   readonly maxAge?: number;
 }
 
-/** No set of signing keys is near it; more would be a mistake or an attack. */
+/** The largest key set, in bytes. Real ones are far smaller; more would be a mistake or an attack. */
 const MOST_BYTES = 1024 ** 2;
 
-/** How many seconds a client refused for want of keys should wait. */
+/** Retry-After, in seconds, for a client whose token cannot be checked. */
 export const KEY_SET_RETRY_AFTER = 5;
 
-/** A remote set, and a way to fetch it now. */
+/** A remote key set that can be fetched ahead of its first use. */
 export interface RemoteKeys extends JwtKey {
-  /** Fetches it; a failure is logged and forgotten, as the next token tries again. */
+  /** Fetches the set. A failure is only logged, because the next token tries again. */
   fetch(): Promise<void>;
 }
 
 /**
- * Keys from a URL. Requests that wait share one fetch, strangers with bad tokens cause at most one per cooldown, and a
- * set that does not come throws {@link KeySetUnavailable} for the tokens that need it, with one line in the log a try.
+ * Keys from a URL. Concurrent requests share one fetch, and tokens with unknown keys cause at most one fetch per
+ * cooldown. If the set cannot be fetched, tokens that need it throw {@link KeySetUnavailable}; each failed fetch is
+ * logged once.
  */
 export function remoteKeys(url: URL, log: Logger, times: KeySetTimes = {}): RemoteKeys {
   const { timeout = 5_000, cooldown = 30_000, retry = 5_000, maxAge = 600_000 } = times;
@@ -71,20 +72,20 @@ async function readSet(target: string, init: RequestInit): Promise<string> {
   const response = await fetch(target, init);
   if (response.status !== 200) {
     await response.body?.cancel();
-    throw new Error(`200 is needed, it answered ${response.status}`);
+    throw new Error(`status 200 is required, the server answered ${response.status}`);
   }
   const decoder = new TextDecoder();
   let text = "";
   let bytes = 0;
   for await (const chunk of response.body ?? []) {
     bytes += chunk.length;
-    if (bytes > MOST_BYTES) throw new Error(`it is larger than ${MOST_BYTES} bytes`);
+    if (bytes > MOST_BYTES) throw new Error(`the response is larger than ${MOST_BYTES} bytes`);
     text += decoder.decode(chunk, { stream: true });
   }
   const set: unknown = JSON.parse(text);
   const keys = typeof set === "object" && set !== null && "keys" in set ? set.keys : undefined;
   if (!Array.isArray(keys) || !keys.every((key) => typeof key === "object" && key !== null && !Array.isArray(key))) {
-    throw new Error('it is no JSON Web Key Set ({"keys": [...]})');
+    throw new Error('a JSON Web Key Set ({"keys": [...]}) is required, the response is something else');
   }
   return text;
 }

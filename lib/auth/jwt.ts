@@ -1,5 +1,5 @@
 /**
- * JSON Web Tokens (RFC 7519), checked by jose with the algorithms of the key's kind and no other.
+ * Verifies JSON Web Tokens (RFC 7519) with jose, using only the algorithms that the kind of key allows.
  * @module
  */
 import { errors, jwtVerify, type JWTVerifyResult } from "jose";
@@ -7,18 +7,18 @@ import { KEY_SET_RETRY_AFTER, KeySetUnavailable } from "./jwks.ts";
 import type { JwtKey } from "./jwt_key.ts";
 import { type Authenticated, keysUnavailable, tokenInvalid, type Unauthenticated } from "./auth_result.ts";
 
-/** What a token must say beyond its signature. */
+/** Claims that a token must have. */
 export interface JwtClaims {
   readonly audience?: string | undefined;
   readonly issuer?: string | undefined;
 }
 
-/** Seconds by which `exp` and `nbf` may be missed, as clocks differ. A connection's end is put off by as much. */
+/** Clock skew that `exp` and `nbf` allow, in seconds. A connection is closed this long after its token's `exp`. */
 export const CLOCK_TOLERANCE = 5;
 
 /**
- * Checks a token: signature, `exp` and `nbf` where it has them, `aud` and `iss` where they are asked for. A token
- * without `exp` is good for ever. A critical extension (`crit`) is refused.
+ * Verifies a token: its signature, `exp` and `nbf` if present, `aud` and `iss` if required. A token without `exp` never
+ * expires. A critical extension (`crit`) is refused.
  */
 export async function verifyJwt(token: string, { key, algorithms }: JwtKey, claims: JwtClaims): Promise<
   Authenticated | Unauthenticated
@@ -37,7 +37,7 @@ export async function verifyJwt(token: string, { key, algorithms }: JwtKey, clai
   return exp === undefined ? accepted : { ...accepted, expiresAt: (exp + CLOCK_TOLERANCE) * 1000 };
 }
 
-/** A token that names no key, and a set with several that fit: one of them may have signed it. */
+/** The token names no key and several keys of the set fit: tries each of them. */
 async function tryEach(
   error: unknown,
   token: string,
@@ -54,7 +54,7 @@ async function tryEach(
   throw new errors.JWSSignatureVerificationFailed();
 }
 
-/** Our own words: jose's messages may quote what the token says. */
+/** The messages of jose may quote the token, so they are not used. */
 function refusalOf(error: unknown, algorithms: readonly string[]): Unauthenticated {
   if (error instanceof KeySetUnavailable) return keysUnavailable(error.message, KEY_SET_RETRY_AFTER);
   if (error instanceof errors.JWTExpired) return tokenInvalid("the token has expired", "the token has expired");
@@ -71,18 +71,18 @@ function refusalOf(error: unknown, algorithms: readonly string[]): Unauthenticat
     }
   }
   if (error instanceof errors.JOSEAlgNotAllowed) {
-    return tokenInvalid(`the key is for ${algorithms.join(", ")}, and the token has another algorithm`);
+    return tokenInvalid(`the token must be signed with ${algorithms.join(", ")}, it uses another algorithm`);
   }
   if (error instanceof errors.JWSSignatureVerificationFailed) {
-    return tokenInvalid("the token's signature is not of this key");
+    return tokenInvalid("the token's signature does not match the key");
   }
-  if (error instanceof errors.JWKSNoMatchingKey) return tokenInvalid("no key of the key set fits the token");
+  if (error instanceof errors.JWKSNoMatchingKey) return tokenInvalid("no key of the key set matches the token");
   if (error instanceof errors.JWSInvalid || error instanceof errors.JWTInvalid) {
-    return tokenInvalid("the token is no JWT", "the token is malformed");
+    return tokenInvalid("the token is not a JWT", "the token is malformed");
   }
   if (error instanceof errors.JOSENotSupported) {
-    return tokenInvalid("the token or the key that it names uses an extension that is not supported");
+    return tokenInvalid("the token, or the key that it names, uses an unsupported extension");
   }
-  // What is left is a key that WebCrypto or jose does not take: an RSA key of 1024 bits in a set, a broken JWK.
+  // The remaining case is a key that WebCrypto or jose does not accept: a 1024-bit RSA key in a set, a broken JWK.
   return tokenInvalid(`the key of the token cannot be used (${error instanceof Error ? error.name : "unknown"})`);
 }

@@ -1,46 +1,50 @@
 /**
- * Where a request carries its token, and what the request is without it.
+ * Finds the token of a request, and removes it from what the app and the log see.
  * @module
  */
 
-/** The part of a request that may carry a token. */
+/** The parts of a request that may contain a token. */
 export interface AuthRequest {
   readonly headers: Headers;
-  /** The request's URL, absolute or from the path on. */
+  /** The request's URL, absolute or starting with the path. */
   readonly url: string;
   /** The subprotocols that the client offers, in its order. */
   readonly offered: readonly string[];
 }
 
-/** A request taken apart. */
+/** The token of a request, and the request without it. */
 export interface Credentials {
-  /** Undefined where there is none, and where `problem` is set. */
+  /** Undefined if there is none or if `problem` is set. */
   readonly token: string | undefined;
-  /** Why what there is cannot be used; names no token. */
+  /** Why the token cannot be used; does not quote it. */
   readonly problem: string | undefined;
-  /** The offered subprotocols without the token's: the only ones that may be chosen, echoed or shown to an app. */
+  /** The offered subprotocols without the token: only these may be chosen, echoed or shown to an app. */
   readonly offered: readonly string[];
-  /** The URL without `?token=`, where that is read: for the app and the log. */
+  /** The URL for the app and the log; without `?token=` if the query is read. */
   readonly url: string;
-  /** There is a `?token=`, and it is not read. */
+  /** Whether the URL has a `?token=` that was not read. */
   readonly ignoredQuery: boolean;
 }
 
-/** What precedes the token in the subprotocol list: a browser can set no other header of the handshake. */
+/**
+ * The prefix of a token in the subprotocol list. Browsers need it: a page can set no other header of the handshake.
+ */
 export const BEARER_PROTOCOL = "bearer.";
 
-/** A longer token is refused unread. Deno takes a head of some 64 KB; tokens of identity providers stay under 4 KiB. */
+/**
+ * The longest token, in characters. Deno accepts a header section of about 64 KB; identity providers stay under 4 KiB.
+ */
 export const MAX_TOKEN_LENGTH = 8 * 1024;
 
-/** `b64token` of RFC 6750 §2.1, which a JWT is. */
+/** Whether a text matches `b64token` of RFC 6750 §2.1, as every JWT does. */
 export function isBearerToken(text: string): boolean {
   return text.length <= MAX_TOKEN_LENGTH && /^[A-Za-z0-9._~+/-]+=*$/.test(text);
 }
 
 /**
- * Finds the token in `Authorization: Bearer` (RFC 6750 §2.1; another scheme is somebody else's), in the subprotocol
- * list (`wss.v1, bearer.TOKEN`) and, where `query` allows it, in `?token=` (§2.3). The same token may come twice; two
- * different ones, and one that is malformed, are a problem.
+ * Finds the token in `Authorization: Bearer` (RFC 6750 §2.1; other schemes are ignored), in the subprotocol list
+ * (`wss.v1, bearer.TOKEN`) and, if `query` is set, in `?token=` (§2.3). The same token may occur twice. Two different
+ * tokens, or a malformed one, are a problem.
  */
 export function findCredentials(request: AuthRequest, query: boolean): Credentials {
   const tokens = new Set<string>();
@@ -59,9 +63,9 @@ export function findCredentials(request: AuthRequest, query: boolean): Credentia
 
   const [token] = tokens;
   const problem = tokens.size > 1
-    ? "the request carries two different tokens; one is needed"
+    ? "the request has two different tokens; exactly one is required"
     : token !== undefined && !isBearerToken(token)
-    ? `the token is malformed: up to ${MAX_TOKEN_LENGTH} characters of A-Z a-z 0-9 - . _ ~ + / are needed, then = (RFC 6750)`
+    ? `the token is malformed: up to ${MAX_TOKEN_LENGTH} characters of A-Z a-z 0-9 - . _ ~ + / are allowed, then = (RFC 6750)`
     : undefined;
   return {
     token: problem === undefined ? token : undefined,
@@ -73,8 +77,8 @@ export function findCredentials(request: AuthRequest, query: boolean): Credentia
 }
 
 /**
- * A URL without its `token` parameters, the rest as it was, and their values. A `+` stays a `+`, as b64token has no
- * space; a parameter is found under any spelling that URLSearchParams would read as `token`.
+ * Splits a URL into its `token` parameters and the rest, which is unchanged. A `+` stays a `+`, because a b64token has
+ * no space. A parameter is found under every encoding that URLSearchParams would decode to `token`.
  */
 function withoutTokens(url: string): { url: string; values: string[] } {
   const start = url.indexOf("?");
@@ -96,7 +100,7 @@ function decoded(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
-    // Not UTF-8 after decoding: neither the name nor a token, and left as it is.
+    // Not UTF-8 after decoding, so neither the parameter's name nor a token.
     return text;
   }
 }

@@ -1,29 +1,29 @@
 /**
- * Shared secrets: whoever knows one of them is welcome.
+ * Shared secrets: a client that sends one of them is authenticated.
  * @module
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import { StartError } from "../errors.ts";
 import { isBearerToken, MAX_TOKEN_LENGTH } from "./request_credentials.ts";
 
-/** Secrets as digests: the texts are not kept. */
+/** The digests of the secrets; the texts are not kept. */
 export interface SharedSecrets {
   readonly digests: readonly Uint8Array[];
-  /** For the operator, each naming its line. */
+  /** Warnings for the operator; each names the line. */
   readonly warnings: readonly string[];
 }
 
-/** A file without a secret: nothing to start with, but what an operator leaves who takes every token back. */
+/** The file has no secret. A start fails; on a reload it revokes every token. */
 export class NoSecretError extends StartError {}
 
-/** 128 random bits are 22 characters of base64url. */
+/** Shorter secrets cause a warning: 128 random bits are 22 characters of base64url. */
 const SHORT = 22;
 
 /**
- * Reads shared secrets, one a line; blank lines and lines that begin with `#` are skipped, white space at the end of a
- * line is no part of it.
- * @param file what precedes the line's number in a message
- * @throws {StartError} when a line could never be a token, or there is none
+ * Reads shared secrets, one per line. Blank lines and lines that begin with `#` are skipped; white space at the end of
+ * a line is not part of the secret.
+ * @param file the name of the file, for messages
+ * @throws {StartError} if a line cannot be a token or there is no secret
  */
 export function parseSecrets(text: string, file: string): SharedSecrets {
   const digests: Uint8Array[] = [];
@@ -35,8 +35,8 @@ export function parseSecrets(text: string, file: string): SharedSecrets {
     if (secret !== raw) warnings.push(`${line}: white space at its end is not part of the secret`);
     if (!isBearerToken(secret)) {
       throw new StartError(
-        `${line}: a secret is up to ${MAX_TOKEN_LENGTH} characters of A-Z a-z 0-9 - . _ ~ + / and = at its end ` +
-          `(RFC 6750), and this line has others; make one with: openssl rand -hex 32`,
+        `${line}: a secret may have up to ${MAX_TOKEN_LENGTH} characters of A-Z a-z 0-9 - . _ ~ + / and then = ` +
+          `(RFC 6750), this line is longer or has others; make one with: openssl rand -hex 32`,
       );
     }
     if (secret.length < SHORT) {
@@ -49,13 +49,15 @@ export function parseSecrets(text: string, file: string): SharedSecrets {
     }
     digests.push(sha256(secret));
   }
-  if (digests.length === 0) throw new NoSecretError(`${file} holds no secret: one a line is needed`);
+  if (digests.length === 0) {
+    throw new NoSecretError(`${file} holds no secret: at least one line with a secret is required`);
+  }
   return { digests, warnings };
 }
 
 /**
- * The id of the secret that the token is, or undefined. Digests of one length are compared in constant time, all of them
- * whatever the first ones say: the time tells neither how much of a token is right nor which secret it is.
+ * Returns the id of the secret that equals the token, or undefined. Every digest is compared, each in constant time, so
+ * the time reveals neither how much of a token is right nor which secret it equals.
  */
 export function findSharedSecret(token: string, secrets: SharedSecrets): string | undefined {
   const given = sha256(token);
@@ -64,7 +66,7 @@ export function findSharedSecret(token: string, secrets: SharedSecrets): string 
   return found === 1 ? given.toHex() : undefined;
 }
 
-/** The ids of the secrets: they tell one from the other and say nothing of the text. */
+/** The ids of the secrets: they identify a secret without revealing it. */
 export function secretIds(secrets: SharedSecrets): Set<string> {
   return new Set(secrets.digests.map((digest) => digest.toHex()));
 }

@@ -1,5 +1,5 @@
 /**
- * Which authentication options go together.
+ * Checks which authentication options may be combined.
  * @module
  */
 import { isLoopback } from "../ip.ts";
@@ -28,8 +28,9 @@ export function wantsTokens(settings: AuthSettings): boolean {
 }
 
 /**
- * Checks the options against each other; one sentence a mistake, for a UsageError.
+ * Checks the options against each other.
  * @param given the names under which settings were given, for the messages
+ * @returns one sentence for each mistake, for a UsageError
  */
 export function validateAuthOptions(settings: AuthSettings, given: ReadonlyMap<string, string> = new Map()): string[] {
   const problems: string[] = [];
@@ -47,11 +48,11 @@ export function validateAuthOptions(settings: AuthSettings, given: ReadonlyMap<s
   }
   if (set(JWT_KEYS).length === 0) {
     for (const key of set(JWT_CLAIMS)) {
-      problems.push(`${name(key)} needs a key for JWTs: ${listed(JWT_KEYS)}`);
+      problems.push(`${name(key)} requires a key for JWTs: ${listed(JWT_KEYS)}`);
     }
   }
   if (chosen.length === 0 && settings.authQuery) {
-    problems.push(`${name("authQuery")} needs something to check a token with: ${listed(KEYS)}`);
+    problems.push(`${name("authQuery")} requires a way to check tokens: ${listed(KEYS)}`);
   }
   if (settings.jwksUrl !== undefined) {
     const url = URL.parse(settings.jwksUrl);
@@ -61,11 +62,11 @@ export function validateAuthOptions(settings: AuthSettings, given: ReadonlyMap<s
       problems.push(
         `${
           name("jwksUrl")
-        }: an https URL is needed (http only to loopback), or whoever is on the way could give the keys; ` +
-          `"${settings.jwksUrl}" is none`,
+        }: an https URL is required (http only to loopback), because over http anyone on the way could replace the ` +
+          `keys; "${settings.jwksUrl}" was given`,
       );
     } else if (url.username !== "" || url.password !== "") {
-      problems.push(`${name("jwksUrl")}: a URL without a user name and password is needed`);
+      problems.push(`${name("jwksUrl")}: a URL without user name and password is required`);
     }
   }
   return problems;

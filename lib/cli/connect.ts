@@ -12,7 +12,7 @@ import { probeUrl } from "../check/probes/url.ts";
 import { CloseCode } from "../close_codes.ts";
 import { load } from "../config/load_settings.ts";
 import type { OptionTable } from "../config/option_table.ts";
-import { messageOf, StartError, UsageError } from "../errors.ts";
+import { messageOf, readFailure, StartError, UsageError } from "../errors.ts";
 import { formatDuration } from "../duration_and_size.ts";
 import { CLIENT_OPTIONS, clientOptions } from "./tls_client_options.ts";
 import type { Command, Invocation } from "./command_type.ts";
@@ -229,6 +229,6 @@ function readMessage(path: string): Uint8Array {
   try {
     return Deno.readFileSync(path);
   } catch (error) {
-    throw new StartError(`Cannot read ${path} (--file): ${messageOf(error)}`);
+    throw new StartError(`Cannot read ${path} (--file): ${readFailure(error)}`);
   }
 }

@@ -3,18 +3,18 @@
  * @module
  */
 
-/** The time limit of a piece of work passed. */
+/** The error of work that exceeded its time limit. */
 export class DeadlineError extends Error {
   override readonly name = "DeadlineError";
 }
 
-/** How long work may take to clean up after its limit, in milliseconds. */
+/** Milliseconds for cleaning up after the time limit. */
 const GRACE = 500;
 
 /**
- * Runs work with a signal that aborts after `ms` milliseconds or with the outer signal. What the work then returns or
- * throws within `grace` milliseconds, having closed what it opened, is the result; after that it is abandoned.
- * @throws {DeadlineError} when work that ignores its signal is abandoned; the signal's reason is one, too
+ * Runs work with a signal that aborts after `ms` milliseconds or together with the outer signal. The work then has `grace`
+ * milliseconds to close what it opened; its result or error within that time still counts. After that it is abandoned.
+ * @throws {DeadlineError} if the work is abandoned; the signal's reason is also a DeadlineError
  */
 export async function within<T>(
   ms: number,
@@ -42,7 +42,7 @@ export async function within<T>(
   }
 }
 
-/** Waits for a promise, or for the signal, which then rejects with its reason. */
+/** Waits for a promise. Rejects with the signal's reason if the signal aborts first. */
 export async function untilAborted<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
   let onAbort: (() => void) | undefined;
   const aborted = new Promise<never>((_, reject) => {

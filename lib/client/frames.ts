@@ -1,6 +1,6 @@
 /**
- * WebSocket frames as a client writes and reads them (RFC 6455 section 5). Deno's WebSocket shows neither control frames
- * nor the response to the handshake.
+ * Reads and writes WebSocket frames as a client (RFC 6455 section 5). Deno's WebSocket exposes neither control frames nor
+ * the handshake's response.
  * @module
  */
 
@@ -14,7 +14,7 @@ export interface Frame {
   readonly payload: Uint8Array<ArrayBuffer>;
 }
 
-/** A violation of the protocol. `code` is the close code that answers it. */
+/** A protocol violation. `code` is the close code for it. */
 export class FrameError extends Error {
   override readonly name = "FrameError";
   readonly code: number;
@@ -45,10 +45,10 @@ export class FrameReader {
   readonly #maxPayload: number;
   #chunks: Uint8Array[] = [];
   #size = 0;
-  /** Below this many bytes the next frame cannot be whole. */
+  /** The least number of bytes for a complete next frame. */
   #need = 2;
 
-  /** @param maxPayload the longest payload taken, in bytes */
+  /** @param maxPayload the most bytes of a payload */
   constructor(maxPayload: number) {
     this.#maxPayload = maxPayload;
   }
@@ -60,8 +60,8 @@ export class FrameReader {
   }
 
   /**
-   * The next whole frame, or undefined until more bytes come.
-   * @throws {FrameError} for a frame that a client has to fail the connection for
+   * Returns the next complete frame, or undefined if more bytes are needed.
+   * @throws {FrameError} for a frame for which a client must fail the connection
    */
   next(): Frame | undefined {
     if (this.#size < this.#need) return undefined;
@@ -71,7 +71,7 @@ export class FrameReader {
     const final = (first & 0x80) !== 0;
     if ((first & 0x70) !== 0) throw new FrameError(1002, "a reserved bit is set without an extension");
     if (opcode > 10 || (opcode > 2 && opcode < 8)) throw new FrameError(1002, `opcode ${opcode} is reserved`);
-    if ((second & 0x80) !== 0) throw new FrameError(1002, "the frame is masked, as only a client's may be");
+    if ((second & 0x80) !== 0) throw new FrameError(1002, "the frame is masked, but a server must not mask frames");
     const short = second & 127;
     if (opcode >= 8 && (!final || short > 125)) {
       throw new FrameError(1002, "a control frame is fragmented or longer than 125 bytes");

@@ -1,7 +1,7 @@
 /**
- * Opens a WebSocket for the command line. Deno's own WebSocket cannot do what `connect` promises: it sends no pings,
- * takes no untrusted certificate (createHttpClient ignores `unsafelyIgnoreCertificateErrors`), hides the response that
- * refused it and reports code 0 for a connection that broke (measured on Deno 2.9.6).
+ * Opens a WebSocket for the command line. Deno's own WebSocket does not suffice for `connect`: it sends no pings, accepts no
+ * untrusted certificate (createHttpClient ignores `unsafelyIgnoreCertificateErrors`), hides the response of a refused
+ * handshake, and reports code 0 for a broken connection (measured on Deno 2.9.6).
  * @module
  */
 import { messageOf } from "../errors.ts";
@@ -12,30 +12,30 @@ import { bodyText, quote } from "./printable_text.ts";
 import { verifyResponse } from "./verify_response.ts";
 import { ClientSession } from "./websocket_session.ts";
 
-/** The longest message that is taken, in bytes. */
+/** The longest message that is accepted, in bytes. */
 const MAX_MESSAGE = 64 * 1024 * 1024;
 
-/** How long the body of a refusal is waited for, in milliseconds. */
+/** Milliseconds to wait for the body of a refusal. */
 const BODY_WAIT = 500;
 
-/** What to open. */
+/** Options of `openClient`. */
 export interface OpenOptions extends HandshakeRequest {
-  /** Authorities to trust beside the public ones, PEM text. */
+  /** Authorities to trust in addition to the public ones, PEM text. */
   readonly ca?: readonly string[];
-  /** Do not verify the server's certificate. */
+  /** Whether to skip verifying the server's certificate. */
   readonly insecure?: boolean;
-  /** Bound for the connection and the handshake, in milliseconds. */
+  /** Time limit for the connection and the handshake, in milliseconds. */
   readonly timeout: number;
 }
 
-/** An open connection, or one sentence on why there is none. */
+/** An open connection, or one sentence that explains the failure. */
 export type OpenResult =
   | { readonly session: ClientSession; readonly connection: RawConnection; readonly subprotocol?: string }
   | { readonly failure: string };
 
 /**
- * Opens a WebSocket. The certificate is verified unless `insecure` is set. Whatever a client has to refuse in the
- * response is a failure. Never throws for what a server does.
+ * Opens a WebSocket. Verifies the certificate unless `insecure` is set. A response that a client must refuse is a failure.
+ * Never throws because of a server's behaviour.
  */
 export async function openClient(options: OpenOptions, outer: AbortSignal): Promise<OpenResult> {
   try {

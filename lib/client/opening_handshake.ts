@@ -1,16 +1,16 @@
 /**
- * The client's opening handshake (RFC 6455 section 4.1): the request as it is sent, and the whole response as it came.
+ * The client's opening handshake (RFC 6455 section 4.1): encodes the request, and reads the raw response.
  * @module
  */
 import type { RawConnection } from "./raw_connection.ts";
 
-/** What a client asks for. */
+/** A client's handshake request. */
 export interface HandshakeRequest {
   readonly url: URL;
-  /** Further headers. One of a name that is sent anyway replaces it. */
+  /** Additional headers. A header with the name of a default header replaces it. */
   readonly headers?: readonly (readonly [name: string, value: string])[];
   readonly origin?: string;
-  /** Subprotocols to offer, the most wanted first. */
+  /** Subprotocols to offer, in order of preference. */
   readonly subprotocols?: readonly string[];
 }
 
@@ -37,12 +37,12 @@ const MAX_HEAD = 64 * 1024;
 /** How much of a response body is read, in bytes. */
 const MAX_BODY = 4096;
 
-/** Text as bytes, one a character: header fields are Latin-1 at most. */
+/** Encodes text as Latin-1, the widest encoding of header fields. */
 function latin1Bytes(text: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(text, (character) => character.charCodeAt(0));
 }
 
-/** Bytes as text, one a character. */
+/** Decodes bytes as Latin-1. */
 export function latin1Text(bytes: Uint8Array): string {
   let text = "";
   for (let at = 0; at < bytes.length; at += 4096) text += String.fromCharCode(...bytes.subarray(at, at + 4096));
@@ -54,7 +54,7 @@ export function newKey(): string {
   return btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(16))));
 }
 
-/** The Sec-WebSocket-Accept that answers a key (section 4.2.2). */
+/** The Sec-WebSocket-Accept for a key (section 4.2.2). */
 export async function acceptFor(key: string): Promise<string> {
   const bytes = new TextEncoder().encode(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
   return btoa(String.fromCharCode(...new Uint8Array(await crypto.subtle.digest("SHA-1", bytes))));
@@ -79,8 +79,8 @@ export function encodeRequest(request: HandshakeRequest, key: string): Uint8Arra
 }
 
 /**
- * Reads the head of the final response; interim ones (100, 103: RFC 9110 section 15.2) are passed over.
- * @throws the signal's reason when it aborts first
+ * Reads the head of the final response. Skips interim responses (100, 103: RFC 9110 section 15.2).
+ * @throws the signal's reason if it aborts first
  */
 export async function readHead(connection: RawConnection, signal: AbortSignal): Promise<ResponseHead | NoResponse> {
   let bytes = new Uint8Array(0);

@@ -1,20 +1,20 @@
 /**
- * What a client checks in the response to its opening handshake (RFC 6455 section 4.1), as a pure function.
+ * Verifies the response to a client's opening handshake (RFC 6455 section 4.1). A pure function.
  * @module
  */
 import { acceptFor, type HandshakeRequest, type ResponseHead } from "./opening_handshake.ts";
 
 /** The outcome of the check. */
 export interface VerifiedResponse {
-  /** The subprotocol that was chosen among those offered. */
+  /** The chosen subprotocol, one of those offered. */
   readonly subprotocol?: string;
-  /** What every client has to refuse. Empty: the connection is open. */
+  /** Reasons to fail the connection. Empty: the connection is open. */
   readonly problems: readonly ResponseProblem[];
 }
 
 /** A reason to fail the connection. */
 export interface ResponseProblem {
-  /** `response`: the 101 itself. The others: an extension or a subprotocol that was not offered. */
+  /** `response`: the 101 response is invalid. The others: the server chose something that was not offered. */
   readonly kind: "response" | "extension" | "subprotocol";
   /** A clause: `Upgrade: websocket is missing`. For an extension or a subprotocol, what the server chose. */
   readonly detail: string;
@@ -51,7 +51,7 @@ export async function verifyResponse(
   return { problems: [...problems, { kind: "subprotocol", detail: chosen.join(", ") }] };
 }
 
-/** What a request offers, by option or by header. */
+/** The subprotocols that a request offers, by option or by header. */
 export function offeredSubprotocols({ subprotocols = [], headers = [] }: HandshakeRequest): readonly string[] {
   const given = headers.filter(([name]) => name.toLowerCase() === "sec-websocket-protocol");
   if (given.length === 0) return subprotocols;

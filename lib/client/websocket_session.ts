@@ -1,5 +1,5 @@
 /**
- * The client's side of an open WebSocket: frames become events, pulled one at a time; pings are answered.
+ * The client's side of an open WebSocket. Converts frames to events, which are pulled one at a time, and answers pings.
  * @module
  */
 import { CloseCode, closeMeaning, fitReason } from "../close_codes.ts";
@@ -7,21 +7,21 @@ import { encodeFrame, type Frame, FrameError, FrameReader, Opcode } from "./fram
 import type { RawConnection } from "./raw_connection.ts";
 import { quote } from "./printable_text.ts";
 
-/** What happens on a connection. */
+/** An event of a connection. */
 export type SessionEvent =
   | { readonly type: "message"; readonly data: string | Uint8Array }
   | { readonly type: "ping" | "pong"; readonly payload: Uint8Array }
-  /** A close frame; 1005 where it carried no code. */
+  /** A close frame. The code is 1005 if the frame had none. */
   | { readonly type: "close"; readonly code: number; readonly reason: string }
-  /** The connection ended. After a close frame that is in order. */
+  /** The connection ended. After a close frame this is expected. */
   | { readonly type: "end"; readonly error?: string }
-  /** A protocol violation; nothing more is read. `code` is the close code that answers it. */
+  /** A protocol violation. Reading stops. `code` is the close code for it. */
   | { readonly type: "invalid"; readonly code: number; readonly reason: string };
 
-/** Events after which the connection carries nothing more. */
+/** Events after which no message follows. */
 export type EndEvent = Extract<SessionEvent, { readonly type: "close" | "end" | "invalid" }>;
 
-/** Whether the connection carries nothing more after this event. */
+/** Whether no message follows this event. */
 export function isEnd(event: SessionEvent): event is EndEvent {
   return event.type === "close" || event.type === "end" || event.type === "invalid";
 }
@@ -31,12 +31,12 @@ export function describeClose(code: number, reason: string): string {
   return `${code} (${closeMeaning(code)}${reason === "" ? "" : `, ${quote(reason)}`})`;
 }
 
-/** The default of the longest message, in bytes. */
+/** The default length limit of a message, in bytes. */
 const MAX_MESSAGE = 1024 * 1024;
 
 const encoder = new TextEncoder();
 
-/** An open WebSocket. Only one call of `next` may be pending; writing meanwhile is fine. */
+/** An open WebSocket. Only one call of `next` may be pending. Writing is allowed meanwhile. */
 export class ClientSession {
   readonly #connection: RawConnection;
   readonly #reader: FrameReader;
@@ -49,7 +49,7 @@ export class ClientSession {
 
   /**
    * @param rest bytes that were read after the response head
-   * @param maxMessage the longest message taken, in bytes; a longer one is an `invalid` event with 1009
+   * @param maxMessage the most bytes of a message; a longer one is an `invalid` event with 1009
    */
   constructor(connection: RawConnection, rest: Uint8Array, maxMessage: number = MAX_MESSAGE) {
     this.#connection = connection;
@@ -59,8 +59,8 @@ export class ClientSession {
   }
 
   /**
-   * The next event; after `end` or `invalid` there is none, and `end` is returned again.
-   * @throws the signal's reason when it aborts first
+   * Waits for the next event. After `end` or `invalid` it returns `end` again.
+   * @throws the signal's reason if it aborts first
    */
   async next(signal: AbortSignal): Promise<SessionEvent> {
     while (!this.#ended) {
@@ -94,12 +94,12 @@ export class ClientSession {
     else await this.#write(Opcode.Binary, data, signal);
   }
 
-  /** Sends a ping; its payload is at most 125 bytes. */
+  /** Sends a ping with a payload of at most 125 bytes. */
   async ping(payload: Uint8Array, signal: AbortSignal): Promise<void> {
     await this.#write(Opcode.Ping, payload, signal);
   }
 
-  /** Sends a close frame, once. `next` then yields what still comes, the server's close frame and the end. */
+  /** Sends a close frame once. `next` then returns the remaining events, the server's close frame and the end. */
   async close(code: number, reason: string, signal: AbortSignal): Promise<void> {
     if (this.#closeSent) return;
     const text = encoder.encode(fitReason(reason));

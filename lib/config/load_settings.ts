@@ -4,7 +4,7 @@
  * @module
  */
 import { dirname, isAbsolute, join } from "node:path";
-import { messageOf, UsageError } from "../errors.ts";
+import { messageOf, readFailure, UsageError } from "../errors.ts";
 import { decodeText } from "../text_file.ts";
 import { flagOf, type Option, type OptionTable, parseValue, type Values, variableOf } from "./option_table.ts";
 import type { RawValues } from "./command_line.ts";
@@ -134,8 +134,7 @@ export function readConfigFile(path: string | undefined): Sources["object"] {
     text = decodeText(Deno.readFileSync(file));
   } catch (error) {
     if (path === undefined && error instanceof Deno.errors.NotFound) return undefined;
-    const reason = error instanceof Deno.errors.NotFound ? "there is no such file" : messageOf(error);
-    throw new UsageError(`Cannot read the configuration file ${file}: ${reason}`);
+    throw new UsageError(`Cannot read the configuration file ${file}: ${readFailure(error)}`);
   }
   let values: unknown;
   try {

@@ -22,10 +22,10 @@ const SYNTAX = /[*:(){}\\]/;
 export function parsePath(text: string): PathPattern {
   const fail = (required: string) => new RangeError(`${required}, not "${text}"`);
   if (!text.startsWith("/") || /[#\s]/.test(text)) {
-    throw fail("a path starts with / and has neither query nor fragment");
+    throw fail("a path starts with / and has no query, fragment or white space");
   }
   if (!SYNTAX.test(text)) {
-    if (text.includes("?")) throw fail("a path starts with / and has neither query nor fragment");
+    if (text.includes("?")) throw fail("a path starts with / and has no query, fragment or white space");
     return { text, literal: new URL(`http://localhost${text}`).pathname, pattern: undefined };
   }
   try {

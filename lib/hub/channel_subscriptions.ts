@@ -1,119 +1,122 @@
 /**
- * What this node wants to hear of: channels with a count of who wants them, numbers of what came, and an unsubscription
- * that waits a second, because who leaves often comes back.
+ * The channels that this node is subscribed to. Each has the sequence numbers of its publishers. Unsubscribing is delayed
+ * by a second, because a peer that leaves a topic often joins it again.
  * @module
  */
 import type { Broker, Deliver } from "./broker.ts";
 import { epochOf, HEADER, numberOf, originOf } from "./node_frame.ts";
 import { Received } from "./sequence_numbers.ts";
 
-/** Milliseconds from the last subscriber's leaving to the broker's unsubscription. */
-const LINGER = 1000;
+/** Milliseconds between the last subscriber's departure and the unsubscription at the broker. */
+const UNSUBSCRIBE_DELAY = 1000;
 
-/** What happens to frames that do not come as they should. */
-export interface Irregular {
-  /** So many frames of a key were lost between a publisher and this node. */
+/** Receives reports of lost, repeated and reordered frames. */
+export interface SequenceListener {
+  /** `count` frames of a key were lost between a publisher and this node. */
   missed(key: string, count: number): void;
-  /** A frame came twice, or after a later one, and is dropped. */
+  /** A frame arrived twice, or after a later one, and was dropped. */
   late(): void;
 }
 
 interface Interest {
   readonly channel: string;
   readonly received: Received;
-  /** When it is to be given up; undefined while it is wanted. */
-  until: number | undefined;
+  /** When to unsubscribe; undefined while the key has subscribers. */
+  unsubscribeAt: number | undefined;
 }
 
-/** The interests of one kind: topics, or users. */
+/** The channel subscriptions of one kind: topics or users. */
 export class ChannelSubscriptions implements Disposable {
   readonly #broker: Broker;
   readonly #channelOf: (key: string) => string;
   readonly #deliver: (key: string, frame: Uint8Array<ArrayBuffer>) => void;
-  readonly #irregular: Irregular;
+  readonly #sequenceListener: SequenceListener;
   readonly #interests = new Map<string, Interest>();
-  /** Those that are to be given up, the earliest first. */
-  readonly #leaving = new Map<string, Interest>();
+  /** Interests without subscribers, the earliest first. */
+  readonly #pendingUnsubscribe = new Map<string, Interest>();
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
     broker: Broker,
     channelOf: (key: string) => string,
     deliver: (key: string, frame: Uint8Array<ArrayBuffer>) => void,
-    irregular: Irregular,
+    sequenceListener: SequenceListener,
   ) {
     this.#broker = broker;
     this.#channelOf = channelOf;
     this.#deliver = deliver;
-    this.#irregular = irregular;
+    this.#sequenceListener = sequenceListener;
   }
 
-  /** The keys that somebody here wants. */
+  /** The keys that have subscribers on this node. */
   *keys(): Iterable<string> {
-    for (const [key, { until }] of this.#interests) {
-      if (until === undefined) yield key;
+    for (const [key, { unsubscribeAt }] of this.#interests) {
+      if (unsubscribeAt === undefined) yield key;
     }
   }
 
-  /** The first one here wants it. */
+  /** Called when a key gets its first subscriber on this node. */
   add(key: string): void {
     const known = this.#interests.get(key);
     if (known !== undefined) {
-      known.until = undefined;
-      this.#leaving.delete(key);
+      known.unsubscribeAt = undefined;
+      this.#pendingUnsubscribe.delete(key);
       return;
     }
-    const interest: Interest = { channel: this.#channelOf(key), received: new Received(), until: undefined };
+    const interest: Interest = { channel: this.#channelOf(key), received: new Received(), unsubscribeAt: undefined };
     this.#interests.set(key, interest);
-    this.#broker.subscribe(interest.channel, numbered(interest.received, key, this.#deliver, this.#irregular));
+    this.#broker.subscribe(
+      interest.channel,
+      checkSequence(interest.received, key, this.#deliver, this.#sequenceListener),
+    );
   }
 
-  /** The last one here wants it no more. */
+  /** Called when a key has lost its last subscriber on this node. */
   remove(key: string): void {
     const interest = this.#interests.get(key);
     if (interest === undefined) return;
-    interest.until = performance.now() + LINGER;
-    this.#leaving.set(key, interest);
-    this.#timer ??= setTimeout(() => this.#giveUp(), LINGER);
+    interest.unsubscribeAt = performance.now() + UNSUBSCRIBE_DELAY;
+    this.#pendingUnsubscribe.set(key, interest);
+    this.#timer ??= setTimeout(() => this.#unsubscribeExpired(), UNSUBSCRIBE_DELAY);
   }
 
-  /** Forgets publishers that are gone. */
-  keep(live: (origin: number) => boolean): void {
-    for (const { received } of this.#interests.values()) received.keep(live);
+  /** Forgets publishers that no longer exist. */
+  retain(live: (origin: number) => boolean): void {
+    for (const { received } of this.#interests.values()) received.retain(live);
   }
 
   [Symbol.dispose](): void {
     clearTimeout(this.#timer);
   }
 
-  #giveUp(): void {
+  #unsubscribeExpired(): void {
     const now = performance.now();
     this.#timer = undefined;
-    for (const [key, { channel, until = 0 }] of this.#leaving) {
-      if (until > now) {
-        this.#timer = setTimeout(() => this.#giveUp(), until - now);
+    for (const [key, { channel, unsubscribeAt = 0 }] of this.#pendingUnsubscribe) {
+      if (unsubscribeAt > now) {
+        this.#timer = setTimeout(() => this.#unsubscribeExpired(), unsubscribeAt - now);
         return;
       }
-      this.#leaving.delete(key);
+      this.#pendingUnsubscribe.delete(key);
       this.#interests.delete(key);
       this.#broker.unsubscribe(channel);
     }
   }
 }
 
-/** Hands on the frames that are new, and tells of the others. */
-export function numbered(
+/** Delivers new frames, and reports missing and late ones. */
+export function checkSequence(
   received: Received,
   key: string,
   deliver: (key: string, frame: Uint8Array<ArrayBuffer>) => void,
-  irregular: Irregular,
+  sequenceListener: SequenceListener,
 ): Deliver {
   return (frame) => {
-    // No node sends such a frame.
+    // Not a frame of a node.
     if (frame.length < HEADER) return;
     const missing = received.note(originOf(frame), epochOf(frame), numberOf(frame));
-    if (missing < 0) return irregular.late();
-    if (missing > 0) irregular.missed(key, missing);
+    if (missing < 0) return sequenceListener.late();
+    if (missing > 0) sequenceListener.missed(key, missing);
     deliver(key, frame);
   };
 }

@@ -1,16 +1,16 @@
 /**
- * Channels of a broker: any name as a token that every broker takes. Loaded only with a broker.
+ * Names of broker channels: encodes any name as a token that every broker accepts. Loaded only if there is a broker.
  * @module
  */
 import { createHash } from "node:crypto";
 import { parseTopicKey } from "./topic_names.ts";
 
-/** Longer tokens are hashed: NATS takes control lines of 4 KiB at the most, subject included. */
+/** Longer tokens are hashed: NATS accepts control lines of at most 4 KiB, subject included. */
 const LONGEST_TOKEN = 160;
 
 /**
- * Any string as one token of a subject: ASCII without space, `.`, `*` and `>`, never empty, at most 160 characters.
- * Different strings have different tokens; those of long ones differ by their SHA-256.
+ * Encodes any string as one token of a subject: ASCII without space, `.`, `*` and `>`, not empty, at most 160 characters.
+ * Different strings have different tokens. Tokens that would be longer are replaced by their SHA-256.
  */
 export function token(name: string): string {
   // encodeURIComponent escapes "@" and "#", so no other name has these tokens.
@@ -24,12 +24,12 @@ function encode(name: string): string {
   return encoded.replaceAll(".", "%2E").replaceAll("*", "%2A");
 }
 
-/** One code point; encodeURIComponent throws for half of a surrogate pair. */
+/** Encodes one code point. encodeURIComponent throws for a lone surrogate. */
 function encodeCharacter(character: string): string {
   return character.isWellFormed() ? encodeURIComponent(character) : `%u${character.charCodeAt(0).toString(16)}`;
 }
 
-/** The channels of one deployment: all begin with its prefix. */
+/** The channels of one deployment. All begin with its prefix. */
 export class Channels {
   readonly #prefix: string;
 
@@ -37,22 +37,22 @@ export class Channels {
     this.#prefix = prefix;
   }
 
-  /** For every node. */
+  /** The channel that every node is subscribed to. */
   get everyNode(): string {
     return `${this.#prefix}.a`;
   }
 
-  /** For one node. */
+  /** The channel of one node. */
   node(id: string): string {
     return `${this.#prefix}.n.${id}`;
   }
 
-  /** For the nodes that have peers of a user. */
+  /** The channel of the nodes that have peers of a user. */
   user(user: string): string {
     return `${this.#prefix}.u.${token(user)}`;
   }
 
-  /** For the nodes that have subscribers of a topic. */
+  /** The channel of the nodes that have subscribers of a topic. */
   topic(key: string): string {
     const { namespace, topic } = parseTopicKey(key);
     return `${this.#prefix}.t.${token(namespace)}.${token(topic)}`;

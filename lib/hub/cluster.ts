@@ -1,21 +1,21 @@
 /**
- * The nodes together: announcements, commands, queries.
+ * Communication between nodes: announcements, commands, queries.
  * @module
  */
-import { BEAT, type NodeInfo, Nodes } from "./nodes.ts";
-import { type Answer, type Gathered, Queries } from "./node_queries.ts";
+import { HEARTBEAT_INTERVAL, type NodeInfo, Nodes } from "./nodes.ts";
+import { type Answer, Queries, type QueryResult } from "./node_queries.ts";
 import type { Addressee, Relay } from "./frame_relay.ts";
 
-/** Whom a call is about: all peers of a user, or one peer. */
+/** The target of a call: all peers of a user, or one peer. */
 export type Target = { readonly user: string } | { readonly peer: string };
 
-/** What one node can ask all others. */
+/** A question that one node asks all others. */
 export type Question =
   | { readonly what: "presence"; readonly key: string }
   | { readonly what: "online"; readonly user: string }
   | { readonly what: "topics"; readonly namespace: string; readonly prefix: string };
 
-/** What one node has others do. */
+/** An action that one node requests from others. */
 export type Action =
   | { readonly do: "subscribe" | "unsubscribe"; readonly to: Target; readonly topic: string }
   | { readonly do: "disconnect"; readonly to: Target; readonly code?: number; readonly reason?: string };
@@ -27,34 +27,34 @@ type Command =
   | { readonly do: "ask"; readonly node: string; readonly query: number; readonly question: Question }
   | ({ readonly do: "answer" } & Answer);
 
-/** This node, as the others need it. */
+/** How this node answers the others. */
 export interface LocalNode {
   info(): NodeInfo;
   answer(question: Question): unknown[];
   act(action: Action): void;
 }
 
-/** Milliseconds of listening after which all nodes are known. */
-const SETTLED = 1.5 * BEAT;
-/** Characters of JSON in one part of an answer. */
-const PART = 64 * 1024;
+/** After listening for this many milliseconds a node knows all others. */
+const DISCOVERY_TIME = 1.5 * HEARTBEAT_INTERVAL;
+/** The most characters of JSON in one part of an answer. */
+const PART_LENGTH = 64 * 1024;
 
-/** See the module. */
+/** This node's view of the other nodes. */
 export class Cluster {
   readonly #relay: Relay;
   readonly #local: LocalNode;
   readonly #nodes = new Nodes();
   readonly #queries = new Queries();
-  /** Queries that are under way: who asks the same gets the same answer. */
-  readonly #asking = new Map<string, Promise<Gathered>>();
+  /** Queries that are under way: who asks the key gets the key answer. */
+  readonly #pendingQueries = new Map<string, Promise<QueryResult>>();
   readonly #timer: ReturnType<typeof setInterval>;
-  /** When it began to listen; every node is heard of within a beat. */
-  #since = -Infinity;
+  /** When this node began to listen. Each live node announces itself within one heartbeat interval. */
+  #listeningSince = -Infinity;
 
   constructor(relay: Relay, local: LocalNode) {
     this.#relay = relay;
     this.#local = local;
-    this.#timer = setInterval(() => this.#beat(), BEAT);
+    this.#timer = setInterval(() => this.#heartbeat(), HEARTBEAT_INTERVAL);
   }
 
   /** The other nodes. */
@@ -64,21 +64,21 @@ export class Cluster {
 
   /** Whether all nodes are known. */
   get complete(): boolean {
-    return this.#relay.connected && this.#settled === 0;
+    return this.#relay.connected && this.#remainingDiscovery === 0;
   }
 
-  /** Milliseconds until each node has announced itself since this one listens. */
-  get #settled(): number {
-    return Math.max(0, this.#since + SETTLED - performance.now());
+  /** Milliseconds until every live node has announced itself to this one. */
+  get #remainingDiscovery(): number {
+    return Math.max(0, this.#listeningSince + DISCOVERY_TIME - performance.now());
   }
 
-  /** The broker is there: this node announces itself, and asks who else is there. */
+  /** Called when the broker is connected: announces this node and asks the others to announce themselves. */
   join(): void {
-    this.#since = performance.now();
+    this.#listeningSince = performance.now();
     this.#send("all", { do: "hello", info: this.#local.info() });
   }
 
-  /** This node leaves. */
+  /** Announces that this node leaves. */
   leave(): void {
     clearInterval(this.#timer);
     this.#send("all", { do: "leave", node: this.#local.info().id });
@@ -90,31 +90,31 @@ export class Cluster {
   }
 
   /** Asks the other nodes. */
-  ask(question: Question, timeout: number): Promise<Gathered> {
+  ask(question: Question, timeout: number): Promise<QueryResult> {
     if (!this.#relay.connected) return Promise.resolve({ items: [], complete: false });
-    const same = JSON.stringify([question, timeout]);
-    const asking = this.#asking.get(same);
-    if (asking !== undefined) return asking;
+    const key = JSON.stringify([question, timeout]);
+    const pending = this.#pendingQueries.get(key);
+    if (pending !== undefined) return pending;
     const node = this.#local.info().id;
-    const answer = this.#queries.ask(this.#nodes.ids, this.#settled, timeout, (query) => {
+    const answer = this.#queries.ask(this.#nodes.ids, this.#remainingDiscovery, timeout, (query) => {
       this.#send("all", { do: "ask", node, query, question });
-    }).finally(() => this.#asking.delete(same));
-    this.#asking.set(same, answer);
+    }).finally(() => this.#pendingQueries.delete(key));
+    this.#pendingQueries.set(key, answer);
     return answer;
   }
 
-  /** A command comes from another node. One that cannot be read is of a newer version, and is ignored. */
+  /** Handles a command of another node. An unknown command comes from a newer version and is ignored. */
   receive(received: unknown): void {
     const command = received as Command | null | undefined;
     switch (command?.do) {
       case "hello":
-        this.#note(command.info);
+        this.#addNode(command.info);
         return this.#send({ node: command.info.id }, { do: "beat", info: this.#local.info() });
       case "beat":
-        return this.#note(command.info);
+        return this.#addNode(command.info);
       case "leave":
         this.#nodes.delete(command.node);
-        return this.#gone();
+        return this.#retainLive();
       case "ask":
         return this.#answer(command.node, command.query, command.question);
       case "answer":
@@ -126,27 +126,27 @@ export class Cluster {
     }
   }
 
-  #note(info: NodeInfo): void {
-    if (!this.#nodes.has(info.id)) this.#queries.came(info.id);
+  #addNode(info: NodeInfo): void {
+    if (!this.#nodes.has(info.id)) this.#queries.nodeJoined(info.id);
     this.#nodes.note(info, performance.now());
   }
 
-  #beat(): void {
+  #heartbeat(): void {
     this.#send("all", { do: "beat", info: this.#local.info() });
-    if (this.#nodes.expire(performance.now())) this.#gone();
+    if (this.#nodes.expire(performance.now())) this.#retainLive();
   }
 
-  #gone(): void {
+  #retainLive(): void {
     const live = new Set([...this.#nodes.ids].map((id) => parseInt(id, 16)));
-    this.#relay.keep((origin) => live.has(origin));
-    this.#queries.keep((id) => this.#nodes.has(id));
+    this.#relay.retain((origin) => live.has(origin));
+    this.#queries.retain((id) => this.#nodes.has(id));
   }
 
   #answer(to: string, query: number, question: Question): void {
     const node = this.#local.info().id;
     const send = (items: unknown[], part: number, last: boolean) =>
       this.#send({ node: to }, { do: "answer", query, node, items, part, last });
-    const longest = Math.min(PART, this.#relay.maxFrame / 4);
+    const longest = Math.min(PART_LENGTH, this.#relay.maxFrame / 4);
     let items: unknown[] = [];
     let length = 0;
     let part = 0;

@@ -1,5 +1,5 @@
 /**
- * Frames out to other nodes and in from them: numbers, counts, limits, interests.
+ * The relay exchanges frames with other nodes: it numbers, counts and limits them, and subscribes to channels.
  * @module
  */
 import type { LogFields, Logger } from "../log.ts";
@@ -16,32 +16,32 @@ import {
   peerOf,
   stamp,
 } from "./node_frame.ts";
-import { ChannelSubscriptions, type Irregular, numbered } from "./channel_subscriptions.ts";
+import { ChannelSubscriptions, checkSequence, type SequenceListener } from "./channel_subscriptions.ts";
 import type { Channels } from "./channels.ts";
 import { parseTopicKey } from "./topic_names.ts";
 import { type Counter, Counters, Received } from "./sequence_numbers.ts";
 import type { Payload } from "./topics.ts";
 
 /**
- * What the relay does with messages, and with calls like `subscribe` for peers elsewhere, counted since the start of this
- * node. Announcements and questions of nodes to each other are not counted.
+ * Counts of relayed messages since the start of this node. Calls like `subscribe` for peers of other nodes count as
+ * messages. Announcements and queries between nodes are not counted.
  */
 export interface RelayCounts {
-  /** Messages that the broker took. */
+  /** Messages that the broker accepted. */
   readonly relayed: number;
-  /** Messages that it did not take: it was away, or too much waited. */
+  /** Messages that the broker did not accept, because it was unreachable or its send buffer was full. */
   readonly notRelayed: number;
-  /** Messages that are longer than it carries, which other nodes do not get. */
+  /** Messages that exceeded the broker's limit; other nodes did not get them. */
   readonly tooLarge: number;
-  /** Messages from other nodes. */
+  /** Messages that arrived from other nodes. */
   readonly received: number;
-  /** Messages from other nodes that did not arrive, found by their numbers. */
+  /** Messages from other nodes that did not arrive, detected by their sequence numbers. */
   readonly missed: number;
-  /** Messages that came twice or after later ones, and were dropped. */
+  /** Messages that arrived twice or after later ones, and were dropped. */
   readonly late: number;
 }
 
-/** What arrives from other nodes. */
+/** Receives the messages of other nodes. */
 export interface Inbound {
   topic(key: string, payload: Payload, except: string | undefined): void;
   user(user: string, payload: Payload): void;
@@ -51,20 +51,20 @@ export interface Inbound {
   missed(key: string): void;
 }
 
-/** Who a command is for. */
+/** The recipients of a command. */
 export type Addressee = "all" | { readonly node: string } | { readonly user: string };
 
-/** What a relay is made of. */
+/** The dependencies of a relay. */
 export interface RelayParts {
   readonly broker: Broker;
   readonly channels: Channels;
   readonly node: Uint8Array<ArrayBuffer>;
   readonly inbound: Inbound;
-  /** Throttled: one event can come with each message. */
+  /** Must be throttled: some events occur once per message. */
   readonly log: Logger;
 }
 
-/** See the module. */
+/** The relay of one node. */
 export class Relay {
   readonly topics: ChannelSubscriptions;
   readonly users: ChannelSubscriptions;
@@ -72,7 +72,7 @@ export class Relay {
   readonly #parts: RelayParts;
   readonly #toTopics: Counters;
   readonly #toUsers: Counters;
-  /** By a node's id; "" is all nodes. */
+  /** Keyed by a node's id; "" stands for all nodes. */
   readonly #toNodes: Counters;
 
   constructor(parts: RelayParts) {
@@ -82,7 +82,7 @@ export class Relay {
     this.#toUsers = new Counters((user) => channels.user(user));
     this.#toNodes = new Counters((id) => id === "" ? channels.everyNode : channels.node(id));
     const { counts } = this;
-    const irregular = (missed: (key: string) => void): Irregular => ({
+    const listenerFor = (missed: (key: string) => void): SequenceListener => ({
       missed: (key, count) => {
         counts.missed += count;
         missed(key);
@@ -92,24 +92,24 @@ export class Relay {
     this.topics = new ChannelSubscriptions(broker, (key) => channels.topic(key), (key, frame) => {
       counts.received++;
       inbound.topic(key, payloadOf(frame), kindOf(frame) & ADDRESSED ? peerOf(frame) : undefined);
-    }, irregular(inbound.missed));
-    const untold = irregular(() => {});
+    }, listenerFor(inbound.missed));
+    const ignoreGap = listenerFor(() => {});
     this.users = new ChannelSubscriptions(broker, (user) => channels.user(user), (user, frame) => {
       counts.received++;
       if (kindOf(frame) === COMMAND) inbound.command(commandOf(frame));
       else inbound.user(user, payloadOf(frame));
-    }, untold);
+    }, ignoreGap);
     const direct = (_id: string, frame: Uint8Array<ArrayBuffer>) => {
       if (kindOf(frame) === COMMAND) return inbound.command(commandOf(frame));
       counts.received++;
       inbound.peer(peerOf(frame), payloadOf(frame));
     };
     const own = channels.node(node.toHex());
-    broker.subscribe(own, numbered(new Received(), "", direct, untold));
-    // What is lost of announcements comes again, and a question without an answer is known to be incomplete.
+    broker.subscribe(own, checkSequence(new Received(), "", direct, ignoreGap));
+    // Losses are not counted here: announcements are repeated, and a query without an answer reports `complete: false`.
     const announcement = (_id: string, frame: Uint8Array<ArrayBuffer>) => inbound.command(commandOf(frame));
     const uncounted = { missed: () => {}, late: () => {} };
-    broker.subscribe(channels.everyNode, numbered(new Received(), "", announcement, uncounted));
+    broker.subscribe(channels.everyNode, checkSequence(new Received(), "", announcement, uncounted));
   }
 
   get connected(): boolean {
@@ -121,7 +121,7 @@ export class Relay {
     return this.#parts.broker.maxFrame;
   }
 
-  /** To the subscribers of a topic on other nodes. */
+  /** Publishes to the subscribers of a topic on other nodes. */
   publish(key: string, payload: Payload, except?: string): void {
     const counter = this.#toTopics.of(key);
     if (!this.#ready(counter)) return;
@@ -129,21 +129,21 @@ export class Relay {
     this.#send(counter, encodePayload(payload, peer), () => ({ ...parseTopicKey(key) }));
   }
 
-  /** To the peers of a user on other nodes. */
+  /** Sends to the peers of a user on other nodes. */
   toUser(user: string, payload: Payload): void {
     const counter = this.#toUsers.of(user);
     if (this.#ready(counter)) this.#send(counter, encodePayload(payload), () => ({ user }));
   }
 
-  /** To a peer on another node. */
+  /** Sends to a peer of another node. */
   toPeer(node: string, peer: string, payload: Payload): void {
     const counter = this.#toNodes.of(node);
     if (this.#ready(counter)) this.#send(counter, encodePayload(payload, peerBytes(peer)), () => ({ peer }));
   }
 
   /**
-   * A command to every node, to one, or to those of a user.
-   * @param counted whether it counts as a message: what an app asked for
+   * Sends a command to all nodes, to one node, or to the nodes of a user.
+   * @param counted whether the command counts as a message, because an app requested it
    */
   command(to: Addressee, command: unknown, counted = false): void {
     const counter = to === "all"
@@ -160,10 +160,10 @@ export class Relay {
     }
   }
 
-  /** Forgets publishers that are gone. */
-  keep(live: (origin: number) => boolean): void {
-    this.topics.keep(live);
-    this.users.keep(live);
+  /** Forgets publishers that no longer exist. */
+  retain(live: (origin: number) => boolean): void {
+    this.topics.retain(live);
+    this.users.retain(live);
   }
 
   [Symbol.dispose](): void {
@@ -171,7 +171,10 @@ export class Relay {
     this.users[Symbol.dispose]();
   }
 
-  /** Whether a message can go out; one that cannot is counted, also by those who miss it: its number is used up. */
+  /**
+   * Whether a message can be sent. If not, it is counted as not relayed, and its sequence number is consumed, so that
+   * receivers count it as missed.
+   */
   #ready(counter: Counter): boolean {
     if (this.#parts.broker.connected) return true;
     counter.next++;
@@ -184,7 +187,7 @@ export class Relay {
     stamp(frame, node, counter.epoch, counter.next++);
     if (frame.length > broker.maxFrame) {
       this.counts.tooLarge++;
-      log.error("a message is longer than the broker carries, and reaches this node's own peers only", {
+      log.error("message exceeds the broker's limit; it reaches only this node's own peers", {
         bytes: frame.length,
         limit: broker.maxFrame,
         ...about(),

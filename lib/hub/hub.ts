@@ -1,5 +1,5 @@
 /**
- * The hub of a service: topics, users and peers of this node, and the broker that connects it to the others.
+ * The hub of a service: the topics, users and peers of this node, and the broker that connects it to the other nodes.
  * @module
  */
 import { messageOf, StartError } from "../errors.ts";
@@ -12,7 +12,7 @@ import type { NodeInfo } from "./nodes.ts";
 import { type Inbound, Relay } from "./frame_relay.ts";
 import { type Payload, type Subscriber, Topics } from "./topics.ts";
 
-/** A connected peer, as the hub needs it. */
+/** The part of a connected peer that the hub uses. */
 export interface Member extends Subscriber {
   /** From {@link Hub.peerId}. */
   readonly id: string;
@@ -23,9 +23,9 @@ export interface Member extends Subscriber {
   close(code?: number, reason?: string): void;
 }
 
-/** How a hub is connected to others. */
+/** How to connect a hub to other nodes. */
 export interface Connection {
-  /** For the log: the broker's URL without credentials. */
+  /** The broker's URL without credentials, for the log. */
   readonly shown: string;
   /** Hubs with the same prefix on the same broker are nodes of one service. */
   readonly prefix: string;
@@ -33,17 +33,17 @@ export interface Connection {
   open(start: BrokerStart): Promise<Broker>;
 }
 
-/** Milliseconds for which topics with a gap are collected. */
-const COLLECT = 100;
+/** Topics with a gap are collected for this many milliseconds, then reported together. */
+const GAP_COLLECT_TIME = 100;
 
-/** See the module. */
+/** The hub of one node. */
 export class Hub implements Inbound, LocalNode, BrokerListener {
   /** The id of this node. */
   readonly id: string;
   readonly topics = new Topics<Member>();
   /** The peers of each user. */
   readonly users = new Topics<Member>();
-  /** Called with topics of a namespace, or of all ("") on which messages may have been missed. */
+  /** Called with the topics on which messages may have been missed. The namespace "" stands for all namespaces. */
   gap: (topics: readonly string[], namespace: string) => void = () => {};
   readonly #log: Logger;
   readonly #node: Uint8Array<ArrayBuffer>;
@@ -55,12 +55,12 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
   #relay: Relay | undefined;
   #cluster: Cluster | undefined;
   #down: { readonly since: number; readonly notRelayed: number } | undefined;
-  /** What the broker refused until now. */
+  /** The last error that the broker reported. */
   #problem: string | undefined;
   readonly #gaps = new Set<string>();
   #collecting: ReturnType<typeof setTimeout> | undefined;
 
-  /** @param log throttled: one event can come with each message */
+  /** @param log must be throttled: some events occur once per message */
   constructor(log: Logger) {
     this.#log = log;
     this.#node = crypto.getRandomValues(new Uint8Array(NODE_BYTES));
@@ -68,8 +68,8 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
   }
 
   /**
-   * Makes this hub a node.
-   * @throws {StartError} when the broker cannot be used
+   * Connects this hub to a broker.
+   * @throws {StartError} if the broker cannot be used
    */
   async connect({ shown, prefix, open }: Connection): Promise<void> {
     this.#shown = shown;
@@ -82,16 +82,17 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
     this.users.observer = relay.users;
     if (!broker.connected) return;
     this.#cluster.join();
-    // What is not permitted is told before this resolves.
+    // Missing permissions are reported before flush resolves.
     await broker.flush().catch((error) => this.problem(error.message));
     if (this.#problem === undefined) return;
     await this.stop();
     throw new StartError(
-      `Cannot use the broker ${shown}: publishing and subscribing to ${prefix}.* is required, and it says: ${this.#problem}`,
+      `Cannot use the broker ${shown}: the permission to publish and subscribe to ${prefix}.* is required, ` +
+        `the broker reported: ${this.#problem}`,
     );
   }
 
-  /** A new peer's id: random, with this node's id at its end; a UUID of version 8 (RFC 9562, section 5.8). */
+  /** Creates a peer's id: a random UUID of version 8 (RFC 9562, section 5.8) that ends with this node's id. */
   peerId(): string {
     const random = crypto.randomUUID();
     return `${random.slice(0, 14)}8${random.slice(15, 24)}${this.id}`;
@@ -102,32 +103,32 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
     return this.#cluster;
   }
 
-  /** A peer is connected. */
+  /** Adds a connected peer. */
   add(member: Member): void {
     this.#members.set(member.id, member);
     if (member.user !== undefined) this.users.subscribe(member.user, member);
   }
 
-  /** It is gone. Idempotent. */
+  /** Removes a peer. Idempotent. */
   delete(member: Member): void {
     this.#members.delete(member.id);
     if (member.user !== undefined) this.users.unsubscribe(member.user, member);
   }
 
-  /** To every subscriber of a topic but one peer, here or on another node. */
+  /** Publishes to every subscriber of a topic on all nodes, except one peer of this node. */
   publish(key: string, payload: Payload, except?: Member): void {
     this.topics.publish(key, payload, except);
     this.#relay?.publish(key, payload);
   }
 
-  /** As {@link publish}; the peer to leave out may be on another node. */
+  /** Like {@link publish}, but the excepted peer may be on another node. */
   publishExcept(key: string, payload: Payload, except: string): void {
     const member = this.#members.get(except);
     this.topics.publish(key, payload, member);
     this.#relay?.publish(key, payload, member === undefined ? except : undefined);
   }
 
-  /** To the peers of a user, or to one peer, wherever they are. */
+  /** Sends to the peers of a user, or to one peer, on any node. */
   send(to: Target, payload: Payload): void {
     if ("user" in to) {
       this.users.publish(to.user, payload);
@@ -139,7 +140,7 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
     else if (node !== undefined) this.#relay?.toPeer(node, to.peer, payload);
   }
 
-  /** Does something with the peers of a user, or with one peer, wherever they are. */
+  /** Performs an action on the peers of a user, or on one peer, on any node. */
   perform(action: Action): void {
     const { to } = action;
     this.act(action);
@@ -158,7 +159,7 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
     await this.#broker?.[Symbol.asyncDispose]();
   }
 
-  // What other nodes send: see Inbound.
+  // Inbound: messages of other nodes.
 
   topic(key: string, payload: Payload, except: string | undefined): void {
     this.topics.publish(key, payload, except === undefined ? undefined : this.#members.get(except));
@@ -176,8 +177,8 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
     try {
       this.#cluster?.receive(command);
     } catch (error) {
-      // Not as a node of this version writes it; what it says is not for this one.
-      this.#log.warn("another node sent a command that cannot be read", { error: messageOf(error) });
+      // A node of another version may use a different format.
+      this.#log.warn("ignored a malformed command of another node", { error: messageOf(error) });
     }
   }
 
@@ -187,11 +188,11 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
       this.#collecting = undefined;
       const keys = [...this.#gaps];
       this.#gaps.clear();
-      this.#tellGap(keys);
-    }, COLLECT);
+      this.#reportGap(keys);
+    }, GAP_COLLECT_TIME);
   };
 
-  // What other nodes ask: see LocalNode.
+  // LocalNode: requests of other nodes.
 
   info(): NodeInfo {
     const { id } = this;
@@ -230,11 +231,11 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
     }
   }
 
-  // What the broker tells of its connection: see BrokerListener.
+  // BrokerListener: the state of the broker's connection.
 
   down(reason: string): void {
     this.#down = { since: performance.now(), notRelayed: this.#relay?.counts.notRelayed ?? 0 };
-    this.#log.warn("the broker is away; messages reach this node's own peers only", {
+    this.#log.warn("broker unreachable; messages reach only this node's own peers", {
       broker: this.#shown,
       reason,
     });
@@ -243,26 +244,26 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
   up(): void {
     const { since, notRelayed } = this.#down ?? { since: performance.now(), notRelayed: 0 };
     this.#down = undefined;
-    this.#log.warn("the broker is back", {
+    this.#log.warn("broker connection restored", {
       broker: this.#shown,
       seconds: Math.round((performance.now() - since) / 100) / 10,
       notRelayed: (this.#relay?.counts.notRelayed ?? 0) - notRelayed,
     });
     this.#cluster?.join();
-    if (this.#relay) this.#tellGap([...this.#relay.topics.keys()]);
+    if (this.#relay) this.#reportGap([...this.#relay.topics.keys()]);
   }
 
   problem(message: string): void {
     this.#problem = message;
-    this.#log.error("the broker reports a problem", { broker: this.#shown, problem: message });
+    this.#log.error("broker error", { broker: this.#shown, problem: message });
   }
 
-  #tellGap(keys: readonly string[]): void {
+  #reportGap(keys: readonly string[]): void {
     const byNamespace = Map.groupBy(keys.map(parseTopicKey), ({ namespace }) => namespace);
-    // Who is subscribed in a namespace is subscribed in all of them, too: told once is enough.
-    const told = new Set(byNamespace.keys().filter((name) => name !== "").flatMap((name) => topicsOf(name)));
+    // A subscriber in a namespace is also subscribed to the topic of all namespaces; one report is enough.
+    const reported = new Set(byNamespace.keys().filter((name) => name !== "").flatMap((name) => topicsOf(name)));
     for (const namespace of byNamespace.keys()) {
-      const topics = topicsOf(namespace).filter((topic) => namespace !== "" || !told.has(topic));
+      const topics = topicsOf(namespace).filter((topic) => namespace !== "" || !reported.has(topic));
       if (topics.length > 0) this.gap(topics, namespace);
     }
 
@@ -272,7 +273,7 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
   }
 }
 
-/** Undefined without the permission to ask. */
+/** The host's name, or undefined without the permission to read it. */
 function hostname(): string | undefined {
   return Deno.permissions.querySync({ name: "sys", kind: "hostname" }).state === "granted"
     ? Deno.hostname()

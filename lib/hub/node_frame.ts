@@ -1,11 +1,11 @@
 /**
- * Frames: what one node tells others, with a small binary header.
+ * Frames, which nodes exchange: a small binary header and a payload.
  *
  *     0   6  id of the publishing node
- *     6   1  what follows: see the constants
- *     7   4  epoch: when the publisher began to count in this channel
- *     11  4  number of the frame in its channel and epoch, from 0
- *     15  16 where ADDRESSED: a peer's id
+ *     6   1  kind of the frame: see the constants
+ *     7   4  epoch: changes when the publisher restarts its numbering in this channel
+ *     11  4  sequence number of the frame in its channel and epoch, from 0
+ *     15  16 a peer's id, if the kind has ADDRESSED
  *         …  the payload: UTF-8, bytes, or JSON of a command
  *
  * Integers are big-endian.
@@ -17,22 +17,25 @@ import type { Payload } from "./topics.ts";
 export const TEXT = 0;
 export const BINARY = 1;
 export const COMMAND = 2;
-/** Added to TEXT or BINARY: a peer's id precedes the payload. In a topic it is left out, elsewhere it alone gets it. */
+/**
+ * Added to TEXT or BINARY: a peer's id precedes the payload. In a frame for a topic that peer is excluded; in any other
+ * frame that peer is the recipient.
+ */
 export const ADDRESSED = 4;
 
 /** Bytes before the payload, without a peer's id. */
 export const HEADER = NODE_BYTES + 9;
 const PEER_BYTES = 16;
-/** Bytes before the payload at the most. */
+/** The most bytes before the payload. */
 export const LONGEST_HEADER = HEADER + PEER_BYTES;
 
-/** Text up to this length is encoded straight into a frame of three bytes a UTF-16 unit, which is its longest. */
+/** Text up to this length is encoded directly into a frame with room for the longest result: 3 bytes per UTF-16 unit. */
 const SHORT = 4096;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
-/** A frame with room for a payload; its number is set when it is sent. */
+/** Encodes a payload as a frame. {@link stamp} sets its origin and number when it is sent. */
 export function encodePayload(payload: Payload, peer?: Uint8Array): Uint8Array<ArrayBuffer> {
   const start = peer === undefined ? HEADER : LONGEST_HEADER;
   const addressed = peer === undefined ? 0 : ADDRESSED;
@@ -55,14 +58,14 @@ export function encodePayload(payload: Payload, peer?: Uint8Array): Uint8Array<A
   return frame;
 }
 
-/** A frame with a command. */
+/** Encodes a command as a frame. */
 export function encodeCommand(command: unknown): Uint8Array<ArrayBuffer> {
   const frame = encodePayload(JSON.stringify(command));
   frame[NODE_BYTES] = COMMAND;
   return frame;
 }
 
-/** Writes who sends a frame, and its number. */
+/** Writes the publishing node, the epoch and the sequence number into a frame. */
 export function stamp(frame: Uint8Array, node: Uint8Array, epoch: number, number: number): void {
   for (let i = 0; i < NODE_BYTES; i++) frame[i] = node[i]!;
   writeUint32(frame, NODE_BYTES + 1, epoch);
@@ -99,7 +102,7 @@ export function payloadOf(frame: Uint8Array<ArrayBuffer>): Payload {
   return kind & BINARY ? payload : decoder.decode(payload);
 }
 
-/** The command of a frame, or undefined where it is none that this version can read. */
+/** The command of a frame, or undefined if it is not valid JSON. */
 export function commandOf(frame: Uint8Array<ArrayBuffer>): unknown {
   try {
     return JSON.parse(decoder.decode(frame.subarray(HEADER)));
@@ -110,12 +113,12 @@ export function commandOf(frame: Uint8Array<ArrayBuffer>): unknown {
 
 const PEER = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
-/** A peer's id as bytes; undefined for what is no peer's id. */
+/** A peer's id as bytes, or undefined if the string is not a peer's id. */
 export function peerBytes(id: string): Uint8Array<ArrayBuffer> | undefined {
   return PEER.test(id) ? Uint8Array.fromHex(id.replaceAll("-", "")) : undefined;
 }
 
-/** The node of a peer: the last group of its id. Undefined for what is no peer's id. */
+/** The node of a peer, which is the last group of the peer's id. Undefined if the string is not a peer's id. */
 export function nodeOfPeer(id: string): string | undefined {
   return PEER.test(id) ? id.slice(24) : undefined;
 }

@@ -1,77 +1,78 @@
 /**
- * Asking all nodes, and gathering their answers within a bound.
+ * Queries: ask all nodes and collect their answers until a timeout.
  * @module
  */
 
-/** What other nodes said, and whether all of them did. */
-export interface Gathered {
-  /** In the order in which they came: what nodes answer has no order between them. */
+/** The answers of the other nodes. */
+export interface QueryResult {
+  /** In order of arrival. */
   readonly items: readonly unknown[];
+  /** Whether every node has answered. */
   readonly complete: boolean;
 }
 
-/** One part of a node's answer: long answers come in several. */
+/** One part of a node's answer. Long answers are split. */
 export interface Answer {
   readonly query: number;
   readonly node: string;
   readonly items: readonly unknown[];
-  /** Parts are numbered from 0; the last one says so. */
+  /** Parts are numbered from 0; `last` marks the final one. */
   readonly part: number;
   readonly last: boolean;
 }
 
-interface Open {
-  /** Nodes that have not answered, or not whole, by the number of the part that comes next. */
+interface PendingQuery {
+  /** Nodes whose answer is not complete, with the number of the next expected part. */
   readonly waiting: Map<string, number>;
   readonly answered: Set<string>;
   readonly items: unknown[];
-  /** Whether nodes may exist that are not known yet. */
-  newcomers: boolean;
+  /** Whether there may be nodes that are not known yet. */
+  expectsUnknownNodes: boolean;
   end(): void;
 }
 
 /** The queries of this node that wait for answers. */
 export class Queries {
-  readonly #open = new Map<number, Open>();
+  readonly #open = new Map<number, PendingQuery>();
   #next = 0;
 
   /**
-   * Asks.
-   * @param nodes who is expected to answer
-   * @param settled milliseconds until all nodes are known: until then others may answer too; 0 is now
-   * @param timeout milliseconds
+   * Sends a query and waits for the answers.
+   * @param nodes the nodes that are expected to answer
+   * @param discovery milliseconds until all nodes are known; until then unknown nodes may answer, too; 0: all are known
+   * @param timeout milliseconds to wait
    */
   async ask(
     nodes: Iterable<string>,
-    settled: number,
+    discovery: number,
     timeout: number,
     send: (query: number) => void,
-  ): Promise<Gathered> {
+  ): Promise<QueryResult> {
     const query = this.#next++;
     const { promise, resolve } = Promise.withResolvers<void>();
-    const open: Open = {
+    const open: PendingQuery = {
       waiting: new Map([...nodes].map((node) => [node, 0])),
       answered: new Set(),
       items: [],
-      newcomers: settled > 0,
+      expectsUnknownNodes: discovery > 0,
       end: resolve,
     };
-    if (open.waiting.size === 0 && !open.newcomers) return { items: [], complete: true };
+    if (open.waiting.size === 0 && !open.expectsUnknownNodes) return { items: [], complete: true };
     this.#open.set(query, open);
     const timer = setTimeout(resolve, timeout);
     const settling = setTimeout(() => {
-      open.newcomers = false;
-      endIfWhole(open);
-    }, settled);
+      open.expectsUnknownNodes = false;
+      endIfComplete(open);
+    }, discovery);
     send(query);
     await promise;
     clearTimeout(timer);
     clearTimeout(settling);
     this.#open.delete(query);
-    return { items: open.items, complete: open.waiting.size === 0 && !open.newcomers };
+    return { items: open.items, complete: open.waiting.size === 0 && !open.expectsUnknownNodes };
   }
 
-  /** An answer comes. Those of queries that are over are dropped. */
+  /** Handles an answer. An answer to a finished query is ignored. */
   answer({ query, node, items, part, last }: Answer): void {
     const open = this.#open.get(query);
     if (open === undefined || open.answered.has(node) || (open.waiting.get(node) ?? 0) !== part) return;
@@ -79,35 +80,35 @@ export class Queries {
     if (last) {
       open.answered.add(node);
       open.waiting.delete(node);
-      endIfWhole(open);
+      endIfComplete(open);
     } else {
       open.waiting.set(node, part + 1);
     }
   }
 
-  /** Nodes that are gone are not waited for. */
-  keep(live: (node: string) => boolean): void {
+  /** Stops waiting for nodes that no longer exist. */
+  retain(live: (node: string) => boolean): void {
     for (const open of this.#open.values()) {
       for (const node of open.waiting.keys()) {
         if (!live(node)) open.waiting.delete(node);
       }
-      endIfWhole(open);
+      endIfComplete(open);
     }
   }
 
-  /** A node that comes is waited for. */
-  came(node: string): void {
+  /** Starts waiting for a node that has just become known. */
+  nodeJoined(node: string): void {
     for (const open of this.#open.values()) {
-      if (open.newcomers && !open.answered.has(node) && !open.waiting.has(node)) open.waiting.set(node, 0);
+      if (open.expectsUnknownNodes && !open.answered.has(node) && !open.waiting.has(node)) open.waiting.set(node, 0);
     }
   }
 
-  /** Ends all waiting: nobody will answer any more. */
+  /** Ends all queries with the answers that they have. */
   [Symbol.dispose](): void {
     for (const open of this.#open.values()) open.end();
   }
 }
 
-function endIfWhole({ waiting, newcomers, end }: Open): void {
-  if (waiting.size === 0 && !newcomers) end();
+function endIfComplete({ waiting, expectsUnknownNodes, end }: PendingQuery): void {
+  if (waiting.size === 0 && !expectsUnknownNodes) end();
 }

@@ -1,32 +1,32 @@
 /**
- * The nodes of a service: each announces itself every second, and is gone after five seconds of silence.
+ * The nodes of a service. Each announces itself every second, and is removed after five seconds of silence.
  * @module
  */
 import type { RelayCounts } from "./frame_relay.ts";
 
 /** Milliseconds between two announcements. */
-export const BEAT = 1000;
-/** Milliseconds of silence after which a node is gone. */
-const GONE = 5000;
+export const HEARTBEAT_INTERVAL = 1000;
+/** Milliseconds of silence after which a node is removed. */
+const NODE_TIMEOUT = 5000;
 
 /** A node of the service. */
 export interface NodeInfo {
-  /** Twelve hexadecimal digits, another with each start. The ids of its peers end in them. */
+  /** Twelve hexadecimal digits, new at each start. The ids of the node's peers end with them. */
   readonly id: string;
-  /** Its host's name; undefined without the permission to ask for it. */
+  /** The name of its host; undefined without the permission to read it. */
   readonly host?: string | undefined;
-  /** When it started, ms of the epoch. */
+  /** When the node started, in milliseconds since the Unix epoch. */
   readonly started: number;
-  /** How many peers are connected to it. */
+  /** How many peers are connected to the node. */
   readonly peers: number;
-  /** What it relayed; undefined without a broker. */
+  /** Counts of relayed messages; undefined without a broker. */
   readonly counts?: RelayCounts | undefined;
 }
 
-/** The other nodes, as they announce themselves. */
+/** The other nodes that have announced themselves. */
 export class Nodes {
   readonly #nodes = new Map<string, { readonly info: NodeInfo; seen: number }>();
-  #looked: number | undefined;
+  #lastExpiry: number | undefined;
 
   get all(): NodeInfo[] {
     return [...this.#nodes.values()].map(({ info }) => info);
@@ -40,25 +40,28 @@ export class Nodes {
     return this.#nodes.keys();
   }
 
-  /** A node announces itself. */
+  /** Records an announcement of a node. */
   note(info: NodeInfo, now: number): void {
     this.#nodes.set(info.id, { info, seen: now });
   }
 
-  /** A node says that it leaves. */
+  /** Removes a node that announced its departure. */
   delete(id: string): void {
     this.#nodes.delete(id);
   }
 
-  /** Forgets who has been silent for too long. To be called each {@link BEAT}. */
+  /**
+   * Removes nodes that have been silent for too long. Must be called every {@link HEARTBEAT_INTERVAL}.
+   * @returns whether a node was removed
+   */
   expire(now: number): boolean {
-    // While this process stood still it heard nobody: that is nobody's silence.
-    const stood = this.#looked === undefined ? 0 : Math.max(0, now - this.#looked - 2 * BEAT);
-    this.#looked = now;
+    // While this process was paused it received nothing, so that time does not count as silence of a node.
+    const paused = this.#lastExpiry === undefined ? 0 : Math.max(0, now - this.#lastExpiry - 2 * HEARTBEAT_INTERVAL);
+    this.#lastExpiry = now;
     let gone = false;
     for (const [id, node] of this.#nodes) {
-      node.seen += stood;
-      if (now - node.seen <= GONE) continue;
+      node.seen += paused;
+      if (now - node.seen <= NODE_TIMEOUT) continue;
       this.#nodes.delete(id);
       gone = true;
     }

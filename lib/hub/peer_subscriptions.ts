@@ -1,5 +1,5 @@
 /**
- * The topics of one peer; most have none.
+ * The subscriptions of one peer. Most peers have none, so the set is created on first use.
  * @module
  */
 import type { Hub, Member } from "./hub.ts";
@@ -7,8 +7,8 @@ import { keyPrefix, topicKey } from "./topic_names.ts";
 import type { Payload } from "./topics.ts";
 
 /**
- * One peer's subscriptions. Each is of two topics: that of its namespace, to which peers publish, and the one of the same
- * name in all namespaces (""), to which the service publishes where it names none.
+ * One peer's subscriptions. Each covers two topics of the same name: one in the peer's namespace, to which peers publish,
+ * and one in all namespaces (""), to which the service publishes if it names no namespace.
  */
 export class PeerSubscriptions {
   readonly #hub: Hub;
@@ -17,7 +17,7 @@ export class PeerSubscriptions {
   readonly #prefix: string;
   #joined: Set<string> | undefined;
 
-  /** @param namespace not empty */
+  /** @param namespace must not be empty */
   constructor(hub: Hub, member: Member, namespace: string) {
     this.namespace = namespace;
     this.#prefix = keyPrefix(namespace);
@@ -43,7 +43,7 @@ export class PeerSubscriptions {
     this.#hub.topics.unsubscribe(topicKey("", topic), this.#member);
   }
 
-  /** To every other subscriber of the topic in the namespace. */
+  /** Publishes to every other subscriber of the topic in the namespace. */
   publish(topic: string, payload: Payload): void {
     this.#hub.publish(this.#prefix + topic, payload, this.#member);
   }

@@ -1,19 +1,20 @@
 /**
- * Numbers of frames: a publisher counts in each channel, and a receiver finds what it missed and what comes twice or late.
+ * Sequence numbers of frames. A publisher numbers its frames in each channel; a receiver detects missing, repeated and
+ * late frames.
  * @module
  */
 
-/** Where a publisher is in one channel. */
+/** A publisher's position in one channel. */
 export interface Counter {
   readonly channel: string;
   readonly epoch: number;
   next: number;
 }
 
-/** Channels of which a node remembers the count: 13 MB at the most. */
-const REMEMBERED = 65_536;
+/** The most channels whose counters a node keeps: 13 MB at most. */
+const MAX_COUNTERS = 65_536;
 
-/** The counters of a publisher, for one kind of channels. */
+/** A publisher's counters for one kind of channel. */
 export class Counters {
   readonly #channelOf: (key: string) => string;
   readonly #counters = new Map<string, Counter>();
@@ -24,13 +25,13 @@ export class Counters {
   }
 
   /**
-   * The counter of a key. The oldest are forgotten; what is published there again begins a new epoch, and receivers do
-   * not notice what was lost just then.
+   * Returns the counter of a key. The oldest counters are dropped. A key whose counter was dropped starts a new epoch, and
+   * receivers do not detect frames that are lost between the two epochs.
    */
   of(key: string): Counter {
     const known = this.#counters.get(key);
     if (known !== undefined) return known;
-    if (this.#counters.size >= REMEMBERED) this.#counters.delete(this.#counters.keys().next().value!);
+    if (this.#counters.size >= MAX_COUNTERS) this.#counters.delete(this.#counters.keys().next().value!);
     const counter = { channel: this.#channelOf(key), epoch: this.#epoch++, next: 0 };
     this.#counters.set(key, counter);
     return counter;
@@ -42,16 +43,16 @@ interface Last {
   number: number;
 }
 
-/** What a receiver has had of each publisher in one channel. */
+/** The last frame that a receiver got from each publisher in one channel. */
 export class Received {
   #origin = -1;
   #last: Last = { epoch: 0, number: 0 };
-  /** All publishers, where there are more than one. */
+  /** All publishers, if there is more than one. */
   #all: Map<number, Last> | undefined;
 
   /**
-   * Notes a frame.
-   * @returns how many frames before it are missing; -1 for one that comes twice or too late, and is dropped
+   * Records a frame.
+   * @returns how many frames before this one are missing, or -1 if this one is repeated or late and must be dropped
    */
   note(origin: number, epoch: number, number: number): number {
     const last = origin === this.#origin ? this.#last : this.#find(origin);
@@ -69,8 +70,8 @@ export class Received {
     return newer === 0 ? ahead - 1 : 0;
   }
 
-  /** Forgets publishers that are gone. */
-  keep(live: (origin: number) => boolean): void {
+  /** Forgets publishers that no longer exist. */
+  retain(live: (origin: number) => boolean): void {
     for (const origin of this.#all?.keys() ?? []) {
       if (!live(origin)) this.#all?.delete(origin);
     }

@@ -1,5 +1,5 @@
 /**
- * The calls of a service that mean the same on one node and on fifty.
+ * The calls of a service that behave the same on one node and on many.
  * @module
  */
 import type { Action, Target } from "./cluster.ts";
@@ -8,29 +8,29 @@ import { topicKey } from "./topic_names.ts";
 import type { NodeInfo } from "./nodes.ts";
 import type { Payload } from "./topics.ts";
 
-/** Whether every node has answered. False: a node did not within the bound, or the broker is away. */
+/** Whether every node has answered. False if a node did not answer in time, or if the broker is unreachable. */
 export interface Complete {
   /** True if the answer covers every node. */
   readonly complete: boolean;
 }
 
-/** Who is subscribed to a topic. */
+/** The subscribers of a topic. */
 export interface Presence extends Complete {
-  /** Each peer that is subscribed: its id, its user, and the node that it is connected to. */
+  /** Each subscribed peer: its id, its user, and the node it is connected to. */
   readonly peers: readonly { readonly id: string; readonly user: string | undefined; readonly node: string }[];
   /** Each user once. */
   readonly users: readonly string[];
 }
 
-/** Whether a user has a peer. */
+/** Whether a user is connected. */
 export interface Online extends Complete {
-  /** Whether it has at least one. */
+  /** Whether the user has at least one peer. */
   readonly online: boolean;
-  /** On how many peers. */
+  /** How many peers the user has. */
   readonly peers: number;
 }
 
-/** The topics that somebody is subscribed to, by name. */
+/** The topics that have subscribers, sorted by name. */
 export interface TopicList extends Complete {
   /** Each topic, and how many peers are subscribed to it. */
   readonly topics: readonly { readonly topic: string; readonly subscribers: number }[];
@@ -42,9 +42,9 @@ export interface NodeList extends Complete {
   readonly nodes: readonly NodeInfo[];
 }
 
-/** Of which namespace a topic is. */
+/** Selects the namespace of a topic. */
 export interface InNamespace {
-  /** Default: all namespaces, whatever the peers' path. */
+  /** Default: all namespaces, that is, peers of every path. */
   readonly namespace?: string;
 }
 
@@ -55,36 +55,37 @@ export interface Bound {
 }
 
 /**
- * What a service does for its peers on all nodes. Messages are sent at most once, and to this node's own peers at once;
- * what one node publishes to one topic comes everywhere in its order. Without a broker there is one node.
+ * Calls that act on peers of all nodes. Messages are delivered at most once, to this node's own peers synchronously.
+ * Messages that one node publishes to one topic arrive everywhere in that order. Without a broker there is one node.
  */
 export interface ServiceCalls {
   /**
-   * Sends to every subscriber of a topic, or of each of several: who is subscribed to two of them gets it twice.
-   * @param options `except`: the id of a peer that does not get it
+   * Sends to every subscriber of a topic, or of each of several topics. A peer that is subscribed to two of them gets the
+   * message twice.
+   * @param options `except`: the id of a peer that does not get the message
    */
   publish(
     topic: string | readonly string[],
     data: unknown,
     options?: InNamespace & { readonly except?: string },
   ): void;
-  /** Sends to all peers of a user, or to one peer. Nothing happens where there is none. */
+  /** Sends to all peers of a user, or to one peer. Does nothing if there is no such peer. */
   send(to: Target, data: unknown): void;
-  /** Subscribes all peers that a user has now, or one peer, to a topic of its namespace. */
+  /** Subscribes the current peers of a user, or one peer, to a topic of the peer's namespace. */
   subscribe(to: Target, topic: string): void;
-  /** Ends the subscription of all peers that a user has now, or of one peer. */
+  /** Unsubscribes the current peers of a user, or one peer, from a topic of the peer's namespace. */
   unsubscribe(to: Target, topic: string): void;
-  /** Closes all peers that a user has now, or one peer. Code 1000 unless another is given. */
+  /** Closes the current peers of a user, or one peer. Default code: 1000. */
   disconnect(to: Target, options?: { readonly code?: number; readonly reason?: string }): void;
-  /** Asks who is subscribed to a topic. */
+  /** Lists the subscribers of a topic. */
   presence(topic: string, options?: InNamespace & Bound): Promise<Presence>;
-  /** Asks whether a user has a peer anywhere. */
+  /** Reports whether a user is connected to any node. */
   online(user: string, options?: Bound): Promise<Online>;
-  /** Asks which topics have subscribers, and how many. */
+  /** Lists the topics that have subscribers, with their number. */
   topics(prefix?: string, options?: InNamespace & Bound): Promise<TopicList>;
   /**
-   * The nodes that are alive. A node knows all others 1.5 s after its start, and until then no answer is complete; one
-   * that dies is gone after five seconds.
+   * Lists the nodes that are alive. A node knows all others 1.5 s after its start; until then `complete` is false. A node
+   * that dies is removed after five seconds.
    */
   nodes(): Promise<NodeList>;
 }
@@ -96,7 +97,7 @@ export class HubCalls implements ServiceCalls {
   readonly #hub: Hub;
   readonly #toPayload: (data: unknown) => Payload;
 
-  /** @param toPayload what an app may send, as text or bytes */
+  /** @param toPayload converts the data that an app sends to text or bytes */
   constructor(hub: Hub, toPayload: (data: unknown) => Payload) {
     this.#hub = hub;
     this.#toPayload = toPayload;
@@ -161,7 +162,7 @@ export class HubCalls implements ServiceCalls {
     return Promise.resolve({ nodes, complete: cluster?.complete ?? true });
   }
 
-  /** This node's items, then those of the others. */
+  /** Returns this node's items, then those of the other nodes. */
   async #ask<T>(question: Parameters<Hub["answer"]>[0], timeout = TIMEOUT): Promise<Complete & { items: T[] }> {
     const { cluster } = this.#hub;
     const others = await cluster?.ask(question, timeout);
@@ -170,13 +171,16 @@ export class HubCalls implements ServiceCalls {
   }
 }
 
-/** @throws {TypeError} for what is neither `{ user }` nor `{ peer }`: an undefined user would be nobody, silently. */
+/**
+ * Validates a target: an undefined user would otherwise match no peer without an error.
+ * @throws {TypeError} if the target is neither `{ user }` nor `{ peer }`
+ */
 function checked(call: string, to: Target): Target {
   const { user, peer } = to as { user?: unknown; peer?: unknown };
   if ((typeof user === "string") !== (typeof peer === "string")) {
     return typeof user === "string" ? { user } : { peer: peer as string };
   }
   throw new TypeError(
-    `Cannot ${call}: { user: string } or { peer: string } is required, was given ${JSON.stringify(to)}`,
+    `Cannot ${call}: { user: string } or { peer: string } is required, got ${JSON.stringify(to)}`,
   );
 }

@@ -1,24 +1,24 @@
 /**
- * Names: a topic in its namespace as one key.
+ * Topic keys: a topic and its namespace as one string.
  * @module
  */
 
-/** A topic of a namespace. */
+/** A topic in a namespace. */
 export interface TopicName {
   readonly namespace: string;
   readonly topic: string;
 }
 
 /**
- * A topic and its namespace as one string, different for every pair. The empty namespace stands for all of them: its
- * topics are their own key, so that a publish of the service makes no string.
+ * Joins a topic and its namespace into one string, which differs for every pair. The empty namespace stands for all
+ * namespaces. Its topics are their own keys, so that publishing to all namespaces allocates no string.
  */
 export function topicKey(namespace: string, topic: string): string {
   if (namespace === "") return topic.includes("\0") ? `\0${topic}` : topic;
   return keyPrefix(namespace) + topic;
 }
 
-/** What the keys of a namespace's topics begin with; not for the empty one. */
+/** The prefix of all keys of a namespace, which must not be empty. */
 export function keyPrefix(namespace: string): string {
   return `${escape(namespace)}\0`;
 }

@@ -1,32 +1,32 @@
 /**
- * Topics of one process: who is subscribed, and fan-out to them.
+ * The topics of one process: subscriptions and fan-out.
  * @module
  */
 
-/** What a subscriber takes; already text or bytes. */
+/** The data that subscribers receive: text or bytes. */
 export type Payload = string | ArrayBuffer | Uint8Array<ArrayBuffer>;
 
-/** Receives what is published. */
+/** Receives published messages. */
 export interface Subscriber {
   /** Bytes are valid only during the call. */
   deliver(payload: Payload): void;
 }
 
-/** Learns which topics somebody is subscribed to. */
+/** Receives an event when a topic gets its first subscriber or loses its last one. */
 export interface TopicObserver {
-  /** The first subscriber came. */
+  /** The topic has its first subscriber. */
   add(topic: string): void;
-  /** The last one left. */
+  /** The topic has no subscriber any more. */
   remove(topic: string): void;
 }
 
 /**
- * The subscriptions. Delivery is in the order of publishing for each subscriber, at most once, and synchronous;
- * a topic exists while somebody is subscribed to it.
+ * The subscriptions to topics. Delivery is synchronous, at most once, and in publishing order for each subscriber. A topic
+ * exists while it has subscribers.
  */
 export class Topics<S extends Subscriber = Subscriber> {
   readonly #subscribers = new Map<string, Set<S>>();
-  /** Set where other nodes are to hear of it. */
+  /** Set if the service has other nodes. */
   observer: TopicObserver | undefined;
 
   /** Idempotent. */
@@ -58,17 +58,17 @@ export class Topics<S extends Subscriber = Subscriber> {
     }
   }
 
-  /** How many are subscribed. */
+  /** The number of subscribers of a topic. */
   size(topic: string): number {
     return this.#subscribers.get(topic)?.size ?? 0;
   }
 
-  /** Who is subscribed. */
+  /** The subscribers of a topic. */
   subscribers(topic: string): Iterable<S> {
     return this.#subscribers.get(topic) ?? [];
   }
 
-  /** The topics that somebody is subscribed to. */
+  /** The topics that have subscribers. */
   names(): Iterable<string> {
     return this.#subscribers.keys();
   }

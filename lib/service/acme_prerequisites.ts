@@ -1,5 +1,5 @@
 /**
- * Whether a certificate could be obtained: everything that can be looked at without asking the authority.
+ * Checks whether a certificate could be obtained, as far as possible without contacting the authority.
  * @module
  */
 import type { AcmeSettings } from "../config/acme_options.ts";
@@ -8,12 +8,12 @@ import type { Finding } from "../finding.ts";
 import type { Logger } from "../log.ts";
 import { type AcmeParts, createAcmeSource } from "./create_certificate_source.ts";
 
-/** What an answer of the challenge port may take, ms. */
+/** Milliseconds within which the challenge port must answer. */
 const TIMEOUT = 5_000;
 
 /**
  * Inspects the state on disk, the terms of service, the files of external account and private authority, the challenge
- * port, and what each name leads to. Asks the name server and this machine, not the authority.
+ * port, and the addresses of each name. Contacts the name server and this machine, but not the authority.
  *
  * Codes, besides those of `inspectReach`: `acme-certificate`, `acme-terms`, `acme-file`, `acme-port`.
  */
@@ -48,13 +48,13 @@ export async function inspectAcme(acme: AcmeSettings, hostname: string, log: Log
       },
   );
   if (attempt("acme-file", () => store.account()) === undefined && !acme.agreeTos) {
-    // A private authority may have no terms: only it could say.
+    // A private authority may have no terms. Only the authority could tell.
     const level = caFile === undefined ? "error" : "note";
     const fact = `There is no account at ${acme.directory.title} yet, and the terms of service are not agreed to.`;
     found.push({ code: "acme-terms", level, fact, remedy: "Give --acme-agree-tos with the first start." });
   }
   const names = await inspectNames(acme, hostname, parts, inspectReach);
-  // With a certificate the service starts all the same; it is the renewal that would fail.
+  // If there is a certificate, the service starts anyway, and only the renewal would fail.
   const bearable = ({ level, ...rest }: Finding): Finding => ({
     ...rest,
     level: level === "error" ? "warning" : level,

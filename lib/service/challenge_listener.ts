@@ -1,5 +1,5 @@
 /**
- * The second port of a service that obtains its certificate: plain HTTP, for challenges and redirects.
+ * The plain HTTP port of a service that obtains its certificate by ACME: answers challenges and redirects.
  * @module
  */
 import type { Address } from "../config/service_mode.ts";
@@ -9,13 +9,13 @@ import type { Logger } from "../log.ts";
 import { Listener } from "../net/listener/listener.ts";
 import { Watchdog } from "../net/watchdog/watchdog.ts";
 
-/** How long a client may take over its request, and stay silent after it, ms. */
+/** Milliseconds for a client's request, and for its silence after it. */
 const REQUEST_TIMEOUT = 10_000;
 const KEEP_ALIVE = 5_000;
 
-/** How to listen for challenges. */
+/** Options of the challenge listener. */
 export interface ChallengeListenerOptions {
-  /** Of the service: the challenge port is opened on the same address. */
+  /** The service's address. The challenge port is opened on the same one. */
   readonly hostname: string;
   readonly port: number;
   readonly handle: (request: Request) => Response;
@@ -23,9 +23,9 @@ export interface ChallengeListenerOptions {
 }
 
 /**
- * Opens it.
- * @returns disposing of it closes the port
- * @throws {StartError} the port is taken or forbidden, and what to do
+ * Opens the challenge port.
+ * @returns an object that closes the port when disposed
+ * @throws {StartError} if the port is taken or forbidden; the message says what to do
  */
 export async function openChallengeListener(options: ChallengeListenerOptions): Promise<AsyncDisposable> {
   const { hostname, port, handle, log } = options;
@@ -56,7 +56,7 @@ export async function openChallengeListener(options: ChallengeListenerOptions): 
   };
 }
 
-/** The remedies of the service's port do not fit this one. */
+/** The remedies for the challenge port; those for the service's port do not apply. */
 function explained(error: unknown, address: Address): Error {
   if (!(error instanceof StartError)) return error as Error;
   const where = `Cannot answer the authority's challenges on ${describe(address)}: `;

@@ -1,5 +1,5 @@
 /**
- * The certificate source that a mode asks for. What reads and makes certificates is loaded only where it is used.
+ * Creates the certificate source of a mode. Modules that read or create certificates are loaded only on demand.
  * @module
  */
 import { join } from "node:path";
@@ -10,19 +10,19 @@ import type { AcmeSource } from "../tls/acme/acme_source.ts";
 import type { CertificateSource } from "../tls/certificate_source.ts";
 import { VERSION } from "../version.ts";
 
-/** Where ACME keeps its state, under the folder of certificates. */
+/** The folder of ACME's state, inside the folder of certificates. */
 const ACME_FOLDER = "acme";
 
-/** A source, and what the service tells it. */
+/** A certificate source and its connection to the service. */
 export interface ServiceCertificate {
   readonly source: CertificateSource;
   /** The same, where it is one that obtains certificates. */
   readonly acme: AcmeSource | undefined;
-  /** The service listens on this port: plain HTTP may be redirected to it. */
+  /** Called with the service's port, to which plain HTTP can be redirected. */
   readonly listening: (port: number) => void;
 }
 
-/** The source of a mode's certificate; undefined in proxied mode, which has none. */
+/** Creates the source of a mode's certificate; undefined in proxied mode, which has none. */
 export async function createCertificateSource(mode: Mode, log: Logger): Promise<ServiceCertificate | undefined> {
   if (mode.kind === "proxied") return undefined;
   const { certificate } = mode;
@@ -37,19 +37,19 @@ export async function createCertificateSource(mode: Mode, log: Logger): Promise<
 
 /** What obtains certificates, with its port; nothing is opened or asked before the source is used. */
 export interface AcmeParts {
-  /** Where its state lies. */
+  /** The folder of its state. */
   readonly folder: string;
   readonly source: AcmeSource;
   readonly redirectTo: (port: number) => void;
-  /** Opens the challenge port. @throws {StartError} it is taken or forbidden */
+  /** Opens the challenge port. @throws {StartError} if the port is taken or forbidden */
   readonly listen: () => Promise<AsyncDisposable>;
-  /** Answers for a token there until the returned function is called. */
+  /** Answers the challenge of a token until the returned function is called. */
   readonly respond: (token: string, answer: string) => () => void;
 }
 
 /**
- * Puts a source and its challenge port together.
- * @param certificates the folder of certificates, in which ACME has its own
+ * Combines an ACME source with its challenge port.
+ * @param certificates the folder of certificates, which contains ACME's folder
  */
 export async function createAcmeSource(
   { httpPort, ...acme }: AcmeSettings,
@@ -71,7 +71,7 @@ export async function createAcmeSource(
   return { folder, source, redirectTo: (port) => challenges.redirectTo(port), listen, respond };
 }
 
-/** The address that the service binds. */
+/** The address that the service listens on. */
 export function hostnameOf({ address }: DirectMode): string {
   return address.transport === "tcp" ? address.hostname : "0.0.0.0";
 }

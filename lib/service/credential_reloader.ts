@@ -1,5 +1,5 @@
 /**
- * Certificate and token keys over the life of a service: loaded, watched, loaded again.
+ * Loads a service's certificate and token keys, watches their files, and reloads them.
  * @module
  */
 import { delay } from "@std/async/delay";
@@ -9,27 +9,27 @@ import type { Logger } from "../log.ts";
 import type { CertificateSource } from "../tls/certificate_source.ts";
 import type { TlsMaterial } from "../tls/tls_material.ts";
 
-/** What is kept up to date, and how a new certificate is put to use. */
+/** Options of a credential reloader. */
 export interface CredentialReloaderOptions {
   /** Undefined in proxied mode, which has no certificate. */
   readonly source: CertificateSource | undefined;
   readonly authenticator: Authenticator | undefined;
   readonly log: Logger;
-  /** Makes the listener use it. What it throws leaves the old one in use. */
+  /** Makes the listener use the certificate. If it throws, the old one stays in use. */
   apply(material: TlsMaterial): Promise<void>;
-  /** Other tokens are in force: connections that came in by one that no longer is may have to go. */
+  /** Called when the valid tokens have changed, so that connections with a revoked token can be closed. */
   tokensChanged(): void;
   /** Milliseconds; for tests. Default 5,000: see `#tokenFileChanged`. */
   readonly confirmAfter?: number;
-  /** Reloads in place of this, where several workers do it together. What it throws is a StartError. */
+  /** Replaces the reload if several workers reload together. Must throw only a StartError. */
   readonly reloadAll?: (() => Promise<void>) | undefined;
 }
 
-/** How long a token file that lacks something must stay as it is before that counts, ms; and how often it is waited. */
+/** Milliseconds for which a token file with removed tokens must stay unchanged to take effect; and the number of waits. */
 const CONFIRM_AFTER = 5_000;
 const MOST_WAITS = 12;
 
-/** Keeps a service's certificate and token keys. */
+/** The certificate and token keys of a service. */
 export class CredentialReloader {
   readonly #options: CredentialReloaderOptions;
   #material: TlsMaterial | undefined;
@@ -48,8 +48,8 @@ export class CredentialReloader {
   }
 
   /**
-   * Loads the certificate, and watches from before that, so that no change falls in between.
-   * @throws {StartError} why it is not usable
+   * Starts watching, then loads the certificate, so that no change is missed.
+   * @throws {StartError} if the certificate is not usable
    */
   async start(): Promise<void> {
     const { source, authenticator, log } = this.#options;
@@ -68,23 +68,23 @@ export class CredentialReloader {
     }
   }
 
-  /** What `stage` read and `settle` will put to use. */
+  /** The certificate that `stage` read, until `settle`. */
   get staged(): TlsMaterial | undefined {
     return this.#staged;
   }
 
-  /** See `Service.reload`. One after the other, and a failed one does not stand in the way of the next. */
+  /** See `Service.reload`. Reloads run one after the other; a failed one does not prevent the next. */
   reload(): Promise<void> {
     return this.#options.reloadAll?.() ?? this.exclusively(() => this.#reload());
   }
 
   /**
-   * Reads certificate and tokens again, and puts the tokens to use.
-   * @returns whether there is another certificate, which `settle` puts to use
-   * @throws {StartError} why they are not usable; what was there goes on serving
+   * Reads the certificate and the tokens again, and applies the tokens.
+   * @returns whether the certificate changed; `settle` applies it
+   * @throws {StartError} if a file is not usable; everything then stays as it was
    */
   async stage(): Promise<boolean> {
-    // All is read before anything is put to use: a bad file leaves everything as it was.
+    // Everything is read before anything is applied, so that a bad file changes nothing.
     const fresh = await this.#load();
     await this.#reloadTokens();
     const same = fresh === undefined || (fresh.cert === this.#material?.cert && fresh.key === this.#material.key);
@@ -92,7 +92,7 @@ export class CredentialReloader {
     return !same;
   }
 
-  /** Keeps the certificate that `stage` read as the one in use, or forgets it. */
+  /** Marks the certificate that `stage` read as the one in use, or discards it. */
   settle(use: boolean): void {
     const fresh = this.#staged;
     this.#staged = undefined;
@@ -105,12 +105,12 @@ export class CredentialReloader {
     });
   }
 
-  /** Runs something while no certificate is replaced: after what was asked for before, and before what comes next. */
+  /** Runs a task in order with reloads, so that no certificate is replaced meanwhile. */
   exclusively(run: () => Promise<void>): Promise<void> {
     return this.#last = this.#last.catch(() => {}).then(run);
   }
 
-  /** Reloads; what is not usable goes to the log. */
+  /** Reloads, and logs an error if a file is not usable. */
   reloadOrSay(): Promise<void> {
     return this.#orSay(() => this.reload());
   }
@@ -125,8 +125,8 @@ export class CredentialReloader {
   }
 
   /**
-   * Takes in a token file that changed. One that lacks what is in force may be half written: it must stay as it is for a
-   * while before that counts, as it ends connections. The watch does not call again meanwhile.
+   * Handles a changed token file. If valid tokens are missing, the file may be half written. Because removing them closes
+   * connections, the file must first stay unchanged for a while. The watch does not call again meanwhile.
    */
   #tokenFileChanged(): Promise<void> {
     return this.#orSay(async () => {
@@ -158,7 +158,7 @@ export class CredentialReloader {
     tokensChanged();
   }
 
-  /** Ends the watch, and waits for a reload under way. */
+  /** Stops watching, and waits for a running reload. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     await this.#options.source?.[Symbol.asyncDispose]();
@@ -187,7 +187,7 @@ export class CredentialReloader {
   }
 }
 
-/** The text of a file, or empty where there is none. */
+/** The text of a file, or empty if it does not exist. */
 function contentOf(file: string): string {
   try {
     return Deno.readFileSync(file).toHex();

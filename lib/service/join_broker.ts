@@ -1,12 +1,12 @@
 /**
- * From `--broker` and its companions to a hub that is a node.
+ * Connects the hub according to `--broker` and its related options.
  * @module
  */
 import { flagOf } from "../config/option_table.ts";
 import type { Settings } from "../config/service_options.ts";
 import { formatSize } from "../duration_and_size.ts";
 import { decodeText } from "../text_file.ts";
-import { messageOf, StartError, UsageError } from "../errors.ts";
+import { messageOf, readFailure, StartError, UsageError } from "../errors.ts";
 import type { BrokerStart } from "../hub/broker.ts";
 import { openIpc } from "../hub/brokers/ipc.ts";
 import { openBroker } from "../hub/brokers/open_broker.ts";
@@ -17,7 +17,7 @@ import type { Logger } from "../log.ts";
 
 const COMPANIONS = ["brokerCredentialsFile", "brokerCa", "brokerPrefix", "brokerOptional"] as const;
 
-/** Checks the options of the broker against each other; one sentence a mistake, for a UsageError. */
+/** Checks the broker options against each other. Returns one sentence per mistake, for a UsageError. */
 export function validateBrokerOptions(settings: Settings, given: ReadonlyMap<string, string>): string[] {
   const problems: string[] = [];
   const name = (key: string) => given.get(key) ?? flagOf(key);
@@ -46,8 +46,8 @@ export function validateBrokerOptions(settings: Settings, given: ReadonlyMap<str
 }
 
 /**
- * Makes the hub a node of the service, where there is a broker.
- * @throws {StartError} when the broker, or a file of its options, cannot be used
+ * Connects the hub to the broker, if there is one.
+ * @throws {StartError} if the broker, or a file of its options, cannot be used
  */
 export async function joinBroker(
   hub: Hub,
@@ -85,9 +85,9 @@ export async function joinBroker(
 }
 
 /**
- * Makes the hub a node of the workers of one machine.
- * @param path of the relay's unix socket
- * @throws {StartError} when the relay cannot be reached
+ * Connects the hub to the other workers of this machine.
+ * @param path the path of the relay's unix socket
+ * @throws {StartError} if the relay cannot be reached
  */
 export async function joinWorkers(hub: Hub, path: string): Promise<void> {
   await hub.connect({
@@ -111,6 +111,6 @@ function readText(file: string, what: string): string {
   try {
     return decodeText(Deno.readFileSync(file));
   } catch (error) {
-    throw new StartError(`Cannot read the ${what} (${file}): ${messageOf(error)}`, { cause: error });
+    throw new StartError(`Cannot read the ${what} (${file}): ${readFailure(error)}`, { cause: error });
   }
 }

@@ -1,5 +1,5 @@
 /**
- * A service while it runs: its parts, and how they start and stop together.
+ * A running service: creates its parts, and starts and stops them together.
  * @module
  */
 import type { Authenticator } from "../auth/authenticate.ts";
@@ -37,47 +37,48 @@ import { WorkerCounts } from "./worker_connection_counts.ts";
 
 /** A running service. Disposing of it stops it. */
 export interface Service extends ServiceCalls, AsyncDisposable {
-  /** Where it listens, with the real port. */
+  /** The address that it listens on, with the actual port. */
   readonly addr: Deno.Addr;
-  /** What a client connects to: `wss://localhost:8282/`. For a unix socket, `ws+unix:PATH`. */
+  /** The URL for clients, for example `wss://localhost:8282/`. For a unix socket, `ws+unix:PATH`. */
   readonly url: string;
-  /** Who terminates TLS: the service itself, or a proxy in front. */
+  /** Whether the service itself terminates TLS, or a proxy in front. */
   readonly mode: { readonly kind: "direct" | "proxied" };
-  /** How many connections it takes; undefined where the system does not say what it can carry. */
+  /** The connection limit; undefined if the system does not report its own limit. */
   readonly maxConnections: number | undefined;
   /** The certificate in use; undefined in proxied mode. */
   readonly material: ServedCertificate | undefined;
-  /** What tokens clients need; undefined where none. */
+  /** The tokens that clients need; undefined if none. */
   readonly needs: string | undefined;
-  /** The id of this node, in which the ids of its peers end. */
+  /** The id of this node. The ids of its peers end with it. */
   readonly nodeId: string;
-  /** The peers that are connected to this node. */
+  /** The number of peers that are connected to this node. */
   readonly peers: ReadonlySet<Peer>;
   /**
-   * Reads certificate, key and token files again; the new ones serve from then on, and no connection ends for it. The
-   * service does it by itself when the files change.
-   * @throws {StartError} why the new files are not usable; the old ones go on serving
+   * Reads the certificate, key and token files again and applies them, without closing a connection for a new certificate.
+   * The service does this by itself when the files change.
+   * @throws {StartError} if the new files are not usable; the old ones then stay in use
    */
   reload(): Promise<void>;
   /**
-   * Lets a successor process open the same address (`takeover`) while `start` brings it up, then begins to stop; who was
-   * accepted here before that is still served here. Certificates are not replaced meanwhile.
-   * @throws {StartError} where the system cannot do that; and what `start` throws. The service then goes on.
+   * Lets a successor process open the same address (`takeover`) while `start` starts it, then begins to stop. Connections
+   * that were accepted before are still served here. Certificates are not replaced meanwhile.
+   * @throws {StartError} if the system does not support this
+   * @throws the error of `start`; the service then continues
    */
   handOver(start: () => Promise<void>): Promise<void>;
   /**
-   * Stops accepting, lets connections finish within `drainTimeout`, closes the rest with 1001. Idempotent.
-   * Resolves when all is ended.
+   * Stops accepting, lets connections finish within `drainTimeout`, and closes the rest with 1001. Idempotent.
+   * Resolves when all connections have ended.
    */
   stop(): Promise<void>;
 }
 
-/** How long a peer may be over `--max-backpressure` without reading anything, ms. */
+/** Milliseconds for which a peer may exceed `--max-backpressure` without reading. */
 const SLOW_READER_TIMEOUT = 5000;
-/** How long the sockets get to answer the last close frames, ms. */
+/** Milliseconds for the answers to the last close frames. */
 const CLOSE_GRACE = 1000;
 
-/** What a service is made of. */
+/** The dependencies of a service. */
 export interface ServiceParts {
   readonly app: ServiceApp | AppFactory;
   readonly loaded: ServiceSettings;
@@ -85,11 +86,11 @@ export interface ServiceParts {
   /** Undefined in proxied mode. */
   readonly certificate: ServiceCertificate | undefined;
   readonly log: Logger;
-  /** Set where this service is one of several workers on one port. */
+  /** Set if this service is one of several workers on one port. */
   readonly worker?: WorkerContext | undefined;
 }
 
-/** A service, listening once `start` has resolved. */
+/** A service. It listens once `start` has resolved. */
 export class RunningService extends HubCalls implements Service {
   readonly settings: Settings;
   readonly mode: Mode;
@@ -105,11 +106,11 @@ export class RunningService extends HubCalls implements Service {
   readonly #requestHandler: RequestHandler;
   /** Aborted when the service begins to stop. */
   readonly #draining = new AbortController();
-  /** A successor process serves the address. */
+  /** Whether a successor process serves the address. */
   #followed = false;
   #listener!: Listener;
   #watchdog: Watchdog | undefined;
-  /** What the other workers have. */
+  /** The connection counts of the other workers. */
   readonly #counts: WorkerCounts | undefined;
   #stopped: Promise<void> | undefined;
 
@@ -180,7 +181,7 @@ export class RunningService extends HubCalls implements Service {
       opened: (peer: Peer, keyId: string | undefined) => {
         this.#peerRegistry.add(peer, keyId);
         userChanged(peer);
-        // Its token may have been taken back since it was checked.
+        // The token may have been revoked since it was checked.
         if (keyId !== undefined && !authenticator!.accepts(keyId)) this.#closeRevoked();
       },
       ended: (peer: Peer) => {
@@ -279,17 +280,17 @@ export class RunningService extends HubCalls implements Service {
     return this.#credentials.reload();
   }
 
-  /** The listener, whose sockets a supervisor replaces together with those of other workers. */
+  /** The listener. A supervisor replaces its sockets together with those of the other workers. */
   get listener(): Listener {
     return this.#listener;
   }
 
-  /** See {@link CredentialReloader}: a supervisor reloads several workers in steps. */
+  /** See {@link CredentialReloader}. A supervisor reloads several workers in steps. */
   get credentials(): CredentialReloader {
     return this.#credentials;
   }
 
-  /** Stops as {@link Service.stop} does, where others serve the port: whoever was accepted here is still served here. */
+  /** Stops like {@link Service.stop} while others serve the port. Connections accepted before are still served here. */
   retire(): Promise<void> {
     return this.#stopped ??= this.#stop(true);
   }
@@ -302,7 +303,7 @@ export class RunningService extends HubCalls implements Service {
         );
       }
       await start();
-      // At once: a reload that waits for its turn finds a service that stops.
+      // Set at once, so that a waiting reload finds the service stopping.
       this.#stopped ??= this.#stop(true);
     });
   }
@@ -315,7 +316,7 @@ export class RunningService extends HubCalls implements Service {
     return this.stop();
   }
 
-  /** What the test page says of this service. */
+  /** The facts that the test page shows. */
   #pageFacts(): PageFacts {
     const { notAfter, file } = this.material ?? {};
     const certificate = notAfter && `${file}, until ${notAfter.toISOString().slice(0, 10)}`;
@@ -329,7 +330,7 @@ export class RunningService extends HubCalls implements Service {
     };
   }
 
-  /** Without the C library an accept loop ends only with its connections: they are asked to come again, one by one. */
+  /** Without the C library an accept loop ends only with its connections, so they are closed gradually to reconnect. */
   async #evict(): Promise<void> {
     const { drainTimeout } = this.settings;
     const { log } = this.#parts;
@@ -338,12 +339,12 @@ export class RunningService extends HubCalls implements Service {
     await this.#peerRegistry.close(CloseCode.ServiceRestart, reason, drainTimeout, this.#draining.signal);
   }
 
-  /** Ends the connections whose tokens are no longer valid, unless they are to be kept. */
+  /** Closes connections whose tokens are no longer valid, unless they are to be kept. */
   #closeRevoked(): void {
     const { authenticator, log } = this.#parts;
     if (authenticator === undefined || this.settings.revokedTokens === "keep") return;
     const peers = this.#peerRegistry.closeRevoked((keyId) => authenticator.accepts(keyId));
-    if (peers > 0) log.warn("connections were closed: their tokens were taken back", { peers });
+    if (peers > 0) log.warn("closed connections whose tokens were revoked", { peers });
   }
 
   async #stop(followed: boolean): Promise<void> {
@@ -353,7 +354,9 @@ export class RunningService extends HubCalls implements Service {
     this.#draining.abort();
     await this.#credentials.stop();
     await this.#listener.stopAccepting();
-    if (followed) await this.#listener.settled(() => this.#peerRegistry.size, Math.min(handshakeTimeout, drainTimeout));
+    if (followed) {
+      await this.#listener.allConnectionsKnown(() => this.#peerRegistry.size, Math.min(handshakeTimeout, drainTimeout));
+    }
     await this.#peerRegistry.empty(Math.max(0, until - performance.now()));
     await this.#peerRegistry.close(CloseCode.GoingAway, "the service is stopping");
     await this.#peerRegistry.empty(CLOSE_GRACE);

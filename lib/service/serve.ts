@@ -1,5 +1,5 @@
 /**
- * Serving an app: from options to a running service.
+ * Serves an app: turns options into a running service.
  * @module
  */
 import { wantsTokens } from "../auth/validate_auth_options.ts";
@@ -15,11 +15,11 @@ import { type ServiceSettings, validate } from "./validate_settings.ts";
 import type { WorkerContext } from "./worker_context.ts";
 import type { AppFactory, FetchApp, ServiceApp } from "../ws/app_types.ts";
 
-/** What the caller may give beside the options. */
+/** Additional arguments of `serve`. */
 export interface Environment {
-  /** Default: warnings and errors on standard error; `silent` says nothing. */
+  /** Default: warnings and errors on standard error; `silent` logs nothing. */
   readonly log?: Logger;
-  /** A predecessor process shares its address with this one, at this port. */
+  /** The port of a predecessor process that shares its address with this one. */
   readonly takeover?: { readonly port: number } | undefined;
 }
 
@@ -29,13 +29,13 @@ export interface WorkerEnvironment extends Environment {
 }
 
 /**
- * Serves an app. Options as on the command line, in camelCase; sizes and durations in bytes and milliseconds, or as text.
- * It installs no signal handlers and reads neither environment nor file.
+ * Serves an app. The options are those of the command line, in camelCase. Sizes and durations are bytes and milliseconds, or
+ * text. It installs no signal handlers, and reads neither the environment nor a configuration file.
  *
- * It installs no global handlers either. What a hook throws, or a promise that it returns rejects with, closes its peer
- * and is logged; an error that nobody catches (a promise that the app let go, a timer of its own) ends the process, as in
- * any Deno program. A host program that is to survive it listens for `unhandledrejection` and `error` on `globalThis`,
- * calls `preventDefault()` and logs, as the command line's service does.
+ * It installs no global handlers either. An exception of a hook, or a rejection of the promise that it returns, closes its
+ * peer and is logged. An uncaught error (of a promise that the app does not await, or of its timer) ends the process, as in
+ * any Deno program. To survive such errors, listen for `unhandledrejection` and `error` on `globalThis`, call
+ * `preventDefault()` and log the error, as the command line's service does.
  *
  * @example
  * ```ts
@@ -47,7 +47,7 @@ export interface WorkerEnvironment extends Environment {
  * ```
  *
  * @throws {UsageError} with every mistake in the options
- * @throws {StartError} when the port is taken, the certificate unusable, a file unreadable
+ * @throws {StartError} if the port is taken, the certificate is not usable, or a file cannot be read
  */
 export async function serve(
   app: ServiceApp | AppFactory | FetchApp,
@@ -60,7 +60,7 @@ export async function serve(
   return await startService(checked, loaded, { log, ...others });
 }
 
-/** Serves with settings that are loaded and checked already: the command line's way in. */
+/** Serves with settings that are already loaded and checked, for the command line. */
 export async function startService(
   app: ServiceApp | AppFactory,
   loaded: ServiceSettings,
@@ -68,7 +68,7 @@ export async function startService(
 ): Promise<RunningService> {
   const { settings, checked } = loaded;
   if ((worker?.index ?? 1) === 1) { for (const warning of originWarnings(settings.origin)) log.warn(warning); }
-  // jose and node:crypto are loaded only for a service that checks tokens.
+  // jose and node:crypto are loaded only if the service checks tokens.
   const authenticator = wantsTokens(settings)
     ? await (await import("../auth/authenticate.ts")).createAuthenticator(settings, { log })
     : undefined;

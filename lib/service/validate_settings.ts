@@ -1,5 +1,5 @@
 /**
- * From settings to the parts of a service: the rules between options, limits and addresses.
+ * Validates settings against each other, and derives a service's limits and addresses.
  * @module
  */
 import { validateAuthOptions } from "../auth/validate_auth_options.ts";
@@ -17,11 +17,11 @@ import { validateBrokerOptions } from "./join_broker.ts";
 import { coversHost, namesOf } from "../tls/x509/certificate_names.ts";
 import { type OriginRule, originRule } from "../handshake/origin.ts";
 
-/** What settings come to, once they are checked against each other. */
+/** Settings after validation. */
 export interface CheckedSettings {
   readonly mode: Mode;
   readonly origin: OriginRule;
-  /** Where upgrades are taken. */
+  /** The paths that accept upgrades. */
   readonly paths: PathSet;
 }
 
@@ -33,7 +33,7 @@ export type ServiceSettings = Pick<
 
 /**
  * Checks settings against each other.
- * @param wrong those that could not be read, and have their defaults
+ * @param wrong settings that could not be read and have their defaults
  * @throws {UsageError} with every mistake
  */
 export function validate(
@@ -67,24 +67,23 @@ export function validate(
   }
 }
 
-/** Whether it listens where only this machine reaches it over the network. */
+/** Whether the service listens on loopback only. */
 export function isLocal({ address }: Mode): boolean {
   return address.transport === "tcp" && (address.hostname === "localhost" || isLoopback(address.hostname));
 }
 
-/** How many connections a service takes. Undefined: unlimited. */
+/** The connection limits of a service. Undefined: unlimited. */
 export interface ConnectionLimits {
-  /** In all its processes. */
+  /** In all processes together. */
   readonly maxConnections: number | undefined;
-  /** In this process: what its descriptors carry. */
+  /** In this process: what its descriptors allow. */
   readonly maxConnectionsHere: number | undefined;
 }
 
 /**
- * How many connections the service takes: what was asked for, or what the descriptors of its processes carry: nine tenths
- * of them, less 64, as Deno and the listener's reserve hold 47 (measured), and connections that are no WebSocket yet need
- * theirs.
- * @param processes how many share the port
+ * The connection limits: the option's value, or what the descriptors of the processes allow: nine tenths of them, minus 64.
+ * Deno and the listener's reserve hold 47 (measured), and connections before their upgrade also need descriptors.
+ * @param processes the number of processes that share the port
  */
 export function connectionLimits(settings: Settings, processes: number, log: Logger): ConnectionLimits {
   const descriptors = descriptorLimit();
@@ -102,14 +101,14 @@ export function connectionLimits(settings: Settings, processes: number, log: Log
   return { maxConnections, maxConnectionsHere: processes > 1 ? here : undefined };
 }
 
-/** The default budget: a share of the memory that the process may use, and its bounds, bytes. */
+/** The default memory budget: a fraction of the memory that the process may use, and its limits in bytes. */
 const MEMORY_SHARE = 1 / 8;
 const LEAST_BUDGET = 32 * 1024 ** 2;
 const MOST_BUDGET = 512 * 1024 ** 2;
 
 /**
- * What queued messages of all peers of this process may take together: what was asked for, or a share of the memory.
- * @param processes how many share the memory
+ * The memory budget for queued messages of all peers of this process: the option's value, or a fraction of the memory.
+ * @param processes the number of processes that share the memory
  */
 export function memoryBudget({ memoryBudget }: Settings, processes: number): number {
   if (memoryBudget !== undefined) return memoryBudget;
@@ -118,7 +117,7 @@ export function memoryBudget({ memoryBudget }: Settings, processes: number): num
   return Math.min(MOST_BUDGET, Math.max(LEAST_BUDGET, Math.floor(memory * MEMORY_SHARE / processes)));
 }
 
-/** Bytes that this process may use, its cgroup's limit included; undefined where it may not ask. Never prompts. */
+/** Bytes that this process may use, considering its cgroup; undefined without the permission. Never prompts. */
 function memoryLimit(): number | undefined {
   const limits: number[] = [];
   if (granted({ name: "sys", kind: "systemMemoryInfo" })) limits.push(Deno.systemMemoryInfo().total);
@@ -127,7 +126,7 @@ function memoryLimit(): number | undefined {
     try {
       limits.push(Number(Deno.readTextFileSync(path).trim()));
     } catch {
-      // The other version of cgroups, or none.
+      // The other cgroup version, or no cgroup.
     }
   }
   const known = limits.filter((limit) => limit > 0);
@@ -138,18 +137,18 @@ function granted(permission: Deno.PermissionDescriptor): boolean {
   return Deno.permissions.querySync(permission).state === "granted";
 }
 
-/** What a client connects to: a name that the certificate has, where the address itself says nothing. */
+/** The URL for clients. Uses a name of the certificate if the address is not specific. */
 export function urlOf(addr: Deno.Addr, { kind }: Mode, path: string, material: TlsMaterial | undefined): string {
   if (!("hostname" in addr)) return `ws+unix:${(addr as Deno.UnixAddr).path}`;
   return `${kind === "direct" ? "wss" : "ws"}://${publicHost(addr.hostname, material)}:${addr.port}${path}`;
 }
 
-/** A host that the certificate is for; where there is none, one that a client on this machine can connect to. */
+/** A host that the certificate is valid for, or else one that clients on this machine can connect to. */
 function publicHost(hostname: string, material: TlsMaterial | undefined): string {
   const anywhere = hostname === "0.0.0.0" || hostname === "::" || isLoopback(hostname);
   if (material && (anywhere || !coversHost(namesOf(material.leaf), hostname))) {
     const name = material.names.find((name) => !name.startsWith("*")) ?? material.names[0] ?? "localhost";
-    // Of a wildcard any name will do.
+    // For a wildcard, any name is valid.
     return name.replace("*", "www");
   }
   const host = hostname === "0.0.0.0" || hostname === "::" ? "127.0.0.1" : hostname;

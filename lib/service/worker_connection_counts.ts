@@ -1,15 +1,15 @@
 /**
- * The connections of this worker, told to the others, and theirs. A worker knows of the others' connections about ten
- * milliseconds after they were made: so much later a limit may be passed by what comes in at several workers at once.
+ * Reports the connections of this worker to the others, and keeps theirs. Reports arrive after about ten milliseconds.
+ * Within that time, simultaneous connections at several workers may exceed a limit.
  * @module
  */
 import type { OtherConnections } from "../handshake/admission.ts";
 import type { ConnectionTotals, WorkerContext } from "./worker_context.ts";
 
-/** Milliseconds for which changes are collected. */
+/** Changes are batched for this many milliseconds. */
 const COLLECT = 5;
 
-/** See the module. */
+/** The connection counts of one worker. */
 export class WorkerCounts implements OtherConnections, Disposable {
   readonly #worker: WorkerContext;
   readonly #perAddress: boolean;
@@ -23,8 +23,8 @@ export class WorkerCounts implements OtherConnections, Disposable {
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /**
-   * @param perAddress whether connections are limited by address: otherwise addresses are not told
-   * @param userSize how many connections of a user are here
+   * @param perAddress whether connections are limited by address; otherwise addresses are not reported
+   * @param userSize returns the number of a user's connections in this worker
    */
   constructor(worker: WorkerContext, perAddress: boolean, userSize: (user: string) => number) {
     this.#worker = worker;
@@ -41,7 +41,7 @@ export class WorkerCounts implements OtherConnections, Disposable {
     return this.#addresses.get(key) ?? 0;
   }
 
-  /** The others' connections of one user. */
+  /** The number of a user's connections in the other workers. */
   ofUser(user: string): number {
     return this.#users.get(user) ?? 0;
   }
@@ -52,7 +52,7 @@ export class WorkerCounts implements OtherConnections, Disposable {
     this.#schedule();
   }
 
-  /** The connections of a user have changed, or will within this turn of the event loop. */
+  /** Called when the connections of a user have changed, or will change within this turn of the event loop. */
   userChanged(user: string): void {
     this.#changedUsers.add(user);
     this.#schedule();

@@ -1,37 +1,37 @@
 /**
- * What a service asks of whoever runs it as one of several workers on one port.
+ * The interface between a service and its supervisor, if the service is one of several workers on one port.
  * @module
  */
 
-/** Open connections by what limits count. In a change, zero means that there are none left. */
+/** Open connections by address and user. In a change, zero means that none is left. */
 export interface ConnectionTotals {
   readonly total: number;
   readonly addresses: Readonly<Record<string, number>>;
   readonly users: Readonly<Record<string, number>>;
 }
 
-/** See the module. */
+/** The supervisor, as the service uses it. */
 export interface WorkerContext {
-  /** From 1. */
+  /** The worker's number, from 1. */
   readonly index: number;
-  /** How many workers there are. */
+  /** The number of workers. */
   readonly count: number;
-  /** The unix socket of the relay between the workers; undefined where there is none to connect, or a broker does it. */
+  /** The unix socket of the relay between the workers; undefined with a single worker or a broker. */
   readonly relay: string | undefined;
   /**
-   * Resolves when it is this worker's turn to listen: on `port` where it is given, else on that of its settings; `join`
-   * says that others share the port already.
+   * Resolves when it is this worker's turn to listen. `port`: default is the port of the settings. `join`: others already
+   * share the port.
    */
   turnToListen(): Promise<{ readonly port?: number; readonly join: boolean }>;
-  /** The accept loop ended by itself, or is there again. */
+  /** Called when the accept loop ended unexpectedly ("lost"), or runs again ("joined"). */
   groupChanged(change: "lost" | "joined"): void;
   /**
-   * Reloads certificate and tokens in all workers.
-   * @throws {StartError} why the new ones are not usable
+   * Reloads the certificate and the tokens in all workers.
+   * @throws {StartError} if the new ones are not usable
    */
   reloadAll(): Promise<void>;
-  /** How many connections this worker has now: the total, and what changed since the last report. */
+  /** Reports this worker's connections: the total, and the changes since the last report. */
   reportCounts(counts: ConnectionTotals): void;
-  /** Set by the service: takes what the other workers have, the total and what changed. */
+  /** Set by the service. Receives the connections of the other workers: the total and the changes. */
   onCounts: (others: ConnectionTotals) => void;
 }

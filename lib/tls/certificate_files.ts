@@ -6,7 +6,7 @@ import { Buffer } from "node:buffer";
 import { X509Certificate } from "node:crypto";
 import type { CertificateFiles } from "../config/service_mode.ts";
 import { decodeText } from "../text_file.ts";
-import { messageOf, StartError } from "../errors.ts";
+import { messageOf, readFailure, StartError } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { inspectAndSort, validityOf } from "./x509/inspect_chain.ts";
 import { fieldsOf, titleOf } from "./x509/certificate_fields.ts";
@@ -125,8 +125,7 @@ function reasonOf(error: unknown, file: string): string {
     return "this user may not read it; run as one who may, or copy it to where this user can (certbot: --deploy-hook)";
   }
   if (error instanceof Deno.errors.NotCapable) return `Deno was started without --allow-read=${shellWord(file)}`;
-  if (error instanceof Deno.errors.IsADirectory) return "it is a folder; a file is required";
-  return messageOf(error);
+  return readFailure(error);
 }
 
 function linkReason(file: string): string {

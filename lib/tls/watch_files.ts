@@ -3,7 +3,7 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import { messageOf } from "../errors.ts";
+import { messageOf, readFailure } from "../errors.ts";
 import { type Logger, silent } from "../log.ts";
 import { type WatchPaths, watchPathsOf } from "./symlink_paths.ts";
 
@@ -189,7 +189,7 @@ class FileWatch implements AsyncDisposable {
           hash.update("gone:");
           continue;
         }
-        complain(`${path} cannot be read; what was loaded stays in use`, messageOf(error));
+        complain(`${path} cannot be read; what was loaded stays in use`, readFailure(error));
         return undefined;
       }
     }

@@ -1,33 +1,33 @@
 /**
- * Open connections over all workers, so that limits hold for them together.
+ * Counts of open connections in all workers, so that connection limits apply to the sum.
  * @module
  */
 import type { ConnectionTotals } from "../service/worker_context.ts";
 
-/** Milliseconds for which changes are collected: so much later a worker knows of the others' connections. */
+/** Changes are batched for this many milliseconds, which delays what a worker knows about the others. */
 const COLLECT = 5;
 
-/** Sums the counts of workers, and tells each what the others have. */
+/** Sums the counts of the workers, and sends each worker the sums of all others. */
 export class TotalCounts<Worker> {
-  readonly #tell: (worker: Worker, others: ConnectionTotals) => void;
+  readonly #send: (worker: Worker, others: ConnectionTotals) => void;
   readonly #totals = new Map<Worker, number>();
   readonly #addresses = new Tally<Worker>();
   readonly #users = new Tally<Worker>();
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  /** @param tell sends a worker what the others have, as far as it changed */
-  constructor(tell: (worker: Worker, others: ConnectionTotals) => void) {
-    this.#tell = tell;
+  /** @param send sends a worker the changed counts of the others */
+  constructor(send: (worker: Worker, others: ConnectionTotals) => void) {
+    this.#send = send;
   }
 
-  /** A worker exists. */
+  /** Adds a worker. */
   add(worker: Worker): void {
     this.#totals.set(worker, 0);
-    // Everything, as it knows nothing yet.
-    this.#tell(worker, { total: this.#othersOf(worker), addresses: this.#addresses.all(), users: this.#users.all() });
+    // A new worker needs all counts, not only the changes.
+    this.#send(worker, { total: this.#othersOf(worker), addresses: this.#addresses.all(), users: this.#users.all() });
   }
 
-  /** What a worker has now. */
+  /** Sets the current counts of a worker. */
   update(worker: Worker, { total, addresses, users }: ConnectionTotals): void {
     if (!this.#totals.has(worker)) return;
     this.#totals.set(worker, total);
@@ -36,7 +36,7 @@ export class TotalCounts<Worker> {
     this.#schedule();
   }
 
-  /** A worker has gone, and its connections with it. */
+  /** Removes a worker and its connections. */
   remove(worker: Worker): void {
     this.#totals.delete(worker);
     this.#addresses.remove(worker);
@@ -44,7 +44,7 @@ export class TotalCounts<Worker> {
     this.#schedule();
   }
 
-  /** Stops telling. */
+  /** Stops sending. */
   stop(): void {
     clearTimeout(this.#timer);
   }
@@ -55,7 +55,7 @@ export class TotalCounts<Worker> {
       const addresses = this.#addresses.takeChanges();
       const users = this.#users.takeChanges();
       for (const worker of this.#totals.keys()) {
-        this.#tell(worker, {
+        this.#send(worker, {
           total: this.#othersOf(worker),
           addresses: this.#addresses.others(worker, addresses),
           users: this.#users.others(worker, users),
@@ -99,7 +99,7 @@ class Tally<Worker> {
     return changed;
   }
 
-  /** What others than this worker have, of these keys. */
+  /** The sums of all other workers for these keys. */
   others(worker: Worker, keys: readonly string[]): Record<string, number> {
     return Object.fromEntries(keys.map((key) => {
       let sum = 0;

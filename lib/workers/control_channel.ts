@@ -1,6 +1,6 @@
 /**
- * What the supervisor and its workers tell each other: one JSON object a line over a unix socket. Requests have a number
- * and get a reply.
+ * The control channel between the supervisor and a worker: one JSON object per line over a unix socket. Requests are
+ * numbered and get a reply.
  * @module
  */
 import { TextLineStream } from "@std/streams/text-line-stream";
@@ -9,64 +9,64 @@ import type { LogFields } from "../log.ts";
 import type { Instruction } from "../net/listener/reuseport_group.ts";
 import type { ConnectionTotals } from "../service/worker_context.ts";
 
-/** Version of the messages below: a worker of another version than its supervisor is not taken. */
+/** The version of the messages below. The supervisor rejects a worker of another version. */
 export const PROTOCOL = 1;
 
-/** What the supervisor asks a worker to do, and what the worker replies. */
+/** Requests of the supervisor, and the worker's replies. */
 export type WorkerRequests = {
-  /** Reads the certificate and the token files again; nothing is put to use but the tokens. */
+  /** Reads the certificate and the token files again. Only the tokens take effect. */
   load: { argument: undefined; reply: { changed: boolean } };
-  /** Listens on one more socket of the port, with the certificate that `load` read. */
+  /** Listens on an additional socket of the port, with the certificate that `load` read. */
   bind: { argument: undefined; reply: void };
-  /** Chooses which sockets of the port get new connections; null is the kernel's hash. */
+  /** Selects the sockets of the port that get new connections; null restores the kernel's hash. */
   steer: { argument: readonly Instruction[] | null; reply: void };
-  /** Waits until no connection waits on its sockets, or on those before the newest. */
+  /** Waits until the accept queues are empty: of all the worker's sockets, or of all but the newest ("old"). */
   emptyQueues: { argument: "all" | "old"; reply: void };
-  /** Stops listening on its sockets, or on those before the newest. */
+  /** Stops listening on all the worker's sockets, or on all but the newest ("old"). */
   closeSockets: { argument: "all" | "old"; reply: void };
   /** Stops listening on the newest socket. */
   dropNext: { argument: undefined; reply: void };
-  /** Puts the certificate that `load` read to use, or forgets it. */
+  /** Applies (true) or discards (false) the certificate that `load` read. */
   settle: { argument: boolean; reply: void };
 };
 
-/** What a worker asks of the supervisor. */
+/** Requests of a worker, and the supervisor's replies. */
 export type SupervisorRequests = {
-  /** Reloads certificate and tokens in all workers. */
+  /** Reloads the certificate and the tokens in all workers. */
   reload: { argument: undefined; reply: void };
 };
 
-/** How a worker introduces its service. */
+/** How a worker describes its listening service. */
 export interface Listening {
-  /** Port, or 0 where there is none. */
+  /** The port, or 0 without one. */
   readonly port: number;
-  /** For a person at a terminal. */
+  /** The description for a terminal. */
   readonly banner: string;
-  /** The same for the log. */
+  /** The description for the log. */
   readonly fields: LogFields;
 }
 
-/** What a worker tells without being asked. */
+/** Notifications of a worker. */
 export type WorkerMessage =
-  /** It is about to listen, and waits for `listen`: one at a time, so that the order of the sockets is known. */
+  /** The worker is ready and waits for `listen`. Workers listen one at a time, so that the order of the sockets is known. */
   | { readonly type: "prepared" }
   | { readonly type: "listening"; readonly service: Listening }
   | { readonly type: "heartbeat" }
   | { readonly type: "socket"; readonly change: "lost" | "joined" }
   | { readonly type: "counts"; readonly counts: ConnectionTotals };
 
-/** What the supervisor tells without being asked. */
+/** Notifications of the supervisor. */
 export type SupervisorMessage =
-  /** Listen now. `join`: other workers share the port already. Without a port, on that of the settings. */
+  /** Listen now. `join`: other workers already share the port. `port`: default is the port of the settings. */
   | { readonly type: "listen"; readonly port?: number; readonly join: boolean }
-  /** The connections of all other workers, as far as they changed. */
+  /** The changed connection counts of all other workers. */
   | { readonly type: "counts"; readonly counts: ConnectionTotals }
-  /** Stop; `followed`: others serve the port. */
+  /** Stop. `followed`: other workers go on serving the port. */
   | { readonly type: "stop"; readonly followed: boolean };
 
 type Requests = Readonly<Record<string, { argument: unknown; reply: unknown }>>;
 
-/** A function for each request. What it throws becomes the error of the request. */
+/** A function for each request. An error that it throws rejects the request. */
 export type Answers<R extends Requests> = {
   readonly [Name in keyof R]: (argument: R[Name]["argument"]) => Promise<R[Name]["reply"]> | R[Name]["reply"];
 };
@@ -81,7 +81,7 @@ interface Envelope {
   readonly error?: string;
 }
 
-/** One end. `Asked`: the requests that the other end answers; `Answered`: those that this end answers. */
+/** One end of the channel. The other end answers the requests `Asked`; this end answers the requests `Answered`. */
 export class ControlChannel<Asked extends Requests, Answered extends Requests, In, Out> {
   /** Resolves when the connection has ended. Never rejects. */
   readonly ended: Promise<void>;
@@ -93,8 +93,8 @@ export class ControlChannel<Asked extends Requests, Answered extends Requests, I
   #closed = false;
 
   /**
-   * @param onMessage takes what the other end tells
-   * @param answers what it asks
+   * @param onMessage handles notifications of the other end
+   * @param answers handle requests of the other end
    */
   constructor(connection: Deno.Conn, onMessage: (message: In) => void, answers: Answers<Answered>) {
     this.#connection = connection;
@@ -102,14 +102,14 @@ export class ControlChannel<Asked extends Requests, Answered extends Requests, I
     this.ended = this.#read(onMessage, answers);
   }
 
-  /** Tells something. After the end it does nothing. */
+  /** Sends a notification. Does nothing after the channel has ended. */
   send(message: Out): void {
     this.#write({ message });
   }
 
   /**
-   * Asks something.
-   * @throws {Error} what the other end threw, or that the connection ended before the reply
+   * Sends a request and waits for the reply.
+   * @throws {Error} if the other end threw an error, or the connection ended before the reply
    */
   request<Name extends keyof Asked & string>(
     name: Name,
@@ -130,7 +130,7 @@ export class ControlChannel<Asked extends Requests, Answered extends Requests, I
     try {
       this.#connection.close();
     } catch {
-      // Its streams have closed it.
+      // The streams have already closed the connection.
     }
   }
 
@@ -160,14 +160,14 @@ export class ControlChannel<Asked extends Requests, Answered extends Requests, I
         }
       }
     } catch {
-      // The connection broke, which is one way for it to end.
+      // A broken connection is handled like a closed one.
     }
     this.close();
     this.#fail();
   }
 
   #fail(): void {
-    for (const { reject } of this.#pending.values()) reject(new Error("the process at the other end has gone"));
+    for (const { reject } of this.#pending.values()) reject(new Error("the process at the other end has ended"));
     this.#pending.clear();
   }
 }

@@ -1,5 +1,5 @@
 /**
- * The sockets of all workers on their port: which there are, and how they are replaced without losing a connection.
+ * The sockets of all workers on their shared port: keeps their list, and replaces them without losing a connection.
  * @module
  */
 import { ReusePortGroup, spreadOver } from "../net/listener/reuseport_group.ts";
@@ -9,41 +9,41 @@ interface Socket {
   readonly worker: WorkerProcess;
 }
 
-/** How often a replacement starts over because a worker died in the middle of it. */
+/** How often a replacement is attempted if a worker dies during it. */
 const ATTEMPTS = 5;
 
-/** See the module. Every method that changes sockets runs while no other one does. */
+/** The sockets of the port. Methods that change sockets must not run concurrently. */
 export class SharedPort {
   readonly #group = new ReusePortGroup<Socket>();
-  /** Workers that do not answer: new connections avoid them, and nothing is asked of them. */
+  /** Workers that do not answer. They get no new connections and no requests. */
   readonly #hung: ReadonlySet<WorkerProcess>;
 
   constructor(hung: ReadonlySet<WorkerProcess>) {
     this.#hung = hung;
   }
 
-  /** Whether anybody listens. */
+  /** Whether a worker listens. */
   get isOpen(): boolean {
     return this.#group.sockets.length > 0;
   }
 
-  /** A worker listens on one more socket. */
+  /** Adds a socket of a worker. */
   add(worker: WorkerProcess): void {
     this.#group.add({ worker });
   }
 
-  /** One socket of a worker was lost: its newest. */
+  /** Removes the newest socket of a worker. */
   lose(worker: WorkerProcess): void {
     const socket = this.#group.sockets.findLast((each) => each.worker === worker);
     if (socket) this.#group.remove(socket);
   }
 
-  /** A worker has gone, and its sockets with it. The kernel closes them in the order in which they were opened. */
+  /** Removes all sockets of a worker that exited, in the order in which they were opened: the kernel closes them so. */
   remove(worker: WorkerProcess): void {
     for (const socket of this.#group.sockets.filter((each) => each.worker === worker)) this.#group.remove(socket);
   }
 
-  /** Gives new connections to workers that answer; where all do, the kernel chooses by its hash. */
+  /** Directs new connections to the workers that answer. If all answer, the kernel's hash chooses. */
   async steer(): Promise<void> {
     const answers = ({ worker }: Socket) => !this.#hung.has(worker);
     const steering = this.#group.sockets.find(answers)?.worker;
@@ -53,10 +53,10 @@ export class SharedPort {
   }
 
   /**
-   * Replaces every socket that there is by new ones: gives all new connections to the new ones, waits until nothing waits
-   * on the old ones, and closes those. When a worker dies meanwhile, it starts over: every socket is then an old one.
-   * @param open opens the new ones, through `add`
-   * @throws {Error} what `open` threw; the sockets that there were go on then
+   * Replaces all sockets: directs new connections to the new sockets, waits until the accept queues of the old ones are
+   * empty, and closes the old ones. If a worker dies meanwhile, it starts over and treats every socket as old.
+   * @param open opens the new sockets and calls `add` for each
+   * @throws {Error} the error of `open`; the old sockets then stay in use
    */
   async replace(open: () => Promise<void>): Promise<void> {
     for (let attempt = 1;; attempt++) {
@@ -70,7 +70,7 @@ export class SharedPort {
     }
   }
 
-  /** Takes back the sockets that were opened since `known` was all that there was. */
+  /** Closes all sockets that are not in `known`. */
   async dropSince(known: readonly unknown[]): Promise<void> {
     const isKnown = (socket: Socket) => known.includes(socket);
     const added = this.#group.sockets.filter((socket) => !isKnown(socket));
@@ -79,7 +79,7 @@ export class SharedPort {
     if (steering !== undefined) {
       await steering.request("steer", spreadOver(this.#group.indexesOf(isKnown))).catch(() => {});
     }
-    // The last first: then the indexes of the others stay.
+    // Closed in reverse order, so that the indexes of the others do not change.
     for (const socket of added.reverse()) {
       await socket.worker.request("dropNext", undefined).catch(() => {});
       this.#group.remove(socket);
@@ -87,7 +87,7 @@ export class SharedPort {
     await this.steer().catch(() => {});
   }
 
-  /** What there is now, for `dropSince`. */
+  /** The current sockets, for `dropSince`. */
   get sockets(): readonly unknown[] {
     return [...this.#group.sockets];
   }
@@ -101,7 +101,7 @@ export class SharedPort {
       this.#group.sockets.some((socket) => socket.worker === worker && isNew(socket)) ? "old" : "all";
     await Promise.all([...leaving].map((worker) => worker.request("emptyQueues", which(worker))));
     for (const worker of leaving) {
-      // While sockets leave, indexes change. That of a new socket which is not the last stays.
+      // Closing a socket moves the last one to its index. A new socket that is not the last keeps its index.
       const indexes = this.#group.indexesOf(isNew);
       await steering.request("steer", spreadOver([indexes[0]!]));
       await worker.request("closeSockets", which(worker));

@@ -1,6 +1,6 @@
 /**
- * The supervisor of several worker processes on one port. It serves nothing: it starts the workers, replaces those that
- * die or hang, reloads them together, and relays between them.
+ * The supervisor of several worker processes on one port. It serves no connections itself. It starts the workers, replaces
+ * workers that die or hang, reloads all of them together, and relays messages between them.
  * @module
  */
 import { delay } from "@std/async/delay";
@@ -13,31 +13,31 @@ import type { Listening } from "./control_channel.ts";
 import { SharedPort } from "./shared_port.ts";
 import { ControlListener, describeStatus, WorkerFailure, WorkerProcess } from "./worker_process.ts";
 
-/** How to supervise. */
+/** Options of a supervisor. */
 export interface SupervisorOptions {
-  /** How many workers. */
+  /** The number of workers. */
   readonly count: number;
   /** The program and the arguments of a worker. */
   readonly command: () => readonly string[];
-  /** Whether the supervisor relays between the workers; not where a broker does. */
+  /** Whether the supervisor relays messages between the workers. False if a broker does. */
   readonly relay: boolean;
-  /** Milliseconds without a heartbeat after which a worker is replaced; after a tenth new connections avoid it. */
+  /** Milliseconds without a heartbeat after which a worker is replaced. After a tenth of it new connections avoid it. */
   readonly workerTimeout: number;
-  /** Milliseconds that a worker may take until it listens. */
+  /** Milliseconds within which a worker must listen. */
   readonly startTimeout: number;
-  /** Milliseconds that connections get to finish when a worker stops. */
+  /** Milliseconds that open connections get when a worker stops. */
   readonly drainTimeout: number;
   readonly log: Logger;
 }
 
-/** How long a worker may take to end beyond its drain timeout, ms. */
+/** Milliseconds beyond the drain timeout after which a stopping worker is killed. */
 const STOP_TIMEOUT = 15_000;
-/** Waits before a worker that died is started again, ms: the first, and the longest. */
+/** Delays before a dead worker is restarted, ms: the first and the longest. */
 const BACKOFF = [100, 30_000] as const;
-/** A worker that lived for so long is started again without a longer wait, ms. */
+/** Milliseconds after which a worker counts as stable: its next restart begins with the first delay again. */
 const STABLE_AFTER = 60_000;
 
-/** See the module. */
+/** The supervisor of one service. */
 export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #folder: string;
@@ -46,14 +46,14 @@ export class Supervisor {
   readonly #hung = new Set<WorkerProcess>();
   readonly #port = new SharedPort(this.#hung);
   readonly #counts: TotalCounts<WorkerProcess>;
-  /** Every process that has not ended. */
+  /** All processes that have not exited. */
   readonly #processes = new Set<WorkerProcess>();
-  /** The workers that are to serve, by place. */
+  /** The current worker of each place. */
   readonly #places: (WorkerProcess | undefined)[];
   readonly #failures: number[];
   readonly #stopping = new AbortController();
   #listening: Listening | undefined;
-  /** Resolves when the change of sockets before this one is done. */
+  /** Resolves when the previous change of sockets is done. */
   #turn: Promise<unknown> = Promise.resolve();
   #reloading: { readonly done: Promise<void>; begun: boolean } | undefined;
   #watch: ReturnType<typeof setInterval> | undefined;
@@ -73,15 +73,18 @@ export class Supervisor {
     this.#ipcServer = options.relay
       ? new IpcServer({
         path: join(folder, "relay.sock"),
-        onStall: () => options.log.warn("a worker took no messages for a second; its link to the others starts again"),
+        onStall: () =>
+          options.log.warn(
+            "a worker accepted no messages for a second; its connection to the relay was closed and will be reopened",
+          ),
       })
       : undefined;
   }
 
   /**
-   * Starts the workers: the first alone, so that what keeps it from serving is said once.
-   * @throws {WorkerFailure} a worker ended before it listened; it has printed why
-   * @throws {StartError} a worker did not listen in time
+   * Starts the workers. The first one starts alone, so that a start error is reported only once.
+   * @throws {WorkerFailure} if a worker exited before it listened; the worker has printed the reason
+   * @throws {StartError} if a worker did not listen in time
    */
   static async start(options: SupervisorOptions): Promise<Supervisor> {
     const folder = await Deno.makeTempDir({ prefix: "wss-workers-" });
@@ -103,14 +106,14 @@ export class Supervisor {
     return this.#options.workerTimeout / 20;
   }
 
-  /** How the first worker introduced the service. */
+  /** The first worker's description of the service. */
   get listening(): Listening {
     return this.#listening!;
   }
 
   /**
-   * Reloads certificate and tokens in all workers. Calls that come while one waits are one.
-   * @throws {StartError} why the new files are not usable; the old ones go on serving everywhere
+   * Reloads the certificate and the tokens in all workers. Calls during a pending reload share it.
+   * @throws {StartError} if the new files are not usable; all workers then keep the old ones
    */
   reload(): Promise<void> {
     if (this.#reloading && !this.#reloading.begun) return this.#reloading.done;
@@ -126,8 +129,8 @@ export class Supervisor {
   }
 
   /**
-   * Replaces all workers by new ones of the code that is on disk now. Connections of the old ones get their drain timeout.
-   * @throws {StartError} why the new ones do not start; the old ones go on
+   * Replaces all workers by new ones that run the code now on disk. The old workers drain their connections.
+   * @throws {StartError} if the new workers do not start; the old ones then keep serving
    */
   replace(): Promise<void> {
     return this.#exclusively(async () => {
@@ -136,7 +139,7 @@ export class Supervisor {
       const fresh: WorkerProcess[] = [];
       try {
         await this.#port.replace(async () => {
-          // A second attempt is for workers that died meanwhile: those that live have their sockets.
+          // A further attempt replaces only the new workers that have died; the others keep their sockets.
           while (fresh.filter((worker) => !worker.hasExited).length < this.#options.count) {
             const worker = this.#spawn(fresh.length % this.#options.count);
             fresh.push(worker);
@@ -147,7 +150,9 @@ export class Supervisor {
         for (const worker of fresh) worker.kill();
         await Promise.all(fresh.map(({ exited }) => exited));
         await this.#port.dropSince(known);
-        throw new StartError(`Cannot replace the workers, the old ones go on: ${messageOf(error)}`, { cause: error });
+        throw new StartError(`Cannot replace the workers; the old ones keep serving: ${messageOf(error)}`, {
+          cause: error,
+        });
       }
       const alive = fresh.filter((worker) => !worker.hasExited);
       for (const [place] of this.#places.entries()) {
@@ -159,20 +164,20 @@ export class Supervisor {
     });
   }
 
-  /** Stops all workers: connections get their time. Resolves when every process has ended. Idempotent. */
+  /** Stops all workers after their connections have drained. Resolves when all processes have exited. Idempotent. */
   stop(): Promise<void> {
     return this.#stopped ??= (async () => {
       this.#stopping.abort();
       clearInterval(this.#watch);
       for (const worker of this.#processes) this.#stopWorker(worker, false);
-      // A replacement that was under way starts nobody any more; whom it had started stops too.
+      // A replacement in progress starts no further worker now. The workers that it has started stop, too.
       await this.#turn;
       for (const worker of this.#processes) if (!worker.stopping) this.#stopWorker(worker, false);
       await this.#close();
     })();
   }
 
-  /** Ends all workers at once. */
+  /** Kills all workers at once. */
   kill(): void {
     for (const worker of this.#processes) worker.kill();
   }
@@ -185,14 +190,14 @@ export class Supervisor {
     await Deno.remove(this.#folder, { recursive: true }).catch(() => {});
   }
 
-  /** Runs something while no other change of sockets does. */
+  /** Runs a change of sockets after all earlier ones. */
   #exclusively<T>(run: () => Promise<T>): Promise<T> {
     const done = this.#turn.then(run);
     this.#turn = done.catch(() => {});
     return done;
   }
 
-  /** @throws {StartError} the supervisor stops, or the program cannot be started */
+  /** @throws {StartError} if the supervisor is stopping, or the program cannot be started */
   #spawn(place: number): WorkerProcess {
     if (this.#stopping.signal.aborted) throw new StartError("Cannot start a worker: the service is stopping");
     const { count, command } = this.#options;
@@ -219,7 +224,7 @@ export class Supervisor {
       this.#processes.delete(worker);
       this.#port.remove(worker);
       this.#counts.remove(worker);
-      // What steers connections around a worker that hangs speaks of indexes, which have changed.
+      // The program that directs connections around a hanging worker refers to socket indexes, which have changed.
       if (this.#hung.size > 0) this.#steer();
       this.#hung.delete(worker);
     });
@@ -229,9 +234,10 @@ export class Supervisor {
   readonly #prepared = new WeakMap<WorkerProcess, Promise<void>>();
 
   /**
-   * Lets a worker listen, once it is prepared.
-   * @param join whether to join the sockets that there are; else only where there are any
-   * @throws {WorkerFailure | StartError} it ended, or did not listen in time
+   * Waits until a worker is prepared, then lets it listen.
+   * @param exclusive whether the caller already runs exclusively
+   * @throws {WorkerFailure} if the worker exited
+   * @throws {StartError} if the worker did not listen in time
    */
   async #listen(worker: WorkerProcess, exclusive: boolean): Promise<Listening> {
     const { startTimeout } = this.#options;
@@ -268,14 +274,14 @@ export class Supervisor {
     this.#watchExit(place, worker);
   }
 
-  /** Starts a worker again when it ends without having been told to. */
+  /** Restarts a worker when it exits without having been asked to. */
   #watchExit(place: number, worker: WorkerProcess): void {
     const startedAt = performance.now();
     void worker.exited.then((status) => {
       if (this.#places[place] !== worker || this.#stopping.signal.aborted) return;
       const { log } = this.#options;
       const died = worker.stopping ? "warn" : "error";
-      log[died](`worker ${place + 1} ended (${describeStatus(status)}); starting another`, { pid: worker.pid });
+      log[died](`worker ${place + 1} exited (${describeStatus(status)}); restarting it`, { pid: worker.pid });
       if (performance.now() - startedAt > STABLE_AFTER) this.#failures[place] = 0;
       void this.#restart(place);
     });
@@ -294,10 +300,10 @@ export class Supervisor {
         await this.#listen(worker, false);
       } catch (error) {
         if (signal.aborted || this.#places[place] !== worker) return;
-        log.error(`worker ${place + 1} did not start: ${messageOf(error)}; trying again`);
+        log.error(`worker ${place + 1} did not start: ${messageOf(error)}; retrying`);
         continue;
       }
-      log.info(`worker ${place + 1} serves again`, { pid: worker.pid });
+      log.info(`worker ${place + 1} is serving again`, { pid: worker.pid });
       this.#watchExit(place, worker);
       return;
     }
@@ -309,7 +315,7 @@ export class Supervisor {
     void worker.exited.then(() => clearTimeout(timer));
   }
 
-  /** Gives new connections to the workers that answer. */
+  /** Directs new connections to the workers that answer. */
   #steer(): void {
     this.#exclusively(() => this.#port.steer()).catch((error) => this.#options.log.error(messageOf(error)));
   }
@@ -331,7 +337,7 @@ export class Supervisor {
           await worker.request("bind", undefined).then(
             () => this.#port.add(worker),
             (error) => {
-              // One that died has no sockets, and is started again with the new certificate.
+              // A dead worker has no sockets, and restarts with the new certificate.
               if (!worker.hasExited && !worker.stopping) throw error;
             },
           );
@@ -354,7 +360,7 @@ export class Supervisor {
     return this.#places.filter((worker) => worker !== undefined && worker.isListening && !worker.hasExited) as [];
   }
 
-  /** Those of them that answer. */
+  /** The listening workers that answer. */
   #answering(): WorkerProcess[] {
     return this.#serving().filter((worker) => !this.#hung.has(worker));
   }
@@ -364,7 +370,7 @@ export class Supervisor {
     const now = performance.now();
     const late = now - this.#checkedAt > 3 * this.#checkInterval;
     this.#checkedAt = now;
-    // A machine that slept, or a supervisor that did not run, has heard of nobody: all get their time again.
+    // After a suspension of the machine, or a stall of the supervisor, heartbeats are unread: all workers get a new deadline.
     if (late) {
       for (const worker of this.#serving()) worker.heardAt = now;
       return;
@@ -373,15 +379,15 @@ export class Supervisor {
       const silence = now - worker.heardAt;
       const hung = silence > workerTimeout / 10;
       if (silence > workerTimeout) {
-        log.error(`worker ${worker.index} has not answered for ${Math.round(silence / 1000)} s: ending it`);
+        log.error(`worker ${worker.index} has not answered for ${Math.round(silence / 1000)} s: killing it`);
         worker.signal("SIGKILL");
       } else if (hung !== this.#hung.has(worker)) {
         if (hung) this.#hung.add(worker);
         else this.#hung.delete(worker);
-        const what = hung ? "does not answer: new connections go to the others" : "answers again";
+        const what = hung ? "does not answer; new connections go to the other workers" : "answers again";
         log.warn(`worker ${worker.index} ${what}`, { pid: worker.pid });
         this.#steer();
-        // It may have missed a reload.
+        // The worker may have missed a reload.
         if (!hung) this.reload().catch((error) => log.error(messageOf(error)));
       }
     }

@@ -1,5 +1,5 @@
 /**
- * The worker's end of its supervisor: when to listen, when to reload and to stop, and how many connections there are.
+ * A worker's link to its supervisor. The supervisor says when to listen, reload and stop; the worker reports connections.
  * @module
  */
 import { messageOf, StartError, UsageError } from "../errors.ts";
@@ -15,7 +15,10 @@ import {
 } from "./control_channel.ts";
 import { greeting, type WorkerNote } from "./worker_process.ts";
 
-/** What a supervisor wrote into the environment. @throws {UsageError} when somebody else did */
+/**
+ * Parses the environment variable that the supervisor sets.
+ * @throws {UsageError} if the value is not from a supervisor
+ */
 export function readWorkerNote(text: string): WorkerNote {
   try {
     const note = JSON.parse(text) as Partial<WorkerNote>;
@@ -26,16 +29,16 @@ export function readWorkerNote(text: string): WorkerNote {
   } catch (error) {
     if (!(error instanceof SyntaxError) && !(error instanceof TypeError)) throw error;
   }
-  throw new UsageError("WSS_WORKER is what a supervisor tells its workers (--workers): unset it");
+  throw new UsageError("Cannot use WSS_WORKER: only the supervisor (--workers) may set it; unset it");
 }
 
-/** See the module. */
+/** The link of this process to its supervisor. */
 export class SupervisorLink implements WorkerContext {
   readonly index: number;
-  /** How many workers there are. */
+  /** The number of workers. */
   readonly count: number;
   readonly relay: string | undefined;
-  /** Aborted when the supervisor says stop, or has gone. The reason is `followed`, `stop` or `orphaned`. */
+  /** Aborted when the supervisor requests a stop, or has exited. The reason is `followed`, `stop` or `orphaned`. */
   readonly stopped: AbortSignal;
   readonly #channel: ControlChannel<SupervisorRequests, WorkerRequests, SupervisorMessage, WorkerMessage>;
   readonly #stop = new AbortController();
@@ -44,7 +47,7 @@ export class SupervisorLink implements WorkerContext {
   #heartbeat: ReturnType<typeof setInterval> | undefined;
   onCounts: (others: ConnectionTotals) => void = () => {};
 
-  /** @throws {StartError} the supervisor cannot be reached */
+  /** @throws {StartError} if the supervisor cannot be reached */
   static async connect(note: WorkerNote): Promise<SupervisorLink> {
     let connection: Deno.UnixConn;
     try {
@@ -69,7 +72,7 @@ export class SupervisorLink implements WorkerContext {
         load: async () => ({ changed: await this.#running().credentials.stage() }),
         bind: () => {
           const { listener, credentials } = this.#running();
-          // A worker that was started in the middle of a reload has the new certificate already.
+          // A worker that started during a reload already has the new certificate.
           listener.bindNext(credentials.staged ?? credentials.material);
         },
         steer: (program) => this.#running().listener.steer(program ?? undefined),
@@ -80,7 +83,7 @@ export class SupervisorLink implements WorkerContext {
       },
     );
     void this.#channel.ended.then(() => {
-      this.#turn.reject(new StartError("Cannot serve: the supervisor has gone"));
+      this.#turn.reject(new StartError("Cannot serve: the supervisor has exited"));
       if (!this.stopped.aborted) this.#stop.abort("orphaned");
     });
   }
@@ -107,7 +110,7 @@ export class SupervisorLink implements WorkerContext {
   }
 
   /**
-   * The service listens: from now on it does what the supervisor asks.
+   * Reports that the service listens. From now on it handles the supervisor's requests.
    * @param timeout milliseconds without a heartbeat after which the supervisor replaces this worker
    */
   listening(service: RunningService, introduction: Listening, timeout: number): void {

@@ -1,5 +1,5 @@
 /**
- * One worker process, as its supervisor sees it.
+ * The supervisor's handle of one worker process.
  * @module
  */
 import { messageOf, StartError } from "../errors.ts";
@@ -15,16 +15,16 @@ import {
   type WorkerRequests,
 } from "./control_channel.ts";
 
-/** What a worker is told through its environment. */
+/** The data that a worker gets through its environment. */
 export interface WorkerNote {
-  /** From 1. */
+  /** The worker's number, from 1. */
   readonly index: number;
   readonly count: number;
-  /** The unix socket of the control channel. */
+  /** The path of the control channel's unix socket. */
   readonly control: string;
-  /** The unix socket of the relay; undefined where a broker connects the workers. */
+  /** The path of the relay's unix socket; undefined if a broker connects the workers. */
   readonly relay?: string;
-  /** Shows that a connection comes from this worker. */
+  /** Proves that a connection comes from this worker. */
   readonly token: string;
 }
 
@@ -39,28 +39,28 @@ export interface WorkerStart {
   readonly log: Logger;
 }
 
-/** What happens to a worker. */
+/** Receives the events of a worker. */
 export interface WorkerEvents {
-  /** It is about to listen and waits for its turn. */
+  /** The worker is ready to listen and waits for its turn. */
   prepared(worker: WorkerProcess): void;
   socket(worker: WorkerProcess, change: "lost" | "joined"): void;
   counts(worker: WorkerProcess, counts: ConnectionTotals): void;
-  /** It asks to reload all workers. */
+  /** The worker requests a reload of all workers. */
   reload(): Promise<void>;
 }
 
-/** See the module. */
+/** One worker process. */
 export class WorkerProcess {
   readonly index: number;
   readonly token: string;
   readonly pid: number;
-  /** How it introduced its service. Rejects when it ends before, with its exit code in the message. */
+  /** The worker's description of its service. Rejects with {@link WorkerFailure} if the worker exits before it listens. */
   readonly listening: Promise<Listening>;
-  /** Resolves when the process has ended. Never rejects. */
+  /** Resolves when the process has exited. Never rejects. */
   readonly exited: Promise<Deno.CommandStatus>;
-  /** When it was last heard of, ms of `performance.now()`. */
+  /** When the last message arrived, ms of `performance.now()`. */
   heardAt = performance.now();
-  /** Whether it has been told to stop: its end is no accident then. */
+  /** Whether the worker was asked to stop, so that its exit is expected. */
   stopping = false;
   isListening = false;
   hasExited = false;
@@ -69,7 +69,7 @@ export class WorkerProcess {
   readonly #listening = Promise.withResolvers<Listening>();
   #channel: WorkerChannel | undefined;
 
-  /** @throws {StartError} the program cannot be started */
+  /** @throws {StartError} if the program cannot be started */
   constructor({ command, note }: WorkerStart, events: WorkerEvents) {
     this.index = note.index;
     this.token = note.token;
@@ -85,7 +85,7 @@ export class WorkerProcess {
       }).spawn();
     } catch (error) {
       throw new StartError(
-        `Cannot start a worker: ${program} does not run (${messageOf(error)}); --allow-run is required`,
+        `Cannot start a worker: the permission --allow-run is required, ${program} did not run (${messageOf(error)})`,
         { cause: error },
       );
     }
@@ -100,7 +100,7 @@ export class WorkerProcess {
     });
   }
 
-  /** The worker has connected. */
+  /** Called with the worker's connection. */
   connected(connection: Deno.Conn): void {
     this.#channel = new ControlChannel<WorkerRequests, SupervisorRequests, WorkerMessage, SupervisorMessage>(
       connection,
@@ -109,12 +109,15 @@ export class WorkerProcess {
     );
   }
 
-  /** Tells it something; nothing where it has not connected or has gone. */
+  /** Sends a notification. Does nothing if the worker is not connected. */
   send(message: SupervisorMessage): void {
     this.#channel?.send(message);
   }
 
-  /** Asks it something. @throws {Error} what it threw, or that it has gone */
+  /**
+   * Sends a request and waits for the reply.
+   * @throws {Error} if the worker threw an error, or is not connected
+   */
   request<Name extends keyof WorkerRequests>(
     name: Name,
     argument: WorkerRequests[Name]["argument"],
@@ -123,25 +126,25 @@ export class WorkerProcess {
     return this.#channel.request(name, argument);
   }
 
-  /** Asks it to stop: connections get their time. */
+  /** Asks the worker to drain its connections and stop. */
   stop(followed: boolean): void {
     this.stopping = true;
     if (this.#channel === undefined) this.kill();
     else this.send({ type: "stop", followed });
   }
 
-  /** Ends it at once. */
+  /** Kills the worker at once. */
   kill(): void {
     this.stopping = true;
     this.signal("SIGKILL");
   }
 
-  /** Sends a signal; nothing where it has ended. */
+  /** Sends a signal. Does nothing if the worker has exited. */
   signal(signal: Deno.Signal): void {
     try {
       this.#child.kill(signal);
     } catch {
-      // It has ended.
+      // The process has already exited.
     }
   }
 
@@ -161,23 +164,23 @@ export class WorkerProcess {
   }
 }
 
-/** A worker ended before it listened. */
+/** The error of a worker that exited before it listened. */
 export class WorkerFailure extends Error {
   override readonly name = "WorkerFailure";
   readonly status: Deno.CommandStatus;
 
   constructor(status: Deno.CommandStatus) {
-    super(`it ended before it listened (${describeStatus(status)})`);
+    super(`the worker exited before it listened (${describeStatus(status)})`);
     this.status = status;
   }
 }
 
-/** `exit code 1`, `signal SIGKILL`. */
+/** Describes how a process ended, for example `exit code 1` or `signal SIGKILL`. */
 export function describeStatus({ code, signal }: Deno.CommandStatus): string {
   return signal === null ? `exit code ${code}` : `signal ${signal}`;
 }
 
-/** Accepts the connections of workers, and hands each to the worker whose token it shows. */
+/** Accepts the connections of workers, and assigns each to the worker whose token it sends. */
 export class ControlListener implements Disposable {
   readonly #listener: Deno.UnixListener;
   readonly #find: (token: string) => WorkerProcess | undefined;
@@ -200,7 +203,7 @@ export class ControlListener implements Disposable {
     }
   }
 
-  /** The first line is the token and the version of the protocol. */
+  /** Reads the first line: the token and the protocol version. */
   async #greet(connection: Deno.Conn): Promise<void> {
     const buffer = new Uint8Array(GREETING_BYTES);
     for (let length = 0; length < buffer.length;) {
@@ -215,10 +218,10 @@ export class ControlListener implements Disposable {
   }
 }
 
-/** A UUID, a space, a version of three digits, a newline. */
+/** The length of the greeting: a UUID, a space, a version of three digits, a newline. */
 const GREETING_BYTES = 41;
 
-/** What a worker sends first. */
+/** The first line that a worker sends. */
 export function greeting(token: string): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(`${token} ${String(PROTOCOL).padStart(3, "0")}\n`);
 }

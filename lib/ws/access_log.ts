@@ -1,35 +1,35 @@
 /**
- * The log's lines about connections: one when a peer is open, one when it has ended.
+ * The access log: one line when a connection opens, and one when it ends.
  * @module
  */
 import type { Logger } from "../log.ts";
 import type { CloseFrame } from "./inbound_limits.ts";
 
-/** What a line says of a connection. */
+/** The connection's fields in a log line. */
 export interface ConnectionFacts {
   readonly peer: string;
   readonly address: string | undefined;
-  /** The path that was asked for, without a query: that may hold a token. */
+  /** The requested path, without the query, which may contain a token. */
   readonly path: string;
   readonly user: string | undefined;
 }
 
-/** What a connection came to. */
+/** The totals of a connection. */
 export interface TrafficTotals {
-  /** When it opened, on the clock of `performance.now`; undefined: it never did. */
+  /** When it opened, by `performance.now()`; undefined if it never opened. */
   readonly openedAt: number | undefined;
-  /** Bytes of the payloads of messages; of text, its characters. */
+  /** Bytes of binary messages plus characters of text messages. */
   readonly received: number;
   readonly sent: number;
-  /** What Deno did not like. */
+  /** The error that Deno reported. */
   readonly error: string | undefined;
 }
 
-/** Writes them at `debug`, or at `info` where the operator asks for an access log. */
+/** Writes the lines at level `debug`, or at `info` if the operator enabled the access log. */
 export class AccessLog {
   readonly #log: Logger;
   readonly #level: "debug" | "info";
-  /** Throttled: for ends that a limit of the operator's brought about, which are of interest without an access log. */
+  /** Throttled. For connections that an operator's limit closed; these are logged even without the access log. */
   readonly #notices: Logger;
 
   constructor(log: Logger, notices: Logger, level: "debug" | "info") {
@@ -50,6 +50,6 @@ export class AccessLog {
       const ms = openedAt === undefined ? undefined : Math.round(performance.now() - openedAt);
       this.#log[this.#level]("closed", { ...facts, code, reason: why, ms, received, sent, error });
     }
-    if (limit) this.#notices.info("a limit ended a connection", { peer, code, reason: why, address });
+    if (limit) this.#notices.info("connection closed by a limit", { peer, code, reason: why, address });
   }
 }

@@ -1,52 +1,52 @@
 /**
- * What an app is: the hooks of crossws (which h3, Nitro and Nuxt speak), so that an app moves between them unchanged.
+ * The interface of an app: the hooks of crossws, which h3, Nitro and Nuxt also use, so that an app runs unchanged in each.
  * @module
  */
 import type { ServiceCalls } from "../hub/service_calls.ts";
 
-/** What `send` tells: `false` asks the app to wait for `drain`. The other types are what other servers' peers return. */
+/** The result of `send`: `false` asks the app to wait for `drain`. Peers of other servers return the other types. */
 export type SendResult = boolean | number | void | undefined;
 
-/** How `waitForDrain` waits. */
+/** Options of `waitForDrain`. */
 export interface WaitForDrainOptions {
-  /** Bytes. Default 0. */
+  /** Bytes at or below which the wait ends. Default 0. */
   threshold?: number;
-  /** Milliseconds between two measurements: Deno fires nothing when a buffer empties. Default 100. */
+  /** Milliseconds between two measurements; Deno has no event for an empty buffer. Default 100. */
   pollInterval?: number;
-  /** Ends the wait. */
+  /** Aborts the wait. */
   signal?: AbortSignal;
 }
 
-/** One connected client, as an app sees it. */
+/** One connected client. */
 export interface Peer {
-  /** A UUID: random, but for its last group, which is the id of its node. */
+  /** A random UUID whose last group is the id of the peer's node. */
   readonly id: string;
-  /** Who it is: what `upgrade` returned as `user`, else the `sub` of its JWT. One user may have many peers. */
+  /** The user: the `user` that `upgrade` returned, or else the `sub` of the JWT. One user may have many peers. */
   readonly user?: string | undefined;
-  /** The client's own address, also behind a trusted proxy. Undefined only behind a unix socket without a header. */
+  /** The client's address, also behind a trusted proxy. Undefined only on a unix socket without a forwarding header. */
   readonly remoteAddress: string | undefined;
-  /** The request that was upgraded: its URL and headers. */
+  /** The upgrade request: its URL and headers. */
   readonly request: Request;
-  /** Anything the app keeps with this peer; begins with the entries of what `upgrade` returned. */
+  /** Data of the app for this peer. Initially the `context` that `upgrade` returned. */
   readonly context: Record<string, unknown>;
-  /** The chosen subprotocol; empty where there is none. */
+  /** The negotiated subprotocol, or an empty string. */
   readonly protocol?: string;
-  /** Bytes that `send` took and the network has not. */
+  /** Bytes that were passed to `send` and not yet to the network. */
   readonly bufferedAmount: number;
   /**
-   * What libraries for crossws use of a WebSocket: `send`, `close`, `readyState`, `url`, `protocol`, `bufferedAmount`.
-   * Events come as hooks.
+   * The WebSocket members that crossws libraries use: `send`, `close`, `readyState`, `url`, `protocol`, `bufferedAmount`.
+   * It emits no events; use the hooks.
    */
   readonly websocket: object;
-  /** The topics it is subscribed to. */
+  /** The topics that the peer is subscribed to. */
   readonly topics: Set<string>;
-  /** Its topics and `peers` are those of its namespace: what `upgrade` returned, else the path of its URL. */
+  /** The scope of topics and `peers`: the `namespace` that `upgrade` returned, or else the path of the URL. */
   readonly namespace: string;
-  /** All open peers of its namespace, itself too: collected anew each time, so ask once and not for each message. */
+  /** All open peers of the namespace, this one included. A new set on each access, so do not read it for each message. */
   readonly peers: ReadonlySet<Peer>;
   /**
    * Sends text as text, bytes and a Blob as binary, anything else as JSON text. Never blocks and never throws for a peer
-   * that has gone; throws a TypeError for what cannot be sent (a Map, a stream, a function). `false` once the buffer is over half of `maxBackpressure`: wait for `drain`.
+   * that has disconnected; throws a TypeError for what cannot be sent (a Map, a stream, a function). `false` once the buffer is over half of `maxBackpressure`: wait for `drain`.
    */
   send(data: unknown): SendResult;
   /**
@@ -54,15 +54,15 @@ export interface Peer {
    * @throws the reason of `signal`, once it is aborted
    */
   waitForDrain(options?: WaitForDrainOptions): Promise<void>;
-  /** Begins the close handshake. A code that may not stand on the wire becomes 1000 and is logged. */
+  /** Starts the close handshake. A code that is not allowed in a close frame is replaced by 1000 and logged. */
   close(code?: number, reason?: string): void;
   /** Ends the connection at once, without a close handshake. */
   terminate(): void;
-  /** Subscribes it to a topic of its namespace. */
+  /** Subscribes the peer to a topic of its namespace. */
   subscribe(topic: string): void;
-  /** Ends its subscription to a topic. */
+  /** Unsubscribes the peer from a topic. */
   unsubscribe(topic: string): void;
-  /** Sends to every other subscriber of the topic, on every node; never to this peer itself. At most once, in order. */
+  /** Sends to every other subscriber of the topic on all nodes, but not to this peer. At most once, in order. */
   publish(topic: string, data: unknown): void;
 }
 
@@ -70,100 +70,100 @@ export interface Peer {
 export interface Message {
   /** A random UUID. */
   readonly id: string;
-  /** Who sent it. */
+  /** The sender. */
   readonly peer?: Peer;
-  /** As it came: a string or an ArrayBuffer. */
+  /** The data as received: a string or an ArrayBuffer. */
   readonly rawData: unknown;
-  /** The text, or bytes read as UTF-8. */
+  /** The text, or the bytes decoded as UTF-8. */
   text(): string;
   /**
-   * The text, parsed as JSON.
-   * @throws {SyntaxError} when it is not JSON
+   * Parses the text as JSON.
+   * @throws {SyntaxError} if the text is not JSON
    */
   json<T = unknown>(): T;
-  /** The bytes, or text as UTF-8. */
+  /** The bytes, or the text encoded as UTF-8. */
   uint8Array(): Uint8Array;
-  /** The same as an ArrayBuffer. */
+  /** The bytes as an ArrayBuffer. */
   arrayBuffer(): ArrayBuffer | SharedArrayBuffer;
-  /** The same as a Blob. */
+  /** The bytes as a Blob. */
   blob(): Blob;
 }
 
-/** The request as `upgrade` sees it: a copy without a token, aborted when the client leaves. */
+/** The request that `upgrade` gets: a copy without the token. Its signal aborts when the client disconnects. */
 export type UpgradeRequest = Request & {
-  /** What is written into it becomes an entry of `peer.context`. */
+  /** Its entries become entries of `peer.context`. */
   readonly context?: Record<string, unknown>;
 };
 
-/** What `upgrade` may return in place of a refusal. */
+/** The result of `upgrade` that accepts the connection. */
 export interface UpgradeResult {
-  /** Further headers of the 101 response. */
+  /** Additional headers of the 101 response. */
   headers?: HeadersInit;
   /** The subprotocol, one of those that the client offered. */
   protocol?: string;
   /** Its entries become those of `peer.context`. */
   context?: Record<string, unknown>;
-  /** Becomes `peer.namespace`; default: the path of the URL. */
+  /** The value of `peer.namespace`. Default: the path of the URL. */
   namespace?: string;
-  /** Becomes `peer.user`. */
+  /** The value of `peer.user`. */
   user?: string;
 }
 
-/** A promise or not. */
+/** A value or a promise of it. */
 export type Awaitable<T> = T | Promise<T>;
 
 /**
- * An app: any of these hooks. An exception in a hook closes that peer with 1011 and goes to the log and to `error`.
+ * The hooks of an app, all optional. An exception in a hook closes its peer with 1011, is logged, and is passed to `error`.
  * `close` runs exactly once for each `open`.
  */
 export interface App {
-  /** Before the handshake is answered. A Response, returned or thrown (or thrown as an error's `response`), refuses it. */
+  /** Runs before the handshake is answered. Returning or throwing a Response (or an error with `response`) refuses it. */
   upgrade?(request: UpgradeRequest): Awaitable<UpgradeResult | Response | void>;
   /** The connection is open. */
   open?(peer: Peer): Awaitable<void>;
-  /** A message came. */
+  /** A message arrived. */
   message?(peer: Peer, message: Message): Awaitable<void>;
-  /** `code` is 1005 where the client gave none, 1006 where the connection ended without a close frame. */
+  /** The connection ended. `code` is 1005 if the client sent none, 1006 if the connection ended without a close frame. */
   close?(peer: Peer, details: { code?: number; reason?: string }): Awaitable<void>;
   /** Another hook of this peer threw, or its connection broke. */
   error?(peer: Peer, error: Error): Awaitable<void>;
-  /** Its buffered bytes fell to zero after `send` returned false. */
+  /** The buffer is empty again after `send` returned false. */
   drain?(peer: Peer): Awaitable<void>;
 }
 
-/** An app with the hook that other servers do not have. */
+/** An app with the additional hooks of this service. */
 export interface ServiceApp extends App {
   /**
-   * The broker was away, or messages were lost on their way: messages from other nodes on these topics, which peers of
-   * this node are subscribed to, may have been missed. Called once for each namespace that is concerned, and again when
-   * more is found to be missing.
+   * Messages from other nodes may have been missed on these topics, because the broker was unreachable or messages were
+   * lost. Peers of this node are subscribed to the topics. Called once per affected namespace, and again when further
+   * messages are found missing.
    */
   gap?(topics: readonly string[], details: GapDetails): Awaitable<void>;
 }
 
-/** What goes with a gap. */
+/** Details of a gap. */
 export interface GapDetails {
-  /** Of which namespace the topics are; empty: of all, as the service's own `publish` has it. */
+  /** The namespace of the topics. Empty: all namespaces, to which `publish` of the service sends by default. */
   readonly namespace: string;
 }
 
 /**
- * Makes an app that uses the service's calls, which reach peers, users and topics on every node. Called once, before
+ * Creates an app that uses the calls of the service, which reach peers, users and topics on all nodes. Called once, before
  * the service starts.
  */
 export type AppFactory = (service: ServiceCalls) => ServiceApp;
 
 /**
- * An app of h3 2 or Nitro: its fetch handler answers an upgrade request with the hooks of its route, on the response
- * (`crossws`) or on the request (`Symbol.for("crossws.hooks")`).
+ * An app of h3 2 or Nitro. Its fetch handler returns the hooks of the matching route on the response (`crossws`) or on the
+ * request (`Symbol.for("crossws.hooks")`).
  */
 export interface FetchApp {
-  /** Answers a request; the hooks of an upgrade are on the response or the request. */
+  /** Handles a request. The hooks of an upgrade are on the response or the request. */
   fetch(request: Request): unknown;
 }
 
 /**
- * Gives an app its type; returns it unchanged.
+ * Types an app, and returns it unchanged.
  *
  * @example
  * ```ts
@@ -178,7 +178,7 @@ export interface FetchApp {
  */
 export function defineApp<A extends ServiceApp>(app: A): A;
 /**
- * Gives an app its type that is made with the service's calls.
+ * Types a function that creates an app with the calls of the service, and returns it unchanged.
  *
  * @example
  * ```ts

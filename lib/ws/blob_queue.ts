@@ -1,12 +1,12 @@
 /**
- * The order of what is sent around a Blob: its bytes come a moment later, and what is sent meanwhile goes after them.
+ * Keeps the order of messages around a Blob. Reading a Blob is asynchronous, so later messages wait for it.
  * @module
  */
 
-/** Tasks that may wait: a Blob is read within a turn of the event loop or two. */
+/** The most tasks that may wait. A Blob is read within one or two turns of the event loop. */
 const MOST = 10_000;
 
-/** Runs tasks one after the other; made for the first Blob, and done when nothing waits. */
+/** Runs tasks one after the other. Created for the first Blob, and dropped when no task waits. */
 export class BlobQueue {
   readonly #tasks: (() => unknown)[] = [];
   readonly #fail: (error: unknown) => void;
@@ -14,15 +14,15 @@ export class BlobQueue {
   #running = false;
 
   /**
-   * @param fail told what a task threw; the tasks behind it are dropped
-   * @param done called when the last task has run
+   * @param fail called with an error that a task threw; later tasks are dropped
+   * @param done called after the last task
    */
   constructor(fail: (error: unknown) => void, done: () => void) {
     this.#fail = fail;
     this.#done = done;
   }
 
-  /** Whether no further task may be added. */
+  /** Whether the queue accepts no further task. */
   get full(): boolean {
     return this.#tasks.length >= MOST;
   }

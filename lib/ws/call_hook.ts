@@ -1,5 +1,5 @@
 /**
- * Calling an app's hooks so that what they throw stays with their peer: an exception or rejection that nobody catches
+ * Calls an app's hooks and catches their errors, so that an error affects only its peer. An uncaught exception or rejection
  * in a WebSocket event ends a Deno process.
  * @module
  */
@@ -7,7 +7,7 @@ import { asError, messageOf, stackOf } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { App, Awaitable, Peer } from "./app_types.ts";
 
-/** Calls a hook; a throw or a rejection goes to `fail`. */
+/** Calls a hook. Passes an exception or a rejection to `fail`. */
 export function callHook(hook: () => Awaitable<void>, fail: (error: unknown) => void): void {
   try {
     watchHook(hook(), fail);
@@ -17,15 +17,15 @@ export function callHook(hook: () => Awaitable<void>, fail: (error: unknown) => 
 }
 
 /**
- * A hook's result: nothing, or a promise whose rejection goes to `fail`. A thenable counts as one, and its `then` may
- * throw: call it inside a `try`.
+ * Passes the rejection of a hook's result to `fail`, if the result is a promise or another thenable. Must be called inside
+ * a `try`, because the `then` of a thenable may throw.
  */
 export function watchHook(result: unknown, fail: (error: unknown) => void): void {
   if (result === null || (typeof result !== "object" && typeof result !== "function")) return;
   Promise.resolve(result).then(undefined, fail);
 }
 
-/** Logs what a hook threw and tells the app's `error` hook, whose own failure is only logged. */
+/** Logs an error of a hook and passes it to the app's `error` hook. An error of that hook is only logged. */
 export function reportHookFailure(app: App, log: Logger, peer: Peer, thrown: unknown): void {
   const error = asError(thrown);
   log.error("a hook of the app threw; its peer is closed with 1011", {

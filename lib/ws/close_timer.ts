@@ -1,35 +1,35 @@
 /**
- * How long a peer may take to read or to answer: Deno itself waits for ever.
+ * Timeouts of the close handshake. Deno itself waits without limit.
  * @module
  */
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { CloseFrame } from "./inbound_limits.ts";
 
-/** How long a peer may take to answer a close frame, ms. */
+/** Milliseconds within which a peer must answer a close frame. */
 const CLOSE_TIMEOUT = 5000;
 /**
- * How long a peer that was closed for reading too slowly may go without reading at all, ms. Its buffer is over the limit,
- * and its memory is worth more than a close frame that waits behind it; whoever still reads has a chance to see it.
+ * Milliseconds without any reading after which a peer that was closed for reading too slowly is aborted. Its close frame
+ * waits behind a full buffer; freeing that memory matters more. A peer that still reads can receive the frame.
  */
 const STALL_TIMEOUT = 1000;
-/** Milliseconds between two measurements of what it has read. */
+/** Milliseconds between two measurements of the progress. */
 const MEASURE_EVERY = 200;
 
-/** Whether a peer goes on reading. */
+/** Measures whether a peer continues to read. */
 export class ReadProgress {
   readonly #measure: () => number | undefined;
   #last: number | undefined;
   #measuredAt = -Infinity;
   #movedAt: number;
 
-  /** @param measure a number that grows as the peer reads; undefined where nobody knows */
+  /** @param measure returns a number that grows as the peer reads, or undefined if unknown */
   constructor(measure: () => number | undefined) {
     this.#measure = measure;
     this.#last = measure();
     this.#movedAt = performance.now();
   }
 
-  /** Milliseconds since the peer was last seen to read; 0 where nobody knows. */
+  /** Milliseconds since the last observed progress; 0 if unknown. */
   stalledFor(now: number): number {
     if (this.#last === undefined) return 0;
     if (now - this.#measuredAt >= MEASURE_EVERY) {
@@ -44,20 +44,20 @@ export class ReadProgress {
   }
 }
 
-/** A close frame that was sent, and the time until its answer. */
+/** A sent close frame and the deadline of its answer. */
 export class CloseTimer {
   readonly frame: CloseFrame;
   readonly #deadline: number;
   readonly #progress: ReadProgress | undefined;
 
-  /** @param reading the connection of a peer that must go on reading; undefined: it has all its time */
+  /** @param reading the connection, if the peer must continue to read; undefined: only the deadline applies */
   constructor(frame: CloseFrame, reading: WatchedConnection | undefined) {
     this.frame = frame;
     this.#progress = reading && new ReadProgress(() => reading.acknowledged());
     this.#deadline = performance.now() + CLOSE_TIMEOUT;
   }
 
-  /** Whether the peer's time is up. */
+  /** Whether the deadline has passed. */
   over(now: number): boolean {
     return now >= this.#deadline || (this.#progress !== undefined && this.#progress.stalledFor(now) >= STALL_TIMEOUT);
   }

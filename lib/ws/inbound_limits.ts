@@ -1,5 +1,5 @@
 /**
- * What one peer may send: how large a message, how many a second, how many that wait for the app.
+ * Limits of one peer's messages: their size, their rate, and how many may wait for the app.
  * @module
  */
 import { CloseCode } from "../close_codes.ts";
@@ -7,36 +7,36 @@ import { MessageRate } from "./message_rate.ts";
 import { MESSAGE_COST } from "./memory_budget.ts";
 import { longerThan } from "./message.ts";
 
-/** The bounds, the same for all peers of a service. */
+/** The limits, which are the same for all peers of a service. */
 export interface InboundLimitOptions {
-  /** Bytes of one message. */
+  /** The most bytes of one message. */
   readonly maxPayload: number;
-  /** Messages a second; 0 is unlimited. */
+  /** The most messages per second; 0 is unlimited. */
   readonly messageRate: number;
 }
 
-/** What to close with. */
+/** The close frame for a peer that exceeds a limit. */
 export interface CloseFrame {
   readonly code: number;
   readonly reason: string;
-  /** Whether a limit of the operator's is the cause. */
+  /** Whether the cause is a limit that the operator set. */
   readonly limit?: boolean | undefined;
 }
 
-/** Messages of one peer that may wait for their turn. 10,000 in one burst are honest (an upload of lines, say). */
+/** The most messages of one peer that may wait. A burst of 10,000 is legitimate (for example an upload of lines). */
 const MAX_WAITING = 20_000;
-/** Their bytes, or four messages of the greatest length. */
+/** The most bytes of waiting messages, but at least four messages of the greatest length. */
 const MAX_WAITING_BYTES = 16 * 1024 ** 2;
 const MAX_WAITING_LONGEST = 4;
-/** Places at the front of a queue that may be empty before it is moved up. */
+/** Empty places at the front of the queue after which it is compacted. */
 const COMPACT_AFTER = 1_024;
 
-/** Checks the messages of one peer, and keeps those that wait. */
+/** Checks the messages of one peer, and queues those that wait. */
 export class InboundLimits {
   readonly #options: InboundLimitOptions;
   readonly #rate: MessageRate | undefined;
   #queue: (string | ArrayBuffer)[] | undefined;
-  /** Where the queue begins. */
+  /** The index of the first message in the queue. */
   #first = 0;
   #queuedBytes = 0;
 
@@ -45,39 +45,39 @@ export class InboundLimits {
     this.#rate = options.messageRate === 0 ? undefined : new MessageRate(options.messageRate);
   }
 
-  /** Counts a message; returns what to close with where it is one too many or too long. */
+  /** Counts a message. Returns a close frame if it exceeds the rate or the length. */
   check(data: string | ArrayBuffer): CloseFrame | undefined {
     const { maxPayload, messageRate } = this.#options;
     if (longerThan(data, maxPayload)) {
-      return { code: CloseCode.MessageTooBig, reason: `a message may have ${maxPayload} bytes`, limit: true };
+      return { code: CloseCode.MessageTooBig, reason: `message exceeds maxPayload (${maxPayload} bytes)`, limit: true };
     }
     if (this.#rate !== undefined && !this.#rate.take(performance.now())) {
-      return { code: CloseCode.PolicyViolation, reason: `more than ${messageRate} messages a second`, limit: true };
+      return { code: CloseCode.PolicyViolation, reason: `message rate exceeds ${messageRate} per second`, limit: true };
     }
     return undefined;
   }
 
-  /** Messages that wait. */
+  /** The number of waiting messages. */
   get waiting(): number {
     return this.#queue === undefined ? 0 : this.#queue.length - this.#first;
   }
 
-  /** What those cost; bytes. */
+  /** The cost of the waiting messages, bytes. */
   get cost(): number {
     return this.#queuedBytes + this.waiting * QUEUED_COST;
   }
 
-  /** Keeps a message; returns what to close with where that is one too many. */
+  /** Queues a message. Returns a close frame if the queue is full. */
   enqueue(data: string | ArrayBuffer): CloseFrame | undefined {
     this.#queuedBytes += sizeOf(data);
     (this.#queue ??= []).push(data);
     const most = Math.max(MAX_WAITING_BYTES, this.#options.maxPayload * MAX_WAITING_LONGEST);
     if (this.waiting <= MAX_WAITING && this.#queuedBytes <= most) return undefined;
-    const reason = "too many messages, or too long ones, without waiting: nobody else was served";
+    const reason = "message queue full: the client sends faster than the service can handle";
     return { code: CloseCode.PolicyViolation, reason, limit: true };
   }
 
-  /** The first that waits, taken out. */
+  /** Removes and returns the first waiting message. */
   dequeue(): string | ArrayBuffer | undefined {
     const queue = this.#queue;
     if (queue === undefined) return undefined;
@@ -92,7 +92,7 @@ export class InboundLimits {
     return data;
   }
 
-  /** Forgets what waits. */
+  /** Drops all waiting messages. */
   dropQueue(): void {
     this.#queue = undefined;
     this.#first = 0;
@@ -100,7 +100,7 @@ export class InboundLimits {
   }
 }
 
-/** Memory that a message in the queue costs besides its bytes. */
+/** The memory of a queued message in addition to its bytes. */
 const QUEUED_COST = MESSAGE_COST / 8;
 
 function sizeOf(data: string | ArrayBuffer): number {

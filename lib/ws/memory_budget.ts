@@ -1,38 +1,38 @@
 /**
- * What all peers of a service may hold together: messages that wait to be sent, and messages that wait for their app.
+ * The memory budget of all peers of a service: messages that wait to be sent, and messages that wait for the app.
  * @module
  */
 
-/** Memory that one queued message costs besides its bytes, in Deno or here (measured: 195 MiB for 200,000). */
+/** The memory of one queued message in addition to its bytes, in Deno or here (measured: 195 MiB for 200,000). */
 export const MESSAGE_COST = 1024;
 
-/** One peer's share. */
+/** One peer in the budget. */
 export interface BudgetMember {
-  /** Measures what it holds now; bytes. */
+  /** Measures the memory that it holds now, bytes. */
   measure(): number;
-  /** Gives it up: closes with 1013 or, where that has been done, ends the connection. */
+  /** Releases the memory: closes with 1013 or, if it is already closing, aborts the connection. */
   release(): void;
 }
 
-/** Something that was sent to, and may tell whether that has left. */
+/** A recipient that may know whether the data sent to it has left. */
 export interface SendSample {
   readonly buffered: number;
 }
 
-/** Shares of the limit: measured above the first, peers are released down to the second. The distance makes it rare. */
+/** Fractions of the limit. Above the first, peers are released until the second is reached; the distance makes this rare. */
 const RELEASE_ABOVE = 15 / 16;
 const RELEASE_TO = 7 / 8;
-/** Every so many sends one is remembered. A power of two. */
+/** One of this many sends is remembered. A power of two. */
 const SAMPLE_EVERY = 32;
 const SAMPLES = 8;
 
 /**
- * The budget. Each send adds to `used`, which is an upper bound: what has left since is only subtracted when the bound
- * passes the limit and everybody is measured. If it then still does, the fullest peers are released first.
+ * The budget. Each send adds to `used`, which is an upper bound: data that has left is subtracted only when the bound
+ * exceeds the limit and all peers are measured. If the measured sum still exceeds it, the fullest peers are released first.
  */
 export class MemoryBudget {
   readonly limit: number;
-  /** Bytes, an upper bound. */
+  /** An upper bound of the memory in use, bytes. */
   used = 0;
   /** Messages handled and sent since the event loop turned, as far as that was observed. See `MessageScheduler`. */
   work = 0;
@@ -54,7 +54,7 @@ export class MemoryBudget {
     this.#members.delete(member);
   }
 
-  /** Counts a send; now and then it remembers to whom. */
+  /** Counts a send. Remembers the recipient of some. */
   sent(cost: number, to: SendSample): void {
     this.used += cost;
     if ((++this.work & (SAMPLE_EVERY - 1)) === 0) {
@@ -63,7 +63,7 @@ export class MemoryBudget {
     }
   }
 
-  /** Whether most of the sends that were remembered since the last `forgetSends` have left. */
+  /** Whether most of the sends remembered since the last `forgetSends` have left. */
   get mostSent(): boolean {
     let waiting = 0;
     for (const { buffered } of this.#samples) if (buffered > 0) waiting++;
@@ -75,7 +75,7 @@ export class MemoryBudget {
     this.#next = 0;
   }
 
-  /** Measures everybody, and releases the fullest until the budget is kept. Call it when `used` is over `limit`. */
+  /** Measures all peers, and releases the fullest until the sum is within the budget. To be called if `used` > `limit`. */
   enforce(): void {
     const holders: { member: BudgetMember; bytes: number }[] = [];
     this.used = 0;

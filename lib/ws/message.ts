@@ -1,5 +1,5 @@
 /**
- * One incoming message, converted only when an app asks.
+ * One incoming message. It is converted only on demand.
  * @module
  */
 import type { Message, Peer } from "./app_types.ts";
@@ -22,7 +22,7 @@ export class IncomingMessage implements Message {
     return this.#id ??= crypto.randomUUID();
   }
 
-  /** The same as `rawData`. */
+  /** Same as `rawData`. */
   get data(): string | ArrayBuffer {
     return this.rawData;
   }
@@ -53,9 +53,9 @@ export class IncomingMessage implements Message {
 }
 
 /**
- * What goes out, as crossws has it: text and bytes as they are, a message as what it carries, nothing as empty text,
- * anything else as JSON text.
- * @throws {TypeError} for what JSON shows as an empty object although it is none: a Map, a stream, a promise; a function
+ * Converts data to a payload as crossws does: text and bytes stay as they are, a message becomes its data, undefined and
+ * null become empty text, and anything else becomes JSON text.
+ * @throws {TypeError} for a function, and for objects that JSON would show as empty: a Map, a stream, a promise
  */
 export function toPayload(data: unknown): string | ArrayBuffer | Uint8Array<ArrayBuffer> {
   if (typeof data === "string" || data instanceof ArrayBuffer) return data;
@@ -71,7 +71,7 @@ export function toPayload(data: unknown): string | ArrayBuffer | Uint8Array<Arra
   return text;
 }
 
-/** An object without anything of its own, as a literal or `Object.create(null)` makes it. */
+/** Whether an object is plain: made by a literal or by `Object.create(null)`. */
 function isPlain(data: object): boolean {
   const prototype = Object.getPrototypeOf(data);
   return prototype === null || prototype === Object.prototype;
@@ -80,14 +80,14 @@ function isPlain(data: object): boolean {
 function unsendable(data: unknown): string {
   const what = typeof data === "object" ? `a ${data?.constructor?.name ?? "object"}` : `a ${typeof data}`;
   const hint = data instanceof Blob
-    ? "; await its bytes()"
+    ? "; send `await blob.bytes()`"
     : data instanceof Map
-    ? "; Object.fromEntries() makes one"
+    ? "; convert it with Object.fromEntries()"
     : "";
-  return `Cannot send ${what}: text, bytes or what JSON can carry is required${hint}`;
+  return `Cannot send ${what}: text, bytes or a JSON value is required${hint}`;
 }
 
-/** Whether a message has more bytes than `limit`. Text is counted only near it: UTF-16 units are 1 to 3 bytes each. */
+/** Whether a message exceeds `limit` bytes. Text is counted only if needed: a UTF-16 unit has 1 to 3 bytes. */
 export function longerThan(data: string | ArrayBuffer, limit: number): boolean {
   if (typeof data !== "string") return data.byteLength > limit;
   if (data.length * 3 <= limit) return false;
@@ -95,7 +95,7 @@ export function longerThan(data: string | ArrayBuffer, limit: number): boolean {
   let bytes = data.length;
   for (let i = 0; i < data.length && bytes <= limit; i++) {
     const unit = data.charCodeAt(i);
-    // A surrogate pair is two units and four bytes, so each of the two counts one more, like any unit from 0x80 on.
+    // A surrogate pair is two units and four bytes, so each unit adds one byte, like every unit from 0x80 on.
     if (unit >= 0x80) bytes += unit < 0x800 || (unit >= 0xd800 && unit <= 0xdfff) ? 1 : 2;
   }
   return bytes > limit;

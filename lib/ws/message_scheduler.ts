@@ -1,8 +1,8 @@
 /**
- * Shares the event loop between peers. Deno delivers messages for as long as there are any, and what an app sends
- * meanwhile stays in memory: a message that an app publishes to a thousand readers takes eight milliseconds, and a
- * thousand of those froze everybody for 7.4 s and took 950 MiB (measured). So a peer's messages have a time in each turn of the
- * loop; those that come after it wait, in order, until the loop has turned and what was sent has left.
+ * Shares the event loop between peers. Deno delivers messages without a break while there are any, and everything that an
+ * app sends meanwhile stays in memory. One message that an app publishes to a thousand readers takes eight milliseconds;
+ * a thousand of them blocked all other peers for 7.4 s and took 950 MiB (measured). Each peer therefore has a time budget
+ * per turn of the loop. Further messages wait, in order, until the loop has turned and the sent data has left.
  * @module
  */
 import { clearImmediate, setImmediate } from "node:timers";
@@ -10,37 +10,37 @@ import type { MemoryBudget } from "./memory_budget.ts";
 
 /** A peer whose messages are scheduled. */
 export interface ScheduledPeer {
-  /** Messages that wait. */
+  /** The number of waiting messages. */
   readonly waiting: number;
-  /** Lets the app handle the first of them. */
+  /** Passes the first waiting message to the app. */
   handleNext(): void;
-  /** The round that `spent` belongs to; kept by the scheduler, like that. */
+  /** The round of `spent`. The scheduler maintains both. */
   round: number;
-  /** Milliseconds that its messages took in that round. */
+  /** Milliseconds that the peer's messages took in that round. */
   spent: number;
 }
 
-/** Messages and sends after which the clock is read for the first time in a turn: reading it costs 94 ns (measured). */
+/** Messages and sends before the clock is first read in a turn. Reading it costs 94 ns (measured). */
 const CHECK_AFTER = 32;
-/** Milliseconds that the messages of one peer may take in one round, and those of all peers in one turn. */
+/** Milliseconds for the messages of one peer in one round, and for those of all peers in one turn. */
 const PEER_TIME = 10;
 const TURN_TIME = 25;
-/** The longest that waiting messages wait for what was sent to leave, ms: some of it is for peers that do not read. */
+/** The most milliseconds to wait until sent data has left. It does not leave at all for peers that do not read. */
 const SEND_TIME = 100;
 
 /**
- * The scheduler: one for all peers of a service. A round ends once the loop has turned and most of what was sent has
- * left; in the next one the peers with the fewest waiting messages come first.
+ * The scheduler of all peers of a service. A round ends once the loop has turned and most of the sent data has left. The
+ * next round begins with the peers that have the fewest waiting messages.
  */
 export class MessageScheduler implements Disposable {
   readonly #budget: MemoryBudget;
   readonly #waiting = new Set<ScheduledPeer>();
-  /** Armed from the moment at which the clock is first read in a turn: runs once the loop has turned. */
+  /** Set when the clock is first read in a turn. Runs once the loop has turned. */
   #immediate: ReturnType<typeof setImmediate> | undefined;
   #round = 1;
-  /** When the present turn began, as far as known; ms. */
+  /** When the current turn began, as far as known, ms. */
   #turnBegan = 0;
-  /** When the last message was handed out, and to whom. */
+  /** When the last message was passed on, and its peer. */
   #mark = 0;
   #running: ScheduledPeer | undefined;
   /** When the wait for sends began. */
@@ -50,23 +50,23 @@ export class MessageScheduler implements Disposable {
     this.#budget = budget;
   }
 
-  /** Whether a message of this peer may be handled now. If not, keep it and call `wait`. */
+  /** Whether a message of this peer may be handled now. If not, queue it and call `wait`. */
   mayHandle(peer: ScheduledPeer): boolean {
     return ++this.#budget.work < CHECK_AFTER || this.#mayHandle(peer);
   }
 
-  /** The peer has messages that wait: it is called in a later turn. */
+  /** Adds a peer with waiting messages. It is called in a later turn. */
   wait(peer: ScheduledPeer): void {
     this.#waiting.add(peer);
     this.#arm();
   }
 
-  /** The peer has gone, or its messages are dropped. */
+  /** Removes a peer that has ended, or whose messages were dropped. */
   forget(peer: ScheduledPeer): void {
     this.#waiting.delete(peer);
   }
 
-  /** Stops; what waits is not handled any more. */
+  /** Stops the scheduler. Waiting messages are not handled. */
   [Symbol.dispose](): void {
     this.#waiting.clear();
     if (this.#immediate !== undefined) clearImmediate(this.#immediate);
@@ -86,7 +86,7 @@ export class MessageScheduler implements Disposable {
     return true;
   }
 
-  /** The peer whose message was the last has used the time since. */
+  /** Charges the time since the last message to its peer. */
   #charge(now: number): void {
     if (this.#running !== undefined) this.#running.spent += now - this.#mark;
     this.#running = undefined;

@@ -1,5 +1,5 @@
 /**
- * One WebSocket: the app's view of it, its bounds, and the hooks in their order.
+ * One WebSocket connection: implements the app's `Peer`, applies the limits, and calls the hooks in order.
  * @module
  */
 import { whenReached } from "../auth/token_expiry.ts";
@@ -40,14 +40,14 @@ import type { ConnectionFacts } from "./access_log.ts";
 import type { PeerDependencies } from "./peer_dependencies.ts";
 
 const ONCE = { once: true } as const;
-const UNSENDABLE = "an app closed with a code that may not stand on the wire; 1000 was sent";
+const UNSENDABLE = "an app closed with a code that is not allowed in a close frame; sent 1000 instead";
 
 /**
  * A peer over Deno's server-side WebSocket.
  *
- * It ends in these steps. `#startClose` sends a close frame and starts the timer for the answer; `#onClose` takes the
- * socket's close event; `#abort` ends the connection without waiting for it. The last two come to `#finish`, which runs once:
- * the app's `close` hook, the log line, and everything that the peer held is given back.
+ * A peer ends in these steps. `#startClose` sends a close frame and starts the timer for the answer. `#onClose` handles the
+ * socket's close event; `#abort` ends the connection without waiting for it. Both call `#finish`, which runs once: it
+ * releases everything that the peer holds, writes the log line, and calls the app's `close` hook.
  */
 export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, BudgetMember {
   readonly id: string;
@@ -64,11 +64,11 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   readonly #sendBuffer: SendBuffer;
   readonly #expiry: Disposable | undefined;
   readonly #subscriptions: PeerSubscriptions;
-  /** What Deno did not like; for the log. */
+  /** The error that Deno reported, for the log. */
   #failure: string | undefined;
-  /** `send` returned false, and the app waits for `drain`. */
+  /** Whether `send` returned false, so that `drain` is due. */
   #drainDue = false;
-  /** While its send buffer is over the limit. */
+  /** Set while the send buffer exceeds the limit. */
   #progress: ReadProgress | undefined;
   readonly #keyId: string | undefined;
   readonly #path: string;
@@ -77,17 +77,17 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   #opened = false;
   #finished = false;
   #closing: CloseTimer | undefined;
-  /** The connection has ended, but messages that came before wait for the app. */
+  /** Set if the connection has ended while earlier messages still wait for the app. */
   #lastFrame: CloseFrame | undefined;
-  /** While a Blob is read: what has to go after it. */
+  /** Set while a Blob is read: the messages that must follow it. */
   #behindBlob: BlobQueue | undefined;
   #facade: SocketFacade | undefined;
   readonly #openBy: number;
-  /** Kept by the scheduler. */
+  /** Maintained by the scheduler. */
   round = 0;
   spent = 0;
 
-  /** @param snapshot of the handshake's request, taken before the upgrade */
+  /** @param snapshot the handshake's request, copied before the upgrade */
   constructor(socket: WebSocket, handshake: Handshake, snapshot: RequestSnapshot, shared: PeerDependencies) {
     const { connection, expiresAt } = handshake;
     this.#keyId = handshake.keyId;
@@ -108,7 +108,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     this.#sendBuffer = new SendBuffer({ socket, limit, budget, connection, corkTimer });
     this.#expiry = expiresAt === undefined ? undefined : whenReached(expiresAt, () => this.#startClose(TOKEN_EXPIRED));
     this.#openBy = performance.now() + shared.openTimeout;
-    // Each list of listeners costs 0.3 KiB for as long as the socket lives (measured): none for what nobody reads.
+    // Each list of listeners costs 0.3 KiB for the life of the socket (measured), so unused events have no listener.
     socket.addEventListener("open", this, ONCE);
     socket.addEventListener("message", this);
     socket.addEventListener("close", this);
@@ -146,7 +146,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     return new Set([...this.#shared.everybody].filter(({ namespace }) => namespace === this.namespace));
   }
 
-  /** Receives the socket's events: one listener object a peer in place of four closures. */
+  /** Receives the socket's events. One listener object per peer replaces four closures. */
   handleEvent(event: Event): void {
     switch (event.type) {
       case "message":
@@ -161,7 +161,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   }
 
   send(data: unknown, options?: { readonly compress?: boolean }): boolean {
-    if (options?.compress) this.#shared.warnOnce("compress is ignored: Deno has no compression of messages");
+    if (options?.compress) this.#shared.warnOnce("compress is ignored: Deno does not support message compression");
     return data instanceof Blob ? this.#sendBlob(data) : this.deliver(toPayload(data));
   }
 
@@ -301,13 +301,13 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
 
   #deliverLater(queue: BlobQueue, payload: Payload): boolean {
     if (queue.full) return this.#onPressure("full");
-    // Bytes are valid only during the call.
+    // The bytes are valid only during the call.
     const kept = typeof payload === "string" ? payload : payload.slice(0);
     queue.push(() => this.#deliver(kept));
     return true;
   }
 
-  /** A send that did not just go through: wait for the buffer to empty, or end a peer that reads too slowly. */
+  /** Handles a send with a full buffer: waits for the buffer to drain, or closes a peer that reads too slowly. */
   #onPressure(status: SendStatus): false {
     if (status === "full") this.#startClose(tooSlow(this.#shared.maxBackpressure), this.#connection);
     if (status === "over") {
@@ -320,7 +320,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     return false;
   }
 
-  /** Sends a close frame once, and sees to it that the peer ends. What waits for the app is dropped. */
+  /** Sends a close frame once, and starts the close timer. Messages that wait for the app are dropped. */
   #startClose(frame: CloseFrame, reading?: WatchedConnection): void {
     if (this.#closing !== undefined || this.#finished) return;
     const fitted = { ...frame, reason: fitReason(frame.reason) };
@@ -333,11 +333,11 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     try {
       this.#socket.close(fitted.code, fitted.reason);
     } catch (error) {
-      this.#shared.log.debug("a close frame could not be sent", { peer: this.id, error: messageOf(error) });
+      this.#shared.log.debug("could not send a close frame", { peer: this.id, error: messageOf(error) });
     }
   }
 
-  /** The socket has ended. Messages that came before its end and wait for the app are handled before `close` runs. */
+  /** Handles the socket's end. Messages that already wait for the app are handled before `close` runs. */
   #onClose(event: CloseEvent): void {
     this.#slot.release();
     if (this.#finished || this.#lastFrame !== undefined) return;
@@ -348,13 +348,13 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     this.#lastFrame = frame;
   }
 
-  /** Ends the connection; without a watchdog Deno's socket lives on with what it holds, and still counts as a connection. */
+  /** Ends the connection. Without a watchdog the socket cannot be aborted; it still counts toward the limits. */
   #abort(frame: CloseFrame): void {
     this.#connection?.terminate();
     this.#finish(frame, this.#connection === undefined && this.#lastFrame === undefined);
   }
 
-  /** @param stays the socket outlives the peer */
+  /** @param stays whether the socket outlives the peer */
   #finish(frame: CloseFrame, stays = false): void {
     if (this.#finished) return;
     this.#finished = true;
@@ -387,7 +387,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     this.#shared.scheduler.forget(this);
   }
 
-  /** What a hook threw: an arrow, so that it can be handed on without a closure a call. */
+  /** Handles an error of a hook. An arrow function, so that it can be passed on without a closure per call. */
   readonly #fail = (error: unknown): void => {
     this.#startClose(FAILED);
     reportHookFailure(this.#shared.app, this.#shared.log, this, error);

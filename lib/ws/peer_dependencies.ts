@@ -1,5 +1,5 @@
 /**
- * What all peers of a service share.
+ * The dependencies that all peers of a service share.
  * @module
  */
 import type { Hub } from "../hub/hub.ts";
@@ -12,40 +12,40 @@ import type { Poller } from "./poller.ts";
 import type { InboundLimitOptions } from "./inbound_limits.ts";
 import type { CorkTimer } from "./send_buffer.ts";
 
-/** What all peers of a service share. */
+/** The dependencies that all peers of a service share. */
 export interface PeerDependencies extends InboundLimitOptions {
   readonly app: App;
-  /** Throttled: a failing hook fails for every peer. */
+  /** Throttled, because a failing hook fails for every peer. */
   readonly log: Logger;
   readonly access: AccessLog;
-  /** For what strangers can cause again and again: throttled. */
+  /** Throttled. For events that clients can cause repeatedly. */
   readonly notices: Logger;
-  /** Warns the operator or the app's author of something that does not change by itself: once. */
+  /** Logs a warning once, for a mistake of the operator or the app's author. */
   warnOnce(message: string): void;
   readonly hub: Hub;
-  /** Whether a user has as many peers here as it may. */
+  /** Whether a user has reached its connection limit. */
   userIsFull(user: string | undefined): boolean;
   /** The open peers. */
   readonly everybody: ReadonlySet<Peer>;
-  /** Whether it takes no more peers: after a hand-over it takes those who were accepted before. */
+  /** Whether the service refuses new peers. After a hand-over it still accepts connections that were accepted before. */
   refusing(): boolean;
   readonly poller: Poller;
   readonly scheduler: MessageScheduler;
   readonly budget: MemoryBudget;
   readonly corkTimer: CorkTimer;
-  /** Cost of the messages that may wait to be sent, bytes; see `SendBuffer`. */
+  /** The most bytes (cost) that may wait to be sent; see `SendBuffer`. */
   readonly maxBackpressure: number;
-  /** How long a peer may be over that without reading anything, ms. */
+  /** Milliseconds for which a peer may exceed that without reading. */
   readonly slowReaderTimeout: number;
-  /** How long the app and then an upgrade may take until the connection is open, ms. */
+  /** Milliseconds for the app's `upgrade` hook, and again for the connection to open. */
   readonly openTimeout: number;
-  /** After which silence Deno ends a connection, ms; 0 is never. */
+  /** Milliseconds of silence after which Deno ends a connection; 0: never. */
   readonly idleTimeout: number;
   /**
-   * The peer is open, and in `peers`.
-   * @param keyId the secret or key that its token was checked with
+   * Called when the peer is open; adds it to `peers`.
+   * @param keyId the secret or key that verified its token
    */
   opened(peer: Peer, keyId: string | undefined): void;
-  /** The peer is gone, whether it was open or not. Called once. */
+  /** Called once when the peer has ended, whether it was open or not. */
   ended(peer: Peer): void;
 }

@@ -1,12 +1,12 @@
 /**
- * The connected peers, and how they are seen off.
+ * The connected peers, and closing them at shutdown or revocation.
  * @module
  */
 import { delay } from "@std/async/delay";
 import { CloseCode } from "../close_codes.ts";
 import type { Peer } from "./app_types.ts";
 
-/** The peers that are open. */
+/** The open peers. */
 export class PeerRegistry {
   readonly #peers = new Set<Peer>();
   readonly #keyIds = new Map<Peer, string>();
@@ -20,18 +20,18 @@ export class PeerRegistry {
     return this.#peers.size;
   }
 
-  /** @param keyId the secret or key that its token was checked with */
+  /** @param keyId the secret or key that verified its token */
   add(peer: Peer, keyId?: string): void {
     this.#peers.add(peer);
     if (keyId !== undefined) this.#keyIds.set(peer, keyId);
   }
 
-  /** Closes the peers whose secret or key is no longer in force; returns their number. */
+  /** Closes the peers whose secret or key is no longer valid. Returns their number. */
   closeRevoked(accepts: (keyId: string) => boolean): number {
     let count = 0;
     for (const [peer, keyId] of this.#keyIds) {
       if (accepts(keyId)) continue;
-      peer.close(CloseCode.Unauthorized, "the token was taken back");
+      peer.close(CloseCode.Unauthorized, "the token was revoked");
       count++;
     }
     return count;
@@ -44,7 +44,7 @@ export class PeerRegistry {
     if (this.#peers.size === 0) this.#queueEmptied?.();
   }
 
-  /** Waits until no peer is left, but no longer than this many milliseconds. */
+  /** Waits until no peer is left, at most this many milliseconds. */
   async empty(timeout: number): Promise<void> {
     if (this.#peers.size === 0 || timeout === 0) return;
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -55,7 +55,7 @@ export class PeerRegistry {
     this.#queueEmptied = undefined;
   }
 
-  /** Sends a close frame to all that are here now, spread evenly over this many milliseconds; 0 is at once. */
+  /** Sends a close frame to all current peers, spread evenly over this many milliseconds; 0: at once. */
   async close(code: number, reason: string, over = 0, signal?: AbortSignal): Promise<void> {
     const peers = [...this.#peers];
     for (const peer of peers) {
@@ -65,7 +65,7 @@ export class PeerRegistry {
     }
   }
 
-  /** Ends whoever is left, without a close handshake. */
+  /** Ends the remaining peers without a close handshake. */
   terminate(): void {
     for (const peer of this.#peers) peer.terminate();
   }

@@ -1,20 +1,20 @@
 /**
- * Peers that are polled: Deno fires nothing when a buffer empties, when a close is not answered, or
- * when the client of an upgrade had gone before it (measured: the socket then stays in CONNECTING for good).
- * One timer for all of them, which runs only while there are any.
+ * Polls peers, because Deno has no event for an empty buffer, an unanswered close frame, or an upgrade whose client
+ * disconnected before it (measured: the socket then stays in CONNECTING). One timer serves all peers, and runs only while
+ * there are any.
  * @module
  */
 
-/** Something that is polled. */
+/** An object that is polled. */
 export interface Polled {
   /** @returns whether it still needs polling */
   poll(now: number): boolean;
 }
 
-/** How often, in ms. */
+/** Milliseconds between two polls. */
 const INTERVAL = 50;
 
-/** The peers that are polled. */
+/** The polled objects. */
 export class Poller {
   readonly #polled = new Set<Polled>();
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -25,7 +25,7 @@ export class Poller {
     this.#timer ??= setInterval(() => this.#tick(), INTERVAL);
   }
 
-  /** Forgets all and stops the timer. */
+  /** Removes all objects and stops the timer. */
   stop(): void {
     this.#polled.clear();
     this.#idle();

@@ -1,5 +1,5 @@
 /**
- * What one peer has still to take: Deno's send buffer is unbounded, and nothing fires when it falls.
+ * The send buffer of one peer. Deno's own buffer is unbounded, and has no event when it shrinks.
  * @module
  */
 import { delay } from "@std/async/delay";
@@ -9,23 +9,23 @@ import type { WaitForDrainOptions } from "./app_types.ts";
 import { type MemoryBudget, MESSAGE_COST, type SendSample } from "./memory_budget.ts";
 
 /**
- * How a send went. `closed`: the socket is not open; `wait`: the buffer is over half its limit; `over`: over the limit;
- * `full`: over the hard limit.
+ * The result of a send. `closed`: the socket is not open. `wait`: the buffer exceeds half its limit. `over`: it exceeds the
+ * limit. `full`: it exceeds the hard limit.
  */
 export type SendStatus = "fine" | "closed" | "wait" | "over" | "full";
 
-/** The hard limit as a multiple of the limit: what an app may send before the network had a chance to take any of it. */
+/** The hard limit as a multiple of the limit: how much an app may send before the network could take any of it. */
 export const HARD_LIMIT = 8;
-/** Bytes on the wire, at the most, of a message without payload: its header and a TLS record. */
+/** The most bytes on the wire of a message without payload: its header and a TLS record. */
 const EMPTY_ON_WIRE = 31;
-/** Messages after which a mark is set: the bound of their number is wrong by two times that at the most. */
+/** Messages between two marks. The upper bound of the number of messages is too high by at most twice this number. */
 const MARK_AFTER = 64;
-/** Where the kernel does not tell what was acknowledged, messages without payload are taken to leave within this time, ms. */
+/** Milliseconds after which messages without payload count as sent, if the kernel does not report acknowledgements. */
 const EMPTY_LEAVES_WITHIN = 1_000;
 
 /**
- * How long the first message of a burst may wait for the others, ms. Deno writes each message by itself, and the writes
- * begin only after the turn of the event loop: shorter waits end before them (measured with `setImmediate`).
+ * How long the first message of a burst may wait for the others, ms. Deno writes each message separately, and starts only
+ * after the turn of the event loop, so a shorter wait would end before the writes (measured with `setImmediate`).
  */
 const CORK_TIME = 2;
 
@@ -38,7 +38,7 @@ export class CorkTimer implements Disposable {
   #corked: SendBuffer[] = [];
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  /** Uncorks the buffer when the time is over. */
+  /** Uncorks the buffer after the cork time. */
   add(buffer: SendBuffer): void {
     this.#corked.push(buffer);
     this.#timer ??= setTimeout(this.#uncork, CORK_TIME);
@@ -57,40 +57,40 @@ export class CorkTimer implements Disposable {
   };
 }
 
-/** How a send buffer is made. */
+/** Options of a send buffer. */
 export interface SendBufferOptions {
   readonly socket: WebSocket;
-  /** Cost that may wait, bytes. */
+  /** The most bytes (cost) that may wait. */
   readonly limit: number;
   readonly budget: MemoryBudget;
-  /** Corks bursts, and tells what the peer has acknowledged; undefined where there is no watchdog. */
+  /** Corks bursts, and reports the acknowledged bytes. Undefined without a watchdog. */
   readonly connection: Pick<WatchedConnection, "acknowledged" | "cork"> | undefined;
   readonly corkTimer: CorkTimer;
 }
 
-/** The messages on their way to one peer. Each counts with its bytes and `MESSAGE_COST`. */
+/** The messages that wait to be sent to one peer. Each costs its bytes plus `MESSAGE_COST`. */
 export class SendBuffer implements SendSample {
   readonly #socket: WebSocket;
   readonly #budget: MemoryBudget;
   readonly #limit: number;
   readonly #connection: SendBufferOptions["connection"];
   readonly #corkTimer: CorkTimer;
-  /** An upper bound of the cost: asking Deno is a call that most sends can do without. */
+  /** An upper bound of the cost. It saves most sends the call to Deno that measures the buffer. */
   #cost = 0;
   /**
-   * Deno tells the bytes that wait and not the messages. Messages leave in order: once no more bytes wait than were sent
-   * after a mark, all messages from before the mark have left. `#recent` counts those after the last mark, `#older`
-   * those between it and the mark before.
+   * Deno reports the bytes that wait, but not the number of messages. Messages leave in order, so once no more bytes wait
+   * than were sent after a mark, all messages before the mark have left. `#recent` counts the messages after the last mark,
+   * `#older` those between the last two marks.
    */
   #older = 0;
   #recent = 0;
-  /** Bytes at the least: a UTF-16 unit is one byte or more. The second are all of before. */
+  /** Lower bounds of bytes (a UTF-16 unit has at least one): after the last mark, and before it. */
   #recentBytes = 0;
   #markedBytes = 0;
-  /** The shortest message of each of the two. */
+  /** The shortest message of `#older` and of `#recent`. */
   #shortestOlder = Infinity;
   #shortestRecent = Infinity;
-  /** Where all that waits is without payload: when it has left. Bytes acknowledged, or ms where nobody knows. */
+  /** If only messages without payload wait: when they have left, in acknowledged bytes or, if unknown, in milliseconds. */
   #emptyLeft: number | undefined;
   #corked = false;
   #open = false;
@@ -103,35 +103,35 @@ export class SendBuffer implements SendSample {
     this.#corkTimer = corkTimer;
   }
 
-  /** The peer is open: from now on messages are sent. */
+  /** Called when the peer is open: enables sending. */
   open(): void {
     this.#open = true;
   }
 
-  /** The peer closes: no more messages are sent, and a close frame does not wait. */
+  /** Called when the peer closes: disables sending, and uncorks, so that the close frame does not wait. */
   close(): void {
     this.#open = false;
     this.uncork();
   }
 
-  /** Lets go what a burst holds back. Idempotent. */
+  /** Releases the messages that corking holds back. Idempotent. */
   uncork(): void {
     if (!this.#corked) return;
     this.#corked = false;
     this.#connection?.cork(false);
   }
 
-  /** Bytes that wait, as Deno tells. 0 after a close frame. */
+  /** The waiting bytes that Deno reports. 0 after a close frame. */
   get buffered(): number {
     return this.#socket.bufferedAmount;
   }
 
-  /** Bytes that have left, as far as Deno tells: grows as the peer reads. */
+  /** The bytes that have left, according to Deno. Grows as the peer reads. */
   get left(): number {
     return this.#markedBytes + this.#recentBytes - this.buffered;
   }
 
-  /** Whether it is over its limit now. */
+  /** Whether the buffer exceeds its limit now. */
   get over(): boolean {
     return this.#cost > this.#limit && this.measure() > this.#limit;
   }
@@ -144,17 +144,17 @@ export class SendBuffer implements SendSample {
     }
   }
 
-  /** Bytes of all messages so far; of text, its characters. */
+  /** Bytes of all binary messages so far, plus characters of all text messages. */
   sent = 0;
 
-  /** Hands a message to Deno, and tells how full the buffer then is. */
+  /** Passes a message to Deno, and returns how full the buffer is. */
   send(payload: Payload): SendStatus {
     if (!this.#open) return "closed";
     if (!this.#corked && this.#connection !== undefined && this.#socket.bufferedAmount > 0) this.#cork();
     this.#socket.send(payload);
     const text = typeof payload === "string";
     const bytes = text ? payload.length : payload.byteLength;
-    // A UTF-16 unit is three bytes at the most.
+    // A UTF-16 unit has at most three bytes.
     const cost = (text ? bytes * 3 : bytes) + MESSAGE_COST;
     this.#recent++;
     this.#recentBytes += bytes;
@@ -173,9 +173,9 @@ export class SendBuffer implements SendSample {
     if (this.#corked) this.#corkTimer.add(this);
   }
 
-  /** The cost of what waits: an upper bound, which is close where messages are of like length. */
+  /** Measures the waiting cost. The result is an upper bound, which is tight if messages have similar lengths. */
   measure(): number {
-    // After a close frame Deno says 0, while what was sent before still waits.
+    // After a close frame Deno reports 0 although earlier messages still wait.
     if (!this.#open) return this.#cost;
     const { buffered } = this;
     const shortest = Math.min(this.#shortestOlder, this.#shortestRecent);
@@ -197,7 +197,7 @@ export class SendBuffer implements SendSample {
     return this.#cost = buffered + Math.min(this.#older + this.#recent, most) * MESSAGE_COST;
   }
 
-  /** No byte waits, but messages without payload may: they leave as the kernel's count of bytes goes on. */
+  /** Whether messages without payload have left. They count no bytes, so the kernel's acknowledged bytes are used. */
   #emptyHasLeft(): boolean {
     const acknowledged = this.#connection?.acknowledged();
     const now = acknowledged ?? performance.now();
@@ -211,14 +211,14 @@ export class SendBuffer implements SendSample {
     return false;
   }
 
-  /** @param last the cost of the message that was just sent */
+  /** @param last the cost of the last message */
   #status(last: number): SendStatus {
     const cost = this.measure();
     if (this.#budget.used > this.#budget.limit) this.#budget.enforce();
     if (!this.#open) return "closed";
     if (cost * 2 <= this.#limit) return "fine";
     if (cost <= this.#limit) return "wait";
-    // One message over an empty buffer may be as long as the app likes.
+    // A single message in an empty buffer may have any length.
     return cost > this.#limit * HARD_LIMIT && this.buffered > last ? "full" : "over";
   }
 }

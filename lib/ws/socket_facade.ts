@@ -1,14 +1,14 @@
 /**
- * `peer.websocket`: what libraries for crossws use of a WebSocket, over the peer that has the bounds and the hooks.
+ * `peer.websocket`: the WebSocket members that crossws libraries use. It delegates to the peer, which applies the limits.
  * @module
  */
 
-/** What the facade stands for. */
+/** The peer behind the facade. */
 export interface FacadeTarget {
   readonly protocol: string;
   readonly bufferedAmount: number;
   readonly request: Request;
-  /** As WebSocket has it: 0 connecting, 1 open, 2 closing, 3 closed. */
+  /** The WebSocket constants: 0 connecting, 1 open, 2 closing, 3 closed. */
   readonly readyState: number;
   send(data: unknown): unknown;
   close(code?: number, reason?: string): void;
@@ -16,8 +16,8 @@ export interface FacadeTarget {
 }
 
 /**
- * The part of the WebSocket interface that has a meaning on a server. Events come as the hooks of the app;
- * `addEventListener` and the `on…` properties are not there, so that a library which needs them says so.
+ * The part of the WebSocket interface that is meaningful on a server. The app's hooks replace the events:
+ * `addEventListener` and the `on…` properties are missing, so that a library that needs them fails visibly.
  */
 export class SocketFacade {
   readonly #peer: FacadeTarget;
@@ -48,17 +48,17 @@ export class SocketFacade {
     return this.#peer.bufferedAmount;
   }
 
-  /** As `peer.send`; never throws for a peer that has gone. */
+  /** Like `peer.send`. Never throws for a peer that has disconnected. */
   send(data: unknown): void {
     this.#peer.send(data);
   }
 
-  /** As `peer.close`. */
+  /** Like `peer.close`. */
   close(code?: number, reason?: string): void {
     this.#peer.close(code, reason);
   }
 
-  /** As `peer.terminate`; of the ws package's interface. */
+  /** Like `peer.terminate`. Part of the interface of the ws package. */
   terminate(): void {
     this.#peer.terminate();
   }

@@ -1,5 +1,5 @@
 /**
- * From a handshake to a peer: the app's `upgrade` hook, then the only `Deno.upgradeWebSocket`.
+ * Turns a handshake into a peer: calls the app's `upgrade` hook, then `Deno.upgradeWebSocket` (the only call of it).
  * @module
  */
 import { messageOf } from "../errors.ts";
@@ -11,27 +11,27 @@ import type { Awaitable, UpgradeResult } from "./app_types.ts";
 import { WebSocketPeer } from "./peer.ts";
 import type { PeerDependencies } from "./peer_dependencies.ts";
 
-/** The service's own subprotocol: what a browser offers beside `bearer.TOKEN`, so that there is one to choose. */
+/** The service's subprotocol. A browser offers it in addition to `bearer.TOKEN`, so that the service can choose it. */
 export const SUBPROTOCOL = "wss.v1";
 
-/** The answer while the service stops. */
+/** The refusal while the service stops. */
 export const STOPPING: Refusal = {
   status: 503,
-  reason: "The service is stopping: connect again.",
+  reason: "The service is stopping: reconnect.",
   headers: { "retry-after": "1" },
 };
 
-/** The answer to a user with as many connections as it may have. */
+/** The refusal for a user that has reached its connection limit. */
 const USER_FULL: Refusal = {
   status: 503,
-  reason: "This user has as many connections as it may have: close one.",
+  reason: "Connection limit of this user reached: close another connection.",
   headers: { "retry-after": "10" },
 };
 
-/** The answer to nobody: the client left while it was asked about. */
-export const GONE: Refusal = { status: 400, reason: "The client has gone." };
+/** The refusal if the client has disconnected; nobody receives it. */
+export const GONE: Refusal = { status: 400, reason: "The client disconnected." };
 
-/** The answer where an app takes too long. */
+/** The refusal if the app takes too long. */
 const LATE: Refusal = {
   status: 503,
   reason: "The app on this server did not answer the handshake in time.",
@@ -39,8 +39,8 @@ const LATE: Refusal = {
 };
 
 /**
- * Upgrades the request, or refuses it for the app. A handler that upgrades and then throws ends Deno's listener, so
- * all that can fail comes first. Gives the place back where it refuses.
+ * Upgrades the request, or refuses it if the app does. A handler that throws after the upgrade ends Deno's listener, so
+ * everything that can fail runs before it. A refusal releases the connection's slot.
  */
 export function upgrade(handshake: Handshake, rules: PeerDependencies): Awaitable<Response> {
   const { app, notices, openTimeout } = rules;
@@ -57,7 +57,7 @@ export function upgrade(handshake: Handshake, rules: PeerDependencies): Awaitabl
   return waitWhileConnected(pending, requestSignal(handshake.request), openTimeout).then((waited) => {
     if (waited.kind === "done") return conclude(handshake, rules, waited.value);
     if (waited.kind === "failed") return refuse(handshake, answerTo(waited.error, rules));
-    // Whatever the hook comes to, nobody waits for it.
+    // The client has been answered, so the hook's result is discarded.
     pending.then((late) => late instanceof Response ? late.body?.cancel() : undefined).catch((error) => {
       rules.log.debug("the app's upgrade hook failed after its client was answered", { error: messageOf(error) });
     });
@@ -67,7 +67,7 @@ export function upgrade(handshake: Handshake, rules: PeerDependencies): Awaitabl
   });
 }
 
-/** What the hook came to: a refusal, or a handshake to be completed. */
+/** Handles the hook's result: refuses, or completes the handshake. */
 function conclude(handshake: Handshake, rules: PeerDependencies, result: unknown): Response {
   let headers: Headers;
   try {
@@ -80,10 +80,10 @@ function conclude(handshake: Handshake, rules: PeerDependencies, result: unknown
   return complete(handshake, rules, headers);
 }
 
-/** What a hook threw: a Response that refuses, or its own mistake. */
+/** The response for an exception of the hook: a thrown Response, or else a 500. */
 function answerTo(thrown: unknown, rules: PeerDependencies): Response {
   try {
-    // Errors of h3 and Nitro carry their answer.
+    // Errors of h3 and Nitro carry a response.
     const answer = (thrown as { response?: unknown } | null | undefined)?.response ?? thrown;
     if (answer instanceof Response) return usable(answer);
   } catch (error) {
@@ -92,13 +92,13 @@ function answerTo(thrown: unknown, rules: PeerDependencies): Response {
   return mistake(rules, `the app's upgrade hook failed: ${messageOf(thrown)}`);
 }
 
-/** Responses of apps: of one that Deno has sent `bodyUsed` is still false, and it fails when it is sent again. */
+/** Responses that were sent. Sending one again fails, but its `bodyUsed` does not show that. */
 const sent = new WeakSet<Response>();
 
 /** @throws {TypeError} for a Response that cannot be sent */
 function usable(response: Response): Response {
   if (sent.has(response) || response.bodyUsed || response.body?.locked) {
-    throw new TypeError("the body of the Response that it returned was used already; make a new Response each time");
+    throw new TypeError("the returned Response's body is already used; make a new Response each time");
   }
   if (response.status < 200) throw new TypeError(`it returned a Response with status ${response.status}`);
   sent.add(response);
@@ -106,34 +106,34 @@ function usable(response: Response): Response {
 }
 
 /**
- * Takes what the app answered into the handshake, once and before the upgrade: a getter of its own may throw.
- * @returns further headers of the answer
- * @throws {TypeError} when it is nothing that the hook may return: who returns `false` means a refusal.
+ * Copies the hook's result into the handshake. Reads it only once and before the upgrade, because its getters may throw.
+ * @returns additional headers of the response
+ * @throws {TypeError} if the hook returned an invalid value; `false` is invalid, because it may mean a refusal
  */
 function read(handshake: Handshake, { warnOnce }: PeerDependencies, result: unknown): Headers {
   if (!isRecord(result ?? {})) {
-    throw new TypeError(`it returned a ${typeof result}; a Response refuses, nothing or an object accepts`);
+    throw new TypeError(`a Response, an object or nothing is required, got ${typeof result}`);
   }
   const answer = (result ?? {}) as UpgradeResult & { handled?: unknown; perMessageDeflate?: unknown };
   const { headers, protocol, context, namespace, user } = answer;
   if (answer.handled) {
-    throw new TypeError("it returned { handled: true }, and an upgrade cannot be handled elsewhere here");
+    throw new TypeError("it returned { handled: true }, which is not supported");
   }
-  if (answer.perMessageDeflate) warnOnce("perMessageDeflate is ignored: Deno has no compression of messages");
-  if (!isRecord(context ?? {})) throw new TypeError(`its context is a ${typeof context}, and must be an object`);
+  if (answer.perMessageDeflate) warnOnce("perMessageDeflate is ignored: Deno does not support message compression");
+  if (!isRecord(context ?? {})) throw new TypeError(`context must be an object, got ${typeof context}`);
   if (namespace !== undefined && typeof namespace !== "string") {
-    throw new TypeError(`its namespace is a ${typeof namespace}, and must be a string`);
+    throw new TypeError(`namespace must be a string, got ${typeof namespace}`);
   }
   if (user !== undefined && typeof user !== "string") {
-    throw new TypeError(`its user is a ${typeof user}, and must be a string`);
+    throw new TypeError(`user must be a string, got ${typeof user}`);
   }
   const given = new Headers(headers);
   const chosen = protocol ?? given.get("sec-websocket-protocol") ?? "";
   if (chosen !== "" && !handshake.offered.includes(chosen)) {
-    throw new TypeError(`it chose the subprotocol "${chosen}", which the client did not offer`);
+    throw new TypeError(`the client did not offer the subprotocol "${chosen}"`);
   }
   handshake.protocol = chosen;
-  // A copy: an app may return one object for all its peers, or a frozen one.
+  // Copied, because an app may return one object for all peers, or a frozen one.
   handshake.context = { ...handshake.context, ...context };
   if (namespace) handshake.namespace = namespace;
   handshake.user = user;
@@ -163,7 +163,7 @@ function complete(handshake: Handshake, rules: PeerDependencies, headers: Header
   let upgraded: Deno.WebSocketUpgrade;
   try {
     if (connection?.upgrading() === false) return refuse(handshake, refusalResponse(GONE));
-    // Without its option `protocol`: that one finds a subprotocol only in a list with a space after each comma.
+    // The option `protocol` is not used: it finds a subprotocol only in a list with a space after each comma.
     upgraded = Deno.upgradeWebSocket(request, { idleTimeout: rules.idleTimeout / 1000 });
   } catch (error) {
     rules.log.debug("the upgrade failed", { error: messageOf(error) });
@@ -179,12 +179,12 @@ function complete(handshake: Handshake, rules: PeerDependencies, headers: Header
   return response;
 }
 
-/** Whom a token is about (RFC 7519, section 4.1.2). */
+/** The subject of a token (RFC 7519, section 4.1.2). */
 function subjectOf(claims: Record<string, unknown> | undefined): string | undefined {
   return typeof claims?.sub === "string" && claims.sub !== "" ? claims.sub : undefined;
 }
 
-/** What the answer says itself: another word of the app's would break it. */
+/** Headers that the handshake sets itself. Values of the app would break the response. */
 const HANDSHAKE = /^(?:sec-websocket-.*|connection|upgrade|content-length|transfer-encoding)$/;
 
 function refuse(handshake: Handshake, response: Response): Response {
@@ -192,8 +192,8 @@ function refuse(handshake: Handshake, response: Response): Response {
   return response;
 }
 
-/** The app's mistake, not the client's: the log says what it is, the client only that it was not its own. */
+/** The response for a mistake of the app. The log gets the details; the client learns only that it is not at fault. */
 function mistake({ notices }: PeerDependencies, problem: string): Response {
   notices.error(problem);
-  return refusalResponse({ status: 500, reason: "The app on this server failed; its log says why." });
+  return refusalResponse({ status: 500, reason: "The app on this server failed; see the service's log." });
 }

@@ -76,27 +76,27 @@ Deno.test("each refusal is 401 with the challenge of RFC 6750, and shows no toke
   const { authenticator } = await made({ authTokenFile: await files.write("tokens", FIRST) });
   const wrong = "WRONG-secret-that-was-sent";
   const cases: readonly (readonly [ReturnType<typeof request>, string, RegExp])[] = [
-    [request(), 'Bearer realm="wss"', /^the request carries no token$/],
+    [request(), 'Bearer realm="wss"', /^the request has no token$/],
     [
       request(undefined, `/?token=${wrong}`),
       'Bearer realm="wss"',
-      /no token; the one in \?token= is read only with --auth/,
+      /no token; \?token= is read only with --auth/,
     ],
     [
       request(`Bearer ${wrong}`),
       'Bearer realm="wss", error="invalid_token", error_description="the token is not valid here"',
-      /^the token is none of the shared secrets$/,
+      /^the token matches no shared secret$/,
     ],
     [
       request(`Bearer ${FIRST}`, "/", [`bearer.${wrong}`]),
       'Bearer realm="wss", error="invalid_request", ' +
-      'error_description="the request carries two different tokens; one is needed"',
-      /^the request carries two different tokens/,
+      'error_description="the request has two different tokens; exactly one is required"',
+      /^the request has two different tokens/,
     ],
     [
       request(`Bearer ${wrong} x`),
       'Bearer realm="wss", error="invalid_request", error_description="the token is malformed: ' +
-      'up to 8192 characters of A-Z a-z 0-9 - . _ ~ + / are needed, then = (RFC 6750)"',
+      'up to 8192 characters of A-Z a-z 0-9 - . _ ~ + / are allowed, then = (RFC 6750)"',
       /^the token is malformed/,
     ],
   ];
@@ -187,10 +187,11 @@ Deno.test("a file that is missing or wrong at the start is an error that names i
   const missing = files.path("missing");
   const short = await files.write("short", "hunter2");
   const cases = [
-    [{ authTokenFile: missing }, `Cannot read --auth-token-file ${missing}`],
-    [{ jwtPublicKeyFile: missing }, `Cannot read --jwt-public-key-file ${missing}`],
-    [{ jwtSecretFile: short }, `${short}: HS256 needs a secret of 32 bytes`],
-    [{ jwtPublicKeyFile: short }, `${short} holds no public key`],
+    [{ authTokenFile: missing }, `Cannot read --auth-token-file ${missing}: there is no such file`],
+    [{ jwtPublicKeyFile: missing }, `Cannot read --jwt-public-key-file ${missing}: there is no such file`],
+    [{ jwtSecretFile: "." }, "Cannot read --jwt-secret-file .: it is a folder; a file is required"],
+    [{ jwtSecretFile: short }, `${short}: HS256 requires at least 32 bytes`],
+    [{ jwtPublicKeyFile: short }, `Cannot use ${short}: a public key in PEM`],
   ] as const;
   for (const [settings, message] of cases) {
     await assertRejects(() => createAuthenticator({ ...NONE, ...settings }), StartError, message);

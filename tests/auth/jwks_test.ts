@@ -57,7 +57,7 @@ Deno.test("strangers' key ids cause no fetch within the cooldown", async () => {
   for (let i = 0; i < 20; i++) {
     const token = await sign(await signer("ES256", `stranger ${i}`));
     const { status, reason } = refusal(await verifyJwt(token, keys, {}));
-    assertEquals([status, reason], [401, "no key of the key set fits the token"]);
+    assertEquals([status, reason], [401, "no key of the key set matches the token"]);
   }
   assertEquals(issuer.state.fetches, 1);
 });
@@ -72,7 +72,7 @@ Deno.test("a token without a key id is tried with every key that fits", async ()
     assertEquals(await verifyJwt(await sign(by, { sub: "tom" }), keys, {}), { ok: true, claims: { sub: "tom" } });
   }
   const other = refusal(await verifyJwt(await sign(await signer("ES256")), keys, {}));
-  assertEquals(other.reason, "the token's signature is not of this key");
+  assertEquals(other.reason, "the token's signature does not match the key");
   const late = refusal(await verifyJwt(await sign(second, {}, { exp: -600 }), keys, {}));
   assertEquals(late.reason, "the token has expired");
 });
@@ -87,7 +87,7 @@ Deno.test("a secret or an encryption key in the set signs nothing", async () => 
   const keys = remoteKeys(issuer.url, log);
   const token = await sign({ algorithm: "HS256", privateKey: secret, kid: "hmac" });
   const forged = refusal(await verifyJwt(token, keys, {}));
-  assert(forged.status === 401 && forged.reason.startsWith("the key is for RS256, ES256, EdDSA"));
+  assert(forged.status === 401 && forged.reason.startsWith("the token must be signed with RS256, ES256, EdDSA"));
   assertEquals((await verifyJwt(await sign(by), keys, {})).ok, false);
 });
 
@@ -95,11 +95,14 @@ Deno.test("a set that cannot be had is 503, logged once a try, and not asked for
   const by = await signer("ES256", "ours");
   const token = await sign(by);
   const answers: readonly (readonly [string, () => Response])[] = [
-    ["200 is needed, it answered 500", () => new Response("no", { status: 500 })],
-    ["200 is needed, it answered 302", () => new Response(null, { status: 302, headers: { location: "/other" } })],
+    ["status 200 is required, the server answered 500", () => new Response("no", { status: 500 })],
+    [
+      "status 200 is required, the server answered 302",
+      () => new Response(null, { status: 302, headers: { location: "/other" } }),
+    ],
     ["not valid JSON", () => new Response("<html>")],
-    ["it is no JSON Web Key Set", () => Response.json({ keys: [7] })],
-    ["it is larger than 1048576 bytes", () => new Response(" ".repeat(2 * 1024 ** 2))],
+    ["a JSON Web Key Set", () => Response.json({ keys: [7] })],
+    ["the response is larger than 1048576 bytes", () => new Response(" ".repeat(2 * 1024 ** 2))],
   ];
   for (const [why, answer] of answers) {
     await using issuer = provider();

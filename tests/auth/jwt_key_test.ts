@@ -25,15 +25,15 @@ Deno.test("a key that does not do is an error that says why, and names the file"
   );
   const cases: readonly (readonly [pem: string, why: string])[] = [
     [await exportPKCS8(privateKey), "holds a private key"],
-    [await spki("ES384"), "a key on the curve P-256, not secp384r1"],
-    [await exportSPKI(short.publicKey), "2048 bits at the least (RFC 7518 section 3.3), not 1024"],
-    [await spki("ECDH-ES", { crv: "X25519" }), "RSA, P-256 or Ed25519 is needed, not x25519"],
-    ["no key", "holds no public key in PEM"],
-    ["-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "holds no public key in PEM"],
+    [await spki("ES384"), "a key on the curve P-256, this one is on secp384r1"],
+    [await exportSPKI(short.publicKey), "at least 2048 bits (RFC 7518 section 3.3), the key has 1024"],
+    [await spki("ECDH-ES", { crv: "X25519" }), "an RSA, P-256 or Ed25519 key is required, this one is x25519"],
+    ["no key", "a public key in PEM"],
+    ["-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "a public key in PEM"],
   ];
   for (const [pem, why] of cases) {
     const error = await assertRejects(() => publicKey(pem, "jwt.pem"), StartError, why);
-    assert(error instanceof StartError && error.message.startsWith("jwt.pem"), String(error));
+    assert(error instanceof StartError && error.message.startsWith("Cannot use jwt.pem: "), String(error));
   }
 });
 
@@ -44,7 +44,10 @@ Deno.test("a secret has 32 bytes at the least, line ends after it not counted, a
     () => secretKey(bytes("hunter2".repeat(4) + "\r\n\r\n\n\n"), "jwt.secret"),
     StartError,
   );
-  assert(error instanceof Error && /^jwt\.secret: .* this one has 28;/.test(error.message), String(error));
+  assert(
+    error instanceof Error && /^Cannot use the secret in jwt\.secret: .* it has 28;/.test(error.message),
+    String(error),
+  );
   assert(error instanceof Error && !error.message.includes("hunter2"));
   await assertRejects(
     async () => secretKey(bytes(await spki("ES256")), "jwt.secret"),

@@ -92,7 +92,7 @@ Deno.test("the same token twice is one; two different ones are a problem", () =>
   ];
   for (const given of different) {
     const { token, problem } = find(given, true);
-    assertEquals([token, problem], [undefined, "the request carries two different tokens; one is needed"]);
+    assertEquals([token, problem], [undefined, "the request has two different tokens; exactly one is required"]);
   }
   assertEquals(find({ ...twice, url: "/?token=other" }, false).token, "abc");
 });

@@ -29,9 +29,9 @@ Deno.test("two kinds of key are a problem that names both as they were given", (
 Deno.test("an option that needs another says which, and all problems come at once", () => {
   const settings = { ...NONE, jwtAudience: "chat", jwtIssuer: "us", authQuery: true };
   assertEquals(validateAuthOptions(settings), [
-    "--jwt-audience needs a key for JWTs: --jwt-secret-file, --jwt-public-key-file or --jwks-url",
-    "--jwt-issuer needs a key for JWTs: --jwt-secret-file, --jwt-public-key-file or --jwks-url",
-    "--auth-query needs something to check a token with: --auth-token-file, --jwt-secret-file, --jwt-public-key-file " +
+    "--jwt-audience requires a key for JWTs: --jwt-secret-file, --jwt-public-key-file or --jwks-url",
+    "--jwt-issuer requires a key for JWTs: --jwt-secret-file, --jwt-public-key-file or --jwks-url",
+    "--auth-query requires a way to check tokens: --auth-token-file, --jwt-secret-file, --jwt-public-key-file " +
     "or --jwks-url",
   ]);
   assertEquals(validateAuthOptions({ ...NONE, authTokenFile: "t", jwtAudience: "chat" }).length, 1);
@@ -40,8 +40,8 @@ Deno.test("an option that needs another says which, and all problems come at onc
 Deno.test("a key set comes by https, or from this machine", () => {
   for (const jwksUrl of ["http://id.example.com/", "http://127.example.com/", "ftp://localhost/", "id.example.com"]) {
     const [problem, ...rest] = validateAuthOptions({ ...NONE, jwksUrl });
-    assertEquals([problem?.startsWith("--jwks-url: an https URL is needed"), rest.length], [true, 0], jwksUrl);
+    assertEquals([problem?.startsWith("--jwks-url: an https URL is required"), rest.length], [true, 0], jwksUrl);
   }
   const [problem = ""] = validateAuthOptions({ ...NONE, jwksUrl: "https://me:pass@id.example.com/" });
-  assertEquals(problem, "--jwks-url: a URL without a user name and password is needed");
+  assertEquals(problem, "--jwks-url: a URL without user name and password is required");
 });

@@ -89,6 +89,8 @@ async function prepare({ target, kind, connections, amount }: AttackOrder, opene
       const burst = repeated(maskedFrame(Opcode.Text, textOf(2)), amount);
       return async () => {
         const sent = await Promise.all(conns.map((conn) => sends(conn, burst)));
+        // All of it may be in the kernel's buffers by now, and the service has it still before it.
+        await pause(5_000);
         return { cut: sent.filter((fine) => !fine).length };
       };
     }

@@ -19,7 +19,7 @@ export const BAD_FRAMES: readonly Uint8Array<ArrayBuffer>[] = [
   // A control frame in fragments, and one that is too long.
   maskedFrame(Opcode.Ping, short, { fin: false }),
   maskedFrame(Opcode.Ping, textOf(126)),
-  // Close codes that may not stand on the wire, and a close frame with half a code.
+  // Close codes that are not allowed in a close frame, and a close frame with half a code.
   ...[[0x03, 0xed], [0x03, 0xee], [0, 0]].map((code) => maskedFrame(Opcode.Close, new Uint8Array(code))),
   maskedFrame(Opcode.Close, new Uint8Array([3])),
   // A continuation of nothing, and a new message inside another.

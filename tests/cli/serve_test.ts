@@ -179,7 +179,11 @@ const BAD_APPS: [what: string, content: string, lines: RegExp][] = [
     /app\.ts: its open is a number, and must be a function$/,
   ],
   ["with a syntax error", "export default {\n  open( ", /^wss: Cannot load the app \.\/app\.ts: [^]*app\.ts:2:\d+$/],
-  ["that throws", "throw new Error('boom');", /^wss: Cannot load the app \.\/app\.ts: boom$/],
+  [
+    "that throws",
+    "throw new Error('boom');",
+    /^wss: Cannot load the app \.\/app\.ts: boom\nwss: +at [^\n]*app\.ts:1:7$/,
+  ],
   ["that rejects", "await Promise.reject('boom');", /^wss: Cannot load the app \.\/app\.ts: boom$/],
   [
     "that imports what is not there",

@@ -35,10 +35,10 @@ Deno.test("errors that nobody catches are logged with their stack and counted, a
       ["reject", /"cause":"floating","count":\d+,"error":"Error: floating\\n +at /],
       ["timer", /"cause":"timer","count":\d+,"error":"TypeError: timer\\n +at /],
       ["microtask", /"cause":"microtask","count":\d+,"error":"RangeError: microtask\\n +at /],
-      ["nothing", /"cause":"something that cannot be shown as text \(object\)"/],
+      ["nothing", /"cause":"a value that cannot be converted to text \(object\)"/],
       ["undefined", /"cause":"undefined"/],
       ["stack", /"cause":"hidden","count":\d+,"error":"hidden"/],
-      ["proxy", /"count":8,"error":"something that cannot be shown as text \(object\)"/],
+      ["proxy", /"count":8,"error":"a value that cannot be converted to text \(object\)"/],
     ] as const
   ) {
     assertEquals(await client.ask(what), "ok", what);

@@ -35,7 +35,7 @@ Deno.test("a pattern takes what URLPattern takes: names, wildcards, groups, expr
 
 Deno.test("what is neither path nor pattern is refused by name", () => {
   for (const path of ["", "wss", "*", ":id", "/a b", "/a#b", "/a?b"]) {
-    const message = `a path starts with / and has neither query nor fragment, not "${path}"`;
+    const message = `a path starts with / and has no query, fragment or white space, not "${path}"`;
     assertThrows(() => parsePath(path), RangeError, message, path);
   }
   for (const path of ["/(", "/:", "/:1", "/{a", "/:id:id"]) {

@@ -180,7 +180,7 @@ Deno.test("handshake on the wire: a drain refuses with 503, and the health check
   const refused = await ask(handshake());
   assertMatch(refused, /^HTTP\/1\.1 503 /);
   assertMatch(refused, /retry-after: 1\r\n/i);
-  assertMatch(refused, /The service is stopping: connect again\.\n$/);
+  assertMatch(refused, /The service is stopping: reconnect\.\n$/);
   conn.close();
   await client.close();
   await stopped;

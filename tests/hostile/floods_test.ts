@@ -15,11 +15,11 @@ const FLOOD_SECONDS = 20;
 
 const FLOODS: readonly (readonly [FloodKind, codes: readonly number[], reason: RegExp])[] = [
   // The count of messages ends it, or on a machine with other work the watchdog.
-  ["text", [1008], /^too many messages, or too long ones, without waiting|^flooded the service/],
-  ["binary", [1008], /^too many messages, or too long ones, without waiting|^flooded the service/],
+  ["text", [1008], /^message queue full|^frame flood/],
+  ["binary", [1008], /^message queue full|^frame flood/],
   // No event tells of these: the watchdog sees their bytes, or that the loop stands still.
-  ["pong", [1009, 1008], /^more came without a whole message|^flooded the service/],
-  ["continuation", [1009, 1008], /^more came without a whole message|^flooded the service/],
+  ["pong", [1009, 1008], /^unfinished message exceeds maxPayload|^frame flood/],
+  ["continuation", [1009, 1008], /^unfinished message exceeds maxPayload|^frame flood/],
 ];
 
 Deno.test("a flood over TLS ends its own connection, and nobody else waits for it", async (t) => {
@@ -38,7 +38,7 @@ Deno.test("a flood over TLS ends its own connection, and nobody else waits for i
       const notice = () => service.log.find((line) => line.level === "info" && line.reason === reason);
       await eventually(() => notice() !== undefined, "a line in the log");
       assertEquals([notice()!.message, notice()!.code, notice()!.address], [
-        "a limit ended a connection",
+        "connection closed by a limit",
         code,
         "127.0.0.1",
       ]);
@@ -69,7 +69,7 @@ Deno.test("--message-rate: a burst of twice the rate passes, one more closes wit
   await hasty.send(...messages);
   await hasty.ended;
   const { code, reason, messages: taken } = await service.call("hasty", "close");
-  assertEquals([code, reason], [1008, "more than 20 messages a second"]);
+  assertEquals([code, reason], [1008, "message rate exceeds 20 per second"]);
   // The second lot was refused somewhere: a slow machine gives the rate more time.
   assert(taken! >= 40 && taken! < 240, `${taken} messages passed`);
   await new Promise((resolve) => setTimeout(resolve, 1_500));

@@ -220,7 +220,7 @@ Deno.test("half a frame and silence: pinged, closed, and told as vanished", asyn
     const took = performance.now() - sent;
     assert(took > 1_000 && took < 10_000, `${took} ms`);
     const { code, reason, messages } = await service.call(name, "close");
-    assertEquals([code, reason, messages], [1006, "no answer to a ping: the client has vanished", 0]);
+    assertEquals([code, reason, messages], [1006, "no pong: the client did not answer a ping", 0]);
     assertEquals(service.calls("close", name).length, 1);
   }));
   await service.until(0);

@@ -78,7 +78,7 @@ Deno.test("no code that an app invents gets on the wire unless it may stand ther
     });
   }
   // An app that does it once does it for every peer: the first five are written, the others counted.
-  const warnings = () => service.log.filter(({ message }) => message.includes("may not stand on the wire"));
+  const warnings = () => service.log.filter(({ message }) => message.includes("not allowed in a close frame"));
   await eventually(() => warnings().length >= 5, "the warnings");
   await service.stop();
   assertEquals(warnings().reduce((sum, { more }) => sum + Number(more ?? 1), 0), forbidden.length);

@@ -115,7 +115,7 @@ Deno.test("over --memory-budget the fullest goes first, with 1013", async () => 
   const { code, reason } = await service.call("big", "close");
   assertEquals([code, reason], [
     1013,
-    "the service is short of memory, and more waits for this client than for others",
+    "memory budget exceeded: this client has the most waiting data",
   ]);
   assertEquals(service.calls("close", "small"), []);
 });
@@ -135,7 +135,7 @@ Deno.test("an unfinished message has --message-timeout; a slow one that comes wh
   }
   await slow.until(() => slow.frames.length === 3);
   const { code, reason } = await service.call("forever", "close");
-  assertEquals([code, reason], [1008, "a message was not whole in time"]);
+  assertEquals([code, reason], [1008, "a message was not completed in time"]);
   assert(performance.now() - began > 3_000);
   assertEquals(service.calls("close", "slow"), []);
 });
@@ -151,7 +151,7 @@ Deno.test("the unfinished messages of all share half of the budget, and the long
   }
   const { code, reason } = await service.call("long", "close");
   assertEquals(code, 1013);
-  assert(reason?.startsWith("the service is short of memory"), reason);
+  assert(reason?.startsWith("memory budget exceeded"), reason);
   await new Promise((resolve) => setTimeout(resolve, 1_000));
   assertEquals([service.calls("close", "short"), service.calls("close", "middle")], [[], []]);
   for (const peer of peers) peer.drop();

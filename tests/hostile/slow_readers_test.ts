@@ -70,7 +70,7 @@ for (const mode of ["direct", "proxied"]) {
       times.push(...await fanOut(publisher, healthy, 400));
       grown.push(residentBytes(pid) - memory);
       const endings = await Promise.all(slow.map((_, index) => service.call(`${wave}-${index}`, "close")));
-      const reason = `reads too slowly: over ${LIMIT} bytes wait`;
+      const reason = `reads too slowly: more than ${LIMIT} bytes are waiting`;
       for (const ending of endings) assertEquals([ending.code, ending.reason], [1013, reason]);
       // They never read again, and have not gone by themselves.
       await eventually(() => descriptors(pid).length <= open, "the descriptors are back");

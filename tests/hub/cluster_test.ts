@@ -192,8 +192,11 @@ async function outage(server: Server, fail: () => Promise<void>, link?: VethLink
   await assertGap(c, link ? ["room"] : ["quiet", "room"]);
   if (link === undefined) await assertGap(near, ["room"]);
   for (const { program } of link ? [one] : [one, two, three]) {
-    assertEquals([occurrences("the broker is away", program), occurrences("the broker is back", program)], [1, 1]);
-    assertMatch(program.stderr.text, /"the broker is back","broker":"[^"]+","seconds":[\d.]+,"notRelayed":\d+/);
+    assertEquals([occurrences("broker unreachable", program), occurrences("broker connection restored", program)], [
+      1,
+      1,
+    ]);
+    assertMatch(program.stderr.text, /"broker connection restored","broker":"[^"]+","seconds":[\d.]+,"notRelayed":\d+/);
   }
 }
 

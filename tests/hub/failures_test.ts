@@ -202,11 +202,14 @@ peerTest(
 
 Deno.test("broker: what is wrong with its URL is told, without the password", () => {
   const problems: [url: string, message: RegExp][] = [
-    ["localhost:4222", /a URL is required that begins with nats:\/\/.*, not localhost:\/\/…$/],
-    ["http://user:hidden@localhost", /begins with nats:\/\/.*, not http:\/\/…$/],
-    ["nats://", /no host name|begins with/],
-    ["redis://localhost/3", /after localhost comes \/3; services that share a broker differ by --broker-prefix/],
-    ["nats://a,redis://b", /members of one cluster, so their URLs begin alike/],
+    ["localhost:4222", /a URL that begins with nats:\/\/.* is required, not localhost:\/\/…$/],
+    ["http://user:hidden@localhost", /begins with nats:\/\/.* is required, not http:\/\/…$/],
+    ["nats://", /a host name is required|begins with/],
+    [
+      "redis://localhost/3",
+      /localhost is followed by \/3; use --broker-prefix to separate services that share a broker/,
+    ],
+    ["nats://a,redis://b", /members of one cluster are required, so all URLs must have the same scheme/],
   ];
   for (const [url, message] of problems) {
     const error = assertThrows(() => parseBroker(url), UsageError);

@@ -88,7 +88,7 @@ Deno.test("an upgrade hook that throws or returns nonsense: 500, the log names i
     });
   }
   await held.settle();
-  assertEquals(program.stderr.text.includes("ended by itself"), false, program.stderr.text);
+  assertEquals(program.stderr.text.includes("ended unexpectedly"), false, program.stderr.text);
   assert(!/^\s+at /m.test(program.stderr.text), program.stderr.text);
 });
 

@@ -15,7 +15,7 @@ Deno.test("broker options: what does not go together is told at once", async () 
     "brokerOptional needs a broker: --broker",
   ]);
   const [mistake] = await problems({ broker: "amqp://localhost" });
-  assertEquals(mistake?.startsWith("broker: Cannot use a broker: a URL is required that begins with nats://"), true);
+  assertEquals(mistake?.startsWith("broker: Cannot use the broker: a URL that begins with nats://"), true);
   assertEquals(await problems({ broker: "nats://u:p@localhost", brokerCredentialsFile: "f" }), [
     "choose one: credentials in the URL of broker, or brokerCredentialsFile",
   ]);
@@ -29,7 +29,9 @@ Deno.test("broker options: a file that cannot be read is one clear error", async
     const options = { ...base, broker: "nats://localhost", [key]: "/no/such/file" };
     const { message } = await assertRejects(() => serve(app, options), StartError);
     assertEquals(
-      /^Cannot read the (?:credentials|authorities) of the broker \(\/no\/such\/file\): /.test(message),
+      /^Cannot read the (?:credentials|authorities) of the broker \(\/no\/such\/file\): there is no such file$/.test(
+        message,
+      ),
       true,
     );
   }

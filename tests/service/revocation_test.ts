@@ -27,9 +27,9 @@ Deno.test("a token that is removed from its file ends its connections with 3000 
   const first = await connect(service, FIRST);
   await Deno.writeTextFile(join(service.folder, "tokens"), `${SECOND}\n`);
   // The watch's own doing.
-  assertEquals(await first.closed, { code: 3000, reason: "the token was taken back" });
+  assertEquals(await first.closed, { code: 3000, reason: "the token was revoked" });
   assertEquals(await second.ask("still here"), "still here");
-  assertEquals(service.logged("their tokens were taken back")[0]?.peers, 1);
+  assertEquals(service.logged("whose tokens were revoked")[0]?.peers, 1);
 });
 
 Deno.test("an emptied file, and a deleted one, end all of them", async () => {

@@ -127,7 +127,7 @@ Deno.test("limits: twice the message rate in a burst, then 1008; a client that k
   } catch {
     // The end of the connection, which is looked at next.
   }
-  assertEquals(await eager.closed, { code: 1008, reason: "more than 10 messages a second" });
+  assertEquals(await eager.closed, { code: 1008, reason: "message rate exceeds 10 per second" });
   assert(answers >= 20 && answers < 100, `${answers} answers`);
   for (let sent = 0; sent < 15; sent++) assertEquals(await modest.ask("x"), "ok");
 });

@@ -8,7 +8,11 @@ interface Waiting {
   readonly from: number;
   resolve(match: RegExpExecArray): void;
   reject(error: Error): void;
+  readonly timer: ReturnType<typeof setTimeout>;
 }
+
+/** A text that does not come within this time does not come; ms. Far more than the busiest machine needs. */
+const TIME_LIMIT = 120_000;
 
 /** Collects a stream of text. It must be read to the end before a test ends: `done` says when. */
 export class Transcript {
@@ -34,10 +38,15 @@ export class Transcript {
     return this.#text.split("\n").filter((line) => line !== "");
   }
 
-  /** Resolves once the text from an index on holds a match. @throws {Error} when the stream ends without one. */
+  /**
+   * Resolves once the text from an index on holds a match.
+   * @throws {Error} when the stream ends without one, or none comes in time
+   */
   until(pattern: RegExp, from = 0): Promise<RegExpExecArray> {
     const { promise, resolve, reject } = Promise.withResolvers<RegExpExecArray>();
-    this.#waiting.add({ pattern, from, resolve, reject });
+    const late = () => this.#fail(waiting, `did not say ${pattern} within ${TIME_LIMIT / 1000} s`);
+    const waiting: Waiting = { pattern, from, resolve, reject, timer: setTimeout(late, TIME_LIMIT) };
+    this.#waiting.add(waiting);
     this.#settle();
     return promise;
   }
@@ -55,11 +64,20 @@ export class Transcript {
   #settle(): void {
     for (const waiting of this.#waiting) {
       const match = waiting.pattern.exec(this.#text.slice(waiting.from));
-      if (match) waiting.resolve(match);
-      else if (this.#ended) {
-        waiting.reject(new Error(`${this.#name} ended without ${waiting.pattern}; it said:\n${this.#text}`));
-      } else continue;
-      this.#waiting.delete(waiting);
+      if (match) {
+        waiting.resolve(match);
+        this.#forget(waiting);
+      } else if (this.#ended) this.#fail(waiting, `ended without ${waiting.pattern}`);
     }
+  }
+
+  #fail(waiting: Waiting, what: string): void {
+    waiting.reject(new Error(`${this.#name} ${what}; it said:\n${this.#text}`));
+    this.#forget(waiting);
+  }
+
+  #forget(waiting: Waiting): void {
+    clearTimeout(waiting.timer);
+    this.#waiting.delete(waiting);
   }
 }

@@ -127,7 +127,7 @@ Deno.test("an encrypted key opens with the first line of a file, or with the var
   assertEquals(loadCertificateFiles({ cert, key, keyPassphrase: "open sesame" }).key, expected);
   assertNotEquals(read(key), expected);
   assertStringIncludes(problems({ cert, key })[0]!, "no passphrase was given");
-  assertStringIncludes(problems({ cert, key, keyPassphrase: "not this" })[0]!, "the passphrase does not open it");
+  assertStringIncludes(problems({ cert, key, keyPassphrase: "not this" })[0]!, "the passphrase is wrong");
   const empty = await pki.write("empty.txt", "\nopen sesame\n");
   assertEquals(problems({ cert, key, keyPassphraseFile: empty }), [
     `Cannot use the passphrase in ${empty}: its first line is empty`,
@@ -150,7 +150,7 @@ Deno.test("every problem is reported, each with its file", { ignore }, async () 
   ]);
   const swapped = problems({ cert: key, key: cert });
   assertStringIncludes(swapped[0]!, `Cannot use the certificate ${key}: it holds a private key and no certificate`);
-  assertStringIncludes(swapped[1]!, `Cannot use the key ${cert}: it holds a certificate and no private key`);
+  assertStringIncludes(swapped[1]!, `Cannot use the key ${cert}: it holds a certificate, not a private key`);
   await Deno.symlink("nowhere.pem", pki.path("link.pem"));
   assertStringIncludes(problems({ cert: pki.path("link.pem"), key })[0]!, "a symbolic link to nowhere.pem");
   const expired = await pki.leaf("expired", { from: -9, to: -2, extensions: ["extendedKeyUsage=clientAuth"] });

@@ -78,7 +78,7 @@ Deno.test("the connections of a worker that died count no more", { ignore }, asy
   const pids = await Promise.all(clients.map((client) => client.ask("pid").then(Number)));
   const lost = pids.filter((each) => each === pid).length;
   Deno.kill(pid, "SIGKILL");
-  await program.stderr.until(/worker \d serves again/);
+  await program.stderr.until(/worker \d is serving again/);
   const more = await admitted(lost + 2, open);
   assertEquals(more.length, lost);
   for (const client of [...clients, ...more]) client.socket.close();

@@ -92,7 +92,7 @@ peerTest(
       await new Promise((resolve) => setTimeout(resolve, 300 * (round + 1)));
       Deno.kill(victim!, "SIGKILL");
       await served(program, 2, next, from);
-      await program.stderr.until(/worker \d serves again/, from);
+      await program.stderr.until(/worker \d is serving again/, from);
       assertEquals(await serials(program.port, ca), new Set([await serial(next)]));
       for (const [pid, client] of others) {
         if (pid !== victim) assertEquals(await client.ask("pid"), `${pid}`);

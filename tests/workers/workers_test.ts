@@ -78,9 +78,9 @@ Deno.test("a worker that is killed costs its own clients only, and another takes
       assertEquals(await client.ask("new"), "new");
     }
     assertEquals(await kept.ask("pid"), `${survivor}`);
-    const [line] = await program.stderr.until(/worker \d ended \(signal SIGKILL\)[^\n]*/, from);
+    const [line] = await program.stderr.until(/worker \d exited \(signal SIGKILL\)[^\n]*/, from);
     assertMatch(line, new RegExp(`"pid":${victim}`));
-    await program.stderr.until(/worker \d serves again/, from);
+    await program.stderr.until(/worker \d is serving again/, from);
     await using fresh = await clientOfEach(2, program.url, options);
     assertEquals(fresh.has(victim), false);
   }
@@ -101,9 +101,9 @@ Deno.test(
       const [lost, kept] = [...clients.values()] as [Client, Client];
       const from = program.stderr.text.length;
       lost.send(command);
-      await program.stderr.until(new RegExp(`worker \\d ended \\((?:${how})\\)`), from);
+      await program.stderr.until(new RegExp(`worker \\d exited \\((?:${how})\\)`), from);
       assertEquals(await kept.ask("still here"), "still here");
-      await program.stderr.until(/worker \d serves again/, from);
+      await program.stderr.until(/worker \d is serving again/, from);
     }
   },
 );
@@ -130,8 +130,8 @@ Deno.test("a worker that hangs is replaced in the end", { ignore }, async () => 
   await using clients = await clientOfEach(2, program.url, options);
   const [[hung, frozen]] = [...clients] as [[number, Client]];
   frozen.send("freeze 600000");
-  await program.stderr.until(/worker \d has not answered for \d+ s: ending it/);
-  await program.stderr.until(/worker \d serves again/);
+  await program.stderr.until(/worker \d has not answered for \d+ s: killing it/);
+  await program.stderr.until(/worker \d is serving again/);
   await using fresh = await clientOfEach(2, program.url, options);
   assertEquals(fresh.has(hung), false);
 });
@@ -202,7 +202,7 @@ Deno.test("SIGUSR2 with code that does not start leaves the old workers serving"
     "export default { message: 'no function' };\nthrow new Error('new code');",
   );
   program.signal("SIGUSR2");
-  await program.stderr.until(/Cannot replace the workers, the old ones go on/);
+  await program.stderr.until(/Cannot replace the workers; the old ones keep serving/);
   assertEquals(childrenOf(program.pid), before);
   await Deno.writeTextFile(`${program.folder}/worker.ts`, WORKER_APP["worker.ts"]);
   program.signal("SIGUSR2");

@@ -35,8 +35,8 @@ Deno.test("an unanswered ping, unanswered data and a broken connection are 1006,
   ];
   assertEquals(reasons.map(({ code }) => code), [1006, 1006, 1006, 1006]);
   assertEquals(reasons.map(({ reason }) => reason), [
-    "no answer to a ping: the client has vanished",
-    "what was sent stayed unanswered: the client has vanished",
+    "no pong: the client did not answer a ping",
+    "the client did not acknowledge sent data",
     "the connection ended without a close frame",
     "the connection ended without a close frame",
   ]);

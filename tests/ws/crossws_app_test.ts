@@ -200,5 +200,5 @@ Deno.test("crossws: what cannot be sent closes the peer of the hook that tried, 
   await using client = await served.connect();
   client.send("go");
   assertEquals((await client.closed).code, 1011);
-  assertMatch(JSON.stringify(served.lines), /Cannot send a Map: text, bytes or what JSON can carry is required/);
+  assertMatch(JSON.stringify(served.lines), /Cannot send a Map: text, bytes or a JSON value is required/);
 });

@@ -10,7 +10,7 @@ Deno.test("a message of maxPayload bytes is taken, in text as UTF-8, and one byt
     assertEquals(limits.check(fits), undefined);
   }
   for (const long of ["x".repeat(1_001), "ü".repeat(500) + "x", new ArrayBuffer(1_001)]) {
-    assertEquals(limits.check(long), { code: 1009, reason: "a message may have 1000 bytes", limit: true });
+    assertEquals(limits.check(long), { code: 1009, reason: "message exceeds maxPayload (1000 bytes)", limit: true });
   }
 });
 
@@ -20,7 +20,7 @@ Deno.test("twice the rate in a burst is taken, one more is 1008 and names the ra
   let refused;
   while ((refused = limits.check("x")) === undefined && taken < 1_000_000) taken++;
   assert(taken >= 2_000, `${taken}`);
-  assertEquals(refused, { code: 1008, reason: "more than 1000 messages a second", limit: true });
+  assertEquals(refused, { code: 1008, reason: "message rate exceeds 1000 per second", limit: true });
   const unlimited = new InboundLimits(UNLIMITED);
   for (let count = 0; count < 100_000; count++) assertEquals(unlimited.check("x"), undefined);
 });

@@ -75,11 +75,11 @@ Deno.test("what JSON would show as an empty object, and a function, are errors t
   class Empty {}
   for (
     const [data, shown] of [
-      [new Map([["a", 1]]), "a Map: text, bytes or what JSON can carry is required; Object.fromEntries() makes one"],
+      [new Map([["a", 1]]), "a Map: text, bytes or a JSON value is required; convert it with Object.fromEntries()"],
       [new Set([1]), "a Set: text, bytes"],
       [new ReadableStream(), "a ReadableStream: "],
       [Promise.resolve(1), "a Promise: "],
-      [new Blob(["x"]), "a Blob: text, bytes or what JSON can carry is required; await its bytes()"],
+      [new Blob(["x"]), "a Blob: text, bytes or a JSON value is required; send `await blob.bytes()`"],
       [new Error("x"), "a Error: "],
       [new Empty(), "a Empty: "],
       [() => {}, "a function: "],

@@ -159,12 +159,12 @@ Deno.test("a message of exactly maxPayload is taken, one byte more closes with 1
     const client = await served.connect();
     assertEquals(await client.ask(fits), "ok");
     client.send(over);
-    assertEquals(await client.closed, { code: 1009, reason: "a message may have 4096 bytes" });
+    assertEquals(await client.closed, { code: 1009, reason: "message exceeds maxPayload (4096 bytes)" });
   }
   assertEquals(await seen.until(5), [4096, 4096, 4096, 4096, 4096]);
 });
 
-Deno.test("close: codes that may not stand on the wire become 1000 and are logged, the others go as they are", async () => {
+Deno.test("close: codes that are not allowed in a close frame become 1000 and are logged, the others go as they are", async () => {
   const app = defineApp({
     message(peer, message) {
       const { code, reason } = message.json<{ code?: number; reason?: string }>();
@@ -183,14 +183,14 @@ Deno.test("close: codes that may not stand on the wire become 1000 and are logge
     assertEquals(await closedWith(code, "why"), { code: 1000, reason: "why" }, String(code));
   }
   // The log is throttled.
-  assertEquals(served.logged("may not stand on the wire").length, 5);
+  assertEquals(served.logged("not allowed in a close frame").length, 5);
   for (const code of [1000, 1001, 1008, 1011, 1012, 1013, 3000, 4000, 4999]) {
     assertEquals(await closedWith(code, "why"), { code, reason: "why" });
   }
   assertEquals(await closedWith(), { code: 1000, reason: "" });
   assertEquals(await closedWith(4000, "€".repeat(60)), { code: 4000, reason: "€".repeat(41) });
   // The log is throttled.
-  assertEquals(served.logged("may not stand on the wire").length, 5);
+  assertEquals(served.logged("not allowed in a close frame").length, 5);
 });
 
 Deno.test("each open has exactly one close, however the connection ends", async () => {

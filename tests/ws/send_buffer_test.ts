@@ -44,7 +44,7 @@ Deno.test("a peer that has more waiting than maxBackpressure is closed with 1013
   await using other = await served.connect();
   const client = await served.connect();
   client.send("fill");
-  assertEquals(await client.closed, { code: 1013, reason: "reads too slowly: over 65536 bytes wait" });
+  assertEquals(await client.closed, { code: 1013, reason: "reads too slowly: more than 65536 bytes are waiting" });
   assertEquals(await closed.until(1), [1013]);
   assertEquals(await other.ask("tom"), "ok");
 });

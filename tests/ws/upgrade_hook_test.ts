@@ -80,22 +80,22 @@ Deno.test("a Response that cannot be sent is the app's mistake, said in the log,
   const cases: [() => unknown, RegExp][] = [
     [
       () => once,
-      /^the app's upgrade hook failed: the body of the Response that it returned was used already; make a new/,
+      /^the app's upgrade hook failed: the returned Response's body is already used; make a new/,
     ],
-    [() => locked, /^the app's upgrade hook failed: the body of the Response that it returned was used already/],
+    [() => locked, /^the app's upgrade hook failed: the returned Response's body is already used/],
     [() => Response.error(), /^the app's upgrade hook failed: it returned a Response with status 0$/],
     [
       () => ({ handled: true }),
-      /^the app's upgrade hook failed: it returned \{ handled: true \}, and an upgrade cannot/,
+      /^the app's upgrade hook failed: it returned \{ handled: true \}, which is not supported/,
     ],
-    [() => ({ namespace: 7 }), /^the app's upgrade hook failed: its namespace is a number, and must be a string$/],
+    [() => ({ namespace: 7 }), /^the app's upgrade hook failed: namespace must be a string, got number$/],
     [
       () => false,
-      /^the app's upgrade hook failed: it returned a boolean; a Response refuses, nothing or an object accepts$/,
+      /^the app's upgrade hook failed: a Response, an object or nothing is required, got boolean$/,
     ],
     [() => {
       throw Object.create(null);
-    }, /^the app's upgrade hook failed: something that cannot be shown as text \(object\)$/],
+    }, /^the app's upgrade hook failed: a value that cannot be converted to text \(object\)$/],
     [() => ({
       then: "no promise",
       get headers() {

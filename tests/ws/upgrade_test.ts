@@ -76,7 +76,7 @@ Deno.test("an app's own mistake in upgrade is a 500 that says whose it was, with
     [() => ({ headers: { "bad name": "x" } }), /^the app's upgrade hook failed: .*header/i],
     [
       () => ({ protocol: "c" }),
-      /^the app's upgrade hook failed: it chose the subprotocol "c", which the client did not offer$/,
+      /^the app's upgrade hook failed: the client did not offer the subprotocol "c"$/,
     ],
   ];
   for (const [wrong, message] of mistakes) {
@@ -89,7 +89,7 @@ Deno.test("an app's own mistake in upgrade is a 500 that says whose it was, with
       const { status, body } = await ask(served, { target: "/?wrong", ...offering("a, b") });
       assertEquals([status, body], [
         500,
-        "500 Internal Server Error\nThe app on this server failed; its log says why.\n",
+        "500 Internal Server Error\nThe app on this server failed; see the service's log.\n",
       ]);
     }
     const errors = served.lines.filter(({ level }) => level === "error");
@@ -120,7 +120,7 @@ Deno.test("with a shared secret: 401 and its challenge without or with a wrong o
   assertEquals([none.status, none.headers.get("www-authenticate")], [401, 'Bearer realm="wss"']);
   assertMatch(
     none.body,
-    /^401 Unauthorized\nA token is needed: in Authorization: Bearer TOKEN, or among the subprotocols/,
+    /^401 Unauthorized\nA token is required: send Authorization: Bearer TOKEN, or offer the subprotocol/,
   );
   for (
     const change of [

@@ -1,5 +1,5 @@
 /**
- * Which engine, where, and with what credentials: what `--broker` and `--broker-credentials-file` say.
+ * Parses `--broker` and `--broker-credentials-file`: the kind of broker, its servers and the credentials.
  * @module
  */
 import { UsageError } from "../../errors.ts";
@@ -15,13 +15,13 @@ const SCHEMES: Readonly<Record<string, { kind: BrokerKind; tls: boolean; port: n
   "rediss:": { kind: "redis", tls: true, port: 6379 },
 };
 
-/** One address of an engine. */
+/** The address of one server. */
 export interface BrokerServer {
   readonly hostname: string;
   readonly port: number;
 }
 
-/** What it is authenticated with. Never logged. */
+/** The credentials for a broker. Never logged. */
 export type Credentials =
   | { readonly user: string; readonly password: string }
   | { readonly token: string }
@@ -31,22 +31,24 @@ export type Credentials =
 export interface BrokerTarget {
   readonly kind: BrokerKind;
   readonly tls: boolean;
-  /** Several are members of one cluster; the first that answers is used. */
+  /** Several servers are members of one cluster; the first that answers is used. */
   readonly servers: readonly BrokerServer[];
   readonly credentials?: Credentials | undefined;
-  /** The URL without credentials: for the log, and for messages. */
+  /** The URL without credentials, for the log and messages. */
   readonly shown: string;
 }
 
 /**
- * Reads `--broker`: one URL, or several of the same kind with commas between them.
- * @throws {UsageError} which says what is required and what was given, without the password
+ * Parses `--broker`: one URL, or several of the same kind separated by commas.
+ * @throws {UsageError} whose message says what is required and what was given, without the password
  */
 export function parseBroker(text: string): BrokerTarget {
   const targets = text.split(",").map((url) => parseOne(url.trim()));
   const [first] = targets as [BrokerTarget, ...BrokerTarget[]];
   if (targets.some(({ kind, tls }) => kind !== first.kind || tls !== first.tls)) {
-    throw new UsageError("Cannot use several brokers: they are members of one cluster, so their URLs begin alike");
+    throw new UsageError(
+      "Cannot use several brokers: members of one cluster are required, so all URLs must have the same scheme",
+    );
   }
   return {
     ...first,
@@ -62,19 +64,19 @@ function parseOne(text: string): BrokerTarget {
   if (!url || !scheme) {
     const given = url ? `${url.protocol}//…` : text.includes("@") ? "something else" : `"${text}"`;
     throw new UsageError(
-      `Cannot use a broker: a URL is required that begins with nats://, tls:// (NATS over TLS), redis:// or rediss:// ` +
-        `(Redis over TLS), not ${given}`,
+      `Cannot use the broker: a URL that begins with nats://, tls:// (NATS over TLS), redis:// or rediss:// ` +
+        `(Redis over TLS) is required, not ${given}`,
     );
   }
   const { kind, tls, port } = scheme;
   if (kind === "local") return { kind, tls, servers: [], shown: text };
-  // Only http and https URLs have their hosts normalised, so brackets of IPv6 are still there.
+  // URL keeps the brackets of an IPv6 address.
   const hostname = url.hostname.replace(/^\[(.*)\]$/, "$1");
-  if (hostname === "") throw new UsageError(`Cannot use a broker: ${url.protocol}// is followed by no host name`);
+  if (hostname === "") throw new UsageError(`Cannot use the broker: a host name is required after ${url.protocol}//`);
   if (url.search !== "" || url.hash !== "" || !/^\/?$/.test(url.pathname)) {
     throw new UsageError(
-      `Cannot use a broker: a URL of scheme, credentials, host and port is required, and after ${url.host} comes ` +
-        `${url.pathname}${url.search}${url.hash}; services that share a broker differ by --broker-prefix`,
+      `Cannot use the broker: a URL of only scheme, credentials, host and port is required, but ${url.host} is followed by ` +
+        `${url.pathname}${url.search}${url.hash}; use --broker-prefix to separate services that share a broker`,
     );
   }
   const server = { hostname, port: url.port === "" ? port : Number(url.port) };
@@ -89,25 +91,27 @@ function parseOne(text: string): BrokerTarget {
 
 function credentialsOf(user: string, password: string, kind: BrokerKind): Credentials | undefined {
   if (user === "" && password === "") return undefined;
-  // NATS: one word before the @ is a token. Redis: a password without a user is the default user's.
+  // NATS: a single word before the @ is a token. Redis: a single word is the password of the default user.
   if (password === "") return kind === "nats" ? { token: user } : { user: "default", password: user };
   return { user: user === "" ? "default" : user, password };
 }
 
 /**
- * Reads a credentials file: a NATS `.creds` file, or one line `USER:PASSWORD`, or one line with a token (NATS) or a
- * password (Redis).
- * @throws {UsageError} when there is no such line
+ * Parses a credentials file: a NATS `.creds` file, a line `USER:PASSWORD`, or a line with a token (NATS) or a password
+ * (Redis).
+ * @throws {UsageError} if the file has no such line
  */
 export function parseCredentials(text: string, kind: BrokerKind): Credentials {
   if (text.includes("BEGIN NATS USER JWT")) {
     if (kind === "nats") return { creds: text };
-    throw new UsageError("Cannot use the broker's credentials: the file is one of NATS, and the broker is not");
+    throw new UsageError(
+      "Cannot use the broker's credentials: the file is a NATS credentials file, but the broker is not NATS",
+    );
   }
   const line = text.split(/\r?\n/).map((line) => line.trim()).find((line) => line !== "" && !line.startsWith("#"));
   if (line === undefined) {
     throw new UsageError(
-      "Cannot use the broker's credentials: a line USER:PASSWORD is required, and the file has none",
+      "Cannot use the broker's credentials: a line USER:PASSWORD is required, but the file has none",
     );
   }
   const colon = line.indexOf(":");

@@ -1,5 +1,5 @@
 /**
- * The broker of the workers of one machine: a unix socket to the relay of their supervisor.
+ * The broker that connects the workers of one machine: a unix socket to the relay in their supervisor.
  * @module
  */
 import { messageOf, StartError } from "../../errors.ts";
@@ -7,14 +7,14 @@ import type { Broker, BrokerStart, Deliver } from "../broker.ts";
 import { Kind, readWire, WireWriter } from "./ipc_frames.ts";
 import { ReconnectingBroker, type Session } from "./reconnect.ts";
 
-/** Bytes that may wait to be sent. */
+/** The most bytes that may wait to be sent. */
 const SEND_BOUND = 64 * 1024 * 1024;
 /** Bytes of the longest frame. */
 export const LONGEST_FRAME = 64 * 1024 * 1024;
 
 /**
  * Connects to the relay that listens on a unix socket.
- * @throws {StartError} when it cannot be reached
+ * @throws {StartError} if it cannot be reached
  */
 export async function openIpc(path: string, { listener }: BrokerStart): Promise<Broker> {
   try {
@@ -28,7 +28,7 @@ export async function openIpc(path: string, { listener }: BrokerStart): Promise<
 
 class IpcSession implements Session {
   readonly maxFrame = LONGEST_FRAME;
-  /** Frames that came. */
+  /** Messages received. */
   progress = 0;
   readonly ended: Promise<string>;
   readonly #connection: Deno.UnixConn;

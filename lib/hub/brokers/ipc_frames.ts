@@ -1,8 +1,7 @@
 /**
- * The wire between a worker and the relay of its supervisor: what goes over their unix socket, and the buffers on both
- * sides of it.
+ * The wire format between a worker and its supervisor's relay, which use a unix socket, and the buffers on both sides.
  *
- *     0   4  length of what follows, little-endian
+ *     0   4  length of the rest, little-endian
  *     4   1  kind: see {@link Kind}
  *     5   2  length of the channel, little-endian
  *     7   …  the channel, ASCII, then the payload
@@ -10,13 +9,13 @@
  * @module
  */
 
-/** What a message on the wire is. */
+/** The kind of a message on the wire. */
 export const Kind = {
   /** A worker publishes a frame; the relay delivers one. */
   publish: 1,
   subscribe: 2,
   unsubscribe: 3,
-  /** Asks the relay to answer once it has processed all that came before. */
+  /** Asks the relay to answer `flushed` once it has processed all earlier messages. */
   flush: 4,
   flushed: 5,
 } as const;
@@ -24,14 +23,14 @@ export const Kind = {
 /** Bytes before the channel. */
 const HEADER = 7;
 const INITIAL_BUFFER = 64 * 1024;
-/** A buffer that grew beyond this in a burst is given back. */
+/** A buffer that grew beyond this in a burst is released. */
 const KEPT_BUFFER = 1024 * 1024;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 const EMPTY = new Uint8Array(0);
 
-/** Collects messages and writes those of one turn of the event loop together. */
+/** Batches the messages of one turn of the event loop into one write. */
 export class WireWriter {
   readonly #connection: Deno.Conn;
   #buffer = new Uint8Array(INITIAL_BUFFER);
@@ -42,14 +41,14 @@ export class WireWriter {
   #writing = false;
   #ended = false;
   #drained: PromiseWithResolvers<void> | undefined;
-  /** Counts bytes that the other side's socket took; tells a slow reader from one that stands still. */
+  /** Bytes that the socket has accepted. Distinguishes a slow reader from a stalled one. */
   written = 0;
 
   constructor(connection: Deno.Conn) {
     this.#connection = connection;
   }
 
-  /** Bytes that wait. */
+  /** Bytes that wait to be written. */
   get waiting(): number {
     return this.#length + this.#inFlight;
   }
@@ -73,7 +72,7 @@ export class WireWriter {
     this.#added(start + 4 + length);
   }
 
-  /** Adds a message as it was read. */
+  /** Adds a message in wire format, unchanged. */
   forward(message: Uint8Array): void {
     if (this.#ended) return;
     const start = this.#length;
@@ -82,13 +81,13 @@ export class WireWriter {
     this.#added(start + message.length);
   }
 
-  /** Resolves when nothing waits, or the connection has ended. */
+  /** Resolves when no bytes wait, or the connection has ended. */
   drained(): Promise<void> {
     if (this.waiting === 0 || this.#ended) return Promise.resolve();
     return (this.#drained ??= Promise.withResolvers<void>()).promise;
   }
 
-  /** Writes nothing more. */
+  /** Discards what waits, and ignores later messages. */
   end(): void {
     this.#ended = true;
     this.#length = 0;
@@ -131,7 +130,7 @@ export class WireWriter {
         }
       }
     } catch {
-      // The reader of the same connection sees its end.
+      // The reader of the same connection reports the failure.
       this.end();
     }
     this.#inFlight = 0;
@@ -141,7 +140,10 @@ export class WireWriter {
   }
 }
 
-/** Takes one message. `message` is the whole of it, for {@link WireWriter.forward}; the bytes are valid during the call. */
+/**
+ * Handles one message. `message` is the whole message in wire format, for {@link WireWriter.forward}. The bytes are valid
+ * only during the call.
+ */
 export type OnMessage = (
   kind: number,
   channel: string,
@@ -150,8 +152,8 @@ export type OnMessage = (
 ) => void | Promise<void>;
 
 /**
- * Reads messages until the connection ends. What the callback returns is awaited before the next message.
- * @throws {Error} when a message is longer than `longest`
+ * Reads messages until the connection ends. Awaits a promise that the callback returns before it reads on.
+ * @throws {Error} if a message is longer than `longest`
  */
 export async function readWire(connection: Deno.Conn, longest: number, onMessage: OnMessage): Promise<void> {
   const channels = new ChannelNames();
@@ -188,7 +190,7 @@ export async function readWire(connection: Deno.Conn, longest: number, onMessage
   }
 }
 
-/** Decodes channel names; a burst has one channel for most of its messages. */
+/** Decodes channel names. Keeps the last one, because most messages of a burst have the same channel. */
 class ChannelNames {
   #bytes = EMPTY;
   #name = "";

@@ -1,28 +1,28 @@
 /**
- * The relay between the workers of one machine: takes frames from one and passes them on to those that are subscribed to
- * the channel. It keeps nothing.
+ * The relay between the workers of one machine. It forwards each frame to the other workers that are subscribed to the
+ * frame's channel, and stores nothing.
  * @module
  */
 import { LONGEST_FRAME } from "./ipc.ts";
 import { Kind, readWire, WireWriter } from "./ipc_frames.ts";
 
 /**
- * Bytes that may wait for one worker. Beyond it the worker that publishes is not read until they are taken, so that a
- * burst between healthy workers loses nothing.
+ * The most bytes that may wait for one worker. Beyond that the relay stops reading from the publishing worker until they
+ * are taken, so that no message of a burst between healthy workers is lost.
  */
 const HIGH_WATER = 16 * 1024 * 1024;
-/** A worker that takes nothing for this many milliseconds while more waits loses its connection, and connects again. */
+/** A worker that takes nothing for this many milliseconds while the limit is exceeded is disconnected. It reconnects. */
 const STALL_TIMEOUT = 1_000;
 
-/** How to relay. */
+/** Options of an IPC server. */
 export interface IpcServerOptions {
-  /** Of the unix socket. Its folder should be open to this user only. */
+  /** The path of the unix socket. Only this user should have access to its folder. */
   readonly path: string;
-  /** A worker was cut off because it took nothing. */
+  /** Called when a worker was disconnected because it took nothing. */
   readonly onStall?: () => void;
 }
 
-/** A relay that listens. Disposing of it ends all its connections. */
+/** A listening relay. */
 export class IpcServer implements AsyncDisposable {
   readonly #listener: Deno.UnixListener;
   readonly #onStall: (() => void) | undefined;
@@ -86,7 +86,7 @@ export class IpcServer implements AsyncDisposable {
     if (full !== undefined) return this.#wait(full);
   }
 
-  /** Waits until these workers have taken what waits for them; one that takes nothing is cut off. */
+  /** Waits until these workers have taken enough of their messages. Disconnects a worker that takes nothing. */
   async #wait(links: readonly Link[]): Promise<void> {
     for (const link of links) {
       let written = -1;

@@ -1,11 +1,11 @@
 /**
- * A broker inside one process: services of one program that name it alike, one direct and one proxied for instance, share
- * their topics. `--broker local:NAME`
+ * A broker inside one process (`--broker local:NAME`). Services of one program that use the same name share their topics,
+ * for example one service in direct mode and one in proxied mode.
  * @module
  */
 import type { Broker, Deliver } from "../broker.ts";
 
-/** Bytes that may wait within one turn. */
+/** The most bytes that may wait within one turn of the event loop. */
 const BOUND = 64 * 1024 * 1024;
 
 const buses = new Map<string, Set<LocalBroker>>();

@@ -1,5 +1,5 @@
 /**
- * NATS as a broker. Loaded only when `--broker` names it: nothing imports this file by its name, so that a service
+ * NATS as a broker. No file imports this one statically: it is loaded only if `--broker` selects it, so that a service
  * without a broker downloads no client.
  * @module
  */
@@ -19,7 +19,7 @@ import type { BrokerTarget, Credentials } from "./broker_url.ts";
 
 setTransportFactory({ factory: () => new DenoTransport() });
 
-/** Makes sessions with the servers of a target. */
+/** Returns a function that opens sessions with the servers of a target. */
 export function natsSessions({ servers, tls, credentials }: BrokerTarget, ca: readonly string[]): Connect {
   return async (problem, signal) => {
     let transport: DenoTransport | undefined;
@@ -29,7 +29,7 @@ export function natsSessions({ servers, tls, credentials }: BrokerTarget, ca: re
       servers: servers.map(({ hostname, port }) => `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`),
       name: "wss",
       noEcho: true,
-      // ReconnectingBroker does both, and tells a server that hangs from a process that does.
+      // ReconnectingBroker does both, and distinguishes a hanging server from a stall of this process.
       reconnect: false,
       pingInterval: 2 ** 30,
       ignoreClusterUpdates: true,
@@ -92,7 +92,7 @@ class NatsSession implements Session {
   }
 
   publish(channel: string, frame: Uint8Array<ArrayBuffer>): boolean {
-    // The transport knows of its end before the client does.
+    // The transport is closed before the client notices.
     if (
       frame.length > this.maxFrame || this.#transport.isClosed || this.#transport.full || this.#connection.isClosed()
     ) return false;
@@ -104,7 +104,7 @@ class NatsSession implements Session {
     if (this.#connection.isClosed()) return;
     const subscription = this.#connection.subscribe(channel, {
       callback: (error, message) => {
-        // What is refused comes to #watch too.
+        // #watch reports errors.
         if (error === null) deliver(message.data as Uint8Array<ArrayBuffer>);
       },
     });
@@ -117,7 +117,7 @@ class NatsSession implements Session {
   }
 
   async flush(): Promise<void> {
-    // The client leaves what waits for a PONG waiting when the connection ends.
+    // The client never settles flush() if the connection ends before the PONG.
     const ended = this.ended.then((reason) => {
       throw new Error(reason);
     });
@@ -135,7 +135,7 @@ class NatsSession implements Session {
         this.#reason = status.error.message;
         this.#problem(status.error.message);
       } else if (status.type === "ldm") {
-        // The server is about to stop: another one of the cluster, or this one again, takes over.
+        // "Lame duck mode": the server is about to stop. Reconnect to another server, or to this one after its restart.
         this.abort("the server is shutting down");
       }
     }

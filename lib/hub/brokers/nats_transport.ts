@@ -1,6 +1,6 @@
 /**
- * What carries the NATS protocol: a TCP or TLS connection of Deno's. The Node transport of the NATS client throws an
- * uncaught ECONNRESET on a refused login, and its WebSocket transport stalls (measured).
+ * A transport for the NATS client on Deno's TCP and TLS connections. The client's Node transport throws an uncaught
+ * ECONNRESET on a refused login, and its WebSocket transport stalls (measured).
  * @module
  */
 import {
@@ -16,7 +16,7 @@ import {
 } from "@nats-io/nats-core/internal";
 
 const READ = 256 * 1024;
-/** Bytes that may wait to be written before `full` says so. */
+/** Bytes waiting to be written beyond which `full` is true. */
 const BOUND = 16 * 1024 * 1024;
 
 /** The TLS handshake failed. */
@@ -24,11 +24,11 @@ export class TlsFailure extends Error {
   override readonly name = "TlsFailure";
 }
 
-/** The options of a connection over this transport: the client hands them through. */
+/** Additional connection options of this transport. The client passes them on. */
 export interface TransportOptions extends ConnectionOptions {
-  /** Certificates of authorities, PEM, beside those that Deno trusts. */
+  /** Certificates of authorities (PEM) to trust in addition to Deno's. */
   readonly ca: readonly string[];
-  /** Told of each transport before it connects. */
+  /** Called with each transport before it connects. */
   created(transport: DenoTransport): void;
 }
 
@@ -41,11 +41,11 @@ export class DenoTransport implements Transport {
   #connection: Deno.TcpConn | Deno.TlsConn | undefined;
   #encrypted = false;
   #done = false;
-  /** What came with INFO. */
+  /** The bytes that were read together with INFO. */
   #first = new Uint8Array(0);
   #waiting: Uint8Array[] = [];
   #bytes = 0;
-  /** Bytes that came, and bytes that were taken while others had to wait. */
+  /** Bytes received, plus bytes sent while others had to wait. */
   progress = 0;
   #writing: Promise<void> | undefined;
 
@@ -78,7 +78,7 @@ export class DenoTransport implements Transport {
     return this.#done;
   }
 
-  /** Whether so much waits to be written that nothing more should. */
+  /** Whether the send buffer is full. */
   get full(): boolean {
     return this.#bytes > BOUND;
   }
@@ -111,7 +111,7 @@ export class DenoTransport implements Transport {
   }
 
   async close(error?: Error): Promise<void> {
-    // A server that hangs takes nothing more: what waits is then given up.
+    // A failed connection takes nothing more, so the buffer is discarded then.
     if (!error && !this.#done && this.#connection) await this.#writing;
     this.#end(error);
   }
@@ -136,7 +136,7 @@ export class DenoTransport implements Transport {
           const n = await this.#connection!.write(bytes.subarray(written));
           written += n;
           this.#bytes -= n;
-          // What the system takes at once says nothing of the server.
+          // A write that the kernel buffers at once does not prove that the server reads.
           if (this.#bytes > 0) this.progress += n;
         }
       }
@@ -153,23 +153,23 @@ export class DenoTransport implements Transport {
     try {
       this.#connection?.close();
     } catch {
-      // startTls has taken the plain one.
+      // startTls has consumed the plain connection.
     }
     this.#closed.resolve(error);
   }
 }
 
-/** Reads up to the end of the server's INFO. */
+/** Reads the server's INFO. */
 async function readInfo(connection: Deno.TcpConn) {
   let bytes = new Uint8Array(0);
   const buffer = new Uint8Array(READ);
   for (;;) {
     const n = await connection.read(buffer);
-    if (n === null) throw new errors.ConnectionError("the server closed the connection before it said what it is");
+    if (n === null) throw new errors.ConnectionError("the server closed the connection before it sent INFO");
     bytes = DataBuffer.concat(bytes, buffer.subarray(0, n)) as Uint8Array<ArrayBuffer>;
     const line = extractProtocolMessage(bytes);
     const info = line === "" ? null : INFO.exec(line);
     if (info !== null) return { bytes, info: JSON.parse(info[1]!) };
-    if (line !== "" || bytes.length > 65_536) throw new errors.ConnectionError("this is no NATS server");
+    if (line !== "" || bytes.length > 65_536) throw new errors.ConnectionError("the server does not speak NATS");
   }
 }

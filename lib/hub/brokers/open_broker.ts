@@ -1,5 +1,5 @@
 /**
- * Opens the broker that a target names. The clients of NATS and Redis are loaded here, and only then.
+ * Opens the broker of a target. Loads the client of NATS or Redis on demand.
  * @module
  */
 import { messageOf, StartError } from "../../errors.ts";
@@ -8,11 +8,11 @@ import { openLocal } from "./local.ts";
 import { type Connect, ReconnectingBroker } from "./reconnect.ts";
 import type { BrokerTarget } from "./broker_url.ts";
 
-/** How a broker is opened. */
+/** Options for opening a broker. */
 export interface OpenOptions {
-  /** Certificates of authorities, PEM, beside those that Deno trusts. */
+  /** Certificates of authorities (PEM) to trust in addition to Deno's. */
   readonly ca?: readonly string[];
-  /** Start without the broker where it is away. */
+  /** Whether to start without the broker if it is unreachable. */
   readonly optional?: boolean;
 }
 
@@ -20,7 +20,7 @@ type Sessions = (target: BrokerTarget, ca: readonly string[], start: BrokerStart
 
 /**
  * Opens a broker.
- * @throws {StartError} when it cannot be used: unreachable, authentication, TLS; not where it is optional
+ * @throws {StartError} if the broker cannot be used (unreachable, authentication, TLS) and is not optional
  */
 export async function openBroker(
   target: BrokerTarget,
@@ -38,8 +38,8 @@ export async function openBroker(
 }
 
 /**
- * A name that Deno finds only when it gets here: a client that is named in an import would be downloaded with the first
- * start of any service.
+ * Imports a client by a computed name. With a literal name Deno would download the client at the first start of every
+ * service.
  */
 async function load(kind: "nats" | "redis"): Promise<Sessions> {
   const module = new URL(`./${kind}.ts`, import.meta.url).href;

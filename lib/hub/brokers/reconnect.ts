@@ -1,50 +1,50 @@
 /**
- * A broker over sessions that end: connects again for ever with back-off and jitter, keeps the subscriptions, and notices
- * an engine that hangs.
+ * A broker that reconnects: it replaces a session that ended, without limit and with back-off and jitter. It restores the
+ * subscriptions, and detects a server that hangs.
  * @module
  */
 import { messageOf } from "../../errors.ts";
 import type { Broker, BrokerListener, Deliver } from "../broker.ts";
 
-/** One connection to an engine. What it is asked after its end does nothing. */
+/** One connection to a server. After its end all calls do nothing. */
 export interface Session {
   /** See {@link Broker.maxFrame}. */
   readonly maxFrame: number;
-  /** Resolves with the reason when it ends, whoever ended it. Never rejects. */
+  /** Resolves with the reason when the session has ended, on either side. Never rejects. */
   readonly ended: Promise<string>;
   publish(channel: string, frame: Uint8Array<ArrayBuffer>): boolean;
   subscribe(channel: string, deliver: Deliver): void;
   unsubscribe(channel: string): void;
-  /** Grows whenever the engine shows that it works: it sends something, or takes some of what waits to be sent. */
+  /** Grows whenever the server proves to be alive: it sends something, or reads some of the waiting bytes. */
   readonly progress: number;
-  /** Resolves when the engine has processed all that was asked of it; rejects when the session ends before. */
+  /** Resolves when the server has processed all earlier calls. Rejects if the session ends first. */
   flush(): Promise<void>;
-  /** Ends it at once. */
+  /** Ends the session at once. */
   abort(reason: string): void;
 }
 
 /**
- * Connects once.
- * @param problem what goes wrong later without ending the session, a missing permission for instance
- * @throws {Error} whose message says what failed: the address, authentication, TLS, …
+ * Opens one session.
+ * @param problem called with later errors that do not end the session, for example a missing permission
+ * @throws {Error} with a message that names the failure: the address, authentication, TLS, …
  */
 export type Connect = (problem: (message: string) => void, signal: AbortSignal) => Promise<Session>;
 
-/** How a broker reconnects. */
+/** Options of reconnecting. */
 export interface ReconnectOptions {
-  /** The first wait, ms; each further one is twice as long. Default 100. */
+  /** The first delay, ms. Each further delay is twice as long. Default 100. */
   readonly shortest?: number;
-  /** The longest wait, ms. Default 5,000. */
+  /** The longest delay, ms. Default 5,000. */
   readonly longest?: number;
   /** How long one attempt may take, ms. Default 5,000. */
   readonly timeout?: number;
-  /** How often the engine is asked for a sign of life, ms. Default 1,000. */
+  /** How often the server is probed, ms. Default 1,000. */
   readonly interval?: number;
-  /** How long it may take for that before the connection is given up, ms. Default 3,000. */
+  /** How long a probe may stay unanswered before the session is ended, ms. Default 3,000. */
   readonly silence?: number;
 }
 
-/** See the module. */
+/** A broker over sessions that are replaced when they end. */
 export class ReconnectingBroker implements Broker {
   readonly #connect: Connect;
   readonly #listener: BrokerListener;
@@ -52,12 +52,12 @@ export class ReconnectingBroker implements Broker {
   readonly #subscriptions = new Map<string, Deliver>();
   readonly #stopping = new AbortController();
   #session: Session | undefined;
-  /** The session has all subscriptions. */
+  /** Whether the session has all subscriptions. */
   #connected = false;
   #maxFrame = Infinity;
   #running: Promise<void> | undefined;
-  /** What was told last, so that an outage of an hour is one line. */
-  #told = "";
+  /** The last reported reason; a repeated one is not reported again. */
+  #lastReason = "";
 
   private constructor(connect: Connect, listener: BrokerListener, options: ReconnectOptions) {
     this.#connect = connect;
@@ -67,8 +67,8 @@ export class ReconnectingBroker implements Broker {
 
   /**
    * Connects.
-   * @param optional whether to go on without the engine, and connect when it is there
-   * @throws {Error} why it cannot connect, unless optional
+   * @param optional whether to continue without the server, and connect once it is reachable
+   * @throws {Error} if the connection fails, unless optional
    */
   static async open(
     connect: Connect,
@@ -81,8 +81,8 @@ export class ReconnectingBroker implements Broker {
       first = await broker.#attempt();
     } catch (error) {
       if (!optional) throw error;
-      broker.#told = messageOf(error);
-      listener.down(broker.#told);
+      broker.#lastReason = messageOf(error);
+      listener.down(broker.#lastReason);
     }
     if (first !== undefined) broker.#adopt(first);
     broker.#running = broker.#run(first);
@@ -117,7 +117,7 @@ export class ReconnectingBroker implements Broker {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopping.abort();
-    // What was published last, that this node leaves for instance, still goes out.
+    // Sends the last frames, for example the announcement that this node leaves.
     const flushed = new AbortController();
     this.#session?.flush().catch(() => {}).finally(() => flushed.abort());
     if (this.#session !== undefined) await pause(1000, flushed.signal);
@@ -132,11 +132,11 @@ export class ReconnectingBroker implements Broker {
       if (session !== undefined) {
         const reason = await this.#live(session);
         if (signal.aborted) return;
-        this.#told = reason;
+        this.#lastReason = reason;
         this.#listener.down(reason);
         wait = shortest;
       }
-      // Between half of the wait and the whole: nodes that lost one engine together do not come back together.
+      // Jitter between half and all of the delay, so that nodes that lost the same server do not reconnect at the same time.
       await pause(wait * (0.5 + Math.random() / 2), signal);
       if (signal.aborted) return;
       wait = Math.min(wait * 2, longest);
@@ -144,7 +144,7 @@ export class ReconnectingBroker implements Broker {
     }
   }
 
-  /** One more attempt; undefined where it failed. */
+  /** Makes one attempt. Returns undefined if it failed. */
   async #again(): Promise<Session | undefined> {
     const { signal } = this.#stopping;
     try {
@@ -153,7 +153,7 @@ export class ReconnectingBroker implements Broker {
       await session.flush();
       if (signal.aborted) return session;
       this.#adopt(session);
-      this.#told = "";
+      this.#lastReason = "";
       this.#listener.up();
       return session;
     } catch (error) {
@@ -161,8 +161,8 @@ export class ReconnectingBroker implements Broker {
       this.#session = undefined;
       if (signal.aborted) return undefined;
       const reason = messageOf(error);
-      if (reason !== this.#told) this.#listener.problem(reason);
-      this.#told = reason;
+      if (reason !== this.#lastReason) this.#listener.problem(reason);
+      this.#lastReason = reason;
       return undefined;
     }
   }
@@ -186,7 +186,7 @@ export class ReconnectingBroker implements Broker {
     });
     const timer = setTimeout(() => giveUp.abort(), timeout);
     const session = this.#connect((message) => this.#listener.problem(message), signal);
-    // One that comes too late is nobody's.
+    // A session that opens after the timeout is not used.
     session.then((late) => signal.aborted && late.abort("too late"), () => {});
     try {
       return await Promise.race([session, late]);
@@ -200,13 +200,13 @@ export class ReconnectingBroker implements Broker {
     const { interval, silence } = this.#options;
     let asked: number | undefined;
     let { progress } = session;
-    let looked = performance.now();
+    let lastCheck = performance.now();
     const watch = setInterval(() => {
       const now = performance.now();
-      // After a stall of this process the answer may be here and not read yet.
-      const stalled = now - looked > 2 * interval;
-      looked = now;
-      // An engine may take long to answer what waits behind much else, without hanging: NATS stalls publishers so.
+      // After a stall of this process the answer may have arrived without having been read.
+      const stalled = now - lastCheck > 2 * interval;
+      lastCheck = now;
+      // A long queue may delay the answer of a healthy server: NATS throttles publishers this way.
       if (asked !== undefined && session.progress !== progress) asked = now;
       progress = session.progress;
       if (asked === undefined) {
@@ -224,7 +224,7 @@ export class ReconnectingBroker implements Broker {
   }
 }
 
-/** Waits; less long where the signal is aborted. */
+/** Waits for a time, or until the signal is aborted. */
 function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal.aborted) return resolve();

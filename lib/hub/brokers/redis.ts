@@ -1,6 +1,6 @@
 /**
- * Redis, 6 or later, as a broker; on Redis Cluster (7 or later) with sharded pub/sub. Loaded only when `--broker` names
- * it: nothing imports this file by its name, so that a service without a broker downloads no client.
+ * Redis 6 or later as a broker, or Redis Cluster 7 or later with sharded pub/sub. No file imports this one statically: it
+ * is loaded only if `--broker` selects it, so that a service without a broker downloads no client.
  * @module
  */
 import { createClient, createCluster, ErrorReply } from "@redis/client";
@@ -9,15 +9,15 @@ import { type BrokerStart, type Deliver, NODE_BYTES } from "../broker.ts";
 import type { Connect, Session } from "./reconnect.ts";
 import type { BrokerServer, BrokerTarget, Credentials } from "./broker_url.ts";
 
-/** Bytes that may be on their way to Redis. */
+/** The most bytes that Redis may not have confirmed yet. */
 const BOUND = 16 * 1024 * 1024;
-/** What Redis has where it does not say: client-output-buffer-limit pubsub, and proto-max-bulk-len. */
+/** Redis's defaults of client-output-buffer-limit pubsub and proto-max-bulk-len, used if they cannot be read. */
 const DEFAULT_OUTPUT_LIMIT = 32 * 1024 * 1024;
 const DEFAULT_BULK_LIMIT = 512 * 1024 * 1024;
 
 type Listener = (message: Buffer<ArrayBuffer>) => void;
 
-/** One Redis, or a cluster, as far as pub/sub needs it. */
+/** The pub/sub commands of one server or a cluster. */
 interface Link {
   publish(channel: string, frame: Uint8Array): Promise<unknown>;
   subscribe(channel: string, listener: Listener): Promise<void>;
@@ -26,7 +26,7 @@ interface Link {
   destroy(): void;
 }
 
-/** Makes sessions with the servers of a target. */
+/** Returns a function that opens sessions with the servers of a target. */
 export function redisSessions(target: BrokerTarget, ca: readonly string[], { node }: BrokerStart): Connect {
   return async (problem, signal) => {
     let failure: unknown = new Error("no server was given");
@@ -51,7 +51,7 @@ function explain(error: unknown): string {
   return `it cannot be reached: ${message || code}`;
 }
 
-/** What a client and a cluster have in common. */
+/** The common interface of a client and a cluster client. */
 interface Connecting {
   readonly isOpen: boolean;
   connect(): Promise<unknown>;
@@ -69,7 +69,7 @@ async function connect(
 ): Promise<Session> {
   const shared = {
     ...authentication(target.credentials),
-    // ReconnectingBroker connects again, and asks for signs of life.
+    // ReconnectingBroker reconnects and probes the server.
     disableOfflineQueue: true,
     disableClientInfo: true,
     maintNotifications: "disabled",
@@ -108,8 +108,8 @@ async function connect(
 }
 
 /**
- * Connects.
- * @returns an object, whose promise resolves with the first of the events that end the connection
+ * Connects a client.
+ * @returns an object whose promise resolves with the first event that ends the connection
  */
 async function establish(client: Connecting, ends: readonly string[], signal: AbortSignal): Promise<Failure> {
   const { promise, resolve } = Promise.withResolvers<unknown>();
@@ -117,7 +117,7 @@ async function establish(client: Connecting, ends: readonly string[], signal: Ab
   const abandon = () => client.isOpen && client.destroy();
   signal.addEventListener("abort", abandon);
   try {
-    // With a wrong password connect() may settle neither way, and only the event comes (measured).
+    // With a wrong password connect() may never settle; only the event is emitted (measured).
     await Promise.race([client.connect(), promise.then((error) => Promise.reject(error))]);
     return { promise };
   } catch (error) {
@@ -128,12 +128,12 @@ async function establish(client: Connecting, ends: readonly string[], signal: Ab
   }
 }
 
-/** A promise in an object: awaiting it is not meant. */
+/** Wraps a promise, so that an async function can return it without awaiting it. */
 interface Failure {
   readonly promise: Promise<unknown>;
 }
 
-/** Options that have the types of this client's, whatever the defaults of its type parameters are. */
+/** Gives options the types of this client, independent of the defaults of its type parameters. */
 function clientOf(options: Parameters<typeof createClient>[0]) {
   return createClient({ ...options, RESP: 3, modules: {}, functions: {}, scripts: {} });
 }
@@ -170,8 +170,9 @@ async function isCluster(client: Client): Promise<boolean> {
 }
 
 /**
- * Half of what a subscriber's output may hold, beyond which Redis cuts its connection; and no more than one string may
- * have. Managed services and users with few rights may not read them, and get the defaults.
+ * The longest frame: half of a subscriber's output buffer, beyond which Redis closes the subscriber's connection, and at
+ * most the longest string. The defaults are used if these limits cannot be read, as on managed services and by users with
+ * few permissions.
  */
 async function frameLimit(client: Client): Promise<number> {
   const output = /pubsub (\d+)/.exec(await configOf(client, "client-output-buffer-limit"))?.[1];
@@ -193,16 +194,16 @@ async function configOf(client: Client, name: string): Promise<string> {
 class RedisSession implements Session {
   readonly maxFrame: number;
   readonly ended: Promise<string>;
-  /** Answers and messages. */
+  /** Replies and messages received. */
   progress = 0;
   readonly #link: Link;
   readonly #node: Uint8Array;
   readonly #problem: (message: string) => void;
   readonly #listeners = new Map<string, Listener>();
-  /** Subscriptions that Redis has not confirmed: they are asked for at different servers of a cluster. */
+  /** Subscriptions that Redis has not confirmed. A PING alone would not cover them: in a cluster they go to several servers. */
   readonly #unconfirmed = new Set<Promise<void>>();
   /** Unsubscriptions that Redis has not confirmed. */
-  readonly #leaving = new Map<string, Promise<void>>();
+  readonly #unsubscribing = new Map<string, Promise<void>>();
   readonly #abort: (reason: string) => void;
   #open = true;
   #bytes = 0;
@@ -249,7 +250,7 @@ class RedisSession implements Session {
   subscribe(channel: string, deliver: Deliver): void {
     if (!this.#open) return;
     const node = this.#node;
-    // Redis sends a node its own messages too.
+    // Redis delivers a node's own messages, too.
     const listener: Listener = (message) => {
       this.progress++;
       if (this.#listeners.get(channel) !== listener || startsWith(message, node)) return;
@@ -257,10 +258,12 @@ class RedisSession implements Session {
       deliver(new Uint8Array(message.buffer, message.byteOffset, message.length));
     };
     this.#listeners.set(channel, listener);
-    // In a cluster the client lets a subscription overtake the unsubscription before it (seen in 6.3.1).
-    const leaving = this.#leaving.get(channel);
+    // In a cluster the client may send a subscription before an earlier unsubscription (seen in 6.3.1).
+    const unsubscribing = this.#unsubscribing.get(channel);
     this.#confirm(
-      leaving ? leaving.then(() => this.#subscribeAgain(channel, listener)) : this.#link.subscribe(channel, listener),
+      unsubscribing
+        ? unsubscribing.then(() => this.#subscribeAgain(channel, listener))
+        : this.#link.subscribe(channel, listener),
     );
   }
 
@@ -269,9 +272,11 @@ class RedisSession implements Session {
     if (listener === undefined) return;
     this.#listeners.delete(channel);
     if (!this.#open) return;
-    const left = this.#confirm(this.#link.unsubscribe(channel, listener));
-    this.#leaving.set(channel, left);
-    left.finally(() => this.#leaving.get(channel) === left && this.#leaving.delete(channel));
+    const unsubscribed = this.#confirm(this.#link.unsubscribe(channel, listener));
+    this.#unsubscribing.set(channel, unsubscribed);
+    unsubscribed.finally(() =>
+      this.#unsubscribing.get(channel) === unsubscribed && this.#unsubscribing.delete(channel)
+    );
   }
 
   async flush(): Promise<void> {
@@ -298,7 +303,7 @@ class RedisSession implements Session {
     return confirmed;
   }
 
-  /** The connection's end rejects too, and is told by `ended`. */
+  /** Reports an error reply. The end of the connection also rejects, but `ended` reports that. */
   #refused(error: unknown): void {
     if (error instanceof ErrorReply) this.#problem(explain(error));
   }

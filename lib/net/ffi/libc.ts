@@ -1,5 +1,5 @@
 /**
- * The C library, as far as sockets need it: the only `Deno.dlopen`.
+ * Loads the socket functions of the C library. This file has the only `Deno.dlopen`.
  * @module
  */
 import { messageOf } from "../../errors.ts";
@@ -18,7 +18,7 @@ const SYMBOLS = {
   getrlimit: { parameters: ["i32", "buffer"], result: "i32" },
 } as const satisfies Deno.ForeignLibraryInterface;
 
-/** The functions, as C has them: 0 or more is success, -1 failure. */
+/** The C functions: 0 or more means success, -1 failure. */
 export type Calls = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
 
 /** The numbers that differ from one system to another. */
@@ -31,12 +31,12 @@ export interface Constants {
   readonly RLIMIT_NOFILE: number;
   readonly AF_INET: number;
   readonly AF_INET6: number;
-  /** Where in a sockaddr the family stands, and in how many bytes. */
+  /** The position and the size of the address family in a sockaddr. */
   readonly familyOffset: number;
   readonly familyBytes: 1 | 2;
 }
 
-/** What Linux alone has. Each was tried on Linux 6 with glibc; the numbers are those of x86-64 and arm64. */
+/** Constants of Linux only, for x86-64 and arm64; each was tried on Linux 6 with glibc. */
 export const LINUX = {
   SO_KEEPALIVE: 9,
   SO_ATTACH_FILTER: 26,
@@ -80,26 +80,26 @@ const DARWIN_CONSTANTS: Constants = {
 export interface Libc {
   readonly calls: Calls;
   readonly constants: Constants;
-  /** Linux has what the watchdog and the hand-over of a port need; macOS only what TCP_NODELAY needs. */
+  /** Whether this is Linux. The watchdog and the hand-over of a port need Linux; macOS supports only TCP_NODELAY. */
   readonly linux: boolean;
 }
 
-/** The library, or one reason why there is none. */
+/** The library, or the reason why it is not loaded. */
 export type LoadedLibc = { readonly libc: Libc; readonly reason?: undefined } | {
   readonly libc?: undefined;
   readonly reason: string;
 };
 
-/** glibc; musl by its two names (Alpine's is the second, the loader being the library itself). */
+/** glibc, and the two names of musl (Alpine has the second, where the dynamic loader is the library itself). */
 const LINUX_NAMES = ["libc.so.6", `libc.musl-${Deno.build.arch}.so.1`, "libc.so"] as const;
 const DARWIN_NAMES = ["libSystem.B.dylib", "libSystem.dylib"] as const;
 
 let loaded: LoadedLibc | undefined;
 
 /**
- * Loads the C library once for this thread. Needs `--allow-ffi` without a path: Deno 2.9 takes a bare library name only
- * so. Where it was neither given nor denied on a terminal, Deno asks once. Never throws: without the library the service
- * runs on what Deno alone can do.
+ * Loads the C library once per thread. Needs `--allow-ffi` without a path, because Deno 2.9 accepts a bare library name
+ * only then. If the permission was neither granted nor denied, Deno asks for it once on a terminal. Never throws:
+ * without the library the service runs with the features of Deno alone.
  */
 export function loadLibc(): LoadedLibc {
   loaded ??= load();
@@ -108,10 +108,10 @@ export function loadLibc(): LoadedLibc {
 
 function load(): LoadedLibc {
   const { os } = Deno.build;
-  if (os !== "linux" && os !== "darwin" && os !== "android") return { reason: `there is none that it knows on ${os}` };
-  // Asked for beforehand: after a prompt of its own, dlopen resolves the bare name in the working directory.
+  if (os !== "linux" && os !== "darwin" && os !== "android") return { reason: `it is not supported on ${os}` };
+  // Requested here, because dlopen resolves the bare name in the working directory after a prompt of its own.
   if (Deno.permissions.requestSync({ name: "ffi" }).state !== "granted") {
-    return { reason: "--allow-ffi is not given, or only for a path, and Deno finds the C library only without one" };
+    return { reason: "--allow-ffi without a path is required, it was not given or was given with a path" };
   }
   const darwin = os === "darwin";
   let reason = "";

@@ -1,11 +1,11 @@
 /**
- * What the C library adds to Deno, and what is lost without it.
+ * Access to the C library, and the warning for when it is missing.
  * @module
  */
 import { type Libc, loadLibc } from "./libc.ts";
 import { Sockets } from "./sockets.ts";
 
-/** The C library and the calls on it, where there is one. */
+/** The C library and the socket calls on it. */
 export interface Ffi {
   readonly libc: Libc;
   readonly sockets: Sockets;
@@ -13,25 +13,27 @@ export interface Ffi {
 
 let ffi: Ffi | undefined;
 
-/** The calls, and a reason where they are missing or not all there. One set a thread. */
+/** Returns the calls, one set per thread, and a reason if some or all of them are missing. */
 export function loadFfi(): { readonly ffi: Ffi | undefined; readonly reason: string | undefined } {
   const { libc, reason } = loadLibc();
   if (libc !== undefined) ffi ??= { libc, sockets: new Sockets(libc) };
-  return { ffi, reason: reason ?? (libc?.linux ? undefined : "it is used in full on Linux alone") };
+  return { ffi, reason: reason ?? (libc?.linux ? undefined : "it is fully supported only on Linux") };
 }
 
 /**
- * The soft limit of descriptors of this process, or undefined without the C library. Deno raises it to the hard limit
- * when it starts.
+ * The soft limit on file descriptors of this process, or undefined without the C library. Deno raises it to the hard
+ * limit when it starts.
  */
 export function descriptorLimit(): number | undefined {
   return loadFfi().ffi?.sockets.descriptorLimit();
 }
 
-/** The one warning. */
-export function lost(reason: string, tls: boolean): string {
-  const direct = tls ? "answers over TLS may stall for 40 ms, a renewed certificate makes everybody reconnect, " : "";
+/** The warning about features that are missing without the C library. */
+export function missingFfiWarning(reason: string, tls: boolean): string {
+  const direct = tls
+    ? "answers over TLS may stall for 40 ms, a renewed certificate makes every client reconnect, "
+    : "";
   return `Without the C library (${reason}) ${direct}` +
-    "stopping refuses new connections with 503 instead of leaving the port, a hand-over to a new process is " +
-    "impossible, and nobody ends connections that never become a request, flood, or never take their data";
+    "a service that stops refuses new connections with 503 instead of leaving the port, a hand-over to a new process is " +
+    "impossible, and connections that never send a request, flood the service or never read their data are not ended";
 }

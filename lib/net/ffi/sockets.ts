@@ -1,5 +1,5 @@
 /**
- * What can be asked and told about a socket by its descriptor.
+ * Socket options and system calls by file descriptor.
  * @module
  */
 import { canonicalAddress } from "../../ip.ts";
@@ -10,24 +10,24 @@ export const TCP_ESTABLISHED = 1;
 
 const SHUT_RDWR = 2;
 const POLLNVAL = 0x20;
-/** Descriptors that one `poll` looks at. No more than the limit of descriptors, or it fails with EINVAL. */
+/** Descriptors per `poll` call. `poll` fails with EINVAL for more than the limit on descriptors. */
 const RUN = 256;
 /** `struct sockaddr_storage`. */
 const SOCKADDR_BYTES = 128;
-/** `struct tcp_info` up to and with tcpi_bytes_received: Linux 4.1. */
+/** `struct tcp_info` up to and including tcpi_bytes_received (Linux 4.1). */
 const TCP_INFO_BYTES = 136;
 
 /** A `struct sockaddr` of AF_UNSPEC. */
-const NOBODY = new Uint8Array(16);
+const UNSPECIFIED = new Uint8Array(16);
 
-/** One end of a TCP connection. */
+/** The address of one end of a TCP connection. */
 export interface PeerAddress {
-  /** Canonical: IPv4-mapped IPv6 is IPv4. */
+  /** In canonical form: IPv4-mapped IPv6 is written as IPv4. */
   readonly hostname: string;
   readonly port: number;
 }
 
-/** `struct tcp_info` of linux/tcp.h, as far as it is asked for. */
+/** The fields of `struct tcp_info` (linux/tcp.h) that are used here. */
 export class TcpInfo {
   readonly bytes = new Uint8Array(TCP_INFO_BYTES);
   readonly #words = new Uint32Array(this.bytes.buffer);
@@ -35,11 +35,11 @@ export class TcpInfo {
   get state(): number {
     return this.bytes[0]!;
   }
-  /** Retransmissions and probes since the peer last acknowledged something. They stay once the kernel has given up. */
+  /** Retransmissions and probes since the peer's last acknowledgement. Not reset when the kernel gives up. */
   get unanswered(): number {
     return this.bytes[2]! + this.bytes[3]!;
   }
-  /** Segments sent and not acknowledged. Of a listening socket: connections that wait to be accepted. */
+  /** Segments sent but not acknowledged. For a listening socket: connections waiting to be accepted. */
   get unacknowledged(): number {
     return this.#words[6]!;
   }
@@ -51,7 +51,7 @@ export class TcpInfo {
   }
 }
 
-/** Calls on descriptors. Not shared between threads: it reuses its buffers. */
+/** Calls on descriptors. Do not share an instance between threads, because it reuses its buffers. */
 export class Sockets {
   readonly #libc: Libc;
   readonly #address = new Uint8Array(SOCKADDR_BYTES);
@@ -60,7 +60,7 @@ export class Sockets {
   readonly #cookie = new Uint32Array(2);
   readonly #memory = new Uint32Array(9);
   readonly #info = new TcpInfo();
-  /** `struct pollfd`: the descriptor, then the events asked for (none) and those that came. */
+  /** `struct pollfd` entries: the descriptor, the requested events (none), and the returned events. */
   readonly #polled = new Int32Array(RUN * 2);
   readonly #events = new Int16Array(this.#polled.buffer);
 
@@ -71,7 +71,7 @@ export class Sockets {
     this.#limit = this.descriptorLimit();
   }
 
-  /** The soft limit of descriptors of this process; Deno raises it to the hard one when it starts. */
+  /** The soft limit on descriptors of this process; Deno raises it to the hard limit when it starts. */
   descriptorLimit(): number {
     const limits = new BigUint64Array(2);
     if (this.#libc.calls.getrlimit(this.#libc.constants.RLIMIT_NOFILE, limits) !== 0) return Infinity;
@@ -79,14 +79,14 @@ export class Sockets {
     return soft > BigInt(Number.MAX_SAFE_INTEGER) ? Infinity : Number(soft);
   }
 
-  /** An integer option, or undefined where the descriptor has none. */
+  /** Reads an integer option; undefined if the descriptor does not have it. */
   option(fd: number, level: number, name: number): number | undefined {
     this.#length[0] = 4;
     if (this.#libc.calls.getsockopt(fd, level, name, this.#int, this.#length) !== 0) return undefined;
     return this.#int[0];
   }
 
-  /** Sets an integer option; whether it could. */
+  /** Sets an integer option. Returns whether it succeeded. */
   setOption(fd: number, level: number, name: number, value: number): boolean {
     this.#int[0] = value;
     return this.#libc.calls.setsockopt(fd, level, name, this.#int, 4) === 0;
@@ -97,34 +97,40 @@ export class Sockets {
     return this.option(fd, SOL_SOCKET, SO_ACCEPTCONN) === 1;
   }
 
-  /** The port of this end, or 0 where the descriptor is no TCP socket. */
+  /** The local port, or 0 if the descriptor is not a TCP socket. */
   localPort(fd: number): number {
     this.#length[0] = SOCKADDR_BYTES;
     if (this.#libc.calls.getsockname(fd, this.#address, this.#length) !== 0) return 0;
     return this.#port();
   }
 
-  /** The port of the other end, or 0 where the descriptor is no connected TCP socket. */
+  /** The peer's port, or 0 if the descriptor is not a connected TCP socket. */
   peerPort(fd: number): number {
     this.#length[0] = SOCKADDR_BYTES;
     if (this.#libc.calls.getpeername(fd, this.#address, this.#length) !== 0) return 0;
     return this.#port();
   }
 
+<<<<<<< HEAD
   /** Whether the other end, of which `peerPort` was just asked, has this address: it is not asked again. */
   isPeerHost(hostname: string): boolean {
     return this.#hostname() === hostname;
+=======
+  /** Whether the socket is connected to this peer. */
+  hasPeer(fd: number, peer: PeerAddress): boolean {
+    return this.peerPort(fd) === peer.port && this.#hostname() === peer.hostname;
+>>>>>>> main
   }
 
-  /** The other end for a log line, or empty where it has gone. */
+  /** The peer for a log line; empty if the socket is no longer connected. */
   peerOf(fd: number): string {
     const port = this.peerPort(fd);
     return port === 0 ? "" : `${this.#hostname()} port ${port}`;
   }
 
   /**
-   * The kernel's number for the socket, never used twice while the machine runs: what tells a reused descriptor. 0 where
-   * the descriptor is no socket. Linux.
+   * The kernel's number for the socket. It is unique while the machine runs, so it detects a reused descriptor. 0 if
+   * the descriptor is not a socket. Linux only.
    */
   cookie(fd: number): number {
     this.#length[0] = 8;
@@ -133,7 +139,7 @@ export class Sockets {
     return this.#cookie[0]! + this.#cookie[1]! * 2 ** 32;
   }
 
-  /** Segments that were dropped, by a filter among other causes (SK_MEMINFO_DROPS). Linux 4.12. */
+  /** Segments that were dropped, for example by a filter (SK_MEMINFO_DROPS). Linux 4.12. */
   drops(fd: number): number {
     this.#length[0] = this.#memory.byteLength;
     const { SOL_SOCKET } = this.#libc.constants;
@@ -141,12 +147,12 @@ export class Sockets {
     return this.#memory[8]!;
   }
 
-  /** Bytes that were received and not yet read. Linux. */
+  /** Bytes received but not yet read. Linux only. */
   unread(fd: number): number {
     return this.#libc.calls.ioctl(fd, BigInt(LINUX.FIONREAD), this.#int) === 0 ? this.#int[0]! : 0;
   }
 
-  /** TCP_INFO, or undefined where the descriptor is no TCP socket. What it returned before changes with it. Linux. */
+  /** TCP_INFO, or undefined if the descriptor is not a TCP socket. Every call returns the same object. Linux only. */
   info(fd: number): TcpInfo | undefined {
     this.#length[0] = TCP_INFO_BYTES;
     const { IPPROTO_TCP } = this.#libc.constants;
@@ -155,40 +161,42 @@ export class Sockets {
     return this.#length[0]! >= TCP_INFO_BYTES ? this.#info : undefined;
   }
 
-  /** Ends both directions at once. On a listening socket of Linux: its accept loop ends, what it accepted lives on. */
+  /**
+   * Shuts down both directions. For a listening socket on Linux: its accept loop ends, accepted connections stay open.
+   */
   shutdown(fd: number): boolean {
     return this.#libc.calls.shutdown(fd, SHUT_RDWR) === 0;
   }
 
   /**
-   * Aborts the connection with this cookie and no other: the peer gets a reset, both queues are freed, and the owner
-   * reads an error. Dissolving the association (connect(2) with AF_UNSPEC) does that where shutdown(2) leaves the kernel
-   * with what a peer does not take, and a flooder with a window that never opens. The descriptor may be closed and used
-   * again by the thread that owns it between the look and the blow: a duplicate holds the socket still for that time.
+   * Aborts the connection if its cookie matches: the peer gets a reset, both queues are freed, and the owner's next
+   * read fails. Uses connect(2) with AF_UNSPEC, which dissolves the association; after shutdown(2) the kernel would
+   * keep the data that the peer does not read. The owning thread may close the descriptor, and the number may be
+   * reused, between the check and the abort: a duplicate descriptor keeps the socket in place for that time.
    */
   abort(fd: number, cookie: number): boolean {
     const held = this.#libc.calls.dup(fd);
     const at = held < 0 ? fd : held;
-    const ended = this.cookie(at) === cookie && this.#libc.calls.connect(at, NOBODY, NOBODY.length) === 0;
+    const ended = this.cookie(at) === cookie && this.#libc.calls.connect(at, UNSPECIFIED, UNSPECIFIED.length) === 0;
     if (held >= 0) this.#libc.calls.close(held);
     return ended;
   }
 
-  /** The open descriptors, in order. */
+  /** The open descriptors in ascending order. */
   open(): number[] {
     const open: number[] = [];
     this.#walk((fd) => open.push(fd));
     return open;
   }
 
-  /** How many descriptors are open. */
+  /** The number of open descriptors. */
   openCount(): number {
     let count = 0;
     this.#walk(() => count++);
     return count;
   }
 
-  /** Visits the open descriptors, through one system call a run of 256. Ends after a run in which there is none. */
+  /** Visits the open descriptors, 256 per system call. Ends after a run without any open descriptor. */
   #walk(visit: (fd: number) => void): void {
     const run = Math.min(RUN, this.#limit);
     for (let first = 0, found = true; found; first += run) {
@@ -204,7 +212,7 @@ export class Sockets {
   }
 
   /**
-   * Attaches a classic BPF program (`struct sock_fprog`), one instruction `[code, jt, jf, k]` an entry.
+   * Attaches a classic BPF program (`struct sock_fprog`). Returns whether it succeeded.
    * @param option SO_ATTACH_FILTER or SO_ATTACH_REUSEPORT_CBPF
    */
   attachProgram(fd: number, option: number, program: Program): boolean {
@@ -232,13 +240,13 @@ export class Sockets {
   }
 }
 
-/** A classic BPF program in memory, with the descriptor that setsockopt takes. Keep it: it holds its memory. */
+/** A classic BPF program in memory, with the descriptor for setsockopt. The descriptor points into `instructions`. */
 export interface Program {
   readonly descriptor: Uint8Array<ArrayBuffer>;
   readonly instructions: Uint8Array<ArrayBuffer>;
 }
 
-/** Lays out a classic BPF program: one `[code, jt, jf, k]` an instruction. */
+/** Assembles a classic BPF program from instructions `[code, jt, jf, k]`. */
 export function assemble(instructions: readonly (readonly [number, number, number, number])[]): Program {
   const code = new Uint8Array(instructions.length * 8);
   const view = new DataView(code.buffer);

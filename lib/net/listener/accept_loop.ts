@@ -1,5 +1,5 @@
 /**
- * Opens one `Deno.serve` on an address, and says in one line why it cannot. The only `Deno.serve`.
+ * Opens an accept loop on an address. A failure is explained in one line. This file has the only `Deno.serve`.
  * @module
  */
 import { messageOf, StartError } from "../../errors.ts";
@@ -9,25 +9,25 @@ import type { Ffi } from "../ffi/load_ffi.ts";
 import type { Sockets } from "../ffi/sockets.ts";
 import { clearSocketPath } from "./unix_socket_path.ts";
 
-/** PEM text, as `Deno.serve` takes it. */
+/** Certificate and key in PEM, for `Deno.serve`. */
 export interface TlsText {
   readonly cert: string;
   readonly key: string;
 }
 
-/** What answers requests. */
+/** Answers requests. */
 export type Handler = (
   request: Request,
   info: Deno.ServeHandlerInfo<Deno.Addr>,
 ) => Response | Promise<Response>;
 
-/** How to open one. */
+/** Options of {@link bind}. */
 export interface BindOptions {
   readonly address: Address;
-  /** A unix socket's path for now, to be moved to that of `address`. */
+  /** A temporary path for a unix socket, which is then moved to the path of `address`. */
   readonly place?: string;
   readonly tls: TlsText | undefined;
-  /** Join the listeners that share the port. Otherwise a port in use is an error. */
+  /** Whether to share the port with other listeners. If false, a port in use is an error. */
   readonly reusePort: boolean;
   readonly backlog: number;
   /** See `ListenOptions.userTimeout`. */
@@ -39,15 +39,15 @@ export interface BindOptions {
 /** One accept loop. */
 export interface AcceptLoop {
   readonly server: Deno.HttpServer<Deno.Addr>;
-  /** Its listening descriptor; undefined without libc. */
+  /** The listening descriptor; undefined without libc. */
   readonly fd: number | undefined;
   readonly tls: TlsText | undefined;
 }
 
 /**
- * Opens an accept loop. Where libc is there, TCP_NODELAY is set before the first connection is accepted, which inherits
- * it: Deno leaves it off under TLS, and an echo of 16 KiB then takes 44 ms in place of 0.1 ms.
- * @throws {StartError} why it cannot, and what would help.
+ * Opens an accept loop. With libc, sets TCP_NODELAY on the listening socket, from which accepted connections inherit
+ * it. Deno leaves it off under TLS, and an echo of 16 KiB then takes 44 ms instead of 0.1 ms.
+ * @throws {StartError} if the address cannot be opened; the message gives the cause and a remedy
  */
 export function bind(options: BindOptions, ffi: Ffi | undefined): AcceptLoop {
   const { address, tls } = options;
@@ -87,9 +87,9 @@ export function bind(options: BindOptions, ffi: Ffi | undefined): AcceptLoop {
 }
 
 /**
- * Without libc a direct listener is opened with `reusePort` from the start, because a later one could not join it. This
- * look beforehand keeps a second service from joining by accident.
- * @throws {StartError} when the port is taken.
+ * Checks that a port is free. Without libc a direct listener must be opened with `reusePort` from the start, or the one
+ * for the next certificate could not join it; this check keeps a second service from joining by accident.
+ * @throws {StartError} if the port is in use
  */
 export function refuseTaken(address: Address): void {
   if (address.transport === "unix" || address.port === 0) return;
@@ -100,7 +100,7 @@ export function refuseTaken(address: Address): void {
   }
 }
 
-/** Sees to it that a unix socket's path is free; nothing to do for TCP. @throws {StartError} */
+/** Makes the path of a unix socket available; does nothing for TCP. @throws {StartError} if the path is in use */
 export async function clearAddress(address: Address): Promise<void> {
   if (address.transport === "unix") await clearSocketPath(address.path);
 }
@@ -122,13 +122,13 @@ function explained(error: unknown, address: Address): Error {
   const fail = (text: string) => new StartError(where + text, { cause: error });
   if (address.transport === "unix") {
     if (error instanceof Deno.errors.NotFound) {
-      return fail("its folder does not exist; make it, or give another --unix");
+      return fail("its folder does not exist; create it, or give another --unix");
     }
     if (error instanceof Deno.errors.PermissionDenied) {
       return fail("this user may not write in its folder; change the folder's owner or mode, or give another --unix");
     }
     if (error instanceof Deno.errors.NotCapable) {
-      return fail(`Deno was not given the right; add --allow-read=${address.path} and --allow-write=${address.path}`);
+      return fail(`Deno has no permission; add --allow-read=${address.path} and --allow-write=${address.path}`);
     }
     return fail(messageOf(error));
   }
@@ -137,18 +137,20 @@ function explained(error: unknown, address: Address): Error {
   }
   if (error instanceof Deno.errors.PermissionDenied) {
     return fail(
-      "a port below 1024 needs the right to bind it (Linux: CAP_NET_BIND_SERVICE); grant it, or choose a --port from 1024 up",
+      "a port below 1024 requires a privilege (Linux: CAP_NET_BIND_SERVICE); grant it, or choose a --port from 1024 up",
     );
   }
   if (error instanceof Deno.errors.NotCapable) {
-    return fail(`Deno was not given the right; add --allow-net=${describe(address)}`);
+    return fail(`Deno has no permission; add --allow-net=${describe(address)}`);
   }
   if (error instanceof Deno.errors.AddrNotAvailable) {
-    return fail(`${address.hostname} is not an address of this machine; give one that is, or --host 0.0.0.0 for all`);
+    return fail(
+      `${address.hostname} is not an address of this machine; give one of its addresses, or --host 0.0.0.0 for all`,
+    );
   }
   const message = messageOf(error);
   if (/resolve|lookup|No address associated|not known/i.test(message)) {
-    return fail(`${address.hostname} is not the name of an address (${message}); give an address with --host`);
+    return fail(`${address.hostname} cannot be resolved (${message}); give an address with --host`);
   }
   return fail(message);
 }

@@ -1,16 +1,18 @@
 /**
- * Spare descriptors, so that there is one left to listen again with when all the others are taken.
+ * Reserves file descriptors, so that the service can listen again after all other descriptors are in use.
  * @module
  */
 import type { Ffi } from "../ffi/load_ffi.ts";
 
-/** What is kept. One would do to listen again; the rest lets the connections that wait be accepted and answered. */
+/**
+ * Descriptors in the reserve. One is enough to listen again; the others are for connections that wait to be accepted.
+ */
 export const RESERVE = 16;
 
-/** How many must be free before it is worth listening again. */
+/** Descriptors that must be free before listening again. */
 export const ROOM = 8;
 
-/** Holds descriptors that nobody needs. */
+/** Holds unused descriptors open. */
 export class DescriptorReserve {
   readonly #ffi: Ffi | undefined;
   readonly #fds: number[] = [];
@@ -24,7 +26,10 @@ export class DescriptorReserve {
     return this.#fds.length + this.#files.length;
   }
 
-  /** Takes up to `count` in all; whether it got them. Needs `--allow-read=/dev/null` where there is no libc. */
+  /**
+   * Fills the reserve up to `count` descriptors. Returns false if the process has no more. Without libc this needs
+   * `--allow-read=/dev/null`.
+   */
   fill(count = RESERVE): boolean {
     while (this.size < count) {
       if (this.#ffi !== undefined) {
@@ -36,21 +41,21 @@ export class DescriptorReserve {
       try {
         this.#files.push(Deno.openSync("/dev/null"));
       } catch (error) {
-        // Not permitted, or no such file (Windows): then there is no reserve, and nothing to wait for.
+        // Not permitted, or no such file (Windows): there is no reserve then, and nothing to wait for.
         return !isExhaustion(error);
       }
     }
     return true;
   }
 
-  /** Gives all of them back to the process. */
+  /** Closes all descriptors of the reserve. */
   release(): void {
     for (const fd of this.#fds.splice(0)) this.#ffi?.libc.calls.close(fd);
     for (const file of this.#files.splice(0)) file.close();
   }
 }
 
-/** Whether an error says that descriptors or memory for sockets ran out: EMFILE, ENFILE, ENOBUFS. */
+/** Whether an error means that descriptors or socket memory are exhausted: EMFILE, ENFILE, ENOBUFS. */
 export function isExhaustion(error: unknown): boolean {
   return /os error (24|23|105)\b|EMFILE|ENFILE|ENOBUFS|Too many open files/i.test(String(error));
 }

@@ -1,6 +1,6 @@
 /**
- * The life of the accept loop, which `Deno.serve` leaves to chance: it comes back when it dies, gives way to a new one
- * without losing a connection, and stops without ending what is open.
+ * A listener that keeps accepting. It opens a new accept loop if `Deno.serve` ends one, replaces the loop for a new
+ * certificate without losing a connection, and can stop accepting while open connections stay open.
  * @module
  */
 import type { Address } from "../../config/service_mode.ts";
@@ -18,53 +18,61 @@ import {
 import { LINUX } from "../ffi/libc.ts";
 import { assemble } from "../ffi/sockets.ts";
 import type { Instruction } from "./reuseport_group.ts";
-import { type Ffi, loadFfi, lost } from "../ffi/load_ffi.ts";
+import { type Ffi, loadFfi, missingFfiWarning } from "../ffi/load_ffi.ts";
 import { hasUnstableNet } from "../../unstable_features.ts";
 import { relisten } from "./relisten.ts";
 import { DescriptorReserve } from "./descriptor_reserve.ts";
-import { GRACE, queueEmptied, settled, settleWithin, share, sleep, steerToNewest } from "./replace_accept_loop.ts";
+import {
+  allConnectionsKnown,
+  GRACE,
+  queueEmptied,
+  share,
+  sleep,
+  steerToNewest,
+  waitAtMost,
+} from "./replace_accept_loop.ts";
 import { moveSocket, removeOwnSocket } from "./unix_socket_path.ts";
 
-/** How to listen. */
+/** Options of {@link Listener.open}. */
 export interface ListenOptions {
   readonly address: Address;
-  /** PEM; absent: plain. */
+  /** Certificate and key in PEM; without it the listener is plain. */
   readonly tls?: TlsText;
   readonly handler: Handler;
-  /** Answers for a handler that threw. Default: Deno's, which logs it and answers 500. */
+  /** Makes the response if the handler throws. Default: Deno logs the error and answers 500. */
   readonly onError?: (error: unknown) => Response | Promise<Response>;
   readonly log: Logger;
-  /** Connections that may wait to be accepted; the kernel bounds it (net.core.somaxconn). Default 4096. */
+  /** Connections that may wait to be accepted; the kernel limits this (net.core.somaxconn). Default 4096. */
   readonly backlog?: number;
   /**
-   * Milliseconds after which the kernel ends a connection whose peer acknowledges nothing of what was sent
-   * (TCP_USER_TIMEOUT, RFC 5482). Default 0: off. Only where `canStop`.
+   * Milliseconds after which the kernel ends a connection whose peer acknowledges none of the data sent
+   * (TCP_USER_TIMEOUT, RFC 5482). Default 0: off. Effective only on Linux with the C library.
    */
   readonly userTimeout?: number;
   /**
-   * Beside another listener of the process, which matters more: it says what is lost without the C library, and keeps
-   * spare descriptors. Default false.
+   * Whether this is a secondary listener of the process. The main listener warns if the C library is missing and keeps
+   * the descriptor reserve. Default false.
    */
   readonly additional?: boolean;
-  /** A predecessor process has called `share()` and waits for this one. */
+  /** Whether to take the address over from a predecessor process, which has called `share()`. */
   readonly takeover?: boolean;
   /**
-   * Share the port with the listeners of other processes for good. `open`: the first of them, which fails where the port
-   * is taken. `join`: a further one. Who shares a port replaces its sockets together with the others: with `bindNext`,
-   * `steer`, `queuesEmptied` and `closeSockets` in place of `replace`. Linux with the C library.
+   * Share the port permanently with listeners of other processes. `open`: the first of them, which fails if the port is
+   * in use. `join`: any other. The members of a group replace their sockets together, with `bindNext`, `steer`,
+   * `queuesEmptied` and `closeSockets` instead of `replace`. Requires Linux and the C library.
    */
   readonly group?: "open" | "join";
-  /** A socket of the group was lost because the accept loop ended by itself, or is there again. */
+  /** Called when a socket of the group is lost (its accept loop ended unexpectedly), and when it listens again. */
   readonly onGroupChange?: (change: "lost" | "joined") => void;
   /**
-   * Where an accept loop cannot stop alone: asks everybody to reconnect, and resolves when their time is up. Whoever is
-   * still connected through the old loop is then closed with 1001 by Deno.
+   * Called if the old accept loop can end only together with its connections: asks all clients to reconnect, and
+   * resolves when the time for that is over. Deno then closes the remaining connections of the old loop with 1001.
    */
   readonly evict?: () => Promise<void>;
 }
 
-/** Milliseconds that `close()` waits for Deno: with an upgrade that leaked, `shutdown()` never resolves. */
-const CLOSE_PATIENCE = 2_000;
+/** Milliseconds that `close()` waits for Deno: `shutdown()` never resolves if an upgrade leaked. */
+const CLOSE_TIMEOUT = 2_000;
 /** Milliseconds after which the reserve is filled again. */
 const REFILL_AFTER = 1_000;
 const BACKLOG = 4_096;
@@ -73,17 +81,17 @@ const WITHOUT_UNSTABLE =
   "moment when the certificate is renewed, a hand-over to a new process is impossible, and a client that leaves while " +
   "it waits for the app's upgrade hook is noticed only after it";
 
-/** One address, on which connections are accepted until told otherwise. */
+/** Accepts connections on one address until it is stopped. */
 export class Listener {
   readonly #options: ListenOptions;
   readonly #ffi: Ffi | undefined;
   readonly #reserve: DescriptorReserve;
   readonly #stopping = new AbortController();
-  /** Every loop that may still have connections: Deno ends them only through the loop that they came by. */
+  /** Every loop that may still have connections: Deno ends a connection only through the loop that accepted it. */
   readonly #servers = new Set<AcceptLoop>();
-  /** Loops that are to end, whose end is no accident. */
+  /** Loops whose end is expected. */
   readonly #retiring = new Set<AcceptLoop>();
-  /** Loops of a group before the current one, which still listen. */
+  /** Older loops of a group that still listen. */
   readonly #old = new Set<AcceptLoop>();
   /** `closeSockets("all")` was called. */
   #closed = false;
@@ -91,7 +99,7 @@ export class Listener {
   #current!: AcceptLoop;
   #inode: number | null = null;
   #shared = false;
-  /** The retirement of the loop before this one, or of a predecessor's: one at a time, because steering knows two. */
+  /** Resolves when the previous loop has ended: one is replaced at a time, because steering supports two sockets. */
   #turn: Promise<void> = Promise.resolve();
   #relistening: Promise<void> | undefined;
   #refill: ReturnType<typeof setTimeout> | undefined;
@@ -104,15 +112,15 @@ export class Listener {
   }
 
   /**
-   * Opens the address. Where there is no C library to help, one warning says what is lost.
-   * @throws {StartError} the port is taken or forbidden, the host is not of this machine, the socket is live.
+   * Opens the address. Without the C library, logs one warning about the missing features.
+   * @throws {StartError} if the port or socket is in use or not permitted, or the host is not of this machine
    */
   static async open(options: ListenOptions): Promise<Listener> {
     const { ffi, reason } = loadFfi();
     const listener = new Listener(options, ffi);
     const { address, tls, takeover = false, group } = options;
     if (group !== undefined && ffi?.libc.linux !== true) {
-      const cause = reason ?? "it is used in full on Linux alone";
+      const cause = reason ?? "it is fully supported only on Linux";
       throw new StartError(`Cannot share the port between processes: the C library on Linux is required (${cause})`);
     }
     if ((takeover || group !== undefined) && !listener.#canJoin(tls)) {
@@ -124,18 +132,18 @@ export class Listener {
     if (group === "open") await listener.share();
     if (options.additional) return listener;
     listener.#reserve.fill();
-    if (reason !== undefined) options.log.warn(lost(reason, tls !== undefined));
+    if (reason !== undefined) options.log.warn(missingFfiWarning(reason, tls !== undefined));
     if (!listener.#canJoin(tls)) options.log.info(WITHOUT_UNSTABLE);
     return listener;
   }
 
-  /** Where it listens: the real port where 0 was asked for. */
+  /** The address it listens on, with the actual port if port 0 was requested. */
   get addr(): Deno.Addr {
     const address = this.#address;
     return address.transport === "unix" ? { transport: "unix", path: address.path } : this.#current.server.addr;
   }
 
-  /** Whether accepting can stop while what was accepted lives on: on a unix socket, and on Linux with the C library. */
+  /** Whether accepting can stop while open connections stay open: on a unix socket, and on Linux with the C library. */
   get canStop(): boolean {
     return this.#address.transport === "unix" || this.#loopCanEnd;
   }
@@ -145,11 +153,11 @@ export class Listener {
   }
 
   /**
-   * Listens with another certificate. New clients see it once this resolves; the old loop takes what waits in its queue
-   * and then stops, while its upgraded sockets live on. Where it cannot stop alone, `evict` is awaited first; meanwhile a
-   * new client may see either certificate, and what comes in while the old loop is closed is lost.
-   * A unix socket, which has no TLS, is left as it is.
-   * @throws {StartError} the new loop cannot be opened; the old one is untouched.
+   * Listens with another certificate, which all new clients see once this resolves. The old loop accepts the
+   * connections in its queue and then stops; its WebSockets stay open. If the loop can end only together with its
+   * connections, `evict` is awaited first: until then a new client may see either certificate, and connections that
+   * arrive while the old loop closes are lost. A unix socket has no TLS and does not change.
+   * @throws {StartError} if the new loop cannot be opened; the old one is unchanged
    */
   async replace(tls: TlsText | undefined): Promise<void> {
     if (this.#address.transport === "unix") return;
@@ -172,7 +180,7 @@ export class Listener {
       }
       if (this.#loopCanEnd) steerToNewest(this.#ffi!, this.#current.fd!);
       const retirement = this.#retire(old, true).finally(retired);
-      // The kernel spreads new connections over both loops until the old one has gone.
+      // Until the old loop has ended, the kernel spreads new connections over both.
       if (!this.#loopCanEnd) await retirement;
     } catch (error) {
       retired();
@@ -185,7 +193,7 @@ export class Listener {
     return tls === undefined || hasUnstableNet();
   }
 
-  /** Ends the loop and opens another with another certificate: for a moment new connections are refused. */
+  /** Ends the loop and then opens one with the new certificate. New connections are refused in between. */
   async #reopen(tls: TlsText | undefined): Promise<void> {
     const run = async () => {
       await this.#relistening;
@@ -205,8 +213,8 @@ export class Listener {
   }
 
   /**
-   * Listens on one more socket of the group, with another certificate. The sockets before it go on until `closeSockets`.
-   * @throws {StartError} the socket cannot be opened; the others are untouched.
+   * Adds a socket with another certificate to the group. The older sockets keep listening until `closeSockets`.
+   * @throws {StartError} if the socket cannot be opened; the others are unchanged
    */
   bindNext(tls: TlsText | undefined): void {
     const old = this.#current;
@@ -215,30 +223,28 @@ export class Listener {
   }
 
   /**
-   * Chooses which sockets of the group get new connections, for all its processes.
-   * @param program classic BPF, see `spreadOver`; undefined: the kernel spreads them by hash
-   * @throws {StartError} the kernel refuses the program
+   * Chooses which sockets of the group get new connections, for all processes of the group.
+   * @param program classic BPF, see `spreadOver`; if undefined, the kernel chooses by hash
+   * @throws {StartError} if the kernel refuses the program
    */
   steer(program: readonly Instruction[] | undefined): void {
     const { sockets, libc } = this.#ffi!;
     const done = program === undefined
       ? sockets.setOption(this.#current.fd!, libc.constants.SOL_SOCKET, LINUX.SO_DETACH_REUSEPORT_BPF, 0)
       : sockets.attachProgram(this.#current.fd!, LINUX.SO_ATTACH_REUSEPORT_CBPF, assemble(program));
-    // Detaching fails where nothing is attached, which is what was asked for.
+    // Detaching fails if nothing is attached, which is the requested state.
     if (!done && program !== undefined) {
       throw new StartError("Cannot steer connections: the kernel refused the program");
     }
   }
 
-  /**
-   * Resolves when no connection waits on sockets that get no new ones any more: all, or those before the newest.
-   */
+  /** Resolves when no connection waits on these sockets, which must no longer get new ones. `old`: all but the newest. */
   async queuesEmptied(which: "all" | "old"): Promise<void> {
     const { signal } = this.#stopping;
     await Promise.all(this.#loops(which).map(({ fd }) => queueEmptied(this.#ffi!, fd!, true, signal)));
   }
 
-  /** Stops listening on all sockets, or on those before the newest. What they accepted lives on. */
+  /** Stops listening on all sockets, or on all but the newest. Accepted connections stay open. */
   async closeSockets(which: "all" | "old"): Promise<void> {
     await Promise.all(this.#loops(which).map((loop) => this.#retire(loop, false)));
     this.#old.clear();
@@ -250,8 +256,8 @@ export class Listener {
   }
 
   /**
-   * Stops listening on the newest socket, which `bindNext` opened and which gets no new connections any more, once nothing
-   * waits on it; goes on with the one before it.
+   * Undoes `bindNext`: stops listening on the newest socket once no connection waits on it, and continues with the one
+   * before it. The newest socket must no longer get new connections.
    */
   async dropNext(): Promise<void> {
     const next = this.#current;
@@ -263,8 +269,8 @@ export class Listener {
   }
 
   /**
-   * Lets a successor process of the same user open the address with `takeover`. Once it has, call `stopAccepting()`;
-   * until then replace nothing. False where that is impossible: a TCP port without the C library.
+   * Lets a successor process of the same user open the address with `takeover`. Call `stopAccepting()` once it has, and
+   * do not call `replace` in between. Returns false if that is impossible: on a TCP port without the C library.
    */
   async share(): Promise<boolean> {
     if (this.#loopCanEnd) await this.#turn;
@@ -274,33 +280,35 @@ export class Listener {
   }
 
   /**
-   * Accepts nothing new; everything open lives on, and so do requests over open connections. Resolves when the queue
-   * was queueEmptied and the loop has ended. False where the loop cannot stop alone: then the handler should answer 503.
+   * Stops accepting. Open connections stay open and may send further requests. Resolves when the queue is empty and the
+   * loop has ended; with false if it cannot end without its connections, and the handler should answer 503.
    */
   async stopAccepting(): Promise<boolean> {
     this.#stop();
     await Promise.all([this.#relistening, this.#turn]);
     this.#forgetPath();
-    // Shutting a listening unix socket down makes Deno's loop spin on EAGAIN; without its path nobody reaches it.
+    // A shutdown of a listening unix socket makes Deno's loop spin on EAGAIN. Without its path no client can connect.
     if (this.#address.transport === "unix") return true;
     if (this.#closed) return true;
-    // With a signal of its own: the stop does not cut the wait for handshakes short.
+    // With a signal of its own, because the stop must not cut short the wait for handshakes.
     if (this.#loopCanEnd) await this.#retire(this.#current, this.#shared, new AbortController().signal);
     return this.#loopCanEnd;
   }
 
-  /** After a hand-over: see `settled` in replace_accept_loop.ts. */
-  settled(known: () => number, timeout: number): Promise<void> {
-    return settled(this.#ffi, this.#address, known, timeout);
+  /** For use after a hand-over: see `allConnectionsKnown` in replace_accept_loop.ts. */
+  allConnectionsKnown(known: () => number, timeout: number): Promise<void> {
+    return allConnectionsKnown(this.#ffi, this.#address, known, timeout);
   }
 
-  /** Ends everything, upgraded sockets with 1001, in about two seconds; what Deno leaked lives on until `Deno.exit`. */
+  /**
+   * Closes all connections, WebSockets with 1001, in about two seconds. Sockets that Deno leaks stay until `Deno.exit`.
+   */
   async close(): Promise<void> {
     this.#stop();
     await this.#relistening;
     this.#retiring.add(this.#current);
     const ended = [...this.#servers].map(({ server }) => server.shutdown().catch(() => {}));
-    await settleWithin(Promise.all([...ended, this.#turn]), CLOSE_PATIENCE);
+    await waitAtMost(Promise.all([...ended, this.#turn]), CLOSE_TIMEOUT);
     this.#servers.clear();
     this.#reserve.release();
     this.#forgetPath();
@@ -315,11 +323,11 @@ export class Listener {
     if (this.#address.transport === "unix") removeOwnSocket(this.#address.path, this.#inode);
   }
 
-  /** Opens the first loop, or one after the last ended by itself: nobody else may hold the address. */
+  /** Opens the first loop, or a new one after the last ended unexpectedly. The address must be free. */
   async #open(address: Address, tls: TlsText | undefined, joins = false): Promise<void> {
     if (joins) return this.#bind(address, tls, true);
     await clearAddress(address);
-    // Without the C library the next certificate's loop can join only one that was opened for sharing.
+    // Without the C library, the loop of the next certificate can join only a socket that was opened for sharing.
     const sharing = tls !== undefined && this.#ffi?.libc.linux !== true && this.#canJoin(tls);
     if (sharing) refuseTaken(address);
     this.#bind(address, tls, sharing);
@@ -330,14 +338,14 @@ export class Listener {
     this.#bind(address, tls, true);
     if (!this.#loopCanEnd) return;
     steerToNewest(this.#ffi!, this.#current.fd!);
-    // So long a predecessor's loop may still be there.
+    // The loop of the predecessor may still exist for this long.
     this.#turn = sleep(2 * GRACE, this.#stopping.signal);
   }
 
   #bind(address: Address, tls: TlsText | undefined, reusePort: boolean): void {
     const { handler, onError, backlog = BACKLOG, userTimeout = 0 } = this.#options;
-    // Renaming leaves no moment without a socket at the path; and Deno, which removes the path that it bound, even where
-    // a successor's socket is by then, does not know this one.
+    // Renaming leaves no moment without a socket at the path. Also, Deno removes the path that it bound when it closes,
+    // even if a successor's socket is there by then; it does not know the new path.
     const place = address.transport === "unix" ? `${address.path}.${Deno.pid}` : undefined;
     const accepting = bind({ address, place, tls, reusePort, backlog, userTimeout, handler, onError }, this.#ffi);
     this.#current = accepting;
@@ -345,7 +353,7 @@ export class Listener {
     if (address.transport === "unix") this.#inode = moveSocket(place!, address.path, address.mode);
     else this.#address = { ...address, port: (accepting.server.addr as Deno.NetAddr).port };
     const ended = (error: unknown) => this.#ended(accepting, error);
-    accepting.server.finished.then(() => ended("Deno closed it after a handler's mistake"), ended);
+    accepting.server.finished.then(() => ended("Deno closed it after an error in a handler"), ended);
   }
 
   async #retire(old: AcceptLoop, followed: boolean, signal = this.#stopping.signal): Promise<void> {
@@ -366,7 +374,7 @@ export class Listener {
     const { signal } = this.#stopping;
     const { group, onGroupChange } = this.#options;
     onGroupChange?.("lost");
-    // An older socket of the group: the current one goes on.
+    // It was an older socket of the group: the current one still listens.
     if (this.#old.delete(accepting)) return;
     this.#relistening = relisten({
       where: describe(this.#address),
@@ -379,7 +387,7 @@ export class Listener {
     }).finally(() => {
       this.#relistening = undefined;
       if (!signal.aborted) onGroupChange?.("joined");
-      // Not at once: the room is for those who have been waiting.
+      // Not at once: the free descriptors are for the connections that have been waiting.
       if (!signal.aborted && !this.#options.additional) {
         this.#refill = setTimeout(() => this.#reserve.fill(), REFILL_AFTER);
       }

@@ -1,7 +1,6 @@
 /**
- * Listening again after an accept loop ended by itself. Deno ends it for good on EMFILE, ENFILE and ENOBUFS, and when a
- * handler upgrades a request and then answers otherwise; `server.finished` rejects in the one case and resolves in the
- * other.
+ * Listens again after an accept loop ended unexpectedly. Deno ends it permanently on EMFILE, ENFILE and ENOBUFS
+ * (`server.finished` rejects), and if a handler upgrades a request but then returns another response (it resolves).
  * @module
  */
 import { messageOf } from "../../errors.ts";
@@ -10,12 +9,12 @@ import type { Ffi } from "../ffi/load_ffi.ts";
 import { type DescriptorReserve, isExhaustion, ROOM } from "./descriptor_reserve.ts";
 import { sleep } from "./replace_accept_loop.ts";
 
-/** Milliseconds between attempts: the first, and the most. */
+/** Milliseconds between attempts: the first and the longest delay. */
 const BACKOFF = [50, 500] as const;
-/** Milliseconds between two log lines about the same trouble. */
+/** Milliseconds between two log lines about the same failure. */
 const LOG_EVERY = 10_000;
 
-/** What listening again takes. */
+/** Options of {@link relisten}. */
 export interface RelistenOptions {
   readonly where: string;
   readonly cause: unknown;
@@ -24,15 +23,15 @@ export interface RelistenOptions {
   readonly reserve: DescriptorReserve;
   readonly ffi: Ffi | undefined;
   readonly log: Logger;
-  /** Gives up. */
+  /** Aborts the attempts. */
   readonly signal: AbortSignal;
 }
 
-/** Tries until it listens or is told to stop. Never throws. */
+/** Tries until it listens again or the signal aborts. Never throws. */
 export async function relisten({ where, cause, open, reserve, ffi, log, signal }: RelistenOptions): Promise<void> {
   let room = reserve.size > 0 || !isExhaustion(cause);
   reserve.release();
-  log.error(`The accept loop on ${where} ended by itself; listening again`, {
+  log.error(`The accept loop on ${where} ended unexpectedly; listening again`, {
     reason: messageOf(cause),
     descriptors: ffi?.sockets.open().length,
     limit: ffi?.sockets.descriptorLimit(),
@@ -41,7 +40,7 @@ export async function relisten({ where, cause, open, reserve, ffi, log, signal }
   let logged = began;
   for (let wait: number = BACKOFF[0]; !signal.aborted; wait = Math.min(wait * 2, BACKOFF[1])) {
     await sleep(wait, signal);
-    // A loop that opens without room to accept would end at once.
+    // Without free descriptors a new loop would end at once.
     room ||= reserve.fill(ROOM);
     if (!room || signal.aborted) continue;
     reserve.release();

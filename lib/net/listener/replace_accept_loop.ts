@@ -1,7 +1,7 @@
 /**
- * How one accept loop follows another on the same port without losing a connection. Measured on Linux 6: connections
- * that wait in the queue of a listening socket are reset when it goes, so the new one must get all that comes from then
- * on, and the old one must empty its queue.
+ * Replaces one accept loop by another on the same port without losing a connection. Measured on Linux 6: when a
+ * listening socket closes, the connections in its queue are reset. So the new socket must first get all new
+ * connections, and the old one must empty its queue.
  * @module
  */
 import { delay } from "@std/async/delay";
@@ -10,19 +10,20 @@ import type { Ffi } from "../ffi/load_ffi.ts";
 import { LINUX } from "../ffi/libc.ts";
 import { assemble } from "../ffi/sockets.ts";
 
-/** Milliseconds for handshakes that the old socket answered and whose last segment is still under way. */
+/** Milliseconds for TCP handshakes whose SYN-ACK the old socket sent and whose final ACK is still on its way. */
 export const GRACE = 1_000;
-/** Milliseconds after which a queue that does not empty is given up: its loop has died. */
-const PATIENCE = 10_000;
-const LOOK_EVERY = 5;
-/** Every descriptor is looked at: not as often. */
-const SETTLED_EVERY = 100;
+/** Milliseconds to wait for a queue to empty. If it does not, its loop has died. */
+const QUEUE_TIMEOUT = 10_000;
+/** Milliseconds between two checks of a queue. */
+const QUEUE_INTERVAL = 5;
+/** Milliseconds between two checks of all descriptors, which cost more. */
+const DESCRIPTORS_INTERVAL = 100;
 /** BPF_RET | BPF_K */
 const RETURN = 0x06;
 
 /**
- * Lets others bind the port of a listening socket, now and not before: a socket opened with SO_REUSEPORT would let a
- * second service in by accident. Only this user's sockets may join (socket(7)).
+ * Sets SO_REUSEPORT on a listening socket, so that others may bind its port. Not set when the socket is opened, because
+ * a second service could then join by accident. Only sockets of the same user may join (socket(7)).
  */
 export function share({ sockets, libc }: Ffi, fd: number): boolean {
   const { SOL_SOCKET, SO_REUSEPORT } = libc.constants;
@@ -30,18 +31,18 @@ export function share({ sockets, libc }: Ffi, fd: number): boolean {
 }
 
 /**
- * Gives all new connections to the second of two sockets that share a port, where the kernel would spread them by hash.
- * The program answers with an index in the group; when the first has gone the index is out of range, the kernel goes
- * back to its hash, and one socket is left to choose from.
+ * Gives all new connections to the second of two sockets on a port; by default the kernel spreads them by hash. The
+ * program returns an index in the group. When the first socket has closed, the index is out of range and the kernel
+ * uses its hash again, over the one socket that is left.
  */
 export function steerToNewest({ sockets }: Ffi, fd: number): boolean {
   return sockets.attachProgram(fd, LINUX.SO_ATTACH_REUSEPORT_CBPF, assemble([[RETURN, 0, 0, 1]]));
 }
 
 /**
- * Resolves when a listening socket has no connection left in its queue.
- * @param handshakes wait for handshakes under way too: another socket takes the new ones
- * @param signal cuts the wait for those short
+ * Resolves when a listening socket has no connection in its queue.
+ * @param handshakes whether to wait for TCP handshakes in progress too; use it if another socket takes new connections
+ * @param signal ends the wait for handshakes
  */
 export async function queueEmptied(
   { sockets }: Ffi,
@@ -50,19 +51,19 @@ export async function queueEmptied(
   signal: AbortSignal,
 ): Promise<void> {
   const waiting = () => sockets.info(fd)?.unacknowledged ?? 0;
-  const until = performance.now() + PATIENCE;
+  const until = performance.now() + QUEUE_TIMEOUT;
   if (handshakes) await sleep(GRACE, signal);
   while (sockets.isListening(fd) && waiting() > 0 && performance.now() < until) {
-    await delay(LOOK_EVERY);
+    await delay(QUEUE_INTERVAL);
   }
 }
 
 /**
- * Resolves when every connection of an address is one of those that `known` counts, or the time is up: what was accepted
- * last may still be in its handshake. The connections of a unix socket come from a proxy on this machine and have no port
- * to be told by: they get a moment.
+ * Resolves when `known` counts every open connection of an address, or when the timeout has passed. Connections that
+ * were accepted last may still be in their handshake. Connections on a unix socket have no port by which to find them:
+ * they come from a proxy on this machine and get a fixed time.
  */
-export async function settled(
+export async function allConnectionsKnown(
   ffi: Ffi | undefined,
   address: Address,
   known: () => number,
@@ -74,17 +75,17 @@ export async function settled(
   const { port } = address;
   const open = () => sockets.open().filter((fd) => sockets.localPort(fd) === port && !sockets.isListening(fd)).length;
   for (const until = performance.now() + timeout; performance.now() < until && open() > known();) {
-    await delay(SETTLED_EVERY);
+    await delay(DESCRIPTORS_INTERVAL);
   }
 }
 
-/** Waits for a promise, but no longer than this many milliseconds. */
-export async function settleWithin(promise: Promise<unknown>, milliseconds: number): Promise<void> {
+/** Waits for a promise, but at most this many milliseconds. */
+export async function waitAtMost(promise: Promise<unknown>, milliseconds: number): Promise<void> {
   const done = new AbortController();
   await Promise.race([promise.finally(() => done.abort()), sleep(milliseconds, done.signal)]);
 }
 
-/** Waits, or less when the signal comes. */
+/** Waits until the time has passed or the signal aborts. */
 export async function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
   await delay(milliseconds, { signal }).catch(() => {});
 }

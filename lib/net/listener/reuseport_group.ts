@@ -1,9 +1,9 @@
 /**
- * The sockets of several processes on one port (SO_REUSEPORT), and to which of them the kernel gives new connections.
+ * Sockets of several processes on one port (SO_REUSEPORT), and the choice of the one that gets a new connection.
  *
- * Measured on Linux 6: a socket's index in the group is the order of listening; when one leaves, the last takes its
- * place; any member may attach a program that answers with an index, and the program outlives the process that attached
- * it; an answer out of range, and no program, leave the choice to the kernel's hash.
+ * Measured on Linux 6: sockets get their index in the group in the order of listening. When a socket closes, the last
+ * one takes its index. Any member may attach a program that returns an index; the program outlives the process that
+ * attached it. If the index is out of range, or no program is attached, the kernel chooses by hash.
  * @module
  */
 
@@ -16,7 +16,7 @@ const skipUnlessEqual = (value: number): Instruction => [0x15, 0, 1, value];
 const answer = (index: number): Instruction => [0x06, 0, 0, index];
 
 /**
- * A program that spreads new connections at random over some of the sockets of a group.
+ * Makes a program that distributes new connections at random over some of the sockets of a group.
  * @param indexes of the sockets; at least one
  */
 export function spreadOver(indexes: readonly number[]): Instruction[] {
@@ -27,7 +27,7 @@ export function spreadOver(indexes: readonly number[]): Instruction[] {
   return [LOAD_RANDOM, modulo(indexes.length), ...choices, answer(indexes[last]!)];
 }
 
-/** Keeps the indexes of a group's sockets as the kernel does. */
+/** Tracks the indexes of a group's sockets as the kernel assigns them. */
 export class ReusePortGroup<Socket> {
   readonly #sockets: Socket[] = [];
 
@@ -36,12 +36,12 @@ export class ReusePortGroup<Socket> {
     return this.#sockets;
   }
 
-  /** A socket has begun to listen. */
+  /** Records that a socket has begun to listen. */
   add(socket: Socket): void {
     this.#sockets.push(socket);
   }
 
-  /** A socket has stopped listening: the last of the group takes its index. */
+  /** Records that a socket has stopped listening: the last of the group takes its index. */
   remove(socket: Socket): void {
     const index = this.#sockets.indexOf(socket);
     if (index < 0) return;
@@ -49,7 +49,7 @@ export class ReusePortGroup<Socket> {
     if (index < this.#sockets.length) this.#sockets[index] = last;
   }
 
-  /** The indexes of those sockets of the group that the predicate picks. */
+  /** The indexes of the sockets for which the predicate is true. */
   indexesOf(predicate: (socket: Socket) => boolean): number[] {
     return this.#sockets.flatMap((socket, index) => predicate(socket) ? [index] : []);
   }

@@ -1,12 +1,12 @@
 /**
- * The file of a unix socket: stale, live, or something else.
+ * Creates and removes the file of a unix socket.
  * @module
  */
 import { messageOf, StartError } from "../../errors.ts";
 
 /**
- * Makes way for a unix socket at `path`: removes the file of a service that is gone.
- * @throws {StartError} when a service listens there, or the file is no socket.
+ * Makes `path` available for a unix socket: removes the file that a killed service left.
+ * @throws {StartError} if a program listens on it or the file is not a socket
  */
 export async function clearSocketPath(path: string): Promise<void> {
   const where = `Cannot listen on ${path}: `;
@@ -18,16 +18,16 @@ export async function clearSocketPath(path: string): Promise<void> {
     throw new StartError(where + messageOf(error), { cause: error });
   }
   if (!info.isSocket) {
-    throw new StartError(`${where}there is a file that is no socket; remove it, or give another --unix`);
+    throw new StartError(`${where}the file there is not a socket; remove it, or give another --unix`);
   }
   try {
     const connection = await Deno.connect({ transport: "unix", path });
     connection.close();
   } catch (error) {
-    // Nobody listens behind the file: what a service that was killed leaves behind.
+    // No program listens on it: a killed service left the file.
     if (error instanceof Deno.errors.ConnectionRefused) return removeSocket(path, where);
     if (error instanceof Deno.errors.NotFound) return;
-    throw new StartError(`${where}there is a socket that cannot be tried (${messageOf(error)})`, { cause: error });
+    throw new StartError(`${where}connecting to the socket there failed (${messageOf(error)})`, { cause: error });
   }
   throw new StartError(`${where}another program listens on it; stop that one, or give another --unix`);
 }
@@ -41,9 +41,9 @@ function removeSocket(path: string, where: string): void {
 }
 
 /**
- * Puts a socket in its place, with its permissions: Deno makes it with what the umask leaves, commonly without the
- * group's right to connect.
- * @returns its inode, to know later whether it still is there
+ * Sets the permissions of a socket file and moves it to its path. Deno creates it with the permissions of the umask,
+ * with which the group usually may not connect.
+ * @returns the inode, for `removeOwnSocket`
  */
 export function moveSocket(from: string, to: string, mode: number): number | null {
   Deno.chmodSync(from, mode);
@@ -51,11 +51,11 @@ export function moveSocket(from: string, to: string, mode: number): number | nul
   return Deno.lstatSync(to).ino;
 }
 
-/** Removes the socket's file, unless a successor has put its own there. */
+/** Removes the socket's file, unless it was replaced by that of a successor. */
 export function removeOwnSocket(path: string, inode: number | null): void {
   try {
     if (inode !== null && Deno.lstatSync(path).ino === inode) Deno.removeSync(path);
   } catch {
-    // It has gone already, or may not be removed: the next start replaces it.
+    // It is gone already or may not be removed: the next start replaces it.
   }
 }

@@ -1,5 +1,6 @@
 /**
- * What a certificate says, read from its DER (RFC 5280 section 4.1): the parts that `node:crypto` hides, or throws on.
+ * Reads the fields of a certificate from its DER (RFC 5280 section 4.1) that `node:crypto` does not expose or throws
+ * on.
  * @module
  */
 import type { X509Certificate } from "node:crypto";
@@ -12,7 +13,7 @@ export interface KeyKind {
   readonly type: string;
   /** For people: `RSA 2048`, `EC P-256`. */
   readonly label: string;
-  /** Undefined where it is not known. */
+  /** The size in bits; undefined if it is not known. */
   readonly bits?: number;
 }
 
@@ -20,19 +21,19 @@ export interface KeyKind {
 export interface Fields {
   /** Object identifier of the signature's algorithm. */
   readonly signature: string;
-  /** Issuer and subject names, their DER in hexadecimal: equal names are equal text. */
+  /** The issuer and subject names as DER in hexadecimal, so that names can be compared as text. */
   readonly issuer: string;
   readonly subject: string;
   readonly key: KeyKind;
-  /** The subject's public key, its DER in hexadecimal: equal keys are equal text. */
+  /** The subject's public key as DER in hexadecimal, so that keys can be compared as text. */
   readonly publicKey: string;
-  /** Extensions by object identifier: what is inside the octet string. */
+  /** The extensions by object identifier: the content of the octet string. */
   readonly extensions: ReadonlyMap<string, Uint8Array>;
-  /** Those extensions that who does not know them must refuse the certificate for. */
+  /** The critical extensions: a client that does not know one must refuse the certificate. */
   readonly critical: ReadonlySet<string>;
 }
 
-/** Object identifiers of the extensions that are looked at. */
+/** Object identifiers of the extensions that are read. */
 export const EXTENSION = {
   subjectKeyId: "2.5.29.14",
   keyUsage: "2.5.29.15",
@@ -63,7 +64,7 @@ const NAMED: Readonly<Record<string, string>> = {
 
 /**
  * Reads the fields.
- * @throws {RangeError} when the DER is not of a certificate's shape.
+ * @throws {RangeError} if the DER is not that of a certificate
  */
 function readFields(certificate: X509Certificate): Fields {
   const whole = readDer(certificate.raw);
@@ -90,16 +91,15 @@ function readFields(certificate: X509Certificate): Fields {
   };
 }
 
-/** Issuer, subject and public key, of the parts of a TBSCertificate; the version before them may be missing. */
+/** Issuer, subject and public key from the elements of a TBSCertificate, whose version is optional. */
 function namesAndKey(parts: readonly Der[]): [issuer?: Der, subject?: Der, spki?: Der] {
   const first = parts[0]?.tag === 0xa0 ? 1 : 0;
   return [parts[first + 2], parts[first + 4], parts[first + 5]];
 }
 
 /**
- * The subject of a certificate's DER, as in {@link Fields}, and nothing else: for many certificates, of which one is
- * sought.
- * @throws {RangeError} when the DER is not of a certificate's shape.
+ * Reads only the subject of a certificate, as in {@link Fields}: to search many certificates for one.
+ * @throws {RangeError} if the DER is not that of a certificate
  */
 export function readSubject(der: Uint8Array): string {
   const [, subject] = namesAndKey(derChildren(derChild(readDer(der), 0, TAG.sequence)));
@@ -127,7 +127,7 @@ function keyKind(spki: Der): KeyKind {
 
 const parsed = new WeakMap<X509Certificate, Fields | null>();
 
-/** The fields, or undefined if the certificate is not of the shape that RFC 5280 requires. Parsed once. */
+/** The fields, or undefined if the certificate does not have the structure that RFC 5280 requires. Parsed once. */
 export function fieldsOf(certificate: X509Certificate): Fields | undefined {
   let fields = parsed.get(certificate);
   if (fields === undefined) {
@@ -141,12 +141,12 @@ export function fieldsOf(certificate: X509Certificate): Fields | undefined {
   return fields ?? undefined;
 }
 
-/** How a certificate is called in a message: its common name, or whatever identifies it. */
+/** The name of a certificate in messages: its common name, or else something that identifies it. */
 export function titleOf(certificate: X509Certificate): string {
   return title(subjectLines(certificate)) ?? `with serial number ${certificate.serialNumber}`;
 }
 
-/** How a certificate's issuer is called. */
+/** The name of a certificate's issuer in messages. */
 export function issuerTitle(certificate: X509Certificate): string {
   return title(lines(() => certificate.issuer)) ?? "without a name";
 }

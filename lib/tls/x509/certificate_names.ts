@@ -1,5 +1,5 @@
 /**
- * The names that a certificate is for (its subjectAltName), and whether a host is among them (RFC 9525).
+ * Reads the names of a certificate (its subjectAltName) and checks whether they include a host (RFC 9525).
  * @module
  */
 import type { X509Certificate } from "node:crypto";
@@ -8,13 +8,13 @@ import { escapeControls } from "../../log.ts";
 import { derChildren, readDer } from "./der.ts";
 import { EXTENSION, fieldsOf } from "./certificate_fields.ts";
 
-/** What a certificate names: DNS names in lower case (a wildcard as `*.example.com`), addresses in canonical form. */
+/** The names of a certificate: DNS names in lower case (wildcards as `*.example.com`), addresses in canonical form. */
 export interface Names {
   readonly dns: readonly string[];
   readonly addresses: readonly string[];
 }
 
-/** The names of a certificate. The subject's common name counts for nothing, as in every browser (RFC 9525 section 2). */
+/** The names of a certificate. The subject's common name is ignored, as in every browser (RFC 9525 section 2). */
 export function namesOf(certificate: X509Certificate): Names {
   const dns: string[] = [];
   const addresses: string[] = [];
@@ -25,17 +25,17 @@ export function namesOf(certificate: X509Certificate): Names {
       if (name.tag === 0x87) addresses.push(addressOf(name.content));
     }
   } catch {
-    // A damaged extension names nobody.
+    // A damaged extension has no names.
   }
   return { dns, addresses: addresses.filter((address) => address !== "") };
 }
 
-/** An address given as a host, with or without the brackets of IPv6, in canonical form; undefined for a name. */
+/** The canonical form of a host that is an address, with or without brackets around IPv6; undefined for a name. */
 export function addressIn(host: string): string | undefined {
   return canonicalAddress(host.replace(/^\[(.*)\]$/, "$1"));
 }
 
-/** Whether the names cover a host: a DNS name (a wildcard stands for one whole label on the left) or an address. */
+/** Whether the names cover a host: a DNS name (a wildcard matches the whole leftmost label) or an address. */
 export function coversHost(names: Names, host: string): boolean {
   const address = addressIn(host);
   if (address !== undefined) return names.addresses.includes(address);

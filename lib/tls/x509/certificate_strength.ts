@@ -1,5 +1,5 @@
 /**
- * Whether a certificate's key, signature and purpose are good for a server of today.
+ * Checks whether today's clients accept a certificate's key, signature and key usage.
  * @module
  */
 import type { X509Certificate } from "node:crypto";
@@ -26,7 +26,7 @@ const WEAK_SIGNATURES: Readonly<Record<string, string>> = {
   "1.3.14.3.2.29": "sha1",
 };
 
-/** Key and signature of one certificate of a chain of so many steps. */
+/** Checks the key and the signature of one certificate of a path. */
 export function inspectStrength(certificate: X509Certificate, isLeaf: boolean, steps: number): Finding[] {
   const fields = fieldsOf(certificate);
   const what = `${isLeaf ? "The certificate" : "The chain's certificate"} ${titleOf(certificate)}`;
@@ -63,7 +63,7 @@ export function inspectStrength(certificate: X509Certificate, isLeaf: boolean, s
   return found;
 }
 
-/** Whether the certificate is for servers, and asks for nothing that a server must do and Deno does not. */
+/** Checks whether the certificate is for servers, and whether it requires something that Deno does not support. */
 export function inspectUse(leaf: X509Certificate): Finding[] {
   const fields = fieldsOf(leaf);
   const found: Finding[] = [];
@@ -111,12 +111,12 @@ export function inspectUse(leaf: X509Certificate): Finding[] {
   return found;
 }
 
-/** Whether the chain's issuers may issue for servers, and whether clients know every critical extension. */
+/** Checks whether the chain's issuers may issue for servers, and whether clients know every critical extension. */
 export function inspectExtensions(path: readonly X509Certificate[]): Finding[] {
   const found: Finding[] = [];
   path.forEach((certificate, at) => {
     const fields = fieldsOf(certificate);
-    // A root is trusted for itself; clients hold a copy.
+    // Clients trust their own copy of a root.
     if (fields === undefined || (at > 0 && isSelfIssued(certificate))) return;
     const usages = extendedUsages(fields);
     if (at > 0 && usages && !usages.includes(SERVER_AUTH) && !usages.includes(ANY_USAGE)) {
@@ -134,7 +134,7 @@ export function inspectExtensions(path: readonly X509Certificate[]): Finding[] {
         "extension-unknown",
         "error",
         `The certificate ${titleOf(certificate)} has a critical extension that clients do not know ` +
-          `(${unknown.join(", ")}), and who does not know one has to refuse the certificate (RFC 5280 section 4.2).`,
+          `(${unknown.join(", ")}), so they must refuse the certificate (RFC 5280 section 4.2).`,
         "Have it issued without that extension, or with the extension not critical.",
       ));
     }

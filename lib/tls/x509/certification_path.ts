@@ -1,8 +1,7 @@
 /**
  * Builds the certification path of a server certificate from the certificates beside it (RFC 4158, RFC 5280 section 6).
- * Several paths may lead from one leaf: an authority whose old certificate expired and was renewed, or one that a
- * second root signed as well. Clients look for a valid path, so a certificate that is bad matters only where no valid
- * path avoids it.
+ * A leaf can have several paths: an authority may have an expired and a renewed certificate, or certificates of two
+ * roots. Clients search for a valid path, so a bad certificate matters only if no valid path avoids it.
  * @module
  */
 import type { X509Certificate } from "node:crypto";
@@ -10,7 +9,7 @@ import { EXTENSION, fieldsOf } from "./certificate_fields.ts";
 import { derChildren, derInteger, readDer, TAG } from "./der.ts";
 import { isIssuedBy, isSelfIssued } from "./find_issuer.ts";
 
-/** Why a certificate cannot be a step of a valid path. */
+/** Why a certificate cannot be part of a valid path. */
 export type PathProblemKind = "expired" | "not-yet-valid" | "not-authority" | "path-too-long";
 
 /** A certificate above the leaf, and why it makes the path invalid. */
@@ -26,17 +25,17 @@ export interface Unneeded {
   readonly kind?: PathProblemKind;
 }
 
-/** The best path, and what becomes of the other certificates. Every given certificate is in one of the four lists. */
+/** The best path, and the other certificates. Every given certificate is in one of the four lists. */
 export interface CertificationPath {
   /** The leaf, then the issuer of each one before it, as far as the issuers were given. A given root is the last. */
   readonly path: readonly X509Certificate[];
-  /** What is wrong with the path above the leaf; empty if it is valid. The leaf's own dates are not judged here. */
+  /** Problems of the path above the leaf; empty if it is valid. The dates of the leaf are not checked here. */
   readonly problems: readonly PathProblem[];
   /** How many certificates of the path a client needs to reach a known root; the path's length if no root is known. */
   readonly needed: number;
   /** Steps of other valid paths: cross-certificates that some clients need. They belong after the path. */
   readonly alternatives: readonly X509Certificate[];
-  /** Certificates above the leaf that no valid path needs, with their problem where the problem is their own. */
+  /** Certificates above the leaf that no valid path needs, each with its own problem, if any. */
   readonly unneeded: readonly Unneeded[];
   /** Certificates that are not above the leaf. */
   readonly unrelated: readonly X509Certificate[];
@@ -46,7 +45,7 @@ export interface CertificationPath {
   readonly inOrder: boolean;
 }
 
-/** How to judge paths. */
+/** Options of {@link buildPath}. */
 export interface PathOptions {
   /** The certificate to begin with. Default: the first. */
   readonly leaf?: X509Certificate;
@@ -58,9 +57,9 @@ export interface PathOptions {
   readonly verified?: boolean;
 }
 
-/** The most certificates that are looked at; further ones are ignored. */
+/** The largest number of certificates that are examined; further ones are ignored. */
 export const LONGEST_CHAIN = 32;
-/** The most steps that are tried: a chain made to have very many paths must not cost a server or a client its time. */
+/** The largest number of steps tried, because a malicious chain can have very many paths. */
 const MOST_STEPS = 2000;
 
 /** One way up from the leaf. */
@@ -77,9 +76,9 @@ interface Candidate {
  * Builds the best path. A valid path comes before an invalid one, then one to a known root, then the longer one (old
  * clients may lack the newer root), then the order given.
  *
- * A path may also end below an expired certificate: clients that hold the issuer as a root do not look at it. Where
- * the root is known, that is certain. Where it is not (a private authority), such an end counts as valid only above an
- * intermediate, since a leaf whose only issuer expired is not accepted by any client.
+ * A path may also end below an expired certificate, because clients that have the issuer as a root ignore it. With a
+ * known root that is certain. Otherwise (a private authority) such an end is valid only above an intermediate: no
+ * client accepts a leaf whose only issuer has expired.
  */
 export function buildPath(certificates: readonly X509Certificate[], options: PathOptions = {}): CertificationPath {
   const { isAnchored = () => false, now = new Date(), verified = false } = options;
@@ -124,7 +123,7 @@ export function buildPath(certificates: readonly X509Certificate[], options: Pat
   };
 }
 
-/** Every way up from the leaf, each end of a way being one, too. */
+/** Every path up from the leaf, including each one that ends early. */
 function findPaths(
   leaf: X509Certificate,
   all: readonly X509Certificate[],
@@ -144,7 +143,7 @@ function findPaths(
     if (candidates.length >= MOST_STEPS) return;
     const last = path.at(-1)!;
     const anchored = below || isAnchored(last);
-    // The same name and key once more would be a loop (RFC 4158 section 2.4.2).
+    // A repeated name and key would be a loop (RFC 4158 section 2.4.2).
     const next = issuersOf(last).filter((one) => !path.some((other) => isSameAuthority(one, other)));
     const complete = next.length === 0;
     const found = next.map((issuer) => problemOf(issuer, path, now));
@@ -171,12 +170,12 @@ function isSameAuthority(one: X509Certificate, other: X509Certificate): boolean 
   return left !== undefined && left.subject === right?.subject && left.publicKey === right.publicKey;
 }
 
-/** What is wrong with an issuer as the next step of a path. */
+/** The problem of an issuer as the next step of a path, if any. */
 function problemOf(issuer: X509Certificate, path: readonly X509Certificate[], now: Date): PathProblem | undefined {
   const problem = (kind: PathProblemKind): PathProblem => ({ certificate: issuer, kind });
   if (new Date(issuer.validTo) < now) return problem("expired");
   if (new Date(issuer.validFrom) > now) return problem("not-yet-valid");
-  // A root is trusted for itself; clients hold a copy, and many old roots have no such extensions.
+  // Clients trust their own copy of a root, and many old roots lack these extensions.
   if (isSelfIssued(issuer)) return undefined;
   const { authority, pathLength } = issuingRights(issuer);
   if (!authority) return problem("not-authority");

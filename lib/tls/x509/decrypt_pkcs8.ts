@@ -1,7 +1,7 @@
 /**
- * Opens the encrypted PKCS#8 keys (RFC 8018, PBES2 with PBKDF2) that Deno's `createPrivateKey` does not. Measured in
- * 2.9.6: it knows no 3DES, which `openssl genrsa -des3` writes, and takes an absent PRF for SHA-256 where the standard
- * says SHA-1, so that the right passphrase of such a key is refused as wrong.
+ * Decrypts PKCS#8 keys (RFC 8018, PBES2 with PBKDF2) that Deno's `createPrivateKey` cannot. Measured in 2.9.6: it does
+ * not support 3DES, which `openssl genrsa -des3` writes, and it assumes SHA-256 if no PRF is given, where the standard
+ * says SHA-1, so it refuses the right passphrase of such a key.
  * @module
  */
 import { createDecipheriv, pbkdf2Sync } from "node:crypto";
@@ -24,10 +24,13 @@ const CIPHERS: Readonly<Record<string, readonly [name: string, keyBytes: number]
   "2.16.840.1.101.3.4.1.42": ["aes-256-cbc", 32],
 };
 
-/** Deno's own reader decrypts it, but `createDecipheriv` does not know it (2.9.6): then SHA-1 is out of reach. */
+/**
+ * AES-192-CBC. `createPrivateKey` supports it but `createDecipheriv` does not (2.9.6), so not in combination with
+ * SHA-1.
+ */
 const AES_192 = "2.16.840.1.101.3.4.1.22";
 
-/** Keys use thousands of rounds; a file that asks for more than this would only hold the process up. */
+/** The largest number of rounds. Real keys use thousands; many more would only block the process. */
 const MOST_ROUNDS = 50_000_000;
 
 interface Scheme {
@@ -41,8 +44,8 @@ interface Scheme {
 
 /**
  * Decrypts an EncryptedPrivateKeyInfo.
- * @returns the PKCS#8 DER; `"wrong"` where the passphrase does not open it; `"unknown"` where neither this nor Deno can;
- * undefined where the scheme is none of PBES2 with PBKDF2 and AES-CBC or 3DES: Deno's reader may know it.
+ * @returns the PKCS#8 DER; `"wrong"` if the passphrase is wrong; `"unknown"` if neither this function nor Deno supports
+ * the scheme; undefined if it is not PBES2 with PBKDF2 and AES-CBC or 3DES, which Deno may support
  */
 export function decryptPkcs8(der: Uint8Array, passphrase: string): Uint8Array | "wrong" | "unknown" | undefined {
   const scheme = readScheme(der);
@@ -52,7 +55,7 @@ export function decryptPkcs8(der: Uint8Array, passphrase: string): Uint8Array | 
   try {
     const decipher = createDecipheriv(name, key, scheme.iv);
     const plain = new Uint8Array([...decipher.update(scheme.data), ...decipher.final()]);
-    // The padding of a wrong key is right once in 256 times: what comes out must also have PKCS#8's shape.
+    // With a wrong key the padding is valid once in 256 times, so the result must also have the structure of PKCS#8.
     derChild(readDer(plain), 2, TAG.octetString);
     return plain;
   } catch {

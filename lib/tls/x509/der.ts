@@ -1,9 +1,9 @@
 /**
- * Just enough DER (ITU-T X.690) to read what `node:crypto` does not tell: algorithms, extensions, key sizes.
+ * A minimal DER reader (ITU-T X.690) for what `node:crypto` does not expose: algorithms, extensions, key sizes.
  * @module
  */
 
-/** One element. Views into the bytes that were read; nothing is copied. */
+/** One element. Its arrays are views of the input; nothing is copied. */
 export interface Der {
   readonly tag: number;
   readonly content: Uint8Array;
@@ -16,25 +16,25 @@ export const TAG = { boolean: 1, integer: 2, bitString: 3, octetString: 4, oid: 
 
 /**
  * Reads the first element.
- * @throws {RangeError} when the bytes are cut off, or in a form that DER or certificates do not use.
+ * @throws {RangeError} if the bytes are truncated, or in a form that DER or certificates do not use
  */
 export function readDer(bytes: Uint8Array): Der {
   const [tag, first] = bytes;
-  if (tag === undefined || first === undefined || (tag & 0x1f) === 0x1f) throw new RangeError("no DER element");
+  if (tag === undefined || first === undefined || (tag & 0x1f) === 0x1f) throw new RangeError("not a DER element");
   let length = first;
   let start = 2;
   if (first >= 0x80) {
     const size = first & 0x7f;
-    if (size === 0 || size > 4) throw new RangeError("a length that DER does not have");
+    if (size === 0 || size > 4) throw new RangeError("a length that DER does not allow");
     length = 0;
     for (; start < 2 + size; start++) length = length * 256 + (bytes[start] ?? 0);
   }
   const end = start + length;
-  if (end > bytes.length) throw new RangeError(`cut off: ${end} bytes announced, ${bytes.length} there`);
+  if (end > bytes.length) throw new RangeError(`truncated: ${end} bytes are required, there are ${bytes.length}`);
   return { tag, content: bytes.subarray(start, end), whole: bytes.subarray(0, end) };
 }
 
-/** The elements inside one. @throws {RangeError} as {@link readDer}. */
+/** The elements inside an element. @throws {RangeError} as {@link readDer} */
 export function derChildren(node: Der): Der[] {
   const children: Der[] = [];
   for (let rest = node.content; rest.length > 0;) {
@@ -46,8 +46,8 @@ export function derChildren(node: Der): Der[] {
 }
 
 /**
- * The child at a place, which must be there and have the tag.
- * @throws {RangeError} when it is not.
+ * The child at an index, which must exist and have the tag.
+ * @throws {RangeError} if it does not
  */
 export function derChild(node: Der, index: number, tag?: number): Der {
   const child = derChildren(node)[index];
@@ -57,9 +57,9 @@ export function derChild(node: Der, index: number, tag?: number): Der {
   return child;
 }
 
-/** An object identifier in dots: `1.2.840.10045.4.3.2`. @throws {RangeError} when the element is none. */
+/** An object identifier in dotted form: `1.2.840.10045.4.3.2`. @throws {RangeError} if the element is something else */
 export function derOid(node: Der): string {
-  if (node.tag !== TAG.oid || node.content.length === 0) throw new RangeError("no object identifier");
+  if (node.tag !== TAG.oid || node.content.length === 0) throw new RangeError("not an object identifier");
   const parts: number[] = [];
   let value = 0;
   for (const byte of node.content) {
@@ -74,17 +74,17 @@ export function derOid(node: Der): string {
   return parts.join(".");
 }
 
-/** A small non-negative INTEGER. @throws {RangeError} when it is none, or over 2^31. */
+/** A small non-negative INTEGER. @throws {RangeError} if the element is something else or over 2^31 */
 export function derInteger(node: Der): number {
   if (node.tag !== TAG.integer || node.content.length === 0 || node.content.length > 5) {
-    throw new RangeError("no integer");
+    throw new RangeError("not an integer");
   }
   const value = node.content.reduce((sum, byte) => sum * 256 + byte, 0);
   if (value > 2 ** 31) throw new RangeError("an integer out of range");
   return value;
 }
 
-/** How many bits a positive INTEGER has: the size of an RSA modulus. */
+/** The number of bits of a positive INTEGER, as the size of an RSA modulus. */
 export function derBits(node: Der): number {
   let first = 0;
   while (node.content[first] === 0) first++;
@@ -92,7 +92,7 @@ export function derBits(node: Der): number {
   return top === undefined ? 0 : (node.content.length - first) * 8 - Math.clz32(top) + 24;
 }
 
-/** Lower-case hexadecimal, for comparing and for keys of maps. */
+/** Lower-case hexadecimal, for comparisons and map keys. */
 export function hex(bytes: Uint8Array): string {
   return bytes.toHex();
 }

@@ -1,5 +1,5 @@
 /**
- * Who issued a certificate: another certificate, itself, or a public root.
+ * Finds the issuer of a certificate: another certificate, itself, or a public root.
  * @module
  */
 import { X509Certificate } from "node:crypto";
@@ -8,9 +8,9 @@ import { EXTENSION, type Fields, fieldsOf, readSubject } from "./certificate_fie
 import { derChildren, hex, readDer } from "./der.ts";
 
 /**
- * Whether the parent issued the child: the names match, the key identifiers match where both have them, and the
- * signature verifies. Deno 2.9.6 cannot verify some kinds of signature (P-521, RSA over 4096 bits); names and
- * identifiers then decide.
+ * Whether the parent issued the child: the names match, the key identifiers match if both have them, and the signature
+ * verifies. Deno 2.9.6 cannot verify some kinds of signature (P-521, RSA over 4096 bits): for these, names and
+ * identifiers decide.
  */
 export function isIssuedBy(child: X509Certificate, parent: X509Certificate): boolean {
   const [lower, upper] = [fieldsOf(child), fieldsOf(parent)];
@@ -24,7 +24,7 @@ export function isIssuedBy(child: X509Certificate, parent: X509Certificate): boo
   }
 }
 
-/** Whether a certificate names itself as its issuer and carries its own signature. */
+/** Whether a certificate names itself as its issuer and is signed with its own key. */
 export function isSelfIssued(certificate: X509Certificate): boolean {
   return isIssuedBy(certificate, certificate);
 }

@@ -1,6 +1,6 @@
 /**
- * Inspection of a certificate chain, pure: what is wrong with it, all of it at once. The loader asks it about the
- * operator's files, `check` about what any server sends.
+ * Inspects a certificate chain and reports all problems at once, as a pure function. The certificate loader uses it for
+ * the operator's files, `check` for the chain of any server.
  * @module
  */
 import type { X509Certificate } from "node:crypto";
@@ -12,15 +12,15 @@ import { buildPath, type CertificationPath, LONGEST_CHAIN, type PathProblemKind 
 import { inspectNameConstraints } from "./name_constraints.ts";
 import { isIssuedBy, isSelfIssued, issuerUrl, publicIssuer, publicRootsKnown } from "./find_issuer.ts";
 
-/** What an inspection may know besides the chain. */
+/** Options of {@link inspectChain}. */
 export interface InspectOptions {
   /** Default: the current time. */
   readonly now?: Date;
-  /** The host that clients ask for: a DNS name or an address. None: names are not compared. */
+  /** The host that clients request: a DNS name or an address. If undefined, names are not compared. */
   readonly host?: string;
   /**
-   * Whether a client that fetches nothing found the way from the chain to a root that it trusts (dates and names
-   * apart). Undefined: nobody tried.
+   * Whether a client that fetches no further certificates found a path to a trusted root, dates and names apart.
+   * Undefined: not tried.
    */
   readonly trusted?: boolean;
   /** Roots that count as known besides the public ones: the development authority. */
@@ -31,7 +31,7 @@ export interface InspectOptions {
   readonly sorted?: boolean;
 }
 
-/** A chain's findings, and the certificates to serve. */
+/** The findings about a chain, and the certificates to serve. */
 export interface Inspection {
   readonly findings: readonly Finding[];
   /** The path, leaf first, then the steps of alternative paths. Certificates that no valid path needs are left out. */
@@ -39,26 +39,26 @@ export interface Inspection {
 }
 
 const DAY = 86_400_000;
-/** A certificate with fewer days left is warned about, and a development certificate renewed. */
+/** With fewer days left, a certificate causes a warning, and a development certificate is renewed. */
 export const SOON_DAYS = 30;
-/** Apple's systems refuse a server certificate that is valid for longer, whoever issued it. */
+/** Apple's systems refuse a server certificate that is valid for more days, whoever issued it. */
 const LONGEST_DAYS = 825;
 
 /**
- * Inspects a chain as a server sends it. Never throws on a certificate, however odd. An error is reported only if no
- * valid path is left. Codes: `certificate-missing`, `certificate-unreadable`, `certificate-expired`,
+ * Inspects a chain as a server sends it. Never throws, whatever the certificates contain. An error is reported only if
+ * no valid path is left. Codes: `certificate-missing`, `certificate-unreadable`, `certificate-expired`,
  * `certificate-not-yet-valid`, `certificate-expires-soon` (under 30 days), `validity-too-long`,
  * `certificate-self-signed`, `chain-incomplete`, `chain-order`, `chain-root-included`, `chain-unneeded`,
  * `chain-unrelated`, `chain-repeated`, `issuer-not-authority`, `path-too-long`, `issuer-untrusted`, `signature-sha1`,
- * `signature-md5`, `key-too-short`, `key-unusual`, `usage-not-server`, `usage-any`,
- * `usage-no-signature`, `certificate-is-authority`, `issuer-not-for-servers`, `extension-unknown`, `must-staple`,
- * `name-missing`, `name-mismatch`, `name-not-permitted`, `ip-instead-of-domain`.
+ * `signature-md5`, `key-too-short`, `key-unusual`, `usage-not-server`, `usage-any`, `usage-no-signature`,
+ * `certificate-is-authority`, `issuer-not-for-servers`, `extension-unknown`, `must-staple`, `name-missing`,
+ * `name-mismatch`, `name-not-permitted`, `ip-instead-of-domain`.
  */
 export function inspectChain(chain: readonly X509Certificate[], options: InspectOptions = {}): Finding[] {
   return [...inspectAndSort(chain, options).findings];
 }
 
-/** Inspects a chain as {@link inspectChain} does, and tells what to serve of it. */
+/** Inspects a chain like {@link inspectChain}, and returns the certificates to serve. */
 export function inspectAndSort(chain: readonly X509Certificate[], options: InspectOptions = {}): Inspection {
   const leaf = options.leaf ?? chain[0];
   if (leaf === undefined) {
@@ -71,21 +71,21 @@ export function inspectAndSort(chain: readonly X509Certificate[], options: Inspe
   const built = buildPath(chain, { leaf, now, isAnchored, verified: options.trusted === true });
   const { path } = built;
   const findings = [
-    // Above a known root's own step no client looks at the dates; there, the path has none that is over.
+    // Clients ignore the dates above a known root; the path has no expired certificate below it.
     ...path.slice(0, built.needed).flatMap((certificate, at) => inspectDates(certificate, at === 0, now)),
     ...inspectIssuers(built),
     ...inspectTrust(path, isAnchored, options.trusted),
     ...inspectShape(built, chain.length, options.sorted ?? false),
     ...path.flatMap((certificate, at) => inspectStrength(certificate, at === 0, path.length)),
     ...inspectUse(leaf),
-    // A client that verified the chain judged them, perhaps along another path.
+    // A client that verified the chain checked them, perhaps along another path.
     ...options.trusted === true ? [] : [...inspectNameConstraints(path), ...inspectExtensions(path)],
     ...inspectNames(leaf, options.host),
   ];
   return { findings, served: [...path, ...built.alternatives] };
 }
 
-/** When a certificate is valid. NaN dates where it does not say so legibly. */
+/** The validity of a certificate. Dates that cannot be parsed are NaN. */
 export function validityOf(certificate: X509Certificate): { from: Date; to: Date } {
   return { from: new Date(certificate.validFrom), to: new Date(certificate.validTo) };
 }
@@ -126,7 +126,7 @@ function day(date: Date): string {
   return date.toISOString().slice(0, 10);
 }
 
-/** Whether each issuer of the path may issue. Dates are reported by {@link inspectDates}. */
+/** Checks whether each issuer of the path may issue. {@link inspectDates} reports dates. */
 function inspectIssuers({ path, problems }: CertificationPath): Finding[] {
   return problems.flatMap(({ certificate, kind }) => {
     const child = titleOf(path[path.indexOf(certificate) - 1]!);
@@ -151,7 +151,7 @@ function inspectIssuers({ path, problems }: CertificationPath): Finding[] {
   });
 }
 
-/** Whether clients can follow the path to a root that they know. */
+/** Checks whether clients can follow the path to a root that they know. */
 function inspectTrust(
   path: readonly X509Certificate[],
   known: (certificate: X509Certificate) => boolean,
@@ -163,11 +163,11 @@ function inspectTrust(
     return known(leaf) ? [] : [finding(
       "certificate-self-signed",
       "warning",
-      `The certificate ${titleOf(leaf)} is self-signed: no client trusts it unless it was told to.`,
+      `The certificate ${titleOf(leaf)} is self-signed: clients trust it only if configured to.`,
       "Use a certificate from an authority (Let's Encrypt is free), or trust this one on each client.",
     )];
   }
-  // No public root signs server certificates directly: a lone one lacks its intermediate, whatever the roots are.
+  // Public roots do not sign server certificates directly: a single certificate lacks its intermediate.
   const tellable = path.length === 1 || publicRootsKnown();
   if (!path.some(known) && !isSelfIssued(top) && tellable) {
     const url = issuerUrl(top);
@@ -178,8 +178,8 @@ function inspectTrust(
         issuerTitle(top)
       } is neither in the chain nor a public root: ` +
         `desktop browsers may find it, Android, WeChat and programs do not.`,
-      `Append the certificate of ${issuerTitle(top)}${url === undefined ? "" : ` (${url})`}: the authority hands it ` +
-        `out as chain or fullchain; where it is a private root, see that each client trusts it.`,
+      `Append the certificate of ${issuerTitle(top)}${url === undefined ? "" : ` (${url})`}, which the authority ` +
+        `provides as chain or fullchain; if it is a private root, make each client trust it.`,
     )];
   }
   if (trusted !== false) return [];
@@ -227,7 +227,9 @@ function inspectShape(given: CertificationPath, count: number, sorted: boolean):
     ));
   }
   if (unrelated.length > 0 || count > LONGEST_CHAIN) {
-    const beyond = count > LONGEST_CHAIN ? `${count} certificates were given, and ${LONGEST_CHAIN} looked at. ` : "";
+    const beyond = count > LONGEST_CHAIN
+      ? `${count} certificates were given, only ${LONGEST_CHAIN} were examined. `
+      : "";
     const fact = unrelated.length === 0 ? "" : `Not part of the chain: ${titles(unrelated)}.`;
     found.push(finding("chain-unrelated", "warning", (beyond + fact).trim(), "Remove it from the chain."));
   }

@@ -18,7 +18,7 @@ interface Constraints {
   readonly excluded: readonly Subtree[];
 }
 
-/** Whether each issuer of a path may issue for the leaf's names. The path begins with the leaf. */
+/** Checks whether each issuer of a path may issue for the leaf's names. The path begins with the leaf. */
 export function inspectNameConstraints(path: readonly X509Certificate[]): Finding[] {
   const [leaf, ...issuers] = path;
   if (leaf === undefined) return [];
@@ -59,7 +59,7 @@ function coversName(tree: Subtree, name: string): boolean {
   return base === "" || host === base || host.endsWith(`.${base}`);
 }
 
-/** The base is an address and a mask of the same length. */
+/** The base is an address followed by a mask of the same length. */
 function coversAddress(tree: Subtree, bytes: Uint8Array): boolean {
   if (tree.type !== "address" || tree.base.length !== bytes.length * 2) return false;
   return bytes.every((byte, at) => {
@@ -91,7 +91,7 @@ function constraintsOf(certificate: X509Certificate): Constraints | undefined {
     };
     return { permitted: trees(0xa0), excluded: trees(0xa1) };
   } catch {
-    // A damaged extension constrains nothing here; whoever verifies the chain judges it.
+    // A damaged extension is ignored here; clients check it when they verify the chain.
     return undefined;
   }
 }

@@ -1,5 +1,5 @@
 /**
- * PEM text (RFC 7468) into typed blocks, and what a file is that is not PEM.
+ * Parses PEM (RFC 7468) into blocks, and recognises files of other formats.
  * @module
  */
 import { StartError } from "../../errors.ts";
@@ -11,23 +11,24 @@ import { command } from "../shell_command.ts";
 export interface PemBlock {
   /** `CERTIFICATE`, `PRIVATE KEY`, … */
   readonly label: string;
-  /** Headers as RFC 1421 has them: `DEK-Info` of a traditionally encrypted key. */
+  /** Headers of RFC 1421, such as `DEK-Info` of a traditionally encrypted key. */
   readonly headers: ReadonlyMap<string, string>;
   readonly der: Uint8Array;
-  /** The block written anew: LF line ends, 64 columns, nothing around it. */
+  /** The block in normal form: LF line ends, 64 columns, no text around it. */
   readonly text: string;
   /** The line of its BEGIN, from 1. */
   readonly line: number;
 }
 
-/** No certificate file is longer; what is, is something else. */
+/** The longest file, in bytes; a longer one is not a certificate file. */
 export const LONGEST_FILE = 1024 ** 2;
 
 /**
- * Splits a file into its PEM blocks. Text outside of blocks is left out, as OpenSSL does; inside them nothing but
- * base64 passes. CRLF and a byte order mark are fine.
+ * Splits a file into its PEM blocks. Text outside of blocks is ignored, as by OpenSSL; inside them only base64 is
+ * allowed. CRLF and a byte order mark are allowed.
  * @param file its name, for the messages
- * @throws {StartError} naming the file, the line, and for a file in another format what it is and how to convert it.
+ * @throws {StartError} naming the file and the line; for a file of another format, also the format and how to convert
+ * it
  */
 export function parsePem(bytes: Uint8Array, file: string): PemBlock[] {
   const foreign = recogniseForeign(bytes, file);
@@ -45,8 +46,8 @@ export function parsePem(bytes: Uint8Array, file: string): PemBlock[] {
   }
   if (blocks.length === 0) {
     throw new StartError(
-      `Cannot read ${file}: it holds no PEM block (a line "-----BEGIN CERTIFICATE-----" or "-----BEGIN PRIVATE ` +
-        `KEY-----" and what follows it)${bytes.length === 0 ? "; it is empty" : ""}`,
+      `Cannot read ${file}: a PEM block is required, beginning with "-----BEGIN CERTIFICATE-----" or "-----BEGIN PRIVATE ` +
+        `KEY-----"; the file ${bytes.length === 0 ? "is empty" : "has none"}`,
     );
   }
   return blocks;
@@ -67,11 +68,13 @@ function readBlock(lines: readonly string[], begin: number, label: string, file:
     const line = lines[at]!.trim();
     if (line.startsWith("-----")) {
       if (line !== `-----END ${label}-----`) {
-        throw fail(`line ${at + 1} should end the ${label} of line ${begin + 1}, but is "${line.slice(0, 60)}"`);
+        throw fail(
+          `line ${at + 1} must be the END line of the ${label} of line ${begin + 1}, it is "${line.slice(0, 60)}"`,
+        );
       }
       const der = fromBase64(base64);
       if (der === undefined || der.length === 0) {
-        throw fail(`the ${label} of line ${begin + 1} is damaged: ${der === undefined ? "no valid base64" : "empty"}`);
+        throw fail(`the ${label} of line ${begin + 1} is damaged: ${der === undefined ? "not valid base64" : "empty"}`);
       }
       return { label, headers, der, text: encodePem(label, der, headers), line: begin + 1, end: at };
     }
@@ -80,7 +83,7 @@ function readBlock(lines: readonly string[], begin: number, label: string, file:
     else if (/^[A-Za-z0-9+/]*={0,2}$/.test(line)) base64 += line;
     else throw fail(`line ${at + 1}, inside the ${label} of line ${begin + 1}, is not base64`);
   }
-  throw fail(`the ${label} of line ${begin + 1} has no END line: the file was cut off or copied in part`);
+  throw fail(`the ${label} of line ${begin + 1} has no END line: the file is incomplete`);
 }
 
 function fromBase64(text: string): Uint8Array | undefined {
@@ -93,16 +96,16 @@ function fromBase64(text: string): Uint8Array | undefined {
 
 function brokenLine(line: string, at: number): string {
   if (/-----END [^-]+-----/.test(line) && /-----BEGIN /.test(line)) {
-    return `line ${at + 1} holds a whole block: its line breaks were lost (in a variable or a form?); ` +
-      `the BEGIN and END lines stand alone`;
+    return `line ${at + 1} contains a whole block: its line breaks were lost (in a variable or a form?); ` +
+      `BEGIN and END must be on lines of their own`;
   }
-  if (line.startsWith("-----END ")) return `line ${at + 1} ends a block that never began`;
-  return `line ${at + 1} is no proper BEGIN line: it stands alone, between five hyphens`;
+  if (line.startsWith("-----END ")) return `line ${at + 1} ends a block that has no BEGIN line`;
+  return `line ${at + 1} is not a valid BEGIN line, which has five hyphens at each end and a line of its own`;
 }
 
-/** What a file that is no PEM is, and the way to convert it; undefined where it may be PEM. */
+/** The format of a file that is not PEM, and how to convert it; undefined if it may be PEM. */
 function recogniseForeign(bytes: Uint8Array, file: string): string | undefined {
-  if (bytes.length > LONGEST_FILE) return `it has ${bytes.length} bytes, and no certificate or key is over 1 MiB`;
+  if (bytes.length > LONGEST_FILE) return `at most 1 MiB is allowed, it has ${bytes.length} bytes`;
   if (isUtf16(bytes)) return "it is UTF-16 text; save it as UTF-8 or plain ASCII";
   const magic = new DataView(bytes.buffer, bytes.byteOffset, Math.min(4, bytes.length));
   if (magic.byteLength === 4 && [0xfeedfeed, 0xcececece].includes(magic.getUint32(0))) {
@@ -141,7 +144,7 @@ function recogniseDer(bytes: Uint8Array, file: string): string | undefined {
     return to("an encrypted private key in DER", "openssl pkcs8 -inform der -in FILE -out NEW");
   }
   if (parts.length === 2 && second?.tag === TAG.bitString) {
-    return "it is a public key in DER; the certificate or the private key is needed, in PEM";
+    return "a certificate or a private key in PEM is required, it is a public key in DER";
   }
   if (parts.length !== 3) return undefined;
   // A request begins with version 0; a certificate with its version in [0], or its serial number.

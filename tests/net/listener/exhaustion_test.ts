@@ -29,8 +29,8 @@ Deno.test("running out of descriptors: who is connected goes on, and new clients
       await new Promise((resolve) => setTimeout(resolve, 2));
     }
   })();
-  await server.until(() => server.log.some(({ message }) => /ended by itself/.test(message)));
-  const event = server.log.find(({ message }) => /ended by itself/.test(message))!;
+  await server.until(() => server.log.some(({ message }) => /ended unexpectedly/.test(message)));
+  const event = server.log.find(({ message }) => /ended unexpectedly/.test(message))!;
   assertEquals(event.level, "error");
   assertEquals(event.limit, LIMIT);
   assert(Number(event.descriptors) > LIMIT / 2, `${event.descriptors} descriptors`);
@@ -53,7 +53,7 @@ Deno.test("running out of descriptors: who is connected goes on, and new clients
 
 Deno.test("running out of descriptors again and again: each time it comes back", async () => {
   await using server = await ServerProcess.start({}, { limit: LIMIT });
-  const ended = () => server.log.filter(({ message }) => /ended by itself/.test(message)).length;
+  const ended = () => server.log.filter(({ message }) => /ended unexpectedly/.test(message)).length;
   for (let turn = 0; turn < 3; turn++) {
     const before = ended();
     const silent: Deno.Conn[] = [];

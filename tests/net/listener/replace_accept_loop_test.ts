@@ -2,12 +2,12 @@
 import { assert, assertEquals } from "@std/assert";
 import { loadFfi } from "../../../lib/net/ffi/load_ffi.ts";
 import {
+  allConnectionsKnown,
   queueEmptied,
-  settled,
-  settleWithin,
   share,
   sleep,
   steerToNewest,
+  waitAtMost,
 } from "../../../lib/net/listener/replace_accept_loop.ts";
 
 // It stays for the life of a process: loaded before a test begins, it is no leak of that test.
@@ -84,9 +84,9 @@ Deno.test("an address has settled once its connections are those that are known"
   using _client = await Deno.connect({ port: address.port });
   const server = await listener.accept();
   // The client's end has another local port.
-  await settled(ffi, address, () => 1, 60_000);
+  await allConnectionsKnown(ffi, address, () => 1, 60_000);
   let ended = false;
-  const waiting = settled(ffi, address, () => 0, 60_000).then(() => ended = true);
+  const waiting = allConnectionsKnown(ffi, address, () => 0, 60_000).then(() => ended = true);
   await sleep(300, never);
   assertEquals(ended, false);
   server.close();
@@ -94,6 +94,6 @@ Deno.test("an address has settled once its connections are those that are known"
 });
 
 Deno.test("a wait with a bound ends with the promise, or at the bound", async () => {
-  await settleWithin(Promise.resolve(), 3_600_000);
-  await settleWithin(new Promise(() => {}), 10);
+  await waitAtMost(Promise.resolve(), 3_600_000);
+  await waitAtMost(new Promise(() => {}), 10);
 });

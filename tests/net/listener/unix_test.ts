@@ -38,7 +38,7 @@ Deno.test("a unix socket: a stale file is replaced, a live one and a plain file 
     }
     await Deno.writeTextFile(path, "precious");
     await using server = await ServerProcess.start({ address });
-    assertMatch(server.failed ?? "it started", /^StartError: Cannot listen on .*a file that is no socket/);
+    assertMatch(server.failed ?? "it started", /^StartError: Cannot listen on .*the file there is not a socket/);
     assertEquals(await Deno.readTextFile(path), "precious");
   }));
 

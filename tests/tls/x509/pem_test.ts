@@ -36,16 +36,19 @@ Deno.test("damaged PEM is refused with the line and the reason", () => {
   assertEquals(parsePem(bytes(BLOCK), "my.pem").length, 1);
   for (
     const [content, reason] of [
-      ["", "it is empty"],
-      ["hello\n", "no PEM block"],
+      ["", "the file is empty"],
+      ["hello\n", "a PEM block is required"],
       [BLOCK.replace("-----END CERTIFICATE-----\n", ""), "the CERTIFICATE of line 1 has no END line"],
-      [BLOCK.replace("END CERT", "END KEY CERT"), 'line 3 should end the CERTIFICATE of line 1, but is "-----END KEY'],
+      [
+        BLOCK.replace("END CERT", "END KEY CERT"),
+        'line 3 must be the END line of the CERTIFICATE of line 1, it is "-----END KEY',
+      ],
       [BLOCK.replace("AAEC", "AA*C"), "line 2, inside the CERTIFICATE of line 1, is not base64"],
-      [BLOCK.replace("AAEC", "AAE"), "is damaged: no valid base64"],
+      [BLOCK.replace("AAEC", "AAE"), "is damaged: not valid base64"],
       [BLOCK.replace("AAEC\n", ""), "is damaged: empty"],
       [BLOCK.replaceAll("\n", " "), "its line breaks were lost"],
-      [BLOCK.replace("-----BEGIN", "----BEGIN"), "line 3 ends a block that never began"],
-      [BLOCK.replace("CERTIFICATE-----\n", "CERTIFICATE----\n"), "line 1 is no proper BEGIN line"],
+      [BLOCK.replace("-----BEGIN", "----BEGIN"), "line 3 ends a block that has no BEGIN line"],
+      [BLOCK.replace("CERTIFICATE-----\n", "CERTIFICATE----\n"), "line 1 is not a valid BEGIN line"],
     ] as const
   ) assertStringIncludes(refusal(content), reason);
 });
@@ -88,5 +91,5 @@ Deno.test("keystores, SSH keys, UTF-16 and oversize files are named", () => {
   assertStringIncludes(refusal("ssh-ed25519 AAAA me\n"), "SSH public key");
   assertStringIncludes(refusal(new Uint8Array([0xff, 0xfe, 45, 0, 45, 0])), "UTF-16");
   assertStringIncludes(refusal(new Uint8Array(1024 ** 2 + 1)), "1048577 bytes");
-  assertStringIncludes(refusal(new Uint8Array([0x30, 0x82, 0xff])), "no PEM block");
+  assertStringIncludes(refusal(new Uint8Array([0x30, 0x82, 0xff])), "a PEM block is required");
 });

@@ -80,9 +80,9 @@ for (const type of ["rsa2048", "P-256"] as const) {
       const { pem, encrypted } = readPrivateKey(await Deno.readFile(file), file, "tøm's");
       assert(encrypted, name);
       assertEquals(await publicHalf(pki, await pki.write("out.key", pem)), expected, name);
-      assertStringIncludes(refusal(file, "wrong"), "the passphrase does not open it", name);
+      assertStringIncludes(refusal(file, "wrong"), "the passphrase is wrong", name);
       const missing = refusal(file);
-      assertStringIncludes(missing, "it is encrypted, and no passphrase was given", name);
+      assertStringIncludes(missing, "it is encrypted and no passphrase was given", name);
       assertStringIncludes(missing, "openssl pkey -in my.key -out my.new.pem", name);
     }
   });
@@ -94,7 +94,7 @@ Deno.test("an encryption that Deno does not open is refused with the conversion"
   const file = pki.path("old.key");
   for (const kind of [["-v1", "PBE-SHA1-3DES"], ["-v2", "aes-192-cbc", "-v2prf", "hmacWithSHA1"]]) {
     await pki.openssl("pkcs8", "-topk8", ...kind, "-in", plain, "-passout", "pass:tom", "-out", file);
-    assertStringIncludes(refusal(file, "tom"), "write it in today's form with: openssl pkcs8 -topk8 -in my.key");
+    assertStringIncludes(refusal(file, "tom"), "convert it with: openssl pkcs8 -topk8 -in my.key");
   }
 });
 
@@ -102,9 +102,9 @@ Deno.test("keys that Deno does not serve are refused with their kind", { ignore 
   await using pki = await openPki();
   for (
     const [type, reason] of [
-      ["rsa1024", "RSA key of 1024 bits, and TLS wants 2048"],
+      ["rsa1024", "at least 2048 bits are required, it is an RSA key of 1024 bits"],
       ["rsa-pss", "restricted to RSA-PSS"],
-      ["P-224", "on the curve secp224r1"],
+      ["P-224", "it is an EC key on secp224r1"],
       ["secp256k1", "on the curve secp256k1"],
       ["ed448", "of the kind ed448"],
     ] as const
