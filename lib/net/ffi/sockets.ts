@@ -111,15 +111,9 @@ export class Sockets {
     return this.#port();
   }
 
-<<<<<<< HEAD
-  /** Whether the other end, of which `peerPort` was just asked, has this address: it is not asked again. */
+  /** Whether the peer on which `peerPort` was just called has this address. It makes no further system call. */
   isPeerHost(hostname: string): boolean {
     return this.#hostname() === hostname;
-=======
-  /** Whether the socket is connected to this peer. */
-  hasPeer(fd: number, peer: PeerAddress): boolean {
-    return this.peerPort(fd) === peer.port && this.#hostname() === peer.hostname;
->>>>>>> main
   }
 
   /** The peer for a log line; empty if the socket is no longer connected. */
