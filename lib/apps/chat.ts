@@ -9,11 +9,11 @@ const HELP =
   "/name NAME to be called so, /join ROOM to change rooms, /who for who is here, /to NAME TEXT for one alone; " +
   "anything else is said";
 const NAME = /^[\p{L}\p{N}_-]{1,32}$/u;
-/** What would move a terminal's cursor or turn its text around. */
+/** Characters that move a terminal's cursor or change the direction of its text. */
 const CONTROLS = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu;
 
 export default defineApp((service) => {
-  /** The peers of this node, and the names that they have or are about to get, each in its namespace. */
+  /** The peers of this node and the names that they have or request, by namespace. */
   const here = new Set<Peer>();
   const taken = new Map<string, Peer>();
   const nameKey = (peer: Peer, name: string) => `${peer.namespace}\n${name}`;
@@ -23,7 +23,7 @@ export default defineApp((service) => {
     if (!NAME.test(name)) return say(peer, "a name has 1 to 32 letters, digits, _ or -");
     const key = nameKey(peer, name);
     if (taken.has(key)) return say(peer, `${name} is taken`);
-    // Held from here on, so that nobody else of this node gets it while the other nodes are asked.
+    // Reserved now, so that no other peer of this node gets the name while the other nodes are asked.
     taken.set(key, peer);
     const { topics } = await service.topics(nameTopic(name), { namespace: peer.namespace });
     if (topics.some(({ topic }) => topic === nameTopic(name)) || !here.has(peer)) {
@@ -38,7 +38,7 @@ export default defineApp((service) => {
     for (const topic of own()) peer.subscribe(topic);
   }
 
-  /** Who is in a room, on every node. */
+  /** Lists the names in a room on all nodes. */
   async function who(peer: Peer): Promise<void> {
     const prefix = namedTopic(peer, "");
     const { topics, complete } = await service.topics(prefix, { namespace: peer.namespace });
@@ -58,7 +58,7 @@ export default defineApp((service) => {
   return {
     open(peer) {
       here.add(peer);
-      // A token's name is fixed, and may be there on several devices; a guest's comes from its id.
+      // The name of a token is fixed and may be used on several devices. A guest's name comes from the peer's id.
       const guests = [4, 8, 36].map((length) => `guest-${peer.id.slice(0, length)}`);
       peer.context.name = peer.user?.replaceAll(CONTROLS, "?") ??
         guests.find((name) => !taken.has(nameKey(peer, name)));
@@ -122,7 +122,7 @@ function leave(peer: Peer): void {
   peer.unsubscribe(namedTopic(peer, nameOf(peer)));
 }
 
-/** To everybody in the room, the peer itself too. */
+/** Sends to all peers in the room, including this one. */
 function tell(peer: Peer, line: string): void {
   peer.publish(roomTopic(roomOf(peer)), line);
   say(peer, line);

@@ -5,18 +5,18 @@
  */
 import type { Peer, ServiceApp, UpgradeRequest, UpgradeResult } from "../ws/app_types.ts";
 
-/** What a fetch handler is here. */
+/** A fetch handler. */
 export type FetchHandler = (request: Request) => unknown;
 
 type Hooks = Partial<Omit<ServiceApp, "gap">>;
 
-/** Where crossws looks for the hooks of a request. */
+/** The property in which crossws looks for the hooks of a request. */
 export const WEBSOCKET_HOOKS: symbol = Symbol.for("crossws.hooks");
 
-/** The hooks of a peer, in its context: a symbol, so that no app sees or sends it. */
+/** The key of a peer's hooks in its context. A symbol, so that apps do not see or send it. */
 const RESOLVED = Symbol("hooks");
 
-/** Makes an app of a fetch handler: asked once for each connection, whose hooks are then those of the route. */
+/** Creates an app from a fetch handler. The handler is called once per connection, and selects the hooks of the route. */
 export function fetchApp(fetch: FetchHandler): ServiceApp {
   return {
     async upgrade(request) {
@@ -50,7 +50,7 @@ function found(answer: unknown, request: UpgradeRequest): Found {
   if (context !== undefined) delete context[WEBSOCKET_HOOKS];
   const hooks = crossws ?? requested as Hooks | undefined;
   if (!(answer instanceof Response)) return { ...(hooks && { hooks }), refusal: notFound() };
-  // The 426 of h3 stands for the hooks; any other refusal is meant.
+  // h3 returns 426 together with the hooks. Any other error status is a refusal.
   if (hooks === undefined || (crossws === undefined && !answer.ok && answer.status !== 426)) {
     if (!answer.ok) return { refusal: answer };
     answer.body?.cancel().catch(() => {});

@@ -1,5 +1,5 @@
 /**
- * Finding the app that `--app` names: one of ours, or a module of the user's.
+ * Loads the app that `--app` names: a built-in one, or a module of the user.
  * @module
  */
 import { resolve } from "node:path";
@@ -13,13 +13,13 @@ import { checkApp } from "./validate_app.ts";
 import echo from "./echo.ts";
 import ok from "./reply_ok.ts";
 
-/** The apps that come with the program. */
+/** The built-in apps. */
 export const APPS: Readonly<Record<string, ServiceApp | AppFactory>> = { ok, echo, chat };
 
 /**
  * Loads an app by name, path or URL.
- * @param warn told of what is no mistake and has no effect
- * @throws {StartError} naming the module and what is wrong with it
+ * @param warn called for an export that is valid but has no effect
+ * @throws {StartError} if the module is not a valid app; the message names the module and the problem
  */
 export async function loadApp(name: string, warn: (message: string) => void): Promise<ServiceApp | AppFactory> {
   const known = Object.hasOwn(APPS, name) ? APPS[name] : undefined;
@@ -36,7 +36,7 @@ export async function loadApp(name: string, warn: (message: string) => void): Pr
   try {
     module = await import(isUrl ? name : pathToFileURL(resolve(name)).href);
   } catch (error) {
-    // Deno colours its messages even where nobody can see colours.
+    // Deno colours its messages even if the output is not a terminal.
     const reason = stripVTControlCharacters(messageOf(error));
     const advice = /not a dependency|not in import map/.test(reason) ? `\n${dependencyAdvice(name)}` : "";
     throw new StartError(`Cannot load the app ${name}: ${reason}${placeOf(error, reason)}${advice}`, { cause: error });
@@ -49,15 +49,15 @@ export async function loadApp(name: string, warn: (message: string) => void): Pr
   return checkApp(module.default, name, warn);
 }
 
-/** The line of the app that threw, where the message does not name one, as that of a syntax error does. */
+/** The line of the app that threw, unless the message already names one, as that of a syntax error does. */
 function placeOf(thrown: unknown, message: string): string {
   const frame = /^ +at .*:\d+:\d+\)?$/m.exec(stripVTControlCharacters(stackOf(thrown)))?.[0];
   return frame === undefined || message.includes("\n    at ") || frame.includes(import.meta.url) ? "" : `\n${frame}`;
 }
 
 /**
- * How an app imports what its own deno.json or package.json names. Deno takes one configuration for a program, the one
- * beside main.ts; `links` lets the app's configuration stand in for it.
+ * Explains how an app imports the dependencies of its own deno.json or package.json. Deno reads only one configuration, by
+ * default the one next to main.ts; with `links` the app's configuration can replace it.
  */
 function dependencyAdvice(name: string): string {
   if (Deno.build.standalone || !import.meta.url.startsWith("file:")) {

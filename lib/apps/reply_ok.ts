@@ -1,5 +1,5 @@
 /**
- * The model page's service: answers `ok` to every message.
+ * The default app: answers `ok` to every message.
  * @module
  */
 import { defineApp } from "../ws/app_types.ts";

@@ -1,5 +1,5 @@
 /**
- * Holding what somebody serves to the shape of an app, before the first client finds out.
+ * Validates an app at start, before the first client connects.
  * @module
  */
 import { nearest } from "../config/nearest_name.ts";
@@ -10,16 +10,16 @@ import { fetchApp, type FetchHandler, WEBSOCKET_HOOKS } from "./fetch_handler_ap
 
 const HOOKS = ["upgrade", "open", "message", "close", "error", "drain", "gap"] as const;
 
-/** Hooks of crossws that nothing calls here. */
+/** Hooks of crossws that this service does not call. */
 const NEVER_CALLED: readonly string[] = ["ping", "pong"];
 
 /**
  * Checks an app: hooks, a function that makes them with the service's calls, a fetch handler (`{ fetch }`, as h3 and Nitro
  * export it), or an object that carries hooks under `Symbol.for("crossws.hooks")`.
- * @param name how messages call it: `app`, or the module's path
- * @param warn told of what is no mistake and has no effect
- * @returns the app; a function is called, and what it returns checked, when the service is made
- * @throws {StartError} saying what is wrong and what is required
+ * @param name the app's name in messages: `app`, or the module's path
+ * @param warn called for a hook that is valid but has no effect
+ * @returns the app; a function is called, and its result validated, when the service is created
+ * @throws {StartError} whose message says what is wrong and what is required
  */
 export function checkApp(
   app: unknown,
@@ -34,7 +34,7 @@ export function checkApp(
   return checkHooks(app, name, "it is", warn);
 }
 
-/** A fetch handler, unless there are hooks beside it. */
+/** Returns the fetch handler, unless the object also has hooks. */
 function fetchOf(app: unknown): FetchHandler | undefined {
   if ((typeof app !== "object" && typeof app !== "function") || app === null) return undefined;
   const { fetch } = app as { fetch?: unknown };

@@ -1,29 +1,29 @@
 /**
- * Admission control: how many connections a service takes, in all and from one client address. Verdicts only; answering
- * 503 is the caller's.
+ * Admission control: limits the connections of a service, in total and per client address. It only decides; the caller
+ * answers with 503.
  * @module
  */
 import { addressKey, canonicalAddress } from "../ip.ts";
 
-/** How many connections are taken at once. */
+/** The connection limits. */
 export interface AdmissionLimits {
-  /** In all. Undefined: unlimited. */
+  /** The most connections in total. Undefined: unlimited. */
   readonly maxConnections?: number | undefined;
-  /** From one client address, an IPv6 address counting by its /64. 0, the default, is unlimited. */
+  /** The most connections per client address; IPv6 addresses are counted by /64. Default 0: unlimited. */
   readonly maxConnectionsPerAddress?: number;
-  /** In this process, whatever others have. Undefined: unlimited. */
+  /** The most connections in this process. Undefined: unlimited. */
   readonly maxConnectionsHere?: number | undefined;
-  /** Undefined: this process alone counts. */
+  /** Undefined: only this process counts. */
   readonly others?: OtherConnections | undefined;
 }
 
-/** What other workers on the same port have, where limits are meant for all of them. */
+/** The connections of the other workers on the same port, if the limits apply to all together. */
 export interface OtherConnections {
   /** Their connections. */
   readonly total: number;
   /** Their connections from one client address or /64. */
   ofAddress(key: string): number;
-  /** Called with each change here: how many there are, and how many from this address or /64. */
+  /** Called after each change in this process, with the total and the count of this address or /64. */
   changed(total: number, key: string | undefined, held: number): void;
 }
 
@@ -33,21 +33,21 @@ export interface Slot {
   release(): void;
 }
 
-/** Why a connection is not admitted: answer 503 with Retry-After, before the upgrade. */
+/** A refused connection. The caller answers 503 with Retry-After, before the upgrade. */
 export interface AdmissionRefusal {
   readonly ok: false;
   readonly status: 503;
   /** The option whose limit was reached. */
   readonly limit: "maxConnections" | "maxConnectionsPerAddress";
-  /** Its value. */
+  /** The value of that option. */
   readonly most: number;
   /** For the Retry-After header, in seconds. */
   readonly retryAfter: number;
-  /** For the body and the log. Names no address. */
+  /** The text for the body and the log. Contains no address. */
   readonly reason: string;
 }
 
-/** Connections end within seconds on a busy service; a shorter wait would only bring everybody back at once. */
+/** Connections end within seconds on a busy service. A shorter delay would only make all clients return at once. */
 const RETRY_AFTER = 10;
 
 /**
@@ -69,18 +69,18 @@ export class Admission {
     this.#others = limits.others;
   }
 
-  /** Connections that count now. */
+  /** The number of current connections. */
   get open(): number {
     return this.#open;
   }
 
-  /** Clients (addresses, /64 networks) that have a connection now. */
+  /** The number of clients (addresses, /64 networks) with a connection. */
   get clients(): number {
     return this.#perAddress.size;
   }
 
   /**
-   * Takes one more connection or refuses it.
+   * Admits or refuses one connection.
    * @param address the client's own; undefined where there is none (a unix socket without a header), which then counts
    * towards the total alone
    */

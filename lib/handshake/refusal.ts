@@ -1,15 +1,15 @@
 /**
- * A refused request: what every check returns instead of throwing, and how it becomes a response.
+ * Refusals. Every check returns a refusal instead of throwing; it is then converted to a response.
  * @module
  */
 import { STATUS_TEXT } from "@std/http/status";
 
-/** Why a request gets no WebSocket. The reason is for the person who reads the body or the log: cause and way out. */
+/** A refused request. The reason names cause and remedy, for the reader of the body or the log. */
 export interface Refusal {
   readonly status: number;
   readonly reason: string;
   readonly headers?: Readonly<Record<string, string>>;
-  /** What the operator has to change, logged as a warning the first time. */
+  /** What the operator must change. Logged as a warning the first time. */
   readonly warning?: string;
 }
 

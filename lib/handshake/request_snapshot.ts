@@ -1,5 +1,5 @@
 /**
- * The upgraded request, kept small: after the upgrade Deno's own Request can no longer be read.
+ * A compact copy of the upgraded request. Deno's own Request cannot be read after the upgrade.
  * @module
  */
 import { hasUnstableNet } from "../unstable_features.ts";
@@ -13,22 +13,23 @@ export function headersOf(request: Request): Headers {
   return hasUnstableNet() ? new Request(request, { signal: null }).headers : new Headers(request.headers);
 }
 
-/** URL and headers as two strings; a Request is made of them when an app asks. About 0.3 KiB for a browser's handshake. */
+/** URL and headers as two strings, from which a Request is created on demand. About 0.3 KiB for a browser's handshake. */
 export class RequestSnapshot {
   readonly #url: string;
   readonly #headers: string;
 
-  /** Copies what is needed. Call it before the upgrade. */
+  /** Copies URL and headers. Must be called before the upgrade. */
   constructor(url: string, headers: Headers) {
     this.#url = url;
-    // Joined, the string is flat: a chain of concatenations would keep its parts alive.
-    // forEach: in Deno 2.9 each step of an iterator sorts the list anew (23 µs for seven headers, 1.3 with forEach; measured).
+    // In Deno 2.9 each step of an iterator sorts the list again: 23 µs for seven headers, 1.3 µs with forEach (measured).
+    // join makes a flat string; a chain of concatenations would keep its parts in memory.
     const lines: string[] = [];
     headers.forEach((value, name) => lines.push(`${name}:${value}`));
-    this.#headers = lines.join("\n");
+    this.#headers = lines.join("
+");
   }
 
-  /** A Request that can be read as often as one likes; a new one each time. */
+  /** Creates a new Request, which can be read any number of times. */
   toRequest(): Request {
     const headers = new Headers();
     for (const line of this.#headers.split("\n")) {

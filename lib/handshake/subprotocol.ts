@@ -1,13 +1,13 @@
 /**
- * Header fields that are lists, and the one of subprotocols.
+ * Parses header fields that are lists, and Sec-WebSocket-Protocol.
  * @module
  */
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 
 /**
- * The elements of a list (RFC 9110, section 5.6.1): divided by commas with or without white space, in one line of the
- * header or several. Empty elements, which a recipient has to ignore, are left out; so is a header that is not there.
+ * Splits a list (RFC 9110, section 5.6.1) at commas with optional white space, in one or several header lines. Ignores empty
+ * elements, as a recipient must. A missing header is an empty list.
  */
 export function listOf(header: string | null): string[] {
   if (header === null) return [];
@@ -17,9 +17,8 @@ export function listOf(header: string | null): string[] {
 }
 
 /**
- * The subprotocols that Sec-WebSocket-Protocol offers (RFC 6455, section 4.1, point 10), in the client's order of
- * preference.
- * @returns the list, empty where there is no header; or undefined where it is not a list of distinct tokens
+ * The offered subprotocols (RFC 6455, section 4.1, point 10), in the client's order of preference.
+ * @returns the list, which is empty without the header; or undefined if it is not a list of distinct tokens
  */
 export function parseSubprotocols(header: string | null): readonly string[] | undefined {
   if (header === null) return [];

@@ -1,23 +1,22 @@
 /**
- * The opening handshake as a verdict (RFC 6455 section 4.2), in the order in which a server looks at it. Pure: what is
- * done about the verdict stands in lib/http and lib/ws.
+ * Verifies the opening handshake (RFC 6455 section 4.2). A pure function: lib/http and lib/ws act on the result.
  * @module
  */
 import type { Refusal } from "./refusal.ts";
 import { listOf, parseSubprotocols } from "./subprotocol.ts";
 
-/** A handshake with the subprotocols that it offers, or what is wrong with it; `plain` is an ordinary request. */
+/** A valid handshake with its offered subprotocols, a refusal, or an ordinary request (`plain`). */
 export type HandshakeVerdict =
   | { readonly kind: "upgrade"; readonly offered: readonly string[] }
   | { readonly kind: "plain" }
   | { readonly kind: "refuse"; readonly refusal: Refusal };
 
-/** The version that this protocol has had since 2011 (section 4.1, point 9). */
+/** The protocol version since 2011 (section 4.1, point 9). */
 export const WEBSOCKET_VERSION = "13";
 
 /**
- * Judges a request on a WebSocket path by method and headers alone.
- * The method comes first, then what proxies drop (Upgrade, Connection), then Host, version, key and subprotocols.
+ * Verifies a request on a WebSocket path by its method and headers. Checks the method first, then the headers that proxies
+ * drop (Upgrade, Connection), then Host, version, key and subprotocols.
  */
 export function verifyHandshake(method: string, headers: Headers): HandshakeVerdict {
   const key = headers.get("sec-websocket-key");
@@ -43,8 +42,8 @@ export function verifyHandshake(method: string, headers: Headers): HandshakeVerd
       { upgrade: "websocket", connection: "Upgrade" },
     );
   }
-  // With h2c in a line before it Deno makes a connection that cannot be upgraded, and the attempt ends the process.
-  // Any other protocol beside websocket is a choice that the client leaves to the server (RFC 9110, section 7.8).
+  // If h2c precedes websocket, Deno creates a connection that cannot be upgraded, and the attempt ends the process.
+  // The client may offer any other protocol in addition to websocket, and the server chooses (RFC 9110, section 7.8).
   if (protocols.some((protocol) => protocol.startsWith("h2c"))) {
     return refuse(400, `Upgrade must offer websocket without h2c, ${given(upgrade)}.`);
   }
@@ -72,7 +71,7 @@ export function verifyHandshake(method: string, headers: Headers): HandshakeVerd
   if (key === null || !isKey(key)) {
     return refuse(400, `Sec-WebSocket-Key must be the base64 of 16 bytes, ${given(key)}.`);
   }
-  // get, not has: of Deno's own requests has() makes a list that stays as long as the connection (1.1 KiB measured).
+  // get instead of has: on Deno's own requests has() creates a list that lives as long as the connection (1.1 KiB measured).
   if (headers.get("transfer-encoding") !== null || Number(headers.get("content-length") ?? 0) !== 0) {
     return refuse(400, "A WebSocket handshake has no body.");
   }
@@ -92,8 +91,8 @@ function given(value: string | null): string {
 }
 
 /**
- * 16 bytes in base64 are 22 characters and `==`. Of the last character only two bits count; the other four should be
- * zero and are not in every client (RFC 6455's own example in section 1.2 among them): the bytes are the same.
+ * 16 bytes in base64 are 22 characters and `==`. Only two bits of the last character count. The other four should be zero,
+ * but are not with every client (nor in RFC 6455's own example in section 1.2); the decoded bytes are the same.
  */
 function isKey(key: string): boolean {
   return /^[A-Za-z0-9+/]{22}==$/.test(key);

@@ -1,15 +1,15 @@
 /**
- * Waiting for something on behalf of a client that may leave, and not for ever.
+ * Waits for a promise while the client stays connected, with a timeout.
  * @module
  */
 
-/** What a wait came to. */
+/** The result of a wait. */
 export type Waited<T> =
   | { readonly kind: "done"; readonly value: T }
   | { readonly kind: "failed"; readonly error: unknown }
-  /** The client has left. */
+  /** The client has disconnected. */
   | { readonly kind: "gone" }
-  /** The time is up. */
+  /** The timeout has passed. */
   | { readonly kind: "late" };
 
 /**

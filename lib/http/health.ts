@@ -1,5 +1,5 @@
 /**
- * `/healthz`: what a load balancer asks.
+ * `/healthz`, the health check for load balancers.
  * @module
  */
 
@@ -7,8 +7,8 @@
 export const HEALTH_PATH = "/healthz";
 
 /**
- * 200 while the service takes connections, 503 while it drains.
- * @param peers how many are connected; undefined is not told: it is nobody's business on a public port
+ * Returns 200 while the service accepts connections, and 503 while it drains.
+ * @param peers the number of connected peers; undefined omits it, for a public port
  */
 export function healthResponse(draining: boolean, peers: number | undefined): Response {
   return Response.json({ status: draining ? "draining" : "ok", peers }, {

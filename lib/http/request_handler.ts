@@ -1,6 +1,6 @@
 /**
- * What every request goes through, in order: health, path, page, handshake, TLS before the proxy, draining, origin,
- * limits, token. Then it is upgraded.
+ * Handles requests. Checks in this order: health, path, page, handshake, TLS in front of the proxy, draining, origin, limits,
+ * token. Then it upgrades.
  * @module
  */
 import type { Authenticator, AuthResult } from "../auth/authenticate.ts";
@@ -24,34 +24,34 @@ import { GONE, STOPPING, upgrade } from "../ws/upgrade.ts";
 import { HEALTH_PATH, healthResponse } from "./health.ts";
 import { type PageFacts, pageResponse } from "./test_page.ts";
 
-/** What a request is checked against. */
+/** Options of a request handler. */
 export interface RequestHandlerOptions {
   readonly mode: Mode;
-  /** Whether it serves on loopback with the development certificate: a Host that is not of this machine is refused. */
+  /** Whether the service uses loopback with the development certificate, and so refuses a Host of another machine. */
   readonly localOnly: boolean;
   readonly paths: PathSet;
-  /** What the test page says; undefined where there is no page. */
+  /** The facts on the test page; undefined without a page. */
   readonly page: (() => PageFacts) | undefined;
   readonly origin: OriginRule;
   readonly authenticator: Authenticator | undefined;
   readonly admission: Admission;
   readonly peers: PeerDependencies;
-  /** For refusals: throttled, so that strangers cannot fill it. */
+  /** For refusals. Throttled, so that clients cannot flood it. */
   readonly log: Logger;
-  /** Whether the service is about to end. */
+  /** Whether the service is stopping. */
   draining(): boolean;
-  /** How many peers are connected. */
+  /** The number of connected peers. */
   connected(): number;
   /** The port that it listens on; undefined for a unix socket. */
   port(): number | undefined;
-  /** Tells the watchdog of a request; undefined where there is no watchdog. */
+  /** Reports a request to the watchdog; returns undefined without a watchdog. */
   track(peer: Deno.Addr, body: boolean): WatchedConnection | undefined;
 }
 
-/** Untrusted proxies that are remembered as reported. */
+/** The most untrusted proxies that are reported. */
 const REPORTED = 100;
 
-/** Answers requests. */
+/** Handles all requests of a service. */
 export class RequestHandler {
   readonly #rules: RequestHandlerOptions;
   /** Addresses whose forwarding headers were reported as ignored. */
@@ -61,7 +61,7 @@ export class RequestHandler {
     this.#rules = rules;
   }
 
-  /** For `Deno.serve`. Never throws and never rejects: what goes wrong with one request costs that request alone. */
+  /** The handler for `Deno.serve`. Never throws or rejects, so that an error affects only its own request. */
   readonly handle = (request: Request, info: Deno.ServeHandlerInfo<Deno.Addr>): Awaitable<Response> => {
     let handshake: Handshake | undefined;
     const failed = (error: unknown) => {
@@ -72,10 +72,10 @@ export class RequestHandler {
     try {
       const sender = this.#sender(request, info.remoteAddr);
       const url = urlOf(request);
-      if (url === undefined) return this.#refuse(sender, { status: 400, reason: "A valid Host is needed." });
+      if (url === undefined) return this.#refuse(sender, { status: 400, reason: "A valid Host header is required." });
       handshake = new Handshake(request, url, sender);
       const response = this.#answer(handshake);
-      // Over HTTP/2 Deno sends the body to a HEAD too, which ends its stream with PROTOCOL_ERROR (measured).
+      // Over HTTP/2 Deno also sends the body for HEAD, which ends the stream with PROTOCOL_ERROR (measured).
       const finished = (response: Response) => request.method === "HEAD" ? withoutBody(response) : response;
       return response instanceof Promise ? response.then(finished).catch(failed) : finished(response);
     } catch (error) {
@@ -102,7 +102,7 @@ export class RequestHandler {
     const refusal = this.#judge(handshake);
     if (refusal) return this.#refuse(handshake, refusal);
 
-    // Counted before its token is checked: that takes time, and a client over its limit shall not take it.
+    // Counted before the token is checked, so that a client over its limit cannot use that time.
     const slot = rules.admission.admit(handshake.address);
     if (!slot.ok) {
       const retry = { "retry-after": String(slot.retryAfter) };
@@ -118,18 +118,18 @@ export class RequestHandler {
 
   #sender(request: Request, peer: Deno.Addr): Sender {
     const { mode, log, track } = this.#rules;
-    // Told of every request, as early as it is known: until then the watchdog counts a connection as unfinished.
+    // Reported as early as possible: until then the watchdog treats the connection as an incomplete handshake.
     const connection = track(peer, hasBody(request.headers));
     const remote = "hostname" in peer ? canonicalAddress(peer.hostname) : undefined;
     if (mode.kind === "direct") return { address: remote, trustedProxy: false, connection };
     const { address, trustedProxy, conflict, ignored } = clientAddress(request.headers, remote, mode);
-    // The message stays the same, so that the throttle knows one event however the client varies what it forges.
+    // A constant message, so that the throttle counts one event although the client varies the forged headers.
     if (conflict) log.warn("forwarding headers contradict each other", { address, conflict });
     if (ignored !== undefined && address !== undefined) this.#reportIgnored(ignored, address);
     return { address, trustedProxy, connection };
   }
 
-  /** Once for each address, and for so many addresses as are worth a line. */
+  /** Logs once per address, for a limited number of addresses. */
   #reportIgnored(header: string, address: string): void {
     if (this.#reported.has(address) || this.#reported.size >= REPORTED) return;
     this.#reported.add(address);
@@ -137,7 +137,7 @@ export class RequestHandler {
     this.#rules.log.warn(`${address} sends ${header}, which is ignored; ${advice}`, { address });
   }
 
-  /** What the service's own state and the proxy say before anybody asks who the client is. */
+  /** Checks that precede authentication: the service's state, the proxy's TLS, and the origin. */
   #judge(handshake: Handshake): Refusal | undefined {
     const { mode, origin, peers, port } = this.#rules;
     const { headers, trustedProxy } = handshake;
@@ -146,7 +146,7 @@ export class RequestHandler {
       if (reason) return { status: 426, reason: sentence(reason), headers: TLS_UPGRADE };
     }
     if (peers.refusing()) return STOPPING;
-    // What is no browser needs no look at anything else.
+    // Without an Origin the client is not a browser, so the other facts are not read.
     return headers.get("origin") === null ? undefined : origin(originFacts(handshake, mode, port()));
   }
 
@@ -208,28 +208,28 @@ export class RequestHandler {
 
 const TLS_UPGRADE = { upgrade: "TLS/1.2, HTTP/1.1", connection: "Upgrade" };
 
-/** The answer where checking a token takes too long. */
+/** The refusal if checking a token takes too long. */
 const LATE: Refusal = {
   status: 503,
   reason: "The token could not be checked in time.",
   headers: { "retry-after": "10" },
 };
 
-/** For a page that reached this machine through DNS of its own. */
+/** The refusal of a page that reached this machine by DNS rebinding. */
 function misdirected(host: string): Refusal {
   const reason = `This development service answers to localhost and to addresses, not to ${host} (DNS rebinding). ` +
     "Connect to localhost, or serve with a certificate for that name (--cert, --key).";
   return { status: 421, reason };
 }
 
-/** Whether a request announces a body. get, not has: see verifyHandshake. */
+/** Whether a request announces a body. Uses get instead of has, see verifyHandshake. */
 function hasBody(headers: Headers): boolean {
   return headers.get("content-length") !== null || headers.get("transfer-encoding") !== null;
 }
 
 /**
- * The request's URL. Deno passes any Host on and pastes it into the URL: of some no URL can be made, others (`a/b`,
- * `a@b`) would move the path or the host (measured).
+ * The request's URL. Deno puts any Host header into the URL unchecked: some give an invalid URL, others (`a/b`, `a@b`) would
+ * change the path or the host (measured).
  */
 function urlOf({ url, headers }: Request): URL | undefined {
   return /[/\\?#@\s]/.test(headers.get("host") ?? "") ? undefined : URL.parse(url) ?? undefined;

@@ -7,7 +7,7 @@ import css from "./test_page.css" with { type: "text" };
 import html from "./test_page.html" with { type: "text" };
 import js from "./test_page.js" with { type: "text" };
 
-/** What the page tells of its service: lines of a name and a value. */
+/** The facts that the page shows about its service: names and values. */
 export type PageFacts = Readonly<Record<string, string | undefined>>;
 
 const TEMPLATE = html

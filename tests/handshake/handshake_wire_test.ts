@@ -76,9 +76,24 @@ const REFUSED: readonly Unauthenticated[] = [
   },
   { what: "no Host", change: { headers: { Host: null } }, status: 400, body: /names the Host that it asks/ },
   { what: "an empty Host", change: { headers: { Host: "" } }, status: 400, body: /names the Host that it asks/ },
-  { what: "a Host with a path", change: { headers: { Host: "a/wss" } }, status: 400, body: /A valid Host is needed\./ },
-  { what: "a Host with a user", change: { headers: { Host: "a@b" } }, status: 400, body: /A valid Host is needed\./ },
-  { what: "a Host that is none", change: { headers: { Host: "a b" } }, status: 400, body: /A valid Host is needed\./ },
+  {
+    what: "a Host with a path",
+    change: { headers: { Host: "a/wss" } },
+    status: 400,
+    body: /A valid Host header is required\./,
+  },
+  {
+    what: "a Host with a user",
+    change: { headers: { Host: "a@b" } },
+    status: 400,
+    body: /A valid Host header is required\./,
+  },
+  {
+    what: "a Host that is none",
+    change: { headers: { Host: "a b" } },
+    status: 400,
+    body: /A valid Host header is required\./,
+  },
   {
     what: "a page of another site with cookies",
     change: { headers: { Origin: "https://evil.example", Cookie: "session=1" } },

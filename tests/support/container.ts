@@ -8,13 +8,13 @@ import { Transcript } from "./transcript.ts";
 import { ROOT } from "./program.ts";
 
 /** A line of a Dockerfile. */
-export interface Instruction {
+interface Instruction {
   readonly name: string;
   readonly text: string;
 }
 
 /** Takes a Dockerfile apart; lines that end with a backslash go on. */
-export function parseDockerfile(text: string): Instruction[] {
+function parseDockerfile(text: string): Instruction[] {
   return text.replaceAll(/\\\n\s*/g, "").split("\n").filter((line) => /^[A-Z]/.test(line)).map((line) => {
     const [, name, rest] = /^([A-Z]+)\s+(.*)$/.exec(line)!;
     return { name: name!, text: rest! };
@@ -74,9 +74,14 @@ export class Image implements AsyncDisposable {
    */
   static async build(dockerfile: string, seed: (root: string) => Promise<void>): Promise<Image> {
     const image = new Image(await Deno.makeTempDir({ prefix: "wss-image-" }));
-    await image.#base();
-    await seed(image.root);
-    for (const { name, text } of parseDockerfile(dockerfile)) await image.#step(name, text);
+    try {
+      await image.#base();
+      await seed(image.root);
+      for (const { name, text } of parseDockerfile(dockerfile)) await image.#step(name, text);
+    } catch (error) {
+      await image[Symbol.asyncDispose]();
+      throw error;
+    }
     return image;
   }
 
