@@ -25,8 +25,7 @@ export class RequestSnapshot {
     // join makes a flat string; a chain of concatenations would keep its parts in memory.
     const lines: string[] = [];
     headers.forEach((value, name) => lines.push(`${name}:${value}`));
-    this.#headers = lines.join("
-");
+    this.#headers = lines.join("\n");
   }
 
   /** Creates a new Request, which can be read any number of times. */
