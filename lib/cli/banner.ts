@@ -20,7 +20,7 @@ const [BOLD, DIM, CYAN] = ["1", "2", "36"] as const;
  * @param workers how many share the port; undefined: this process serves alone
  */
 export function banner(service: RunningService, workers?: number): string {
-  const { settings, mode, material, url, needs, nodeId } = service;
+  const { settings, mode, material, url, needs, nodeId, admin } = service;
   const lines = [colour(`${PROGRAM} ${VERSION}`, BOLD, "stdout")];
   const columns = Math.min(WIDTH, terminalColumns());
   function row(label: string, indent: number, texts: readonly string[], code?: string): void {
@@ -43,6 +43,7 @@ export function banner(service: RunningService, workers?: number): string {
   fact("app", settings.app);
   if (workers !== undefined) fact("workers", `${workers} processes on this port`);
   if (settings.broker !== undefined) fact("broker", `${parseBroker(settings.broker).shown}, as node ${nodeId}`);
+  if (admin) fact("admin", `${admin.url}: POST /api/METHOD, /metrics, /healthz`);
   if (needs) fact("token", `${needs}, as Authorization: Bearer TOKEN or subprotocol bearer.TOKEN`);
   fact("limits", limitsText(service));
   lines.push("");
@@ -80,7 +81,7 @@ function connectWords({ url, settings, needs }: RunningService, authority: strin
 
 /** The same for a machine. */
 export function bannerFields(service: RunningService, workers?: number): LogFields {
-  const { settings, mode, material, url, needs, nodeId } = service;
+  const { settings, mode, material, url, needs, nodeId, admin } = service;
   return {
     url,
     mode: mode.kind,
@@ -93,6 +94,7 @@ export function bannerFields(service: RunningService, workers?: number): LogFiel
     token: needs,
     broker: settings.broker === undefined ? undefined : parseBroker(settings.broker).shown,
     node: settings.broker === undefined ? undefined : nodeId,
+    admin: admin?.url,
     version: VERSION,
   };
 }

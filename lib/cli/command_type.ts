@@ -12,6 +12,8 @@ export interface Command {
   readonly usage: string;
   /** One line for the list of commands. */
   readonly summary: string;
+  /** What it has in common with others, which share one line of the list with it. */
+  readonly group?: string;
   /** Further help, printed under the usage. */
   readonly details?: string;
   /** Commands to copy, each with what it does. */

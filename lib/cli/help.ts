@@ -20,20 +20,22 @@ const GENERAL: OptionTable = {
 
 /** What `wss --help` prints: no more than fits a terminal of 24 lines. */
 export function programHelp(commands: readonly Command[], version: string): string {
-  const width = Math.max(...commands.map(({ name }) => name.length));
+  const width = Math.max(...commands.map(({ name, group }) => group === undefined ? name.length : 0));
   return [
     `${PROGRAM} ${version}: the secure WebSocket service for Deno`,
     "",
     `usage: ${PROGRAM} [command] [options]`,
     "",
     "Commands (serve if none is named):",
-    ...commands.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`),
+    ...commands.filter(({ group }) => group === undefined)
+      .map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`),
+    ...Map.groupBy(commands.filter(({ group }) => group !== undefined), ({ group }) => group!).entries()
+      .map(([group, members]) => `  ${members.map(({ name }) => name).join(", ")}  ${group}`),
     "",
     "Examples:",
     `  ${PROGRAM}                                          try it: wss://localhost:8282/`,
     `  ${PROGRAM} --domain example.com --acme-agree-tos    on the internet, on port 443`,
     `  ${PROGRAM} --mode proxied                           behind nginx or Apache`,
-    `  ${PROGRAM} check wss://example.com/wss              why can't my client connect?`,
     "",
     `${PROGRAM} COMMAND --help explains a command and lists its options.`,
     "Options also come from variables (--max-payload is WSS_MAX_PAYLOAD) and from",

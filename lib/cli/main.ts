@@ -20,6 +20,12 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   cert: async () => (await import("./cert.ts")).certCommand,
   proxy: async () => (await import("./proxy.ts")).proxyCommand,
   unit: async () => (await import("./systemd_unit.ts")).unitCommand,
+  publish: async () => (await import("./admin_commands.ts")).publishCommand,
+  nodes: async () => (await import("./admin_commands.ts")).nodesCommand,
+  topics: async () => (await import("./admin_commands.ts")).topicsCommand,
+  presence: async () => (await import("./admin_commands.ts")).presenceCommand,
+  disconnect: async () => (await import("./admin_commands.ts")).disconnectCommand,
+  dashboard: async () => (await import("./dashboard.ts")).dashboardCommand,
 };
 
 /** Loads every command, for the help. */

@@ -16,6 +16,8 @@ interface Note {
   readonly token: string;
   /** The port to take over; 0 for a unix socket. */
   readonly port: number;
+  /** The same of the admin listener; 0 also where there is none. */
+  readonly adminPort: number;
 }
 
 /** Who started this process: a successor's parent is process 1 only after its predecessor has gone. */
@@ -41,8 +43,9 @@ export async function handOver(service: RunningService, signal: AbortSignal): Pr
   const [program, ...args] = commandLine();
   using reports = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const token = crypto.randomUUID();
-  const port = "port" in service.addr ? service.addr.port : 0;
-  const note: Note = { reportTo: reports.addr.port, token, port };
+  const portOf = (addr: Deno.Addr | undefined) => addr !== undefined && "port" in addr ? addr.port : 0;
+  const ports = { port: portOf(service.addr), adminPort: portOf(service.admin?.addr) };
+  const note: Note = { reportTo: reports.addr.port, token, ...ports };
   let child: Deno.ChildProcess;
   try {
     child = new Deno.Command(program!, {
@@ -84,12 +87,15 @@ export async function handOver(service: RunningService, signal: AbortSignal): Pr
 }
 
 /** The port that a predecessor hands over, or undefined where there is none. */
-export function takeover(): { readonly port: number; reportListening(): Promise<void> } | undefined {
+export function takeover():
+  | { readonly port: number; readonly adminPort: number; reportListening(): Promise<void> }
+  | undefined {
   const text = readHandover();
   if (text === undefined) return undefined;
   const note = readNote(text);
   return {
     port: note.port,
+    adminPort: note.adminPort,
     async reportListening() {
       const token = new TextEncoder().encode(note.token);
       for (let attempt = 1;; attempt++) {
@@ -132,9 +138,10 @@ function nameOf(pid: number): string | undefined {
 /** What a predecessor wrote. @throws {UsageError} when somebody else did */
 function readNote(text: string): Note {
   try {
-    const { reportTo, token, port } = JSON.parse(text) as Partial<Note>;
+    // A predecessor of an older version names no admin port.
+    const { reportTo, token, port, adminPort = 0 } = JSON.parse(text) as Partial<Note>;
     if (typeof reportTo === "number" && typeof token === "string" && typeof port === "number") {
-      return { reportTo, token, port };
+      return { reportTo, token, port, adminPort };
     }
   } catch (error) {
     if (!(error instanceof SyntaxError) && !(error instanceof TypeError)) throw error;

@@ -24,7 +24,7 @@ function quote(path: string): string {
 
 function address(scheme: string, upstream: Upstream, number: number): string {
   return upstream.transport === "unix"
-    // The name tells the members of a group apart; the socket is what is connected to.
+    // The host name only distinguishes the members of a group; Apache connects to the socket.
     ? `unix:${upstream.path}|${scheme}://service${number}.localhost`
     : `${scheme}://${hostPort(upstream)}`;
 }
@@ -75,7 +75,7 @@ function route(site: Site, scheme: "http" | "ws"): string[] {
     `ttl=${site.keepAlive}`,
     `flushpackets=on`,
   ].join(" ");
-  // ProxyPassMatch appends the path that matched where the address has none.
+  // ProxyPassMatch appends the matched path if the address has none.
   const pass = (to: string) => `ProxyPassMatch "${pathsExpression(site)}" "${to}"`;
   if (site.upstreams.length === 1) return [`${pass(address(scheme, site.upstreams[0], 1))} ${parameters}`];
   return [

@@ -1,5 +1,5 @@
 /**
- * What the generated configurations share: Mozilla's recommendation, the opening comment, small pieces of text.
+ * Text that the generated configurations share: Mozilla's TLS recommendation, the opening comment, small helpers.
  * @module
  */
 import { isIPv6 } from "node:net";
@@ -8,9 +8,9 @@ import { formatDuration } from "../duration_and_size.ts";
 import type { Site, Upstream } from "./site_description.ts";
 
 /**
- * TLS 1.2 suites of the intermediate profile, Mozilla's guideline 6.0, in OpenSSL's names and IANA's. It has no DHE. The
- * TLS 1.3 suites and the groups of the profile are the defaults of the libraries; naming X25519MLKEM768 would keep an
- * OpenSSL before 3.5 from loading the file.
+ * TLS 1.2 suites of the intermediate profile of Mozilla's guideline 6.0, by OpenSSL's and IANA's names, without DHE.
+ * The TLS 1.3 suites and the groups of the profile are the libraries' defaults, and OpenSSL before 3.5 would not load a
+ * file that names X25519MLKEM768.
  */
 export const INTERMEDIATE: readonly (readonly [openssl: string, iana: string])[] = [
   ["ECDHE-ECDSA-AES128-GCM-SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"],
@@ -21,7 +21,7 @@ export const INTERMEDIATE: readonly (readonly [openssl: string, iana: string])[]
   ["ECDHE-RSA-CHACHA20-POLY1305", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"],
 ];
 
-/** The suites as OpenSSL's users write them. */
+/** The suites in OpenSSL's syntax. */
 export const OPENSSL_SUITES: string = INTERMEDIATE.map(([openssl]) => openssl).join(":");
 
 /** `HOST:PORT`, IPv6 in brackets. */
@@ -34,12 +34,12 @@ export function isLocal(upstream: Upstream): boolean {
   return upstream.transport === "unix" || /^(?:127\.|localhost$|::1$)/.test(upstream.host);
 }
 
-/** `https://example.com:8443`, the port only where it is not 443. */
+/** `https://example.com:8443`, with the port only if it is not 443. */
 export function publicOrigin(site: Site): string {
   return `https://${site.domain}${site.listenPort === 443 ? "" : `:${site.listenPort}`}`;
 }
 
-/** The paths of a site: those to be compared, and those to be matched, as anchored regular expressions. */
+/** The paths of a site: exact paths, and patterns as anchored regular expressions. */
 export function pathsOf({ paths }: Site): { literals: string[]; expressions: string[] } {
   const patterns = paths.filter((path) => parsePath(path).literal === undefined);
   return {
@@ -59,7 +59,7 @@ export function nameOf(site: Site): string {
   return site.domain === undefined ? "wss" : `wss_${site.domain.replaceAll(/[^a-z0-9]/g, "_")}`;
 }
 
-/** The opening comment: what this is, how to load it, and the service that it fits. */
+/** The opening comment: what the file is, how to load it, and the flags of the service that it fits. */
 export function heading(site: Site, title: string, howTo: readonly string[]): string[] {
   const what = site.scope === "site"
     ? `wss service behind ${title}: wss${publicOrigin(site).slice(5)}${site.paths[0]}`
@@ -80,7 +80,7 @@ export function heading(site: Site, title: string, howTo: readonly string[]): st
   ].map(comment);
 }
 
-/** A line as a comment of any of the four syntaxes. */
+/** A comment line; the syntax is the same in all four programs. */
 export function comment(line: string): string {
   return line === "" ? "#" : `# ${line}`;
 }
@@ -92,7 +92,7 @@ export function timeoutReason(site: Site): string {
     : `The service pings a quiet connection every ${formatDuration(site.pingInterval)}; this is later than that.`;
 }
 
-/** Lines, each behind so many spaces; empty ones stay empty. */
+/** Indents lines by a number of spaces; empty lines stay empty. */
 export function indent(lines: readonly string[], spaces = 4): string[] {
   return lines.map((line) => line === "" ? "" : " ".repeat(spaces) + line);
 }
@@ -102,7 +102,7 @@ export function fileOf(lines: readonly string[]): string {
   return lines.join("\n") + "\n";
 }
 
-/** A chain apart from its certificate, for proxies that send only what the certificate's file holds. */
+/** The problem of a separate chain file, for proxies that send only the content of the certificate's file. */
 export function chainProblem(site: Site, title: string): string[] {
   const { cert, chain } = site.certificate ?? {};
   if (chain === undefined) return [];
@@ -120,7 +120,7 @@ export function filesOf(site: Site): [label: string, path: string][] {
     .flatMap(([label, path]) => path === undefined ? [] : [[label, path]]);
 }
 
-/** Files whose path holds what a syntax cannot carry even in quotes. */
+/** Problems of file paths with characters that a syntax does not allow even in quotes. */
 export function unquotable(site: Site, title: string, special: readonly string[]): string[] {
   return filesOf(site).filter(([, path]) => special.some((text) => path.includes(text))).map(([label, path]) =>
     `${label}: ${title} would read part of ${path} as its own syntax: use a path without ${special.join(" ")}`

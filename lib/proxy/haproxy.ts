@@ -18,7 +18,7 @@ import {
   unquotable,
 } from "./config_text.ts";
 
-/** Where the text of a location splits: lines for your frontend, and a section of its own. */
+/** Separates the two parts of the text for an existing server: lines for the frontend, and a section of its own. */
 export const HAPROXY_PART = "---- a section of its own ----";
 
 function server(upstream: Upstream, number: number): string {
@@ -40,7 +40,7 @@ function forwarding(): string[] {
   ];
 }
 
-/** That a request is for the service: any of these. */
+/** Conditions for a request to the service; any of them suffices. */
 function conditions(site: Site): string[] {
   const { literals, expressions } = pathsOf(site);
   return [
@@ -185,7 +185,7 @@ function render(site: Site): string {
   ]);
 }
 
-/** The key stands in the certificate's file, or beside it under a name that HAProxy looks for. */
+/** The key must be in the certificate's file, or beside it under the name that HAProxy expects. */
 function keyProblem(site: Site): string[] {
   const { cert, key, chain } = site.certificate ?? {};
   const found = key === undefined || key === cert || key === `${cert}.key`;

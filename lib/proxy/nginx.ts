@@ -18,7 +18,7 @@ import {
   unquotable,
 } from "./config_text.ts";
 
-/** Where the text of a location splits: what stands beside the server blocks, and what stands in one. */
+/** Separates the two parts of the text for an existing server: outside of the server blocks, and inside one. */
 export const NGINX_PART = "---- inside the server block ----";
 
 /** Quotes a path. Variables cannot be escaped: `problems` refuses `$`. */
@@ -68,7 +68,7 @@ function forwarding(): string[] {
   ];
 }
 
-/** @param match what nginx compares the path with, and how */
+/** @param match the modifier and the path or expression of the location */
 function location(site: Site, match: string): string[] {
   const name = nameOf(site);
   return [

@@ -1,11 +1,11 @@
 /**
- * The options of the command `proxy`: the service's own rows, and what only a proxy has to know.
+ * The options of the command `proxy`: those of the service, and those that only a proxy needs.
  * @module
  */
 import { type OptionTable, type Values } from "../config/option_table.ts";
 import { SERVICE_OPTIONS } from "../config/service_options.ts";
 
-/** Further rows; flags only, as `wss.json` and the variables belong to the service. */
+/** Options of the command only; flags only, because `wss.json` and the variables are for the service. */
 const OWN = {
   site: {
     type: "switch",
@@ -64,7 +64,7 @@ const OWN = {
   },
 } as const satisfies OptionTable;
 
-/** Rows of the service that are about the proxy's TLS here; they are listed with the command's own. */
+/** Options of the service that here describe the TLS of the proxy; they are listed with the command's own. */
 const TURNED = {
   // Not for the command line alone: a service that obtains its certificate is none for behind a proxy.
   domain: {
@@ -97,7 +97,7 @@ export const PROXY_OPTIONS = { ...SERVICE_OPTIONS, ...TURNED, ...OWN } as const 
 /** Every setting of the command, resolved. */
 export type ProxySettings = Values<typeof PROXY_OPTIONS>;
 
-/** Which of the flags make sense for a whole server only. */
+/** The flags that are allowed only for a whole server. */
 export const SITE_ONLY: readonly (keyof ProxySettings)[] = [
   ...["cert", "key", "chain", "listenPort", "redirectPort", "root", "website"] as const,
 ];

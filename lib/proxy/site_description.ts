@@ -1,9 +1,9 @@
 /**
- * What a proxy configuration is made from, and what makes it.
+ * The description of a site, from which a proxy configuration is generated, and the interface of the generators.
  * @module
  */
 
-/** Where a server is reached. `host` is an address (IPv6 without brackets) or a name. */
+/** The address of a server. `host` is an IP address (IPv6 without brackets) or a name. */
 export type Upstream =
   | { readonly transport: "tcp"; readonly host: string; readonly port: number }
   | { readonly transport: "unix"; readonly path: string };
@@ -11,35 +11,35 @@ export type Upstream =
 /** Paths of the proxy's TLS material, absolute. */
 export interface SiteCertificate {
   readonly cert: string;
-  /** Undefined: in the certificate's file (HAProxy). */
+  /** The key's file. Undefined: the key is in the certificate's file (HAProxy). */
   readonly key: string | undefined;
   readonly chain: string | undefined;
 }
 
-/** The facts of one site. Every text in it is checked: none breaks out of a quoted string or a line by itself. */
+/** One site. Every text is checked, so that none can end a quoted string or a line of a configuration. */
 export interface Site {
-  /** The whole server, or only what goes into an existing one. */
+  /** Whether to generate a whole server, or only the part for an existing one. */
   readonly scope: "site" | "location";
-  /** Lower-case A-labels. A whole site has one. */
+  /** The domain in lower-case A-labels; a whole server requires it. */
   readonly domain: string | undefined;
-  /** Undefined: the proxy gets its own (Caddy), or it is the existing server's matter. */
+  /** Undefined: the proxy obtains one itself (Caddy), or the existing server has one. */
   readonly certificate: SiteCertificate | undefined;
   readonly minTls: "1.2" | "1.3";
   readonly listenPort: number;
   /** Undefined: no redirect. */
   readonly redirectPort: number | undefined;
-  /** What stands at `/` beside the service. */
+  /** The website at `/`, next to the service. */
   readonly website: { readonly root: string } | { readonly server: Upstream } | undefined;
-  /** Where the service takes upgrades; each is matched whole. */
+  /** The paths at which the service accepts upgrades; the whole path must match. */
   readonly paths: readonly [string, ...string[]];
   readonly upstreams: readonly [Upstream, ...Upstream[]];
-  /** How often a quiet connection is pinged, in ms; 0 is never. */
+  /** Interval of pings on a quiet connection, in ms; 0 means no pings. */
   readonly pingInterval: number;
-  /** When the proxy gives up on a quiet connection, in whole seconds: later than the service does. */
+  /** The proxy's timeout for a quiet connection, in whole seconds; longer than that of the service. */
   readonly quietTimeout: number;
-  /** For how long a request's head may take, in whole seconds. */
+  /** Timeout for the head of a request, in whole seconds. */
   readonly headTimeout: number;
-  /** For how long an idle upstream connection is worth keeping, in whole seconds: less than the service keeps it. */
+  /** How long to keep an idle upstream connection, in whole seconds; shorter than the service keeps it. */
   readonly keepAlive: number;
   /** The service's flags that this configuration was made for. */
   readonly flags: readonly string[];
@@ -48,12 +48,12 @@ export interface Site {
 /** One kind of proxy. Both functions are pure. */
 export interface Generator {
   readonly name: string;
-  /** As people write it. */
+  /** The name for people. */
   readonly title: string;
-  /** What a site needs besides the domain. */
+  /** What a site requires in addition to the domain. */
   readonly needs: readonly ("cert" | "key")[];
-  /** What this proxy cannot do, or its syntax cannot carry: one sentence each. */
+  /** What this proxy does not support or its syntax does not allow: one sentence each. */
   problems(site: Site): readonly string[];
-  /** The configuration of a site that has no problems. */
+  /** The configuration of a site without problems. */
   render(site: Site): string;
 }

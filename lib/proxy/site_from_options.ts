@@ -1,5 +1,5 @@
 /**
- * The facts of a site, from the service's options and the command's: gathered and checked.
+ * Makes and checks the description of a site from the options of the service and of the command.
  * @module
  */
 import { isIPv4, isIPv6 } from "node:net";
@@ -12,9 +12,9 @@ import { type ProxySettings, SITE_ONLY } from "./proxy_options.ts";
 import type { Generator, Site, Upstream } from "./site_description.ts";
 
 /**
- * Gathers the facts.
+ * Makes the description.
  * @param given the names under which settings were given
- * @throws {UsageError} with every fact that is missing, wrong, or beyond the proxy
+ * @throws {UsageError} with everything that is missing, wrong, or not supported by the proxy
  */
 export function collectSite(settings: ProxySettings, given: ReadonlyMap<string, string>, generator: Generator): Site {
   const problems: string[] = [];
@@ -122,7 +122,7 @@ function checkFile(label: string, path: string, problems: string[]): string {
   return resolve(path);
 }
 
-/** Reads `HOST:PORT`, `[v6]:PORT`, `unix:PATH` or a path. */
+/** Parses `HOST:PORT`, `[v6]:PORT`, `unix:PATH` or a path. */
 export function parseUpstream(label: string, text: string, problems: string[]): Upstream {
   const path = text.startsWith("unix:") ? text.slice(5) : /^[./]/.test(text) ? text : undefined;
   if (path !== undefined) {
@@ -171,7 +171,7 @@ function gatherPaths(
 ): string[] {
   const label = given.get("path") ?? "--path";
   for (const path of paths) {
-    // Names and wildcards of a pattern stand for a segment or more.
+    // Names and wildcards of a pattern match one segment or more.
     const literal = path.replaceAll(/:[A-Za-z_]\w*|\*/g, "x");
     if (/[(){}\\]|[:*][+?*]|:\w+[+?*]/.test(path)) {
       problems.push(
@@ -190,7 +190,7 @@ function gatherPaths(
   if (paths.length === 0) problems.push(`${label}: the service needs a path`);
   const distinct = [...new Set(paths)];
   if (!given.has("path")) {
-    // A server to paste into has something at / already.
+    // An existing server already has something at /.
     return website || scope === "location" ? distinct.filter((path) => path !== "/") : distinct;
   }
   if (website && problems.length === 0 && new PathSet(paths).has("/")) {
@@ -201,7 +201,7 @@ function gatherPaths(
   return distinct;
 }
 
-/** The flags that start a service which this configuration fits; only those that were given, and the mode. */
+/** The flags with which to start the service for this configuration: those that were given, and the mode. */
 function serviceFlags(settings: ProxySettings, given: ReadonlyMap<string, string>): string[] {
   const flags = ["--mode proxied"];
   const own = settings.upstream === undefined || settings.upstream.length === 0;

@@ -162,6 +162,8 @@ export class SendBuffer implements SendSample {
     if (bytes < this.#shortestRecent) this.#shortestRecent = bytes;
     this.#cost += cost;
     const budget = this.#budget;
+    budget.messages++;
+    budget.bytes += bytes;
     budget.sent(cost, this);
     if (this.#recent >= MARK_AFTER) this.measure();
     if (this.#cost * 2 <= this.#limit && budget.used <= budget.limit) return "fine";

@@ -31,7 +31,7 @@ peerTest(
     assertMatch((await cert()).stdout, /\(was there\)/);
     const refused = await cert("--force");
     assertEquals(refused.code, 1);
-    assertMatch(refused.stderr, /^wss: Cannot renew the certificate in .*: a running service keeps it/m);
+    assertMatch(refused.stderr, /^wss: Cannot renew the certificate in .*: a running service uses it/m);
     await asks(program, folder.ca);
   },
 );

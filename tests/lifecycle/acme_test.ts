@@ -28,7 +28,7 @@ peerTest("pebble", "acme: a domain and nothing else serves; a restart asks nobod
     assertEquals(program.url, `wss://${pebble.address}:${program.port}/`);
     await asks(program, folder.ca);
     assertMatch(program.stderr.text, /"there is no certificate yet: obtaining [^"]*; this takes at most 3m"/);
-    assertMatch(program.stderr.text, /"certificate: [^"]* the authority looks for the challenge on port 80"/);
+    assertMatch(program.stderr.text, /"certificate: [^"]* the authority requests the challenge on port 80"/);
 
     const there = `http://${pebble.address}:${pebble.httpPort}`;
     const redirect = await fetch(`${there}/wss?a=b`, { redirect: "manual" });

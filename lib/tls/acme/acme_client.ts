@@ -8,12 +8,12 @@ import { exportJWK, FlattenedSign, type JWK } from "jose";
 import { messageOf } from "../../errors.ts";
 import { AcmeError, readProblem } from "./problem.ts";
 
-/** RFC 8555 section 7.1.1. */
+/** A directory (RFC 8555 section 7.1.1). */
 export interface Directory {
   readonly newNonce: string;
   readonly newAccount: string;
   readonly newOrder: string;
-  /** RFC 9773; undefined where the authority does not offer it. */
+  /** RFC 9773; undefined if the authority does not offer it. */
   readonly renewalInfo?: string;
   readonly meta?: {
     readonly termsOfService?: string;
@@ -23,44 +23,44 @@ export interface Directory {
   };
 }
 
-/** An answer, read whole. */
+/** A response with its whole body. */
 export interface Answer<T> {
   readonly status: number;
   readonly headers: Headers;
   readonly text: string;
-  /** The JSON in it; undefined where it is of another type. */
+  /** The parsed body; undefined if it is not JSON. */
   readonly body: T;
 }
 
-/** How to reach an authority. */
+/** Options of an {@link AcmeClient}. */
 export interface ClientOptions {
   /** The directory's URL. */
   readonly directory: string;
   /** The account's key: P-256. */
   readonly key: CryptoKeyPair;
-  /** PEM certificates of a private authority, trusted besides the public ones. */
+  /** PEM certificates of a private authority, trusted in addition to the public ones. */
   readonly caCerts?: readonly string[] | undefined;
   readonly userAgent: string;
-  /** Ends what is under way. */
+  /** Aborts requests in progress. */
   readonly signal: AbortSignal;
 }
 
 /** External account binding (RFC 8555 section 7.3.4). */
 export interface ExternalAccount {
   readonly kid: string;
-  /** The MAC key as the authority gives it: base64url. */
+  /** The MAC key from the authority, base64url. */
   readonly key: string;
 }
 
-/** One request may take so long, ms. */
+/** Timeout of one request, ms. */
 const REQUEST_TIMEOUT = 30_000;
-/** Waits before a request is sent again that found nobody or an internal error, ms. */
+/** Delays before retries after a network failure or an internal error of the authority, ms. */
 const RETRY_AFTER: readonly number[] = [500, 1_000, 2_000];
-/** A nonce may be refused although nothing is wrong (RFC 8555 section 6.5); Pebble refuses some on purpose. */
+/** Attempts per request, because a valid nonce may be refused (RFC 8555 section 6.5); Pebble does it on purpose. */
 const NONCE_TRIES = 10;
-/** A wait that the authority asks for and that is served at once; a longer one is the caller's business, ms. */
+/** The longest Retry-After that is waited for here, ms. A longer one is thrown to the caller. */
 const LONGEST_WAIT = 10_000;
-/** A chain has a few KiB; more is a mistake or an attack. */
+/** The largest response, in bytes. A chain has a few KiB; more is a mistake or an attack. */
 const MOST_BYTES = 1024 ** 2;
 
 /** A client of one authority. Disposing of it closes its connections. */
@@ -80,7 +80,7 @@ export class AcmeClient implements Disposable {
 
   /**
    * Fetches the directory.
-   * @throws {AcmeError} the authority cannot be reached, or is none
+   * @throws {AcmeError} if the authority cannot be reached or the response is not a directory
    */
   static async open(options: ClientOptions): Promise<AcmeClient> {
     const client = new AcmeClient(options);
@@ -88,7 +88,10 @@ export class AcmeClient implements Disposable {
       const { body } = await client.get<Directory>(options.directory);
       for (const name of ["newNonce", "newAccount", "newOrder"] as const) {
         if (typeof body?.[name] !== "string") {
-          throw new AcmeError({ type: "unexpected", detail: `${options.directory} is no directory: no ${name}` });
+          throw new AcmeError({
+            type: "unexpected",
+            detail: `${options.directory} is not an ACME directory: ${name} is missing`,
+          });
         }
       }
       client.#directory = body;
@@ -117,13 +120,13 @@ export class AcmeClient implements Disposable {
     return this.#jwk;
   }
 
-  /** Uses an account that is there already. */
+  /** Uses an existing account. */
   useAccount(url: string): void {
     this.#account = url;
   }
 
   /**
-   * Creates the account, or finds the one that the key has already (RFC 8555 section 7.3).
+   * Creates the account, or finds the existing one for the key (RFC 8555 section 7.3).
    * @param contact e-mail addresses
    * @returns its URL
    */
@@ -143,16 +146,16 @@ export class AcmeClient implements Disposable {
     await this.post(this.#account!, { contact: contact.map((address) => `mailto:${address}`) });
   }
 
-  /** A GET without a signature: the directory and renewal information are the only resources that allow it. */
+  /** An unsigned GET, which only the directory and renewal information allow. */
   get<T>(url: string): Promise<Answer<T>> {
-    return this.#patiently(() => this.#send<T>(url, { headers: { accept: "application/json" } }));
+    return this.#withRetries(() => this.#send<T>(url, { headers: { accept: "application/json" } }));
   }
 
   /** A signed POST; without a payload, POST-as-GET (RFC 8555 section 6.3). */
   async post<T = unknown>(url: string, payload?: unknown): Promise<Answer<T>> {
     for (let left = NONCE_TRIES;; left--) {
       try {
-        return await this.#patiently(() => this.#post<T>(url, payload));
+        return await this.#withRetries(() => this.#post<T>(url, payload));
       } catch (error) {
         // The refusal brought a fresh nonce (RFC 8555 section 6.5).
         if (!(error instanceof AcmeError) || error.type !== "badNonce" || left <= 1) throw error;
@@ -181,15 +184,15 @@ export class AcmeClient implements Disposable {
     return nonce;
   }
 
-  /** RFC 8555 section 7.3.4: the account's public key, signed with the key that the authority handed out. */
+  /** The account's public key, signed with the MAC key from the authority (RFC 8555 section 7.3.4). */
   async #bind({ kid, key }: ExternalAccount, url: string): Promise<unknown> {
     const secret = Uint8Array.fromBase64(key, { alphabet: "base64url" });
     const jwk = new TextEncoder().encode(JSON.stringify(this.#jwk));
     return await new FlattenedSign(jwk).setProtectedHeader({ alg: "HS256", kid, url }).sign(secret);
   }
 
-  /** Sends again after a failure of the network or the authority that may pass. Other failures are thrown at once. */
-  async #patiently<T>(send: () => Promise<T>): Promise<T> {
+  /** Retries after temporary failures of the network or the authority. Other failures are thrown at once. */
+  async #withRetries<T>(send: () => Promise<T>): Promise<T> {
     for (const wait of RETRY_AFTER) {
       try {
         return await send();
@@ -257,7 +260,7 @@ async function readText(response: Response): Promise<string> {
   for await (const chunk of response.body ?? []) {
     bytes += chunk.length;
     if (bytes > MOST_BYTES) {
-      throw new AcmeError({ type: "unexpected", detail: `an answer of over ${MOST_BYTES} bytes` });
+      throw new AcmeError({ type: "unexpected", detail: `a response larger than ${MOST_BYTES} bytes` });
     }
     text += decoder.decode(chunk, { stream: true });
   }
@@ -268,11 +271,11 @@ function parse(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    throw new AcmeError({ type: "unexpected", detail: `what should be JSON is not: ${text.slice(0, 100)}` });
+    throw new AcmeError({ type: "unexpected", detail: `JSON is required, the response is: ${text.slice(0, 100)}` });
   }
 }
 
-/** The URL of what a request created. @throws {AcmeError} where it is missing */
+/** The URL of the resource that a request created. @throws {AcmeError} if it is missing */
 export function locationOf(headers: Headers, url: string): string {
   const location = headers.get("location");
   if (location === null) throw new AcmeError({ type: "unexpected", detail: `${url} answered without Location` });

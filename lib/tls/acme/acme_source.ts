@@ -1,6 +1,7 @@
 /**
- * The certificate that a service obtains and renews by itself. Of several processes with the same state one has the lock:
- * it answers challenges and renews. The others serve what it puts on disk, and one of them takes over when it ends.
+ * A certificate that the service obtains and renews by ACME. If several processes share the state on disk, the one with
+ * the lock answers challenges and renews. The others use the certificate that it writes; one of them takes over when it
+ * ends.
  * @module
  */
 import { delay } from "@std/async/delay";
@@ -18,48 +19,48 @@ import { backoff } from "./renewal_info.ts";
 import { AcmeStore, type CertificateStore } from "./acme_store.ts";
 import { reasonOf, type TimeLimit, timeLimit } from "./time_limit.ts";
 
-/** What the source needs around it. */
+/** What the source needs from the service. */
 export interface AcmeEnvironment {
   readonly log: Logger;
-  /** Opens the port on which challenges are answered, and everything else is redirected. */
+  /** Opens the port that answers challenges and redirects all other requests. */
   readonly listen: () => Promise<AsyncDisposable>;
-  /** Answers for a token there until the returned function is called. */
+  /** Answers challenges for a token on that port until the returned function is called. */
   readonly respond: (token: string, answer: string) => () => void;
 }
 
-/** What has happened since the process started, for metrics. */
+/** Counts since the process started, for metrics. */
 export interface AcmeStatus {
   /** Certificates obtained by this process. */
   readonly obtained: number;
   /** Attempts that failed. */
   readonly failed: number;
   /**
-   * The last failure's problem type, `rateLimited` for instance; `local` where it is of this machine (the port is taken);
-   * undefined when the last attempt succeeded.
+   * The problem type of the last failure, such as `rateLimited`; `local` if the cause is on this machine, such as a
+   * port in use; undefined if the last attempt succeeded.
    */
   readonly problem: string | undefined;
-  /** When the certificate is renewed; undefined where another process does it. */
+  /** When the certificate will be renewed; undefined if another process does it. */
   readonly renewalAt: Date | undefined;
 }
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
-/** How long a first certificate may take, ms. */
+/** Time limit for the first certificate, ms. */
 export const FIRST_TIMEOUT = 3 * MINUTE;
-/** How long a renewal may take, ms: nobody waits for it. */
+/** Time limit for a renewal, which nothing waits for, ms. */
 const RENEWAL_TIMEOUT = 10 * MINUTE;
-/** The next look at a lock that another process holds, ms. */
+/** Interval of attempts to take a lock that another process holds, ms. */
 const LOCK_EVERY = 1_000;
-/** Timers stand still while a machine sleeps: the clock is looked at again after this, ms. */
+/** The longest timer, ms. Timers stop while a machine sleeps, so the clock is read again after this. */
 const LONGEST_SLEEP = HOUR;
-/** A sign of life while nothing else is said, ms. */
+/** Interval of progress messages while nothing else is logged, ms. */
 const PROGRESS_EVERY = 15_000;
-/** The type of a problem in which the authority has no part, so that it need not be spared. */
+/** The type of a problem on this machine. The authority is not involved, so no retry delay is needed. */
 const LOCAL = "local";
-/** Names that are looked at after a failure. */
+/** The number of names that are checked after a failure. */
 const MOST_DIAGNOSED = 3;
 
-/** See the module. */
+/** The certificate source for ACME; see the module comment. */
 export class AcmeSource implements CertificateSource {
   readonly #options: AcmeOptions;
   readonly #environment: AcmeEnvironment;
@@ -72,7 +73,7 @@ export class AcmeSource implements CertificateSource {
   #keeping: Promise<void> | undefined;
   #lock: Disposable | undefined;
   #port: AsyncDisposable | undefined;
-  /** Ends the sleep under way; the next one too, where none is. */
+  /** Ends the current sleep, or the next one if there is none. */
   #endSleep: () => void = () => {};
   #woken = false;
   #complaint = "";
@@ -103,7 +104,7 @@ export class AcmeSource implements CertificateSource {
     const there = this.#certificate.load(names);
     if (this.#keeping === undefined) {
       if (there === undefined) await this.#first();
-      // Watched before it is read, so that no change falls in between.
+      // Watch before reading, so that no change is missed in between.
       const { chainFile, keyFile } = this.#certificate;
       this.#watch = watchFiles([chainFile, keyFile], () => this.#changed(), { log: this.#environment.log });
     }
@@ -119,11 +120,11 @@ export class AcmeSource implements CertificateSource {
   }
 
   /**
-   * For a command that runs once: obtains the certificate where there is none, and renews it where that is due or `force`
-   * says so. Failures before do not hold it up, what the authority demands does.
+   * For a command that runs once: obtains the certificate if there is none, and renews it if that is due or `force` is
+   * set. Earlier failures do not delay it, but a Retry-After of the authority is respected.
    * @returns the certificate, and whether it is new
-   * @throws {StartError} another process keeps it and was asked to renew, the authority wants to be left alone, or why
-   * it could not be obtained
+   * @throws {StartError} if a running service already renews it, the authority demands a delay, or it could not be
+   * obtained
    */
   async runOnce(force: boolean): Promise<{ readonly material: TlsMaterial; readonly renewed: boolean }> {
     const { names, directory } = this.#options;
@@ -132,13 +133,13 @@ export class AcmeSource implements CertificateSource {
     if (this.#lock === undefined && there !== undefined && !force) return { material: there, renewed: false };
     if (this.#lock === undefined) {
       throw new StartError(
-        `Cannot renew the certificate in ${this.#certificate.folder}: a running service keeps it, and renews it by itself`,
+        `Cannot renew the certificate in ${this.#certificate.folder}: a running service uses it and renews it`,
       );
     }
     const failure = this.#certificate.failure();
     if (failure?.demanded && Date.parse(failure.notBefore) > Date.now()) {
       throw new StartError(
-        `Cannot ask ${directory.title} before ${failure.notBefore}, as it demands. The last problem was: ${failure.problem}`,
+        `Cannot ask ${directory.title} before ${failure.notBefore}: it demanded this delay. The last problem was: ${failure.problem}`,
       );
     }
     if (there !== undefined && !force) {
@@ -177,7 +178,7 @@ export class AcmeSource implements CertificateSource {
     try {
       while (this.#lock === undefined) {
         this.#lock = await this.#certificate.tryLock();
-        // Another process obtained it meanwhile.
+        // Another process has obtained it in the meantime.
         if (this.#certificate.load(names) !== undefined) return;
         if (this.#lock !== undefined) break;
         this.#complain("info", "another process is obtaining the certificate; waiting for it");
@@ -202,29 +203,31 @@ export class AcmeSource implements CertificateSource {
     return `a certificate for ${names.join(", ")} from ${directory.title}`;
   }
 
-  /** A process that is started again and again must not ask the authority each time (RFC 8555 section 6.6). */
+  /**
+   * Waits after an earlier failure: a process that restarts in a loop must not ask each time (RFC 8555 section 6.6).
+   */
   async #afterFailure(signal: AbortSignal): Promise<void> {
     const failure = this.#certificate.failure();
     const wait = failure === undefined ? 0 : Date.parse(failure.notBefore) - Date.now();
     if (failure === undefined || wait <= 0) return;
-    const who = failure.demanded ? "the authority wants to be left alone" : "the next attempt waits";
+    const who = failure.demanded ? "the authority allows no further attempt" : "there is no further attempt";
     if (wait > FIRST_TIMEOUT / 2) {
       const { failures, notBefore, problem, demanded } = failure;
       const count = `${failures} ${failures === 1 ? "attempt" : "attempts"}`;
       throw new StartError(
-        `Cannot obtain ${this.#what}: ${count} failed, and ${who} until ${notBefore}. The last problem was: ${problem}` +
-          (demanded ? "" : "\nWhen that is mended, the command cert with the same options tries at once."),
+        `Cannot obtain ${this.#what}: ${count} failed; ${who} until ${notBefore}. The last problem was: ${problem}` +
+          (demanded ? "" : "\nOnce that is fixed, the command cert with the same options tries at once."),
       );
     }
-    this.#environment.log.warn(`the last attempt failed: ${who} ${formatDuration(Math.ceil(wait / 1000) * 1000)}`, {
+    this.#environment.log.warn(`the last attempt failed: ${who} for ${formatDuration(Math.ceil(wait / 1000) * 1000)}`, {
       problem: failure.problem,
     });
     await delay(wait, { signal });
   }
 
   /**
-   * One attempt, under the lock and with the port open. A problem of the authority's is remembered.
-   * @throws what it failed by
+   * One attempt, with the lock held and the port open. A problem of the authority is stored on disk.
+   * @throws the cause of the failure
    */
   async #attempt(signal: AbortSignal, current: TlsMaterial | undefined): Promise<void> {
     const { names } = this.#options;
@@ -238,7 +241,7 @@ export class AcmeSource implements CertificateSource {
     const began = performance.now();
     const alive = setInterval(() => {
       if (performance.now() - said < PROGRESS_EVERY) return;
-      log.info(`certificate: still at it after ${Math.round((performance.now() - began) / 1000)} s (${last})`);
+      log.info(`certificate: still in progress after ${Math.round((performance.now() - began) / 1000)} s (${last})`);
     }, PROGRESS_EVERY);
     try {
       const { leaf } = current ?? {};
@@ -275,7 +278,7 @@ export class AcmeSource implements CertificateSource {
     this.#certificate.saveFailure({ failures, notBefore, demanded: retryAfter !== undefined, problem });
   }
 
-  /** What this machine sees of the names that were not proved. */
+  /** Results of checks from this machine of the names whose validation failed. */
   async #diagnose(names: readonly string[]): Promise<string[]> {
     const { respond } = this.#environment;
     const found = await Promise.all(names.slice(0, MOST_DIAGNOSED).map((name) => inspectReach(name, { respond })));
@@ -302,7 +305,7 @@ export class AcmeSource implements CertificateSource {
     this.#lock ??= await this.#certificate.tryLock();
     if (this.#lock === undefined) return await this.#sleep(LOCK_EVERY);
     if (signal.aborted) return;
-    // Throws where it is taken or forbidden; it is tried again after a minute.
+    // Throws if the port is in use or not permitted; the caller retries after a minute.
     this.#port ??= await this.#environment.listen();
     const current = this.#certificate.load(this.#options.names);
     const wait = await this.#untilDue(current);
@@ -319,13 +322,13 @@ export class AcmeSource implements CertificateSource {
       if (signal.aborted) return;
       const next = this.#certificate.failure()?.notBefore;
       const until = current === undefined ? "" : `; the one in use serves until ${current.notAfter.toISOString()}`;
-      // One event, one line.
+      // One line per event.
       const reason = reasonOf(error, bound).replaceAll("\n", "; ");
       this.#environment.log.error(`the certificate was not renewed${until}: ${reason}`, {
         problem: this.#problem,
         next,
       });
-      // What is no problem of the authority's is not on disk.
+      // Only problems of the authority are on disk.
       if (this.#problem === LOCAL) await this.#sleep(backoff(++this.#localFailures, undefined));
     }
   }
@@ -360,7 +363,7 @@ export class AcmeSource implements CertificateSource {
     this.#endSleep();
   }
 
-  /** Says a thing once, until something else is to be said. */
+  /** Logs a message, but not the same one twice in a row. */
   #complain(level: "info" | "error", message: string): void {
     if (this.#complaint === message) return;
     this.#complaint = message;

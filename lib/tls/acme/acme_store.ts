@@ -1,13 +1,13 @@
 /**
- * What ACME keeps on disk, one file a thing, each readable by its owner alone and written whole or not at all:
+ * The ACME state on disk. Each file is readable only by its owner and is written atomically:
  *
  *     certs/acme/DIRECTORY/account.key     the account's key, PEM
- *     certs/acme/DIRECTORY/account.json    its URL, contact, and that the terms of service were agreed to
+ *     certs/acme/DIRECTORY/account.json    its URL, contact, and the accepted terms of service
  *     certs/acme/DIRECTORY/NAME/fullchain.pem, privkey.pem
- *     certs/acme/DIRECTORY/NAME/next.key   the key of a certificate that is being obtained
+ *     certs/acme/DIRECTORY/NAME/next.key   the key for the next certificate
  *     certs/acme/DIRECTORY/NAME/order.json an unfinished order
- *     certs/acme/DIRECTORY/NAME/retry.json what failed, how often, and when it is tried again
- *     certs/acme/DIRECTORY/NAME/renewal.json when it is renewed, and when the authority is asked about that again
+ *     certs/acme/DIRECTORY/NAME/retry.json the last failure, the number of failures, and the next attempt
+ *     certs/acme/DIRECTORY/NAME/renewal.json when it is renewed, and when the authority is asked again
  *
  * @module
  */
@@ -21,48 +21,48 @@ import { loadCertificateFiles, readCertificates, readFile } from "../certificate
 import type { TlsMaterial } from "../tls_material.ts";
 import { coversHost, namesOf } from "../x509/certificate_names.ts";
 
-/** What is remembered of an account. */
+/** An account. */
 export interface Account {
   readonly url: string;
   /** E-mail addresses. */
   readonly contact: readonly string[];
-  /** The terms of service that were agreed to, where the authority has some. */
+  /** The URL of the accepted terms of service, if the authority has any. */
   readonly termsOfService?: string | undefined;
 }
 
-/** An order that was begun and not finished. */
+/** An unfinished order. */
 export interface UnfinishedOrder {
   readonly url: string;
   readonly names: readonly string[];
   readonly profile?: string | undefined;
 }
 
-/** What failed last. */
+/** The last failure. */
 export interface Failure {
-  /** In a row. */
+  /** Failures in a row. */
   readonly failures: number;
   /** No attempt before this, ISO 8601. */
   readonly notBefore: string;
-  /** Whether that is the authority's demand (Retry-After) and not only this program's patience. */
+  /** Whether the authority demands the delay (Retry-After); otherwise it is this program's back-off. */
   readonly demanded: boolean;
   readonly problem: string;
 }
 
 /** When a certificate is renewed. Dates are ISO 8601. */
 export interface RenewalPlan {
-  /** The certificate's serial number: a plan for another one counts for nothing. */
+  /** The certificate's serial number; a plan for another certificate is ignored. */
   readonly serial: string;
   readonly at: string;
-  /** The authority's window (RFC 9773), where it has one. */
+  /** The window that the authority suggests (RFC 9773), if any. */
   readonly window?: { readonly start: string; readonly end: string } | undefined;
-  /** The authority is asked again then. */
+  /** When to ask the authority again. */
   readonly askAgain: string;
 }
 
 const MODE = 0o600;
 const FOLDER_MODE = 0o700;
 const ALGORITHM = { name: "ECDSA", namedCurve: "P-256" } as const;
-/** Milliseconds between two looks at a lock that another process holds. */
+/** Milliseconds between attempts to take a lock that another process holds. */
 const LOCK_EVERY = 250;
 
 /** The folder of one authority. */
@@ -74,12 +74,12 @@ export class AcmeStore {
     this.folder = join(base, directoryName);
   }
 
-  /** The account's key; made where there is none. Call it under the lock. */
+  /** The account's key; created if there is none. The caller holds the lock. */
   accountKey(): Promise<CryptoKeyPair> {
     return keyIn(join(this.folder, "account.key"));
   }
 
-  /** The account, where one was created. */
+  /** The account, if one was created. */
   account(): Account | undefined {
     return readJson<Account>(join(this.folder, "account.json"), (value) => typeof value.url === "string");
   }
@@ -88,7 +88,7 @@ export class AcmeStore {
     writeJson(join(this.folder, "account.json"), account);
   }
 
-  /** The authority does not know it any more. */
+  /** Forgets the account: the authority no longer knows it. */
   forgetAccount(): void {
     remove(join(this.folder, "account.json"));
   }
@@ -126,8 +126,8 @@ export class CertificateStore {
 
   /**
    * The certificate and its key.
-   * @returns undefined where there is none yet, it does not name every one of `names`, or no client takes it any more
-   * @throws {StartError} it is there and may not be read
+   * @returns undefined if there is none yet, if it lacks one of `names`, or if no client accepts it any more
+   * @throws {StartError} if the files exist but may not be read
    */
   load(names: readonly string[]): TlsMaterial | undefined {
     if (!exists(this.chainFile)) return undefined;
@@ -138,7 +138,7 @@ export class CertificateStore {
     if (key === undefined) return undefined;
     try {
       const material = loadCertificateFiles({ cert: this.chainFile, key });
-      // That it is renewed by itself, and when, is known here better than by days.
+      // It is renewed automatically, so the general warning by remaining days does not apply.
       const findings = material.findings.filter(({ code }) => code !== "certificate-expires-soon");
       return { ...material, findings };
     } catch (error) {
@@ -147,16 +147,16 @@ export class CertificateStore {
     }
   }
 
-  /** The key for the next certificate: the one that an unfinished attempt made, else a new one. Call it under the lock. */
+  /** The key for the next certificate: that of an unfinished attempt, or else a new one. The caller holds the lock. */
   async nextKey(): Promise<CryptoKeyPair> {
-    // A process that ended between the two steps of `save` left the key of the certificate in use there.
+    // If a process ended between the two steps of `save`, this is the key of the current certificate.
     this.#finish();
     return await keyIn(this.#nextKey);
   }
 
   /**
-   * Keeps a new chain and makes `next.key` its key: two steps, of which `load` understands the state in between.
-   * @throws {StartError} the chain is not for that key or not for these names, or it cannot be written
+   * Stores a new chain and makes `next.key` its key. These are two steps; `load` handles the state between them.
+   * @throws {StartError} if the chain is for another key or lacks a name, or if it cannot be written
    */
   save(chain: string, names: readonly string[]): void {
     const [leaf] = readCertificates(new TextEncoder().encode(chain), "of the authority");
@@ -174,7 +174,7 @@ export class CertificateStore {
     remove(this.#retry);
   }
 
-  /** When the chain was written, ms since 1970; it must be there. */
+  /** When the chain was written, ms since the epoch; it must exist. */
   savedAt(): number {
     return Deno.statSync(this.chainFile).mtime?.getTime() ?? 0;
   }
@@ -214,7 +214,7 @@ export class CertificateStore {
     writeJson(this.#plan, plan);
   }
 
-  /** The lock of whoever obtains and renews this certificate, if no other process has it. */
+  /** Takes the lock for obtaining and renewing this certificate, if no other process has it. */
   tryLock(): Promise<Disposable | undefined> {
     return tryLockFile(this.folder);
   }
@@ -238,7 +238,7 @@ export class CertificateStore {
   }
 }
 
-/** A name as a folder's: an IPv6 address has colons, which Windows does not take. */
+/** The folder name for a certificate name: IPv6 addresses have colons, which Windows does not allow. */
 export function folderName(name: string): string {
   return name.replace(/[^a-z0-9._-]/gi, "_");
 }
@@ -256,7 +256,7 @@ async function keyIn(file: string): Promise<CryptoKeyPair> {
     return await importKey(Deno.readTextFileSync(file));
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) {
-      throw new StartError(`Cannot use the key ${file}: ${messageOf(error)}; move it away to have a new one made`, {
+      throw new StartError(`Cannot use the key ${file}: ${messageOf(error)}; move it away to create a new one`, {
         cause: error,
       });
     }
@@ -289,7 +289,7 @@ function writeJson(file: string, value: unknown): void {
   write(file, JSON.stringify(value, null, 2) + "\n");
 }
 
-/** What a file holds; undefined where there is none, or what a crash of the machine left of it. */
+/** The content of a file; undefined if it does not exist or was damaged by a crash. */
 function readJson<T>(file: string, sound: (value: Record<string, unknown>) => boolean): T | undefined {
   try {
     const value: unknown = JSON.parse(Deno.readTextFileSync(file));
@@ -326,7 +326,7 @@ function explained<T>(folder: string, run: () => T): T {
   }
 }
 
-/** The system gives a lock back when its process ends, however it does. */
+/** The system releases a lock when its process ends in any way. */
 async function tryLockFile(folder: string): Promise<Disposable | undefined> {
   const file = explained(folder, () => {
     Deno.mkdirSync(folder, { recursive: true, mode: FOLDER_MODE });

@@ -1,18 +1,18 @@
 /**
- * Whether an authority would find this machine under a name: looked at from here, without asking the authority.
+ * Checks from this machine whether an authority could reach it under a name, without asking the authority.
  * @module
  */
 import { messageOf } from "../../errors.ts";
 import type { Finding } from "../../finding.ts";
 import { addressIn } from "../x509/certificate_names.ts";
 
-/** How to look. */
+/** Options of the check. */
 export interface ReachOptions {
   /** Answers for a token on the challenge port until the returned function is called. */
   readonly respond: (token: string, answer: string) => () => void;
-  /** The port that authorities ask, by RFC 8555 section 8.3. Default 80. */
+  /** The port that authorities connect to (RFC 8555 section 8.3). Default 80. */
   readonly port?: number;
-  /** What a step may take, ms. Default 5000. */
+  /** Timeout of each step, ms. Default 5000. */
   readonly timeout?: number;
   /** The name server to ask. Default: the system's. */
   readonly nameServer?: { readonly ipAddr: string; readonly port: number };
@@ -21,10 +21,11 @@ export interface ReachOptions {
 const LONGEST_ANSWER = 4096;
 
 /**
- * Looks a name up, and asks each of its addresses for a challenge of this process. What is no error may still be one: a
- * router may not let this machine reach its own public address.
+ * Looks up a name, and requests a challenge of this process from each of its addresses. A failed connection is only a
+ * warning, because some routers do not let a machine reach its own public address.
  *
- * Codes: `acme-reachable`, `acme-no-address`, `acme-lookup-failed`, `acme-refused`, `acme-timeout`, `acme-other-server`.
+ * Codes: `acme-reachable`, `acme-no-address`, `acme-lookup-failed`, `acme-refused`, `acme-timeout`,
+ * `acme-other-server`.
  */
 export async function inspectReach(name: string, options: ReachOptions): Promise<Finding[]> {
   const { timeout = 5000 } = options;
@@ -34,17 +35,17 @@ export async function inspectReach(name: string, options: ReachOptions): Promise
     addresses = literal === undefined ? await lookUp(name, options, timeout) : [literal];
   } catch (error) {
     const fact = `The name ${name} could not be looked up: ${messageOf(error)}.`;
-    return [{ code: "acme-lookup-failed", level: "warning", fact, remedy: "Look at this machine's name server." }];
+    return [{ code: "acme-lookup-failed", level: "warning", fact, remedy: "Check this machine's name server." }];
   }
   if (addresses.length === 0) {
     const fact = `No address is found for the name ${name} (A or AAAA record).`;
-    const remedy = "Add one that names this machine at the domain's provider, and wait until it is known.";
+    const remedy = "Add one with this machine's address at the domain's provider, and wait until it is published.";
     return [{ code: "acme-no-address", level: "error", fact, remedy }];
   }
   return await Promise.all(addresses.map((address) => inspectAddress(name, address, options, timeout)));
 }
 
-/** The addresses of a name. Empty where it has none. */
+/** The addresses of a name; empty if it has none. */
 async function lookUp(name: string, { nameServer }: ReachOptions, timeout: number): Promise<string[]> {
   const signal = new AbortController();
   const timer = setTimeout(() => signal.abort(new Error(`no answer within ${timeout / 1000} s`)), timeout);
@@ -84,8 +85,8 @@ async function inspectAddress(
       level: "warning",
       fact: `${where}: another server answers${server === undefined ? "" : ` (${server.trim()})`}.`,
       remedy: address.includes(":")
-        ? "An authority asks the IPv6 address first: correct the AAAA record or remove it."
-        : "Let the A record name this machine, or have that server pass /.well-known/acme-challenge/ on to --acme-http-port.",
+        ? "An authority tries the IPv6 address first: correct the AAAA record or remove it."
+        : "Point the A record to this machine, or make that server forward /.well-known/acme-challenge/ to --acme-http-port.",
     };
   } catch (error) {
     return unreachable(where, address, error);
@@ -96,14 +97,14 @@ async function inspectAddress(
 
 function unreachable(where: string, address: string, error: unknown): Finding {
   const family = address.includes(":")
-    ? " An authority asks the IPv6 address first: listen on it too (--host ::), or remove the AAAA record."
+    ? " An authority tries the IPv6 address first: listen on it too (--host ::), or remove the AAAA record."
     : "";
   if (error instanceof DOMException && error.name === "TimeoutError") {
     return {
       code: "acme-timeout",
       level: "warning",
       fact: `${where}: no answer.`,
-      remedy: `A firewall drops the packets, or the address is not this machine's: open the port.${family}`,
+      remedy: `A firewall drops the packets, or the address is not that of this machine: open the port.${family}`,
     };
   }
   return {
@@ -111,7 +112,7 @@ function unreachable(where: string, address: string, error: unknown): Finding {
     level: "warning",
     fact: `${where}: ${error instanceof Deno.errors.ConnectionRefused ? "connection refused" : messageOf(error)}.`,
     remedy:
-      `Nothing listens there: forward the port to --acme-http-port, or let the record name this machine.${family}`,
+      `Nothing listens there: forward the port to --acme-http-port, or point the record to this machine.${family}`,
   };
 }
 
@@ -121,7 +122,7 @@ async function httpGet(name: string, address: string, port: number, path: string
   const late = Promise.withResolvers<never>();
   const timer = setTimeout(() => late.reject(new DOMException("no answer", "TimeoutError")), timeout);
   const opening = Deno.connect({ hostname: address, port });
-  // One that opens after its time is closed.
+  // A connection that opens after the timeout is closed.
   let given = false;
   opening.then((opened) => {
     connection = opened;

@@ -1,31 +1,31 @@
 /**
- * What is answered on port 80: HTTP-01 challenges (RFC 8555 section 8.3), and for everything else a redirect to https.
+ * Answers HTTP-01 challenges on port 80 (RFC 8555 section 8.3), and redirects all other requests to https.
  * @module
  */
 import { STATUS_CODE } from "@std/http/status";
 
-/** The path under which an authority looks for a token. */
+/** The path prefix of challenges. */
 const PREFIX = "/.well-known/acme-challenge/";
-/** The body for a token that is not known: by it `--check` recognises a service of this program. */
+/** The body for an unknown token. `--check` recognises a service of this program by it. */
 export const UNKNOWN_TOKEN = "wss: no such challenge\n";
 
-/** The tokens that are answered now, and the handler that does it. */
+/** The active challenges, and the handler that answers them. */
 export class HttpChallenges {
   readonly #answers = new Map<string, string>();
   readonly #names: readonly string[];
   #port: number | undefined;
 
-  /** @param names what the redirect may lead to; a Host that is none of them is led to the first */
+  /** @param names the hosts that redirects may lead to; any other Host is redirected to the first */
   constructor(names: readonly string[]) {
     this.#names = names;
   }
 
-  /** The port that the redirect leads to; nothing is redirected before it is known. */
+  /** The port that redirects lead to; requests get 503 before it is known. */
   redirectTo(port: number): void {
     this.#port = port;
   }
 
-  /** Answers for a token until the returned function is called. */
+  /** Answers challenges for a token until the returned function is called. */
   readonly respond = (token: string, answer: string): () => void => {
     this.#answers.set(token, answer);
     return () => {
@@ -48,7 +48,7 @@ export class HttpChallenges {
         headers: { "retry-after": "5" },
       });
     }
-    // Only to names of this service: a Host header is anybody's text.
+    // Only to names of this service, because the client chooses the Host header.
     const asked = url.hostname.replace(/^\[|\]$/g, "");
     const host = this.#names.includes(asked) ? asked : this.#names[0]!;
     const authority = `${host.includes(":") ? `[${host}]` : host}${this.#port === 443 ? "" : `:${this.#port}`}`;

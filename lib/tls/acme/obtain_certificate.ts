@@ -1,5 +1,5 @@
 /**
- * From options to a certificate on disk: the account, one order, the signing request.
+ * Obtains a certificate and stores it on disk: the account, one order, the signing request.
  * @module
  */
 import type { X509Certificate } from "node:crypto";
@@ -15,7 +15,7 @@ import { AcmeError } from "./problem.ts";
 import { certificateId } from "./renewal_info.ts";
 import type { AcmeStore, CertificateStore } from "./acme_store.ts";
 
-/** What is wanted, and from whom. */
+/** Options of {@link obtain}. */
 export interface AcmeOptions {
   /** DNS names and addresses in canonical form; at least one. */
   readonly names: readonly string[];
@@ -23,17 +23,17 @@ export interface AcmeOptions {
   /** PEM file of a private authority's root. */
   readonly caFile?: string | undefined;
   readonly email?: string | undefined;
-  /** Whether the terms of service are agreed to; demanded for the first certificate only. */
+  /** Whether the user accepts the terms of service; required only for a new account. */
   readonly agreeTos: boolean;
   readonly external?: { readonly kid: string; readonly keyFile: string } | undefined;
   readonly profile?: string | undefined;
-  /** Where the state lies: `certs/acme`. */
+  /** The folder of the state: `certs/acme`. */
   readonly folder: string;
-  /** RFC 8555 section 6.1 wants every client to name itself. */
+  /** The User-Agent, which RFC 8555 section 6.1 requires. */
   readonly userAgent: string;
 }
 
-/** What takes part in one attempt. */
+/** The parts of one attempt. */
 export interface Attempt {
   readonly store: AcmeStore;
   readonly certificate: CertificateStore;
@@ -44,7 +44,7 @@ export interface Attempt {
   readonly signal: AbortSignal;
 }
 
-/** A client with the account's key; what it sends needs no account yet. */
+/** Creates a client with the account's key. No account is needed yet. */
 export async function openClient(options: AcmeOptions, store: AcmeStore, signal: AbortSignal): Promise<AcmeClient> {
   const { directory, caFile, userAgent } = options;
   const caCerts = caFile === undefined ? undefined : rootsIn(caFile);
@@ -56,15 +56,15 @@ export async function openClient(options: AcmeOptions, store: AcmeStore, signal:
   return await AcmeClient.open({ directory: directory.url, key, caCerts, userAgent, signal });
 }
 
-/** The certificates of a private authority, PEM. @throws {StartError} the file holds none */
+/** The certificates of a private authority, PEM. @throws {StartError} if the file has none */
 export function rootsIn(file: string): string[] {
   return readCertificates(readFile(file, "authority's root"), file).map(({ raw }) => encodePem("CERTIFICATE", raw));
 }
 
 /**
- * Obtains a certificate and keeps it in the store. The caller holds the certificate's lock.
- * @throws {AcmeError} the authority refuses, or cannot be reached
- * @throws {StartError} the terms of service are not agreed to, a file cannot be read or written
+ * Obtains a certificate and stores it. The caller holds the certificate's lock.
+ * @throws {AcmeError} if the authority refuses or cannot be reached
+ * @throws {StartError} if the terms of service were not accepted, or a file cannot be read or written
  */
 export async function obtain(options: AcmeOptions, attempt: Attempt): Promise<void> {
   const { store, progress, signal } = attempt;
@@ -77,8 +77,8 @@ export async function obtain(options: AcmeOptions, attempt: Attempt): Promise<vo
     chain = await order(client, options, attempt);
   } catch (error) {
     if (!(error instanceof AcmeError) || error.type !== "accountDoesNotExist") throw error;
-    // The authority has lost or removed it: the key is good for a new one.
-    progress("the authority does not know the account any more; creating it again");
+    // The authority lost or removed the account; the same key can be used for a new one.
+    progress("the authority no longer knows the account; creating it again");
     await signIn(client, options, attempt, true);
     chain = await order(client, options, attempt);
   }
@@ -93,7 +93,7 @@ function refuseUnknownProfile({ directory }: AcmeClient, { profile, directory: {
   throw new StartError(`Cannot ask ${title} for a certificate of the profile ${profile}: ${remedy}`);
 }
 
-/** Uses the account in the store; creates one where there is none, or where the authority has lost it. */
+/** Uses the stored account; creates one if there is none or the authority has lost it. */
 async function signIn(client: AcmeClient, options: AcmeOptions, attempt: Attempt, lost: boolean): Promise<void> {
   const { store, progress, signal } = attempt;
   using _lock = await store.lock(signal);
@@ -106,7 +106,7 @@ async function signIn(client: AcmeClient, options: AcmeOptions, attempt: Attempt
       await client.updateContact(contact);
       store.saveAccount({ ...account, contact });
     } catch (error) {
-      // The order, which comes next, deals with it.
+      // The order, which follows, handles this.
       if (!(error instanceof AcmeError) || error.type !== "accountDoesNotExist") throw error;
     }
     return;
@@ -115,8 +115,8 @@ async function signIn(client: AcmeClient, options: AcmeOptions, attempt: Attempt
   const agreed = options.agreeTos || termsOfService === undefined || account?.termsOfService === termsOfService;
   if (!agreed) {
     throw new StartError(
-      `Cannot create an account at ${options.directory.title}: its terms of service must be agreed to. Read ` +
-        `${escapeControls(termsOfService)}, then start with --acme-agree-tos; it is remembered with the account`,
+      `Cannot create an account at ${options.directory.title}: its terms of service must be accepted. Read ` +
+        `${escapeControls(termsOfService)}, then start with --acme-agree-tos once`,
     );
   }
   const external = options.external && externalAccount(options.external);
@@ -125,10 +125,10 @@ async function signIn(client: AcmeClient, options: AcmeOptions, attempt: Attempt
   progress(`account ${url}`);
 }
 
-/** The key that the authority handed out. @throws {StartError} the file is none, in words */
+/** Reads the external account's key. @throws {StartError} if the file does not contain one */
 export function externalAccount({ kid, keyFile }: NonNullable<AcmeOptions["external"]>): ExternalAccount {
   const text = new TextDecoder().decode(readFile(keyFile, "external account's key")).trim().replace(/=+$/, "");
-  // Some authorities hand it out in the other alphabet.
+  // Some authorities use the other base64 alphabet.
   const key = text.replaceAll("+", "-").replaceAll("/", "_");
   try {
     if (Uint8Array.fromBase64(key, { alphabet: "base64url" }).length === 0) throw new SyntaxError("it is empty");
@@ -145,7 +145,7 @@ async function order(client: AcmeClient, options: AcmeOptions, attempt: Attempt)
   const { certificate, replaces, respond, progress } = attempt;
   const old = certificate.order();
   const same = old !== undefined && old.names.join() === names.join() && old.profile === profile;
-  // RFC 9773 section 5: only where the authority offers renewal information.
+  // RFC 9773 section 5: only if the authority offers renewal information.
   const offered = replaces !== undefined && client.directory.renewalInfo !== undefined;
   try {
     return await orderCertificate(client, {
@@ -159,18 +159,18 @@ async function order(client: AcmeClient, options: AcmeOptions, attempt: Attempt)
       progress,
     });
   } catch (error) {
-    // Nothing comes of an order with a name that was not proved; anything else may pass.
+    // An order with a failed validation cannot succeed; after other failures it may.
     if (error instanceof AcmeError && error.names.length > 0) certificate.saveOrder(undefined);
     throw error;
   }
 }
 
 /**
- * A signing request (RFC 2986), DER. The names stand in subjectAltName alone: no common name, which has 64 characters at
- * the most and which no client reads.
+ * Makes a signing request (RFC 2986), DER. The names are only in subjectAltName, not in a common name, which is limited
+ * to 64 characters and which no client reads.
  */
 export async function signingRequest(names: readonly string[], keys: CryptoKeyPair): Promise<Uint8Array> {
-  // The library's dependency injection reads decorators' metadata, and does not bring the polyfill itself.
+  // The library's dependency injection needs this polyfill and does not import it itself.
   await import("reflect-metadata");
   const { Pkcs10CertificateRequestGenerator, SubjectAlternativeNameExtension } = await import("@peculiar/x509");
   const alternatives = names.map((value) => ({

@@ -1,6 +1,6 @@
 /**
- * One certificate (RFC 8555 section 7.4): the order, its authorisations, the HTTP-01 challenge (section 8.3), the signing
- * request, the chain.
+ * Orders one certificate (RFC 8555 section 7.4): the order, its authorisations, the HTTP-01 challenge (section 8.3),
+ * the signing request, the chain.
  * @module
  */
 import { delay } from "@std/async/delay";
@@ -34,34 +34,34 @@ interface Challenge {
   readonly error?: Problem;
 }
 
-/** What a certificate is wanted for, and what takes part in getting it. */
+/** Options of {@link orderCertificate}. */
 export interface OrderOptions {
   /** DNS names and addresses. */
   readonly names: readonly string[];
   /** A profile of the directory (draft-ietf-acme-profiles). */
   readonly profile?: string | undefined;
-  /** The certificate that it replaces, as RFC 9773 names it. */
+  /** The RFC 9773 identifier of the certificate that it replaces. */
   readonly replaces?: string | undefined;
   /** The URL of an order that an earlier attempt left unfinished. */
   readonly unfinished?: string | undefined;
-  /** Remembers the order's URL, so that a later process can go on with it. */
+  /** Stores the order's URL, so that a later process can continue it. */
   readonly began: (url: string) => void;
   /** Makes the signing request, DER. */
   readonly request: () => Promise<Uint8Array>;
   /** Answers for a token until the returned function is called. */
   readonly respond: (token: string, answer: string) => () => void;
-  /** Told what happens, for whoever waits. */
+  /** Receives progress messages. */
   readonly progress: (step: string) => void;
 }
 
-/** Waits between two looks at what the authority works on, ms: the first, and the most. */
+/** Delays between two requests for the state of a resource, ms: the first and the longest. */
 const POLL = [250, 5_000] as const;
-/** What the authority may ask for between two looks, ms. */
+/** The longest delay that the authority may demand, ms. */
 const LONGEST_POLL = 60_000;
 
 /**
  * Obtains a certificate chain, PEM.
- * @throws {AcmeError} why not; where names were not proved, each of them is in the message
+ * @throws {AcmeError} if that fails; the message has every name whose validation failed
  */
 export async function orderCertificate(client: AcmeClient, options: OrderOptions): Promise<string> {
   const { progress } = options;
@@ -72,7 +72,7 @@ export async function orderCertificate(client: AcmeClient, options: OrderOptions
     order = await until(client, url, order, ({ status }) => status !== "pending");
   }
   if (order.status === "ready") {
-    progress("every name is proved; asking for the certificate");
+    progress("every name is validated; requesting the certificate");
     order = await finalize(client, url, order, await options.request());
   }
   order = await until(client, url, order, ({ status }) => status === "valid" || status === "invalid");
@@ -91,16 +91,16 @@ interface Begun {
   readonly order: Order;
 }
 
-/** An order that an earlier attempt left, if the authority still has it and something can come of it. */
+/** The order of an earlier attempt, if the authority still has it and it can succeed. */
 async function resume(client: AcmeClient, { unfinished: url, progress }: OrderOptions): Promise<Begun | undefined> {
   if (url === undefined) return undefined;
   try {
     const { body: order } = await client.post<Order>(url);
     if (order.status === "invalid") return undefined;
-    progress(`going on with the order of an earlier attempt (${order.status})`);
+    progress(`continuing the order of an earlier attempt (${order.status})`);
     return { url, order };
   } catch (error) {
-    // Orders expire; the authority says no more than that it has none such.
+    // Orders expire; the authority then reports that it does not know the order.
     if (error instanceof AcmeError && error.status >= 400 && error.status < 500 && error.type !== "rateLimited") {
       return undefined;
     }
@@ -117,7 +117,7 @@ async function begin(client: AcmeClient, options: OrderOptions): Promise<Begun> 
   try {
     answer = await client.post<Order>(url, { ...common, ...(replaces === undefined ? {} : { replaces }) });
   } catch (error) {
-    // RFC 9773 section 5: what is replaced has no part in whether a certificate is issued.
+    // RFC 9773 section 5: `replaces` is optional, so the order is sent again without it.
     const hindered = error instanceof AcmeError && replaces !== undefined &&
       (error.type === "alreadyReplaced" || error.type === "malformed");
     if (!hindered) throw error;
@@ -129,7 +129,7 @@ async function begin(client: AcmeClient, options: OrderOptions): Promise<Begun> 
   return { url: location, order: answer.body };
 }
 
-/** All names are tried, so that every one that fails is reported at once. */
+/** Validates all names, so that every failure is reported at once. */
 async function authorize(client: AcmeClient, urls: readonly string[], options: OrderOptions): Promise<void> {
   const failed: AcmeError[] = [];
   for (const url of urls) {
@@ -147,17 +147,19 @@ async function authorize(client: AcmeClient, urls: readonly string[], options: O
 async function authorizeOne(client: AcmeClient, url: string, options: OrderOptions): Promise<void> {
   const { body } = await client.post<Authorization>(url);
   const name = body.identifier.value;
-  // An earlier order of the account proved it, and the authority still holds that good.
+  // Validated by an earlier order of the account, and still valid.
   if (body.status === "valid") return;
   const challenge = body.challenges.find(({ type }) => type === "http-01");
   if (challenge === undefined) {
     const offered = body.challenges.map(({ type }) => type).join(", ") || "nothing";
-    throw new AcmeError({ type: "unexpected", detail: `HTTP-01 is needed, the authority offers ${offered}` }, { name });
+    throw new AcmeError({ type: "unexpected", detail: `HTTP-01 is required, the authority offers ${offered}` }, {
+      name,
+    });
   }
   const answer = `${challenge.token}.${await calculateJwkThumbprint(client.publicKey)}`;
   const remove = options.respond(challenge.token, answer);
   try {
-    options.progress(`${name}: the authority looks for the challenge on port 80`);
+    options.progress(`${name}: the authority requests the challenge on port 80`);
     if (challenge.status === "pending") await accept(client, url, challenge);
     const done = await until<Authorization>(client, url, undefined, ({ status }) => status !== "pending");
     if (done.status === "valid") return;
@@ -168,7 +170,9 @@ async function authorizeOne(client: AcmeClient, url: string, options: OrderOptio
   }
 }
 
-/** RFC 8555 section 7.5.1. Where an answer was lost and it is sent again, the authority says that it has it already. */
+/**
+ * Accepts a challenge (RFC 8555 section 7.5.1). A retry after a lost response fails, because it was already accepted.
+ */
 async function accept(client: AcmeClient, url: string, challenge: Challenge): Promise<void> {
   try {
     await client.post(challenge.url, {});
@@ -185,7 +189,7 @@ async function finalize(client: AcmeClient, url: string, order: Order, request: 
     try {
       return (await client.post<Order>(order.finalize, { csr })).body;
     } catch (error) {
-      // RFC 8555 section 7.4: the order's own state says what is missing.
+      // RFC 8555 section 7.4: the state of the order tells what is missing.
       if (!(error instanceof AcmeError) || error.type !== "orderNotReady" || tries <= 1) throw error;
       await delay(POLL[0], { signal: client.signal });
       order = await until<Order>(client, url, undefined, ({ status }) => status !== "pending");
@@ -194,7 +198,7 @@ async function finalize(client: AcmeClient, url: string, order: Order, request: 
   }
 }
 
-/** Looks at a resource until it is as wanted (RFC 8555 section 7.5.1), at the pace that the authority asks for. */
+/** Polls a resource until a condition holds (RFC 8555 section 7.5.1), with the delays that the authority demands. */
 async function until<T>(client: AcmeClient, url: string, known: T | undefined, done: (body: T) => boolean): Promise<T> {
   if (known !== undefined && done(known)) return known;
   for (let wait: number = POLL[0];; wait = Math.min(wait * 2, POLL[1])) {

@@ -1,42 +1,42 @@
 /**
- * What an ACME authority reports as wrong (problem documents of RFC 7807, types of RFC 8555 section 6.7), in words.
+ * Problems that an ACME authority reports (RFC 7807 documents, types of RFC 8555 section 6.7), as errors with a remedy.
  * @module
  */
 import { escapeControls } from "../../log.ts";
 
-/** A problem document, as far as it is read. */
+/** The fields of a problem document that are used. */
 export interface Problem {
   readonly type: string;
   readonly detail?: string;
   readonly subproblems?: readonly (Problem & { readonly identifier?: { readonly value?: string } })[];
-  /** RFC 8555 section 7.3.3: where the account's holder has to do something. */
+  /** The URL at which the account's holder has to do something (RFC 8555 section 7.3.3). */
   readonly instance?: string;
 }
 
-/** What goes with a problem. */
+/** The context of a problem. */
 export interface ProblemContext {
-  /** HTTP status; 0 where the problem did not come as a response. */
+  /** HTTP status; 0 if there was no response. */
   readonly status?: number;
-  /** Milliseconds until the authority wants to be asked again. */
+  /** Milliseconds that the authority asks to wait. */
   readonly retryAfter?: number | undefined;
-  /** The name that was not proved. */
+  /** The name whose validation failed. */
   readonly name?: string | undefined;
 }
 
 const PREFIX = "urn:ietf:params:acme:error:";
-/** A detail is text of a stranger; more than this is cut off. */
+/** The longest detail, in characters, because it is text of the authority. */
 const LONGEST_DETAIL = 400;
 
-const ADDRESSES = "for an IP address Let's Encrypt wants --acme-profile shortlived";
+const ADDRESSES = "for an IP address Let's Encrypt requires --acme-profile shortlived";
 
-/** What each type means and what helps against it. */
+/** The meaning of each type, and the remedy. */
 const WORDS: Readonly<Record<string, readonly [meaning: string, remedy?: string]>> = {
   accountDoesNotExist: ["the authority does not know the account"],
   alreadyReplaced: ["the certificate has been replaced by another one already"],
-  badCSR: ["the authority does not take the signing request", "check the names and the profile"],
-  badNonce: ["the authority refused the anti-replay nonce again and again"],
-  badPublicKey: ["the authority does not take the kind of key"],
-  badSignatureAlgorithm: ["the authority does not take signatures of the kind ES256"],
+  badCSR: ["the authority does not accept the signing request", "check the names and the profile"],
+  badNonce: ["the authority refused the anti-replay nonce repeatedly"],
+  badPublicKey: ["the authority does not accept the kind of key"],
+  badSignatureAlgorithm: ["the authority does not accept signatures of the kind ES256"],
   caa: [
     "the domain's CAA record forbids this authority to issue",
     "change the CAA record, or choose the authority that it names with --acme-directory",
@@ -46,44 +46,49 @@ const WORDS: Readonly<Record<string, readonly [meaning: string, remedy?: string]
     "the authority could not connect",
     "port 80 of the name must reach this machine: look at the firewall, the provider's security group and the port forward",
   ],
-  dns: ["the authority could not look up the name", "see that it has an A or AAAA record that names this machine"],
+  dns: [
+    "the authority could not look up the name",
+    "make sure that it has an A or AAAA record with this machine's address",
+  ],
   externalAccountRequired: [
-    "the authority wants an account of its own website",
+    "the authority requires an account of its website",
     "give its key with --acme-eab-kid and --acme-eab-key-file",
   ],
   incorrectResponse: [
-    "the authority got an answer that is not of this service",
-    "see that the name's A and AAAA records name this machine, and that nothing else answers on its port 80",
+    "the authority got a response from another server",
+    "make sure that the name's A and AAAA records point to this machine, and that no other server answers on port 80",
   ],
-  invalidContact: ["the authority does not take the e-mail address", "check --acme-email"],
+  invalidContact: ["the authority does not accept the e-mail address", "check --acme-email"],
   invalidProfile: ["the authority does not offer the profile", "check --acme-profile"],
-  malformed: ["the authority does not take the request"],
+  malformed: ["the authority does not accept the request"],
   orderNotReady: ["the order is not ready to be finalised"],
-  rateLimited: ["the authority's rate limit is reached", "wait; it is tried again when the authority allows it"],
+  rateLimited: ["the authority's rate limit is reached", "wait; the next attempt is made when the authority allows it"],
   rejectedIdentifier: ["the authority does not issue for the name", `check --domain; ${ADDRESSES}`],
-  serverInternal: ["the authority has an internal error", "wait; it is tried again"],
+  serverInternal: ["the authority has an internal error", "wait for the next attempt"],
   tls: ["the authority's TLS connection failed"],
   unauthorized: [
-    "the authority was not shown that the name belongs to this machine",
-    "see that the name's A and AAAA records name this machine, and that nothing else answers on its port 80",
+    "the authority could not verify that the name belongs to this machine",
+    "make sure that the name's A and AAAA records point to this machine, and that no other server answers on port 80",
   ],
-  unsupportedContact: ["the authority does not take the kind of contact", "check --acme-email"],
+  unsupportedContact: ["the authority does not accept the kind of contact", "check --acme-email"],
   unsupportedIdentifier: ["the authority does not issue for this kind of name", ADDRESSES],
   userActionRequired: ["the account's holder has to do something first"],
-  // Types of our own, for what comes without a problem document.
+  // Types of this program, for failures without a problem document.
   unreachable: ["the authority cannot be reached", "check the network, --acme-directory and --acme-ca"],
-  unexpected: ["the authority answered what RFC 8555 does not have"],
+  unexpected: ["the authority's response does not follow RFC 8555"],
   timeout: ["the authority did not finish in time"],
 };
 
-/** An authority's refusal, or that it cannot be asked. The message names the type in words, the detail and the remedy. */
+/**
+ * The authority refused or could not be reached. The message has the meaning of the type, the detail and the remedy.
+ */
 export class AcmeError extends Error {
   override readonly name = "AcmeError";
   /** Without the prefix of RFC 8555: `rateLimited`. */
   readonly type: string;
   readonly status: number;
   readonly retryAfter: number | undefined;
-  /** The names that were not proved, where that is what failed. */
+  /** The names whose validation failed, if any. */
   readonly names: readonly string[];
 
   constructor(problem: Problem, context: ProblemContext = {}, options?: ErrorOptions) {
@@ -95,7 +100,7 @@ export class AcmeError extends Error {
   }
 }
 
-/** Several names that were not proved, as one error: a line each. The type is the first one's. */
+/** Several names whose validation failed, as one error: one line each. The type is that of the first. */
 export class UnprovedNames extends AcmeError {
   override readonly names: readonly string[];
 
@@ -145,7 +150,7 @@ export function readProblem(text: string, status: number): Problem {
       };
     }
   } catch {
-    // No JSON: a page of a proxy, for instance.
+    // Not JSON: a page of a proxy, for example.
   }
   return { type: "unexpected", detail: `status ${status}: ${text.slice(0, 200).trim() || "no body"}` };
 }

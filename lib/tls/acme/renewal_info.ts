@@ -1,6 +1,6 @@
 /**
- * When a certificate is renewed: as the authority suggests (ACME Renewal Information, RFC 9773), else after two thirds of
- * its lifetime; and how long to wait after a failure.
+ * When to renew a certificate: as the authority suggests (ACME Renewal Information, RFC 9773), or else after two thirds
+ * of its lifetime. Also how long to wait after a failure.
  * @module
  */
 import type { X509Certificate } from "node:crypto";
@@ -12,24 +12,24 @@ import { type AcmeClient, retryAfterOf } from "./acme_client.ts";
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
-/** How often the authority is asked where it does not say: RFC 9773 section 4.3 has six hours as an example. */
+/** How often to ask the authority if it gives no interval: six hours, the example of RFC 9773 section 4.3. */
 const ASK_EVERY = 6 * HOUR;
-/** The shortest and the longest wait after a failure. */
+/** The shortest and the longest delay after a failure. */
 const BACKOFF = [MINUTE, 6 * HOUR] as const;
 
 /** What the authority suggests (RFC 9773 section 4.2). */
 export interface RenewalInfo {
   readonly start: Date;
   readonly end: Date;
-  /** Why, for people; http or https. */
+  /** A page with an explanation for people; http or https. */
   readonly explanation: string | undefined;
   /** Milliseconds until it should be asked again: from a minute to a day. */
   readonly askAgain: number;
 }
 
 /**
- * The name of a certificate in RFC 9773 section 4.1: key identifier of its issuer and serial number, base64url. Undefined
- * where the certificate does not name its issuer's key.
+ * The identifier of a certificate (RFC 9773 section 4.1): its issuer's key identifier and its serial number, base64url.
+ * Undefined if the certificate has no key identifier of its issuer.
  */
 export function certificateId(certificate: X509Certificate): string | undefined {
   const extension = fieldsOf(certificate)?.extensions.get(EXTENSION.authorityKeyId);
@@ -47,9 +47,9 @@ export function certificateId(certificate: X509Certificate): string | undefined 
 }
 
 /**
- * Asks for the suggestion.
- * @returns undefined where the authority has none for this certificate, or one that makes no sense
- * @throws {AcmeError} it cannot be asked
+ * Asks the authority for its suggestion.
+ * @returns undefined if the authority has none for this certificate, or an invalid one
+ * @throws {AcmeError} if it cannot be asked
  */
 export async function renewalInfo(client: AcmeClient, certificate: X509Certificate): Promise<RenewalInfo | undefined> {
   const { renewalInfo: base } = client.directory;
@@ -68,13 +68,15 @@ export async function renewalInfo(client: AcmeClient, certificate: X509Certifica
   return { start, end, explanation, askAgain };
 }
 
-/** A moment of the window, uniformly at random (RFC 9773 section 4.2), so that not all clients come at once. */
+/**
+ * A random moment of the window, uniformly distributed (RFC 9773 section 4.2), so that clients do not come all at once.
+ */
 export function momentIn({ start, end }: RenewalInfo, random = Math.random()): Date {
   return new Date(start.getTime() + random * (end.getTime() - start.getTime()));
 }
 
 /**
- * Without a suggestion: at two thirds of the lifetime, at the latest, and up to a twentieth of it before that at random.
+ * The renewal time without a suggestion: two thirds of the lifetime, minus a random part of up to a twentieth of it.
  * A certificate of 90 days is renewed with 30 to 34.5 days left, one of six days with two to two and a quarter.
  */
 export function twoThirds(certificate: X509Certificate, random = Math.random()): Date {
@@ -84,8 +86,8 @@ export function twoThirds(certificate: X509Certificate, random = Math.random()):
 }
 
 /**
- * Milliseconds to wait after a failure: a minute after the first, twice as long after each further one, six hours at the
- * most, a fifth more or less at random; never less than the authority asks for.
+ * Milliseconds to wait after a failure: one minute after the first, doubled after each further one, at most six hours,
+ * with a random change of up to a fifth. Never less than the authority demands.
  */
 export function backoff(failures: number, retryAfter: number | undefined, random = Math.random()): number {
   const wait = Math.min(BACKOFF[0] * 2 ** Math.min(failures - 1, 20), BACKOFF[1]);

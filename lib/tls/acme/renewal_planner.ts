@@ -1,6 +1,6 @@
 /**
- * The plan for a certificate's renewal: made with what the authority suggests, kept on disk, revised when it is time to ask
- * again.
+ * Plans the renewal of a certificate. The plan follows the authority's suggestion, is kept on disk, and is revised when
+ * the authority is to be asked again.
  * @module
  */
 import type { Logger } from "../../log.ts";
@@ -13,20 +13,20 @@ import { momentIn, type RenewalInfo, renewalInfo, twoThirds } from "./renewal_in
 import { reasonOf, timeLimit } from "./time_limit.ts";
 
 const HOUR = 3_600_000;
-/** How long the authority may take to say when to renew, ms. */
+/** Timeout for asking the authority when to renew, ms. */
 const ASK_TIMEOUT = 60_000;
-/** When the authority is asked again that could not be asked, or that offers no renewal information, ms. */
+/** When to ask again if the authority could not be asked or offers no renewal information, ms. */
 const ASK_AGAIN = { failed: HOUR, none: 24 * HOUR } as const;
 /**
- * A certificate this young is not renewed: an authority that suggests the past for each new one would be asked without
- * end. A third of the lifetime where that is shorter.
+ * A certificate younger than this is not renewed, or an authority that always suggests a past date would cause endless
+ * renewals. A third of the lifetime, if that is shorter.
  */
 const YOUNG = HOUR;
 
-/** An answer of the authority, or that there was none. */
+/** The answer of the authority, if there was one. */
 interface Suggestion {
   readonly info: RenewalInfo | undefined;
-  /** Milliseconds until it is asked again. */
+  /** Milliseconds until the authority is asked again. */
   readonly askAgain: number;
   readonly asked: boolean;
 }
@@ -45,7 +45,7 @@ export class RenewalPlanner {
     this.#log = log;
   }
 
-  /** When to renew. The plan is on disk, so that a restart asks nobody. */
+  /** When to renew. The plan is on disk, so that a restart does not ask the authority. */
   async plan(material: TlsMaterial, signal: AbortSignal): Promise<RenewalPlan> {
     const now = Date.now();
     const serial = material.leaf.serialNumber;
@@ -87,7 +87,7 @@ export class RenewalPlanner {
     }
   }
 
-  /** A moment as far as it is believed: neither while the certificate is young, nor when it has nearly ended. */
+  /** Limits a moment: not while the certificate is too young, and not when it has nearly expired. */
   #believed(moment: Date, { leaf, notAfter }: TlsMaterial): Date {
     const lifetime = notAfter.getTime() - validityOf(leaf).from.getTime();
     const earliest = this.#certificate.savedAt() + Math.min(YOUNG, lifetime / 3);

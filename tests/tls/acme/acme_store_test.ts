@@ -115,7 +115,7 @@ Deno.test("acme store: an account's key that cannot be read is not replaced", as
   await Deno.mkdir(store.folder);
   await Deno.writeTextFile(join(store.folder, "account.key"), "damaged");
   const error = await store.accountKey().then(() => undefined, (error: Error) => error);
-  assertMatch(error!.message, /^Cannot use the key .*account\.key: .*; move it away to have a new one made$/);
+  assertMatch(error!.message, /^Cannot use the key .*account\.key: .*; move it away to create a new one$/);
   assertEquals(await Deno.readTextFile(join(store.folder, "account.key")), "damaged");
 });
 

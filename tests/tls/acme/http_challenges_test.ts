@@ -24,7 +24,7 @@ peerTest("pebble", "acme: a challenge that fails says how, and what this machine
     const message = await refusal(pebble, { handler: () => new Response("<html>welcome to nginx</html>") });
     assertMatch(
       message,
-      /^a\.example: .*belongs to this machine \(unauthorized\); .*; see that the name's A and AAAA/m,
+      /^a\.example: .*belongs to this machine \(unauthorized\); .*; make sure that the name's A and AAAA/m,
     );
     assertMatch(message, /^Seen from here: /m);
   });

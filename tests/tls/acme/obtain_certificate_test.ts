@@ -137,7 +137,7 @@ acmeTest("rateLimited is not tried again before Retry-After is over, not by a re
   const before = pebble.requests.length;
   await using test = acmeSource(pebble, folder.path);
   const { message } = await assertRejects(() => test.source.load(), StartError);
-  assertMatch(message, /1 attempt failed, and the authority wants to be left alone until 20.*\(rateLimited\)/);
+  assertMatch(message, /1 attempt failed; the authority allows no further attempt until 20.*\(rateLimited\)/);
   assertEquals(pebble.requests.length, before);
 });
 
@@ -158,15 +158,15 @@ acmeTest(
       await using late = acmeSource(pebble, folder.path);
       const { message } = await assertRejects(() => late.source.load(), StartError);
       assertEquals(message.split("\n"), [
-        `Cannot obtain a certificate for a.example from pebble: 2 attempts failed, and the next attempt waits until ${far}. ` +
+        `Cannot obtain a certificate for a.example from pebble: 2 attempts failed; there is no further attempt until ${far}. ` +
         "The last problem was: the last one",
-        "When that is mended, the command cert with the same options tries at once.",
+        "Once that is fixed, the command cert with the same options tries at once.",
       ]);
     }
     await failed(1500);
     await using soon = acmeSource(pebble, folder.path);
     await soon.source.load();
-    assertMatch((await soon.logged(/^the last attempt failed/)).message, /: the next attempt waits [12]s$/);
+    assertMatch((await soon.logged(/^the last attempt failed/)).message, /: there is no further attempt for [12]s$/);
   },
 );
 
@@ -232,7 +232,7 @@ acmeTest("an external account is bound; without one, with a wrong key or a bad f
     await using test = acmeSource(pebble, await Deno.makeTempDir({ dir: folder.path }), { external });
     return await test.source.load().then(() => "obtained", ({ message }: Error) => message);
   };
-  assertMatch(await attempt(undefined), /an account of its own website \(externalAccountRequired\).*--acme-eab-kid/);
+  assertMatch(await attempt(undefined), /an account of its website \(externalAccountRequired\).*--acme-eab-kid/);
   assertMatch(await attempt("AAAA" + key.slice(4)), /\(malformed\)|\(unauthorized\)/);
   assertMatch(await attempt("not base64!"), /^Cannot use the external account's key in .*: it must be base64url/m);
   assertEquals(await attempt(`${key}\n`), "obtained");

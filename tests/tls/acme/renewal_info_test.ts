@@ -102,7 +102,7 @@ Deno.test("a time limit ends with its time, with its parent, and not once it is 
   {
     using limit = timeLimit(10, parent.signal);
     await new Promise((resolve) => limit.signal.addEventListener("abort", resolve));
-    assertEquals(reasonOf(limit.signal.reason, limit), "it was not done within 10ms");
+    assertEquals(reasonOf(limit.signal.reason, limit), "it did not finish within 10ms");
   }
   using limit = timeLimit(60_000, parent.signal);
   assertEquals(reasonOf(new Error("no"), limit), "no");

@@ -105,7 +105,7 @@ Deno.test("keys that Deno does not serve are refused with their kind", { ignore 
       ["rsa1024", "at least 2048 bits are required, it is an RSA key of 1024 bits"],
       ["rsa-pss", "restricted to RSA-PSS"],
       ["P-224", "it is an EC key on secp224r1"],
-      ["secp256k1", "on the curve secp256k1"],
+      ["secp256k1", "it is an EC key on secp256k1"],
       ["ed448", "of the kind ed448"],
     ] as const
   ) assertStringIncludes(refusal(await pki.key("odd.key", type)), reason);
