@@ -64,6 +64,7 @@ const STD: Readonly<Record<string, readonly string[]>> = {
     ...["assertNotStrictEquals", "assertObjectMatch", "assertRejects", "assertStrictEquals", "assertStringIncludes"],
     ...["assertThrows", "equal", "fail", "unimplemented", "unreachable"],
   ],
+  "@std/async/deadline": ["deadline"],
   "@std/async/delay": ["delay"],
   "@std/cli/parse-args": ["parseArgs"],
   "@std/http/status": ["STATUS_CODE", "STATUS_TEXT"],

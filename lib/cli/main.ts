@@ -1,5 +1,5 @@
 /**
- * The program: which command, and what its failures look like.
+ * The program: selects the command and reports its errors.
  * @module
  */
 import { parseFlags } from "../config/command_line.ts";
@@ -23,6 +23,12 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   cert: async () => (await import("./cert.ts")).certCommand,
   proxy: async () => (await import("./proxy.ts")).proxyCommand,
   unit: async () => (await import("./systemd_unit.ts")).unitCommand,
+  publish: async () => (await import("./admin_commands.ts")).publishCommand,
+  nodes: async () => (await import("./admin_commands.ts")).nodesCommand,
+  topics: async () => (await import("./admin_commands.ts")).topicsCommand,
+  presence: async () => (await import("./admin_commands.ts")).presenceCommand,
+  disconnect: async () => (await import("./admin_commands.ts")).disconnectCommand,
+  dashboard: async () => (await import("./dashboard.ts")).dashboardCommand,
 };
 
 /** Loads every command, for the help. */
@@ -35,14 +41,14 @@ const GENERAL = {
   version: { type: "switch", short: "V", default: false, help: "Show the version." },
 } as const satisfies OptionTable;
 
-/** Runs a command line; returns the exit code. A mistake of the user is a message, never a stack trace. */
+/** Runs a command line; returns the exit code. A mistake of the user causes a message without a stack trace. */
 export async function run(args: readonly string[]): Promise<number> {
   try {
     return await dispatch(args).finally(flushLog);
   } catch (error) {
     if (error instanceof UsageError) {
       for (const problem of error.problems) write("stderr", `${PROGRAM}: ${problem}\n`);
-      // The options are no help with a file that cannot be read.
+      // A pointer to the options does not help with a file that cannot be read.
       if (!error.problems.every((problem) => problem.startsWith("Cannot read "))) {
         write("stderr", `${PROGRAM}: ${helpFor(args)}\n`);
       }
@@ -56,7 +62,7 @@ export async function run(args: readonly string[]): Promise<number> {
   }
 }
 
-/** Where to read what is right: the help of the command, or of the program if there is no such command. */
+/** The pointer to the help of the command, or of the program if there is no such command. */
 function helpFor([first = ""]: readonly string[]): string {
   if (first === "" || first.startsWith("-")) return `${PROGRAM} serve --help lists the options`;
   if (!Object.hasOwn(COMMANDS, first)) return `${PROGRAM} --help lists the commands`;

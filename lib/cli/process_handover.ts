@@ -18,6 +18,8 @@ interface Note {
   readonly token: string;
   /** The port to take over; 0 for a unix socket. */
   readonly port: number;
+  /** The same of the admin listener; 0 also where there is none. */
+  readonly adminPort: number;
 }
 
 /** The parent at the start of this process: that of a successor becomes process 1 when its predecessor ends. */
@@ -43,8 +45,9 @@ export async function handOver(service: RunningService, signal: AbortSignal): Pr
   const [program, ...args] = commandLine();
   using reports = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const token = crypto.randomUUID();
-  const port = "port" in service.addr ? service.addr.port : 0;
-  const note: Note = { reportTo: reports.addr.port, token, port };
+  const portOf = (addr: Deno.Addr | undefined) => addr !== undefined && "port" in addr ? addr.port : 0;
+  const ports = { port: portOf(service.addr), adminPort: portOf(service.admin?.addr) };
+  const note: Note = { reportTo: reports.addr.port, token, ...ports };
   let child: Deno.ChildProcess;
   try {
     child = new Deno.Command(program!, {
@@ -85,13 +88,16 @@ export async function handOver(service: RunningService, signal: AbortSignal): Pr
   return { pid: child.pid };
 }
 
-/** The port that a predecessor hands over, or undefined without a predecessor. */
-export function takeover(): { readonly port: number; reportListening(): Promise<void> } | undefined {
+/** The ports that a predecessor hands over, or undefined without a predecessor. */
+export function takeover():
+  | { readonly port: number; readonly adminPort: number; reportListening(): Promise<void> }
+  | undefined {
   const text = readHandover();
   if (text === undefined) return undefined;
   const note = readNote(text);
   return {
     port: note.port,
+    adminPort: note.adminPort,
     async reportListening() {
       const token = new TextEncoder().encode(note.token);
       for (let attempt = 1;; attempt++) {
@@ -134,9 +140,10 @@ function nameOf(pid: number): string | undefined {
 /** Parses the information from a predecessor. @throws {UsageError} if a predecessor did not write it */
 function readNote(text: string): Note {
   try {
-    const { reportTo, token, port } = JSON.parse(text) as Partial<Note>;
+    // A predecessor of an older version names no admin port.
+    const { reportTo, token, port, adminPort = 0 } = JSON.parse(text) as Partial<Note>;
     if (typeof reportTo === "number" && typeof token === "string" && typeof port === "number") {
-      return { reportTo, token, port };
+      return { reportTo, token, port, adminPort };
     }
   } catch (error) {
     if (!(error instanceof SyntaxError) && !(error instanceof TypeError)) throw error;

@@ -1,9 +1,12 @@
 /**
- * `serve --workers`: the supervisor's process. Loaded there alone.
+ * `serve --workers`: the supervisor process. Loaded only there.
  * @module
  */
+import type { AdminListener } from "../admin/admin_listener.ts";
+import type { Settings } from "../config/service_options.ts";
+import { throttled } from "../log_throttle.ts";
 import { Supervisor, WorkerFailure } from "../workers/supervisor.ts";
-import { StartError } from "../errors.ts";
+import { messageOf, StartError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { loadFfi } from "../net/ffi/load_ffi.ts";
 import { commandLine } from "./process_handover.ts";
@@ -11,12 +14,16 @@ import { write } from "./output.ts";
 import { runUntilStopped } from "./run_until_stopped.ts";
 import type { WorkerSettings } from "./serve_workers.ts";
 
-/** How long a worker may take until it listens, ms; and where it may have to obtain a certificate before that. */
+/** Time limits until a worker listens, ms: the usual one, and the one if it may have to obtain a certificate first. */
 const START_TIMEOUT = 30_000;
 const ACME_START_TIMEOUT = 240_000;
 
 /** Supervises workers until a signal ends it; returns the exit code. */
-export async function supervise(settings: WorkerSettings, format: "text" | "json", log: Logger): Promise<number> {
+export async function supervise(
+  settings: WorkerSettings & Settings,
+  format: "text" | "json",
+  log: Logger,
+): Promise<number> {
   if (Deno.build.os !== "linux") {
     throw new StartError("Cannot run workers: only Linux spreads connections over processes; leave --workers out");
   }
@@ -40,15 +47,28 @@ export async function supervise(settings: WorkerSettings, format: "text" | "json
       log,
     });
   } catch (error) {
-    // It has said why on the same standard error.
+    // The worker has already reported the reason on the same standard error.
     if (error instanceof WorkerFailure && error.status.code > 0) return error.status.code;
     throw error instanceof WorkerFailure ? new StartError(`Cannot start a worker: ${error.message}`) : error;
+  }
+  let admin: AdminListener | undefined;
+  try {
+    admin = await openWorkersAdmin(supervisor, settings, log);
+  } catch (error) {
+    await supervisor.stop();
+    throw error;
   }
   const leaving = new AbortController();
   const stopped = runUntilStopped(
     {
-      stop: () => supervisor.stop(),
-      reload: () => supervisor.reload(),
+      async stop() {
+        await supervisor.stop();
+        await admin?.[Symbol.asyncDispose]();
+      },
+      async reload() {
+        admin?.reloadKeys();
+        await supervisor.reload();
+      },
       async replace() {
         await supervisor.replace();
         log.info("the workers have been replaced; the old ones end with their connections");
@@ -60,7 +80,34 @@ export async function supervise(settings: WorkerSettings, format: "text" | "json
     leaving,
   );
   const { banner, fields } = supervisor.listening;
-  if (format === "text") write("stdout", banner);
-  else log.info("listening", fields);
+  if (format === "text") write("stdout", admin ? `${banner}admin       ${admin.url}\n` : banner);
+  else log.info("listening", { ...fields, admin: admin?.url });
   return await stopped;
+}
+
+/** The admin listener is the supervisor's: it outlives each of its workers. */
+async function openWorkersAdmin(
+  supervisor: Supervisor,
+  { admin, ...settings }: Settings,
+  log: Logger,
+): Promise<AdminListener | undefined> {
+  if (admin === undefined) return undefined;
+  const [{ openAdmin }, { WorkersBackend }] = await Promise.all([
+    import("../admin/open_admin.ts"),
+    import("../workers/workers_backend.ts"),
+  ]);
+  const backend = new WorkersBackend(supervisor);
+  const tls = settings.adminTls ? await backend.certificate() : undefined;
+  const listener = await openAdmin({ ...settings, admin }, { backend, tls, takeover: undefined, log: throttled(log) });
+  if (settings.adminTls) {
+    supervisor.onReload = async () => {
+      try {
+        const fresh = await backend.certificate();
+        if (fresh !== undefined) await listener.replace(fresh);
+      } catch (error) {
+        log.error(`the admin listener goes on with the old certificate: ${messageOf(error)}`);
+      }
+    };
+  }
+  return listener;
 }

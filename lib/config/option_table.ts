@@ -32,6 +32,7 @@ export const TOPICS = [
   "Limits",
   "Tokens",
   "Broker",
+  "Admin listener",
   "Log",
   "Configuration and processes",
   "Connection",

@@ -184,6 +184,23 @@ export interface ServiceOptions {
   readonly brokerPrefix?: string | undefined;
   /** Start even if the broker cannot be reached, and connect as soon as it can be. Default: off. */
   readonly brokerOptional?: boolean | undefined;
+  /**
+   * Listen here, too, for the HTTP API, /metrics and /healthz, for backends and operators, not for clients:
+   * 127.0.0.1:9100 or unix:/run/wss/admin.sock. A port alone is on 127.0.0.1.
+   */
+  readonly admin?: string | undefined;
+  /**
+   * Keys for the HTTP API, one a line; # begins a comment. Without it the API answers on a unix socket only.
+   * /metrics and /healthz need none.
+   */
+  readonly adminKeyFile?: string | undefined;
+  /** Serve the admin listener over TLS with the service's certificate. Direct mode only. Default: off. */
+  readonly adminTls?: boolean | undefined;
+  /**
+   * Permissions of the admin listener's unix socket, octal: whoever may write to it may use the API, unless there
+   * are keys. Default: 660.
+   */
+  readonly adminMode?: string | undefined;
   /** The format of log lines. Default: text on a terminal, else json. */
   readonly logFormat?: "text" | "json" | undefined;
   /** Log each connection at info when it opens and when it ends; without this, at debug. Default: off. */

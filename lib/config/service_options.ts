@@ -5,6 +5,7 @@
  */
 import { LOOPBACK } from "../ip.ts";
 import { ACME_OPTIONS } from "./acme_options.ts";
+import { ADMIN_OPTIONS } from "./admin_options.ts";
 import type { OptionTable, Values } from "./option_table.ts";
 
 /** Flags `--max-payload`, variables `WSS_MAX_PAYLOAD`, file keys `maxPayload`. */
@@ -305,6 +306,7 @@ export const SERVICE_OPTIONS = {
     default: false,
     help: "Start even if the broker cannot be reached, and connect as soon as it can be.",
   },
+  ...ADMIN_OPTIONS,
   logFormat: {
     type: "choice",
     topic: "Log",

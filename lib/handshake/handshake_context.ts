@@ -1,5 +1,5 @@
 /**
- * One request on its way to a WebSocket.
+ * The state of one opening handshake.
  * @module
  */
 import { requestSignal } from "../unstable_features.ts";
@@ -39,7 +39,7 @@ export class Handshake {
   offered: readonly string[] = [];
   /** Its token stood among the subprotocols: a browser, which fails where none of the others is chosen (seen in Chromium). */
   tokenOffered = false;
-  /** Its place among the connections; whoever ends the handshake or the peer gives it back. */
+  /** Its slot among the counted connections. Released when the handshake fails or the peer ends. */
   slot: Slot | undefined;
   /** Of its token; the app finds them at `context.claims`. Undefined where no token is asked for. */
   claims: Record<string, unknown> | undefined;

@@ -20,6 +20,7 @@ import { requestSignal } from "../unstable_features.ts";
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { Awaitable } from "../ws/app_types.ts";
 import type { PeerDependencies } from "../ws/peer_dependencies.ts";
+import type { RefusalCause } from "../ws/service_counters.ts";
 import { GONE, STOPPING, upgrade } from "../ws/upgrade.ts";
 import { HEALTH_PATH, healthResponse } from "./health.ts";
 import { type PageFacts, pageResponse } from "./test_page.ts";
@@ -87,26 +88,27 @@ export class RequestHandler {
     const rules = this.#rules;
     const { request, pathname, headers } = handshake;
     if (rules.localOnly && !namesThisMachine(handshake.hostname)) {
-      return this.#refuse(handshake, misdirected(handshake.host));
+      return this.#refuse(handshake, misdirected(handshake.host), "host");
     }
     if (pathname === HEALTH_PATH) return this.#readOnly(handshake, () => this.#health(handshake));
     if (!rules.paths.has(pathname)) {
       const reason = `Nothing is here. WebSockets are welcome at ${rules.paths.shown}.`;
-      return this.#refuse(handshake, { status: 404, reason });
+      return this.#refuse(handshake, { status: 404, reason }, "path");
     }
 
     const verdict = verifyHandshake(request.method, headers);
     if (verdict.kind === "plain") return this.#readOnly(handshake, () => this.#plain());
-    if (verdict.kind === "refuse") return this.#refuse(handshake, verdict.refusal);
+    if (verdict.kind === "refuse") return this.#refuse(handshake, verdict.refusal, "handshake");
     handshake.offered = verdict.offered;
-    const refusal = this.#judge(handshake);
-    if (refusal) return this.#refuse(handshake, refusal);
+    const judged = this.#judge(handshake);
+    if (judged) return this.#refuse(handshake, ...judged);
 
     // Counted before the token is checked, so that a client over its limit cannot use that time.
     const slot = rules.admission.admit(handshake.address);
     if (!slot.ok) {
       const retry = { "retry-after": String(slot.retryAfter) };
-      return this.#refuse(handshake, { status: slot.status, reason: sentence(slot.reason), headers: retry });
+      const refusal = { status: slot.status, reason: sentence(slot.reason), headers: retry };
+      return this.#refuse(handshake, refusal, "limit");
     }
     handshake.slot = slot;
     if (rules.authenticator === undefined) return upgrade(handshake, rules.peers);
@@ -138,16 +140,17 @@ export class RequestHandler {
   }
 
   /** Checks that precede authentication: the service's state, the proxy's TLS, and the origin. */
-  #judge(handshake: Handshake): Refusal | undefined {
+  #judge(handshake: Handshake): readonly [Refusal, RefusalCause] | undefined {
     const { mode, origin, peers, port } = this.#rules;
     const { headers, trustedProxy } = handshake;
     if (mode.kind === "proxied") {
       const reason = proxyTls(headers, trustedProxy, mode);
-      if (reason) return { status: 426, reason: sentence(reason), headers: TLS_UPGRADE };
+      if (reason) return [{ status: 426, reason: sentence(reason), headers: TLS_UPGRADE }, "tls"];
     }
-    if (peers.refusing()) return STOPPING;
+    if (peers.refusing()) return [STOPPING, "stopping"];
     // Without an Origin the client is not a browser, so the other facts are not read.
-    return headers.get("origin") === null ? undefined : origin(originFacts(handshake, mode, port()));
+    const refusal = headers.get("origin") === null ? undefined : origin(originFacts(handshake, mode, port()));
+    return refusal && [refusal, "origin"];
   }
 
   #whenAuthenticated(handshake: Handshake, result: Promise<AuthResult>): Promise<Response> {
@@ -156,13 +159,17 @@ export class RequestHandler {
       if (waited.kind === "failed") throw waited.error;
       if (waited.kind === "done" && !peers.refusing()) return this.#authenticated(handshake, waited.value);
       handshake.release();
-      return this.#refuse(handshake, waited.kind === "gone" ? GONE : waited.kind === "late" ? LATE : STOPPING);
+      if (waited.kind === "gone") return this.#refuse(handshake, GONE, "gone");
+      return waited.kind === "late"
+        ? this.#refuse(handshake, LATE, "timeout")
+        : this.#refuse(handshake, STOPPING, "stopping");
     });
   }
 
   #authenticated(handshake: Handshake, result: AuthResult): Awaitable<Response> {
     if (!result.ok) {
       handshake.release();
+      this.#count(handshake, "token");
       this.#log(handshake, result.status, result.reason);
       return refusalResponse({ status: result.status, reason: result.body, headers: result.headers });
     }
@@ -194,11 +201,19 @@ export class RequestHandler {
     return this.#refuse(handshake, { status: 405, reason, headers: { allow: "GET, HEAD" } });
   }
 
-  #refuse(sender: Sender, refusal: Refusal): Response {
+  /** @param cause where a handshake is refused by it */
+  #refuse(sender: Sender, refusal: Refusal, cause?: RefusalCause): Response {
+    if (cause !== undefined) this.#count(sender, cause);
     const { status, reason, warning } = refusal;
     if (warning !== undefined) this.#rules.peers.warnOnce(warning);
     this.#log(sender, status, reason);
     return refusalResponse(refusal);
+  }
+
+  /** Counts a refused handshake; what asks for no upgrade is none. */
+  #count(sender: Sender, cause: RefusalCause): void {
+    if (sender instanceof Handshake && sender.headers.get("upgrade") === null) return;
+    this.#rules.peers.counters.refused[cause]++;
   }
 
   #log({ address }: Sender, status: number, reason: string): void {

@@ -91,7 +91,9 @@ export class Cluster {
 
   /** Asks the other nodes. */
   ask(question: Question, timeout: number): Promise<QueryResult> {
-    if (!this.#relay.connected) return Promise.resolve({ items: [], complete: false });
+    if (!this.#relay.connected) {
+      return Promise.resolve({ items: [], complete: false, asked: this.#nodes.all.length, answered: 0 });
+    }
     const key = JSON.stringify([question, timeout]);
     const pending = this.#pendingQueries.get(key);
     if (pending !== undefined) return pending;

@@ -98,6 +98,11 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
     return `${random.slice(0, 14)}8${random.slice(15, 24)}${this.id}`;
   }
 
+  /** Whether the broker is connected; undefined where there is none. */
+  get connected(): boolean | undefined {
+    return this.#broker?.connected;
+  }
+
   /** The other nodes. */
   get cluster(): Cluster | undefined {
     return this.#cluster;
@@ -191,6 +196,19 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
       this.#reportGap(keys);
     }, GAP_COLLECT_TIME);
   };
+
+  /** How many topics have subscribers here, and how many subscriptions there are. */
+  subscriptionCounts(): { readonly topics: number; readonly subscriptions: number } {
+    let topics = 0;
+    let subscriptions = 0;
+    for (const key of this.topics.names()) {
+      // Each subscription is also one in all namespaces.
+      if (parseTopicKey(key).namespace !== "") continue;
+      topics++;
+      subscriptions += this.topics.size(key);
+    }
+    return { topics, subscriptions };
+  }
 
   // LocalNode: requests of other nodes.
 

@@ -9,6 +9,9 @@ export interface QueryResult {
   readonly items: readonly unknown[];
   /** Whether every node has answered. */
   readonly complete: boolean;
+  /** How many other nodes were asked, and how many of them have answered whole. */
+  readonly asked: number;
+  readonly answered: number;
 }
 
 /** One part of a node's answer. Long answers are split. */
@@ -57,7 +60,9 @@ export class Queries {
       expectsUnknownNodes: discovery > 0,
       end: resolve,
     };
-    if (open.waiting.size === 0 && !open.expectsUnknownNodes) return { items: [], complete: true };
+    if (open.waiting.size === 0 && !open.expectsUnknownNodes) {
+      return { items: [], complete: true, asked: 0, answered: 0 };
+    }
     this.#open.set(query, open);
     const timer = setTimeout(resolve, timeout);
     const settling = setTimeout(() => {
@@ -69,7 +74,9 @@ export class Queries {
     clearTimeout(timer);
     clearTimeout(settling);
     this.#open.delete(query);
-    return { items: open.items, complete: open.waiting.size === 0 && !open.expectsUnknownNodes };
+    const complete = open.waiting.size === 0 && !open.expectsUnknownNodes;
+    const answered = open.answered.size;
+    return { items: open.items, complete, asked: answered + open.waiting.size, answered };
   }
 
   /** Handles an answer. An answer to a finished query is ignored. */

@@ -14,8 +14,14 @@ export interface Complete {
   readonly complete: boolean;
 }
 
+/** An answer that was asked of all nodes. */
+export interface Asked extends Complete {
+  /** How many nodes were asked, this one included, and how many have answered. */
+  readonly nodes: { readonly asked: number; readonly answered: number };
+}
+
 /** The subscribers of a topic. */
-export interface Presence extends Complete {
+export interface Presence extends Asked {
   /** Each subscribed peer: its id, its user, and the node it is connected to. */
   readonly peers: readonly { readonly id: string; readonly user: string | undefined; readonly node: string }[];
   /** Each user once. */
@@ -23,7 +29,7 @@ export interface Presence extends Complete {
 }
 
 /** Whether a user is connected. */
-export interface Online extends Complete {
+export interface Online extends Asked {
   /** Whether the user has at least one peer. */
   readonly online: boolean;
   /** How many peers the user has. */
@@ -31,7 +37,7 @@ export interface Online extends Complete {
 }
 
 /** The topics that have subscribers, sorted by name. */
-export interface TopicList extends Complete {
+export interface TopicList extends Asked {
   /** Each topic, and how many peers are subscribed to it. */
   readonly topics: readonly { readonly topic: string; readonly subscribers: number }[];
 }
@@ -135,25 +141,25 @@ export class HubCalls implements ServiceCalls {
 
   async presence(topic: string, { namespace = "", timeout }: InNamespace & Bound = {}): Promise<Presence> {
     const question = { what: "presence", key: topicKey(namespace, topic) } as const;
-    const { items, complete } = await this.#ask<readonly [id: string, user?: string]>(question, timeout);
+    const { items, ...asked } = await this.#ask<readonly [id: string, user?: string]>(question, timeout);
     const peers = items.map(([id, user]) => ({ id, user, node: id.slice(-12) }));
     const users = new Set(peers.flatMap(({ user }) => user === undefined ? [] : [user]));
-    return { peers, users: [...users], complete };
+    return { peers, users: [...users], ...asked };
   }
 
   async online(user: string, { timeout }: Bound = {}): Promise<Online> {
-    const { items, complete } = await this.#ask<number>({ what: "online", user }, timeout);
+    const { items, ...asked } = await this.#ask<number>({ what: "online", user }, timeout);
     const peers = items.reduce((sum, count) => sum + count, 0);
-    return { online: peers > 0, peers, complete };
+    return { online: peers > 0, peers, ...asked };
   }
 
   async topics(prefix = "", { namespace = "", timeout }: InNamespace & Bound = {}): Promise<TopicList> {
     const question = { what: "topics", namespace, prefix } as const;
-    const { items, complete } = await this.#ask<readonly [topic: string, subscribers: number]>(question, timeout);
+    const { items, ...asked } = await this.#ask<readonly [topic: string, subscribers: number]>(question, timeout);
     const sums = new Map<string, number>();
     for (const [topic, subscribers] of items) sums.set(topic, (sums.get(topic) ?? 0) + subscribers);
     const topics = Array.from(sums, ([topic, subscribers]) => ({ topic, subscribers }));
-    return { topics: topics.sort((a, b) => a.topic < b.topic ? -1 : 1), complete };
+    return { topics: topics.sort((a, b) => a.topic < b.topic ? -1 : 1), ...asked };
   }
 
   nodes(): Promise<NodeList> {
@@ -163,11 +169,12 @@ export class HubCalls implements ServiceCalls {
   }
 
   /** Returns this node's items, then those of the other nodes. */
-  async #ask<T>(question: Parameters<Hub["answer"]>[0], timeout = TIMEOUT): Promise<Complete & { items: T[] }> {
+  async #ask<T>(question: Parameters<Hub["answer"]>[0], timeout = TIMEOUT): Promise<Asked & { items: T[] }> {
     const { cluster } = this.#hub;
     const others = await cluster?.ask(question, timeout);
     const items = [...this.#hub.answer(question), ...others?.items ?? []] as T[];
-    return { items, complete: others?.complete ?? true };
+    const { complete = true, asked = 0, answered = 0 } = others ?? {};
+    return { items, complete, nodes: { asked: 1 + asked, answered: 1 + answered } };
   }
 }
 

@@ -68,6 +68,11 @@ export class Topics<S extends Subscriber = Subscriber> {
     return this.#subscribers.get(topic) ?? [];
   }
 
+  /** The number of topics that have subscribers. */
+  get count(): number {
+    return this.#subscribers.size;
+  }
+
   /** The topics that have subscribers. */
   names(): Iterable<string> {
     return this.#subscribers.keys();

@@ -31,6 +31,8 @@ const MOST_WAITS = 12;
 
 /** The certificate and token keys of a service. */
 export class CredentialReloader {
+  /** How many reloads there were. */
+  readonly reloads = { success: 0, failure: 0 };
   readonly #options: CredentialReloaderOptions;
   #material: TlsMaterial | undefined;
   #staged: TlsMaterial | undefined;
@@ -75,7 +77,7 @@ export class CredentialReloader {
 
   /** See `Service.reload`. Reloads run one after the other; a failed one does not prevent the next. */
   reload(): Promise<void> {
-    return this.#options.reloadAll?.() ?? this.exclusively(() => this.#reload());
+    return this.#options.reloadAll?.() ?? this.exclusively(() => this.#counted(() => this.#reload()));
   }
 
   /**
@@ -83,7 +85,11 @@ export class CredentialReloader {
    * @returns whether the certificate changed; `settle` applies it
    * @throws {StartError} if a file is not usable; everything then stays as it was
    */
-  async stage(): Promise<boolean> {
+  stage(): Promise<boolean> {
+    return this.#counted(() => this.#stage());
+  }
+
+  async #stage(): Promise<boolean> {
     // Everything is read before anything is applied, so that a bad file changes nothing.
     const fresh = await this.#load();
     await this.#reloadTokens();
@@ -115,6 +121,17 @@ export class CredentialReloader {
     return this.#orSay(() => this.reload());
   }
 
+  async #counted<T>(run: () => Promise<T>): Promise<T> {
+    try {
+      const result = await run();
+      this.reloads.success++;
+      return result;
+    } catch (error) {
+      this.reloads.failure++;
+      throw error;
+    }
+  }
+
   async #orSay(run: () => Promise<void>): Promise<void> {
     try {
       await run();
@@ -144,7 +161,7 @@ export class CredentialReloader {
         before = now;
         await delay(confirmAfter, { signal: this.#stopping.signal }).catch(() => {});
       }
-      await this.exclusively(() => this.#reloadTokens());
+      await this.exclusively(() => this.#counted(() => this.#reloadTokens()));
     });
   }
 
@@ -176,7 +193,7 @@ export class CredentialReloader {
   }
 
   async #reload(): Promise<void> {
-    if (this.#stopping.signal.aborted || !await this.stage()) return;
+    if (this.#stopping.signal.aborted || !await this.#stage()) return;
     try {
       await this.#options.apply(this.#staged!);
     } catch (error) {

@@ -2,6 +2,7 @@
  * A running service: creates its parts, and starts and stops them together.
  * @module
  */
+import type { AdminListener, Health } from "../admin/admin_listener.ts";
 import type { Authenticator } from "../auth/authenticate.ts";
 import { CloseCode } from "../close_codes.ts";
 import { formatSize } from "../duration_and_size.ts";
@@ -10,10 +11,11 @@ import type { Settings } from "../config/service_options.ts";
 import { messageOf, stackOf, StartError } from "../errors.ts";
 import { RequestHandler } from "../http/request_handler.ts";
 import type { PageFacts } from "../http/test_page.ts";
-import { HubCalls, type ServiceCalls } from "../hub/service_calls.ts";
+import { HubCalls } from "../hub/service_calls.ts";
 import { Hub } from "../hub/hub.ts";
 import { joinBroker, joinWorkers } from "./join_broker.ts";
 import type { Logger } from "../log.ts";
+import type { MetricValues } from "../metrics.ts";
 import { Watchdog } from "../net/watchdog/watchdog.ts";
 import { Listener } from "../net/listener/listener.ts";
 import type { ServiceCertificate } from "./create_certificate_source.ts";
@@ -21,7 +23,7 @@ import { CredentialReloader } from "./credential_reloader.ts";
 import { connectionLimits, isLocal, memoryBudget, type ServiceSettings, urlOf } from "./validate_settings.ts";
 import { throttled, type ThrottledLogger, warningOnce } from "../log_throttle.ts";
 import type { AcmeStatus } from "../tls/acme/acme_source.ts";
-import type { ServedCertificate, TlsMaterial } from "../tls/tls_material.ts";
+import type { TlsMaterial } from "../tls/tls_material.ts";
 import type { AppFactory, Peer, ServiceApp } from "../ws/app_types.ts";
 import { callHook } from "../ws/call_hook.ts";
 import { AccessLog } from "../ws/access_log.ts";
@@ -32,46 +34,11 @@ import { toPayload } from "../ws/message.ts";
 import { CorkTimer } from "../ws/send_buffer.ts";
 import { Admission } from "../handshake/admission.ts";
 import { PeerRegistry } from "../ws/peer_registry.ts";
+import { ServiceCounters } from "../ws/service_counters.ts";
+import type { Service } from "./service_type.ts";
+import { EventLoopLag } from "./event_loop_lag.ts";
 import type { WorkerContext } from "./worker_context.ts";
 import { WorkerCounts } from "./worker_connection_counts.ts";
-
-/** A running service. Disposing of it stops it. */
-export interface Service extends ServiceCalls, AsyncDisposable {
-  /** The address that it listens on, with the actual port. */
-  readonly addr: Deno.Addr;
-  /** The URL for clients, for example `wss://localhost:8282/`. For a unix socket, `ws+unix:PATH`. */
-  readonly url: string;
-  /** Whether the service itself terminates TLS, or a proxy in front. */
-  readonly mode: { readonly kind: "direct" | "proxied" };
-  /** The connection limit; undefined if the system does not report its own limit. */
-  readonly maxConnections: number | undefined;
-  /** The certificate in use; undefined in proxied mode. */
-  readonly material: ServedCertificate | undefined;
-  /** The tokens that clients need; undefined if none. */
-  readonly needs: string | undefined;
-  /** The id of this node. The ids of its peers end with it. */
-  readonly nodeId: string;
-  /** The number of peers that are connected to this node. */
-  readonly peers: ReadonlySet<Peer>;
-  /**
-   * Reads the certificate, key and token files again and applies them, without closing a connection for a new certificate.
-   * The service does this by itself when the files change.
-   * @throws {StartError} if the new files are not usable; the old ones then stay in use
-   */
-  reload(): Promise<void>;
-  /**
-   * Lets a successor process open the same address (`takeover`) while `start` starts it, then begins to stop. Connections
-   * that were accepted before are still served here. Certificates are not replaced meanwhile.
-   * @throws {StartError} if the system does not support this
-   * @throws the error of `start`; the service then continues
-   */
-  handOver(start: () => Promise<void>): Promise<void>;
-  /**
-   * Stops accepting, lets connections finish within `drainTimeout`, and closes the rest with 1001. Idempotent.
-   * Resolves when all connections have ended.
-   */
-  stop(): Promise<void>;
-}
 
 /** Milliseconds for which a peer may exceed `--max-backpressure` without reading. */
 const SLOW_READER_TIMEOUT = 5000;
@@ -101,6 +68,8 @@ export class RunningService extends HubCalls implements Service {
   readonly #hub: Hub;
   readonly #poller = new Poller();
   readonly #scheduler: MessageScheduler;
+  readonly #budget: MemoryBudget;
+  readonly #counters = new ServiceCounters();
   readonly #corkTimer = new CorkTimer();
   readonly #peerRegistry = new PeerRegistry();
   readonly #requestHandler: RequestHandler;
@@ -110,6 +79,8 @@ export class RunningService extends HubCalls implements Service {
   #followed = false;
   #listener!: Listener;
   #watchdog: Watchdog | undefined;
+  #admin: AdminListener | undefined;
+  #eventLoopLag: EventLoopLag | undefined;
   /** The connection counts of the other workers. */
   readonly #counts: WorkerCounts | undefined;
   #stopped: Promise<void> | undefined;
@@ -146,15 +117,22 @@ export class RunningService extends HubCalls implements Service {
       source: certificate?.source,
       authenticator,
       log,
-      apply: (fresh) => this.#listener.replace(fresh),
+      apply: async (fresh) => {
+        await this.#listener.replace(fresh);
+        await this.#admin?.replace(fresh);
+      },
       tokensChanged: () => this.#closeRevoked(),
       reloadAll: worker && (() => worker.reloadAll()),
     });
     hub.gap = (topics, namespace) => {
-      const failed = (error: unknown) => refusals.error("the app's gap hook threw", { error: messageOf(error) });
+      const failed = (error: unknown) => {
+        this.#counters.hookErrors.gap++;
+        refusals.error("the app's gap hook threw", { error: messageOf(error) });
+      };
       callHook(() => app.gap?.(topics, { namespace }), failed);
     };
-    const budget = new MemoryBudget(memoryBudget(settings, worker?.count ?? 1));
+    const budget = this.#budget = new MemoryBudget(memoryBudget(settings, worker?.count ?? 1));
+    const counters = this.#counters;
     this.#scheduler = new MessageScheduler(budget);
     const peers = {
       app,
@@ -171,6 +149,7 @@ export class RunningService extends HubCalls implements Service {
       poller: this.#poller,
       scheduler: this.#scheduler,
       budget,
+      counters,
       corkTimer: this.#corkTimer,
       slowReaderTimeout: SLOW_READER_TIMEOUT,
       maxPayload: settings.maxPayload,
@@ -180,11 +159,13 @@ export class RunningService extends HubCalls implements Service {
       idleTimeout: settings.idleTimeout,
       opened: (peer: Peer, keyId: string | undefined) => {
         this.#peerRegistry.add(peer, keyId);
+        counters.opened++;
         userChanged(peer);
         // The token may have been revoked since it was checked.
         if (keyId !== undefined && !authenticator!.accepts(keyId)) this.#closeRevoked();
       },
-      ended: (peer: Peer) => {
+      ended: (peer: Peer, code: number | undefined) => {
+        if (code !== undefined) counters.ended(code);
         this.#peerRegistry.delete(peer);
         userChanged(peer);
       },
@@ -206,13 +187,15 @@ export class RunningService extends HubCalls implements Service {
     });
   }
 
-  async start(takeover: { readonly port: number } | undefined): Promise<void> {
+  async start(takeover: { readonly port: number; readonly adminPort: number } | undefined): Promise<void> {
     const { address } = this.mode;
     const { log, loaded: { given }, worker } = this.#parts;
     await this.#credentials.start();
     try {
       await joinBroker(this.#hub, this.settings, given, log);
       if (worker?.relay !== undefined) await joinWorkers(this.#hub, worker.relay);
+      if (this.settings.admin !== undefined) this.#eventLoopLag = new EventLoopLag();
+      if (worker === undefined) await this.#openAdmin(takeover);
       const turn = await worker?.turnToListen();
       const port = takeover?.port ?? turn?.port;
       this.#listener = await Listener.open({
@@ -242,6 +225,8 @@ export class RunningService extends HubCalls implements Service {
         log: this.#refusals,
       });
     } catch (error) {
+      await this.#admin?.[Symbol.asyncDispose]();
+      this.#eventLoopLag?.[Symbol.dispose]();
       await this.#hub.stop();
       await this.#credentials.stop();
       throw error;
@@ -268,6 +253,10 @@ export class RunningService extends HubCalls implements Service {
     return this.#parts.authenticator?.need;
   }
 
+  get admin(): AdminListener | undefined {
+    return this.#admin;
+  }
+
   get nodeId(): string {
     return this.#hub.id;
   }
@@ -276,8 +265,9 @@ export class RunningService extends HubCalls implements Service {
     return this.#peerRegistry.all;
   }
 
-  reload(): Promise<void> {
-    return this.#credentials.reload();
+  async reload(): Promise<void> {
+    this.#admin?.reloadKeys();
+    await this.#credentials.reload();
   }
 
   /** The listener. A supervisor replaces its sockets together with those of the other workers. */
@@ -302,6 +292,7 @@ export class RunningService extends HubCalls implements Service {
           "Cannot hand over: this system cannot share the port; stop the service and start the new one",
         );
       }
+      await this.#admin?.share();
       await start();
       // Set at once, so that a waiting reload finds the service stopping.
       this.#stopped ??= this.#stop(true);
@@ -314,6 +305,38 @@ export class RunningService extends HubCalls implements Service {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
+  }
+
+  /** What the admin listener asks: see {@link AdminBackend.health}. */
+  health(): Health {
+    return { draining: this.#draining.signal.aborted, broker: this.#hub.connected };
+  }
+
+  /** The metrics of this process. */
+  async metrics(): Promise<MetricValues> {
+    const { collectMetrics } = await import("./collect_metrics.ts");
+    return collectMetrics({
+      counters: this.#counters,
+      budget: this.#budget,
+      peers: this.peers,
+      hub: this.#hub,
+      watchdog: this.#watchdog,
+      material: this.material,
+      reloads: this.#credentials.reloads,
+      eventLoopLag: this.#eventLoopLag?.longest,
+    });
+  }
+
+  async #openAdmin(takeover: { readonly adminPort: number } | undefined): Promise<void> {
+    const { admin } = this.settings;
+    if (admin === undefined) return;
+    const { localBackend, openAdmin } = await import("../admin/open_admin.ts");
+    this.#admin = await openAdmin({ ...this.settings, admin }, {
+      backend: localBackend(this),
+      tls: this.material,
+      takeover: takeover && { port: takeover.adminPort },
+      log: this.#refusals,
+    });
   }
 
   /** The facts that the test page shows. */
@@ -353,6 +376,7 @@ export class RunningService extends HubCalls implements Service {
     this.#followed = followed;
     this.#draining.abort();
     await this.#credentials.stop();
+    if (followed) await this.#admin?.stopAccepting();
     await this.#listener.stopAccepting();
     if (followed) {
       await this.#listener.allConnectionsKnown(() => this.#peerRegistry.size, Math.min(handshakeTimeout, drainTimeout));
@@ -361,6 +385,8 @@ export class RunningService extends HubCalls implements Service {
     await this.#peerRegistry.close(CloseCode.GoingAway, "the service is stopping");
     await this.#peerRegistry.empty(CLOSE_GRACE);
     this.#peerRegistry.terminate();
+    await this.#admin?.[Symbol.asyncDispose]();
+    this.#eventLoopLag?.[Symbol.dispose]();
     await this.#hub.stop();
     await this.#listener.close();
     await this.#watchdog?.stop();

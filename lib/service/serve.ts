@@ -10,7 +10,8 @@ import { SERVICE_OPTIONS } from "../config/service_options.ts";
 import { originWarnings } from "../handshake/origin.ts";
 import { createLogger, type Logger, silent } from "../log.ts";
 import { createCertificateSource } from "./create_certificate_source.ts";
-import { RunningService, type Service } from "./running_service.ts";
+import { RunningService } from "./running_service.ts";
+import type { Service } from "./service_type.ts";
 import { type ServiceSettings, validate } from "./validate_settings.ts";
 import type { WorkerContext } from "./worker_context.ts";
 import type { AppFactory, FetchApp, ServiceApp } from "../ws/app_types.ts";
@@ -19,8 +20,8 @@ import type { AppFactory, FetchApp, ServiceApp } from "../ws/app_types.ts";
 export interface Environment {
   /** Default: warnings and errors on standard error; `silent` logs nothing. */
   readonly log?: Logger;
-  /** The port of a predecessor process that shares its address with this one. */
-  readonly takeover?: { readonly port: number } | undefined;
+  /** The ports of a predecessor process that shares its addresses with this one; 0 for a unix socket, or none. */
+  readonly takeover?: { readonly port: number; readonly adminPort: number } | undefined;
 }
 
 /** The same for one of several workers. */

@@ -3,6 +3,7 @@
  * @module
  */
 import { validateAuthOptions } from "../auth/validate_auth_options.ts";
+import { validateAdminOptions } from "../config/admin_address.ts";
 import { parsePath, PathSet } from "../config/path_pattern.ts";
 import { type Mode, selectMode } from "../config/service_mode.ts";
 import type { LoadedSettings } from "../config/load_settings.ts";
@@ -41,7 +42,11 @@ export function validate(
   given: ReadonlyMap<string, string>,
   wrong: ReadonlySet<string> = new Set(),
 ): CheckedSettings {
-  const problems = [...validateAuthOptions(settings, given), ...validateBrokerOptions(settings, given)];
+  const problems = [
+    ...validateAuthOptions(settings, given),
+    ...validateBrokerOptions(settings, given),
+    ...validateAdminOptions(settings, given),
+  ];
   for (const path of settings.path) {
     const parsed = attempt("path", () => parsePath(path));
     if (parsed?.literal === HEALTH_PATH) {

@@ -4,13 +4,17 @@
  * @module
  */
 import { TextLineStream } from "@std/streams/text-line-stream";
+import type { Health } from "../admin/admin_listener.ts";
+import type { ApiCommand } from "../admin/commands.ts";
 import { messageOf } from "../errors.ts";
 import type { LogFields } from "../log.ts";
+import type { MetricValues } from "../metrics.ts";
+import type { TlsText } from "../net/listener/accept_loop.ts";
 import type { Instruction } from "../net/listener/reuseport_group.ts";
 import type { ConnectionTotals } from "../service/worker_context.ts";
 
 /** The version of the messages below. The supervisor rejects a worker of another version. */
-export const PROTOCOL = 1;
+export const PROTOCOL = 2;
 
 /** Requests of the supervisor, and the worker's replies. */
 export type WorkerRequests = {
@@ -28,6 +32,12 @@ export type WorkerRequests = {
   dropNext: { argument: undefined; reply: void };
   /** Applies (true) or discards (false) the certificate that `load` read. */
   settle: { argument: boolean; reply: void };
+  /** Does what the admin API was asked for, on all nodes; replies with the result. */
+  call: { argument: ApiCommand; reply: object };
+  metrics: { argument: undefined; reply: MetricValues };
+  health: { argument: undefined; reply: Health };
+  /** The certificate in use and its key, for the admin listener; undefined in proxied mode. */
+  certificate: { argument: undefined; reply: TlsText | undefined };
 };
 
 /** Requests of a worker, and the supervisor's replies. */

@@ -106,6 +106,9 @@ export class Supervisor {
     return this.#options.workerTimeout / 20;
   }
 
+  /** Called when all workers serve with another certificate. */
+  onReload: () => Promise<void> = () => Promise.resolve();
+
   /** The first worker's description of the service. */
   get listening(): Listening {
     return this.#listening!;
@@ -321,7 +324,7 @@ export class Supervisor {
   }
 
   async #reload(): Promise<void> {
-    const workers = this.#answering();
+    const workers = this.answering();
     const loaded = await Promise.allSettled(workers.map((worker) => worker.request("load", undefined)));
     const failure = loaded.find((each, index) => each.status === "rejected" && !workers[index]!.hasExited);
     if (failure?.status === "rejected") {
@@ -333,7 +336,7 @@ export class Supervisor {
     const known = this.#port.sockets;
     try {
       await this.#port.replace(async () => {
-        for (const worker of this.#answering()) {
+        for (const worker of this.answering()) {
           await worker.request("bind", undefined).then(
             () => this.#port.add(worker),
             (error) => {
@@ -348,11 +351,11 @@ export class Supervisor {
       await this.#settle(false);
       throw new StartError(messageOf(error), { cause: error });
     }
-    await this.#settle(true);
+    await this.#settle(true).then(this.onReload);
   }
 
   async #settle(use: boolean): Promise<void> {
-    await Promise.allSettled(this.#answering().map((worker) => worker.request("settle", use)));
+    await Promise.allSettled(this.answering().map((worker) => worker.request("settle", use)));
   }
 
   /** The workers that listen. */
@@ -361,7 +364,7 @@ export class Supervisor {
   }
 
   /** The listening workers that answer. */
-  #answering(): WorkerProcess[] {
+  answering(): WorkerProcess[] {
     return this.#serving().filter((worker) => !this.#hung.has(worker));
   }
 

@@ -80,6 +80,13 @@ export class SupervisorLink implements WorkerContext {
         closeSockets: (which) => this.#running().listener.closeSockets(which),
         dropNext: () => this.#running().listener.dropNext(),
         settle: (use) => this.#running().credentials.settle(use),
+        call: async (command) => (await import("../admin/commands.ts")).perform(this.#running(), command),
+        metrics: () => this.#running().metrics(),
+        health: () => this.#running().health(),
+        certificate: () => {
+          const { cert, key } = this.#running().material ?? {};
+          return cert === undefined || key === undefined ? undefined : { cert, key };
+        },
       },
     );
     void this.#channel.ended.then(() => {

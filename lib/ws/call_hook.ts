@@ -6,6 +6,7 @@
 import { asError, messageOf, stackOf } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { App, Awaitable, Peer } from "./app_types.ts";
+import type { HookName, ServiceCounters } from "./service_counters.ts";
 
 /** Calls a hook. Passes an exception or a rejection to `fail`. */
 export function callHook(hook: () => Awaitable<void>, fail: (error: unknown) => void): void {
@@ -25,8 +26,17 @@ export function watchHook(result: unknown, fail: (error: unknown) => void): void
   Promise.resolve(result).then(undefined, fail);
 }
 
-/** Logs an error of a hook and passes it to the app's `error` hook. An error of that hook is only logged. */
-export function reportHookFailure(app: App, log: Logger, peer: Peer, thrown: unknown): void {
+/** Where a failure is reported to. */
+export interface HookReport {
+  readonly app: App;
+  readonly log: Logger;
+  readonly counters: ServiceCounters;
+}
+
+/** Logs and counts an error of a hook and passes it to the app's `error` hook. An error of that hook is only logged and counted. */
+export function reportHookFailure(to: HookReport, hook: HookName, peer: Peer, thrown: unknown): void {
+  const { app, log, counters } = to;
+  counters.hookErrors[hook]++;
   const error = asError(thrown);
   log.error("a hook of the app threw; its peer is closed with 1011", {
     peer: peer.id,
@@ -34,6 +44,9 @@ export function reportHookFailure(app: App, log: Logger, peer: Peer, thrown: unk
   });
   callHook(
     () => app.error?.(peer, error),
-    (again) => log.error("the app's error hook threw", { peer: peer.id, error: messageOf(again) }),
+    (again) => {
+      counters.hookErrors.error++;
+      log.error("the app's error hook threw", { peer: peer.id, error: messageOf(again) });
+    },
   );
 }

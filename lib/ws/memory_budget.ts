@@ -34,6 +34,9 @@ export class MemoryBudget {
   readonly limit: number;
   /** An upper bound of the memory in use, bytes. */
   used = 0;
+  /** All messages that were sent, and their bytes; of text, its characters. */
+  messages = 0;
+  bytes = 0;
   /** Messages handled and sent since the event loop turned, as far as that was observed. See `MessageScheduler`. */
   work = 0;
   readonly #members = new Set<BudgetMember>();

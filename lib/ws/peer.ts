@@ -38,6 +38,7 @@ import { SendBuffer, type SendStatus } from "./send_buffer.ts";
 import { SocketFacade } from "./socket_facade.ts";
 import type { ConnectionFacts } from "./access_log.ts";
 import type { PeerDependencies } from "./peer_dependencies.ts";
+import type { HookName } from "./service_counters.ts";
 
 const ONCE = { once: true } as const;
 const UNSENDABLE = "an app closed with a code that is not allowed in a close frame; sent 1000 instead";
@@ -230,7 +231,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     if (!this.#drainDue) return this.#progress !== undefined;
     if (this.#sendBuffer.buffered > 0) return true;
     this.#drainDue = false;
-    callHook(() => this.#shared.app.drain?.(this), this.#fail);
+    callHook(() => this.#shared.app.drain?.(this), (error) => this.#fail(error, "drain"));
     return this.#progress !== undefined;
   }
 
@@ -267,13 +268,14 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     this.#shared.opened(this, this.#keyId);
     this.#shared.access.opened(this.#facts());
     this.#shared.hub.add(this);
-    callHook(() => this.#shared.app.open?.(this), this.#fail);
+    callHook(() => this.#shared.app.open?.(this), (error) => this.#fail(error, "open"));
   }
 
   #onMessage(data: string | ArrayBuffer): void {
     if (this.#closing !== undefined || this.#finished) return;
     const bytes = typeof data === "string" ? data.length : data.byteLength;
     this.#received += bytes;
+    this.#shared.counters.receive(bytes);
     this.#connection?.delivered(bytes);
     const refused = this.#inbound.check(data);
     if (refused !== undefined) return this.#startClose(refused);
@@ -284,9 +286,12 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   }
 
   #handle(data: string | ArrayBuffer): void {
-    const { app } = this.#shared;
+    const { app, counters } = this.#shared;
     try {
-      const result = app.message?.(this, new IncomingMessage(data, this));
+      const message = new IncomingMessage(data, this);
+      const result = counters.measured
+        ? counters.measure("message", () => app.message?.(this, message))
+        : app.message?.(this, message);
       if (result !== undefined) watchHook(result, this.#fail);
     } catch (error) {
       this.#fail(error);
@@ -366,16 +371,13 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     if (!stays) this.#slot.release();
     this.#shared.budget.delete(this);
     this.#shared.hub.delete(this);
-    this.#shared.ended(this);
-    const totals = {
-      openedAt: this.#openedAt,
-      received: this.#received,
-      sent: this.#sendBuffer.sent,
-      error: this.#failure,
-    };
-    this.#shared.access.closed(this.#facts(), shown, totals);
     const { code, reason } = shown;
-    if (this.#opened) callHook(() => this.#shared.app.close?.(this, { code, reason }), this.#fail);
+    this.#shared.ended(this, this.#opened ? code : undefined);
+    const { sent } = this.#sendBuffer;
+    const totals = { openedAt: this.#openedAt, received: this.#received, sent, error: this.#failure };
+    this.#shared.access.closed(this.#facts(), shown, totals);
+    if (!this.#opened) return;
+    callHook(() => this.#shared.app.close?.(this, { code, reason }), (error) => this.#fail(error, "close"));
   }
 
   #facts(): ConnectionFacts {
@@ -388,8 +390,8 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   }
 
   /** Handles an error of a hook. An arrow function, so that it can be passed on without a closure per call. */
-  readonly #fail = (error: unknown): void => {
+  readonly #fail = (error: unknown, hook: HookName = "message"): void => {
     this.#startClose(FAILED);
-    reportHookFailure(this.#shared.app, this.#shared.log, this, error);
+    reportHookFailure(this.#shared, hook, this, error);
   };
 }

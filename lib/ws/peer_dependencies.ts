@@ -9,6 +9,7 @@ import type { App, Peer } from "./app_types.ts";
 import type { MemoryBudget } from "./memory_budget.ts";
 import type { MessageScheduler } from "./message_scheduler.ts";
 import type { Poller } from "./poller.ts";
+import type { ServiceCounters } from "./service_counters.ts";
 import type { InboundLimitOptions } from "./inbound_limits.ts";
 import type { CorkTimer } from "./send_buffer.ts";
 
@@ -32,6 +33,7 @@ export interface PeerDependencies extends InboundLimitOptions {
   readonly poller: Poller;
   readonly scheduler: MessageScheduler;
   readonly budget: MemoryBudget;
+  readonly counters: ServiceCounters;
   readonly corkTimer: CorkTimer;
   /** The most bytes (cost) that may wait to be sent; see `SendBuffer`. */
   readonly maxBackpressure: number;
@@ -46,6 +48,9 @@ export interface PeerDependencies extends InboundLimitOptions {
    * @param keyId the secret or key that verified its token
    */
   opened(peer: Peer, keyId: string | undefined): void;
-  /** Called once when the peer has ended, whether it was open or not. */
-  ended(peer: Peer): void;
+  /**
+   * Called once when the peer has ended, whether it was open or not.
+   * @param code of the close frame; undefined if the peer was never open
+   */
+  ended(peer: Peer, code: number | undefined): void;
 }

@@ -10,6 +10,7 @@ import { waitWhileConnected } from "../handshake/wait_while_connected.ts";
 import type { Awaitable, UpgradeResult } from "./app_types.ts";
 import { WebSocketPeer } from "./peer.ts";
 import type { PeerDependencies } from "./peer_dependencies.ts";
+import type { RefusalCause } from "./service_counters.ts";
 
 /** The service's subprotocol. A browser offers it in addition to `bearer.TOKEN`, so that the service can choose it. */
 export const SUBPROTOCOL = "wss.v1";
@@ -43,27 +44,28 @@ const LATE: Refusal = {
  * everything that can fail runs before it. A refusal releases the connection's slot.
  */
 export function upgrade(handshake: Handshake, rules: PeerDependencies): Awaitable<Response> {
-  const { app, notices, openTimeout } = rules;
+  const { app, counters, notices, openTimeout } = rules;
   if (app.upgrade === undefined) return complete(handshake, rules, undefined);
   let pending: Promise<unknown>;
   try {
-    const result: unknown = app.upgrade(handshake.visibleRequest());
+    const request = handshake.visibleRequest();
+    const result: unknown = counters.measure("upgrade", () => app.upgrade!(request));
     if (!isRecord(result) || typeof result.then !== "function") return conclude(handshake, rules, result);
     pending = Promise.resolve(result);
   } catch (thrown) {
-    return refuse(handshake, answerTo(thrown, rules));
+    return refuse(handshake, rules, "app", answerTo(thrown, rules));
   }
 
   return waitWhileConnected(pending, requestSignal(handshake.request), openTimeout).then((waited) => {
     if (waited.kind === "done") return conclude(handshake, rules, waited.value);
-    if (waited.kind === "failed") return refuse(handshake, answerTo(waited.error, rules));
+    if (waited.kind === "failed") return refuse(handshake, rules, "app", answerTo(waited.error, rules));
     // The client has been answered, so the hook's result is discarded.
     pending.then((late) => late instanceof Response ? late.body?.cancel() : undefined).catch((error) => {
       rules.log.debug("the app's upgrade hook failed after its client was answered", { error: messageOf(error) });
     });
-    if (waited.kind === "gone") return refuse(handshake, refusalResponse(GONE));
+    if (waited.kind === "gone") return refuse(handshake, rules, "gone", refusalResponse(GONE));
     notices.warn("the app's upgrade hook did not answer in time", { ms: openTimeout, address: handshake.address });
-    return refuse(handshake, refusalResponse(LATE));
+    return refuse(handshake, rules, "timeout", refusalResponse(LATE));
   });
 }
 
@@ -71,12 +73,12 @@ export function upgrade(handshake: Handshake, rules: PeerDependencies): Awaitabl
 function conclude(handshake: Handshake, rules: PeerDependencies, result: unknown): Response {
   let headers: Headers;
   try {
-    if (result instanceof Response) return refuse(handshake, usable(result));
+    if (result instanceof Response) return refuse(handshake, rules, "app", usable(result));
     headers = read(handshake, rules, result);
   } catch (error) {
-    return refuse(handshake, mistake(rules, `the app's upgrade hook failed: ${messageOf(error)}`));
+    return refuse(handshake, rules, "app", mistake(rules, `the app's upgrade hook failed: ${messageOf(error)}`));
   }
-  if (rules.refusing()) return refuse(handshake, refusalResponse(STOPPING));
+  if (rules.refusing()) return refuse(handshake, rules, "stopping", refusalResponse(STOPPING));
   return complete(handshake, rules, headers);
 }
 
@@ -156,19 +158,20 @@ function complete(handshake: Handshake, rules: PeerDependencies, headers: Header
     if (rules.userIsFull(handshake.user)) {
       const { status, reason } = USER_FULL;
       rules.notices.info("refused", { status, reason, address: handshake.address });
-      return refuse(handshake, refusalResponse(USER_FULL));
+      return refuse(handshake, rules, "limit", refusalResponse(USER_FULL));
     }
   }
   const snapshot = handshake.snapshot();
   let upgraded: Deno.WebSocketUpgrade;
   try {
-    if (connection?.upgrading() === false) return refuse(handshake, refusalResponse(GONE));
+    if (connection?.upgrading() === false) return refuse(handshake, rules, "gone", refusalResponse(GONE));
     // The option `protocol` is not used: it finds a subprotocol only in a list with a space after each comma.
     upgraded = Deno.upgradeWebSocket(request, { idleTimeout: rules.idleTimeout / 1000 });
   } catch (error) {
     rules.log.debug("the upgrade failed", { error: messageOf(error) });
     connection?.gone();
-    return refuse(handshake, refusalResponse({ status: 400, reason: "The connection cannot be upgraded." }));
+    const refusal = { status: 400, reason: "The connection cannot be upgraded." };
+    return refuse(handshake, rules, "handshake", refusalResponse(refusal));
   }
   const { socket, response } = upgraded;
   new WebSocketPeer(socket, handshake, snapshot, rules);
@@ -187,13 +190,15 @@ function subjectOf(claims: Record<string, unknown> | undefined): string | undefi
 /** Headers that the handshake sets itself. Values of the app would break the response. */
 const HANDSHAKE = /^(?:sec-websocket-.*|connection|upgrade|content-length|transfer-encoding)$/;
 
-function refuse(handshake: Handshake, response: Response): Response {
+function refuse(handshake: Handshake, { counters }: PeerDependencies, why: RefusalCause, response: Response): Response {
+  counters.refused[why]++;
   handshake.release();
   return response;
 }
 
 /** The response for a mistake of the app. The log gets the details; the client learns only that it is not at fault. */
-function mistake({ notices }: PeerDependencies, problem: string): Response {
+function mistake({ notices, counters }: PeerDependencies, problem: string): Response {
+  counters.hookErrors.upgrade++;
   notices.error(problem);
   return refusalResponse({ status: 500, reason: "The app on this server failed; see the service's log." });
 }

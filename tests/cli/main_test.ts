@@ -34,8 +34,9 @@ Deno.test("--help and --version", async (t) => {
     for (const args of [["--help"], ["-h"], ["help"]]) {
       const { code, stdout, stderr } = await runProgram(args);
       assertEquals([code, stderr], [0, ""]);
-      for (const { name, summary } of await loadCommands()) {
-        assertMatch(stdout, new RegExp(`^  ${name}\\b.*  ${summary}`, "m"));
+      for (const { name, summary, group } of await loadCommands()) {
+        const expected = group === undefined ? `^  ${name}\\b.*  ${summary}` : `^ .* ${name}\\b.*  ${group}$`;
+        assertMatch(stdout, new RegExp(expected, "m"));
       }
       // One screen of a terminal, the line of the next command included.
       const lines = stdout.split("\n");

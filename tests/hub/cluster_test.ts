@@ -43,7 +43,12 @@ for (const [name, start] of ENGINES) {
         [[a.id, b.id, c.id].sort(), ["eve", "tom"], true],
       );
     }
-    assertEquals(await complete<Online>(c, { do: "online", user: "tom" }), { online: true, peers: 2, complete: true });
+    assertEquals(await complete<Online>(c, { do: "online", user: "tom" }), {
+      online: true,
+      peers: 2,
+      complete: true,
+      nodes: { asked: 3, answered: 3 },
+    });
     assertEquals(await complete<TopicList>(b, { do: "topics", name: "ro" }), {
       topics: [{ topic: "room", subscribers: 3 }],
       complete: true,

@@ -121,12 +121,12 @@ for (const [name, start, programs] of ENGINES) {
           ],
         );
         assertEquals((await calls.presence("room:1", { namespace: "shop", ...LONG })).users, ["eve"]);
-        assertEquals(await calls.presence("empty", LONG), { peers: [], users: [], complete: true });
-        assertEquals(await calls.online("tom", LONG), { online: true, peers: 2, complete: true });
-        assertEquals(await calls.online("nobody", LONG), { online: false, peers: 0, complete: true });
+        assertEquals(await calls.presence("empty", LONG), { peers: [], users: [], ...OF_THREE });
+        assertEquals(await calls.online("tom", LONG), { online: true, peers: 2, ...OF_THREE });
+        assertEquals(await calls.online("nobody", LONG), { online: false, peers: 0, ...OF_THREE });
         assertEquals(await calls.topics("room:", LONG), {
           topics: [{ topic: "room:1", subscribers: 3 }, { topic: "room:2", subscribers: 1 }],
-          complete: true,
+          ...OF_THREE,
         });
         const { nodes } = await calls.nodes();
         assertEquals(nodes.map(({ id }) => id).sort(), [a, b, c].map(({ hub }) => hub.id).sort());
@@ -179,6 +179,8 @@ for (const [name, start, programs] of ENGINES) {
   );
 }
 
+const OF_THREE = { complete: true, nodes: { asked: 3, answered: 3 } };
+
 Deno.test("hub without a broker: the calls mean the same, and are complete", async () => {
   await using one = await hubOn(undefined);
   const [tom, eve] = [one.join({ user: "tom", topics: ["news"] }), one.join({ topics: ["news"] })];
@@ -187,7 +189,12 @@ Deno.test("hub without a broker: the calls mean the same, and are complete", asy
   one.calls.send({ peer: eve.id }, "3");
   assertEquals([tom.got, eve.got], [["2"], ["1", "3"]]);
   assertEquals((await one.calls.presence("news")).complete, true);
-  assertEquals(await one.calls.online("tom"), { online: true, peers: 1, complete: true });
+  assertEquals(await one.calls.online("tom"), {
+    online: true,
+    peers: 1,
+    complete: true,
+    nodes: { asked: 1, answered: 1 },
+  });
   assertEquals((await one.calls.topics()).topics, [{ topic: "news", subscribers: 2 }]);
   const { nodes, complete } = await one.calls.nodes();
   assertEquals([nodes.map(({ id, peers }) => [id, peers]), complete], [[[one.hub.id, 2]], true]);

@@ -23,6 +23,7 @@ const FLOORS: readonly (readonly string[])[] = [
       "close_codes.ts",
       "duration_and_size.ts",
       "text_file.ts",
+      "metrics.ts",
       "unstable_features.ts",
     ],
     "version.ts",

@@ -1,0 +1,66 @@
+/**
+ * From the settings to an admin listener.
+ * @module
+ */
+import { parseAdminAddress } from "../config/admin_address.ts";
+import type { Settings } from "../config/service_options.ts";
+import type { ServiceCalls } from "../hub/service_calls.ts";
+import type { Logger } from "../log.ts";
+import type { MetricValues } from "../metrics.ts";
+import type { TlsText } from "../net/listener/accept_loop.ts";
+import { type AdminBackend, AdminListener, type Health } from "./admin_listener.ts";
+import { perform } from "./commands.ts";
+
+/** What the settings do not say. */
+export interface OpenAdminOptions {
+  readonly backend: AdminBackend;
+  /** The service's certificate; used with `--admin-tls`. */
+  readonly tls: TlsText | undefined;
+  /** A predecessor process shares the address, at this port; 0: a unix socket, or it has no admin listener. */
+  readonly takeover: { readonly port: number } | undefined;
+  /** Throttled. */
+  readonly log: Logger;
+}
+
+/** A service of this process as what the listener asks. */
+export function localBackend(
+  service: ServiceCalls & { health(): Health; metrics(): Promise<MetricValues> },
+): AdminBackend {
+  return {
+    execute: (command) => perform(service, command),
+    health: () => Promise.resolve(service.health()),
+    metrics: () => service.metrics(),
+  };
+}
+
+/**
+ * Opens the admin listener that the settings ask for.
+ * @throws {StartError} the address or the file of keys cannot be used
+ */
+export async function openAdmin(
+  settings: Settings & { readonly admin: string },
+  { backend, tls, takeover, log }: OpenAdminOptions,
+): Promise<AdminListener> {
+  const address = parseAdminAddress(settings.admin, parseInt(settings.adminMode, 8));
+  // The configuration may have changed since the predecessor started.
+  const joins = takeover !== undefined && (address.transport === "unix" ||
+    (takeover.port !== 0 && (address.port === 0 || address.port === takeover.port)));
+  const { adminKeyFile: file, maxPayload, handshakeTimeout } = settings;
+  // node:crypto is loaded only where there are keys to compare.
+  const keys = file === undefined ? undefined : new (await import("./admin_keys.ts")).AdminKeys(file, log);
+  try {
+    return await AdminListener.open({
+      address: joins && address.transport === "tcp" ? { ...address, port: takeover.port } : address,
+      tls: settings.adminTls ? tls : undefined,
+      keys,
+      backend,
+      maxPayload,
+      handshakeTimeout,
+      takeover: joins,
+      log,
+    });
+  } catch (error) {
+    await keys?.[Symbol.asyncDispose]();
+    throw error;
+  }
+}

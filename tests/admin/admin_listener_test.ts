@@ -1,0 +1,173 @@
+/** Who may call the admin listener, and what hostile clients get. */
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { adminUrl, call, KEY, OTHER_KEY, servingAdmin } from "./admin.ts";
+
+/** Sends bytes and reads until the listener closes. */
+async function raw(port: number, text: string, then?: (connection: Deno.Conn) => Promise<void>): Promise<string> {
+  using connection = await Deno.connect({ hostname: "127.0.0.1", port });
+  await connection.write(new TextEncoder().encode(text));
+  await then?.(connection);
+  let answer = "";
+  const decoder = new TextDecoder();
+  const buffer = new Uint8Array(65536);
+  for (;;) {
+    const count = await connection.read(buffer).catch(() => null);
+    if (count === null) return answer;
+    answer += decoder.decode(buffer.subarray(0, count), { stream: true });
+  }
+}
+
+function portOf(addr: Deno.Addr): number {
+  return (addr as Deno.NetAddr).port;
+}
+
+Deno.test("the API needs one of the keys", async () => {
+  await using served = await servingAdmin();
+  const { service } = served;
+  for (const key of [KEY, OTHER_KEY]) {
+    assertEquals((await call(service, "nodes", {}, { authorization: `Bearer ${key}` })).status, 200);
+  }
+  const none: Record<string, string>[] = [
+    {},
+    { authorization: "Bearer wrong" },
+    { authorization: `Bearer ${KEY.slice(1)}` },
+    { authorization: `Basic ${btoa(`x:${KEY}`)}` },
+    { authorization: "Bearer # of the backend" },
+  ];
+  for (const headers of none) {
+    const { status, body, headers: answered } = await call(service, "nodes", {}, headers);
+    assertEquals([status, body.error.code, answered.get("www-authenticate")], [401, 101, "Bearer"]);
+  }
+  assert(served.lines.every((line) => !JSON.stringify(line).includes(KEY)), "a key is in the log");
+});
+
+Deno.test("without keys the API says how to set one, and the rest answers", async () => {
+  await using served = await servingAdmin({ adminKeyFile: undefined });
+  const { status, body } = await call(served.service, "nodes");
+  assertEquals([status, body.error.code], [403, 103]);
+  assertStringIncludes(body.error.message, "--admin-key-file");
+  const health = await fetch(`${adminUrl(served.service)}/healthz`);
+  assertEquals([health.status, await health.json()], [200, { status: "ok" }]);
+});
+
+Deno.test("keys are reloaded, by the service's reload and when the file changes", async () => {
+  await using served = await servingAdmin();
+  const { service, folder } = served;
+  const status = async (key: string) => (await call(service, "nodes", {}, { authorization: `Bearer ${key}` })).status;
+  await Deno.writeTextFile(join(folder, "keys"), OTHER_KEY);
+  await service.reload();
+  assertEquals([await status(KEY), await status(OTHER_KEY)], [401, 200]);
+  await Deno.writeTextFile(join(folder, "keys"), KEY);
+  for (const until = Date.now() + 20_000; await status(KEY) !== 200;) assert(Date.now() < until);
+  assertEquals(await status(OTHER_KEY), 401);
+  await Deno.remove(join(folder, "keys"));
+  await service.reload();
+  assertEquals(await status(KEY), 401);
+});
+
+Deno.test("on a unix socket the file's mode decides", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const path = join(folder, "admin.sock");
+    await using served = await servingAdmin({ admin: `unix:${path}`, adminKeyFile: undefined, adminMode: "600" });
+    assertEquals(served.service.admin?.url, `unix:${path}`);
+    assertEquals((await Deno.stat(path)).mode! & 0o777, 0o600);
+    using client = Deno.createHttpClient({ proxy: { transport: "unix", path } });
+    const response = await fetch("http://any.name.example/api/nodes", { client, method: "POST" });
+    assertEquals(response.status, 200);
+    assertEquals((await response.json()).result.nodes[0].id, served.service.nodeId);
+    await served.service.stop();
+    assertEquals(await Deno.stat(path).then(() => true, () => false), false, "the socket's file is left");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("with TLS it has the service's certificate", async () => {
+  await using served = await servingAdmin({ adminTls: true });
+  assertMatch(adminUrl(served.service), /^https:/);
+  using client = Deno.createHttpClient({ caCerts: [await Deno.readTextFile(served.ca)] });
+  for (const method of ["GET", "HEAD"]) {
+    const response = await fetch(`${adminUrl(served.service)}/healthz`, { client, method });
+    assertEquals([response.status, (await response.text()).length > 0], [200, method === "GET"]);
+  }
+});
+
+Deno.test("an address that others reach is a warning without TLS", async () => {
+  await using plain = await servingAdmin({ admin: "0.0.0.0:0" });
+  assertEquals(plain.logged("without TLS").map(({ level }) => level), ["warn"]);
+  await using tls = await servingAdmin({ admin: "0.0.0.0:0", adminTls: true });
+  assertEquals(tls.logged("without TLS"), []);
+});
+
+Deno.test("pages in browsers are refused: Origin, Sec-Fetch-Site, and a Host of somebody else's DNS", async () => {
+  await using served = await servingAdmin();
+  const port = portOf(served.service.admin!.addr);
+  const status = async (path: string, headers: string) => {
+    const answer = await raw(port, `GET ${path} HTTP/1.1\r\nConnection: close\r\n${headers}\r\n\r\n`);
+    return Number(answer.split(" ")[1]);
+  };
+  const local = `Host: 127.0.0.1:${port}`;
+  for (const path of ["/metrics", "/healthz", "/api/nodes"]) {
+    assertEquals(await status(path, `${local}\r\nOrigin: http://127.0.0.1:${port}`), 403);
+    assertEquals(await status(path, `${local}\r\nOrigin: null\r\nAuthorization: Bearer ${KEY}`), 403);
+    assertEquals(await status(path, `${local}\r\nSec-Fetch-Site: same-origin`), 403);
+    assertEquals(await status(path, `Host: evil.example:${port}`), 421);
+    assertEquals(await status(path, "Host: evil"), 421);
+    assertEquals(await status(path, "Host: a@127.0.0.1"), 421);
+  }
+  for (const host of [`localhost:${port}`, "127.0.0.1", "[::1]", "10.1.2.3:9100"]) {
+    assertEquals(await status("/healthz", `Host: ${host}`), 200, host);
+  }
+  assertEquals(await status("/healthz", `Host: admin.example\r\nAuthorization: Bearer ${KEY}`), 200);
+});
+
+Deno.test("bodies are bounded in length and in time", async () => {
+  await using served = await servingAdmin({ maxPayload: "64KiB", handshakeTimeout: "1s" });
+  const { service } = served;
+  const port = portOf(service.admin!.addr);
+  const long = await call(service, "publish", { topic: "a", data: "x".repeat(64 * 1024) });
+  assertEquals(long.status, 200);
+  const longer = await call(service, "publish", { topic: "a", data: "x".repeat(64 * 1024 + 1) });
+  assertEquals(longer.status, 413);
+  assertMatch(longer.body.error.message, /^data: .*--max-payload/);
+  assertEquals((await call(service, "publish", "x".repeat(1024 * 1024))).status, 413);
+  const head = `POST /api/nodes HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${KEY}\r\n`;
+  const chunked = await raw(port, `${head}Transfer-Encoding: chunked\r\n\r\n`, async (connection) => {
+    const chunk = new TextEncoder().encode(`10000\r\n${"x".repeat(65536)}\r\n`);
+    // Once it is refused the listener closes.
+    await (async () => {
+      for (let i = 0; i < 8; i++) await connection.write(chunk);
+    })().catch(() => {});
+  });
+  assertMatch(chunked, /^HTTP\/1.1 413 /);
+  const slow = await raw(port, `${head}Content-Length: 100\r\n\r\n{`);
+  assertMatch(slow, /^HTTP\/1.1 408 /);
+  assertEquals(await raw(port, "POST /api/nodes HTT"), "", "a slow head is cut");
+});
+
+Deno.test("deep JSON, bytes that are no UTF-8, and other nonsense harm nobody", async () => {
+  await using served = await servingAdmin();
+  const { service } = served;
+  const deep = "[".repeat(200_000) + "]".repeat(200_000);
+  assertEquals((await call(service, "publish", deep)).status, 400);
+  assertEquals((await call(service, "publish", `{"topic":"a","data":${deep}}`)).status, 200);
+  assertEquals((await call(service, "batch", `{"commands":[${deep}]}`)).status, 200);
+  const headers = { authorization: `Bearer ${KEY}` };
+  const bytes = await fetch(`${adminUrl(service)}/api/nodes`, {
+    method: "POST",
+    headers,
+    body: new Uint8Array([0xff]),
+  });
+  assertEquals([bytes.status, (await bytes.json()).error.message], [400, "the body is not UTF-8"]);
+  const got = await fetch(`${adminUrl(service)}/api/nodes`, { headers });
+  assertEquals([got.status, got.headers.get("allow"), (await got.json()).error.code], [405, "POST", 107]);
+  const lost = await fetch(`${adminUrl(service)}/favicon.ico`);
+  assertEquals([lost.status, (await lost.json()).error.code], [404, 104]);
+  const posted = await fetch(`${adminUrl(service)}/metrics`, { method: "POST" });
+  assertEquals([posted.status, posted.headers.get("allow")], [405, "GET, HEAD"]);
+  await posted.body?.cancel();
+  assertEquals((await call(service, "nodes")).status, 200);
+  assertEquals(served.lines.filter(({ level }) => level === "error"), []);
+});

@@ -1,0 +1,128 @@
+/** `/metrics`: what Prometheus' own checker says of it, and that the numbers are those of what happened. */
+import { assert, assertEquals } from "@std/assert";
+import { METRICS } from "../lib/metrics.ts";
+import { peerTest } from "./peers/require.ts";
+import { type Served, serving } from "./support/serving.ts";
+import { adminUrl, servingAdmin } from "./admin/admin.ts";
+
+async function scrape({ service }: Served): Promise<string> {
+  const response = await fetch(`${adminUrl(service)}/metrics`);
+  assertEquals(response.headers.get("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+  return await response.text();
+}
+
+/** The value of a series. */
+function value(text: string, series: string): number {
+  const line = text.split("\n").find((each) => each.startsWith(`${series} `));
+  if (line === undefined) throw new Error(`no ${series} in\n${text}`);
+  return Number(line.slice(series.length + 1));
+}
+
+peerTest("promtool", "promtool finds nothing wrong with the metrics", async () => {
+  await using served = await serving({ message() {} }, {
+    admin: "127.0.0.1:0",
+    broker: `local:${crypto.randomUUID()}`,
+  });
+  const text = await scrape(served);
+  const names = new Set([...text.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name));
+  assertEquals([...names].sort(), Object.keys(METRICS).sort());
+  const child = new Deno.Command("promtool", {
+    args: ["check", "metrics"],
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(text));
+  await writer.close();
+  const { code, stdout, stderr } = await child.output();
+  assertEquals([code, new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr)], [0, ""]);
+});
+
+Deno.test("the metrics count what happened", async () => {
+  await using served = await serving({
+    upgrade: (request) => {
+      if (request.url.endsWith("?no")) return new Response(null, { status: 403 });
+      return { user: "tom" };
+    },
+    message: (peer, message) => {
+      if (message.text() === "fail") throw new Error("on purpose");
+      peer.subscribe("news");
+      peer.send(message.text());
+    },
+  }, { admin: "127.0.0.1:0" });
+  assertEquals(value(await scrape(served), "wss_connections"), 0);
+  await using client = await served.connect();
+  for (let at = 0; at < 128; at++) assertEquals(await client.ask("abc"), "abc");
+  const text = await scrape(served);
+  const expected: Record<string, number> = {
+    wss_connections: 1,
+    wss_connections_opened_total: 1,
+    'wss_messages_total{direction="received"}': 128,
+    'wss_messages_total{direction="sent"}': 128,
+    'wss_message_bytes_total{direction="received"}': 384,
+    'wss_message_bytes_total{direction="sent"}': 384,
+    wss_subscriptions: 1,
+    wss_topics: 1,
+    wss_users: 1,
+    wss_nodes: 1,
+    'wss_hook_duration_seconds_count{hook="message"}': 2,
+    'wss_hook_duration_seconds_bucket{hook="message",le="+Inf"}': 2,
+    'wss_hook_duration_seconds_count{hook="upgrade"}': 1,
+    'wss_reloads_total{result="success"}': 0,
+  };
+  for (const [series, count] of Object.entries(expected)) assertEquals(value(text, series), count, series);
+  const expiry = value(text, "wss_certificate_expiry_timestamp_seconds");
+  assertEquals(expiry, Math.floor(served.service.material!.notAfter.getTime() / 1000));
+  const begun = value(text, "process_start_time_seconds");
+  assert(begun > Date.now() / 1000 - 3600 && begun <= Date.now() / 1000);
+  assert(value(text, "process_resident_memory_bytes") > 1024 ** 2);
+  assert(value(text, "process_cpu_seconds_total") > 0);
+
+  client.send("fail");
+  assertEquals((await client.closed).code, 1011);
+  for (const path of ["/?no", "/nowhere"]) {
+    await served.connect({ path }).then(() => assert(false, "it connected"), () => {});
+  }
+  await using leaving = await served.connect();
+  await leaving.close(4999);
+  await served.service.reload();
+  // The clients know of their end before the service does.
+  let after: string;
+  const until = Date.now() + 10_000;
+  do after = await scrape(served); while (value(after, "wss_connections") > 0 && Date.now() < until);
+  const changed: Record<string, number> = {
+    'wss_connections_closed_total{code="1011"}': 1,
+    'wss_connections_closed_total{code="other"}': 1,
+    'wss_hook_errors_total{hook="message"}': 1,
+    'wss_handshakes_refused_total{reason="app"}': 1,
+    'wss_handshakes_refused_total{reason="path"}': 1,
+    'wss_reloads_total{result="success"}': 1,
+    wss_connections: 0,
+  };
+  for (const [series, count] of Object.entries(changed)) assertEquals(value(after, series), count, series);
+  assertEquals(after.includes("4999"), false, "a client chose a label");
+});
+
+Deno.test("a hook that stands still shows as lag of the event loop", async () => {
+  await using served = await serving({
+    message(peer) {
+      for (const until = performance.now() + 700; performance.now() < until;);
+      peer.send("done");
+    },
+  }, { admin: "127.0.0.1:0" });
+  await using client = await served.connect();
+  assertEquals(await client.ask("freeze"), "done");
+  // Once the loop has turned.
+  for (const until = Date.now() + 8_000; value(await scrape(served), "wss_event_loop_lag_seconds") < 0.5;) {
+    assert(Date.now() < until, "no lag was seen");
+  }
+});
+
+Deno.test("health: draining counts, and the broker where it is asked for", async () => {
+  await using served = await servingAdmin({ broker: `local:${crypto.randomUUID()}` });
+  for (const query of ["", "?broker"]) {
+    const response = await fetch(`${adminUrl(served.service)}/healthz${query}`);
+    assertEquals([response.status, await response.json()], [200, { status: "ok", broker: "up" }]);
+  }
+});

@@ -1,0 +1,87 @@
+/** One admin listener for several workers: it outlives each of them, and what it tells is of all. Linux. */
+import { assert, assertEquals } from "@std/assert";
+import { join } from "node:path";
+import { KEY } from "../admin/admin.ts";
+import type { Program } from "../support/program.ts";
+import { clientOfEach, startWorkers } from "./workers.ts";
+
+const ignore = Deno.build.os !== "linux";
+
+async function adminOf(program: Program): Promise<string> {
+  return (await program.stderr.until(/"admin":"([^"]+)"/))[1]!;
+}
+
+// deno-lint-ignore no-explicit-any -- JSON of a reply, of which each test knows what it is
+async function call(admin: string, method: string, parameters: object = {}): Promise<any> {
+  const headers = { authorization: `Bearer ${KEY}` };
+  const response = await fetch(`${admin}/api/${method}`, { method: "POST", body: JSON.stringify(parameters), headers });
+  return await response.json();
+}
+
+async function value(admin: string, series: string): Promise<number> {
+  const text = await (await fetch(`${admin}/metrics`)).text();
+  const line = text.split("\n").find((each) => each.startsWith(`${series} `));
+  if (line === undefined) throw new Error(`no ${series} in\n${text}`);
+  return Number(line.slice(series.length + 1));
+}
+
+Deno.test(
+  "calls reach the clients of all workers, metrics are their sums, also when a worker dies",
+  { ignore },
+  async () => {
+    const files = { "keys": KEY };
+    await using program = await startWorkers(2, ["--admin", "127.0.0.1:0", "--admin-key-file", "keys"], { files });
+    const admin = await adminOf(program);
+    await using clients = await clientOfEach(2, program.url, { ca: program.ca });
+    for (const client of clients.values()) assertEquals(await client.ask("join news"), "joined");
+    assertEquals(await call(admin, "publish", { topic: "news", data: "hello" }), { result: {} });
+    for (const client of clients.values()) assertEquals(await client.next(), "hello");
+    // Just after the start a worker does not know whether there are more.
+    let result;
+    const until = Date.now() + 20_000;
+    do result = (await call(admin, "presence", { topic: "news" })).result; while (
+      !result.complete && Date.now() < until
+    );
+    assertEquals([result.peers.length, result.complete, result.nodes], [2, true, { asked: 2, answered: 2 }]);
+    assertEquals((await call(admin, "nodes")).result.nodes.length, 2);
+    assertEquals(await value(admin, "wss_connections"), 2);
+    assertEquals(await value(admin, "wss_nodes"), 2);
+    for (const worker of ["1", "2", "supervisor"]) {
+      assert(await value(admin, `process_resident_memory_bytes{worker="${worker}"}`) > 1024 ** 2);
+    }
+    const health = await fetch(`${admin}/healthz?broker`);
+    assertEquals([health.status, await health.json()], [200, { status: "ok", broker: "up" }]);
+
+    const received = 'wss_messages_total{direction="received"}';
+    const before = await value(admin, received);
+    assert(before >= 4, `${before}`);
+    const [[pid]] = [...clients] as [[number, unknown]];
+    Deno.kill(pid, "SIGKILL");
+    await program.stderr.until(/"message":"worker \d is serving again"/);
+    assert(await value(admin, received) >= before, "a counter fell");
+    assertEquals((await call(admin, "publish", { topic: "news", data: "again" })).result, {});
+    const [, other] = [...clients.values()];
+    assertEquals(await other!.next(), "again");
+
+    program.signal("SIGUSR2");
+    await program.stderr.until(/the workers have been replaced/);
+    assert(await value(admin, received) >= before, "a counter fell");
+    assertEquals((await call(admin, "nodes")).error, undefined);
+
+    await Deno.writeTextFile(join(program.folder, "keys"), "0".repeat(64));
+    program.signal("SIGHUP");
+    for (const until = Date.now() + 10_000; (await call(admin, "nodes")).error?.code !== 101;) {
+      assert(
+        Date.now() < until,
+      );
+    }
+  },
+);
+
+Deno.test("with TLS the supervisor has the workers' certificate", { ignore }, async () => {
+  await using program = await startWorkers(1, ["--admin", "127.0.0.1:0", "--admin-tls"]);
+  const admin = await adminOf(program);
+  using client = Deno.createHttpClient({ caCerts: [await Deno.readTextFile(program.ca)] });
+  const response = await fetch(`${admin}/healthz`, { client });
+  assertEquals([response.status, await response.json()], [200, { status: "ok" }]);
+});
