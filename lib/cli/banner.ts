@@ -1,5 +1,5 @@
 /**
- * What `serve` prints once it listens.
+ * The text and the log fields that `serve` prints when it listens.
  * @module
  */
 import type { LogFields } from "../log.ts";
@@ -16,8 +16,8 @@ import { VERSION } from "../version.ts";
 const [BOLD, DIM, CYAN] = ["1", "2", "36"] as const;
 
 /**
- * For a person at a terminal: no line is longer than 80 columns, or than the terminal is wide, unless one word is.
- * @param workers how many share the port; undefined: this process serves alone
+ * The banner for a terminal. No line is longer than the terminal is wide (80 columns at most), unless a single word is.
+ * @param workers the number of workers on the port; undefined if this process serves alone
  */
 export function banner(service: RunningService, workers?: number): string {
   const { settings, mode, material, url, needs, nodeId, admin } = service;
@@ -63,12 +63,12 @@ export function banner(service: RunningService, workers?: number): string {
   return lines.join("\n") + "\n\n";
 }
 
-/** A terminal that does not tell its size has the usual one. */
+/** The width of the terminal; the usual one if it is not known. */
 function terminalColumns(): number {
   return (Deno.stdout.isTerminal() ? Deno.consoleSize().columns : 0) || WIDTH;
 }
 
-/** The arguments with which a client of this program gets through, an option and its value in one. */
+/** The arguments with which `connect` reaches this service. An option and its value are one element. */
 function connectWords({ url, settings, needs }: RunningService, authority: string | undefined): string[] {
   return [
     "connect",
@@ -79,7 +79,7 @@ function connectWords({ url, settings, needs }: RunningService, authority: strin
   ];
 }
 
-/** The same for a machine. */
+/** The same as fields for JSON logs. */
 export function bannerFields(service: RunningService, workers?: number): LogFields {
   const { settings, mode, material, url, needs, nodeId, admin } = service;
   return {

@@ -89,7 +89,7 @@ async function run(line: Invocation): Promise<number> {
       problems.push(`--name: ${messageOf(error)}`);
     }
   }
-  // The service's variables and file do not concern this command.
+  // This command does not read the service's variables and file.
   const { settings } = load(CERT_OPTIONS, { flags: line.flags }, problems, (settings, given) => {
     const mistakes: string[] = [];
     const acme = acmeSettings(settings, given, mistakes);
@@ -124,7 +124,7 @@ async function obtainCertificate(acme: AcmeSettings, settings: CertSettings): Pr
     const [cert, key] = [join(out, "fullchain.pem"), join(out, "privkey.pem")];
     try {
       await Deno.mkdir(out, { recursive: true });
-      // A server that reads them in between refuses the pair, and keeps the one that it has.
+      // A server that reads between the two writes refuses the pair and keeps its current one.
       writeAtomically(key, material.key, 0o600);
       writeAtomically(cert, material.cert, 0o644);
     } catch (error) {
@@ -135,7 +135,7 @@ async function obtainCertificate(acme: AcmeSettings, settings: CertSettings): Pr
   return 0;
 }
 
-/** What the command prints. */
+/** The output of the command. */
 export function certReport(material: DevelopmentTlsMaterial): string {
   const { authority, authorityFile, file, names, notAfter, made, authorityMade } = material;
   const state = (fresh: boolean) => fresh ? "made now" : "was there";

@@ -1,5 +1,5 @@
 /**
- * `check`: why can't my client connect? Diagnoses a ws or wss endpoint, ours or anybody's.
+ * `check`: diagnoses why a client cannot connect to a ws or wss endpoint, of this or any other server.
  * @module
  */
 import { runCheck } from "../check/run_check.ts";
@@ -77,7 +77,7 @@ async function run(line: Invocation): Promise<number> {
   const problems = [...line.problems];
   if (url === undefined) problems.push("check needs a URL: check wss://domain.com/wss");
   if (rest.length > 0) problems.push(`check takes one URL, and was given ${rest.join(" ")} too`);
-  // The service's variables and file do not concern this command.
+  // This command does not read the service's variables and file.
   const { settings } = load(CHECK_OPTIONS, { flags: line.flags }, problems);
   const { for: client, timeout, hold, send, expect, sni, json } = settings;
   const options: CheckOptions = {

@@ -1,5 +1,5 @@
 /**
- * `serve --check`: everything that can fail at the start, without listening.
+ * `serve --check`: checks everything that can fail at the start, without listening.
  * @module
  */
 import { createAuthenticator } from "../auth/authenticate.ts";
@@ -12,7 +12,7 @@ import type { ServiceSettings } from "../service/validate_settings.ts";
 import { loadCertificateFiles } from "../tls/certificate_files.ts";
 import { write } from "./output.ts";
 
-/** Checks, prints what was found, and returns the exit code. */
+/** Checks, prints the findings, and returns the exit code. */
 export async function checkConfiguration(
   { settings, checked: { mode } }: ServiceSettings,
   log: Logger,

@@ -86,7 +86,7 @@ export const connectCommand: Command = {
   run,
 };
 
-/** How long -x waits for the answer to its close frame, in milliseconds. */
+/** How long -x waits for the server's close frame, in milliseconds. */
 const CLOSE_WAIT = 1000;
 
 const ALARM = "WARNING: --insecure: the server's certificate is NOT checked. Anybody on the way can read and change " +
@@ -99,7 +99,7 @@ async function run(line: Invocation): Promise<number> {
   if (rest.length > 0) {
     problems.push(`connect takes one URL, and was given ${rest.join(" ")} too; a message goes by -x`);
   }
-  // The service's variables and file do not concern this command.
+  // This command does not read the service's variables and file.
   const { settings } = load(CONNECT_OPTIONS, { flags: line.flags }, problems);
   const { insecure, timeout } = settings;
   const options: CheckOptions = { ...clientOptions(settings), url: url!, timeout };
@@ -119,7 +119,7 @@ async function run(line: Invocation): Promise<number> {
   if ("failure" in opened) return await explain(options, opened.failure);
   await using _connection = opened.connection;
   const { session } = opened;
-  // What a server sends must not command the terminal.
+  // Text of a server must not contain control sequences of the terminal.
   const terminal = Deno.stdout.isTerminal();
   if (single !== undefined) {
     const print = (data: string | Uint8Array) => write("stdout", `${printed(data, terminal, out)}\n`);
@@ -134,7 +134,7 @@ async function run(line: Invocation): Promise<number> {
   });
 }
 
-/** How -x waits for its reply. */
+/** Options of -x. */
 interface OnceOptions {
   /** In milliseconds. */
   readonly timeout: number;
@@ -143,7 +143,7 @@ interface OnceOptions {
   readonly print: (data: string | Uint8Array) => void;
 }
 
-/** Sends one message and prints the reply: the first message after those to skip, or the one that is expected. */
+/** Sends one message and prints the reply: the first message after the skipped ones, or the expected one. */
 async function once(session: ClientSession, message: string | Uint8Array, options: OnceOptions): Promise<number> {
   const { timeout, skip, expect, print } = options;
   let passed = 0;
@@ -181,7 +181,7 @@ function count(passed: number): string {
   return passed === 0 ? "" : ` (${passed} ${passed === 1 ? "message was" : "messages were"} passed over)`;
 }
 
-/** Closes, and waits a moment for the answer: a connection that is dropped at once can take the close frame with it. */
+/** Closes, and waits a moment for the server's close frame: dropping the connection at once could lose ours. */
 async function close(session: ClientSession): Promise<void> {
   try {
     await within(CLOSE_WAIT, new AbortController().signal, async (signal) => {
@@ -193,7 +193,7 @@ async function close(session: ClientSession): Promise<void> {
   }
 }
 
-/** Why the connection failed, as the probes see it. */
+/** Explains with the probes of `check` why the connection failed. */
 async function explain(options: CheckOptions, fact: string): Promise<number> {
   write("stderr", `${fact}\nLooking for the reason:\n\n`);
   const style = reportStyle("stderr");
@@ -217,7 +217,7 @@ function openFile(path: string): Deno.FsFile {
   }
 }
 
-/** What is printed of a message: text itself, bytes as hex, or where they went. */
+/** The output for a message: its text, its bytes in hexadecimal, or the file that they were written to. */
 function printed(data: string | Uint8Array, terminal: boolean, out: Deno.FsFile | undefined): string {
   if (typeof data === "string") return terminal ? textForTerminal(data) : data;
   if (out === undefined) return terminal ? hexDump(data) : data.toHex();

@@ -1,5 +1,5 @@
 /**
- * Help texts and the README's table, from the option tables.
+ * Generates the help texts and the README's table from the option tables.
  * @module
  */
 import { relative } from "node:path";
@@ -7,10 +7,10 @@ import { flagOf, type Option, type OptionTable, TOPICS, variableOf } from "../co
 import { shellWord } from "../tls/shell_command.ts";
 import type { Command } from "./command_type.ts";
 
-/** How the program is called in help. */
+/** The name of the program in help. */
 export const PROGRAM = "wss";
 
-/** The columns of a terminal that has its usual size. */
+/** The columns of a terminal of the usual size. */
 export const WIDTH = 80;
 
 const GENERAL: OptionTable = {
@@ -18,7 +18,7 @@ const GENERAL: OptionTable = {
   version: { type: "switch", short: "V", default: false, help: "Show the version." },
 };
 
-/** What `wss --help` prints: no more than fits a terminal of 24 lines. */
+/** The text of `wss --help`: at most 24 lines. */
 export function programHelp(commands: readonly Command[], version: string): string {
   const width = Math.max(...commands.map(({ name, group }) => group === undefined ? name.length : 0));
   return [
@@ -48,7 +48,7 @@ export function programHelp(commands: readonly Command[], version: string): stri
   ].join("\n");
 }
 
-/** What `wss COMMAND --help` prints. */
+/** The text of `wss COMMAND --help`. */
 export function commandHelp(command: Command): string {
   const { name, usage, summary, details, examples = [], options } = command;
   const lines = [`usage: ${PROGRAM} ${[name, usage].filter(Boolean).join(" ")} [options]`, ""];
@@ -82,12 +82,12 @@ function optionLines(rows: readonly (readonly [key: string, option: Option])[]):
   });
 }
 
-/** The words of a shell with which this very program is started: `wss`, or Deno with the path of main.ts. */
+/** The shell words that start this program: `wss`, or Deno with the path of main.ts. */
 export function programWords(): string[] {
   if (Deno.build.standalone) return [shellWord(Deno.execPath())];
   const path = new URL(Deno.mainModule).pathname;
   const near = relative(Deno.cwd(), path);
-  // Deno that came with npx is not on the PATH.
+  // Deno is not on the PATH if npx installed it.
   const deno = /[\\/]_npx[\\/]/.test(Deno.execPath()) ? ["npx", "-y", `deno@${Deno.version.deno}`] : ["deno"];
   return [...deno, "run", "-A", shellWord(near.length < path.length ? near : path)];
 }
@@ -117,14 +117,14 @@ function sentence(text: string): string {
   return `${text[0]!.toUpperCase()}${text.slice(1)}.`;
 }
 
-/** Breaks text at spaces; a longer word stands alone. */
+/** Wraps text at spaces; a word longer than a line gets a line of its own. */
 export function wrap(text: string, width: number): string[] {
   return wrapWords(text.split(" "), width);
 }
 
 /**
- * A command of a shell in lines of so many columns, each but the last with a backslash at its end.
- * @param words a word in quotes may hold spaces, and stays whole
+ * Wraps a shell command to a number of columns; each line but the last ends with a backslash.
+ * @param words a quoted word may contain spaces and is not split
  */
 export function shellLines(words: readonly string[], width: number): string[] {
   const lines = wrapWords(words, width);

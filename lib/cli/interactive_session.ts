@@ -1,5 +1,5 @@
 /**
- * A conversation over an open WebSocket: lines go out, messages come in, until one side has had enough.
+ * An interactive session on an open WebSocket: sends lines and prints messages until one side closes.
  * @module
  */
 import { DeadlineError, within } from "../client/deadline.ts";
@@ -10,21 +10,21 @@ import { messageOf } from "../errors.ts";
 import { parseHex } from "./message_format.ts";
 import type { Terminal } from "./terminal.ts";
 
-/** How long the answer to a close frame is waited for, in milliseconds. */
+/** How long to wait for the server's close frame, in milliseconds. */
 const CLOSE_WAIT = 3000;
 
-/** How a conversation is held. */
+/** Options of {@link interact}. */
 export interface InteractOptions {
   /** Milliseconds between pings; 0 sends none. */
   readonly ping: number;
-  /** Prints a message that came. */
+  /** Prints a received message. */
   readonly show: (data: string | Uint8Array) => void;
 }
 
 /**
- * Talks until the input ends, Ctrl-C is pressed (both close with 1000; a second Ctrl-C does not wait), or the server
- * closes.
- * @returns the exit code: 0 where either side closed in order (1000, 1001, or no code), else 1
+ * Runs until the input ends or Ctrl-C is pressed (both close with 1000; a second Ctrl-C does not wait), or until the
+ * server closes.
+ * @returns the exit code: 0 after a normal close by either side (1000, 1001, or no code), else 1
  */
 export async function interact(session: ClientSession, talk: Terminal, options: InteractOptions): Promise<number> {
   const over = new AbortController();
@@ -33,7 +33,7 @@ export async function interact(session: ClientSession, talk: Terminal, options: 
   async function leave(): Promise<void> {
     if (leaving !== undefined || signal.aborted) return;
     leaving = setTimeout(() => over.abort(new DeadlineError("the close frame was not answered")), CLOSE_WAIT);
-    // Where /close sent one already, this one is not sent.
+    // Not sent if /close has sent one already.
     await session.close(CloseCode.NormalClosure, "", signal);
   }
   talk.onInterrupt(() => {
@@ -56,12 +56,12 @@ export async function interact(session: ClientSession, talk: Terminal, options: 
   }
 }
 
-/** Lines go out as messages; on a terminal some are commands. @returns once the input ends or a command closed */
+/** Sends lines as messages; on a terminal some are commands. @returns when the input ends or a command has closed */
 async function sendLines(session: ClientSession, talk: Terminal, signal: AbortSignal): Promise<void> {
   for await (const line of talk.lines) {
     const command = talk.isTerminal ? /^\/(file|hex|ping|close|help)(?:\s+(.*?))?\s*$/.exec(line) : null;
     if (command === null) {
-      // Two slashes are one that is no command; an app's own commands (/join) go out as they are.
+      // Two slashes send a line that begins with one slash; commands of the app (/join) are sent unchanged.
       await session.send(talk.isTerminal && line.startsWith("//") ? line.slice(1) : line, signal);
       continue;
     }

@@ -1,5 +1,5 @@
 /**
- * The program: which command, and what its failures look like.
+ * The program: selects the command and reports its errors.
  * @module
  */
 import { parseFlags } from "../config/command_line.ts";
@@ -12,7 +12,10 @@ import { commandHelp, PROGRAM, programHelp } from "./help.ts";
 import { write } from "./output.ts";
 import { VERSION } from "../version.ts";
 
-/** Every command, in the order of the help. Each is loaded when it is run: a service needs no probes, nor they a service. */
+/**
+ * Every command, in the order of the help. Each is loaded when it is run: a service needs no probes, nor they a
+ * service.
+ */
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   serve: async () => (await import("./serve.ts")).serveCommand,
   check: async () => (await import("./check.ts")).checkCommand,
@@ -38,14 +41,14 @@ const GENERAL = {
   version: { type: "switch", short: "V", default: false, help: "Show the version." },
 } as const satisfies OptionTable;
 
-/** Runs a command line; returns the exit code. A mistake of the user is a message, never a stack trace. */
+/** Runs a command line; returns the exit code. A mistake of the user causes a message without a stack trace. */
 export async function run(args: readonly string[]): Promise<number> {
   try {
     return await dispatch(args).finally(flushLog);
   } catch (error) {
     if (error instanceof UsageError) {
       for (const problem of error.problems) write("stderr", `${PROGRAM}: ${problem}\n`);
-      // The options are no help with a file that cannot be read.
+      // A pointer to the options does not help with a file that cannot be read.
       if (!error.problems.every((problem) => problem.startsWith("Cannot read "))) {
         write("stderr", `${PROGRAM}: ${helpFor(args)}\n`);
       }
@@ -59,7 +62,7 @@ export async function run(args: readonly string[]): Promise<number> {
   }
 }
 
-/** Where to read what is right: the help of the command, or of the program if there is no such command. */
+/** The pointer to the help of the command, or of the program if there is no such command. */
 function helpFor([first = ""]: readonly string[]): string {
   if (first === "" || first.startsWith("-")) return `${PROGRAM} serve --help lists the options`;
   if (!Object.hasOwn(COMMANDS, first)) return `${PROGRAM} --help lists the commands`;

@@ -1,15 +1,15 @@
 /**
- * Messages as text: JSON indented, bytes in hexadecimal, and nothing that commands a terminal.
+ * Formats messages as text: JSON indented, bytes in hexadecimal, control characters escaped.
  * @module
  */
 import { escapeControls } from "../log.ts";
 
-/** How many bytes of a binary message a terminal shows. */
+/** The largest number of bytes of a binary message that a terminal shows. */
 const MAX_DUMP = 4096;
 
 /**
- * Indents JSON for a person and keeps every token as it came: numbers over 2^53 and repeated names included.
- * Undefined where the text is no JSON object or array.
+ * Indents JSON and keeps every token unchanged, including numbers over 2^53 and repeated names. Undefined if the text
+ * is not a JSON object or array.
  */
 export function indentJson(text: string): string | undefined {
   if (!/^\s*[[{]/.test(text)) return undefined;
@@ -60,8 +60,8 @@ export function hexDump(bytes: Uint8Array): string {
 }
 
 /**
- * Reads bytes in hexadecimal, with or without spaces, colons and 0x: `00 ff 10`, `00ff10`, `0x00:ff`.
- * @throws {RangeError} when it is anything else
+ * Parses bytes in hexadecimal, with or without spaces, colons and 0x: `00 ff 10`, `00ff10`, `0x00:ff`.
+ * @throws {RangeError} for anything else
  */
 export function parseHex(text: string): Uint8Array<ArrayBuffer> {
   const digits = text.replace(/0x|[\s:,]/gi, "");

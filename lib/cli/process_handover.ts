@@ -1,5 +1,5 @@
 /**
- * Handing the port over to a new process of the same command line: the new binary, the new code.
+ * Hands the port over to a new process with the same command line, and so to a new version of the program or the app.
  * @module
  */
 import { delay } from "@std/async/delay";
@@ -8,7 +8,9 @@ import { isSystemdService, readHandover } from "../config/load_settings.ts";
 import { messageOf, StartError, UsageError } from "../errors.ts";
 import type { RunningService } from "../service/running_service.ts";
 
-/** What the successor is told through the environment: where its predecessor waits, and the port to take. */
+/**
+ * The information for the successor, passed in the environment: where its predecessor waits, and the port to take over.
+ */
 interface Note {
   /** Where to report, on loopback. */
   readonly reportTo: number;
@@ -20,7 +22,7 @@ interface Note {
   readonly adminPort: number;
 }
 
-/** Who started this process: a successor's parent is process 1 only after its predecessor has gone. */
+/** The parent at the start of this process: that of a successor becomes process 1 when its predecessor ends. */
 const PARENT = Deno.ppid;
 /** How long a successor may take until it listens, ms. */
 const PATIENCE = 30_000;
@@ -32,8 +34,8 @@ const REPORT_AGAIN = 100;
 
 /**
  * Starts a successor and waits until it listens on the same address; for `Service.handOver`.
- * @param signal ends the successor that does not listen yet: this service is to stop, and with it what it started
- * @throws {StartError} why there is none; this process then goes on serving.
+ * @param signal aborts when this service is to stop; a successor that does not listen yet is then ended
+ * @throws {StartError} if no successor listens; this process then continues to serve
  */
 export async function handOver(service: RunningService, signal: AbortSignal): Promise<{ pid: number }> {
   const fail = (why: string, cause?: unknown) => new StartError(`Cannot hand over: ${why}`, { cause });
@@ -86,7 +88,7 @@ export async function handOver(service: RunningService, signal: AbortSignal): Pr
   return { pid: child.pid };
 }
 
-/** The port that a predecessor hands over, or undefined where there is none. */
+/** The ports that a predecessor hands over, or undefined without a predecessor. */
 export function takeover():
   | { readonly port: number; readonly adminPort: number; reportListening(): Promise<void> }
   | undefined {
@@ -135,7 +137,7 @@ function nameOf(pid: number): string | undefined {
   }
 }
 
-/** What a predecessor wrote. @throws {UsageError} when somebody else did */
+/** Parses the information from a predecessor. @throws {UsageError} if a predecessor did not write it */
 function readNote(text: string): Note {
   try {
     // A predecessor of an older version names no admin port.
@@ -150,8 +152,8 @@ function readNote(text: string): Note {
 }
 
 /**
- * Resolves when somebody who knows the token has connected and said it; answers with one byte. Others may hold
- * connections open: each is read on its own, and the oldest goes when there are too many.
+ * Resolves when a client has connected and sent the token; answers it with one byte. Other clients may keep connections
+ * open: each is read independently, and the oldest is closed when there are too many.
  */
 export async function reported(reports: Deno.Listener, token: string): Promise<void> {
   const expected = new TextEncoder().encode(token);

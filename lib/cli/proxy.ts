@@ -1,5 +1,5 @@
 /**
- * The command `proxy`: prints the configuration of a proxy that fits this service's own.
+ * The command `proxy`: prints a proxy configuration that matches the service's configuration.
  * @module
  */
 import { messageOf, StartError } from "../errors.ts";
@@ -16,11 +16,11 @@ import { PROGRAM } from "./help.ts";
 import { write } from "./output.ts";
 import type { Command, Invocation } from "./command_type.ts";
 
-/** The proxies that there is a configuration for. */
+/** The supported proxies. */
 export const GENERATORS: readonly Generator[] = [nginx, apache, haproxy, caddy];
 
 /**
- * The configuration that a command line asks for, and where it goes.
+ * The configuration for a command line, and the file to write it to.
  * @throws {UsageError} with everything that is missing or wrong
  */
 export function proxyConfiguration(

@@ -1,26 +1,26 @@
 /**
- * Serving until a signal ends it, the same for one process and for a supervisor of several.
+ * Serves until a signal ends it. Used for a single process and for a supervisor of several.
  * @module
  */
 import { messageOf } from "../errors.ts";
 import type { Logger } from "../log.ts";
 
-/** What signals are for. */
+/** The actions of the signals. */
 export interface Stoppable {
-  /** SIGTERM, SIGINT: connections get their time. Resolves when all is ended. */
+  /** SIGTERM, SIGINT: stops within the drain timeout. Resolves when everything has ended. */
   stop(): Promise<void>;
-  /** SIGHUP. @throws {StartError} why nothing was reloaded */
+  /** SIGHUP. @throws {StartError} if nothing was reloaded */
   reload(): Promise<void>;
   /**
-   * SIGUSR2: the code that is on disk now. Resolves with the process that serves from now on, or undefined where this
-   * one goes on.
+   * SIGUSR2: starts the code that is on disk now. Resolves with the process that serves from now on, or undefined if
+   * this one continues.
    * @param signal aborted when this process is told to stop
-   * @throws {StartError} why the new code does not serve; the old goes on
+   * @throws {StartError} if the new code does not serve; the old continues
    */
   replace(signal: AbortSignal): Promise<number | undefined>;
-  /** A second signal: ends what this process started, at once. */
+  /** A second signal: immediately ends the processes that this one started. */
   kill?(): void;
-  /** What goes into the log line about the stop. */
+  /** Fields for the log line about the stop. */
   readonly peers?: number | undefined;
 }
 

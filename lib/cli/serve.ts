@@ -16,7 +16,7 @@ import { runUntilStopped } from "./run_until_stopped.ts";
 import { connectSupervisor, serveAsWorker, validateWorkers } from "./serve_workers.ts";
 import { surviveUncaughtErrors } from "./uncaught_errors.ts";
 
-/** Options of the service, and where they are read from. */
+/** Options of the service, and those for where to read them from. */
 export const SERVE_OPTIONS = {
   ...SERVICE_OPTIONS,
   config: {
@@ -112,13 +112,13 @@ async function run(line: Invocation): Promise<number> {
     ...(worker ? { fields: { worker: worker.index } } : {}),
   });
   using _survivor = surviveUncaughtErrors(log);
-  // With workers, the supervisor says it for all.
+  // With workers, the supervisor logs it once for all.
   if (worker === undefined) { for (const note of notes) log.info(note); }
   if (settings.workers !== undefined && worker === undefined && !settings.check) {
     const { supervise } = await import("./supervise.ts");
     return await supervise(settings, format, log);
   }
-  // A supervisor serves nothing, and loads nothing of this.
+  // A supervisor does not serve, so it does not load any of this.
   const [{ loadApp }, { startService }, { verifyOwnCertificate }] = await Promise.all([
     import("../apps/load_app.ts"),
     import("../service/serve.ts"),
@@ -131,7 +131,7 @@ async function run(line: Invocation): Promise<number> {
   }
   const predecessor = takeover();
   const service = await startService(app, loaded, { log, takeover: predecessor, worker });
-  // Signals are heeded before anybody is told that they may be sent.
+  // Handle signals before reporting that the service is ready for them.
   const leaving = new AbortController();
   if (worker !== undefined) {
     if (worker.index === 1) verifyOwnCertificate(service, log, worker.stopped);
@@ -160,7 +160,7 @@ async function run(line: Invocation): Promise<number> {
   });
   if (format === "text") write("stdout", banner(service));
   else log.info("listening", bannerFields(service));
-  // In the background: the service serves meanwhile.
+  // In the background, while the service runs.
   verifyOwnCertificate(service, log, leaving.signal);
   return await stopped;
 }

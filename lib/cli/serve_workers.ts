@@ -1,5 +1,5 @@
 /**
- * `serve --workers`: its options, and what a worker does besides serving.
+ * `serve --workers`: its options, and the tasks of a worker in addition to serving.
  * @module
  */
 import type { SupervisorLink } from "../workers/supervisor_link.ts";
@@ -8,7 +8,7 @@ import type { Logger } from "../log.ts";
 import type { RunningService } from "../service/running_service.ts";
 import { banner, bannerFields } from "./banner.ts";
 
-/** The settings that decide about workers. */
+/** The settings about workers. */
 export interface WorkerSettings {
   readonly workers?: string | undefined;
   readonly workerTimeout: number;
@@ -18,10 +18,10 @@ export interface WorkerSettings {
   readonly domain: readonly string[];
 }
 
-/** Most workers: more processes than any machine has cores. */
+/** The largest number of workers. */
 const MOST_WORKERS = 1024;
 
-/** Checks `--workers`; one sentence a mistake, for a UsageError. */
+/** Checks `--workers`. Returns one sentence for each mistake, for a UsageError. */
 export function validateWorkers(settings: WorkerSettings, given: ReadonlyMap<string, string>): string[] {
   const { workers, unix } = settings;
   if (workers === undefined) return [];
@@ -38,7 +38,7 @@ export function validateWorkers(settings: WorkerSettings, given: ReadonlyMap<str
   return [];
 }
 
-/** The supervisor of this process, where it is a worker. */
+/** The supervisor of this process, if it is a worker. */
 export async function connectSupervisor(): Promise<SupervisorLink | undefined> {
   const text = readWorker();
   if (text === undefined) return undefined;
@@ -46,7 +46,7 @@ export async function connectSupervisor(): Promise<SupervisorLink | undefined> {
   return await SupervisorLink.connect(readWorkerNote(text));
 }
 
-/** Serves as a worker until the supervisor says stop, or has gone; returns the exit code. */
+/** Serves as a worker until the supervisor asks it to stop or has ended; returns the exit code. */
 export async function serveAsWorker(
   service: RunningService,
   link: SupervisorLink,
@@ -55,7 +55,7 @@ export async function serveAsWorker(
 ): Promise<number> {
   const { stopped } = link;
   const asked = new Promise<void>((resolve) => stopped.addEventListener("abort", () => resolve(), { once: true }));
-  // The supervisor decides what Ctrl-C and a terminal that goes away mean; SIGTERM ends this worker in an orderly way.
+  // The supervisor handles Ctrl-C and a closed terminal; SIGTERM stops this worker in an orderly way.
   const terminated = Promise.withResolvers<void>();
   const ignore = () => {};
   const handlers: [Deno.Signal, () => void][] = [

@@ -1,5 +1,5 @@
 /**
- * `serve --workers`: the supervisor's process. Loaded there alone.
+ * `serve --workers`: the supervisor process. Loaded only there.
  * @module
  */
 import type { AdminListener } from "../admin/admin_listener.ts";
@@ -14,7 +14,7 @@ import { write } from "./output.ts";
 import { runUntilStopped } from "./run_until_stopped.ts";
 import type { WorkerSettings } from "./serve_workers.ts";
 
-/** How long a worker may take until it listens, ms; and where it may have to obtain a certificate before that. */
+/** Time limits until a worker listens, ms: the usual one, and the one if it may have to obtain a certificate first. */
 const START_TIMEOUT = 30_000;
 const ACME_START_TIMEOUT = 240_000;
 
@@ -47,7 +47,7 @@ export async function supervise(
       log,
     });
   } catch (error) {
-    // It has said why on the same standard error.
+    // The worker has already reported the reason on the same standard error.
     if (error instanceof WorkerFailure && error.status.code > 0) return error.status.code;
     throw error instanceof WorkerFailure ? new StartError(`Cannot start a worker: ${error.message}`) : error;
   }

@@ -1,5 +1,5 @@
 /**
- * The command `unit`: prints a systemd unit for the very command line.
+ * The command `unit`: prints a systemd unit that runs the given command line.
  * @module
  */
 import { resolve } from "node:path";
@@ -44,14 +44,14 @@ export const unitCommand: Command = {
   },
 };
 
-/** Descriptors where no number of connections is asked for. */
+/** The descriptor limit if no number of connections is given. */
 const DESCRIPTORS = 65_536;
-/** Seconds beyond the drain timeout after which systemd ends what is left. */
+/** Seconds after the drain timeout until systemd kills remaining processes. */
 const STOP_MARGIN = 20;
 
 /**
- * The unit that a command line asks for.
- * @throws {UsageError} with everything that is wrong
+ * The unit for a command line.
+ * @throws {UsageError} with every mistake
  */
 export function unitFile(
   { flags, positionals, problems }: Invocation,

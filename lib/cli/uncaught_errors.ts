@@ -1,7 +1,7 @@
 /**
- * The last line of defence of the command line's service. What a hook throws costs its own peer, and what a request does
- * costs that request; what belongs to nobody (a promise that an app let go, a timer of its own, something that Deno
- * rejects with) would end the process and everybody's connection with it.
+ * The last line of defence of the command line's service. What a hook throws costs its own peer, and what a request
+ * does costs that request; what belongs to nobody (a promise that an app let go, a timer of its own, something that
+ * Deno rejects with) would end the process and everybody's connection with it.
  * @module
  */
 import { messageOf, stackOf } from "../errors.ts";

@@ -1,12 +1,12 @@
 /**
- * The options of a certificate that is obtained by ACME (RFC 8555), and what they mean together.
+ * The options for obtaining a certificate by ACME (RFC 8555), and the rules between them.
  * @module
  */
 import { messageOf } from "../errors.ts";
 import { canonicalHost } from "../host_name.ts";
 import { flagOf, type OptionTable, type Values } from "./option_table.ts";
 
-/** Their rows. */
+/** The rows of the options. */
 export const ACME_OPTIONS = {
   domain: {
     type: "text",
@@ -101,9 +101,9 @@ const DIRECTORIES: Readonly<Record<string, string>> = {
 };
 
 /**
- * Reads them together.
+ * Checks the options together.
  * @param problems receives every mistake
- * @returns undefined where no certificate is to be obtained
+ * @returns undefined if no certificate is to be obtained
  */
 export function acmeSettings(
   settings: AcmeOptionValues,

@@ -1,12 +1,12 @@
 /**
- * A command line against an option table: `@std/cli` splits it, the table says what is known.
+ * Parses a command line: `@std/cli` splits it, and the option table defines the known flags.
  * @module
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { flagOf, type Option, type OptionTable } from "./option_table.ts";
 import { nearest } from "./nearest_name.ts";
 
-/** The texts that flags carry, by camelCase key. A switch carries `true` or `false`. */
+/** The texts of flags, by camelCase key. The text of a switch is `true` or `false`. */
 export type RawValues = ReadonlyMap<string, readonly string[]>;
 
 /** A parsed command line. `problems` is empty if it is correct. */
@@ -62,12 +62,12 @@ export function parseFlags(args: readonly string[], table: OptionTable): Command
     } else values.set(key, option.repeat ? list : list.slice(-1));
   }
   const rest = (parsed["--"] ?? []) as unknown[];
-  // An empty argument is what an unset variable of a shell leaves: `--host "$HOST"`.
+  // An unset shell variable leaves an empty argument: `--host "$HOST"`.
   const positionals = [...(parsed["_"] as unknown[]), ...rest].map(String).filter((text) => text !== "");
   return { values, positionals, problems };
 }
 
-/** Whether an empty value was written down, in place of none: `-x ""` and not `-x` at the end. */
+/** Whether an empty value was given (`-x ""`), as opposed to none (`-x` at the end). */
 function emptyGiven(own: readonly string[], name: string, short: string | undefined): boolean {
   return own.some((argument, at) =>
     argument === `--${name}=` || ((argument === `--${name}` || argument === `-${short}`) && own[at + 1] === "")

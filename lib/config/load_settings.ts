@@ -1,6 +1,6 @@
 /**
- * Flags, then variables, then the file, then defaults, merged through the option table; every mistake at once.
- * The only folder that reads `Deno.env`.
+ * Merges flags, variables, the configuration file and defaults through the option table, and reports every mistake at
+ * once. Only this folder reads `Deno.env`.
  * @module
  */
 import { dirname, isAbsolute, join } from "node:path";
@@ -13,36 +13,36 @@ import { nearest } from "./nearest_name.ts";
 /** The configuration file that is read if `--config` does not name another. */
 export const CONFIG_FILE = "wss.json";
 
-/** Where values come from, strongest first. */
+/** The sources of values, in the order of precedence. */
 export interface Sources {
   /** From the command line. */
   readonly flags?: RawValues;
-  /** The variables of the environment. None: they are not consulted. */
+  /** The environment variables. If undefined, they are not read. */
   readonly variables?: Readonly<Record<string, string>>;
   /** Options given in code, or read from a file. */
   readonly object?: {
     readonly values: object;
-    /** What precedes a key in a message: the file's path. */
+    /** The text before a key in messages: the path of the file. */
     readonly name?: string;
-    /** The folder that relative paths start from. Default: the working directory. */
+    /** The folder to which relative paths are relative. Default: the working directory. */
     readonly folder?: string;
   };
 }
 
-/** Settings, and for each that was given the name under which it was. */
+/** Settings, and the name under which each one was given. */
 export interface LoadedSettings<T extends OptionTable, C> {
   readonly settings: Values<T>;
-  /** What the rules made of them. */
+  /** The result of the rules. */
   readonly checked: C;
   /** By key: `--max-payload`, `WSS_MAX_PAYLOAD`, `wss.json: maxPayload`. */
   readonly given: ReadonlyMap<string, string>;
-  /** What the operator should know although nothing is wrong: one sentence each. */
+  /** Notes for the operator that are not mistakes: one sentence each. */
   readonly notes: readonly string[];
 }
 
 /**
- * Checks settings against each other, and returns what they come to. It throws a UsageError, whose problems join the
- * others.
+ * Checks settings against each other and returns a result. If it throws a UsageError, the problems are reported
+ * together with the others.
  */
 export type Rules<T extends OptionTable, C> = (
   settings: Values<T>,
@@ -53,9 +53,9 @@ export type Rules<T extends OptionTable, C> = (
 
 /**
  * Merges the sources through the table.
- * @param earlier mistakes already seen, reported with the others
+ * @param earlier earlier mistakes, reported with the others
  * @param rules always run, so that all mistakes are reported at once; they see the default of a value that is wrong
- * @throws {UsageError} with every mistake in all of them.
+ * @throws {UsageError} with every mistake in all sources
  */
 export function load<T extends OptionTable, C = undefined>(
   table: T,
@@ -103,7 +103,7 @@ export function load<T extends OptionTable, C = undefined>(
 
 /**
  * Merges flags, variables and the configuration file.
- * @param earlier mistakes already seen; those in the file's syntax join them
+ * @param earlier earlier mistakes, reported with those in the file's syntax
  * @throws {UsageError} with every mistake
  */
 export function loadWithFile<T extends OptionTable, C = undefined>(
@@ -117,15 +117,15 @@ export function loadWithFile<T extends OptionTable, C = undefined>(
     object = readConfigFile(sources.flags.get("config")?.at(-1) ?? (sources.variables.WSS_CONFIG || undefined));
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
-    // The rules would miss what the file says.
+    // The rules would not see the settings of the file.
     return load(table, sources, [...earlier, ...error.problems]);
   }
   return load(table, { ...sources, ...(object && { object }) }, earlier, rules);
 }
 
 /**
- * Reads the configuration file: the one named, or `wss.json` where there is one.
- * @throws {UsageError} when a named file is missing, or what there is is no JSON object.
+ * Reads the configuration file: the named one, or `wss.json` if it exists.
+ * @throws {UsageError} if a named file is missing, or the content is not a JSON object
  */
 export function readConfigFile(path: string | undefined): Sources["object"] {
   const file = path ?? CONFIG_FILE;
@@ -148,7 +148,7 @@ export function readConfigFile(path: string | undefined): Sources["object"] {
   return { values, name: file, folder: dirname(file) };
 }
 
-/** The environment's variables, or none where reading them is not permitted. */
+/** The environment variables, or none if reading them is not permitted. */
 export function readVariables(): Record<string, string> {
   try {
     return Object.fromEntries(Object.entries(Deno.env.toObject()).filter(([name]) => name.startsWith("WSS_")));
@@ -158,23 +158,23 @@ export function readVariables(): Record<string, string> {
   }
 }
 
-/** The note of a process that hands its port over to this one. */
+/** The variable by which a predecessor hands its port over to this process. */
 export function readHandover(): string | undefined {
   return readNote("WSS_HANDOVER");
 }
 
 /**
- * Whether this process is the main one of a systemd service, which ends what a service started when its main process
- * ends (KillMode, systemd.kill(5)).
+ * Whether this process is the main process of a systemd service. When it ends, systemd also ends the processes that it
+ * started (KillMode, systemd.kill(5)).
  * @param parent the process that started this one
  */
 export function isSystemdService(parent: number): boolean {
   if (readNote("SYSTEMD_EXEC_PID") === String(Deno.pid)) return true;
-  // systemd before 248 tells no process id.
+  // systemd before 248 does not pass the process id.
   return parent === 1 && readNote("INVOCATION_ID") !== undefined;
 }
 
-/** The note of a supervisor to this process, which is one of its workers. */
+/** The variable by which a supervisor configures this worker process. */
 export function readWorker(): string | undefined {
   return readNote("WSS_WORKER");
 }
@@ -185,9 +185,10 @@ function readNote(variable: string): string | undefined {
 }
 
 /**
- * The variables that an operator set. An empty one counts as unset: docker compose leaves `WSS_PORT=` where a value is
- * missing. Kubernetes sets service links, which look like options: for a Service `wss`, `WSS_SERVICE_HOST`,
- * `WSS_PORT=tcp://10.96.12.7:8282`, `WSS_PORT_8282_TCP_ADDR`; for `wss-chat`, `WSS_CHAT_SERVICE_HOST` and so on.
+ * The variables that the operator set. An empty one counts as unset, because docker compose sets `WSS_PORT=` for a
+ * missing value. Service links of Kubernetes, which look like options, are ignored: for a Service `wss`,
+ * `WSS_SERVICE_HOST`, `WSS_PORT=tcp://10.96.12.7:8282`, `WSS_PORT_8282_TCP_ADDR`; for `wss-chat`,
+ * `WSS_CHAT_SERVICE_HOST` and so on.
  * @see https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
  */
 function ownVariables(
@@ -232,7 +233,7 @@ function fromObject(key: string, option: Option, { object }: Sources): Found | u
   return { texts: list.map((text) => typeof text === "string" ? fromFolder(option, folder, text) : text), label };
 }
 
-/** A path in a file starts from the file's folder. */
+/** A path in a file is relative to the folder of that file. */
 function fromFolder({ type }: Option, folder: string, text: string): string {
   const isPath = type === "path" ? text !== "" : type === "module" && /[/\\.]/.test(text) && !/^[a-z]{2,}:/.test(text);
   return isPath && !isAbsolute(text) ? join(folder, text) : text;
@@ -242,7 +243,7 @@ function labelOf(key: string, object: Sources["object"]): string {
   return object?.name === undefined ? key : `${object.name}: ${key}`;
 }
 
-/** The values of an option; what cannot be read is added to `mistakes` instead. */
+/** The values of an option. Values that cannot be parsed are added to `mistakes` instead. */
 function read(option: Option, texts: readonly unknown[], mistakes: string[], inCode = false): readonly unknown[] {
   return texts.flatMap((text) => {
     try {
@@ -269,9 +270,9 @@ const NEEDED: Readonly<Partial<Record<Option["type"], string>>> = {
 };
 
 /**
- * A value that is no text: from JSON or from code. It goes through the same bounds. A duration without a unit is
- * milliseconds in code, as in every Web API; in the file it is refused, as in flags and variables, because readers of
- * a file cannot tell seconds from milliseconds.
+ * Checks a value that is not text, from JSON or code, against the same bounds. A duration without a unit is
+ * milliseconds in code, as in Web APIs. In the file it is refused, as in flags and variables, because a reader could
+ * not tell seconds from milliseconds.
  */
 function checkValue(option: Option, value: unknown, inCode: boolean): unknown {
   if (option.type === "switch" && typeof value === "boolean") return value;
@@ -281,7 +282,7 @@ function checkValue(option: Option, value: unknown, inCode: boolean): unknown {
     return parseValue(option, inCode ? `${value}ms` : String(value));
   }
   if (typeof value === "number" && option.type === "tls") return parseValue(option, String(value));
-  // A wrong value of a secret may contain the secret.
+  // The wrong value of a secret is not quoted: it may contain the secret.
   const shown = option.variableOnly ? "" : `, not ${JSON.stringify(value)}`;
   throw new RangeError(`${NEEDED[option.type] ?? "a text"} is needed${shown}`);
 }
@@ -307,5 +308,8 @@ function unknownNames(table: OptionTable, { variables, object }: Sources): strin
   }
 }
 
-/** Variables that begin with WSS_ and are no option: the test switch, and the notes from a process that hands over and from a supervisor. */
+/**
+ * Variables that begin with WSS_ and are no option: the test switch, and the notes from a process that hands over and
+ * from a supervisor.
+ */
 const RESERVED_VARIABLES: readonly string[] = ["WSS_CONFIG", "WSS_TEST_PEERS", "WSS_HANDOVER", "WSS_WORKER"];

@@ -1,13 +1,13 @@
 /**
- * The nearest known name to a mistyped one.
+ * Finds the known name that is nearest to a mistyped one.
  * @module
  */
 import { levenshteinDistance } from "@std/text/levenshtein-distance";
 
-/** The known name nearest to what was given, or undefined where none is near enough to be what was meant. */
+/** The known name nearest to the given one, or undefined if none is near enough to be a plausible suggestion. */
 export function nearest(given: string, known: readonly string[]): string | undefined {
   let best: string | undefined;
-  // Of a single letter any other is one change away.
+  // A single letter is one change away from any other.
   let least = Math.min(given.length, Math.max(2, Math.floor(given.length / 3)) + 1);
   for (const name of known) {
     const distance: number = levenshteinDistance(given.toLowerCase(), name.toLowerCase());

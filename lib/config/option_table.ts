@@ -1,13 +1,13 @@
 /**
- * What one option is: the row type of every option table, its spellings, and how its text becomes a value.
+ * The row type of every option table, the spellings of an option, and the parser of its values.
  * @module
  */
 import { addressSet } from "../ip.ts";
 import { formatDuration, formatSize, parseDuration, parseSize } from "../duration_and_size.ts";
 
 /**
- * How the text of a value is read. `tls` is a protocol version, `cidr` an address or a range, `module` a name, or the path
- * or URL of a module.
+ * How the text of a value is parsed. `tls` is a protocol version, `cidr` an address or a range, `module` a name, or the
+ * path or URL of a module.
  */
 export type OptionType =
   | "text"
@@ -22,7 +22,7 @@ export type OptionType =
   | "tls"
   | "cidr";
 
-/** What options are about, in the order in which help lists them. */
+/** The groups of options, in the order of the help. */
 export const TOPICS = [
   "Address and mode",
   "Certificate",
@@ -43,28 +43,28 @@ export interface Option {
   readonly type: OptionType;
   /** The heading in help under which it stands. None: it is the command's own, and stands before the others. */
   readonly topic?: (typeof TOPICS)[number] | undefined;
-  /** The default as a person would write it. None: the option is unset, or `unset` says what then happens. */
+  /** The default as text. If there is none, `unset` describes what happens. */
   readonly default?: string | readonly string[] | false;
-  /** In help and README, what happens when the option is not given and has no fixed default. */
+  /** For help and README: what happens if the option is not given and has no fixed default. */
   readonly unset?: string;
-  /** The placeholder of its value in help. */
+  /** The placeholder for the value in help. */
   readonly value?: string;
   /** The values of a `choice`. */
   readonly values?: readonly string[];
   /** May be given more than once; comma-separated in a variable, an array in the file. */
   readonly repeat?: true;
-  /** Least value of a number. Default 0. */
+  /** The smallest allowed number. Default 0. */
   readonly min?: number;
-  /** Whether 0 is taken too, below `min`: it turns the option off. */
+  /** Whether 0 is also allowed, below `min`; it turns the option off. */
   readonly zero?: true;
   readonly max?: number;
-  /** An empty text is a value of a `text`: an empty message, say. */
+  /** Whether a `text` may be empty, for example an empty message. */
   readonly emptyAllowed?: true;
-  /** One letter that stands for it on the command line. */
+  /** The short form on the command line: one letter. */
   readonly short?: string;
   /** A secret: only through its variable, never on the command line (which every user of the machine can read). */
   readonly variableOnly?: true;
-  /** Only where the program starts: not in the file, not in a variable. */
+  /** Allowed only on the command line, not in the file or in a variable. */
   readonly flagOnly?: true;
   /** One sentence: what it does, its unit, what 0 means, its hazard. */
   readonly help: string;
@@ -79,7 +79,7 @@ type Single<O extends Option> = O["type"] extends "switch" ? boolean
   : O["type"] extends "choice" ? (O extends { values: readonly (infer V)[] } ? V : string)
   : string;
 
-/** The values that a table yields: arrays where repeatable, undefined where there is no default. */
+/** The values of a table: arrays if repeatable, undefined if there is no default. */
 export type Values<T extends OptionTable> = {
   readonly [K in keyof T]: T[K] extends { repeat: true } ? readonly Single<T[K]>[]
     : T[K] extends { default: string | false } ? Single<T[K]>
@@ -107,8 +107,8 @@ export function variableOf(key: string): string {
 const OLD_TLS = /^(?:sslv?|tlsv?)?[ -]?(?:[23]|1|1\.[01])(?:\.0)?$/i;
 
 /**
- * Reads one value of an option from text.
- * @throws {RangeError} whose message says what is required and what was given.
+ * Parses one value of an option from text.
+ * @throws {RangeError} whose message has what is required and what was given
  */
 export function parseValue(option: Option, text: string): string | number | boolean {
   switch (option.type) {
@@ -148,8 +148,8 @@ export function parseValue(option: Option, text: string): string | number | bool
 }
 
 /**
- * The longest duration, in ms: 24 days. A timer of 2^31 ms or more fires at once, and a longer idle timeout ended every
- * connection at once (measured).
+ * The longest duration, in ms: 24 days. A timer of 2^31 ms or more fires at once, so a longer idle timeout would end
+ * every connection immediately (measured).
  */
 const LONGEST = 24 * 24 * 3_600_000;
 

@@ -1,5 +1,5 @@
 /**
- * What `--path` takes: a path, or a pattern of the platform's `URLPattern` (`/rooms/*`, `/rooms/:id`).
+ * The values of `--path`: a path, or a pattern of `URLPattern` (`/rooms/*`, `/rooms/:id`).
  * @module
  */
 
@@ -7,7 +7,7 @@
 export interface PathPattern {
   /** As it was given. */
   readonly text: string;
-  /** A path as requests have it (`/chat/ä` comes as `/chat/%C3%A4`); undefined for a pattern. */
+  /** The path, percent-encoded as in requests (`/chat/%C3%A4` for `/chat/ä`); undefined for a pattern. */
   readonly literal: string | undefined;
   readonly pattern: URLPattern | undefined;
 }
@@ -17,7 +17,7 @@ const SYNTAX = /[*:(){}\\]/;
 
 /**
  * Compiles one entry.
- * @throws {RangeError} whose message says what is required and what was given
+ * @throws {RangeError} whose message has what is required and what was given
  */
 export function parsePath(text: string): PathPattern {
   const fail = (required: string) => new RangeError(`${required}, not "${text}"`);
@@ -37,14 +37,14 @@ export function parsePath(text: string): PathPattern {
   }
 }
 
-/** Where upgrades are taken: compiled once, asked for every request. */
+/** The paths that accept upgrades: compiled once, tested for every request. */
 export class PathSet {
   readonly #literal = new Set<string>();
   readonly #patterns: URLPattern[] = [];
   /** For a 404: `/ and /rooms/:id`. */
   readonly shown: string;
 
-  /** @throws {RangeError} naming the first entry that is no path */
+  /** @throws {RangeError} naming the first entry that is not a path */
   constructor(paths: readonly string[]) {
     for (const path of paths) {
       const { literal, pattern } = parsePath(path);
@@ -54,20 +54,21 @@ export class PathSet {
     this.shown = paths.join(" and ");
   }
 
-  /** @param pathname of a request, percent-encoded as it came */
+  /** @param pathname of a request, percent-encoded */
   has(pathname: string): boolean {
     return this.#literal.has(pathname) || this.#patterns.some((pattern) => pattern.test({ pathname }));
   }
 }
 
 /**
- * A pattern as a regular expression of any proxy, without anchors: names and wildcards in literal text. Undefined for a
- * pattern with groups, expressions, optional or repeated parts, or with characters that a proxy would have to escape.
+ * Converts a pattern of literal text, names and wildcards to a regular expression for any proxy, without anchors.
+ * Undefined for a pattern with groups, expressions, optional or repeated parts, or characters that would have to be
+ * escaped.
  */
 export function pathExpression(text: string): string | undefined {
   const parts = text.split(/(:[A-Za-z_][A-Za-z0-9_]*|\*)/);
   const expression = parts.map((part, at) => {
-    // A modifier follows a name or a wildcard at once: /:id+, /:id?, /**.
+    // A modifier directly follows a name or a wildcard: /:id+, /:id?, /**.
     if (at % 2 === 1) return part === "*" ? ".*" : "[^/]+";
     if (at > 0 && /^[+?]/.test(part)) return undefined;
     if (at > 0 && part === "" && at < parts.length - 1) return undefined;

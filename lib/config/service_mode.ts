@@ -1,5 +1,5 @@
 /**
- * Direct TLS or plain behind a proxy: exactly one of them, chosen from the settings.
+ * Chooses the mode from the settings: direct TLS, or plain WebSocket behind a proxy.
  * @module
  */
 import { UsageError } from "../errors.ts";
@@ -37,16 +37,16 @@ export interface DirectMode {
 export type CertificateChoice =
   /** The operator's files. */
   | { readonly kind: "files"; readonly files: CertificateFiles }
-  /** Made here, for this machine. */
+  /** The development certificate, made for this machine. */
   | { readonly kind: "development" }
-  /** Obtained from an authority, and renewed. */
+  /** Obtained from an authority and renewed by ACME. */
   | { readonly kind: "acme"; readonly acme: AcmeSettings };
 
-/** A proxy in front terminates TLS; here it is plain WebSocket. */
+/** A proxy in front terminates TLS; this service speaks plain WebSocket. */
 export interface ProxiedMode {
   readonly kind: "proxied";
   readonly address: Address;
-  /** Whose forwarding headers are believed. A unix socket's peers always are. */
+  /** Addresses of proxies whose forwarding headers are trusted. Peers on a unix socket always are. */
   readonly trusted: AddressSet;
   /** The header in which they name their client. */
   readonly header: Settings["clientAddressHeader"];
@@ -60,14 +60,14 @@ const DIRECT_ONLY = [
   ...["cert", "key", "chain", "keyPassphraseFile", "keyPassphrase"] as const,
   ...Object.keys(ACME_OPTIONS),
 ];
-/** The port that is bound where none is given. */
+/** The default port. */
 const PORT = { plain: 8282, https: 443 } as const;
 const PROXIED_ONLY = ["unix", "unixMode", "trustedProxy", "clientAddressHeader", "strictProxy"] as const;
 
 /**
  * Chooses the mode.
  * @param given the names under which settings were given, for the messages
- * @throws {UsageError} when both modes are asked for, or an option of the other mode is.
+ * @throws {UsageError} if options of both modes are given
  */
 export function selectMode(settings: Settings, given: ReadonlyMap<string, string>): Mode {
   const problems: string[] = [];

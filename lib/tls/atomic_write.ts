@@ -1,27 +1,27 @@
 /**
- * Writing into the folder of the development material: one process at a time, each file whole or not at all.
+ * Writes certificate files atomically, and locks their folder so that one process writes at a time.
  * @module
  */
 import { join } from "node:path";
 import { messageOf } from "../errors.ts";
 
 /**
- * Waits until no other process writes in the folder. The system gives the lock back when a process ends, however it
- * does. Where the file system knows no locks, it is had at once.
+ * Waits until no other process has the lock of the folder. The system releases the lock when a process ends in any way.
+ * On a file system without locks it returns at once.
  */
 export async function lockFolder(folder: string): Promise<Disposable> {
   const file = await Deno.open(join(folder, ".lock"), { create: true, write: true, mode: 0o600 });
   try {
     await file.lock(true);
   } catch {
-    // A network file system without locks: two first starts at the same moment are then two writers, as before.
+    // A network file system without locks: two processes that start at the same moment may then both write.
   }
   return file;
 }
 
 /**
- * Writes a file whole or not at all, with its mode from the first instant: to a new name, then over the old one.
- * @throws what `Deno.open` and `Deno.rename` throw; nothing is left behind then.
+ * Writes a file atomically, with its final mode from the start: writes a new file and renames it over the old one.
+ * @throws what `Deno.open` and `Deno.rename` throw; no temporary file is left then
  */
 export function writeAtomically(path: string, text: string, mode: number): void {
   const passing = `${path}.${crypto.randomUUID()}`;
@@ -32,13 +32,13 @@ export function writeAtomically(path: string, text: string, mode: number): void 
     try {
       Deno.removeSync(passing);
     } catch {
-      // It was never made.
+      // It was not created.
     }
     throw error;
   }
 }
 
-/** Why a folder could not be written, and what to do. */
+/** Why writing to a folder failed, and the remedy. */
 export function writeReason(error: unknown, folder: string): string {
   const instead = "or give a certificate of yours with --cert and --key, or use --mode proxied";
   if (error instanceof Deno.errors.NotCapable) {

@@ -1,5 +1,5 @@
 /**
- * The operator's certificate, chain and key from their files: read, checked against each other, put in order.
+ * Reads the operator's certificate, chain and key files, checks them against each other, and sorts the chain.
  * @module
  */
 import { Buffer } from "node:buffer";
@@ -16,7 +16,7 @@ import { namesOf } from "./x509/certificate_names.ts";
 import { encodePem, parsePem } from "./x509/pem.ts";
 import { command, shellWord } from "./shell_command.ts";
 
-/** PEM labels of other things than certificates, and what to do about each. */
+/** Messages for PEM blocks that are not certificates, by label. */
 const STRANGERS: readonly (readonly [label: RegExp, reason: string])[] = [
   [/CERTIFICATE REQUEST$/, "it is a signing request: send it to the authority, and give the certificate it returns"],
   [/PUBLIC KEY$/, "it is a public key, not a certificate"],
@@ -27,9 +27,9 @@ const STRANGERS: readonly (readonly [label: RegExp, reason: string])[] = [
 /**
  * Reads and checks the files. The chain is served in the right order, whatever order it was given in.
  * @param now default: the current time
- * @throws {StartError} with every problem, a line each: a file that cannot be read or is not what it should be, a key
- * that does not belong to the certificate or that Deno does not serve, a certificate that no client accepts (expired,
- * not yet valid, not for servers).
+ * @throws {StartError} with every problem, one per line: a file that cannot be read or has the wrong content, a key
+ * that does not belong to the certificate or that Deno does not support, a certificate that no client accepts (expired,
+ * not yet valid, not for servers)
  */
 export function loadCertificateFiles(files: CertificateFiles, now: Date = new Date()): TlsMaterial {
   const problems: string[] = [];
@@ -46,7 +46,7 @@ export function loadCertificateFiles(files: CertificateFiles, now: Date = new Da
   const appended = (chain && attempt(() => readCertificates(readFile(chain, "chain"), chain))) || [];
   const passphrase = attempt(() => passphraseOf(files));
   const waiting = files.keyPassphraseFile !== undefined && passphrase === undefined;
-  // If the passphrase could not be read, the key would only be reported a second time.
+  // Without the passphrase, the key would only be reported a second time.
   const key = attempt(() => {
     const bytes = readFile(files.key, "key");
     return waiting ? undefined : readPrivateKey(bytes, files.key, passphrase);
@@ -74,9 +74,9 @@ export function loadCertificateFiles(files: CertificateFiles, now: Date = new Da
 }
 
 /**
- * The certificates of a PEM file; private keys and parameters beside them are passed over.
+ * Reads the certificates of a PEM file; private keys and parameters in it are ignored.
  * @param file its name, for the messages
- * @throws {StartError} when there is none, or one cannot be read.
+ * @throws {StartError} if there is none, or one cannot be parsed
  */
 export function readCertificates(bytes: Uint8Array, file: string): X509Certificate[] {
   const fail = (reason: string) => new StartError(`Cannot use the certificate ${file}: ${reason}`);
@@ -108,8 +108,8 @@ export function readCertificates(bytes: Uint8Array, file: string): X509Certifica
 
 /**
  * Reads a whole file.
- * @param what what it is for, in the message
- * @throws {StartError} naming the file and the reason.
+ * @param what the purpose of the file, for the message
+ * @throws {StartError} naming the file and the reason
  */
 export function readFile(file: string, what: string): Uint8Array {
   try {

@@ -1,5 +1,6 @@
 /**
- * Where a service's certificate comes from: the operator's files, the development authority, or ACME (acme/acme_source.ts).
+ * Sources of a service's certificate: the operator's files or the development authority. For ACME see
+ * acme/acme_source.ts.
  * @module
  */
 import type { CertificateFiles } from "../config/service_mode.ts";
@@ -10,23 +11,23 @@ import type { TlsMaterial } from "./tls_material.ts";
 import { watchFiles } from "./watch_files.ts";
 
 /**
- * A source of certificates. Its user calls `watch` once, then `load`, and `load` again whenever it was told of a change.
- * Disposing of it ends the watch; once that is awaited, no call of `changed` is running or comes.
+ * A source of certificates. The caller calls `watch` once, then `load`, and `load` again after each change. Disposing
+ * of the source ends the watch; after that is awaited, `changed` is not running and is not called again.
  */
 export interface CertificateSource extends AsyncDisposable {
   /**
-   * Begins to watch. `changed` is called whenever `load` may yield something else, also when it does not: compare. What
-   * it throws is logged. No second call is made while one is running.
+   * Starts to watch. `changed` is called whenever `load` may return something else; compare, because it may be the
+   * same. Its errors are logged. Calls do not overlap.
    */
   watch(changed: () => Promise<void>): void;
   /**
-   * The material as it is there now. A source that has none yet gets it, in a bounded time.
-   * @throws {StartError} it is not usable, or there is none to be had; the user keeps what it has
+   * Loads the current material. A source that has none yet obtains it, within a time limit.
+   * @throws {StartError} if it is not usable or cannot be obtained; the caller keeps what it has
    */
   load(): Promise<TlsMaterial>;
 }
 
-/** How often the certificate's age is looked at, ms: half a day. */
+/** Interval of checks of the certificate's age, ms: half a day. */
 const AGE_CHECK = 43_200_000;
 
 /** The operator's files. */
@@ -45,7 +46,7 @@ export class FilesSource implements CertificateSource {
     const { cert, key, chain, keyPassphraseFile } = this.#files;
     const paths = [cert, key, chain, keyPassphraseFile].filter((path) => path !== undefined);
     this.#watch = watchFiles(paths, changed, { log: this.#log });
-    // It warns of the end that comes near.
+    // Loading logs a warning if the certificate expires soon.
     this.#age = setInterval(changed, AGE_CHECK);
     Deno.unrefTimer(this.#age);
   }
@@ -60,7 +61,7 @@ export class FilesSource implements CertificateSource {
   }
 }
 
-/** The development certificate, which is made anew when it is old. */
+/** The development certificate, which is renewed before it expires. */
 export class DevelopmentSource implements CertificateSource {
   #age: ReturnType<typeof setInterval> | undefined;
 

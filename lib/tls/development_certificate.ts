@@ -1,5 +1,5 @@
 /**
- * The development certificate: made on the first run, reused while good, renewed by itself.
+ * The development certificate: created on the first run, reused while it is valid, renewed automatically.
  * @module
  */
 import type { X509Certificate } from "node:crypto";
@@ -17,15 +17,15 @@ import type { TlsMaterial } from "./tls_material.ts";
 import { coversHost, namesOf } from "./x509/certificate_names.ts";
 import { encodePem } from "./x509/pem.ts";
 
-/** How development material is made and found. */
+/** Options of {@link developmentMaterial}. */
 export interface DevelopmentOptions {
-  /** Where it lies. Default `certs`, in the working directory. */
+  /** The folder of the files. Default `certs`, in the working directory. */
   readonly folder?: string;
-  /** This machine's name. Default: what the system says, if Deno may ask it. */
+  /** The name of this machine. Default: the system's host name, if Deno may read it. */
   readonly hostname?: string;
-  /** Further names and addresses, in the form of {@link canonicalHost}. */
+  /** Additional names and addresses, in the form of {@link canonicalHost}. */
   readonly names?: readonly string[];
-  /** Make all anew, the authority too: who trusted the old one must trust the new one. Default false. */
+  /** Whether to create everything anew, including the authority, which clients must then trust again. Default false. */
   readonly force?: boolean;
   /** Default: the current time. */
   readonly now?: Date;
@@ -33,27 +33,27 @@ export interface DevelopmentOptions {
 
 /** Development material, and the authority that clients may trust for it. */
 export interface DevelopmentTlsMaterial extends TlsMaterial {
-  /** The authority's certificate, PEM: what a client is told to trust. Its key lies beside it. */
+  /** The file of the authority's certificate, PEM, which clients must trust. Its key is beside it. */
   readonly authorityFile: string;
   readonly authority: X509Certificate;
-  /** Whether the certificate was made just now. */
+  /** Whether the certificate is new. */
   readonly made: boolean;
-  /** Whether the authority was, too: trust has to be given anew. */
+  /** Whether the authority is new too, so that clients must trust it again. */
   readonly authorityMade: boolean;
 }
 
 const FILES = { authority: "ca.pem", authorityKey: "ca.key", cert: "cert.pem", key: "key.pem" } as const;
 const DAY = 86_400_000;
-/** An authority this close to its end is replaced together with the certificate. */
+/** An authority that expires within this time is replaced together with the certificate. */
 const AUTHORITY_SPARE_DAYS = 90;
-/** Names that an earlier certificate had are kept when it is renewed, so many of them. */
+/** The largest number of names of the previous certificate that a renewal keeps. */
 const MOST_KEPT_NAMES = 40;
 
 /**
- * The development certificate in the folder: the one there if it is good, else a new one from the authority there, else
- * both new. Good is: files that fit together, 30 days left, localhost, 127.0.0.1, ::1, this machine's name and the
- * names asked for all covered. Processes that start at the same moment agree on one pair.
- * @throws {StartError} when the folder cannot be read or written, or holds certificates that this program did not make.
+ * Loads the development certificate of the folder, or creates one, with a new authority if necessary. A certificate is
+ * reused if its files match, 30 days are left, and it covers localhost, 127.0.0.1, ::1, this machine's name and the
+ * additional names. Processes that start at the same moment use the same certificate.
+ * @throws {StartError} if the folder cannot be read or written, or has certificates that this program did not make
  */
 export async function developmentMaterial(options: DevelopmentOptions = {}): Promise<DevelopmentTlsMaterial> {
   const { folder = "certs", force = false, now = new Date() } = options;
@@ -63,7 +63,7 @@ export async function developmentMaterial(options: DevelopmentOptions = {}): Pro
   try {
     Deno.mkdirSync(folder, { recursive: true });
     using _lock = await lockFolder(folder);
-    // Another process may have made them while this one waited.
+    // Another process may have created them while this one waited.
     return (force ? undefined : goodMaterial(folder, wanted, now)) ?? await make(folder, wanted, force, now);
   } catch (error) {
     if (error instanceof StartError) throw error;
@@ -79,18 +79,18 @@ function wantedNames({ hostname = systemName(), names = [] }: DevelopmentOptions
   return [...new Set(["localhost", ...own, "127.0.0.1", "::1", ...names.map(canonicalHost)])];
 }
 
-/** Asks only where that is permitted already: a question at the terminal is not worth one name more. */
+/** Reads the host name only if that is permitted already: it is not worth a permission prompt. */
 function systemName(): string | undefined {
   const { state } = Deno.permissions.querySync({ name: "sys", kind: "hostname" });
   return state === "granted" ? Deno.hostname() : undefined;
 }
 
-/** The material in the folder, or undefined where something about it calls for new. */
+/** The material in the folder, or undefined if it must be renewed. */
 function goodMaterial(folder: string, wanted: readonly string[], now: Date): DevelopmentTlsMaterial | undefined {
   const authority = ownCertificate(join(folder, FILES.authority));
   const leaf = ownCertificate(join(folder, FILES.cert));
   if (authority === undefined || leaf === undefined || !isIssuedBy(leaf, authority)) return undefined;
-  // The authority has as many: no certificate is made to outlive it.
+  // The authority is valid for at least as long, because no certificate outlives it.
   if (!hasDaysLeft(leaf, SOON_DAYS, now)) return undefined;
   const names = namesOf(leaf);
   const all = [...names.dns, ...names.addresses];
@@ -150,7 +150,9 @@ function hasDaysLeft(certificate: X509Certificate, days: number, now: Date): boo
   return from <= now && to.getTime() - now.getTime() >= days * DAY;
 }
 
-/** The certificate in a file; undefined where there is none or it is damaged. Somebody else's is never written over. */
+/**
+ * The certificate in a file; undefined if there is none or it is damaged. Others' certificates are never overwritten.
+ */
 function ownCertificate(file: string): X509Certificate | undefined {
   const certificate = unlessUnreadable(() => readCertificates(readFile(file, "development certificate"), file)[0]);
   if (certificate === undefined || subjectLines(certificate).includes(`O=${ORGANISATION}`)) return certificate;
@@ -160,7 +162,7 @@ function ownCertificate(file: string): X509Certificate | undefined {
   );
 }
 
-/** The key in a file if it fits the certificate. */
+/** The key in a file, if it belongs to the certificate. */
 function keyFor(certificate: X509Certificate, file: string): string | undefined {
   const key = unlessUnreadable(() => readPrivateKey(readFile(file, "development key"), file));
   if (key === undefined || !certificate.checkPrivateKey(key.key)) return undefined;
@@ -171,7 +173,7 @@ function unlessUnreadable<T>(read: () => T): T | undefined {
   try {
     return read();
   } catch (error) {
-    // Making new ones would help nothing where Deno may not read: that is for the operator to know.
+    // New files would not help if Deno may not read them, so the error is reported.
     if (!(error instanceof StartError) || error.cause instanceof Deno.errors.NotCapable) throw error;
     return undefined;
   }

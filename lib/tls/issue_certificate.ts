@@ -1,6 +1,6 @@
 /**
  * Makes the development authority and its server certificates (RFC 5280, P-256). Loads `@peculiar/x509` only when
- * asked to make something: importing it takes 130 ms, which a start with good files does not pay.
+ * it creates something, because importing it takes 130 ms.
  * @module
  */
 import { Buffer } from "node:buffer";
@@ -13,21 +13,21 @@ export interface Pair {
   readonly key: string;
 }
 
-/** The organisation in every certificate made here: how the program knows its own files again. */
+/** The organisation in every certificate made here, by which the program recognises its own files. */
 export const ORGANISATION = "wss development";
 
 const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 const AUTHORITY_DAYS = 3650;
-/** Apple's systems take 825 days at the most. */
+/** Apple's systems accept at most 825 days. */
 const LEAF_DAYS = 397;
 
 /** Makes an authority: valid for ten years, for signing server certificates directly and nothing else. */
 export async function makeAuthority(now: Date): Promise<Pair> {
   const x509 = await library();
   const keys = await crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
-  // Each authority has a name of its own: clients that hold an older one must not take it for this one.
+  // Each authority has a unique name, so that clients do not confuse it with an older one.
   const tag = crypto.getRandomValues(new Uint8Array(3)).toHex();
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: serialNumber(),
@@ -46,8 +46,8 @@ export async function makeAuthority(now: Date): Promise<Pair> {
 }
 
 /**
- * Makes a server certificate: valid for 397 days, though never for longer than its authority.
- * @param names DNS names (a wildcard on the left is fine) and addresses; the first is the common name
+ * Makes a server certificate: valid for 397 days, but never longer than its authority.
+ * @param names DNS names (with an optional wildcard on the left) and addresses; the first is the common name
  */
 export async function makeLeaf(authority: Pair, names: readonly string[], now: Date): Promise<Pair> {
   const x509 = await library();
@@ -57,7 +57,7 @@ export async function makeLeaf(authority: Pair, names: readonly string[], now: D
   const pkcs8 = createPrivateKey(authority.key).export({ type: "pkcs8", format: "der" });
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: serialNumber(),
-    // A common name has 64 characters at the most (RFC 5280 appendix A); clients look at the alternative names only.
+    // A common name has at most 64 characters (RFC 5280 appendix A); clients read only the alternative names.
     subject: [{ CN: [(names[0] ?? "localhost").slice(0, 64)] }, { O: [ORGANISATION] }],
     issuer: issuer.subject,
     notBefore: new Date(now.getTime() - HOUR),
@@ -80,12 +80,12 @@ export async function makeLeaf(authority: Pair, names: readonly string[], now: D
 }
 
 async function library(): Promise<typeof import("@peculiar/x509")> {
-  // The library's dependency injection reads decorators' metadata, and does not bring the polyfill itself.
+  // The library's dependency injection needs this polyfill and does not import it itself.
   await import("reflect-metadata");
   return await import("@peculiar/x509");
 }
 
-/** 16 random octets, positive and not short: the first bit 0, the second 1. */
+/** A serial number of 16 random octets. The first bit is 0 (positive), the second is 1 (full length). */
 function serialNumber(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[0] = bytes[0]! & 0x3f | 0x40;

@@ -1,14 +1,14 @@
 /**
- * Pieces of the remedies that certificate errors name.
+ * Shell commands for the remedies in certificate errors.
  * @module
  */
 
-/** A path as a word of a shell command. */
+/** Quotes a path for a shell command. */
 export function shellWord(path: string): string {
   return /^[\w@%+=:,./\\-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`;
 }
 
-/** "`command`", with the file named in it by `FILE` and the file to write by `NEW`. */
+/** Fills in a command: `FILE` becomes the file, `NEW` the file to write. */
 export function command(template: string, file: string): string {
   const made = /\.\w{1,4}$/.test(file) ? file.replace(/\.\w{1,4}$/, ".new.pem") : `${file}.new.pem`;
   return template.replaceAll("FILE", shellWord(file)).replaceAll("NEW", shellWord(made));

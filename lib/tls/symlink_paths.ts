@@ -1,25 +1,25 @@
 /**
- * Where on disk the content of a path can change: the file itself, and every symbolic link on the way to it.
+ * Finds the places on disk where the content of a path can change: the file, and every symbolic link on the way to it.
  * @module
  */
 import { dirname, join, parse, resolve, sep } from "node:path";
 
-/** What is to be watched for a set of paths. */
+/** What to watch for a set of paths. */
 export interface WatchPaths {
-  /** The folders that hold the places. */
+  /** The folders that contain the links and files. */
   readonly folders: readonly string[];
-  /** The links and files whose change matters, absolute. The folders themselves belong to them. */
+  /** The absolute paths of the links and files to watch, including the folders themselves. */
   readonly spots: ReadonlySet<string>;
-  /** Equal while nothing has been replaced: each folder with its inode and the time it was made. */
+  /** A text that changes when a folder is replaced: each folder with its inode and creation time. */
   readonly identity: string;
 }
 
-/** As many as Linux follows (path_resolution(7)); a loop ends there. */
+/** The largest number of links, as on Linux (path_resolution(7)); a loop ends there. */
 const MOST_LINKS = 40;
 
 /**
- * Follows each path part by part, as the system does, and notes each link met (certbot: live/x/cert.pem is one into
- * archive/x/; Kubernetes: tls.crt is one into ..data, which is one into a dated folder).
+ * Resolves each path part by part, like the system, and records each symbolic link. Examples: certbot links
+ * live/x/cert.pem into archive/x/; Kubernetes links tls.crt into ..data, which links into a dated folder.
  */
 export function watchPathsOf(paths: readonly string[]): WatchPaths {
   const spots = new Set<string>();
@@ -52,7 +52,7 @@ function linkTarget(path: string): string | undefined {
   }
 }
 
-/** A folder that is made anew may get the inode of the one before it. */
+/** The creation time is part of it, because a new folder may get the inode of the previous one. */
 function identityOf(folder: string): string {
   try {
     const { dev, ino, birthtime } = Deno.statSync(folder);

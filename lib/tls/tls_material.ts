@@ -1,11 +1,11 @@
 /**
- * What a certificate and its key are once loaded.
+ * A loaded certificate with its key.
  * @module
  */
 import type { X509Certificate } from "node:crypto";
 import type { Finding } from "../finding.ts";
 
-/** The certificate that a service uses, as others may see it. */
+/** The public part of the certificate that a service uses. */
 export interface ServedCertificate {
   /** The server's own certificate. */
   readonly leaf: X509Certificate;
@@ -17,12 +17,12 @@ export interface ServedCertificate {
   readonly file: string;
 }
 
-/** PEM text that `Deno.serve` takes, and what was found out about it. */
+/** PEM text for `Deno.serve`, and the findings about it. */
 export interface TlsMaterial extends ServedCertificate {
   /** The leaf and its intermediates, PEM, in the order in which TLS sends them. */
   readonly cert: string;
   /** The private key, PKCS#8 PEM, decrypted. Never logged. */
   readonly key: string;
-  /** Warnings and notes; errors were thrown. */
+  /** Warnings and notes. Errors are thrown instead. */
   readonly findings: readonly Finding[];
 }

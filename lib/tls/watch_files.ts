@@ -1,5 +1,5 @@
 /**
- * Notices that certificate files have new content, however they are replaced. It only reports; loading is elsewhere.
+ * Detects that certificate files have new content, however they are replaced. It does not load them.
  * @module
  */
 import { createHash } from "node:crypto";
@@ -7,35 +7,36 @@ import { messageOf, readFailure } from "../errors.ts";
 import { type Logger, silent } from "../log.ts";
 import { type WatchPaths, watchPathsOf } from "./symlink_paths.ts";
 
-/** How files are watched. */
+/** Options of {@link watchFiles}. */
 export interface WatchOptions {
   readonly log?: Logger;
   /**
-   * How long files must have stayed the same before a change counts, ms: certificate and key are written one after the
-   * other. Default 1000.
+   * How long files must stay unchanged before a change is reported, ms, because certificate and key are written one
+   * after the other. Default 1000.
    */
   readonly settle?: number;
-  /** How often the content is compared without any event, ms; network file systems raise none. Default 60000. */
+  /** Interval at which the content is compared without an event, ms; network file systems raise none. Default 60000. */
   readonly poll?: number;
   /** What the files are, for the log. Default `certificate files`. */
   readonly what?: string;
-  /** Whether a file that is gone counts as an empty one; otherwise it is waited for. Default false. */
+  /** Whether to treat a missing file as empty; otherwise the watch waits for it. Default false. */
   readonly missingIsEmpty?: boolean;
 }
 
 /**
- * How often the folders are looked at, ms: one that is removed and made again, or moved with a folder above it, raises
- * no event that tells of it.
+ * Interval of checks of the folders, ms. No event reports that a folder was removed and created again, or moved with a
+ * folder above it.
  */
 const FOLDER_POLL = 2_000;
 
 /**
- * Watches files, and calls `onChange` once for each change of what is in them: not for a touch, a read, or a write of
- * the same. Files written in place, renamed over, or swapped by a symbolic link anywhere on their path are all seen. A
- * file that is gone is waited for. Changes count from this call on: watch first, then load.
+ * Watches files, and calls `onChange` once for each change of their content, but not for a touch, a read, or a write of
+ * the same content. It detects files that are written in place, replaced by a rename, or swapped by a symbolic link
+ * anywhere on their path. If a file is missing, it waits for the file. It reports changes after this call: watch first,
+ * then load.
  *
- * What `onChange` throws is logged; while it runs, no second call is made.
- * @returns disposing it ends the watch; once that is awaited no call is running or comes
+ * Errors of `onChange` are logged; calls do not overlap.
+ * @returns an object that ends the watch when disposed; after that is awaited no call is running and none follows
  */
 export function watchFiles(
   paths: readonly string[],
@@ -75,9 +76,9 @@ class FileWatch implements AsyncDisposable {
     this.#what = what;
     this.#missingIsEmpty = missingIsEmpty;
     this.#places = watchPathsOf(this.#paths);
-    // The watch comes before the first reading, so that no change falls between the two.
+    // Watch before the first reading, so that no change is missed in between.
     this.#watch();
-    // Whoever loads the files says what is wrong with them now; the watch speaks of later.
+    // The loader reports current problems of the files; the watch reports only later ones.
     this.#known = this.#fingerprint(() => {});
     this.#schedule(this.#pause());
   }
@@ -110,7 +111,7 @@ class FileWatch implements AsyncDisposable {
   async #read(watcher: Deno.FsWatcher): Promise<void> {
     try {
       for await (const { kind, paths, flag } of watcher) {
-        // Reading raises events too, this watch's own reading among them.
+        // Reading raises events too, including the reads of this watch.
         if (kind === "access") continue;
         const matters = flag === "rescan" || paths.length === 0 || paths.some((path) => this.#places.spots.has(path));
         if (matters && !this.#closed) this.#changed();
@@ -120,7 +121,7 @@ class FileWatch implements AsyncDisposable {
     }
   }
 
-  /** The first event starts the wait; later ones do not prolong it, or a busy file would put it off for ever. */
+  /** The first event starts the wait. Later ones do not extend it, or a busy file would delay it for ever. */
   #changed(): void {
     if (this.#eventsSeen) return;
     this.#eventsSeen = true;
@@ -138,7 +139,7 @@ class FileWatch implements AsyncDisposable {
     }, wait);
   }
 
-  /** Milliseconds until the next look. */
+  /** Milliseconds until the next check. */
   #pause(): number {
     return this.#eventsSeen ? this.#settle : Math.min(this.#poll, FOLDER_POLL);
   }
@@ -163,7 +164,10 @@ class FileWatch implements AsyncDisposable {
     }
   }
 
-  /** The new fingerprint once it stayed the same for the settling time; undefined where nothing is new, or not whole. */
+  /**
+   * The new fingerprint after it stayed the same for the settling time; undefined if nothing changed or a file is
+   * missing.
+   */
   async #settled(): Promise<string | undefined> {
     for (;;) {
       const seen = this.#fingerprint();
@@ -177,7 +181,7 @@ class FileWatch implements AsyncDisposable {
     }
   }
 
-  /** One text for the content of all files; undefined while one cannot be read. */
+  /** A text that identifies the content of all files; undefined while one cannot be read. */
   #fingerprint(complain = (what: string, reason: string) => this.#complain(what, reason)): string | undefined {
     const hash = createHash("sha256");
     for (const path of this.#paths) {
@@ -197,7 +201,7 @@ class FileWatch implements AsyncDisposable {
     return hash.digest("hex");
   }
 
-  /** Says a thing once, not at every look. */
+  /** Logs a message once, not at every check. */
   #complain(message: string, reason: string): void {
     if (this.#complained === message) return;
     this.#complained = message;

@@ -20,6 +20,8 @@ export interface Job extends Load {
   readonly target: RawTarget;
   /** Whose CPU and memory is measured. */
   readonly pid: number;
+  /** Further processes of the same server, whose CPU counts too. */
+  readonly workers?: readonly number[];
   readonly warmUp: number;
   /** Seconds measured. */
   readonly seconds: number;

@@ -1,7 +1,8 @@
 /**
  * `deno task bench`: this service, Deno alone, ws on Node and Bun side by side, each on the first core, the load
  * generator on the second. `deno task bench -- soak` mixes good and bad peers, `deno task bench -- attack`
- * measures what attacks do to others, `deno task bench -- broker` three nodes with NATS and Redis between them.
+ * measures what attacks do to others, `deno task bench -- broker` three nodes with NATS and Redis between them,
+ * `deno task bench -- workers` one process beside several.
  * @module
  */
 import { parseArgs } from "@std/cli/parse-args";
@@ -24,12 +25,14 @@ import {
 } from "./server.ts";
 import { soakCommand } from "./soak.ts";
 import { describeStarts, measureStarts } from "./start.ts";
+import { workersCommand } from "./workers.ts";
 
-const USAGE = `deno task bench [-- CASE… | start | soak | attack [NAME…] | broker] [options]
+const USAGE = `deno task bench [-- CASE… | start | soak | attack [NAME…] | broker | workers] [options]
   start           a warm start and idle memory, beside raw Deno.serve with TLS
+  workers         one process beside --workers 2, with and without work, and messages between workers
   CASE            echo-64 echo-64x4 echo-64x16 echo-16k echo-16k-1 handshake fanout fanout-x4 fanout-x16 idle
                   burst; all by default
-  --seconds N     measured in each round (3); soak: how long (60), broker: 5
+  --seconds N     measured in each round (3); soak: how long (60), broker: 5, workers: 3
   --rounds N      rounds, of which the median counts (3)
   --servers A,B   of ${SERVERS.join(" ")}; all that are installed by default
   --idle N        connections of the idle case (2000)
@@ -191,6 +194,16 @@ async function main(): Promise<number> {
       seconds,
       warmUp: positive("warm-up", flags["warm-up"]),
       json: flags.json === true,
+      print,
+    });
+  }
+  if (names[0] === "workers") {
+    return await workersCommand({
+      seconds: positive("seconds", flags.seconds || 3),
+      warmUp: positive("warm-up", flags["warm-up"]),
+      rounds: whole("rounds", flags.rounds),
+      json: flags.json === true,
+      generate: (job) => generate(job, false),
       print,
     });
   }

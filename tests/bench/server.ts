@@ -80,14 +80,18 @@ function path(file: string): string {
   return new URL(file, import.meta.url).pathname;
 }
 
-function commandOf(name: ServerName, { cert, key }: Certificate, { options = [], tight }: StartOptions): string[] {
+function commandOf(
+  name: ServerName,
+  { cert, key }: Certificate,
+  { options = [], app = "servers/app.ts", tight }: StartOptions,
+): string[] {
   const v8 = ["--expose-gc", ...(tight ? ["--max-semi-space-size=1"] : [])];
   const deno = [Deno.execPath(), "run", "-A", `--v8-flags=${v8.join(",")}`];
   switch (name) {
     case "wss":
       return [
         ...[...deno, path("../../main.ts"), "serve", "--cert", cert, "--key", key, "--host", "127.0.0.1"],
-        ...["--port", "0", "--app", path("servers/app.ts"), "--log-format", "json", ...options],
+        ...["--port", "0", "--app", path(app), "--log-format", "json", ...options],
       ];
     case "deno":
       return [...deno, path("servers/raw.ts"), cert, key];
@@ -110,6 +114,8 @@ export interface StartOptions {
    * it at 3 in those that run on Deno.
    */
   readonly tight?: boolean;
+  /** The app of this service; the one that does what the other servers do by default. */
+  readonly app?: string;
   /** Further options of this service. */
   readonly options?: readonly string[];
 }

@@ -38,18 +38,19 @@ export class Window {
 
   /** Waits for the warm-up to pass, then measures. */
   async measure(): Promise<Measured> {
-    const { pid, warmUp, seconds } = this.#job;
+    const { pid, workers = [], warmUp, seconds } = this.#job;
+    const serverSeconds = () => [pid, ...workers].reduce((sum, each) => sum + cpuSeconds(each), 0);
     await this.#pass(warmUp);
     this.#count = 0;
     this.histogram.clear();
-    const server = cpuSeconds(pid);
+    const server = serverSeconds();
     const generator = cpuSeconds(Deno.pid);
     const began = performance.now();
     await this.#pass(seconds);
     const measured = {
       count: this.#count,
       seconds: (performance.now() - began) / 1000,
-      serverCpu: cpuSeconds(pid) - server,
+      serverCpu: serverSeconds() - server,
       generatorCpu: cpuSeconds(Deno.pid) - generator,
       latency: this.histogram.latency(),
       failed: 0,

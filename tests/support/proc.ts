@@ -33,3 +33,14 @@ export function descriptors(pid: number): string[] {
     }
   });
 }
+
+/** Processes that a process started, whichever of its threads did. None where it has ended. */
+export function childrenOf(pid: number): number[] {
+  try {
+    return [...Deno.readDirSync(`/proc/${pid}/task`)].flatMap(({ name }) =>
+      Deno.readTextFileSync(`/proc/${pid}/task/${name}/children`).split(" ").filter((text) => text !== "").map(Number)
+    );
+  } catch {
+    return [];
+  }
+}

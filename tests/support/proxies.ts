@@ -6,6 +6,7 @@
  */
 import { join } from "node:path";
 import { freePort } from "./ports.ts";
+import { childrenOf } from "./proc.ts";
 import { pipeLines, portAccepts } from "./processes.ts";
 
 export type ProxyKind = "nginx" | "apache" | "haproxy" | "caddy";
@@ -205,10 +206,6 @@ function kill(pid: number, signal: Deno.Signal): void {
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound || error instanceof TypeError)) throw error;
   }
-}
-
-function childrenOf(pid: number): number[] {
-  return readIfThere(`/proc/${pid}/task/${pid}/children`).split(" ").filter((text) => text !== "").map(Number);
 }
 
 function readIfThere(path: string): string {

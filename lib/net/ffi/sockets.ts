@@ -111,9 +111,9 @@ export class Sockets {
     return this.#port();
   }
 
-  /** Whether the socket is connected to this peer. */
-  hasPeer(fd: number, peer: PeerAddress): boolean {
-    return this.peerPort(fd) === peer.port && this.#hostname() === peer.hostname;
+  /** Whether the peer on which `peerPort` was just called has this address. It makes no further system call. */
+  isPeerHost(hostname: string): boolean {
+    return this.#hostname() === hostname;
   }
 
   /** The peer for a log line; empty if the socket is no longer connected. */

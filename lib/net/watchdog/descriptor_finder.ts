@@ -11,6 +11,11 @@ const DOUBT_EVERY = 100;
 
 /** What `#seen` holds of a descriptor that is no connection. */
 const NONE = -1;
+/**
+ * The same of one that was a connection: the kernel gives the lowest free number to the next, so it is examined again.
+ * Each search that finds no connection there adds one, until it is `NONE`: it may have become a file.
+ */
+const FREED = NONE - 16;
 
 /** Finds descriptors by peer. One a thread. */
 export class DescriptorFinder {
@@ -19,7 +24,7 @@ export class DescriptorFinder {
   readonly #rows: number;
   /** One bit a descriptor: those of live WebSockets, which no new connection can be on. */
   readonly #owned: Int32Array;
-  /** The peer's port last seen on a descriptor; 0: never examined. */
+  /** The peer's port last seen on a descriptor; 0: never examined; below 0: from `FREED` to `NONE`. */
   readonly #seen: Int32Array;
   #end = 0;
   #doubted = -Infinity;
@@ -41,26 +46,26 @@ export class DescriptorFinder {
   /** The WebSocket has gone: the kernel gives the number to the next. */
   disown(fd: number): void {
     this.#owned[fd >> 5]! &= ~(1 << (fd & 31));
-    this.#seen[fd] = 0;
+    this.#seen[fd] = FREED;
   }
 
   /** The descriptor of the connection from `peer`, or -1: then it was reset. */
   find(peer: PeerAddress): number {
-    // First the descriptors never examined and the one last seen with this port, then those that may have been reused.
-    let fd = this.#search(peer, false);
+    // Examining a descriptor is a system call. First the one last seen with this port, next those never examined and
+    // those that were freed, then those on which another connection was seen: it may have ended. In the end all others.
+    let fd = this.#search(peer, (seen) => seen === peer.port);
+    if (fd < 0) fd = this.#search(peer, (seen) => seen === 0 || seen < NONE);
+    if (fd < 0) fd = this.#search(peer, (seen) => seen > 0);
     if (fd < 0) fd = this.#beyond(peer);
-    if (fd < 0) fd = this.#search(peer, true);
+    if (fd < 0) fd = this.#search(peer, (seen) => seen === NONE);
     return fd < 0 ? this.#doubt(peer) : fd;
   }
 
-  #search(peer: PeerAddress, all: boolean): number {
+  #search(peer: PeerAddress, promising: (seen: number) => boolean): number {
     for (let fd = 0; fd < this.#end; fd++) {
       const owned = this.#owned[fd >> 5]!;
       if (owned === -1) fd |= 31;
-      else if ((owned & 1 << (fd & 31)) === 0) {
-        const seen = this.#seen[fd]!;
-        if ((all || seen === 0 || seen === peer.port) && this.#is(fd, peer)) return fd;
-      }
+      else if ((owned & 1 << (fd & 31)) === 0 && promising(this.#seen[fd]!) && this.#is(fd, peer)) return fd;
     }
     return -1;
   }
@@ -68,7 +73,7 @@ export class DescriptorFinder {
   #beyond(peer: PeerAddress): number {
     for (let fd = this.#end, until = fd + BEYOND; fd < until && fd < this.#rows; fd++) {
       const found = this.#is(fd, peer);
-      if (this.#seen[fd] !== NONE) [this.#end, until] = [fd + 1, fd + 1 + BEYOND];
+      if (this.#seen[fd]! > 0) [this.#end, until] = [fd + 1, fd + 1 + BEYOND];
       if (found) return fd;
     }
     return -1;
@@ -95,7 +100,9 @@ export class DescriptorFinder {
 
   #is(fd: number, peer: PeerAddress): boolean {
     const port = this.#sockets.peerPort(fd);
-    this.#seen[fd] = port || NONE;
-    return port === peer.port && this.#sockets.hasPeer(fd, peer) && this.#sockets.localPort(fd) === this.#localPort;
+    const before = this.#seen[fd]!;
+    this.#seen[fd] = port || (before > 0 ? FREED : before < NONE ? before + 1 : NONE);
+    return port === peer.port && this.#sockets.isPeerHost(peer.hostname) &&
+      this.#sockets.localPort(fd) === this.#localPort;
   }
 }
