@@ -92,7 +92,8 @@ Deno.test(
   "a worker that ends by itself or runs out of memory is replaced, and the log says how it died",
   { ignore },
   async () => {
-    await using program = await startWorkers(2);
+    // A small heap, so that it is full soon.
+    await using program = await startWorkers(2, [], { permissions: ["-A", "--v8-flags=--max-old-space-size=128"] });
     for (
       const [command, how] of [["exit", "exit code 3"], [
         "heap",
