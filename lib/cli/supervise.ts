@@ -5,7 +5,8 @@
 import type { AdminListener } from "../admin/admin_listener.ts";
 import type { Settings } from "../config/service_options.ts";
 import { throttled } from "../log_throttle.ts";
-import { Supervisor, WorkerFailure } from "../workers/supervisor.ts";
+import { Supervisor } from "../workers/supervisor.ts";
+import { WorkerFailure } from "../workers/worker_process.ts";
 import { messageOf, StartError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { loadFfi } from "../net/ffi/load_ffi.ts";

@@ -11,7 +11,7 @@ import type { Logger } from "../log.ts";
 import { TotalCounts } from "./connection_totals.ts";
 import type { Listening } from "./control_channel.ts";
 import { SharedPort } from "./shared_port.ts";
-import { ControlListener, describeStatus, WorkerFailure, WorkerProcess } from "./worker_process.ts";
+import { ControlListener, describeStatus, WorkerProcess } from "./worker_process.ts";
 
 /** Options of a supervisor. */
 export interface SupervisorOptions {
@@ -398,5 +398,3 @@ export class Supervisor {
     }
   }
 }
-
-export { WorkerFailure };
