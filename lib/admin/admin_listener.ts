@@ -12,11 +12,11 @@ import { type MetricValues, renderMetrics } from "../metrics.ts";
 import { describe, type TlsText } from "../net/listener/accept_loop.ts";
 import { Listener } from "../net/listener/listener.ts";
 import { Watchdog } from "../net/watchdog/watchdog.ts";
-import { Api, type Reply } from "./api.ts";
+import { Api, type Reply } from "./api_dispatcher.ts";
 import { ApiError } from "./api_error.ts";
 import type { AdminKeys } from "./admin_keys.ts";
-import type { ApiCommand } from "./commands.ts";
-import { readJson } from "./read_json.ts";
+import type { ApiCommand } from "./api_methods.ts";
+import { readJson } from "./read_json_body.ts";
 
 /** Whether the service is well. */
 export interface Health {

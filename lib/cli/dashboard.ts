@@ -2,7 +2,7 @@
  * The command `dashboard`: prints a Grafana dashboard.
  * @module
  */
-import { grafanaDashboard } from "../admin/dashboard.ts";
+import { grafanaDashboard } from "../admin/grafana_dashboard.ts";
 import { UsageError } from "../errors.ts";
 import type { Command, Invocation } from "./command_type.ts";
 import { write } from "./output.ts";

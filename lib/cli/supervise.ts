@@ -94,8 +94,8 @@ async function openWorkersAdmin(
 ): Promise<AdminListener | undefined> {
   if (admin === undefined) return undefined;
   const [{ openAdmin }, { WorkersBackend }] = await Promise.all([
-    import("../admin/open_admin.ts"),
-    import("../workers/workers_backend.ts"),
+    import("../admin/open_admin_listener.ts"),
+    import("../workers/admin_backend.ts"),
   ]);
   const backend = new WorkersBackend(supervisor);
   const tls = settings.adminTls ? await backend.certificate() : undefined;

@@ -330,7 +330,7 @@ export class RunningService extends HubCalls implements Service {
   async #openAdmin(takeover: { readonly adminPort: number } | undefined): Promise<void> {
     const { admin } = this.settings;
     if (admin === undefined) return;
-    const { localBackend, openAdmin } = await import("../admin/open_admin.ts");
+    const { localBackend, openAdmin } = await import("../admin/open_admin_listener.ts");
     this.#admin = await openAdmin({ ...this.settings, admin }, {
       backend: localBackend(this),
       tls: this.material,

@@ -5,7 +5,7 @@
  */
 import { TextLineStream } from "@std/streams/text-line-stream";
 import type { Health } from "../admin/admin_listener.ts";
-import type { ApiCommand } from "../admin/commands.ts";
+import type { ApiCommand } from "../admin/api_methods.ts";
 import { messageOf } from "../errors.ts";
 import type { LogFields } from "../log.ts";
 import type { MetricValues } from "../metrics.ts";

@@ -5,7 +5,7 @@
 import { deadline } from "@std/async/deadline";
 import type { AdminBackend, Health } from "../admin/admin_listener.ts";
 import { ApiError } from "../admin/api_error.ts";
-import type { ApiCommand } from "../admin/commands.ts";
+import type { ApiCommand } from "../admin/api_methods.ts";
 import { countsOf, mergeMetrics, type MetricValues, sharedMetrics } from "../metrics.ts";
 import type { TlsText } from "../net/listener/accept_loop.ts";
 import { processMetrics } from "../service/collect_metrics.ts";

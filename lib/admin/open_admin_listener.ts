@@ -9,7 +9,7 @@ import type { Logger } from "../log.ts";
 import type { MetricValues } from "../metrics.ts";
 import type { TlsText } from "../net/listener/accept_loop.ts";
 import { type AdminBackend, AdminListener, type Health } from "./admin_listener.ts";
-import { perform } from "./commands.ts";
+import { perform } from "./api_methods.ts";
 
 /** What the settings do not say. */
 export interface OpenAdminOptions {

@@ -4,8 +4,8 @@
  */
 import { messageOf } from "../errors.ts";
 import { ApiError } from "./api_error.ts";
-import { type ApiCommand, readCommand } from "./commands.ts";
-import { Fields, wrong } from "./fields.ts";
+import { type ApiCommand, readCommand } from "./api_methods.ts";
+import { Fields, wrong } from "./request_fields.ts";
 
 /** A reply: what goes to the caller, and the HTTP status. */
 export interface Reply {

@@ -8,7 +8,7 @@ import { nearest } from "../config/nearest_name.ts";
 import type { ServiceCalls } from "../hub/service_calls.ts";
 import type { Target } from "../hub/cluster.ts";
 import { ApiError } from "./api_error.ts";
-import { Fields, wrong } from "./fields.ts";
+import { Fields, wrong } from "./request_fields.ts";
 
 /** A message: text, or bytes in base64. */
 export type MessageData = { readonly text: string } | { readonly base64: string };
