@@ -52,6 +52,7 @@ for (const [name, start] of ENGINES) {
     assertEquals(await complete<TopicList>(b, { do: "topics", name: "ro" }), {
       topics: [{ topic: "room", subscribers: 3 }],
       complete: true,
+      nodes: { asked: 3, answered: 3 },
     });
 
     await a.ask({ do: "stream", topic: "room", from: 0, count: 1000, every: 0 });
