@@ -20,6 +20,7 @@ export {
 export { type Environment, serve } from "./service/serve.ts";
 export type {
   Bound,
+  ClusterAnswer,
   Complete,
   InNamespace,
   NodeList,

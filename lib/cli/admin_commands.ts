@@ -8,7 +8,7 @@ import { ADMIN_OPTIONS } from "../config/admin_options.ts";
 import { load, readConfigFile, readVariables } from "../config/load_settings.ts";
 import { type OptionTable, variableOf } from "../config/option_table.ts";
 import { UsageError } from "../errors.ts";
-import type { Asked, NodeList, Presence, TopicList } from "../hub/service_calls.ts";
+import type { ClusterAnswer, NodeList, Presence, TopicList } from "../hub/service_calls.ts";
 import { escapeControls } from "../log.ts";
 import type { Command, Invocation } from "./command_type.ts";
 import { PROGRAM } from "./help.ts";
@@ -63,7 +63,7 @@ function adminCommand<T extends OptionTable>(
       const result = await callAdmin(settings, about.name, await parameters(settings, line.positionals));
       if (settings.json) write("stdout", `${JSON.stringify(result)}\n`);
       else for (const text of show(result)) write("stdout", `${escapeControls(text)}\n`);
-      const { complete = true, nodes } = result as Partial<Asked>;
+      const { complete = true, nodes } = result as Partial<ClusterAnswer>;
       if (!complete) {
         const told = nodes !== undefined && !Array.isArray(nodes) ? `: ${nodes.answered} of ${nodes.asked}` : "";
         write("stderr", `${PROGRAM}: not every node has answered, or not every one is known yet${told}\n`);

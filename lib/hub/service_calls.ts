@@ -14,14 +14,14 @@ export interface Complete {
   readonly complete: boolean;
 }
 
-/** An answer that was asked of all nodes. */
-export interface Asked extends Complete {
+/** The answer to a question that every node was asked. */
+export interface ClusterAnswer extends Complete {
   /** How many nodes were asked, this one included, and how many have answered. */
   readonly nodes: { readonly asked: number; readonly answered: number };
 }
 
 /** The subscribers of a topic. */
-export interface Presence extends Asked {
+export interface Presence extends ClusterAnswer {
   /** Each subscribed peer: its id, its user, and the node it is connected to. */
   readonly peers: readonly { readonly id: string; readonly user: string | undefined; readonly node: string }[];
   /** Each user once. */
@@ -29,7 +29,7 @@ export interface Presence extends Asked {
 }
 
 /** Whether a user is connected. */
-export interface Online extends Asked {
+export interface Online extends ClusterAnswer {
   /** Whether the user has at least one peer. */
   readonly online: boolean;
   /** How many peers the user has. */
@@ -37,7 +37,7 @@ export interface Online extends Asked {
 }
 
 /** The topics that have subscribers, sorted by name. */
-export interface TopicList extends Asked {
+export interface TopicList extends ClusterAnswer {
   /** Each topic, and how many peers are subscribed to it. */
   readonly topics: readonly { readonly topic: string; readonly subscribers: number }[];
 }
@@ -169,7 +169,7 @@ export class HubCalls implements ServiceCalls {
   }
 
   /** Returns this node's items, then those of the other nodes. */
-  async #ask<T>(question: Parameters<Hub["answer"]>[0], timeout = TIMEOUT): Promise<Asked & { items: T[] }> {
+  async #ask<T>(question: Parameters<Hub["answer"]>[0], timeout = TIMEOUT): Promise<ClusterAnswer & { items: T[] }> {
     const { cluster } = this.#hub;
     const others = await cluster?.ask(question, timeout);
     const items = [...this.#hub.answer(question), ...others?.items ?? []] as T[];
