@@ -91,8 +91,8 @@ interface Envelope {
   readonly error?: string;
 }
 
-/** One end of the channel. The other end answers the requests `ClusterAnswer`; this end answers the requests `Answered`. */
-export class ControlChannel<ClusterAnswer extends Requests, Answered extends Requests, In, Out> {
+/** One end of the channel. The other end answers the requests `Asked`; this end answers the requests `Answered`. */
+export class ControlChannel<Asked extends Requests, Answered extends Requests, In, Out> {
   /** Resolves when the connection has ended. Never rejects. */
   readonly ended: Promise<void>;
   readonly #connection: Deno.Conn;
@@ -121,16 +121,16 @@ export class ControlChannel<ClusterAnswer extends Requests, Answered extends Req
    * Sends a request and waits for the reply.
    * @throws {Error} if the other end threw an error, or the connection ended before the reply
    */
-  request<Name extends keyof ClusterAnswer & string>(
+  request<Name extends keyof Asked & string>(
     name: Name,
-    argument: ClusterAnswer[Name]["argument"],
-  ): Promise<ClusterAnswer[Name]["reply"]> {
+    argument: Asked[Name]["argument"],
+  ): Promise<Asked[Name]["reply"]> {
     const request = ++this.#requests;
     const pending = Promise.withResolvers<unknown>();
     this.#pending.set(request, pending);
     if (this.#closed) this.#fail();
     else this.#write({ request, name, argument });
-    return pending.promise as Promise<ClusterAnswer[Name]["reply"]>;
+    return pending.promise as Promise<Asked[Name]["reply"]>;
   }
 
   /** Ends the connection. */

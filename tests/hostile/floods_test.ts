@@ -171,7 +171,7 @@ for (const mode of ["direct", "proxied"]) {
       const what = random(8);
       if (what < 4 || peer === undefined) {
         try {
-          // ClusterAnswer something, so that it is open at both ends: the count is then exact.
+          // Asked something, so that it is open at both ends: the count is then exact.
           const next = await RawPeer.open(service, { name: `r${step}`, answering: random(4) > 0 });
           used.push(next);
           live.push(next);
