@@ -38,6 +38,7 @@ const USAGE = `deno task bench [-- CASE… | start | soak | attack [NAME…] | b
   --idle N        connections of the idle case (2000)
   --warm-up N     seconds before a measurement (1)
   --seed N        soak: repeats a run (random by default)
+  --workers N     soak: with so many worker processes
   --json          figures for machines
 `;
 
@@ -152,8 +153,8 @@ async function compare(options: Options): Promise<void> {
 async function main(): Promise<number> {
   const flags = parseArgs(Deno.args, {
     boolean: ["json", "help"],
-    string: ["seconds", "rounds", "servers", "idle", "warm-up", "seed"],
-    default: { seconds: "", rounds: "3", servers: "", idle: "2000", "warm-up": "1", seed: "" },
+    string: ["seconds", "rounds", "servers", "idle", "warm-up", "seed", "workers"],
+    default: { seconds: "", rounds: "3", servers: "", idle: "2000", "warm-up": "1", seed: "", workers: "" },
     unknown: (name: string, key?: string) => {
       if (key !== undefined) throw new RangeError(`unknown option ${name}`);
     },
@@ -183,6 +184,7 @@ async function main(): Promise<number> {
     return await soakCommand({
       seconds: positive("seconds", flags.seconds || 60),
       seed: flags.seed === "" ? undefined : whole("seed", flags.seed),
+      workers: flags.workers === "" ? undefined : whole("workers", flags.workers),
       json: flags.json === true,
       print,
       note,

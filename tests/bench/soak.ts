@@ -4,7 +4,7 @@
  * @module
  */
 import { maskedFrame, Opcode } from "../support/frames.ts";
-import { descriptors, residentBytes } from "../support/proc.ts";
+import { childrenOf, descriptors, residentBytes } from "../support/proc.ts";
 import { closeQuietly, dialUpgraded, writeAll } from "../support/raw.ts";
 import { misbehave, type Tally } from "./bad_peers.ts";
 import { behave, type Goodness } from "./good_peers.ts";
@@ -17,6 +17,8 @@ export interface SoakOptions {
   readonly seconds: number;
   /** Repeats the mix. */
   readonly seed: number;
+  /** Worker processes of the service. Default: it is one process. */
+  readonly workers?: number | undefined;
   /** Told what is going on. */
   readonly note?: (text: string) => void;
 }
@@ -55,13 +57,14 @@ const LIMITS = [
 ];
 
 /** Runs it. Bounded: `seconds`, 10 to warm up, twice 30 at the most to come to rest. */
-export async function soak({ seconds, seed, note = () => {} }: SoakOptions): Promise<SoakResult> {
+export async function soak({ seconds, seed, workers, note = () => {} }: SoakOptions): Promise<SoakResult> {
   await using certificate = await makeCertificate();
-  await using server = await startServer("wss", certificate, { options: LIMITS, tight: true });
+  const options = workers === undefined ? LIMITS : [...LIMITS, "--workers", `${workers}`];
+  await using server = await startServer("wss", certificate, { options, tight: true });
   const target = { port: server.port, ca: certificate.ca };
   // Whatever is opened with the first connection is there from then on.
   for (let i = 0; i < 3; i++) await collect(target);
-  const fresh = descriptors(server.pid);
+  const fresh = descriptorsOf(server.pid);
 
   /** So many seconds of everybody. */
   async function mix(length: number, random: number): Promise<{ good: Goodness; bad: Tally }> {
@@ -96,15 +99,16 @@ export async function soak({ seconds, seed, note = () => {} }: SoakOptions): Pro
 
 /** `deno task bench -- soak`. Exit code 1 where something is wrong. */
 export async function soakCommand(
-  { seconds, seed = Math.floor(Math.random() * 1e6), json, print, note }: {
+  { seconds, seed = Math.floor(Math.random() * 1e6), workers, json, print, note }: {
     readonly seconds: number;
     readonly seed: number | undefined;
+    readonly workers: number | undefined;
     readonly json: boolean;
     print(text: string): void;
     note(text: string): void;
   },
 ): Promise<number> {
-  const result = await soak({ seconds, seed, note });
+  const result = await soak({ seconds, seed, workers, note });
   print(json ? JSON.stringify(result, null, 2) : describeSoak(result));
   return result.problems.length === 0 ? 0 : 1;
 }
@@ -158,9 +162,19 @@ async function atRest(
     // The connection of the question has to go, too.
     await pause(250);
   } while (
-    (peers > 0 || descriptors(pid).length > expected || residentBytes(pid) > enough) && performance.now() < until
+    (peers > 0 || descriptorsOf(pid).length > expected || residentOf(pid) > enough) && performance.now() < until
   );
-  return { peers, descriptors: descriptors(pid), resident: residentBytes(pid) };
+  return { peers, descriptors: descriptorsOf(pid), resident: residentOf(pid) };
+}
+
+/** Of the service's process and its workers. */
+function descriptorsOf(pid: number): string[] {
+  return [pid, ...childrenOf(pid)].flatMap(descriptors);
+}
+
+/** Of the service's process and its workers, bytes. */
+function residentOf(pid: number): number {
+  return [pid, ...childrenOf(pid)].reduce((sum, each) => sum + residentBytes(each), 0);
 }
 
 async function collect(target: { port: number; ca: string }): Promise<void> {
