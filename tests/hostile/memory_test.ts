@@ -166,12 +166,21 @@ Deno.test("the reason of a close frame is cut before the app or the log sees it"
   assertEquals([closed.code, closed.reason], [1000, "a".repeat(123)]);
 });
 
-Deno.test("honest traffic meets no bound: a burst of 10,000", async () => {
+Deno.test("honest traffic meets no bound: a burst of 10,000, a long message over a slow link", async () => {
   await using service = await RecordedService.start(["--max-payload", "20MiB"]);
   await using burst = await RawPeer.open(service, { name: "burst" });
   const count = 10_000;
   await burst.send(repeated(textFrame("a line of some length, as an upload may have"), count));
   await burst.until(() => burst.frames.length === count);
+  await using upload = await RawPeer.open(service, { name: "upload" });
+  const whole = maskedFrame(Opcode.Binary, new Uint8Array(20_000_000));
+  // 100 pieces, 5 MB a second.
+  for (let at = 0; at < whole.length; at += 200_000) {
+    assert(await upload.send(whole.slice(at, at + 200_000)));
+    await new Promise((resolve) => setTimeout(resolve, 40));
+  }
+  await upload.until(() => upload.frames.length === 1);
+  assertEquals(upload.frames[0]!.payload.length, 20_000_000);
   assertEquals(service.calls("close"), []);
 });
 
