@@ -101,7 +101,9 @@ const MISTAKES: [what: string, args: string[], lines: RegExp[]][] = [
   ["an origin with a pattern", ["--origin", "https://*.a.com", "--origin", "HTTPS://C.com"], [
     /^--origin: "https:\/\/\*\.a\.com": an origin is scheme, host and port/,
   ]],
-  ["any origin and some", ["--origin", "*", "--origin", "https://a.com"], [/^--origin: choose one: \* is any site/]],
+  ["any origin and some", ["--origin", "*", "--origin", "https://a.com"], [
+    /^--origin: \* allows any site and cannot be combined with https:\/\/a\.com/,
+  ]],
   ["a switch that is neither on nor off", ["--page=maybe"], [/^--page: it is true or false, not "maybe"$/]],
   ["an empty value", ["--host", ""], [/^--host needs a value: --host ADDRESS$/]],
   ["a time that no timer can wait", ["--drain-timeout", "1000h"], [
