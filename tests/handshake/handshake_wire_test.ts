@@ -27,7 +27,7 @@ const REFUSED: readonly Unauthenticated[] = [
     what: "another path",
     change: { target: "/elsewhere" },
     status: 404,
-    body: /^404 Not Found\nNothing is here\. WebSockets are welcome at \/ and \/wss\.\n$/,
+    body: /^404 Not Found\nThis path is not served\. WebSocket connections are accepted at \/ and \/wss\.\n$/,
   },
   {
     what: "no Upgrade",
@@ -112,7 +112,7 @@ const REFUSED: readonly Unauthenticated[] = [
       headers: { Upgrade: null, Connection: "close", "Sec-WebSocket-Key": null, "Sec-WebSocket-Version": null },
     },
     status: 426,
-    body: /This is a WebSocket endpoint: connect with wss:\/\//,
+    body: /This is a WebSocket endpoint\. Connect to it with wss:\/\//,
     headers: { upgrade: "websocket" },
   },
 ];
@@ -195,7 +195,7 @@ Deno.test("handshake on the wire: a drain refuses with 503, and the health check
   const refused = await ask(handshake());
   assertMatch(refused, /^HTTP\/1\.1 503 /);
   assertMatch(refused, /retry-after: 1\r\n/i);
-  assertMatch(refused, /The service is stopping: reconnect\.\n$/);
+  assertMatch(refused, /The service is stopping\. Try again\.\n$/);
   conn.close();
   await client.close();
   await stopped;
@@ -286,7 +286,7 @@ Deno.test("path patterns on the wire: each room is a namespace of its own", asyn
   assertEquals(await a.next(), "x");
   const { status, body } = await rawResponse(served.raw, handshake({ target: "/rooms/a/b" }));
   assertEquals(status, 404);
-  assertMatch(body, /WebSockets are welcome at \/wss and \/rooms\/:id and \/files\/\*\./);
+  assertMatch(body, /WebSocket connections are accepted at \/wss and \/rooms\/:id and \/files\/\*\./);
 });
 
 Deno.test("an untrusted proxy's forwarding headers are reported once for each address", async () => {
@@ -323,7 +323,10 @@ Deno.test("the development service answers to this machine's names and to addres
   for (const host of ["evil.example", `evil.example:${program.port}`, "localhost.evil.example"]) {
     const { status, body } = await ask(host, { Origin: `https://${host}` });
     assertEquals(status, 421, host);
-    assertMatch(body, /This development service answers to localhost and to addresses, not to .* \(DNS rebinding\)/);
+    assertMatch(
+      body,
+      /This development service accepts localhost and IP addresses as Host, not .*, to prevent DNS rebinding\./,
+    );
     const plain = { Upgrade: null, "Sec-WebSocket-Key": null };
     assertEquals((await ask(host, plain)).status, 421, host);
   }

@@ -161,7 +161,7 @@ Deno.test({ name: "curl, direct", ignore }, async (t) => {
   await t.step("elsewhere: 404", async () => {
     const { status, body } = await curl(program, "/elsewhere", ...handshake());
     assertEquals(status, 404);
-    assertStringIncludes(body, "WebSockets are welcome at / and /wss");
+    assertStringIncludes(body, "WebSocket connections are accepted at / and /wss");
   });
 
   await t.step("TLS 1.1 at the most: no connection", async () => {

@@ -39,7 +39,10 @@ Deno.test("serve: direct, with a certificate, tells its URL by the certificate's
   await using client = await served.connect();
   assertEquals(await client.ask("tom"), "ok");
   const { status, body } = await rawResponse(served.raw, handshake());
-  assertEquals([status, body], [404, "404 Not Found\nNothing is here. WebSockets are welcome at /chat and /wss.\n"]);
+  assertEquals([status, body], [
+    404,
+    "404 Not Found\nThis path is not served. WebSocket connections are accepted at /chat and /wss.\n",
+  ]);
 });
 
 Deno.test("serve: a unix socket", async () => {
