@@ -4,7 +4,7 @@
  */
 import { wantsTokens } from "../auth/validate_auth_options.ts";
 import { checkApp } from "../apps/validate_app.ts";
-import { load } from "../config/load_settings.ts";
+import { loadSettings } from "../config/load_settings.ts";
 import type { ServiceOptions } from "../config/serve_options_type.ts";
 import { SERVICE_OPTIONS } from "../config/service_options.ts";
 import { warnAboutOrigins } from "../handshake/origin.ts";
@@ -55,7 +55,7 @@ export async function serve(
   options: ServiceOptions = {},
   environment: Environment = {},
 ): Promise<Service> {
-  const loaded = load(SERVICE_OPTIONS, { object: { values: options } }, [], validate);
+  const loaded = loadSettings(SERVICE_OPTIONS, { object: { values: options } }, [], validate);
   const { log = createLogger({ level: "warn" }), ...others } = environment;
   const checked = checkApp(app, "app", (message) => log.warn(message));
   return await startService(checked, loaded, { log, ...others });

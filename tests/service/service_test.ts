@@ -68,7 +68,7 @@ Deno.test("serve: all mistakes in the options at once, as a UsageError", async (
       /^maxPayload: a size is a whole number/,
       /^unknown option prot: did you mean port\?$/,
       /^path: a path starts with \/ .*not "chat"$/,
-      /^choose one: mode proxied .*cert asks for TLS here/,
+      /^mode proxied cannot be combined with cert: /,
       /^origin: "https:\/\/\*\.a": an origin is scheme, host and port/,
     ]
   ) assert(problems.some((problem) => expected.test(problem)), `${expected} among\n${problems.join("\n")}`);
