@@ -166,7 +166,7 @@ Deno.test("SIGUSR2 in the middle of a certificate reload, and a reload in the mi
       await arrivals.more(20);
       await put("two");
       program.signal("SIGHUP");
-      await program.stderr.until(/the new certificate serves/);
+      await program.stderr.until(/the new certificate is in use/);
       const from = program.stderr.text.length;
       program.signal("SIGUSR2");
       await program.stderr.until(/handing over to new process/, from);
