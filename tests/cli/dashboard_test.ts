@@ -103,7 +103,9 @@ peerTest(
       assertEquals([...labels, ...legend].filter((label) => !there.has(label)), [], `${title}: ${expr}`);
       // An aggregation keeps only the labels that it groups by.
       const groups = /^\w+ by \(([^)]*)\)/.exec(expr)?.[1]?.split(/,\s*/);
-      if (groups !== undefined) assertEquals(legend.filter((label) => !groups.includes(label)), [], `${title}: ${expr}`);
+      if (groups !== undefined) {
+        assertEquals(legend.filter((label) => !groups.includes(label)), [], `${title}: ${expr}`);
+      }
     }
 
     // Prometheus evaluates each over ten minutes of the exposed series: one that selects nothing has no count.
