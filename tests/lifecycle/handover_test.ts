@@ -1,5 +1,5 @@
 /** SIGUSR2: a new process of the same command line takes the port over, and nobody notices. Linux. */
-import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
 import { Client, type ClientOptions } from "../support/client.ts";
 import { makeFolder, type Program, runProgram } from "../support/program.ts";
