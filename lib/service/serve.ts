@@ -4,10 +4,10 @@
  */
 import { wantsTokens } from "../auth/validate_auth_options.ts";
 import { checkApp } from "../apps/validate_app.ts";
-import { load } from "../config/load_settings.ts";
+import { loadSettings } from "../config/load_settings.ts";
 import type { ServiceOptions } from "../config/serve_options_type.ts";
 import { SERVICE_OPTIONS } from "../config/service_options.ts";
-import { originWarnings } from "../handshake/origin.ts";
+import { warnAboutOrigins } from "../handshake/origin.ts";
 import { createLogger, type Logger, silent } from "../log.ts";
 import { createCertificateSource } from "./create_certificate_source.ts";
 import { RunningService } from "./running_service.ts";
@@ -55,7 +55,7 @@ export async function serve(
   options: ServiceOptions = {},
   environment: Environment = {},
 ): Promise<Service> {
-  const loaded = load(SERVICE_OPTIONS, { object: { values: options } }, [], validate);
+  const loaded = loadSettings(SERVICE_OPTIONS, { object: { values: options } }, [], validate);
   const { log = createLogger({ level: "warn" }), ...others } = environment;
   const checked = checkApp(app, "app", (message) => log.warn(message));
   return await startService(checked, loaded, { log, ...others });
@@ -68,7 +68,7 @@ export async function startService(
   { log = silent, takeover, worker }: WorkerEnvironment = {},
 ): Promise<RunningService> {
   const { settings, checked } = loaded;
-  if ((worker?.index ?? 1) === 1) { for (const warning of originWarnings(settings.origin)) log.warn(warning); }
+  if ((worker?.index ?? 1) === 1) { for (const warning of warnAboutOrigins(settings.origin)) log.warn(warning); }
   // jose and node:crypto are loaded only if the service checks tokens.
   const authenticator = wantsTokens(settings)
     ? await (await import("../auth/authenticate.ts")).createAuthenticator(settings, { log })

@@ -39,7 +39,10 @@ Deno.test("serve: direct, with a certificate, tells its URL by the certificate's
   await using client = await served.connect();
   assertEquals(await client.ask("tom"), "ok");
   const { status, body } = await rawResponse(served.raw, handshake());
-  assertEquals([status, body], [404, "404 Not Found\nNothing is here. WebSockets are welcome at /chat and /wss.\n"]);
+  assertEquals([status, body], [
+    404,
+    "404 Not Found\nThis path is not served. WebSocket connections are accepted at /chat and /wss.\n",
+  ]);
 });
 
 Deno.test("serve: a unix socket", async () => {
@@ -65,7 +68,7 @@ Deno.test("serve: all mistakes in the options at once, as a UsageError", async (
       /^maxPayload: a size is a whole number/,
       /^unknown option prot: did you mean port\?$/,
       /^path: a path starts with \/ .*not "chat"$/,
-      /^choose one: mode proxied .*cert asks for TLS here/,
+      /^mode proxied cannot be combined with cert: /,
       /^origin: "https:\/\/\*\.a": an origin is scheme, host and port/,
     ]
   ) assert(problems.some((problem) => expected.test(problem)), `${expected} among\n${problems.join("\n")}`);
