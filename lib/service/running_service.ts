@@ -146,7 +146,7 @@ export class RunningService extends HubCalls implements Service {
         maxConnectionsPerUser > 0 && user !== undefined &&
         hub.users.size(user) + (counts?.ofUser(user) ?? 0) >= maxConnectionsPerUser,
       everybody: this.#peerRegistry.all,
-      refusing: () => this.#draining.signal.aborted && !this.#handedOver,
+      refusing: () => this.#drainsAddress,
       poller: this.#poller,
       scheduler: this.#scheduler,
       budget,
@@ -181,7 +181,7 @@ export class RunningService extends HubCalls implements Service {
       page: settings.page ?? development ? () => this.#pageFacts() : undefined,
       admission: new Admission({ ...limits, maxConnectionsPerAddress, others: counts }),
       log: this.#refusals,
-      draining: () => this.#draining.signal.aborted,
+      draining: () => this.#drainsAddress,
       connected: () => this.#peerRegistry.size + (counts?.total ?? 0),
       port: () => (this.#listener.addr as Partial<Deno.NetAddr>).port,
       track: (peer, body) => this.#watchdog?.connection(peer, body),
@@ -310,7 +310,12 @@ export class RunningService extends HubCalls implements Service {
 
   /** The state for the admin listener, see {@link AdminBackend.health}. */
   health(): Health {
-    return { draining: this.#draining.signal.aborted, broker: this.#hub.connected };
+    return { draining: this.#drainsAddress, broker: this.#hub.connected };
+  }
+
+  /** Whether the service is stopping and no successor serves its address. */
+  get #drainsAddress(): boolean {
+    return this.#draining.signal.aborted && !this.#handedOver;
   }
 
   /** The metrics of this process. */
@@ -375,8 +380,7 @@ export class RunningService extends HubCalls implements Service {
     this.#handedOver = handedOver;
     this.#draining.abort();
     await this.#credentials.stop();
-    if (handedOver) await this.#admin?.stopAccepting();
-    await this.#listener.stopAccepting();
+    await Promise.all([handedOver ? this.#admin?.handOver() : undefined, this.#listener.stopAccepting()]);
     if (handedOver) {
       await this.#listener.allConnectionsKnown(() => this.#peerRegistry.size, Math.min(handshakeTimeout, drainTimeout));
     }

@@ -178,7 +178,10 @@ peerTest(
     const where = `Cannot answer the authority's challenges on ${pebble.address}`;
     const { code, stderr } = await runProgram(["--port", "0", ...options], { folder: folder.path });
     assertEquals(code, 1);
-    assert(stderr.includes(`wss: ${where}:5002: the port is in use by another program; stop that program, or `), stderr);
+    assert(
+      stderr.includes(`wss: ${where}:5002: the port is in use by another program; stop that program, or `),
+      stderr,
+    );
 
     const check = await runProgram(["--check", ...options], { folder: folder.path });
     assertEquals(check.code, 1);
