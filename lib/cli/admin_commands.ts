@@ -5,7 +5,7 @@
  */
 import { callAdmin } from "../admin/admin_client.ts";
 import { ADMIN_OPTIONS } from "../config/admin_options.ts";
-import { load, readConfigFile, readVariables } from "../config/load_settings.ts";
+import { loadSettings, readConfigFile, readVariables } from "../config/load_settings.ts";
 import { type OptionTable, variableOf } from "../config/option_table.ts";
 import { UsageError } from "../errors.ts";
 import type { ClusterAnswer, NodeList, Presence, TopicList } from "../hub/service_calls.ts";
@@ -82,7 +82,7 @@ function read(table: typeof OPTIONS & OptionTable, line: Invocation, problems: r
     Object.fromEntries(Object.entries(values).filter(([name]) => names.includes(name)));
   const variables = readVariables();
   const file = readConfigFile(variables.WSS_CONFIG || undefined);
-  const { settings } = load(
+  const { settings } = loadSettings(
     table,
     {
       flags: line.flags,

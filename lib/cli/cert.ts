@@ -3,8 +3,8 @@
  * @module
  */
 import { join } from "node:path";
-import { ACME_OPTIONS, type AcmeSettings, acmeSettings } from "../config/acme_options.ts";
-import { load } from "../config/load_settings.ts";
+import { ACME_OPTIONS, type AcmeSettings, parseAcmeOptions } from "../config/acme_options.ts";
+import { loadSettings } from "../config/load_settings.ts";
 import type { OptionTable, Values } from "../config/option_table.ts";
 import { messageOf, StartError, UsageError } from "../errors.ts";
 import { canonicalHost } from "../host_name.ts";
@@ -90,21 +90,21 @@ async function run(line: Invocation): Promise<number> {
     }
   }
   // This command does not read the service's variables and file.
-  const { settings } = load(CERT_OPTIONS, { flags: line.flags }, problems, (settings, given) => {
+  const { settings } = loadSettings(CERT_OPTIONS, { flags: line.flags }, problems, (settings, given) => {
     const mistakes: string[] = [];
-    const acme = acmeSettings(settings, given, mistakes);
+    const acme = parseAcmeOptions(settings, given, mistakes);
     const development = acme === undefined ? ["host", "out"] as const : ["name"] as const;
     for (const key of development) {
       if (!given.has(key)) continue;
       mistakes.push(
         acme === undefined
-          ? `${given.get(key)} is given without --domain`
-          : `choose one: ${given.get(key)} is for the development certificate, ${given.get("domain")} obtains one`,
+          ? `${given.get(key)} requires --domain`
+          : `${given.get(key)} cannot be combined with ${given.get("domain")}: it is for the development certificate`,
       );
     }
     if (mistakes.length > 0) throw new UsageError(mistakes);
   });
-  const acme = acmeSettings(settings, new Map(), []);
+  const acme = parseAcmeOptions(settings, new Map(), []);
   if (acme !== undefined) return await obtainCertificate(acme, settings);
   const material = await developmentMaterial({ folder: settings.folder, names: settings.name, force: settings.force });
   write("stdout", certReport(material));

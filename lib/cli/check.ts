@@ -4,8 +4,8 @@
  */
 import { runCheck } from "../check/run_check.ts";
 import { formatJson, formatObservation, formatVerdict } from "../check/report.ts";
-import { type CheckOptions, CLIENT_NAMES } from "../check/check_target.ts";
-import { load } from "../config/load_settings.ts";
+import { type CheckOptions, CLIENT_NAMES } from "../check/check_options.ts";
+import { loadSettings } from "../config/load_settings.ts";
 import type { OptionTable } from "../config/option_table.ts";
 import { UsageError } from "../errors.ts";
 import { CLIENT_OPTIONS, clientOptions } from "./tls_client_options.ts";
@@ -78,7 +78,7 @@ async function run(line: Invocation): Promise<number> {
   if (url === undefined) problems.push("check needs a URL: check wss://domain.com/wss");
   if (rest.length > 0) problems.push(`check takes one URL, and was given ${rest.join(" ")} too`);
   // This command does not read the service's variables and file.
-  const { settings } = load(CHECK_OPTIONS, { flags: line.flags }, problems);
+  const { settings } = loadSettings(CHECK_OPTIONS, { flags: line.flags }, problems);
   const { for: client, timeout, hold, send, expect, sni, json } = settings;
   const options: CheckOptions = {
     ...clientOptions(settings),

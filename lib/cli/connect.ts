@@ -7,10 +7,10 @@ import { DeadlineError, within } from "../client/deadline.ts";
 import { formatObservation, formatVerdict } from "../check/report.ts";
 import { runCheck } from "../check/run_check.ts";
 import { type ClientSession, describeClose, isEnd } from "../client/websocket_session.ts";
-import type { CheckOptions } from "../check/check_target.ts";
+import type { CheckOptions } from "../check/check_options.ts";
 import { probeUrl } from "../check/probes/url.ts";
 import { CloseCode } from "../close_codes.ts";
-import { load } from "../config/load_settings.ts";
+import { loadSettings } from "../config/load_settings.ts";
 import type { OptionTable } from "../config/option_table.ts";
 import { messageOf, readFailure, StartError, UsageError } from "../errors.ts";
 import { formatDuration } from "../duration_and_size.ts";
@@ -100,7 +100,7 @@ async function run(line: Invocation): Promise<number> {
     problems.push(`connect takes one URL, and was given ${rest.join(" ")} too; a message goes by -x`);
   }
   // This command does not read the service's variables and file.
-  const { settings } = load(CONNECT_OPTIONS, { flags: line.flags }, problems);
+  const { settings } = loadSettings(CONNECT_OPTIONS, { flags: line.flags }, problems);
   const { insecure, timeout } = settings;
   const options: CheckOptions = { ...clientOptions(settings), url: url!, timeout };
   const { target, findings } = probeUrl(options);

@@ -3,7 +3,7 @@
  * @module
  */
 import { parseFlags } from "../config/command_line.ts";
-import { nearest } from "../config/nearest_name.ts";
+import { findNearestName } from "../config/nearest_name.ts";
 import type { OptionTable } from "../config/option_table.ts";
 import { StartError, UsageError } from "../errors.ts";
 import { flushLog } from "../log.ts";
@@ -92,7 +92,7 @@ async function help(name: string | undefined): Promise<number> {
 async function find(name: string): Promise<Command> {
   if (Object.hasOwn(COMMANDS, name)) return await COMMANDS[name]!();
   const names = Object.keys(COMMANDS);
-  const guess = nearest(name, names);
+  const guess = findNearestName(name, names);
   throw new UsageError(
     `unknown command ${name}: ${guess ? `did you mean ${guess}?` : `there are ${names.join(", ")}`}`,
   );

@@ -4,7 +4,7 @@
  */
 import { delay } from "@std/async/delay";
 import { timingSafeEqual } from "node:crypto";
-import { isSystemdService, readHandover } from "../config/load_settings.ts";
+import { isSystemdService, readHandoverVariable } from "../config/load_settings.ts";
 import { messageOf, StartError, UsageError } from "../errors.ts";
 import type { RunningService } from "../service/running_service.ts";
 
@@ -92,7 +92,7 @@ export async function handOver(service: RunningService, signal: AbortSignal): Pr
 export function takeover():
   | { readonly port: number; readonly adminPort: number; reportListening(): Promise<void> }
   | undefined {
-  const text = readHandover();
+  const text = readHandoverVariable();
   if (text === undefined) return undefined;
   const note = readNote(text);
   return {

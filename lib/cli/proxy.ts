@@ -4,7 +4,7 @@
  */
 import { messageOf, StartError } from "../errors.ts";
 import { loadWithFile, readVariables } from "../config/load_settings.ts";
-import { nearest } from "../config/nearest_name.ts";
+import { findNearestName } from "../config/nearest_name.ts";
 import { apache } from "../proxy/apache.ts";
 import { caddy } from "../proxy/caddy.ts";
 import { collectSite } from "../proxy/site_from_options.ts";
@@ -32,7 +32,7 @@ export function proxyConfiguration(
   const mistakes = [...problems];
   if (generator === undefined) {
     const asked = positionals[0];
-    const guess = asked === undefined ? undefined : nearest(asked, names);
+    const guess = asked === undefined ? undefined : findNearestName(asked, names);
     mistakes.push(
       (asked === undefined ? "which proxy" : `there is no configuration for ${JSON.stringify(asked)}`) +
         `: it is one of ${names.join(", ")}${guess === undefined ? "" : `; did you mean ${guess}?`}`,

@@ -44,7 +44,7 @@ export async function runUntilStopped(target: Stoppable, log: Logger, leaving: A
   async function reload(): Promise<void> {
     log.info("SIGHUP: reloading");
     await target.reload().catch((error) => {
-      log.error(`nothing was reloaded, what was there goes on serving: ${messageOf(error)}`);
+      log.error(`the reload failed, and the previous files stay in use: ${messageOf(error)}`);
     });
   }
   async function replace(): Promise<void> {

@@ -7,7 +7,7 @@ import type { OptionTable } from "../config/option_table.ts";
 import { SERVICE_OPTIONS } from "../config/service_options.ts";
 import { messageOf, UsageError } from "../errors.ts";
 import { createLogger } from "../log.ts";
-import { type CheckedSettings, validate } from "../service/validate_settings.ts";
+import { type CheckedSettings, validateSettings } from "../service/validate_settings.ts";
 import { banner, bannerFields } from "./banner.ts";
 import type { Command, Invocation } from "./command_type.ts";
 import { handOver, takeover } from "./process_handover.ts";
@@ -24,15 +24,16 @@ export const SERVE_OPTIONS = {
     topic: "Configuration and processes",
     value: "FILE",
     flagOnly: true,
-    unset: "wss.json, where there is one",
-    help: "The configuration file: a JSON object of options in camelCase. WSS_CONFIG names it too.",
+    unset: "wss.json, if it exists",
+    help: "The configuration file: a JSON object of options in camelCase. WSS_CONFIG sets it, too.",
   },
   workers: {
     type: "text",
     topic: "Configuration and processes",
     value: "N|auto",
-    unset: "one process, which serves by itself",
-    help: "Run N worker processes on one port (auto: one a core) under a supervisor that restarts them. Linux only.",
+    unset: "one process without a supervisor",
+    help:
+      "Run N worker processes on one port (auto: one per CPU core) under a supervisor that restarts them. Linux only.",
   },
   workerTimeout: {
     type: "duration",
@@ -41,7 +42,7 @@ export const SERVE_OPTIONS = {
     default: "30s",
     min: 1000,
     help:
-      "A worker whose event loop is blocked for this long is replaced. After a tenth of it, new clients go to other workers.",
+      "A worker whose event loop is blocked for this long is replaced. After a tenth of this time, new clients go to other workers.",
   },
   check: {
     type: "switch",
@@ -49,7 +50,7 @@ export const SERVE_OPTIONS = {
     default: false,
     flagOnly: true,
     help:
-      "Check the configuration, the certificate, the tokens and the app, and exit: with 0 if the service would start.",
+      "Check the configuration, the certificate, the tokens and the app, then exit; the exit code is 0 if the service would start.",
   },
 } as const satisfies OptionTable;
 
@@ -76,8 +77,8 @@ export const serveCommand: Command = {
   run,
 };
 
-/** The service's settings from flags, variables and file. */
-export function loadSettings(line: Invocation): LoadedSettings<typeof SERVE_OPTIONS, CheckedSettings> {
+/** Loads the service's settings from flags, variables and the configuration file. */
+export function loadServeSettings(line: Invocation): LoadedSettings<typeof SERVE_OPTIONS, CheckedSettings> {
   const problems = [...line.problems];
   if (line.positionals.length > 0) {
     problems.push(`serve takes no arguments, and was given ${line.positionals.join(" ")}`);
@@ -90,7 +91,7 @@ export function loadSettings(line: Invocation): LoadedSettings<typeof SERVE_OPTI
       const workerProblems = validateWorkers(settings, given);
       let checked: CheckedSettings;
       try {
-        checked = validate(settings, given, wrong);
+        checked = validateSettings(settings, given, wrong);
       } catch (error) {
         if (!(error instanceof UsageError)) throw error;
         throw new UsageError([...error.problems, ...workerProblems]);
@@ -102,7 +103,7 @@ export function loadSettings(line: Invocation): LoadedSettings<typeof SERVE_OPTI
 }
 
 async function run(line: Invocation): Promise<number> {
-  const loaded = loadSettings(line);
+  const loaded = loadServeSettings(line);
   const { settings, notes } = loaded;
   const format = settings.logFormat ?? (Deno.stdout.isTerminal() ? "text" : "json");
   const worker = await connectSupervisor();

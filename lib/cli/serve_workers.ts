@@ -3,7 +3,7 @@
  * @module
  */
 import type { SupervisorLink } from "../workers/supervisor_link.ts";
-import { readWorker } from "../config/load_settings.ts";
+import { readWorkerVariable } from "../config/load_settings.ts";
 import type { Logger } from "../log.ts";
 import type { RunningService } from "../service/running_service.ts";
 import { banner, bannerFields } from "./banner.ts";
@@ -40,7 +40,7 @@ export function validateWorkers(settings: WorkerSettings, given: ReadonlyMap<str
 
 /** The supervisor of this process, if it is a worker. */
 export async function connectSupervisor(): Promise<SupervisorLink | undefined> {
-  const text = readWorker();
+  const text = readWorkerVariable();
   if (text === undefined) return undefined;
   const { readWorkerNote, SupervisorLink } = await import("../workers/supervisor_link.ts");
   return await SupervisorLink.connect(readWorkerNote(text));

@@ -39,8 +39,8 @@ peerTest(
 Deno.test("cert: options of the one certificate are none of the other", async () => {
   const { code, stderr } = await runProgram(["cert", "--out", "x", "--acme-email", "a@example.com"]);
   assertEquals(code, 2);
-  assertMatch(stderr, /^wss: --acme-email is given without --domain\nwss: --out is given without --domain\n/);
+  assertMatch(stderr, /^wss: --acme-email requires --domain\nwss: --out requires --domain\n/);
   const both = await runProgram(["cert", "--domain", "a.example", "--name", "b.example"]);
   assertEquals(both.code, 2);
-  assertMatch(both.stderr, /^wss: choose one: --name is for the development certificate, --domain obtains one$/m);
+  assertMatch(both.stderr, /^wss: --name cannot be combined with --domain: it is for the development certificate$/m);
 });

@@ -93,32 +93,34 @@ const MISTAKES: [what: string, args: string[], lines: RegExp[]][] = [
   ["an argument", ["serve", "everything"], [/^serve takes no arguments, and was given everything$/]],
   ["a size without a known unit", ["--max-payload", "9TB"], [/^--max-payload: .*KiB, MiB or GiB.*, not "9TB"$/]],
   ["a duration without a unit", ["--idle-timeout", "5"], [/^--idle-timeout: .*ms, s, m or h.*, not "5"$/]],
-  ["a port that is none", ["--port", "70000"], [/^--port: it is from 0 to 65535, not 70000$/]],
+  ["a port that is none", ["--port", "70000"], [/^--port: must be from 0 to 65535, not 70000$/]],
   ["no value", ["--port"], [/^--port needs a value: --port PORT$/]],
   ["a path without a slash", ["--path", "wss"], [/^--path: a path starts with \/ .*, not "wss"$/]],
-  ["the path of the health check", ["--path", "/healthz"], [/^--path: \/healthz answers health checks/]],
+  ["the path of the health check", ["--path", "/healthz"], [/^--path: \/healthz is reserved for the health check/]],
   ["an origin with a path", ["--origin", "https://a.com/path"], [/^--origin: .* only: https:\/\/a\.com$/]],
   ["an origin with a pattern", ["--origin", "https://*.a.com", "--origin", "HTTPS://C.com"], [
     /^--origin: "https:\/\/\*\.a\.com": an origin is scheme, host and port/,
   ]],
-  ["any origin and some", ["--origin", "*", "--origin", "https://a.com"], [/^--origin: choose one: \* is any site/]],
-  ["a switch that is neither on nor off", ["--page=maybe"], [/^--page: it is true or false, not "maybe"$/]],
+  ["any origin and some", ["--origin", "*", "--origin", "https://a.com"], [
+    /^--origin: \* allows any site and cannot be combined with https:\/\/a\.com/,
+  ]],
+  ["a switch that is neither on nor off", ["--page=maybe"], [/^--page: must be true or false, not "maybe"$/]],
   ["an empty value", ["--host", ""], [/^--host needs a value: --host ADDRESS$/]],
   ["a time that no timer can wait", ["--drain-timeout", "1000h"], [
-    /^--drain-timeout: it is from 0 to 576h, not 1000h$/,
+    /^--drain-timeout: must be from 0 to 576h, not 1000h$/,
   ]],
   ["one letter", ["-p", "1"], [/^unknown option -p$/]],
-  ["TLS 1.0", ["--min-tls", "1.0"], [/^--min-tls: 1\.0 is refused: .*give 1\.2 or 1\.3$/]],
+  ["TLS 1.0", ["--min-tls", "1.0"], [/^--min-tls: 1\.0 is refused: .*use 1\.2 or 1\.3$/]],
   ["TLSv1.1", ["--min-tls", "TLSv1.1"], [/^--min-tls: TLSv1\.1 is refused/]],
   ["SSLv3", ["--min-tls", "SSLv3"], [/^--min-tls: SSLv3 is refused/]],
-  ["TLS 1.3 only, direct", ["--min-tls", "1.3"], [/^--min-tls 1\.3 needs --mode proxied/]],
+  ["TLS 1.3 only, direct", ["--min-tls", "1.3"], [/^--min-tls 1\.3 requires --mode proxied/]],
   ["both modes", ["--mode", "proxied", "--cert", "a", "--key", "b"], [
-    /^choose one: --mode proxied .*--cert, --key ask for TLS here; drop them/,
+    /^--mode proxied cannot be combined with --cert, --key: /,
   ]],
-  ["a key without its certificate", ["--key", "b"], [/^--key is given without --cert/]],
+  ["a key without its certificate", ["--key", "b"], [/^--key requires --cert/]],
   ["proxied options in direct mode", ["--unix", "a", "--strict-proxy"], [
-    /^--unix is for --mode proxied/,
-    /^--strict-proxy is for --mode proxied/,
+    /^--unix requires --mode proxied/,
+    /^--strict-proxy requires --mode proxied/,
   ]],
   ["a passphrase for all to read", ["--key-passphrase", "x"], [
     /^--key-passphrase is not accepted on the command line/,
@@ -145,7 +147,7 @@ Deno.test("all mistakes at once, from flags, variables, file, and between them",
     /^unknown variable WSS_PORTS: did you mean WSS_PORT\?/,
     /^wss\.json: maxBackpressure: .*"much"/,
     /^wss\.json: unknown option maxPayloads: did you mean maxPayload\?/,
-    /^--key is given without --cert/,
+    /^--key requires --cert/,
     /^--path: a path starts with \//,
     HINT,
   ]);
@@ -159,13 +161,13 @@ Deno.test("all mistakes of a file, with those of the command line, and no secret
     constructor: 1,
   });
   assertLines(await fails(2, ["--mode", "proxied", "--port", "x"], { files: { "wss.json": file } }), [
-    /^--port: it is a whole number, not "x"$/,
-    /^wss\.json: keyPassphrase: a text is needed$/,
+    /^--port: must be a whole number, not "x"$/,
+    /^wss\.json: keyPassphrase: must be a string$/,
     /^wss\.json: trustedProxy: an address or a CIDR range .*"nowhere"$/,
-    /^wss\.json: trustedProxy: a text is needed, not 7$/,
-    /^wss\.json: check is only for the command line: --check$/,
+    /^wss\.json: trustedProxy: must be a string, not 7$/,
+    /^wss\.json: check is allowed only on the command line: --check$/,
     /^wss\.json: unknown option constructor$/,
-    /^choose one: --mode proxied /,
+    /^--mode proxied cannot be combined with /,
     HINT,
   ]);
   assertLines(await fails(2, ["--prot", "1", "--config", "my.json"]), [
@@ -183,7 +185,10 @@ Deno.test("a path in a file, the app's too, starts from the file's folder", asyn
 });
 
 Deno.test("a wrong mode is one mistake, and no reason to complain of the options for it", async () => {
-  assertLines(await fails(2, ["--mode", "proxy", "--unix", "a.sock"]), [/^--mode: it is one of direct, proxied/, HINT]);
+  assertLines(await fails(2, ["--mode", "proxy", "--unix", "a.sock"]), [
+    /^--mode: must be one of direct, proxied/,
+    HINT,
+  ]);
 });
 
 Deno.test("a configuration file that cannot be used", async (t) => {
