@@ -152,6 +152,7 @@ export class RunningService extends HubCalls implements Service {
       budget,
       counters,
       corkTimer: this.#corkTimer,
+      tls: mode.kind === "direct",
       slowReaderTimeout: SLOW_READER_TIMEOUT,
       maxPayload: settings.maxPayload,
       maxBackpressure: settings.maxBackpressure,

@@ -39,6 +39,7 @@ import { SocketFacade } from "./socket_facade.ts";
 import type { ConnectionFacts } from "./access_log.ts";
 import type { PeerDependencies } from "./peer_dependencies.ts";
 import type { HookName } from "./service_counters.ts";
+import { TlsFlush } from "./tls_flush.ts";
 
 const ONCE = { once: true } as const;
 const UNSENDABLE = "an app closed with a code that is not allowed in a close frame; sent 1000 instead";
@@ -106,7 +107,8 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     this.#subscriptions = new PeerSubscriptions(shared.hub, this, handshake.namespace);
     this.#inbound = new InboundLimits(shared);
     const { maxBackpressure: limit, budget, corkTimer } = shared;
-    this.#sendBuffer = new SendBuffer({ socket, limit, budget, connection, corkTimer });
+    const tlsFlush = shared.tls && connection ? new TlsFlush(socket, connection, shared.poller) : undefined;
+    this.#sendBuffer = new SendBuffer({ socket, limit, budget, connection, corkTimer, tlsFlush });
     this.#expiry = expiresAt === undefined ? undefined : whenReached(expiresAt, () => this.#startClose(TOKEN_EXPIRED));
     this.#openBy = performance.now() + shared.openTimeout;
     // Each list of listeners costs 0.3 KiB for the life of the socket (measured), so unused events have no listener.

@@ -35,6 +35,8 @@ export interface PeerDependencies extends InboundLimitOptions {
   readonly budget: MemoryBudget;
   readonly counters: ServiceCounters;
   readonly corkTimer: CorkTimer;
+  /** Whether this service terminates TLS. */
+  readonly tls: boolean;
   /** The most bytes (cost) that may wait to be sent; see `SendBuffer`. */
   readonly maxBackpressure: number;
   /** Milliseconds for which a peer may exceed that without reading. */

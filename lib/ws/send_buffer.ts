@@ -7,6 +7,7 @@ import type { Payload } from "../hub/topics.ts";
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { WaitForDrainOptions } from "./app_types.ts";
 import { type MemoryBudget, MESSAGE_COST, type SendSample } from "./memory_budget.ts";
+import type { TlsFlush } from "./tls_flush.ts";
 
 /**
  * The result of a send. `closed`: the socket is not open. `wait`: the buffer exceeds half its limit. `over`: it exceeds the
@@ -66,6 +67,8 @@ export interface SendBufferOptions {
   /** Corks bursts, and reports the acknowledged bytes. Undefined without a watchdog. */
   readonly connection: Pick<WatchedConnection, "acknowledged" | "cork"> | undefined;
   readonly corkTimer: CorkTimer;
+  /** Flushes the TLS layer. Undefined for plain connections, and without a watchdog. */
+  readonly tlsFlush: TlsFlush | undefined;
 }
 
 /** The messages that wait to be sent to one peer. Each costs its bytes plus `MESSAGE_COST`. */
@@ -75,6 +78,7 @@ export class SendBuffer implements SendSample {
   readonly #limit: number;
   readonly #connection: SendBufferOptions["connection"];
   readonly #corkTimer: CorkTimer;
+  readonly #tlsFlush: TlsFlush | undefined;
   /** An upper bound of the cost. It saves most sends the call to Deno that measures the buffer. */
   #cost = 0;
   /**
@@ -95,17 +99,19 @@ export class SendBuffer implements SendSample {
   #corked = false;
   #open = false;
 
-  constructor({ socket, limit, budget, connection, corkTimer }: SendBufferOptions) {
+  constructor({ socket, limit, budget, connection, corkTimer, tlsFlush }: SendBufferOptions) {
     this.#socket = socket;
     this.#limit = limit;
     this.#budget = budget;
     this.#connection = connection;
     this.#corkTimer = corkTimer;
+    this.#tlsFlush = tlsFlush;
   }
 
   /** Called when the peer is open: enables sending. */
   open(): void {
     this.#open = true;
+    this.#tlsFlush?.open();
   }
 
   /** Called when the peer closes: disables sending, and uncorks, so that the close frame does not wait. */
@@ -159,6 +165,7 @@ export class SendBuffer implements SendSample {
     this.#recent++;
     this.#recentBytes += bytes;
     this.sent += bytes;
+    this.#tlsFlush?.sent(bytes);
     if (bytes < this.#shortestRecent) this.#shortestRecent = bytes;
     this.#cost += cost;
     const budget = this.#budget;

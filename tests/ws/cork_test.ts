@@ -35,6 +35,7 @@ class Line {
       budget: new MemoryBudget(Infinity),
       connection: { acknowledged: () => undefined, cork: (on) => this.corks.push(on) > 0 },
       corkTimer,
+      tlsFlush: undefined,
     });
     this.buffer.open();
   }

@@ -54,7 +54,14 @@ class Line {
   constructor(limit: number) {
     const socket = this as unknown as WebSocket;
     const connection = { acknowledged: () => this.acknowledged, cork: () => false };
-    this.buffer = new SendBuffer({ socket, limit, budget: this.budget, connection, corkTimer: new CorkTimer() });
+    this.buffer = new SendBuffer({
+      socket,
+      limit,
+      budget: this.budget,
+      connection,
+      corkTimer: new CorkTimer(),
+      tlsFlush: undefined,
+    });
     this.buffer.open();
   }
 

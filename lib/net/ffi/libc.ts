@@ -49,6 +49,7 @@ export const LINUX = {
   TCP_KEEPIDLE: 4,
   TCP_INFO: 11,
   FIONREAD: 0x541b,
+  SIOCOUTQ: 0x5411,
   TCP_USER_TIMEOUT: 18,
 } as const;
 

@@ -146,6 +146,11 @@ export class Sockets {
     return this.#libc.calls.ioctl(fd, BigInt(LINUX.FIONREAD), this.#int) === 0 ? this.#int[0]! : 0;
   }
 
+  /** Bytes written but not yet acknowledged by the peer (tcp(7), SIOCOUTQ). Linux only. */
+  unacknowledged(fd: number): number {
+    return this.#libc.calls.ioctl(fd, BigInt(LINUX.SIOCOUTQ), this.#int) === 0 ? this.#int[0]! : 0;
+  }
+
   /** TCP_INFO, or undefined if the descriptor is not a TCP socket. Every call returns the same object. Linux only. */
   info(fd: number): TcpInfo | undefined {
     this.#length[0] = TCP_INFO_BYTES;

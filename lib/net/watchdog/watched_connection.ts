@@ -121,6 +121,11 @@ export class WatchedConnection {
     return this.#lives() ? this.#context.sockets.info(this.#row)?.bytesAcknowledged : undefined;
   }
 
+  /** Bytes sent that the peer has not acknowledged yet; undefined where it has gone. */
+  unacknowledged(): number | undefined {
+    return this.#lives() ? this.#context.sockets.unacknowledged(this.#row) : undefined;
+  }
+
   /**
    * Holds segments that are not full back (TCP_CORK, tcp(7)), or lets them go. The kernel itself lets them go after
    * 200 ms. False: the connection has gone.

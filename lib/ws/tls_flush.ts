@@ -1,0 +1,146 @@
+/**
+ * Flushes what Deno leaves in its TLS buffer. If the socket's send buffer is full when Deno writes the end of a message,
+ * Deno 2.9 keeps up to 64 KiB of it in the TLS layer and does not flush them: they leave with the next frame in either
+ * direction, which can be the ping of the idle timeout, 15 seconds later by default (measured, and read in the sources of
+ * rustls-tokio-stream: `poll_write` reports success, and nobody calls `poll_flush`). A ping flushes them.
+ * @module
+ */
+import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
+import type { Polled, Poller } from "./poller.ts";
+
+/**
+ * Bytes that a socket's send buffer takes in any case, so that fewer leave nothing behind. Linux begins with room for
+ * ten segments (net/ipv4/tcp_input.c, `tcp_sndbuf_expand`).
+ */
+const CHECK_AFTER = 16 * 1024;
+/** The most plaintext of one TLS record (RFC 8446 section 5.1). */
+const RECORD = 16 * 1024;
+/** What a record adds: TLS 1.3; TLS 1.2 with AES-GCM; TLS 1.2 with ChaCha20. */
+const RECORD_OVERHEADS = [22, 29, 21];
+const LEAST_OVERHEAD = Math.min(...RECORD_OVERHEADS);
+/**
+ * Milliseconds without a message after which a ping is sent although more bytes left than were counted. Text is counted by
+ * UTF-16 units and pongs are not counted, so this may or may not hide a rest.
+ */
+const UNCERTAIN_AFTER = 500;
+
+/** What a flush needs to know about the socket. */
+type SentBytes = Pick<WatchedConnection, "acknowledged" | "unacknowledged">;
+
+/** Watches the TLS buffer of one peer: compares the bytes of its messages with those that the kernel sent. */
+export class TlsFlush implements Polled {
+  readonly #socket: WebSocket;
+  readonly #connection: SentBytes;
+  readonly #poller: Poller;
+  /** The bytes acknowledged when the TLS buffer was last empty; undefined: not known. */
+  #base: number | undefined;
+  /** Since then: bytes of frames, the records that they need, and messages. */
+  #bytes = 0;
+  #records = 0;
+  #messages = 0;
+  #polled = false;
+  /** The messages at the last poll, and when they were last fewer. */
+  #messagesSeen = 0;
+  #quietSince = 0;
+
+  constructor(socket: WebSocket, connection: SentBytes, poller: Poller) {
+    this.#socket = socket;
+    this.#connection = connection;
+    this.#poller = poller;
+  }
+
+  /** Called when the socket opens. */
+  open(): void {
+    const unacknowledged = this.#connection.unacknowledged();
+    if (unacknowledged !== undefined) this.#base = this.#connection.acknowledged()! + unacknowledged;
+  }
+
+  /** Counts a message that was passed to Deno. */
+  sent(bytes: number): void {
+    const frame = bytes + (bytes < 126 ? 2 : bytes < 65_536 ? 4 : 10);
+    this.#messages++;
+    this.#records += Math.ceil(frame / RECORD);
+    if ((this.#bytes += frame) < CHECK_AFTER || this.#polled) return;
+    this.#polled = true;
+    this.#poller.add(this);
+  }
+
+  /** Sends a ping if some bytes did not leave, once no more messages are sent and the peer has acknowledged the others. */
+  poll(now: number): boolean {
+    this.#polled = this.#check(now);
+    return this.#polled;
+  }
+
+  /** @returns whether to check again */
+  #check(now: number): boolean {
+    if (this.#socket.readyState !== WebSocket.OPEN) return false;
+    if (this.#messages !== this.#messagesSeen) {
+      this.#messagesSeen = this.#messages;
+      this.#quietSince = now;
+      return true;
+    }
+    if (this.#socket.bufferedAmount > 0) return true;
+    const unacknowledged = this.#connection.unacknowledged();
+    if (unacknowledged !== 0) return unacknowledged !== undefined;
+    const acknowledged = this.#connection.acknowledged();
+    if (acknowledged === undefined) return false;
+    if (this.#base !== undefined) {
+      const overhead = acknowledged - this.#base - this.#bytes;
+      if (!RECORD_OVERHEADS.some((each) => overhead === each * this.#records)) {
+        if (overhead > LEAST_OVERHEAD * this.#records && now - this.#quietSince < UNCERTAIN_AFTER) return true;
+        if (!sendPing(this.#socket)) return false;
+        this.#base = undefined;
+        return true;
+      }
+    }
+    this.#base = acknowledged;
+    this.#bytes =
+      this.#records =
+      this.#messages =
+      this.#messagesSeen =
+        0;
+    return false;
+  }
+}
+
+/** The members by which Deno's idle timeout sends its ping. */
+interface IdleTimeout {
+  /** Seconds; 0: off. */
+  readonly duration: symbol;
+  /** The method that starts the timer: after half of the duration a ping, after the other half the end. */
+  readonly start: symbol;
+}
+
+let idleTimeout: IdleTimeout | undefined;
+/** Seconds for half of which a ping waits: at once. */
+const AT_ONCE = 0.001;
+/** Seconds, as an idle timeout that is off must not end the connection after the ping. Timers are limited to 2^31 ms. */
+const NEVER = 4_000_000;
+
+/**
+ * Sends a ping. Deno has no API for it, so this starts its idle timeout with a duration of almost nothing. The pong starts
+ * it again with the usual duration.
+ * @returns false if this version of Deno has no such timer
+ */
+export function sendPing(socket: WebSocket): boolean {
+  const members = socket as unknown as Record<symbol, unknown>;
+  idleTimeout ??= findIdleTimeout(members);
+  if (idleTimeout === undefined) return false;
+  const { duration, start } = idleTimeout;
+  const usual = members[duration];
+  members[duration] = AT_ONCE;
+  (members[start] as () => void).call(socket);
+  members[duration] = usual || NEVER;
+  return true;
+}
+
+function findIdleTimeout(members: Record<symbol, unknown>): IdleTimeout | undefined {
+  const find = (of: object, name: string) =>
+    Object.getOwnPropertySymbols(of).find(({ description }) => description === name);
+  const duration = find(members, "[[idleTimeout]]");
+  const start = find(Object.getPrototypeOf(members), "[[serverHandleIdleTimeout]]");
+  if (duration === undefined || start === undefined) return undefined;
+  return typeof members[duration] === "number" && typeof members[start] === "function"
+    ? { duration, start }
+    : undefined;
+}
