@@ -6,7 +6,8 @@ import { type LoadedSettings, loadWithFile, readVariables } from "../config/load
 import type { OptionTable } from "../config/option_table.ts";
 import { SERVICE_OPTIONS } from "../config/service_options.ts";
 import { messageOf, UsageError } from "../errors.ts";
-import { createLogger } from "../log.ts";
+import { createLogger, type Logger } from "../log.ts";
+import type { RunningService } from "../service/running_service.ts";
 import { type CheckedSettings, validate } from "../service/validate_settings.ts";
 import { banner, bannerFields } from "./banner.ts";
 import type { Command, Invocation } from "./command_type.ts";
@@ -119,10 +120,9 @@ async function run(line: Invocation): Promise<number> {
     return await supervise(settings, format, log);
   }
   // A supervisor does not serve, so it does not load any of this.
-  const [{ loadApp }, { startService }, { verifyOwnCertificate }] = await Promise.all([
+  const [{ loadApp }, { startService }] = await Promise.all([
     import("../apps/load_app.ts"),
     import("../service/serve.ts"),
-    import("./verify_own_certificate.ts"),
   ]);
   const app = await loadApp(settings.app, (message) => log.warn(message));
   if (settings.check) {
@@ -134,7 +134,7 @@ async function run(line: Invocation): Promise<number> {
   // Handle signals before reporting that the service is ready for them.
   const leaving = new AbortController();
   if (worker !== undefined) {
-    if (worker.index === 1) verifyOwnCertificate(service, log, worker.stopped);
+    if (worker.index === 1) verifyInBackground(service, log, worker.stopped);
     return await serveAsWorker(service, worker, settings, log);
   }
   const stopped = runUntilStopped(
@@ -160,7 +160,12 @@ async function run(line: Invocation): Promise<number> {
   });
   if (format === "text") write("stdout", banner(service));
   else log.info("listening", bannerFields(service));
-  // In the background, while the service runs.
-  verifyOwnCertificate(service, log, leaving.signal);
+  verifyInBackground(service, log, leaving.signal);
   return await stopped;
+}
+
+/** Verifies the certificate while the service runs. It is loaded only then, to listen sooner. */
+async function verifyInBackground(service: RunningService, log: Logger, signal: AbortSignal): Promise<void> {
+  const { verifyOwnCertificate } = await import("./verify_own_certificate.ts");
+  await verifyOwnCertificate(service, log, signal);
 }
