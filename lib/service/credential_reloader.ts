@@ -137,7 +137,7 @@ export class CredentialReloader {
       await run();
     } catch (error) {
       if (!(error instanceof StartError)) throw error;
-      this.#options.log.error(`nothing was reloaded, what was there goes on serving: ${error.message}`);
+      this.#options.log.error(`Cannot reload; the old certificate and tokens stay in use: ${error.message}`);
     }
   }
 

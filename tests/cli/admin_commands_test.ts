@@ -1,11 +1,11 @@
-/** The commands that ask a running service, and the dashboard. */
+/** The commands that call the admin listener, and the dashboard. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { METRICS } from "../../lib/metrics.ts";
 import { adminUrl, servingAdmin } from "../admin/admin.ts";
 import { runProgram } from "../support/program.ts";
 
-Deno.test("publish, nodes, topics, presence, disconnect", async () => {
+Deno.test("publish, nodes, topics, presence and disconnect call the running service", async () => {
   await using served = await servingAdmin();
   const { service, folder } = served;
   await using client = await served.connect({ path: "/?user=tom" });
@@ -26,13 +26,13 @@ Deno.test("publish, nodes, topics, presence, disconnect", async () => {
   assertEquals([code, reason], [4001, "bye"]);
 });
 
-Deno.test("what is wrong is said", async () => {
+Deno.test("the admin commands report wrong arguments, a missing key and an unreachable service", async () => {
   await using served = await servingAdmin();
   const admin = new URL(adminUrl(served.service)).host;
   const none = await runProgram(["publish", "news"]);
   assertEquals(none.code, 2);
-  assertMatch(none.stderr, /publish takes TOPIC DATA, and was given 1/);
-  assertMatch(none.stderr, /which service: --admin HOST:PORT/);
+  assertMatch(none.stderr, /publish takes TOPIC DATA, but got 1/);
+  assertMatch(none.stderr, /--admin HOST:PORT or --admin unix:PATH is required/);
   const refused = await runProgram(["nodes", "--admin", admin]);
   assertEquals([refused.code, refused.stdout], [1, ""]);
   assertMatch(refused.stderr, /^wss: The service at .* refuses: one of the keys/);
@@ -43,7 +43,7 @@ Deno.test("what is wrong is said", async () => {
   assertMatch(nobody.stderr, /^wss: Cannot ask the service at \/nowhere\/admin.sock: /);
 });
 
-Deno.test("the dashboard is valid, and names only metrics that exist", async () => {
+Deno.test("the dashboard is valid and uses only existing metrics", async () => {
   const { code, stdout } = await runProgram(["dashboard"]);
   assertEquals(code, 0);
   const { panels, templating } = JSON.parse(stdout);
