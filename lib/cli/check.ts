@@ -4,7 +4,7 @@
  */
 import { runCheck } from "../check/run_check.ts";
 import { formatJson, formatObservation, formatVerdict } from "../check/report.ts";
-import { type CheckOptions, CLIENT_NAMES } from "../check/check_target.ts";
+import { type CheckOptions, CLIENT_NAMES } from "../check/check_options.ts";
 import { loadSettings } from "../config/load_settings.ts";
 import type { OptionTable } from "../config/option_table.ts";
 import { UsageError } from "../errors.ts";

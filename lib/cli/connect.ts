@@ -7,7 +7,7 @@ import { DeadlineError, within } from "../client/deadline.ts";
 import { formatObservation, formatVerdict } from "../check/report.ts";
 import { runCheck } from "../check/run_check.ts";
 import { type ClientSession, describeClose, isEnd } from "../client/websocket_session.ts";
-import type { CheckOptions } from "../check/check_target.ts";
+import type { CheckOptions } from "../check/check_options.ts";
 import { probeUrl } from "../check/probes/url.ts";
 import { CloseCode } from "../close_codes.ts";
 import { loadSettings } from "../config/load_settings.ts";

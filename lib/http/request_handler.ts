@@ -8,9 +8,9 @@ import type { PathSet } from "../config/path_pattern.ts";
 import type { Mode } from "../config/service_mode.ts";
 import { stackOf } from "../errors.ts";
 import type { Admission } from "../handshake/admission.ts";
-import { clientAddress, proxyTls } from "../handshake/proxy_headers.ts";
+import { checkProxyTls, resolveClientAddress } from "../handshake/proxy_headers.ts";
 import { Handshake, type Sender } from "../handshake/handshake_context.ts";
-import { namesThisMachine, originFacts, type OriginRule } from "../handshake/origin.ts";
+import { namesThisMachine, type OriginRule, readOriginFacts } from "../handshake/origin.ts";
 import { type Refusal, refusalResponse } from "../handshake/refusal.ts";
 import { verifyHandshake } from "../handshake/verify_handshake.ts";
 import { waitWhileConnected } from "../handshake/wait_while_connected.ts";
@@ -124,7 +124,7 @@ export class RequestHandler {
     const connection = track(peer, hasBody(request.headers));
     const remote = "hostname" in peer ? canonicalAddress(peer.hostname) : undefined;
     if (mode.kind === "direct") return { address: remote, trustedProxy: false, connection };
-    const { address, trustedProxy, conflict, ignored } = clientAddress(request.headers, remote, mode);
+    const { address, trustedProxy, conflict, ignored } = resolveClientAddress(request.headers, remote, mode);
     // The message is constant: the throttle then counts one event, even if the client varies the forged headers.
     if (conflict) log.warn("forwarding headers contradict each other", { address, conflict });
     if (ignored !== undefined && address !== undefined) this.#reportIgnored(ignored, address);
@@ -144,12 +144,12 @@ export class RequestHandler {
     const { mode, origin, peers, port } = this.#options;
     const { headers, trustedProxy } = handshake;
     if (mode.kind === "proxied") {
-      const reason = proxyTls(headers, trustedProxy, mode);
+      const reason = checkProxyTls(headers, trustedProxy, mode);
       if (reason) return [{ status: 426, reason: toSentence(reason), headers: TLS_UPGRADE }, "tls"];
     }
     if (peers.refusing()) return [STOPPING, "stopping"];
     // Without an Origin the client is not a browser, so the other facts are not read.
-    const refusal = headers.get("origin") === null ? undefined : origin(originFacts(handshake, mode, port()));
+    const refusal = headers.get("origin") === null ? undefined : origin(readOriginFacts(handshake, mode, port()));
     return refusal && [refusal, "origin"];
   }
 

@@ -145,7 +145,7 @@ export class RunningService extends HubCalls implements Service {
         maxConnectionsPerUser > 0 && user !== undefined &&
         hub.users.size(user) + (counts?.ofUser(user) ?? 0) >= maxConnectionsPerUser,
       everybody: this.#peerRegistry.all,
-      refusing: () => this.#draining.signal.aborted && !this.#followed,
+      refusing: () => this.#stopsAddress,
       poller: this.#poller,
       scheduler: this.#scheduler,
       budget,
@@ -180,7 +180,7 @@ export class RunningService extends HubCalls implements Service {
       page: settings.page ?? development ? () => this.#pageFacts() : undefined,
       admission: new Admission({ ...limits, maxConnectionsPerAddress, others: counts }),
       log: this.#refusals,
-      draining: () => this.#draining.signal.aborted,
+      draining: () => this.#stopsAddress,
       connected: () => this.#peerRegistry.size + (counts?.total ?? 0),
       port: () => (this.#listener.addr as Partial<Deno.NetAddr>).port,
       track: (peer, body) => this.#watchdog?.connection(peer, body),
@@ -309,7 +309,12 @@ export class RunningService extends HubCalls implements Service {
 
   /** What the admin listener asks: see {@link AdminBackend.health}. */
   health(): Health {
-    return { draining: this.#draining.signal.aborted, broker: this.#hub.connected };
+    return { draining: this.#stopsAddress, broker: this.#hub.connected };
+  }
+
+  /** Whether it is stopping, and nobody goes on serving its address. */
+  get #stopsAddress(): boolean {
+    return this.#draining.signal.aborted && !this.#followed;
   }
 
   /** The metrics of this process. */
@@ -376,8 +381,7 @@ export class RunningService extends HubCalls implements Service {
     this.#followed = followed;
     this.#draining.abort();
     await this.#credentials.stop();
-    if (followed) await this.#admin?.stopAccepting();
-    await this.#listener.stopAccepting();
+    await Promise.all([followed ? this.#admin?.handOver() : undefined, this.#listener.stopAccepting()]);
     if (followed) {
       await this.#listener.allConnectionsKnown(() => this.#peerRegistry.size, Math.min(handshakeTimeout, drainTimeout));
     }

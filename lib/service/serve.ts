@@ -7,7 +7,7 @@ import { checkApp } from "../apps/validate_app.ts";
 import { loadSettings } from "../config/load_settings.ts";
 import type { ServiceOptions } from "../config/serve_options_type.ts";
 import { SERVICE_OPTIONS } from "../config/service_options.ts";
-import { originWarnings } from "../handshake/origin.ts";
+import { warnAboutOrigins } from "../handshake/origin.ts";
 import { createLogger, type Logger, silent } from "../log.ts";
 import { createCertificateSource } from "./create_certificate_source.ts";
 import { RunningService } from "./running_service.ts";
@@ -68,7 +68,7 @@ export async function startService(
   { log = silent, takeover, worker }: WorkerEnvironment = {},
 ): Promise<RunningService> {
   const { settings, checked } = loaded;
-  if ((worker?.index ?? 1) === 1) { for (const warning of originWarnings(settings.origin)) log.warn(warning); }
+  if ((worker?.index ?? 1) === 1) { for (const warning of warnAboutOrigins(settings.origin)) log.warn(warning); }
   // jose and node:crypto are loaded only if the service checks tokens.
   const authenticator = wantsTokens(settings)
     ? await (await import("../auth/authenticate.ts")).createAuthenticator(settings, { log })

@@ -16,7 +16,7 @@ import { isLoopback } from "../ip.ts";
 import type { TlsMaterial } from "../tls/tls_material.ts";
 import { validateBrokerOptions } from "./join_broker.ts";
 import { coversHost, namesOf } from "../tls/x509/certificate_names.ts";
-import { type OriginRule, originRule } from "../handshake/origin.ts";
+import { compileOriginRule, type OriginRule } from "../handshake/origin.ts";
 
 /** Settings after validation. */
 export interface CheckedSettings {
@@ -57,7 +57,7 @@ export function validate(
   }
   // If the mode was unreadable, the checks of a mode are skipped.
   const mode = wrong.has("mode") ? undefined : attempt("mode", () => selectMode(settings, given));
-  const origin = attempt("origin", () => originRule(settings.origin, mode !== undefined && isLocal(mode)));
+  const origin = attempt("origin", () => compileOriginRule(settings.origin, mode !== undefined && isLocal(mode)));
   if (problems.length > 0 || mode === undefined || origin === undefined) throw new UsageError(problems);
   return { mode, origin, paths: new PathSet(settings.path) };
 

@@ -1,7 +1,6 @@
-/** The commands that call the admin listener, and the dashboard. */
-import { assert, assertEquals, assertMatch } from "@std/assert";
+/** The commands that call the admin listener. */
+import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
-import { METRICS } from "../../lib/metrics.ts";
 import { adminUrl, servingAdmin } from "../admin/admin.ts";
 import { runProgram } from "../support/program.ts";
 
@@ -41,26 +40,4 @@ Deno.test("the admin commands report wrong arguments, a missing key and an unrea
   const nobody = await runProgram(["nodes", "--admin", "unix:/nowhere/admin.sock"]);
   assertEquals(nobody.code, 1);
   assertMatch(nobody.stderr, /^wss: Cannot ask the service at \/nowhere\/admin.sock: /);
-});
-
-Deno.test("the dashboard is valid and uses only existing metrics", async () => {
-  const { code, stdout } = await runProgram(["dashboard"]);
-  assertEquals(code, 0);
-  const { panels, templating } = JSON.parse(stdout);
-  const known = new Set(Object.keys(METRICS));
-  const named = new Set<string>();
-  const expressions: string[] = panels.flatMap(({ targets }: { targets: { expr: string }[] }) =>
-    targets.map(({ expr }) => expr)
-  );
-  for (const expression of [...expressions, JSON.stringify(templating)]) {
-    for (const [word] of expression.matchAll(/\b(?:wss|process)_\w+/g)) named.add(word.replace(/_bucket$/, ""));
-  }
-  assertEquals([...named].filter((name) => !known.has(name)), []);
-  assert(named.size >= 20, `${named.size}`);
-  assertEquals(new Set(panels.map(({ id }: { id: number }) => id)).size, panels.length);
-  // Balanced, and no placeholder left.
-  for (const expression of expressions) {
-    assertMatch(expression, /\{job=~"\$job", instance=~"\$instance"\}/);
-    assertEquals(expression.split("(").length, expression.split(")").length, expression);
-  }
 });

@@ -23,7 +23,7 @@ Deno.test("check prints a table without colours and exits with 0 for a sound end
     "ping ok",
     "close ok",
   ]);
-  assertEquals(lines.at(-1), "Sound: a client gets through.");
+  assertEquals(lines.at(-1), "No problems found: a client can connect.");
   assert(!stdout.includes("\x1b"));
 });
 
@@ -32,11 +32,11 @@ Deno.test("check exits with 1 after findings, and explains the first error last"
   const { code, stdout } = await runCommand(["check", urlOf("wss", echo)]);
   assertEquals(code, 1);
   const [verdict, remedy] = stdout.trimEnd().split("\n\n").slice(-2);
-  assert(verdict?.startsWith("A client does not get through: ") && verdict.includes("speaks plain"), verdict);
+  assert(verdict?.startsWith("A client cannot connect: ") && verdict.includes("serves plain"), verdict);
   // The last paragraph is the remedy and nothing else.
   assertEquals(
     remedy,
-    "Give the service a certificate, use the port of the proxy that has one, or ask for " +
+    "Give the service a certificate, use the TLS port of its proxy, or use " +
       `ws://127.0.0.1:${echo.port}/.`,
   );
   assert(stdout.includes("[protocol-plain]"));

@@ -1,6 +1,6 @@
 /** `connect` as a program: over pipes, and on a terminal. */
 import { assert, assertEquals } from "@std/assert";
-import { answerFrames, echoService, rightAnswer, upgradeServer, writeAll } from "../check/test_servers.ts";
+import { answerFrames, echoService, upgradeResponse, upgradeServer, writeAll } from "../check/test_servers.ts";
 import { hasProgram } from "../check/proxies.ts";
 import { identityOf, makeAuthorities, urlOf } from "../check/expect.ts";
 import { hasOpenssl, openPki } from "../support/openssl.ts";
@@ -87,7 +87,7 @@ Deno.test("--file sends a file as one binary message", async () => {
 
 Deno.test("-x exits with 1 if no reply arrives within --timeout", async () => {
   await using quiet = upgradeServer(async (connection, request) => {
-    await writeAll(connection, await rightAnswer(request));
+    await writeAll(connection, await upgradeResponse(request));
     while (await connection.read(new Uint8Array(1024)) !== null);
   });
   const { code, stderr } = await runCommand(["connect", urlOf("ws", quiet), "-x", "tom", "--timeout", "1s"]);
@@ -101,7 +101,7 @@ Deno.test("connect describes the server's close, and exits with 1 if it is not n
   assertEquals(code, 1);
   assert(stderr.includes('closed: 1008 (policy violation, "go away")'), stderr);
 
-  await using cut = upgradeServer(async (connection, request) => writeAll(connection, await rightAnswer(request)));
+  await using cut = upgradeServer(async (connection, request) => writeAll(connection, await upgradeResponse(request)));
   const lost = await runCommand(["connect", urlOf("ws", cut)], "");
   assertEquals(lost.code, 1);
   assert(lost.stderr.includes("1006"), lost.stderr);
@@ -130,7 +130,7 @@ Deno.test("connect sends the headers, the origin and the subprotocols", async ()
   const seen: string[] = [];
   await using server = upgradeServer(async (connection, request) => {
     seen.push(request);
-    await writeAll(connection, await rightAnswer(request, "Sec-WebSocket-Protocol: b\r\n"));
+    await writeAll(connection, await upgradeResponse(request, "Sec-WebSocket-Protocol: b\r\n"));
     await answerFrames(connection);
   });
   const { code, stderr } = await runCommand([
@@ -175,7 +175,7 @@ Deno.test("connect runs the probes of check if the connection fails", async () =
   await using plain = echoService();
   const tls = await runCommand(["connect", urlOf("wss", plain), "-x", "tom"]);
   assertEquals(tls.code, 1);
-  assert(tls.stderr.includes("speaks plain"), tls.stderr);
+  assert(tls.stderr.includes("serves plain"), tls.stderr);
 
   await using closed = echoService({ path: "/wss" });
   const path = await runCommand(["connect", urlOf("ws", closed), "-x", "tom"]);

@@ -101,7 +101,9 @@ const INVALID_COMMAND_LINES: [what: string, args: string[], lines: RegExp[]][] =
   ["an origin with a pattern", ["--origin", "https://*.a.com", "--origin", "HTTPS://C.com"], [
     /^--origin: "https:\/\/\*\.a\.com": an origin is scheme, host and port/,
   ]],
-  ["* and another origin", ["--origin", "*", "--origin", "https://a.com"], [/^--origin: choose one: \* is any site/]],
+  ["* and another origin", ["--origin", "*", "--origin", "https://a.com"], [
+    /^--origin: \* allows any site and cannot be combined with https:\/\/a\.com/,
+  ]],
   ["a switch that is not true or false", ["--page=maybe"], [/^--page: must be true or false, not "maybe"$/]],
   ["an empty value", ["--host", ""], [/^--host needs a value: --host ADDRESS$/]],
   ["a duration that is too long for a timer", ["--drain-timeout", "1000h"], [
