@@ -55,7 +55,7 @@ export async function runUntilStopped(
   async function reload(): Promise<void> {
     log.info("SIGHUP: reloading");
     await actions.reload().catch((error) => {
-      log.error(`Cannot reload; the old certificate and tokens stay in use: ${messageOf(error)}`);
+      log.error(`the reload failed, and the previous files stay in use: ${messageOf(error)}`);
     });
   }
   async function replace(): Promise<void> {

@@ -7,7 +7,7 @@ import type { OptionTable } from "../config/option_table.ts";
 import { SERVICE_OPTIONS } from "../config/service_options.ts";
 import { messageOf, UsageError } from "../errors.ts";
 import { createLogger } from "../log.ts";
-import { type CheckedSettings, validate } from "../service/validate_settings.ts";
+import { type CheckedSettings, validateSettings } from "../service/validate_settings.ts";
 import { createBannerFields, formatBanner } from "./banner.ts";
 import type { Command, Invocation } from "./command_type.ts";
 import { handOver, readTakeover } from "./process_handover.ts";
@@ -93,7 +93,7 @@ export function loadServeSettings(line: Invocation): LoadedSettings<typeof SERVE
       const workerProblems = validateWorkers(settings, given);
       let checked: CheckedSettings;
       try {
-        checked = validate(settings, given, wrong);
+        checked = validateSettings(settings, given, wrong);
       } catch (error) {
         if (!(error instanceof UsageError)) throw error;
         throw new UsageError([...error.problems, ...workerProblems]);

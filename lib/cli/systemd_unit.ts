@@ -6,7 +6,7 @@ import { resolve } from "node:path";
 import { loadWithFile, readVariables } from "../config/load_settings.ts";
 import { flagOf, type OptionTable } from "../config/option_table.ts";
 import { UsageError } from "../errors.ts";
-import { validate } from "../service/validate_settings.ts";
+import { validateSettings } from "../service/validate_settings.ts";
 import type { Command, Invocation } from "./command_type.ts";
 import { write } from "./output.ts";
 import { SERVE_OPTIONS } from "./serve.ts";
@@ -59,8 +59,8 @@ export function generateUnit(
 ): string {
   const allProblems = [...problems];
   if (positionals.length > 0) allProblems.push(`unit takes no arguments, but got ${positionals.join(" ")}`);
-  const { settings, given } = loadWithFile(UNIT_OPTIONS, { flags, variables }, allProblems, validate);
-  const { mode } = validate(settings, given);
+  const { settings, given } = loadWithFile(UNIT_OPTIONS, { flags, variables }, allProblems, validateSettings);
+  const { mode } = validateSettings(settings, given);
   const { user, directory, workers, drainTimeout, maxConnections } = settings;
   if (!/^[a-z_][a-z0-9_-]{0,31}$/.test(user)) {
     throw new UsageError(`--user: must be the name of a system user, not ${JSON.stringify(user)}`);

@@ -96,7 +96,7 @@ const INVALID_COMMAND_LINES: [what: string, args: string[], lines: RegExp[]][] =
   ["a port above 65535", ["--port", "70000"], [/^--port: must be from 0 to 65535, not 70000$/]],
   ["no value", ["--port"], [/^--port needs a value: --port PORT$/]],
   ["a path without a slash", ["--path", "wss"], [/^--path: a path starts with \/ .*, not "wss"$/]],
-  ["the path of the health check", ["--path", "/healthz"], [/^--path: \/healthz answers health checks/]],
+  ["the path of the health check", ["--path", "/healthz"], [/^--path: \/healthz is reserved for the health check/]],
   ["an origin with a path", ["--origin", "https://a.com/path"], [/^--origin: .* only: https:\/\/a\.com$/]],
   ["an origin with a pattern", ["--origin", "https://*.a.com", "--origin", "HTTPS://C.com"], [
     /^--origin: "https:\/\/\*\.a\.com": an origin is scheme, host and port/,
