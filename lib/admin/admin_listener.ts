@@ -64,6 +64,8 @@ export class AdminListener implements AsyncDisposable {
   readonly #unix: boolean;
   #listener!: Listener;
   #watchdog: Watchdog | undefined;
+  /** Whether a successor has the address. */
+  #leaving = false;
   #stopped: Promise<void> | undefined;
 
   private constructor(options: AdminListenerOptions) {
@@ -142,9 +144,15 @@ export class AdminListener implements AsyncDisposable {
     await this.#listener.share();
   }
 
-  /** Accepts nothing new: a successor does. */
-  async stopAccepting(): Promise<void> {
+  /**
+   * Accepts nothing new: a successor does. Clients that keep a connection go there too, or a Prometheus would scrape
+   * this process until it ends. HTTP/1.1 learns of it from the next answer (RFC 9112 section 9.6). HTTP/2, which comes
+   * with TLS only, needs a GOAWAY, which closing sends; requests in progress are still answered.
+   */
+  async handOver(): Promise<void> {
+    this.#leaving = true;
     await this.#listener.stopAccepting();
+    if (this.#options.tls !== undefined) await this[Symbol.asyncDispose]();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -161,6 +169,7 @@ export class AdminListener implements AsyncDisposable {
     // Once a body is whole, the watchdog is to wait for the next request.
     const whole = () => void this.#watchdog?.connection(remote, false);
     const response = await this.#answer(request, whole);
+    if (this.#leaving) response.headers.set("connection", "close");
     // Over HTTP/2 Deno sends the body to a HEAD too, which ends its stream with PROTOCOL_ERROR (measured).
     return request.method === "HEAD" ? new Response(null, response) : response;
   }

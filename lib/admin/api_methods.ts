@@ -4,7 +4,7 @@
  * @module
  */
 import { isSendable } from "../close_codes.ts";
-import { nearest } from "../config/nearest_name.ts";
+import { findNearestName } from "../config/nearest_name.ts";
 import type { ServiceCalls } from "../hub/service_calls.ts";
 import type { Target } from "../hub/cluster.ts";
 import { ApiError } from "./api_error.ts";
@@ -108,7 +108,7 @@ export function readCommand(method: string, parameters: unknown, longest: number
 }
 
 function unknownMethod(method: string): ApiError {
-  const guess = nearest(method.slice(0, 40), METHOD_NAMES);
+  const guess = findNearestName(method.slice(0, 40), METHOD_NAMES);
   const hint = guess === undefined ? "" : `; did you mean ${guess}?`;
   return new ApiError(
     "methodNotFound",

@@ -3,7 +3,7 @@
  * `__proto__` or `constructor` along.
  * @module
  */
-import { nearest } from "../config/nearest_name.ts";
+import { findNearestName } from "../config/nearest_name.ts";
 import { ApiError } from "./api_error.ts";
 
 /** The parameters of one call. */
@@ -21,7 +21,7 @@ export class Fields {
     this.#values = parameters;
     for (const name of Object.keys(parameters)) {
       if (known.includes(name)) continue;
-      const guess = nearest(name.slice(0, 40), known);
+      const guess = findNearestName(name.slice(0, 40), known);
       const fields = known.length === 0 ? "there are no fields" : `the fields are ${known.join(", ")}`;
       const hint = guess === undefined ? fields : `did you mean ${guess}?`;
       throw new ApiError("badRequest", `${name.slice(0, 100)}: there is no such field; ${hint}`);

@@ -2,7 +2,7 @@
  * Validates an app at start, before the first client connects.
  * @module
  */
-import { nearest } from "../config/nearest_name.ts";
+import { findNearestName } from "../config/nearest_name.ts";
 import { messageOf, StartError } from "../errors.ts";
 import type { ServiceCalls } from "../hub/service_calls.ts";
 import type { AppFactory, ServiceApp } from "../ws/app_types.ts";
@@ -79,7 +79,7 @@ function checkHooks(app: unknown, name: string, found: string, warn: (message: s
       warn(`the app's hook ${key} is never called: Deno answers pings by itself and tells nobody`);
       continue;
     }
-    const meant = nearest(key, HOOKS);
+    const meant = findNearestName(key, HOOKS);
     if (meant !== undefined && hooks[meant] === undefined) throw fail(`it has no hook ${key}: did you mean ${meant}?`);
   }
   if (!HOOKS.some((hook) => hooks[hook] !== undefined)) throw fail(`it has none of the hooks ${HOOKS.join(", ")}`);

@@ -1,12 +1,13 @@
 /**
- * What particular clients need on top: browsers, WeChat mini programs, Android, Java, Node.js and Python.
+ * Requirements of particular clients: browsers, WeChat mini programs, Android, Java, Node.js and Python.
  * @module
  */
 import type { Finding } from "../finding.ts";
 import { canonicalAddress, isLoopback } from "../ip.ts";
 import { EXTENSION, fieldsOf, titleOf } from "../tls/x509/certificate_fields.ts";
 import { isSelfIssued } from "../tls/x509/find_issuer.ts";
-import type { CheckOptions, ClientName, Evidence, Target } from "./check_target.ts";
+import type { CheckOptions, ClientName } from "./check_options.ts";
+import type { Evidence, Target } from "./probe_target.ts";
 import { type Code, finding, type Observation } from "./finding_codes.ts";
 
 /** Ports that browsers refuse to connect to (Fetch standard, "bad port"). */
@@ -17,33 +18,33 @@ const BAD_PORTS = new Set([
   ...[5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080],
 ]);
 
-/** Headers that the WebSocket of a page sends by itself. */
-const PAGE_HEADERS = ["origin", "cookie", "user-agent", "host"];
+/** Headers that a browser sends on a WebSocket of a page. */
+const BROWSER_HEADERS = ["origin", "cookie", "user-agent", "host"];
 
-/** How a profile's rules see the check. */
-interface Checked {
+/** The input of a profile's rules. */
+interface ProfileInput {
   readonly target: Target;
   readonly evidence: Evidence;
-  /** Whether a code was reported as a warning or an error. */
+  /** Whether a finding with this code is a warning or an error. */
   readonly has: (code: Code) => boolean;
 }
 
-const PROFILES: Readonly<Record<ClientName, (checked: Checked) => Finding[]>> = {
-  browser: judgeForBrowser,
-  wechat: judgeForWechat,
-  android: judgeForAndroid,
-  java: judgeForJava,
-  nodejs: (checked) => [
-    ...judgeTrust(checked, "nodejs-chain", "nodejs-authority", "Node.js", {
-      stays: "the authorities that come with it",
-      remedy: "Start Node with NODE_EXTRA_CA_CERTS=ca.pem, or give the client the option ca.",
+const PROFILES: Readonly<Record<ClientName, (input: ProfileInput) => Finding[]>> = {
+  browser: checkForBrowser,
+  wechat: checkForWechat,
+  android: checkForAndroid,
+  java: checkForJava,
+  nodejs: (input) => [
+    ...checkTrust(input, "nodejs-chain", "nodejs-authority", "Node.js", {
+      trusted: "the authorities that it ships with",
+      remedy: "Start Node.js with NODE_EXTRA_CA_CERTS=ca.pem, or set the client's option ca.",
     }),
   ],
-  python: judgeForPython,
+  python: checkForPython,
 };
 
-/** What the client needs on top of what every client needs. */
-export function judgeForClient(
+/** Reports requirements of one client that the endpoint does not meet, beyond those of every client. */
+export function checkClientProfile(
   client: ClientName,
   target: Target,
   evidence: Evidence,
@@ -55,8 +56,8 @@ export function judgeForClient(
   return PROFILES[client]({ target, evidence, has: (code) => bad.has(code) });
 }
 
-/** The Origin that the client sends by itself. A page always sends one; by default its site is the endpoint's own. */
-export function originFor({ for: client, url }: CheckOptions): string | undefined {
+/** The Origin that the client sends by default. A page always sends one; it is assumed to be on the endpoint's own host. */
+export function defaultOrigin({ for: client, url }: CheckOptions): string | undefined {
   if (client !== "browser" || !URL.canParse(url)) return undefined;
   const { protocol, host } = new URL(url);
   return `${protocol === "ws:" ? "http" : "https"}://${host}`;
@@ -66,17 +67,17 @@ function isLocal(hostname: string): boolean {
   return hostname === "localhost" || hostname.endsWith(".localhost") || isLoopback(canonicalAddress(hostname) ?? "");
 }
 
-const SERVE_TLS = "Serve wss://: a certificate in the service, or a proxy with one in front.";
+const SERVE_TLS = "Serve wss://: give the service a certificate, or put a proxy with a certificate in front of it.";
 const PUBLIC_AUTHORITY = "Use a certificate from a public authority (Let's Encrypt is free).";
-const WHOLE_CHAIN = "Serve the whole chain (fullchain.pem).";
+const SERVE_COMPLETE_CHAIN = "Serve the complete chain (fullchain.pem).";
 
-function judgeForBrowser({ target, has }: Checked): Finding[] {
+function checkForBrowser({ target, has }: ProfileInput): Finding[] {
   const findings: Finding[] = [];
   if (!target.secure && !isLocal(target.hostname)) {
     findings.push(finding(
       "browser-mixed-content",
       "error",
-      "A page from https:// may not open ws:// to another machine: the browser blocks it as mixed content.",
+      "An https page must not open a ws:// connection to another machine: the browser blocks mixed content.",
       SERVE_TLS,
     ));
   }
@@ -84,28 +85,28 @@ function judgeForBrowser({ target, has }: Checked): Finding[] {
     findings.push(finding(
       "browser-port",
       "error",
-      `Browsers refuse port ${target.port}: it belongs to another protocol.`,
-      "Move the service to another port; 443 gets through every firewall.",
+      `Browsers refuse port ${target.port}: it is reserved for another protocol.`,
+      "Move the service to another port. Nearly all firewalls allow 443.",
     ));
   }
-  findings.push(...judgeCertificate("browser-certificate", "Browsers refuse", has));
+  findings.push(...checkCertificate("browser-certificate", "Browsers", has));
   const extra = (target.options.headers ?? []).map(([name]) => name)
-    .filter((name) => !PAGE_HEADERS.includes(name.toLowerCase()));
+    .filter((name) => !BROWSER_HEADERS.includes(name.toLowerCase()));
   if (extra.length > 0) {
     findings.push(finding(
       "browser-header",
       "note",
-      `A page cannot set ${extra.join(", ")} on a WebSocket; this check did.`,
+      `This check sent ${extra.join(", ")}. A page cannot set these headers on a WebSocket.`,
     ));
   }
   return findings;
 }
 
-/** Certificates that some clients take and this one does not. */
-function judgeCertificate(code: Code, who: string, has: Checked["has"]): Finding[] {
+/** Reports a certificate that this client refuses and some other clients accept. */
+function checkCertificate(code: Code, who: string, has: ProfileInput["has"]): Finding[] {
   const reasons: [Code, string][] = [
     ["usage-no-signature", "its key usage forbids signatures"],
-    ["key-unusual", "its key is of a kind that they do not know"],
+    ["key-unusual", "its key type is not supported"],
     ["signature-sha1", "it is signed with SHA-1"],
     ["signature-md5", "it is signed with MD5"],
   ];
@@ -114,141 +115,146 @@ function judgeCertificate(code: Code, who: string, has: Checked["has"]): Finding
   return [finding(
     code,
     "error",
-    `${who} this certificate, though other clients take it: ${found.join(", ")}.`,
-    "Have a certificate issued for a key of EC P-256 or RSA 2048, with SHA-256 and the key usage digitalSignature.",
+    `${who} refuse this certificate: ${found.join(", ")}. Some other clients accept it.`,
+    "Use a certificate with an EC P-256 or RSA 2048 key, signed with SHA-256, with the key usage digitalSignature.",
   )];
 }
 
-/** What a WeChat mini program needs (wx.connectSocket; "服务器域名配置" in its documentation). */
-function judgeForWechat(checked: Checked): Finding[] {
-  const { target, evidence } = checked;
+/** The requirements of WeChat mini programs (wx.connectSocket; "服务器域名配置" in its documentation). */
+function checkForWechat(input: ProfileInput): Finding[] {
+  const { target, evidence } = input;
   const findings: Finding[] = [];
   if (!target.secure) {
-    findings.push(finding("wechat-scheme", "error", "WeChat mini programs connect by wss:// only.", SERVE_TLS));
+    findings.push(finding("wechat-scheme", "error", "WeChat mini programs connect only to wss:// URLs.", SERVE_TLS));
   }
   if (target.isAddress || isLocal(target.hostname)) {
     findings.push(finding(
       "wechat-domain",
       "error",
-      `WeChat mini programs connect to domains of their list only, and ${target.hostname} cannot stand on it.`,
-      "Use a domain with an ICP record; while developing, the developer tools can skip the check of domains.",
+      `WeChat mini programs connect only to listed domains, and ${target.hostname} cannot be listed.`,
+      "Use a domain with an ICP filing. During development, turn off the domain check in the developer tools.",
     ));
   }
   findings.push(
-    ...judgeOldTls("wechat-tls", "error", "WeChat on older phones needs TLS 1.2, which is not offered.", evidence),
+    ...checkTls12(
+      "wechat-tls",
+      "error",
+      "WeChat on older phones needs TLS 1.2, which the server does not offer.",
+      evidence,
+    ),
   );
-  if (checked.has("chain-incomplete")) {
+  if (input.has("chain-incomplete")) {
     findings.push(finding(
       "wechat-chain",
       "error",
-      "The chain lacks an intermediate certificate: WeChat on Android does not fetch it and fails.",
-      WHOLE_CHAIN,
+      "The chain lacks an intermediate certificate. WeChat on Android does not fetch it, so the connection fails.",
+      SERVE_COMPLETE_CHAIN,
     ));
   } else if (evidence.chain?.isPublic === false) {
     findings.push(finding(
       "wechat-authority",
       "error",
-      "WeChat mini programs trust public authorities only, and none stands behind this certificate.",
+      "WeChat mini programs trust only public authorities, and this certificate is not from one.",
       PUBLIC_AUTHORITY,
     ));
   }
   const port = target.url.port === ""
-    ? "none, so the list must say none either, and the program may not write :443"
-    : `${target.port}, so the list must say :${target.port}, and the program can then use no other`;
-  findings.push(finding("wechat-port", "note", `The URL's port is ${port}. Port 443 gets through most networks.`));
+    ? "The URL contains no port, so the list must contain none, and the program must not write :443."
+    : `The URL's port is ${target.port}, so the list must contain :${target.port}, and the program must use this port.`;
+  findings.push(finding("wechat-port", "note", `${port} Most networks allow port 443.`));
   findings.push(finding(
     "wechat-list",
     "note",
-    `wss://${target.url.host} has to be on the mini program's list of socket domains, and the domain needs an ICP record.`,
+    `wss://${target.url.host} must be in the mini program's list of socket domains, and the domain needs an ICP filing.`,
   ));
   return findings;
 }
 
-function judgeOldTls(code: Code, level: "error" | "warning", fact: string, { versions = [] }: Evidence): Finding[] {
+function checkTls12(code: Code, level: "error" | "warning", fact: string, { versions = [] }: Evidence): Finding[] {
   if (versions.length === 0 || versions.includes("TLS 1.2")) return [];
-  return [finding(code, level, fact, "Turn TLS 1.2 on, beside 1.3.")];
+  return [finding(code, level, fact, "Turn on TLS 1.2 in addition to 1.3.")];
 }
 
-/** Missing intermediates and private authorities, for clients that fetch nothing and have a trust store of their own. */
-function judgeTrust(
-  { target, evidence, has }: Checked,
+/** Reports a missing intermediate or a private authority, for clients that fetch no certificates and have their own trust store. */
+function checkTrust(
+  { target, evidence, has }: ProfileInput,
   chainCode: Code,
   authorityCode: Code,
   who: string,
-  { stays, remedy }: { readonly stays: string; readonly remedy: string },
+  { trusted, remedy }: { readonly trusted: string; readonly remedy: string },
 ): Finding[] {
   if (has("chain-incomplete")) {
     return [finding(
       chainCode,
       "error",
       `The chain lacks an intermediate certificate, and ${who} does not fetch it.`,
-      WHOLE_CHAIN,
+      SERVE_COMPLETE_CHAIN,
     )];
   }
   if (!target.secure || evidence.chain?.isPublic !== false) return [];
   return [finding(
     authorityCode,
     target.options.ca === undefined ? "warning" : "note",
-    `No public authority stands behind the certificate, and ${who} trusts ${stays} only.`,
+    `The certificate is not from a public authority, and ${who} trusts only ${trusted}.`,
     remedy,
   )];
 }
 
-/** Android's defaults for apps since API level 28 (Android 9): network security configuration. */
-function judgeForAndroid(checked: Checked): Finding[] {
-  const { target, evidence, has } = checked;
+/** Android's defaults for apps since API level 28 (Android 9), from its network security configuration. */
+function checkForAndroid(input: ProfileInput): Finding[] {
+  const { target, evidence, has } = input;
   const findings: Finding[] = [];
   if (!target.secure) {
     findings.push(finding(
       "android-cleartext",
       "error",
-      "Android apps may not open ws://: traffic in clear text is forbidden by default since Android 9.",
-      `${SERVE_TLS} While developing: android:usesCleartextTraffic, or a network security configuration for this host.`,
+      "Android apps must not open ws:// URLs: since Android 9, cleartext traffic is blocked by default.",
+      `${SERVE_TLS} During development, set android:usesCleartextTraffic or allow this host in the network security configuration.`,
     ));
   }
-  findings.push(...judgeTrust(checked, "android-chain", "android-authority", "Android", {
-    stays: "the system's authorities (since Android 7 not even those that the user adds)",
-    remedy: `${PUBLIC_AUTHORITY} Or name the authority in the app's network security configuration (trust-anchors).`,
+  findings.push(...checkTrust(input, "android-chain", "android-authority", "Android", {
+    trusted: "the system's authorities (since Android 7, not those that the user adds)",
+    remedy: `${PUBLIC_AUTHORITY} Or add the authority to the app's network security configuration (trust-anchors).`,
   }));
-  const fact = "Android before 10 knows no TLS 1.3, and TLS 1.2 is not offered.";
-  findings.push(...judgeOldTls("android-tls", "warning", fact, evidence));
-  findings.push(...judgeCertificate("android-certificate", "Android's apps refuse", has));
+  const fact = "Android 9 and older do not support TLS 1.3, and the server does not offer TLS 1.2.";
+  findings.push(...checkTls12("android-tls", "warning", fact, evidence));
+  findings.push(...checkCertificate("android-certificate", "Android apps", has));
   return findings;
 }
 
-function judgeForJava(checked: Checked): Finding[] {
+function checkForJava(input: ProfileInput): Finding[] {
   const findings: Finding[] = [];
-  if (checked.evidence.contentLengthRefused === true) {
+  if (input.evidence.contentLengthRefused === true) {
     findings.push(finding(
       "java-content-length",
       "error",
-      "Java's own client (java.net.http.WebSocket of Java 17) sends Content-Length: 0, and the server refuses that.",
+      "The client of Java 17 (java.net.http.WebSocket) sends Content-Length: 0, which the server refuses.",
       'Put a proxy in front that removes the header (nginx: proxy_set_header Content-Length ""), or use another client ' +
         "library (OkHttp, Tyrus, Java-WebSocket).",
     ));
   }
-  findings.push(...judgeTrust(checked, "java-chain", "java-authority", "Java", {
-    stays: "the authorities of its own trust store (cacerts), not the system's,",
-    remedy: "Import the authority: keytool -importcert -cacerts -file ca.pem, or give the client an SSLContext.",
+  findings.push(...checkTrust(input, "java-chain", "java-authority", "Java", {
+    trusted: "the authorities in its own trust store (cacerts), not the system's",
+    remedy: "Import the authority: keytool -importcert -cacerts -file ca.pem, or set the client's SSLContext.",
   }));
-  const fact = "Java 8 before update 261 knows no TLS 1.3, and TLS 1.2 is not offered.";
-  findings.push(...judgeOldTls("java-tls", "warning", fact, checked.evidence));
+  const fact = "Java 8 before update 261 does not support TLS 1.3, and the server does not offer TLS 1.2.";
+  findings.push(...checkTls12("java-tls", "warning", fact, input.evidence));
   return findings;
 }
 
-function judgeForPython(checked: Checked): Finding[] {
-  const { evidence } = checked;
-  const findings = judgeTrust(checked, "python-chain", "python-authority", "Python", {
-    stays: "the authorities of the system or of certifi",
-    remedy: 'Give the client a context: ssl.create_default_context(cafile="ca.pem"), or set SSL_CERT_FILE=ca.pem.',
+function checkForPython(input: ProfileInput): Finding[] {
+  const { evidence } = input;
+  const findings = checkTrust(input, "python-chain", "python-authority", "Python", {
+    trusted: "the authorities of the system or of certifi",
+    remedy: 'Set the context of the client: ssl.create_default_context(cafile="ca.pem"), or set SSL_CERT_FILE=ca.pem.',
   });
-  const lax = (evidence.chain?.certificates ?? []).flatMap((one, at) => strictProblems(one, at));
-  if (lax.length > 0) {
+  const problems = (evidence.chain?.certificates ?? []).flatMap((one, at) => findStrictProblems(one, at));
+  if (problems.length > 0) {
     findings.push(finding(
       "python-strict",
       "warning",
-      `Python 3.13 and later verify strictly as RFC 5280 has it, and refuse this chain: ${lax.join("; ")}.`,
-      "Have the certificates issued with these extensions; a client can do without: context.verify_flags &= " +
+      `Python 3.13 and later require strict conformance to RFC 5280 and refuse this chain: ${problems.join("; ")}.`,
+      "Use certificates with these extensions. A client can turn the strict check off: context.verify_flags &= " +
         "~ssl.VERIFY_X509_STRICT.",
     ));
   }
@@ -256,24 +262,24 @@ function judgeForPython(checked: Checked): Finding[] {
     findings.push(finding(
       "python-ping",
       "error",
-      "Python's websockets sends a ping every 20 s and closes with 1011 when no pong comes: the connection will not last.",
-      "Let the service answer pings; a client can do without them: ping_interval=None.",
+      "The Python library websockets sends a ping every 20 s and closes the connection with 1011 if no pong arrives.",
+      "Make the service answer pings. A client can turn its pings off: ping_interval=None.",
     ));
   }
   return findings;
 }
 
-/** What OpenSSL's X509_V_FLAG_X509_STRICT asks of extensions (RFC 5280 section 4.2.1). */
-function strictProblems(certificate: NonNullable<Evidence["chain"]>["certificates"][number], at: number): string[] {
+/** Finds missing extensions that OpenSSL's X509_V_FLAG_X509_STRICT requires (RFC 5280 section 4.2.1). */
+function findStrictProblems(certificate: NonNullable<Evidence["chain"]>["certificates"][number], at: number): string[] {
   const extensions = fieldsOf(certificate)?.extensions;
   if (extensions === undefined) return [];
   const problems: string[] = [];
-  const lacks = (id: string, name: string) =>
+  const requireExtension = (id: string, name: string) =>
     extensions.has(id) || problems.push(`${titleOf(certificate)} has no ${name}`);
-  if (!isSelfIssued(certificate)) lacks(EXTENSION.authorityKeyId, "authority key identifier");
+  if (!isSelfIssued(certificate)) requireExtension(EXTENSION.authorityKeyId, "authority key identifier");
   if (at > 0 && certificate.ca) {
-    lacks(EXTENSION.subjectKeyId, "subject key identifier");
-    lacks(EXTENSION.keyUsage, "key usage");
+    requireExtension(EXTENSION.subjectKeyId, "subject key identifier");
+    requireExtension(EXTENSION.keyUsage, "key usage");
   }
   return problems;
 }

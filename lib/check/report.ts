@@ -1,26 +1,26 @@
 /**
- * A report for a person (a table and a last paragraph) or for a machine (JSON).
+ * Formats a report as text (a table and a conclusion) or as JSON.
  * @module
  */
 import type { Level } from "../finding.ts";
 import { escapeControls } from "../log.ts";
-import type { ClientName } from "./check_target.ts";
+import type { ClientName } from "./check_options.ts";
 import { type Observation, PROBES } from "./finding_codes.ts";
 import type { Report, Verdict } from "./run_check.ts";
 
-/** How to print. */
+/** How to format the text. */
 export interface ReportStyle {
   readonly colour: boolean;
-  /** Columns to wrap at. Undefined: lines are not wrapped, as for pipes and files. */
+  /** The column to wrap lines at. Undefined: lines are not wrapped, as for pipes and files. */
   readonly width?: number;
 }
 
 const PROBE_WIDTH = Math.max(...PROBES.map((probe) => probe.length));
 const LEVEL_WIDTH = "warning".length;
-/** Where the text of an observation begins. */
+/** The column at which the text of an observation begins. */
 const INDENT = PROBE_WIDTH + LEVEL_WIDTH + 4;
-/** Below this many columns for the text, it stands under the probe's name in place of beside it. */
-const LEAST_TEXT = 30;
+/** With fewer columns than this, the text is printed below the probe's name instead of next to it. */
+const MIN_TEXT_WIDTH = 30;
 const NARROW_INDENT = 2;
 
 /** Escape sequences by level; ok is green, note dim, warning yellow, error red. */
@@ -30,13 +30,13 @@ function coloured(text: string, level: Level, colour: boolean): string {
   return colour ? `\x1b[${COLOURS[level]}m${text}\x1b[0m` : text;
 }
 
-/** The table's lines for one observation: what was seen with its code, and below it the remedy. */
+/** Formats one observation as lines of the table: the fact and its code, and below them the remedy. */
 export function formatObservation(observation: Observation, { colour, width }: ReportStyle): string {
   const { probe, level, code, fact, remedy } = observation;
   const mark = coloured(level.padEnd(LEVEL_WIDTH), level, colour);
   const head = `${probe.padEnd(PROBE_WIDTH)}  ${mark}`;
   const text = `${escapeControls(fact)}${level === "ok" ? "" : ` [${code}]`}`;
-  const beside = width === undefined || width - INDENT >= LEAST_TEXT;
+  const beside = width === undefined || width - INDENT >= MIN_TEXT_WIDTH;
   const indent = beside ? INDENT : NARROW_INDENT;
   const paragraphs = [text];
   if (remedy !== undefined) paragraphs.push(escapeControls(remedy));
@@ -54,11 +54,11 @@ const CLIENTS: Readonly<Record<ClientName, string>> = {
   python: "a Python client",
 };
 
-/** The end of the report: a sentence on what was found, and as the last paragraph the remedy alone. */
+/** Formats the conclusion: one sentence with the first problem, and its remedy as the last paragraph. */
 export function formatVerdict(report: Report, { colour, width }: ReportStyle): string {
   const { first, verdict, for: client } = report;
   const who = client === undefined ? "a client" : CLIENTS[client];
-  if (first === undefined) return coloured(`Sound: ${who} gets through.`, "ok", colour);
+  if (first === undefined) return coloured(`No problems found: ${who} can connect.`, "ok", colour);
   const sentence = `${verdictSentence(verdict, who)}: ${escapeControls(first.fact)}`;
   const paragraphs = [sentence, ...first.remedy === undefined ? [] : [escapeControls(first.remedy)]];
   return paragraphs.map((paragraph) => {
@@ -70,18 +70,18 @@ function verdictSentence(verdict: Verdict, who: string): string {
   const subject = `${who[0]!.toUpperCase()}${who.slice(1)}`;
   if (verdict === "unreachable") return `${subject} cannot reach the endpoint`;
   if (verdict === "unfinished") return "The check did not finish";
-  if (verdict === "errors") return `${subject} does not get through`;
+  if (verdict === "errors") return `${subject} cannot connect`;
   return who === "a client"
-    ? "Some clients do not get through, or not well"
-    : `${subject} may not get through, or not well`;
+    ? "Some clients cannot connect, or their connection is unreliable"
+    : `${subject} may be unable to connect, or its connection may be unreliable`;
 }
 
-/** The whole report as one line of JSON. */
+/** Formats the report as one line of JSON. */
 export function formatJson(report: Report): string {
   return JSON.stringify(report);
 }
 
-/** Breaks a text at spaces. A word is never cut, so that a long URL can be copied. */
+/** Breaks text at spaces. A word is never broken, so that a long URL can be copied. */
 function wrap(text: string, width: number | undefined, indent: number): string[] {
   const margin = " ".repeat(indent);
   if (width === undefined) return [margin + text];
@@ -89,7 +89,7 @@ function wrap(text: string, width: number | undefined, indent: number): string[]
   const lines: string[] = [];
   let line = "";
   for (const word of text.split(" ")) {
-    if (line !== "" && columns(line) + 1 + columns(word) <= room) {
+    if (line !== "" && countColumns(line) + 1 + countColumns(word) <= room) {
       line += ` ${word}`;
       continue;
     }
@@ -99,8 +99,8 @@ function wrap(text: string, width: number | undefined, indent: number): string[]
   return [...lines, line].map((each) => margin + each);
 }
 
-/** How many columns a text takes: East Asian characters take two. */
-function columns(text: string): number {
+/** Counts the columns of a text; East Asian characters take two. */
+function countColumns(text: string): number {
   let count = 0;
   for (const character of text) {
     const code = character.codePointAt(0)!;

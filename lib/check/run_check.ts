@@ -1,5 +1,5 @@
 /**
- * The probes in the order in which a connection happens, under one time limit.
+ * Runs the probes in the order in which a connection is made, under one timeout.
  * @module
  */
 import type { Finding } from "../finding.ts";
@@ -7,8 +7,9 @@ import { DeadlineError, within } from "../client/deadline.ts";
 import type { TlsOptions } from "../client/raw_connection.ts";
 import { ClientSession } from "../client/websocket_session.ts";
 import { formatDuration } from "../duration_and_size.ts";
-import { type CheckOptions, type ClientName, DEFAULT_TIMEOUT, type Evidence, type Target } from "./check_target.ts";
-import { judgeForClient, originFor } from "./client_profiles.ts";
+import { type CheckOptions, type ClientName, DEFAULT_TIMEOUT } from "./check_options.ts";
+import type { Evidence, Target } from "./probe_target.ts";
+import { checkClientProfile, defaultOrigin } from "./client_profiles.ts";
 import { finding, type Observation, type Probe, PROBES } from "./finding_codes.ts";
 import { explainHandshakeFailure, probeAlpn, type TlsHandshake } from "./probes/alpn.ts";
 import { probeChain } from "./probes/certificate_chain.ts";
@@ -22,21 +23,21 @@ import { probeResumption } from "./probes/session_resumption.ts";
 import { probeTcp } from "./probes/tcp.ts";
 import { probeVersions } from "./probes/tls_versions.ts";
 import { probeUrl } from "./probes/url.ts";
-import { probeUpgrade, type Upgraded } from "./probes/websocket_handshake.ts";
+import { probeUpgrade, type UpgradeResult } from "./probes/websocket_handshake.ts";
 
-/** The version of the JSON report. It grows when a field changes its meaning or goes; new fields may come without. */
+/** The version of the JSON report. It increases when a field changes its meaning or is removed, not when one is added. */
 export const REPORT_SCHEMA = 1;
 
 /**
- * - `sound`: nothing above a note.
- * - `warnings`: some clients do not get through, or not well.
- * - `errors`: no client of the kind that was asked for gets through.
- * - `unreachable`: no TCP connection, or a URL that is none.
- * - `unfinished`: the time was over before every step was done.
+ * - `sound`: no warnings and no errors.
+ * - `warnings`: some clients cannot connect, or their connection is unreliable.
+ * - `errors`: the client given by `for`, or any client, cannot connect.
+ * - `unreachable`: no TCP connection could be made, or the URL is invalid.
+ * - `unfinished`: the check ended before every step was done.
  */
 export type Verdict = "sound" | "warnings" | "errors" | "unreachable" | "unfinished";
 
-/** What `check` found. Its JSON is documented in README.md beside this folder's files. */
+/** The result of a check. README.md in this folder documents its JSON. */
 export interface Report {
   readonly schema: typeof REPORT_SCHEMA;
   readonly url: string;
@@ -44,17 +45,17 @@ export interface Report {
   readonly verdict: Verdict;
   /** 0 sound; 1 warnings or errors; 2 unreachable, misused, or a check that did not finish. */
   readonly exit: 0 | 1 | 2;
-  /** The first error, or else the first warning: what to do something about first. */
+  /** The problem to fix first: the first error, or else an early end of the check, or else the first warning. */
   readonly first?: Observation;
-  /** In the order in which a connection meets them. */
+  /** In the order of the probes. */
   readonly observations: readonly Observation[];
-  /** Steps that the check did not get to. */
+  /** Steps that were not done. */
   readonly unfinished: readonly Probe[];
-  /** How long it took, in milliseconds. */
+  /** The duration of the check, in milliseconds. */
   readonly ms: number;
 }
 
-/** Who follows a check, and who may stop it. */
+/** Callbacks and cancellation of a check. */
 export interface CheckContext {
   /** Called with each observation as it is made. */
   readonly onObservation?: (observation: Observation) => void;
@@ -62,15 +63,15 @@ export interface CheckContext {
   readonly signal?: AbortSignal;
 }
 
-/** Time kept for the probes after a message that does not come, in milliseconds. */
-const RESERVE = 2000;
+/** The part of the timeout that is reserved for the probes after the message, in milliseconds. */
+const RESERVED_TIME = 2000;
 
-/** How long a probe that ignores its signal is waited for, in milliseconds. */
+/** How long to wait for a probe that ignores its signal, in milliseconds. */
 const ABANDON_AFTER = 3000;
 
 /**
- * Runs the probes that apply to a URL. Takes at most `timeout` plus `hold` and a moment to clean up. Never throws for
- * what a server does.
+ * Runs the probes that apply to a URL. The check takes at most `timeout` plus `hold`, and up to a few seconds to clean
+ * up. A fault of the server is reported and never thrown.
  *
  * ```ts
  * import { runCheck } from "./run_check.ts";
@@ -88,65 +89,65 @@ export async function runCheck(options: CheckOptions, context: CheckContext = {}
   } catch (error) {
     if (!(error instanceof DeadlineError)) throw error;
   }
-  run.judge();
+  run.complete();
   return run.report(Math.round(performance.now() - start));
 }
 
 class CheckRun {
   readonly #options: CheckOptions;
   readonly #context: CheckContext;
-  readonly #stopped: AbortSignal;
+  readonly #signal: AbortSignal;
   readonly #observations: Observation[] = [];
-  /** Steps that apply and are not done. */
+  /** Steps that apply and are not done yet. */
   readonly #pending = new Set<Probe>(["url"]);
   readonly #evidence: Evidence = {};
   readonly #start = performance.now();
-  /** Milliseconds that the hold took: they are not part of the timeout. */
-  #held = 0;
+  /** The duration of the hold in milliseconds, which does not count toward the timeout. */
+  #holdTime = 0;
   #target: Target | undefined;
 
   constructor(options: CheckOptions, context: CheckContext) {
-    const origin = options.origin ?? originFor(options);
+    const origin = options.origin ?? defaultOrigin(options);
     this.#options = origin === undefined ? options : { ...options, origin };
     this.#context = context;
-    this.#stopped = context.signal ?? new AbortController().signal;
+    this.#signal = context.signal ?? new AbortController().signal;
   }
 
-  /** @throws {DeadlineError} if the time was over first; the steps not done are then pending */
+  /** @throws {DeadlineError} if the timeout ends first; steps that are not done stay pending */
   async probeAll(): Promise<void> {
     const { findings, target } = probeUrl(this.#options);
-    this.#done("url", findings);
+    this.#addFindings("url", findings);
     if (target === undefined) return;
     this.#target = target;
-    this.#plan(target);
-    const upgraded = await this.#limited((signal) => this.#reach(target, signal));
+    this.#planSteps(target);
+    const upgraded = await this.#withinTimeout((signal) => this.#connectAndUpgrade(target, signal));
     if (upgraded?.connection !== undefined) {
       await using connection = upgraded.connection;
-      await this.#converse(target, new ClientSession(connection, upgraded.rest), upgraded.since);
+      await this.#probeWebSocket(target, new ClientSession(connection, upgraded.rest), upgraded.upgradedAt);
     }
-    // What is still pending was made pointless by a finding.
+    // An earlier finding makes the remaining steps pointless.
     this.#pending.clear();
   }
 
-  /** What the client that was asked for needs on top. */
-  judge(): void {
+  /** Adds the findings of the client profile, and a finding about steps that were not done. */
+  complete(): void {
     const { for: client } = this.#options;
     if (client !== undefined && this.#target !== undefined) {
-      this.#done("client", judgeForClient(client, this.#target, this.#evidence, this.#observations));
+      this.#addFindings("client", checkClientProfile(client, this.#target, this.#evidence, this.#observations));
     }
     const unfinished = this.#unfinished();
     if (unfinished.length === 0) return;
     const { timeout = DEFAULT_TIMEOUT } = this.#options;
     const list = unfinished.join(", ");
     const more = formatDuration(Math.max(30_000, 3 * timeout));
-    this.#done("time", [
-      this.#stopped.aborted
-        ? finding("check-stopped", "warning", `The check was stopped before it got to: ${list}.`, "Run it again.")
+    this.#addFindings("time", [
+      this.#signal.aborted
+        ? finding("check-stopped", "warning", `The check was interrupted before these steps: ${list}.`, "Run it again.")
         : finding(
           "time-ran-out",
           "warning",
-          `The check's time of ${formatDuration(timeout)} was over before it got to: ${list}.`,
-          `Give it longer: --timeout ${more}.`,
+          `The timeout of ${formatDuration(timeout)} ended the check before these steps: ${list}.`,
+          `Raise the timeout: --timeout ${more}.`,
         ),
     ]);
   }
@@ -157,7 +158,7 @@ class CheckRun {
     const first = observations.find(({ level }) => level === "error") ??
       observations.find(({ code }) => code === "time-ran-out" || code === "check-stopped") ??
       observations.find(({ level }) => level === "warning");
-    const verdict: Verdict = observations.some(isUnreachable)
+    const verdict: Verdict = observations.some(meansUnreachable)
       ? "unreachable"
       : unfinished.length > 0
       ? "unfinished"
@@ -183,7 +184,7 @@ class CheckRun {
     return PROBES.filter((probe) => this.#pending.has(probe));
   }
 
-  #plan(target: Target): void {
+  #planSteps(target: Target): void {
     const { upgrade = true, hold = 0 } = target.options;
     const steps: Probe[] = ["tcp", "protocol"];
     if (!target.isAddress) steps.push("dns");
@@ -193,7 +194,7 @@ class CheckRun {
     steps.forEach((step) => this.#pending.add(step));
   }
 
-  #done(probe: Probe, findings: readonly Finding[]): void {
+  #addFindings(probe: Probe, findings: readonly Finding[]): void {
     this.#pending.delete(probe);
     for (const one of findings) {
       const observation = { probe, ...one };
@@ -202,72 +203,72 @@ class CheckRun {
     }
   }
 
-  /** Milliseconds that are left of the timeout. */
-  #left(): number {
+  /** The remaining part of the timeout, in milliseconds. */
+  #remainingTime(): number {
     const { timeout = DEFAULT_TIMEOUT } = this.#options;
-    return Math.max(0, timeout - (performance.now() - this.#start - this.#held));
+    return Math.max(0, timeout - (performance.now() - this.#start - this.#holdTime));
   }
 
-  async #limited<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    return await within(this.#left(), this.#stopped, work, ABANDON_AFTER);
+  async #withinTimeout<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    return await within(this.#remainingTime(), this.#signal, work, ABANDON_AFTER);
   }
 
-  /** From the name to the upgrade; undefined where a finding makes the next step pointless. */
-  async #reach(asked: Target, signal: AbortSignal): Promise<Upgraded | undefined> {
-    const { hostname, port } = asked.endpoint;
+  /** Runs the probes from DNS to the upgrade. Returns undefined if a finding makes the next step pointless. */
+  async #connectAndUpgrade(requested: Target, signal: AbortSignal): Promise<UpgradeResult | undefined> {
+    const { hostname, port } = requested.endpoint;
     const dns = await probeDns(hostname, signal);
-    this.#done("dns", dns.findings);
+    this.#addFindings("dns", dns.findings);
     if (dns.addresses.length === 0) return undefined;
     const tcp = await probeTcp(dns.addresses, port, signal);
-    this.#done("tcp", tcp.findings);
+    this.#addFindings("tcp", tcp.findings);
     if (tcp.address === undefined) return undefined;
-    // From here on every connection goes to the address that answered.
-    const target: Target = { ...asked, endpoint: { hostname: tcp.address, port } };
+    // From here on, every probe connects to the address that answered.
+    const target: Target = { ...requested, endpoint: { hostname: tcp.address, port } };
     this.#target = target;
 
     const protocol = await probeProtocol(target, signal);
-    this.#done("protocol", protocol.findings);
+    this.#addFindings("protocol", protocol.findings);
     if (!protocol.matches) return undefined;
-    return target.secure ? await this.#secure(target, signal) : await this.#upgrade(target, {}, signal);
+    return target.secure ? await this.#probeTls(target, signal) : await this.#probeUpgrade(target, {}, signal);
   }
 
-  /** Asks for the upgrade, unless the check is to end before it. */
-  async #upgrade(target: Target, tls: TlsOptions, signal: AbortSignal): Promise<Upgraded | undefined> {
+  /** Requests the upgrade, unless the option `upgrade` is false. */
+  async #probeUpgrade(target: Target, tls: TlsOptions, signal: AbortSignal): Promise<UpgradeResult | undefined> {
     if (target.options.upgrade === false) return undefined;
-    return this.#upgraded(await probeUpgrade(target, tls, this.#evidence, signal));
+    return this.#addUpgrade(await probeUpgrade(target, tls, this.#evidence, signal));
   }
 
-  #upgraded(upgraded: Upgraded): Upgraded {
-    this.#done("upgrade", upgraded.findings);
+  #addUpgrade(upgraded: UpgradeResult): UpgradeResult {
+    this.#addFindings("upgrade", upgraded.findings);
     return upgraded;
   }
 
-  /** TLS and the upgrade. The upgrade and the resumption run while the chain is inspected, which takes the processor. */
-  async #secure(target: Target, signal: AbortSignal): Promise<Upgraded | undefined> {
+  /** Probes TLS and the upgrade. The upgrade and the resumption run while the chain is inspected, which is CPU-bound. */
+  async #probeTls(target: Target, signal: AbortSignal): Promise<UpgradeResult | undefined> {
     const { upgrade = true } = target.options;
     const versions = await probeVersions(target, signal);
     this.#evidence.versions = versions.offered;
-    this.#evidence.asksForCertificate = versions.asksForCertificate;
-    this.#done("versions", versions.findings);
+    this.#evidence.requestsClientCertificate = versions.requestsClientCertificate;
+    this.#addFindings("versions", versions.findings);
     const handshake = await probeAlpn(target, signal);
     const { presented, alpn } = handshake;
-    const resuming = presented && probeResumption(target, alpn, signal);
+    const resumption = presented && probeResumption(target, alpn, signal);
     const upgrading = presented && upgrade ? probeUpgrade(target, { alpn }, this.#evidence, signal) : undefined;
     try {
       await this.#inspectChain(target, handshake, versions.offered, signal);
-      this.#done("alpn", handshake.findings);
-      if (resuming !== undefined) {
-        this.#done("resumption", await resuming);
-        return upgrading && this.#upgraded(await upgrading);
+      this.#addFindings("alpn", handshake.findings);
+      if (resumption !== undefined) {
+        this.#addFindings("resumption", await resumption);
+        return upgrading && this.#addUpgrade(await upgrading);
       }
     } catch (error) {
-      // The caller never sees the connection, so it is closed here.
-      await resuming?.catch(() => {});
+      // The caller does not receive the connection, so it is closed here.
+      await resumption?.catch(() => {});
       const upgraded = await upgrading?.catch(() => undefined);
       await upgraded?.connection?.close();
       throw error;
     }
-    this.#explainNoHandshake(handshake, versions.asksForCertificate, upgrade);
+    this.#reportNoHandshake(handshake, versions.requestsClientCertificate, upgrade);
     return undefined;
   }
 
@@ -280,66 +281,66 @@ class CheckRun {
     if (offered.length > 0) {
       const chain = await probeChain(target, presented, offered, signal);
       this.#evidence.chain = chain;
-      this.#done("chain", chain.findings);
+      this.#addFindings("chain", chain.findings);
     }
     signal.throwIfAborted();
     this.#pending.delete("chain");
   }
 
-  #explainNoHandshake({ failure }: TlsHandshake, asksForCertificate: boolean, upgrade: boolean): void {
+  #reportNoHandshake({ failure }: TlsHandshake, requestsClientCertificate: boolean, upgrade: boolean): void {
     const known = this.#observations.some(({ level }) => level === "error" || level === "warning");
-    if (failure !== undefined && (!known || asksForCertificate)) {
-      this.#done("alpn", [explainHandshakeFailure(failure, asksForCertificate)]);
+    if (failure !== undefined && (!known || requestsClientCertificate)) {
+      this.#addFindings("alpn", [explainHandshakeFailure(failure, requestsClientCertificate)]);
     }
     if (upgrade) {
-      const fact = "No TLS connection could be made, so no upgrade was tried.";
-      this.#done("upgrade", [finding("upgrade-not-tried", "note", fact)]);
+      const fact = "No TLS connection could be made, so no upgrade was requested.";
+      this.#addFindings("upgrade", [finding("upgrade-not-tried", "note", fact)]);
     }
   }
 
-  /** Message, ping, hold and the close handshake. */
-  async #converse(target: Target, session: ClientSession, since: number): Promise<void> {
+  /** Probes a message, a ping, the hold and the close handshake on an upgraded connection. */
+  async #probeWebSocket(target: Target, session: ClientSession, upgradedAt: number): Promise<void> {
     const { hold = 0 } = target.options;
-    const alive = await this.#limited(async (signal) => {
+    const alive = await this.#withinTimeout(async (signal) => {
       const [length, message] = await Promise.all([
         probeContentLength(target, signal),
-        this.#message(session, since, signal),
+        this.#probeMessage(session, upgradedAt, signal),
       ]);
       this.#evidence.contentLengthRefused = length.some(({ level }) => level === "note");
-      this.#done("upgrade", length);
-      this.#done("message", message.findings);
-      return !message.over && await this.#ping(session, signal);
+      this.#addFindings("upgrade", length);
+      this.#addFindings("message", message.findings);
+      return !message.ended && await this.#probePing(session, signal);
     });
     if (!alive) return;
     if (hold > 0) {
       const start = performance.now();
-      const held = await probeIdleTimeout(session, hold, this.#stopped);
-      this.#held = performance.now() - start;
-      this.#done("hold", held.findings);
-      if (held.over) return;
+      const held = await probeIdleTimeout(session, hold, this.#signal);
+      this.#holdTime = performance.now() - start;
+      this.#addFindings("hold", held.findings);
+      if (held.ended) return;
     }
-    await this.#limited(async (signal) => {
-      // A connection that something on the way has forgotten looks quiet, and only a ping shows it.
-      if (hold > 0 && !await this.#ping(session, signal)) return;
-      this.#done("close", await probeClose(session, signal));
+    await this.#withinTimeout(async (signal) => {
+      // A NAT or firewall may have dropped the idle connection without a sign. Only a ping detects that.
+      if (hold > 0 && !await this.#probePing(session, signal)) return;
+      this.#addFindings("close", await probeClose(session, signal));
     });
   }
 
-  async #message(session: ClientSession, since: number, signal: AbortSignal): Promise<ExchangeResult> {
+  async #probeMessage(session: ClientSession, upgradedAt: number, signal: AbortSignal): Promise<ExchangeResult> {
     const { send, expect } = this.#options;
-    if (send === undefined && expect === undefined) return await probeWelcome(session, since, signal);
-    const patience = Math.max(this.#left() - RESERVE, this.#left() / 2);
-    return await probeMessage(session, { send, expect }, patience, signal);
+    if (send === undefined && expect === undefined) return await probeWelcome(session, upgradedAt, signal);
+    const timeout = Math.max(this.#remainingTime() - RESERVED_TIME, this.#remainingTime() / 2);
+    return await probeMessage(session, { send, expect }, timeout, signal);
   }
 
-  async #ping(session: ClientSession, signal: AbortSignal): Promise<boolean> {
-    const { findings, over } = await probePing(session, signal);
+  async #probePing(session: ClientSession, signal: AbortSignal): Promise<boolean> {
+    const { findings, ended } = await probePing(session, signal);
     this.#evidence.pingUnanswered = findings.some(({ code }) => code === "ping-unanswered");
-    this.#done("ping", findings);
-    return !over;
+    this.#addFindings("ping", findings);
+    return !ended;
   }
 }
 
-function isUnreachable({ probe, level }: Observation): boolean {
+function meansUnreachable({ probe, level }: Observation): boolean {
   return level === "error" && (probe === "url" || probe === "dns" || probe === "tcp");
 }

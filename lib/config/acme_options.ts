@@ -1,5 +1,5 @@
 /**
- * The options for obtaining a certificate by ACME (RFC 8555), and the rules between them.
+ * The options for obtaining a certificate by ACME (RFC 8555), and their validation.
  * @module
  */
 import { messageOf } from "../errors.ts";
@@ -14,19 +14,21 @@ export const ACME_OPTIONS = {
     value: "NAME",
     repeat: true,
     default: [],
-    help: "Direct only: obtain and renew the certificate for this name (ACME, HTTP-01). Its port 80 must lead here.",
+    help:
+      "Direct only: obtain and renew a certificate for this name by ACME (HTTP-01). Port 80 of the name must lead to this service.",
   },
   acmeAgreeTos: {
     type: "switch",
     topic: "Certificate by ACME",
     default: false,
-    help: "With --domain: agree to the authority's terms of service. Needed once, then remembered in certs/acme.",
+    help:
+      "With --domain: agree to the certificate authority's terms of service. Required once, then stored in certs/acme.",
   },
   acmeEmail: {
     type: "text",
     topic: "Certificate by ACME",
     value: "ADDRESS",
-    help: "With --domain: an e-mail address for the authority's account.",
+    help: "With --domain: the e-mail address of the ACME account.",
   },
   acmeDirectory: {
     type: "text",
@@ -34,31 +36,31 @@ export const ACME_OPTIONS = {
     value: "URL",
     default: "letsencrypt",
     help:
-      "With --domain: the authority: letsencrypt, letsencrypt-staging (for tests; no client trusts it), or a directory's URL.",
+      "With --domain: the certificate authority: letsencrypt, letsencrypt-staging (for tests; clients do not trust it), or the URL of an ACME directory.",
   },
   acmeCa: {
     type: "path",
     topic: "Certificate by ACME",
     value: "FILE",
-    help: "With --domain: the root certificate of a private authority (step-ca), PEM.",
+    help: "With --domain: the root certificate of a private certificate authority such as step-ca (PEM).",
   },
   acmeEabKid: {
     type: "text",
     topic: "Certificate by ACME",
     value: "ID",
-    help: "With --domain: the key identifier of an external account, where the authority wants one.",
+    help: "With --domain: the key identifier of an external account, if the certificate authority requires one.",
   },
   acmeEabKeyFile: {
     type: "path",
     topic: "Certificate by ACME",
     value: "FILE",
-    help: "With --domain: the file with that account's key, base64url.",
+    help: "With --domain: the file with the key of the external account (base64url).",
   },
   acmeProfile: {
     type: "text",
     topic: "Certificate by ACME",
     value: "NAME",
-    help: "With --domain: a profile that the authority offers (Let's Encrypt: classic, tlsserver, shortlived).",
+    help: "With --domain: the certificate profile to request (Let's Encrypt: classic, tlsserver, shortlived).",
   },
   acmeHttpPort: {
     type: "port",
@@ -67,24 +69,24 @@ export const ACME_OPTIONS = {
     value: "PORT",
     min: 1,
     help:
-      "With --domain: the port that answers challenges and redirects everything else to https. Port 80 of the names must lead to it.",
+      "With --domain: the port that answers HTTP-01 challenges and redirects other requests to https. Port 80 of each name must lead to it.",
   },
 } as const satisfies OptionTable;
 
 type AcmeOptionValues = Values<typeof ACME_OPTIONS>;
 
-/** An authority, by its directory (RFC 8555 section 7.1.1). */
+/** A certificate authority, identified by its ACME directory (RFC 8555 section 7.1.1). */
 export interface AcmeDirectory {
   readonly url: string;
-  /** For people: `letsencrypt`, or the host of the URL. */
+  /** The name in messages: `letsencrypt`, or the host of the URL. */
   readonly title: string;
-  /** The name of the folder of its state. */
+  /** The name of the folder that holds the account and the certificates. */
   readonly folder: string;
 }
 
 /** A certificate to obtain. */
 export interface AcmeSettings {
-  /** DNS names and addresses in canonical form, without repetition. */
+  /** DNS names and IP addresses in canonical form, without duplicates. */
   readonly names: readonly string[];
   readonly directory: AcmeDirectory;
   readonly caFile: string | undefined;
@@ -101,11 +103,12 @@ const DIRECTORIES: Readonly<Record<string, string>> = {
 };
 
 /**
- * Checks the options together.
- * @param problems receives every mistake
- * @returns undefined if no certificate is to be obtained
+ * Validates the ACME options and returns the settings.
+ * @param given the names under which settings were given, for the messages
+ * @param problems receives one sentence for each error
+ * @returns undefined without `--domain`
  */
-export function acmeSettings(
+export function parseAcmeOptions(
   settings: AcmeOptionValues,
   given: ReadonlyMap<string, string>,
   problems: string[],
@@ -113,23 +116,25 @@ export function acmeSettings(
   const label = (key: keyof AcmeOptionValues) => given.get(key) ?? flagOf(key);
   if (settings.domain.length === 0) {
     for (const key of Object.keys(ACME_OPTIONS) as (keyof AcmeOptionValues)[]) {
-      if (given.has(key) && key !== "domain") problems.push(`${label(key)} is given without --domain`);
+      if (given.has(key) && key !== "domain") problems.push(`${label(key)} requires --domain`);
     }
     return undefined;
   }
   const { acmeEabKid: kid, acmeEabKeyFile: keyFile, acmeEmail: email } = settings;
   if ((kid === undefined) !== (keyFile === undefined)) {
-    const [there, missing] = kid === undefined
+    const [present, missing] = kid === undefined
       ? ["acmeEabKeyFile", "acmeEabKid"] as const
       : ["acmeEabKid", "acmeEabKeyFile"] as const;
-    problems.push(`${label(there)} is given without ${flagOf(missing)}: an external account has both`);
+    problems.push(`${label(present)} requires ${flagOf(missing)}: an external account needs both`);
   }
   if (email !== undefined && !/^[^\s@,?&]+@[^\s@,?&]+$/.test(email)) {
-    problems.push(`${label("acmeEmail")}: it is one e-mail address (admin@example.com), not ${JSON.stringify(email)}`);
+    problems.push(
+      `${label("acmeEmail")}: must be one e-mail address (admin@example.com), not ${JSON.stringify(email)}`,
+    );
   }
   return {
-    names: readNames(settings.domain, label("domain"), problems),
-    directory: readDirectory(settings.acmeDirectory, label("acmeDirectory"), problems),
+    names: parseNames(settings.domain, label("domain"), problems),
+    directory: parseDirectory(settings.acmeDirectory, label("acmeDirectory"), problems),
     caFile: settings.acmeCa,
     email,
     agreeTos: settings.acmeAgreeTos,
@@ -139,14 +144,14 @@ export function acmeSettings(
   };
 }
 
-function readNames(texts: readonly string[], label: string, problems: string[]): string[] {
+function parseNames(texts: readonly string[], label: string, problems: string[]): string[] {
   const names = texts.flatMap((text) => {
     try {
       const name = canonicalHost(text);
       if (!name.startsWith("*")) return [name];
       problems.push(
-        `${label}: HTTP-01 cannot prove the wildcard ${name}: name each host with a --domain of its own, or obtain it ` +
-          `elsewhere by DNS-01 and give it with --cert and --key`,
+        `${label}: HTTP-01 cannot validate the wildcard ${name}: give each host its own --domain, or obtain the ` +
+          `certificate elsewhere by DNS-01 and give it with --cert and --key`,
       );
     } catch (error) {
       problems.push(`${label}: ${messageOf(error)}`);
@@ -156,17 +161,17 @@ function readNames(texts: readonly string[], label: string, problems: string[]):
   return [...new Set(names)];
 }
 
-function readDirectory(text: string, label: string, problems: string[]): AcmeDirectory {
+function parseDirectory(text: string, label: string, problems: string[]): AcmeDirectory {
   if (Object.hasOwn(DIRECTORIES, text)) return { url: DIRECTORIES[text]!, title: text, folder: text };
   const url = URL.parse(text);
-  const fits = url?.protocol === "https:" && url.username === "" && url.hash === "";
-  if (!fits) {
+  const isValid = url?.protocol === "https:" && url.username === "" && url.hash === "";
+  if (!isValid) {
     problems.push(
-      `${label}: it is ${Object.keys(DIRECTORIES).join(", ")} or an https URL, not ${JSON.stringify(text)}`,
+      `${label}: must be ${Object.keys(DIRECTORIES).join(", ")} or an https URL, not ${JSON.stringify(text)}`,
     );
   }
   if (url === null) return { url: text, title: text, folder: "" };
-  // Host, port and path, without what no folder may have in its name.
+  // Host, port and path, without characters that a folder name cannot have.
   const folder = (url.host + url.pathname).replace(/\/+$/, "").replace(/[^a-z0-9._-]+/gi, "_");
   return { url: url.href, title: url.host, folder };
 }

@@ -1,5 +1,5 @@
 /**
- * Where the admin listener listens: from `--admin` and its companions to an address.
+ * Parses the address of the admin listener, and validates its options.
  * @module
  */
 import { UsageError } from "../errors.ts";
@@ -8,34 +8,34 @@ import type { ADMIN_OPTIONS } from "./admin_options.ts";
 import { flagOf, type Values } from "./option_table.ts";
 import type { Address } from "./service_mode.ts";
 
-/** What they come to. */
+/** The settings of the admin listener. */
 export type AdminSettings = Values<typeof ADMIN_OPTIONS>;
 
 /**
  * Reads `HOST:PORT`, `PORT` or `unix:PATH`.
  * @param mode permissions of a unix socket
- * @throws {UsageError} what is required, and what was given
+ * @throws {UsageError} if the text has another form
  */
 export function parseAdminAddress(text: string, mode = 0o660): Address {
   if (text.startsWith("unix:")) {
     const path = text.slice("unix:".length);
-    if (path === "") throw new UsageError("unix: needs the path of a socket: unix:/run/wss/admin.sock");
+    if (path === "") throw new UsageError("unix: requires the path of a socket: unix:/run/wss/admin.sock");
     return { transport: "unix", path, mode };
   }
   const [, bracketed, name, digits] = /^(?:\[([0-9a-fA-F:.]+)\]:|([^:[\]/@\s]*):)?(\d{1,5})$/.exec(text) ?? [];
   const port = Number(digits);
   if (digits === undefined || port > 65_535) {
-    throw new UsageError(`HOST:PORT, PORT or unix:PATH is required (127.0.0.1:9100), not "${text}"`);
+    throw new UsageError(`must be HOST:PORT, PORT or unix:PATH (127.0.0.1:9100), not "${text}"`);
   }
   return { transport: "tcp", hostname: bracketed ?? (name || "127.0.0.1"), port };
 }
 
-/** Whether only this machine reaches it. */
+/** Whether the address is reachable only from this machine. */
 export function isLocalAddress(address: Address): boolean {
   return address.transport === "unix" || address.hostname === "localhost" || isLoopback(address.hostname);
 }
 
-/** Checks the options against each other; one sentence a mistake, for a UsageError. */
+/** Validates the admin options. Returns one sentence for each error, for a UsageError. */
 export function validateAdminOptions(
   settings: AdminSettings & { readonly mode: string },
   given: ReadonlyMap<string, string>,
@@ -44,12 +44,12 @@ export function validateAdminOptions(
   const name = (key: string) => given.get(key) ?? flagOf(key);
   if (settings.admin === undefined) {
     for (const key of ["adminKeyFile", "adminTls", "adminMode"] as const) {
-      if (given.has(key) && settings[key] !== false) problems.push(`${name(key)} needs an address: ${flagOf("admin")}`);
+      if (given.has(key) && settings[key] !== false) problems.push(`${name(key)} requires ${flagOf("admin")}`);
     }
     return problems;
   }
   if (!/^0?[0-7]{3}$/.test(settings.adminMode)) {
-    problems.push(`${name("adminMode")}: it is three octal digits (600, 660), not "${settings.adminMode}"`);
+    problems.push(`${name("adminMode")}: must be three octal digits (600, 660), not "${settings.adminMode}"`);
   }
   let address: Address | undefined;
   try {
@@ -59,9 +59,9 @@ export function validateAdminOptions(
     problems.push(...error.problems.map((problem) => `${name("admin")}: ${problem}`));
   }
   if (settings.adminTls && address?.transport === "unix") {
-    problems.push(`choose one: ${name("adminTls")}, or ${name("admin")} on a unix socket, which needs no TLS`);
+    problems.push(`${name("adminTls")} cannot be combined with ${name("admin")} unix:PATH: a unix socket needs no TLS`);
   } else if (settings.adminTls && settings.mode === "proxied") {
-    problems.push(`${name("adminTls")} needs --mode direct: in proxied mode this service has no certificate`);
+    problems.push(`${name("adminTls")} requires --mode direct: in proxied mode the service has no certificate`);
   }
   return problems;
 }

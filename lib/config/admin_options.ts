@@ -4,22 +4,23 @@
  */
 import type { OptionTable } from "./option_table.ts";
 
-/** Part of the service's options; the commands that call the listener read the first three, too. */
+/** Part of the service's options. The commands that call the admin listener also read the first three. */
 export const ADMIN_OPTIONS = {
   admin: {
     topic: "Admin listener",
     type: "text",
     value: "HOST:PORT|unix:PATH",
-    help: "Listen here, too, for the HTTP API, /metrics and /healthz, for backends and operators, not for clients: " +
-      "127.0.0.1:9100 or unix:/run/wss/admin.sock. A port alone is on 127.0.0.1.",
+    help:
+      "Also listen on this address for the HTTP API, /metrics and /healthz, which are for backends and operators, not " +
+      "for clients: 127.0.0.1:9100 or unix:/run/wss/admin.sock. A port alone means 127.0.0.1.",
   },
   adminKeyFile: {
     topic: "Admin listener",
     type: "path",
     value: "FILE",
     help:
-      "Keys for the HTTP API, one a line; # begins a comment. Without it the API answers on a unix socket only. /metrics " +
-      "and /healthz need none.",
+      "Keys for the HTTP API, one per line; # begins a comment. Without keys the API answers only on a unix socket. " +
+      "/metrics and /healthz need no key.",
   },
   adminTls: {
     topic: "Admin listener",
@@ -33,6 +34,6 @@ export const ADMIN_OPTIONS = {
     value: "MODE",
     default: "660",
     help:
-      "Permissions of the admin listener's unix socket, octal: whoever may write to it may use the API, unless there are keys.",
+      "Permissions of the admin listener's unix socket, octal. Without keys, whoever may write to the socket may use the API.",
   },
 } as const satisfies OptionTable;

@@ -4,7 +4,7 @@
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { flagOf, type Option, type OptionTable } from "./option_table.ts";
-import { nearest } from "./nearest_name.ts";
+import { findNearestName } from "./nearest_name.ts";
 
 /** The texts of flags, by camelCase key. The text of a switch is `true` or `false`. */
 export type RawValues = ReadonlyMap<string, readonly string[]>;
@@ -16,7 +16,7 @@ export interface CommandLine {
   readonly problems: readonly string[];
 }
 
-/** Splits a command line into the table's flags and positional arguments; collects every mistake. */
+/** Splits a command line into the table's flags and positional arguments, and collects every error. */
 export function parseFlags(args: readonly string[], table: OptionTable): CommandLine {
   const problems: string[] = [];
   const keys = Object.keys(table).filter((key) => !table[key]!.variableOnly);
@@ -37,27 +37,27 @@ export function parseFlags(args: readonly string[], table: OptionTable): Command
     "--": true,
     unknown(argument: string, name?: string) {
       if (name === undefined) return true;
-      problems.push(unknownFlag(argument, name, [...names.keys()], table));
+      problems.push(describeUnknownFlag(argument, name, [...names.keys()], table));
       return false;
     },
   });
 
   // Arguments after -- are not flags.
-  const own = args.includes("--") ? args.slice(0, args.indexOf("--")) : args;
+  const beforeSeparator = args.includes("--") ? args.slice(0, args.indexOf("--")) : args;
   const values = new Map<string, readonly string[]>();
   for (const [name, key] of names) {
     const option: Option = table[key]!;
     if (option.type === "switch") {
-      const wrong = own.find((arg) => arg.startsWith(`--${name}=`) && !/=(?:true|false)$/.test(arg));
-      if (wrong !== undefined) problems.push(`--${name}: it is true or false, not "${wrong.slice(name.length + 3)}"`);
-      else if (own.some((arg) => switchGiven(arg, name, option.short))) {
+      const wrong = beforeSeparator.find((arg) => arg.startsWith(`--${name}=`) && !/=(?:true|false)$/.test(arg));
+      if (wrong !== undefined) problems.push(`--${name}: must be true or false, not "${wrong.slice(name.length + 3)}"`);
+      else if (beforeSeparator.some((arg) => isSwitch(arg, name, option.short))) {
         values.set(key, [String(parsed[name] === true)]);
       }
       continue;
     }
     const list = (parsed[name] as unknown[]).map(String);
     if (list.length === 0) continue;
-    if (list.includes("") && !(option.emptyAllowed && emptyGiven(own, name, option.short))) {
+    if (list.includes("") && !(option.emptyAllowed && hasEmptyValue(beforeSeparator, name, option.short))) {
       problems.push(`--${name} needs a value: --${name} ${option.value ?? option.values?.join("|") ?? "VALUE"}`);
     } else values.set(key, option.repeat ? list : list.slice(-1));
   }
@@ -67,25 +67,25 @@ export function parseFlags(args: readonly string[], table: OptionTable): Command
   return { values, positionals, problems };
 }
 
-/** Whether an empty value was given (`-x ""`), as opposed to none (`-x` at the end). */
-function emptyGiven(own: readonly string[], name: string, short: string | undefined): boolean {
-  return own.some((argument, at) =>
-    argument === `--${name}=` || ((argument === `--${name}` || argument === `-${short}`) && own[at + 1] === "")
+/** Whether the value is an empty text (`-x ""`), not missing (`-x` at the end). */
+function hasEmptyValue(args: readonly string[], name: string, short: string | undefined): boolean {
+  return args.some((argument, at) =>
+    argument === `--${name}=` || ((argument === `--${name}` || argument === `-${short}`) && args[at + 1] === "")
   );
 }
 
-function switchGiven(argument: string, name: string, short: string | undefined): boolean {
+function isSwitch(argument: string, name: string, short: string | undefined): boolean {
   return argument === `--${name}` || argument === `--no-${name}` || argument.startsWith(`--${name}=`) ||
     (short !== undefined && /^-[a-zA-Z]+$/.test(argument) && argument.includes(short));
 }
 
-function unknownFlag(argument: string, name: string, known: readonly string[], table: OptionTable): string {
+function describeUnknownFlag(argument: string, name: string, known: readonly string[], table: OptionTable): string {
   const secret = Object.keys(table).find((key) => table[key]!.variableOnly && flagOf(key) === `--${name}`);
   if (secret !== undefined) {
-    return `--${name} is not accepted on the command line, where every user of the machine can read it: ` +
-      `use --${name}-file or the variable`;
+    return `--${name} is not accepted on the command line, because every user of the machine can read it there: ` +
+      `use --${name}-file or the environment variable`;
   }
   const shown = argument.split("=", 1)[0]!;
-  const guess = nearest(name.replace(/^no-/, ""), known);
+  const guess = findNearestName(name.replace(/^no-/, ""), known);
   return `unknown option ${shown}${guess === undefined ? "" : `: did you mean --${guess}?`}`;
 }

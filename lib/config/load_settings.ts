@@ -1,6 +1,6 @@
 /**
- * Merges flags, variables, the configuration file and defaults through the option table, and reports every mistake at
- * once. Only this folder reads `Deno.env`.
+ * Merges flags, environment variables, the configuration file and defaults according to an option table, and reports
+ * all errors at once. Only this folder reads `Deno.env`.
  * @module
  */
 import { dirname, isAbsolute, join } from "node:path";
@@ -8,7 +8,7 @@ import { messageOf, readFailure, UsageError } from "../errors.ts";
 import { decodeText } from "../text_file.ts";
 import { flagOf, type Option, type OptionTable, parseValue, type Values, variableOf } from "./option_table.ts";
 import type { RawValues } from "./command_line.ts";
-import { nearest } from "./nearest_name.ts";
+import { findNearestName } from "./nearest_name.ts";
 
 /** The configuration file that is read if `--config` does not name another. */
 export const CONFIG_FILE = "wss.json";
@@ -22,7 +22,7 @@ export interface Sources {
   /** Options given in code, or read from a file. */
   readonly object?: {
     readonly values: object;
-    /** The text before a key in messages: the path of the file. */
+    /** The path of the file, which precedes a key in messages. */
     readonly name?: string;
     /** The folder to which relative paths are relative. Default: the working directory. */
     readonly folder?: string;
@@ -32,84 +32,85 @@ export interface Sources {
 /** Settings, and the name under which each one was given. */
 export interface LoadedSettings<T extends OptionTable, C> {
   readonly settings: Values<T>;
-  /** The result of the rules. */
+  /** The result of `rules`. */
   readonly checked: C;
   /** By key: `--max-payload`, `WSS_MAX_PAYLOAD`, `wss.json: maxPayload`. */
   readonly given: ReadonlyMap<string, string>;
-  /** Notes for the operator that are not mistakes: one sentence each. */
+  /** Notes for the operator that are not errors: one sentence each. */
   readonly notes: readonly string[];
 }
 
 /**
- * Checks settings against each other and returns a result. If it throws a UsageError, the problems are reported
- * together with the others.
+ * Validates combinations of settings and returns a result. If it throws a UsageError, its problems are reported together
+ * with the others.
  */
 export type Rules<T extends OptionTable, C> = (
   settings: Values<T>,
   given: ReadonlyMap<string, string>,
-  /** Keys whose values could not be read. */
-  wrong: ReadonlySet<string>,
+  /** Keys whose values are invalid; `settings` has their defaults. */
+  invalid: ReadonlySet<string>,
 ) => C;
 
 /**
- * Merges the sources through the table.
- * @param earlier earlier mistakes, reported with the others
- * @param rules always run, so that all mistakes are reported at once; they see the default of a value that is wrong
- * @throws {UsageError} with every mistake in all sources
+ * Merges the sources according to the table.
+ * @param earlierProblems problems that were found before, reported with the others
+ * @param rules run even if a value is invalid, so that all problems are reported at once
+ * @throws {UsageError} with the problems of all sources
  */
-export function load<T extends OptionTable, C = undefined>(
+export function loadSettings<T extends OptionTable, C = undefined>(
   table: T,
   { variables: environment, ...others }: Sources,
-  earlier: readonly string[] = [],
+  earlierProblems: readonly string[] = [],
   rules?: Rules<T, C>,
 ): LoadedSettings<T, C> {
-  const { variables, foreign } = ownVariables(environment ?? {});
+  const { variables, serviceLinks } = removeServiceLinks(environment ?? {});
   const sources: Sources = { ...others, variables };
-  const problems = [...earlier];
+  const problems = [...earlierProblems];
   const settings: Record<string, unknown> = {};
   const given = new Map<string, string>();
-  const wrong = new Set<string>();
+  const invalid = new Set<string>();
 
   for (const [key, option] of Object.entries(table)) {
-    const found = fromFlags(key, sources) ?? fromVariables(key, option, sources) ?? fromObject(key, option, sources);
+    const found = findInFlags(key, sources) ?? findInVariables(key, option, sources) ??
+      findInObject(key, option, sources);
     if (found) given.set(key, found.label);
-    const mistakes: string[] = [];
-    let values = read(option, found?.texts ?? defaultTexts(option), mistakes, others.object?.name === undefined);
-    if (mistakes.length > 0) {
-      problems.push(...mistakes.map((mistake) => `${found?.label}: ${mistake}`));
-      wrong.add(key);
-      values = read(option, defaultTexts(option), []);
+    const errors: string[] = [];
+    let values = parseValues(option, found?.texts ?? defaultTexts(option), errors, others.object?.name === undefined);
+    if (errors.length > 0) {
+      problems.push(...errors.map((error) => `${found?.label}: ${error}`));
+      invalid.add(key);
+      values = parseValues(option, defaultTexts(option), []);
     }
     if (values.length > 0 || option.repeat) settings[key] = option.repeat ? values : values[0];
   }
-  problems.push(...unknownNames(table, sources));
+  problems.push(...findUnknownNames(table, sources));
   let checked: C | undefined;
   try {
-    checked = rules?.(settings as Values<T>, given, wrong);
+    checked = rules?.(settings as Values<T>, given, invalid);
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     problems.push(...error.problems);
   }
   if (problems.length > 0) throw new UsageError(problems);
-  const notes = foreign.length === 0 ? [] : [
+  const notes = serviceLinks.length === 0 ? [] : [
     `Kubernetes service links are ignored: ${
-      foreign.join(", ")
+      serviceLinks.join(", ")
     }. They come from a Service whose name begins with wss; ` +
     `enableServiceLinks: false in the pod's spec omits them.`,
   ];
-  // Without a rule C is undefined; with one it has returned.
+  // Without rules, C is undefined. With rules, they have returned a result.
   return { settings: settings as Values<T>, given, notes, checked: checked as C };
 }
 
 /**
  * Merges flags, variables and the configuration file.
- * @param earlier earlier mistakes, reported with those in the file's syntax
- * @throws {UsageError} with every mistake
+ * @param earlierProblems problems that were found before, reported with the others
+ * @throws {UsageError} with the problems of all sources
  */
 export function loadWithFile<T extends OptionTable, C = undefined>(
   table: T,
   sources: { readonly flags: RawValues; readonly variables: Readonly<Record<string, string>> },
-  earlier: readonly string[],
+  earlierProblems: readonly string[],
   rules?: Rules<T, C>,
 ): LoadedSettings<T, C> {
   let object: Sources["object"];
@@ -117,10 +118,10 @@ export function loadWithFile<T extends OptionTable, C = undefined>(
     object = readConfigFile(sources.flags.get("config")?.at(-1) ?? (sources.variables.WSS_CONFIG || undefined));
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
-    // The rules would not see the settings of the file.
-    return load(table, sources, [...earlier, ...error.problems]);
+    // The rules are skipped: the settings of the file are missing.
+    return loadSettings(table, sources, [...earlierProblems, ...error.problems]);
   }
-  return load(table, { ...sources, ...(object && { object }) }, earlier, rules);
+  return loadSettings(table, { ...sources, ...(object && { object }) }, earlierProblems, rules);
 }
 
 /**
@@ -148,7 +149,7 @@ export function readConfigFile(path: string | undefined): Sources["object"] {
   return { values, name: file, folder: dirname(file) };
 }
 
-/** The environment variables, or none if reading them is not permitted. */
+/** Reads the environment variables that begin with WSS_. Returns none if reading them is not permitted. */
 export function readVariables(): Record<string, string> {
   try {
     return Object.fromEntries(Object.entries(Deno.env.toObject()).filter(([name]) => name.startsWith("WSS_")));
@@ -158,9 +159,9 @@ export function readVariables(): Record<string, string> {
   }
 }
 
-/** The variable by which a predecessor hands its port over to this process. */
-export function readHandover(): string | undefined {
-  return readNote("WSS_HANDOVER");
+/** Reads the variable with which a predecessor hands its port over to this process. */
+export function readHandoverVariable(): string | undefined {
+  return readPermittedVariable("WSS_HANDOVER");
 }
 
 /**
@@ -169,72 +170,75 @@ export function readHandover(): string | undefined {
  * @param parent the process that started this one
  */
 export function isSystemdService(parent: number): boolean {
-  if (readNote("SYSTEMD_EXEC_PID") === String(Deno.pid)) return true;
+  if (readPermittedVariable("SYSTEMD_EXEC_PID") === String(Deno.pid)) return true;
   // systemd before 248 does not pass the process id.
-  return parent === 1 && readNote("INVOCATION_ID") !== undefined;
+  return parent === 1 && readPermittedVariable("INVOCATION_ID") !== undefined;
 }
 
-/** The variable by which a supervisor configures this worker process. */
-export function readWorker(): string | undefined {
-  return readNote("WSS_WORKER");
+/** Reads the variable with which a supervisor configures this worker process. */
+export function readWorkerVariable(): string | undefined {
+  return readPermittedVariable("WSS_WORKER");
 }
 
-function readNote(variable: string): string | undefined {
+/** Reads a variable. Returns undefined if reading it is not permitted. */
+function readPermittedVariable(variable: string): string | undefined {
   const granted = Deno.permissions.querySync({ name: "env", variable }).state === "granted";
   return granted ? Deno.env.get(variable) : undefined;
 }
 
 /**
- * The variables that the operator set. An empty one counts as unset, because docker compose sets `WSS_PORT=` for a
- * missing value. Service links of Kubernetes, which look like options, are ignored: for a Service `wss`,
+ * Removes empty variables and the service links of Kubernetes. An empty variable counts as unset, because docker compose
+ * sets `WSS_PORT=` for a missing value. Service links look like options: for a Service `wss`, they are
  * `WSS_SERVICE_HOST`, `WSS_PORT=tcp://10.96.12.7:8282`, `WSS_PORT_8282_TCP_ADDR`; for `wss-chat`,
  * `WSS_CHAT_SERVICE_HOST` and so on.
  * @see https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
  */
-function ownVariables(
+function removeServiceLinks(
   environment: Readonly<Record<string, string>>,
-): { variables: Readonly<Record<string, string>>; foreign: readonly string[] } {
+): { variables: Readonly<Record<string, string>>; serviceLinks: readonly string[] } {
   const variables: Record<string, string> = {};
-  const foreign: string[] = [];
+  const serviceLinks: string[] = [];
   for (const [name, text] of Object.entries(environment)) {
     if (text === "") continue;
-    if (SERVICE_LINK.test(name) || (/_PORT$/.test(name) && /^(?:tcp|udp|sctp):\/\//.test(text))) foreign.push(name);
-    else variables[name] = text;
+    if (SERVICE_LINK.test(name) || (/_PORT$/.test(name) && /^(?:tcp|udp|sctp):\/\//.test(text))) {
+      serviceLinks.push(name);
+    } else variables[name] = text;
   }
-  return { variables, foreign };
+  return { variables, serviceLinks };
 }
 
 const SERVICE_LINK = /_SERVICE_(?:HOST|PORT(?:_\w+)?)$|_PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?$/;
 
-interface Found {
+/** The values of one option in one source. */
+interface FoundValues {
   readonly texts: readonly unknown[];
   readonly label: string;
 }
 
-function fromFlags(key: string, { flags }: Sources): Found | undefined {
+function findInFlags(key: string, { flags }: Sources): FoundValues | undefined {
   const texts = flags?.get(key);
   return texts && { texts, label: flagOf(key) };
 }
 
-function fromVariables(key: string, option: Option, { variables }: Sources): Found | undefined {
+function findInVariables(key: string, option: Option, { variables }: Sources): FoundValues | undefined {
   const name = variableOf(key);
   const text = option.flagOnly ? undefined : variables?.[name];
   if (text === undefined) return undefined;
   return { texts: option.repeat ? text.split(",").map((part) => part.trim()) : [text], label: name };
 }
 
-function fromObject(key: string, option: Option, { object }: Sources): Found | undefined {
+function findInObject(key: string, option: Option, { object }: Sources): FoundValues | undefined {
   const value = option.flagOnly ? undefined : (object?.values as Readonly<Record<string, unknown>> | undefined)?.[key];
   if (value === undefined) return undefined;
   const label = labelOf(key, object);
   const list = option.repeat && Array.isArray(value) ? value : [value];
   const folder = object?.folder;
   if (folder === undefined || folder === ".") return { texts: list, label };
-  return { texts: list.map((text) => typeof text === "string" ? fromFolder(option, folder, text) : text), label };
+  return { texts: list.map((text) => typeof text === "string" ? resolvePath(option, folder, text) : text), label };
 }
 
-/** A path in a file is relative to the folder of that file. */
-function fromFolder({ type }: Option, folder: string, text: string): string {
+/** Resolves a relative path in a file from the folder of that file. Other values are returned unchanged. */
+function resolvePath({ type }: Option, folder: string, text: string): string {
   const isPath = type === "path" ? text !== "" : type === "module" && /[/\\.]/.test(text) && !/^[a-z]{2,}:/.test(text);
   return isPath && !isAbsolute(text) ? join(folder, text) : text;
 }
@@ -243,13 +247,13 @@ function labelOf(key: string, object: Sources["object"]): string {
   return object?.name === undefined ? key : `${object.name}: ${key}`;
 }
 
-/** The values of an option. Values that cannot be parsed are added to `mistakes` instead. */
-function read(option: Option, texts: readonly unknown[], mistakes: string[], inCode = false): readonly unknown[] {
+/** Parses the values of an option. A value that cannot be parsed is left out, and its error is added to `errors`. */
+function parseValues(option: Option, texts: readonly unknown[], errors: string[], inCode = false): readonly unknown[] {
   return texts.flatMap((text) => {
     try {
       return [typeof text === "string" ? parseValue(option, text) : checkValue(option, text, inCode)];
     } catch (error) {
-      mistakes.push(messageOf(error));
+      errors.push(messageOf(error));
       return [];
     }
   });
@@ -261,18 +265,18 @@ function defaultTexts(option: Option): readonly unknown[] {
   return typeof value === "string" || value === false ? [value] : value;
 }
 
-const NEEDED: Readonly<Partial<Record<Option["type"], string>>> = {
+const EXPECTED: Readonly<Partial<Record<Option["type"], string>>> = {
   switch: "true or false",
   count: "a whole number",
   port: "a whole number",
-  size: "a number of bytes or a text with a unit",
-  duration: "a text with a unit (30s)",
+  size: "a number of bytes or a string with a unit",
+  duration: "a string with a unit (30s)",
 };
 
 /**
- * Checks a value that is not text, from JSON or code, against the same bounds. A duration without a unit is
- * milliseconds in code, as in Web APIs. In the file it is refused, as in flags and variables, because a reader could
- * not tell seconds from milliseconds.
+ * Validates a value from JSON or code that is not a string, with the same rules. A number as duration means milliseconds
+ * in code, as in Web APIs. In the file it is refused, as in flags and variables, because a reader could not tell seconds
+ * from milliseconds.
  */
 function checkValue(option: Option, value: unknown, inCode: boolean): unknown {
   if (option.type === "switch" && typeof value === "boolean") return value;
@@ -282,34 +286,34 @@ function checkValue(option: Option, value: unknown, inCode: boolean): unknown {
     return parseValue(option, inCode ? `${value}ms` : String(value));
   }
   if (typeof value === "number" && option.type === "tls") return parseValue(option, String(value));
-  // The wrong value of a secret is not quoted: it may contain the secret.
+  // An invalid value of a secret is not quoted, because it may contain the secret.
   const shown = option.variableOnly ? "" : `, not ${JSON.stringify(value)}`;
-  throw new RangeError(`${NEEDED[option.type] ?? "a text"} is needed${shown}`);
+  throw new RangeError(`must be ${EXPECTED[option.type] ?? "a string"}${shown}`);
 }
 
-function unknownNames(table: OptionTable, { variables, object }: Sources): string[] {
+function findUnknownNames(table: OptionTable, { variables, object }: Sources): string[] {
   const keys = Object.keys(table);
   const problems: string[] = [];
   for (const key of Object.keys(object?.values ?? {})) {
-    if (key !== "$schema") check(key, keys, key, labelOf(key, object).slice(0, -key.length), "option");
+    if (key !== "$schema") report(key, keys, key, labelOf(key, object).slice(0, -key.length), "option");
   }
   for (const name of Object.keys(variables ?? {})) {
     const key = keys.find((each) => variableOf(each) === name);
-    if (!RESERVED_VARIABLES.includes(name)) check(key, keys.map(variableOf), name, "", "variable");
+    if (!RESERVED_VARIABLES.includes(name)) report(key, keys.map(variableOf), name, "", "variable");
   }
   return problems;
 
-  function check(key: string | undefined, known: readonly string[], name: string, label: string, kind: string): void {
+  function report(key: string | undefined, known: readonly string[], name: string, label: string, kind: string): void {
     const row = key !== undefined && Object.hasOwn(table, key) ? table[key] : undefined;
-    if (row?.flagOnly) problems.push(`${label}${name} is only for the command line: ${flagOf(key!)}`);
+    if (row?.flagOnly) problems.push(`${label}${name} is allowed only on the command line: ${flagOf(key!)}`);
     if (row !== undefined) return;
-    const guess = nearest(name, known);
+    const guess = findNearestName(name, known);
     problems.push(`${label}unknown ${kind} ${name}${guess === undefined ? "" : `: did you mean ${guess}?`}`);
   }
 }
 
 /**
- * Variables that begin with WSS_ and are no option: the test switch, and the notes from a process that hands over and
- * from a supervisor.
+ * Variables that begin with WSS_ and are not options: the path of the configuration file, the switch of the tests, and
+ * the data from a process that hands over and from a supervisor.
  */
 const RESERVED_VARIABLES: readonly string[] = ["WSS_CONFIG", "WSS_TEST_PEERS", "WSS_HANDOVER", "WSS_WORKER"];

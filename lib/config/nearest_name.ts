@@ -4,8 +4,8 @@
  */
 import { levenshteinDistance } from "@std/text/levenshtein-distance";
 
-/** The known name nearest to the given one, or undefined if none is near enough to be a plausible suggestion. */
-export function nearest(given: string, known: readonly string[]): string | undefined {
+/** Returns the known name nearest to the given one, or undefined if none is similar enough to suggest. */
+export function findNearestName(given: string, known: readonly string[]): string | undefined {
   let best: string | undefined;
   // A single letter is one change away from any other.
   let least = Math.min(given.length, Math.max(2, Math.floor(given.length / 3)) + 1);

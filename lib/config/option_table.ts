@@ -6,8 +6,8 @@ import { addressSet } from "../ip.ts";
 import { formatDuration, formatSize, parseDuration, parseSize } from "../duration_and_size.ts";
 
 /**
- * How the text of a value is parsed. `tls` is a protocol version, `cidr` an address or a range, `module` a name, or the
- * path or URL of a module.
+ * How the text of a value is parsed. `tls` is a protocol version, `cidr` is an address or a range, and `module` is the
+ * name, path or URL of a module.
  */
 export type OptionType =
   | "text"
@@ -41,7 +41,7 @@ export const TOPICS = [
 /** One row of an option table: the only place where an option is described. */
 export interface Option {
   readonly type: OptionType;
-  /** The heading in help under which it stands. None: it is the command's own, and stands before the others. */
+  /** The heading in the help. Options without a topic belong to the command itself and come first. */
   readonly topic?: (typeof TOPICS)[number] | undefined;
   /** The default as text. If there is none, `unset` describes what happens. */
   readonly default?: string | readonly string[] | false;
@@ -66,7 +66,7 @@ export interface Option {
   readonly variableOnly?: true;
   /** Allowed only on the command line, not in the file or in a variable. */
   readonly flagOnly?: true;
-  /** One sentence: what it does, its unit, what 0 means, its hazard. */
+  /** Short sentences: what the option does, its unit, what 0 means, its hazard. */
   readonly help: string;
 }
 
@@ -86,7 +86,7 @@ export type Values<T extends OptionTable> = {
     : Single<T[K]> | undefined;
 };
 
-/** What a caller may give in code: values, or for sizes and durations also text (`"1MiB"`, `"30s"`). */
+/** The options in code. Sizes and durations may also be text (`"1MiB"`, `"30s"`). */
 export type Input<T extends OptionTable> = {
   readonly [K in keyof T]?:
     | (T[K] extends { repeat: true } ? readonly Single<T[K]>[] : Single<T[K]>)
@@ -108,41 +108,41 @@ const OLD_TLS = /^(?:sslv?|tlsv?)?[ -]?(?:[23]|1|1\.[01])(?:\.0)?$/i;
 
 /**
  * Parses one value of an option from text.
- * @throws {RangeError} whose message has what is required and what was given
+ * @throws {RangeError} if the text is not a valid value; the message says what is required and what was given
  */
 export function parseValue(option: Option, text: string): string | number | boolean {
   switch (option.type) {
     case "switch":
       if (text === "true" || text === "false") return text === "true";
-      throw new RangeError(`it is true or false, not "${text}"`);
+      throw new RangeError(`must be true or false, not "${text}"`);
     case "choice":
       if (option.values?.includes(text)) return text;
-      throw new RangeError(`it is one of ${option.values?.join(", ")}, not "${text}"`);
+      throw new RangeError(`must be one of ${option.values?.join(", ")}, not "${text}"`);
     case "tls": {
       const version = /^(?:TLSv?[ ]?)?(1\.[23])$/i.exec(text)?.[1];
       if (version !== undefined) return version;
       if (OLD_TLS.test(text)) {
         throw new RangeError(
-          `${text} is refused: SSL and TLS before 1.2 are broken (RFC 7568, RFC 8996); give 1.2 or 1.3`,
+          `${text} is refused: SSL and TLS before 1.2 are insecure (RFC 7568, RFC 8996); use 1.2 or 1.3`,
         );
       }
-      throw new RangeError(`it is 1.2 or 1.3, not "${text}"`);
+      throw new RangeError(`must be 1.2 or 1.3, not "${text}"`);
     }
     case "cidr":
       addressSet([text]);
       return text;
     case "size":
-      return bounded(option, parseSize(text));
+      return checkRange(option, parseSize(text));
     case "duration":
-      return bounded(option, parseDuration(text));
+      return checkRange(option, parseDuration(text));
     case "count":
     case "port":
-      if (!/^\d+$/.test(text)) throw new RangeError(`it is a whole number, not "${text}"`);
-      return bounded(option, Number(text));
+      if (!/^\d+$/.test(text)) throw new RangeError(`must be a whole number, not "${text}"`);
+      return checkRange(option, Number(text));
     case "text":
     case "path":
     case "module":
-      if (text === "" && !option.emptyAllowed) throw new RangeError("a value is required, not an empty text");
+      if (text === "" && !option.emptyAllowed) throw new RangeError("must not be empty");
       return text;
   }
 }
@@ -151,18 +151,18 @@ export function parseValue(option: Option, text: string): string | number | bool
  * The longest duration, in ms: 24 days. A timer of 2^31 ms or more fires at once, so a longer idle timeout would end
  * every connection immediately (measured).
  */
-const LONGEST = 24 * 24 * 3_600_000;
+const MAX_DURATION = 24 * 24 * 3_600_000;
 
-function bounded(option: Option, value: number): number {
+function checkRange(option: Option, value: number): number {
   const { type, min = 0 } = option;
-  const { max = type === "port" ? 65_535 : type === "duration" ? LONGEST : Number.MAX_SAFE_INTEGER } = option;
+  const { max = type === "port" ? 65_535 : type === "duration" ? MAX_DURATION : Number.MAX_SAFE_INTEGER } = option;
   if ((value < min && !(option.zero && value === 0)) || value > max) {
     const show = type === "duration" ? formatDuration : type === "size" ? formatSize : String;
     const off = option.zero ? "0 or " : "";
     const range = max === Number.MAX_SAFE_INTEGER
       ? `${off}at least ${show(min)}`
       : `${off}from ${show(min)} to ${show(max)}`;
-    throw new RangeError(`it is ${range}, not ${show(value)}`);
+    throw new RangeError(`must be ${range}, not ${show(value)}`);
   }
   return value;
 }

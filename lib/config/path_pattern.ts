@@ -3,21 +3,21 @@
  * @module
  */
 
-/** One compiled entry. */
+/** A compiled path or pattern. */
 export interface PathPattern {
-  /** As it was given. */
+  /** The text that was given. */
   readonly text: string;
   /** The path, percent-encoded as in requests (`/chat/%C3%A4` for `/chat/ä`); undefined for a pattern. */
   readonly literal: string | undefined;
   readonly pattern: URLPattern | undefined;
 }
 
-/** What makes a path a pattern: a name (`:id`), a wildcard, a group, an expression, an escape. */
+/** The characters that make a path a pattern: a name (`:id`), a wildcard, a group, an expression, an escape. */
 const SYNTAX = /[*:(){}\\]/;
 
 /**
- * Compiles one entry.
- * @throws {RangeError} whose message has what is required and what was given
+ * Parses and compiles a path or pattern.
+ * @throws {RangeError} if the text is neither; the message says what is required and what was given
  */
 export function parsePath(text: string): PathPattern {
   const fail = (required: string) => new RangeError(`${required}, not "${text}"`);
@@ -41,7 +41,7 @@ export function parsePath(text: string): PathPattern {
 export class PathSet {
   readonly #literal = new Set<string>();
   readonly #patterns: URLPattern[] = [];
-  /** For a 404: `/ and /rooms/:id`. */
+  /** The paths as text for a 404 response: `/ and /rooms/:id`. */
   readonly shown: string;
 
   /** @throws {RangeError} naming the first entry that is not a path */
@@ -54,16 +54,16 @@ export class PathSet {
     this.shown = paths.join(" and ");
   }
 
-  /** @param pathname of a request, percent-encoded */
+  /** @param pathname the path of a request, percent-encoded */
   has(pathname: string): boolean {
     return this.#literal.has(pathname) || this.#patterns.some((pattern) => pattern.test({ pathname }));
   }
 }
 
 /**
- * Converts a pattern of literal text, names and wildcards to a regular expression for any proxy, without anchors.
- * Undefined for a pattern with groups, expressions, optional or repeated parts, or characters that would have to be
- * escaped.
+ * Converts a pattern of literal text, names and wildcards to a regular expression without anchors that every supported
+ * proxy accepts. Returns undefined for a pattern with groups, expressions, optional or repeated parts, or characters
+ * that would have to be escaped.
  */
 export function pathExpression(text: string): string | undefined {
   const parts = text.split(/(:[A-Za-z_][A-Za-z0-9_]*|\*)/);

@@ -4,7 +4,7 @@
  */
 import { UsageError } from "../errors.ts";
 import { type AddressSet, addressSet } from "../ip.ts";
-import { ACME_OPTIONS, type AcmeSettings, acmeSettings } from "./acme_options.ts";
+import { ACME_OPTIONS, type AcmeSettings, parseAcmeOptions } from "./acme_options.ts";
 import type { Settings } from "./service_options.ts";
 
 /** Where the service listens. */
@@ -42,13 +42,13 @@ export type CertificateChoice =
   /** Obtained from an authority and renewed by ACME. */
   | { readonly kind: "acme"; readonly acme: AcmeSettings };
 
-/** A proxy in front terminates TLS; this service speaks plain WebSocket. */
+/** A proxy in front terminates TLS; this service uses plain WebSocket. */
 export interface ProxiedMode {
   readonly kind: "proxied";
   readonly address: Address;
   /** Addresses of proxies whose forwarding headers are trusted. Peers on a unix socket always are. */
   readonly trusted: AddressSet;
-  /** The header in which they name their client. */
+  /** The header in which proxies report the client's address. */
   readonly header: Settings["clientAddressHeader"];
   readonly strict: boolean;
   readonly minTls: "1.2" | "1.3";
@@ -60,8 +60,8 @@ const DIRECT_ONLY = [
   ...["cert", "key", "chain", "keyPassphraseFile", "keyPassphrase"] as const,
   ...Object.keys(ACME_OPTIONS),
 ];
-/** The default port. */
-const PORT = { plain: 8282, https: 443 } as const;
+/** The default ports. */
+const DEFAULT_PORT = { plain: 8282, https: 443 } as const;
 const PROXIED_ONLY = ["unix", "unixMode", "trustedProxy", "clientAddressHeader", "strictProxy"] as const;
 
 /**
@@ -77,26 +77,29 @@ export function selectMode(settings: Settings, given: ReadonlyMap<string, string
     const tls = names(DIRECT_ONLY);
     if (tls.length > 0) {
       problems.push(
-        `choose one: ${given.get("mode") ?? "mode"} proxied leaves TLS to the proxy in front, ${tls.join(", ")} ` +
-          `${tls.length === 1 ? "asks" : "ask"} for TLS here; drop ${tls.length === 1 ? "it" : "them"} ` +
-          `(and give the certificate to the proxy), or use mode direct`,
+        `${given.get("mode") ?? "mode"} proxied cannot be combined with ${tls.join(", ")}: the proxy in front ` +
+          `terminates TLS; configure the certificate there, or use mode direct`,
       );
     }
     const both = names(["host", "port"]);
     if (settings.unix !== undefined && both.length > 0) {
-      problems.push(`choose one: ${given.get("unix")} listens on a socket file, ${both.join(", ")} on the network`);
+      problems.push(
+        `${given.get("unix")} cannot be combined with ${
+          both.join(", ")
+        }: the service listens on a unix socket or on TCP`,
+      );
     }
     if (settings.unix === undefined && given.has("unixMode")) {
-      problems.push(`${given.get("unixMode")} is given without --unix`);
+      problems.push(`${given.get("unixMode")} requires --unix`);
     }
     if (!/^0?[0-7]{3}$/.test(settings.unixMode)) {
-      problems.push(`${given.get("unixMode")}: it is three octal digits (660, 666), not "${settings.unixMode}"`);
+      problems.push(`${given.get("unixMode")}: must be three octal digits (660, 666), not "${settings.unixMode}"`);
     }
     if (problems.length > 0) throw new UsageError(problems);
     return {
       kind: "proxied",
       address: settings.unix === undefined
-        ? { transport: "tcp", hostname: settings.host ?? "127.0.0.1", port: settings.port ?? PORT.plain }
+        ? { transport: "tcp", hostname: settings.host ?? "127.0.0.1", port: settings.port ?? DEFAULT_PORT.plain }
         : { transport: "unix", path: settings.unix, mode: parseInt(settings.unixMode, 8) },
       trusted: addressSet(settings.trustedProxy),
       header: settings.clientAddressHeader,
@@ -106,49 +109,47 @@ export function selectMode(settings: Settings, given: ReadonlyMap<string, string
   }
 
   for (const name of names(PROXIED_ONLY)) {
-    problems.push(`${name} is for --mode proxied; in direct mode there is no proxy in front`);
+    problems.push(`${name} requires --mode proxied: in direct mode there is no proxy in front`);
   }
   if (settings.minTls === "1.3") {
     problems.push(
       `${
         given.get("minTls")
-      } 1.3 needs --mode proxied: Deno's TLS always offers 1.2 too, so only a proxy can refuse it`,
+      } 1.3 requires --mode proxied: Deno always accepts TLS 1.2 too, so only a proxy can refuse it`,
     );
   }
   const { cert, key } = settings;
   if ((cert === undefined) !== (key === undefined)) {
     problems.push(
       cert === undefined
-        ? `${given.get("key")} is given without --cert: a key serves only with its certificate`
-        : `${given.get("cert")} is given without --key: a certificate serves only with its private key`,
+        ? `${given.get("key")} requires --cert: a private key needs its certificate`
+        : `${given.get("cert")} requires --key: a certificate needs its private key`,
     );
   }
   if (cert === undefined && key === undefined) {
     for (const name of names(["chain", "keyPassphraseFile", "keyPassphrase"])) {
-      problems.push(`${name} is given without --cert and --key`);
+      problems.push(`${name} requires --cert and --key`);
     }
   }
   if (settings.keyPassphraseFile !== undefined && settings.keyPassphrase !== undefined) {
     problems.push(`choose one: ${names(["keyPassphraseFile", "keyPassphrase"]).join(" or ")}`);
   }
-  const acme = acmeSettings(settings, given, problems);
+  const acme = parseAcmeOptions(settings, given, problems);
   const own = names(["cert", "key", "chain"]);
   if (acme !== undefined && own.length > 0) {
     problems.push(
-      `choose one: ${given.get("domain")} obtains a certificate, ${own.join(", ")} ${
-        own.length === 1 ? "gives" : "give"
-      } ` +
-        `one of yours`,
+      `${given.get("domain")} cannot be combined with ${own.join(", ")}: the service either obtains a certificate or ` +
+        `uses yours`,
     );
   }
   if (problems.length > 0) throw new UsageError(problems);
-  const certificate = chosen(settings, acme);
+  const certificate = selectCertificate(settings, acme);
   const hostname = settings.host ?? (certificate.kind === "development" ? "127.0.0.1" : "0.0.0.0");
-  const port = settings.port ?? (certificate.kind === "acme" ? PORT.https : PORT.plain);
+  const port = settings.port ?? (certificate.kind === "acme" ? DEFAULT_PORT.https : DEFAULT_PORT.plain);
   return { kind: "direct", address: { transport: "tcp", hostname, port }, certificate };
 }
 
-function chosen(settings: Settings, acme: AcmeSettings | undefined): CertificateChoice {
+function selectCertificate(settings: Settings, acme: AcmeSettings | undefined): CertificateChoice {
   if (acme !== undefined) return { kind: "acme", acme };
   const { cert, key, chain, keyPassphraseFile, keyPassphrase } = settings;
   if (cert === undefined || key === undefined) return { kind: "development" };

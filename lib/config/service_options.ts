@@ -1,6 +1,6 @@
 /**
- * The options of the service: one row each. `--help`, the README's table, the variables, the file and the validation
- * all come from here.
+ * The option table of the service, with one row per option. `--help`, the README's table, the environment variables, the
+ * configuration file and the validation all use it.
  * @module
  */
 import { LOOPBACK } from "../ip.ts";
@@ -8,7 +8,7 @@ import { ACME_OPTIONS } from "./acme_options.ts";
 import { ADMIN_OPTIONS } from "./admin_options.ts";
 import type { OptionTable, Values } from "./option_table.ts";
 
-/** Flags `--max-payload`, variables `WSS_MAX_PAYLOAD`, file keys `maxPayload`. */
+/** `maxPayload` is `--max-payload` as a flag, `WSS_MAX_PAYLOAD` as a variable, and `maxPayload` in the file. */
 export const SERVICE_OPTIONS = {
   mode: {
     type: "choice",
@@ -22,7 +22,7 @@ export const SERVICE_OPTIONS = {
     type: "text",
     topic: "Address and mode",
     value: "ADDRESS",
-    unset: "127.0.0.1; 0.0.0.0 with a certificate of yours or --domain",
+    unset: "127.0.0.1; 0.0.0.0 with --cert or --domain",
     help: "The address to bind. :: accepts IPv6 and IPv4.",
   },
   port: {
@@ -53,38 +53,38 @@ export const SERVICE_OPTIONS = {
     repeat: true,
     default: ["/", "/wss"],
     help:
-      "Paths that accept WebSocket upgrades: literal, or a pattern (/rooms/*, /rooms/:id). Any other path is answered with 404.",
+      "Paths that accept WebSocket upgrades: literal, or a pattern (/rooms/*, /rooms/:id). Any other path gets 404.",
   },
   cert: {
     type: "path",
     topic: "Certificate",
     value: "FILE",
     unset: "the development certificate in certs/",
-    help: "Direct only: the certificate, PEM, with or without its intermediates.",
+    help: "Direct only: the certificate (PEM), with or without its intermediates.",
   },
   key: {
     type: "path",
     topic: "Certificate",
     value: "FILE",
-    help: "Direct only: the certificate's private key, PEM (PKCS#8, PKCS#1 or SEC1).",
+    help: "Direct only: the certificate's private key (PEM: PKCS#8, PKCS#1 or SEC1).",
   },
   chain: {
     type: "path",
     topic: "Certificate",
     value: "FILE",
-    help: "Direct only: the intermediate certificates, PEM, if they are not in the certificate's file.",
+    help: "Direct only: the intermediate certificates (PEM), if the certificate file does not contain them.",
   },
   keyPassphraseFile: {
     type: "path",
     topic: "Certificate",
     value: "FILE",
-    help: "Direct only: a file whose first line decrypts the private key.",
+    help: "Direct only: a file whose first line is the passphrase of the private key.",
   },
   keyPassphrase: {
     type: "text",
     topic: "Certificate",
     variableOnly: true,
-    help: "Direct only: decrypts the private key.",
+    help: "Direct only: the passphrase of the private key.",
   },
   ...ACME_OPTIONS,
   minTls: {
@@ -100,7 +100,7 @@ export const SERVICE_OPTIONS = {
     value: "CIDR",
     repeat: true,
     default: LOOPBACK,
-    help: "Proxied only: addresses of proxies whose forwarding headers are trusted.",
+    help: "Proxied only: the addresses of proxies whose forwarding headers are trusted.",
   },
   clientAddressHeader: {
     type: "choice",
@@ -135,7 +135,7 @@ export const SERVICE_OPTIONS = {
     repeat: true,
     unset: "automatic",
     help:
-      "Which sites' pages may connect: * for any, or values of Origin (https://example.com, null, file://); automatic refuses cross-site pages that carry cookies.",
+      "The origins that may connect: * for any, or values of the Origin header (https://example.com, null, file://). automatic refuses cross-site requests with cookies.",
   },
   maxPayload: {
     type: "size",
@@ -145,7 +145,7 @@ export const SERVICE_OPTIONS = {
     min: 1,
     max: 64 * 1024 ** 2,
     help:
-      "The longest message. A longer one closes its connection with 1009. At most 64MiB, the longest frame that Deno accepts.",
+      "The largest message. A larger one closes its connection with 1009. At most 64MiB, the largest frame that Deno accepts.",
   },
   maxBackpressure: {
     type: "size",
@@ -154,23 +154,24 @@ export const SERVICE_OPTIONS = {
     default: "1MiB",
     min: 1,
     help:
-      "The most unsent data of one peer (each message counts 1KiB more). A peer over it that reads nothing for 5s, or that has eight times as much, is closed with 1013.",
+      "The most unsent data for one peer (each message counts 1KiB more). A peer above it is closed with 1013 if it reads nothing for 5s or exceeds eight times the limit.",
   },
   memoryBudget: {
     type: "size",
     topic: "Limits",
     value: "SIZE",
     min: 1024 ** 2,
-    unset: "an eighth of the memory, 512MiB at the most",
+    unset: "an eighth of the memory, at most 512MiB",
     help:
-      "The most unsent data of all peers together. Beyond it the peers with the most are closed with 1013. Unfinished messages may use half as much again.",
+      "The most unsent data for all peers together. Above it, the peers with the most unsent data are closed with 1013. Unfinished messages may use half as much in addition.",
   },
   messageTimeout: {
     type: "duration",
     topic: "Limits",
     value: "TIME",
     default: "2m",
-    help: "How long a message may take to arrive (1MiB at 9KiB/s) before its connection is closed; 0 is unlimited.",
+    help:
+      "How long a message may take to arrive before its connection is closed (2m allow 1MiB at 9KiB/s); 0 is unlimited.",
   },
   maxConnections: {
     type: "count",
@@ -178,7 +179,7 @@ export const SERVICE_OPTIONS = {
     value: "N",
     min: 1,
     unset: "from the descriptor limit",
-    help: "The most connections at once. Beyond it the answer is 503 with Retry-After.",
+    help: "The most connections at once. Further ones get 503 with Retry-After.",
   },
   maxConnectionsPerAddress: {
     type: "count",
@@ -186,7 +187,7 @@ export const SERVICE_OPTIONS = {
     value: "N",
     default: "0",
     help:
-      "The most connections at once from one client address (IPv6: from one /64). Beyond it the answer is 503; 0 is unlimited.",
+      "The most connections at once from one client address (IPv6: from one /64). Further ones get 503; 0 is unlimited.",
   },
   maxConnectionsPerUser: {
     type: "count",
@@ -194,7 +195,7 @@ export const SERVICE_OPTIONS = {
     value: "N",
     default: "0",
     help:
-      "The most connections at once of one user on this node. Beyond it the answer is 503 if the token names the user, otherwise the connection is closed with 1008; 0 is unlimited.",
+      "The most connections at once of one user on this node. A further one gets 503 if its token names the user, otherwise it is closed with 1008; 0 is unlimited.",
   },
   messageRate: {
     type: "count",
@@ -202,7 +203,7 @@ export const SERVICE_OPTIONS = {
     value: "N",
     default: "0",
     help:
-      "The most messages a second from one connection, with bursts of twice as many. Beyond it the connection is closed with 1008; 0 is unlimited.",
+      "The most messages per second from one connection; a burst may have twice as many. A connection above the limit is closed with 1008; 0 is unlimited.",
   },
   idleTimeout: {
     type: "duration",
@@ -211,7 +212,7 @@ export const SERVICE_OPTIONS = {
     default: "30s",
     min: 100,
     zero: true,
-    help: "A silent connection is pinged after half of this time and closed after all of it; 0 turns that off.",
+    help: "A silent connection is pinged after half of this time and closed after all of it; 0 turns this off.",
   },
   handshakeTimeout: {
     type: "duration",
@@ -226,26 +227,25 @@ export const SERVICE_OPTIONS = {
     topic: "Limits",
     value: "TIME",
     default: "10s",
-    help: "How long connections may go on while the service stops; 0 closes them at once.",
+    help: "How long connections may stay open while the service stops; 0 closes them at once.",
   },
   authTokenFile: {
     type: "path",
     topic: "Tokens",
     value: "FILE",
-    help: "Require one of the shared secrets in this file, one a line; # begins a comment.",
+    help: "Require one of the shared secrets in this file, one per line; # begins a comment.",
   },
   jwtSecretFile: {
     type: "path",
     topic: "Tokens",
     value: "FILE",
-    help: "Require a JWT signed with HS256 and the secret in this file, which has at least 32 bytes.",
+    help: "Require a JWT signed with HS256 and the secret in this file (at least 32 bytes).",
   },
   jwtPublicKeyFile: {
     type: "path",
     topic: "Tokens",
     value: "FILE",
-    help:
-      "Require a JWT that the private key of this public key signed, PEM: RSA (RS256), P-256 (ES256) or Ed25519 (EdDSA).",
+    help: "Require a JWT that this public key (PEM) verifies: RSA (RS256), P-256 (ES256) or Ed25519 (EdDSA).",
   },
   jwksUrl: {
     type: "text",
@@ -264,61 +264,61 @@ export const SERVICE_OPTIONS = {
     type: "switch",
     topic: "Tokens",
     default: false,
-    help: "Accept the token as ?token= too. Such a URL is kept in browser histories and proxy logs.",
+    help: "Also accept the token as ?token=. Browser histories and proxy logs keep such URLs.",
   },
   revokedTokens: {
     type: "choice",
     topic: "Tokens",
     values: ["close", "keep"],
     default: "close",
-    help: "What becomes of connections whose token or key is no longer in its file: closed with 3000, or kept.",
+    help: "Whether connections whose token or key was removed from its file are closed (with 3000) or kept.",
   },
   broker: {
     type: "text",
     topic: "Broker",
     value: "URL",
     help:
-      "Connect this node to the other nodes of the service: nats://HOST:PORT or redis://HOST:PORT, tls:// or rediss:// for TLS. Separate the members of a cluster by commas.",
+      "Connect this node to the other nodes of the service: nats://HOST:PORT or redis://HOST:PORT; tls:// or rediss:// for TLS. Separate the members of a cluster with commas.",
   },
   brokerCredentialsFile: {
     type: "path",
     topic: "Broker",
     value: "FILE",
     help:
-      "A file with the broker's credentials: USER:PASSWORD in one line, or a NATS .creds file. Other users of this machine can read a URL, but not this file.",
+      "A file with the broker's credentials: USER:PASSWORD on one line, or a NATS .creds file. Other users of this machine can read a URL on the command line, but not this file.",
   },
   brokerCa: {
     type: "path",
     topic: "Broker",
     value: "FILE",
-    help: "The authorities, PEM, that may have issued the broker's certificate.",
+    help: "The certificate authorities (PEM) that may have issued the broker's certificate.",
   },
   brokerPrefix: {
     type: "text",
     topic: "Broker",
     value: "NAME",
     default: "wss",
-    help: "The first part of the broker's subjects and channels. Services that share a broker need different ones.",
+    help: "The prefix of the broker's subjects and channels. Services that share a broker need different prefixes.",
   },
   brokerOptional: {
     type: "switch",
     topic: "Broker",
     default: false,
-    help: "Start even if the broker cannot be reached, and connect as soon as it can be.",
+    help: "Start even if the broker cannot be reached, and connect as soon as it is reachable.",
   },
   ...ADMIN_OPTIONS,
   logFormat: {
     type: "choice",
     topic: "Log",
     values: ["text", "json"],
-    unset: "text on a terminal, else json",
+    unset: "text on a terminal, otherwise json",
     help: "The format of log lines.",
   },
   accessLog: {
     type: "switch",
     topic: "Log",
     default: false,
-    help: "Log each connection at info when it opens and when it ends; without this, at debug.",
+    help: "Log when each connection opens and ends at level info; without this option, at level debug.",
   },
   logLevel: {
     type: "choice",
@@ -329,5 +329,5 @@ export const SERVICE_OPTIONS = {
   },
 } as const satisfies OptionTable;
 
-/** Every setting of the service, resolved. */
+/** The settings of the service, with defaults applied. */
 export type Settings = Values<typeof SERVICE_OPTIONS>;

@@ -5,59 +5,59 @@
 import { requestSignal } from "../unstable_features.ts";
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { Slot } from "./admission.ts";
-import { headersOf, RequestSnapshot } from "./request_snapshot.ts";
+import { copyHeaders, RequestSnapshot } from "./request_snapshot.ts";
 
-/** What is known of a request's sender when it comes in. */
+/** The sender of a request, as known on arrival. */
 export interface Sender {
-  /** The client's own address, canonical; undefined only behind a unix socket whose proxy names nobody. */
+  /** The client's address in canonical form. Undefined if the peer is a unix socket and the proxy sends no address. */
   readonly address: string | undefined;
-  /** The socket's peer is a proxy whose headers count. */
+  /** Whether the socket's peer is a trusted proxy, whose forwarding headers are used. */
   readonly trustedProxy: boolean;
-  /** What the watchdog knows of the connection; undefined where there is no watchdog. */
+  /** The watchdog's record of the connection. Undefined without a watchdog. */
   readonly connection: WatchedConnection | undefined;
 }
 
 /**
- * A request, made once when it comes in. Each step on its way (verification, admission, authentication, the app's
- * `upgrade` hook) sets the fields that are its own, and the peer in the end takes what it needs.
+ * The state of one handshake, from the request's arrival to the upgrade. Each step (verification, admission,
+ * authentication, the app's `upgrade` hook) sets its own fields. The peer is created from them.
  */
 export class Handshake {
   readonly request: Request;
   readonly address: string | undefined;
   readonly trustedProxy: boolean;
   readonly connection: WatchedConnection | undefined;
-  /** The path that was asked for, percent-encoded. */
+  /** The requested path, percent-encoded. */
   readonly pathname: string;
-  /** The host of the request's URL, with its port where it is not the default one. */
+  /** The host of the request's URL, with the port unless it is the default port. */
   readonly host: string;
-  /** The same without the port. */
+  /** The host without the port. */
   readonly hostname: string;
 
-  /** The request's URL as an app may see it: without a token. */
+  /** The request's URL without a token, as the app sees it. */
   url: string;
-  /** The subprotocols that it offers, without a token. */
+  /** The offered subprotocols, without a token. */
   offered: readonly string[] = [];
-  /** Its token stood among the subprotocols: a browser, which fails where none of the others is chosen (seen in Chromium). */
+  /** Whether the token was offered as a subprotocol. The client then fails unless one of the others is chosen (Chromium). */
   tokenOffered = false;
-  /** Its slot among the counted connections. Released when the handshake fails or the peer ends. */
+  /** The slot among the counted connections. Released when the handshake fails or the peer disconnects. */
   slot: Slot | undefined;
-  /** Of its token; the app finds them at `context.claims`. Undefined where no token is asked for. */
+  /** The claims of the token, which the app finds in `context.claims`. Undefined if no token is required. */
   claims: Record<string, unknown> | undefined;
-  /** When the token ends, ms of the epoch; undefined: never. */
+  /** When the token expires, in milliseconds since the epoch. Undefined: never. */
   expiresAt: number | undefined;
-  /** The secret or key that its token was checked with, see `Authenticator.accepts`. */
+  /** The secret or key that verified the token, see `Authenticator.accepts`. */
   keyId: string | undefined;
 
-  /** Who the client is: what the app says, else the subject of its token. */
+  /** The user: the one that the app returned, else the subject of the token. */
   user: string | undefined;
-  /** The subprotocol that was chosen; empty where none was. */
+  /** The chosen subprotocol; empty if none was chosen. */
   protocol = "";
-  /** The topics that the peer shares with others: the path, unless the app names another. */
+  /** The namespace of the peer's topics: the path, unless the app returns another one. */
   namespace: string;
   /** The peer's context. */
   context: Record<string, unknown> = {};
 
-  /** @param url the request's, parsed */
+  /** @param url the parsed URL of the request */
   constructor(request: Request, url: URL, sender: Sender) {
     this.request = request;
     this.address = sender.address;
@@ -69,36 +69,36 @@ export class Handshake {
     this.url = request.url;
   }
 
-  /** The headers as they came. */
+  /** The headers as received. */
   get headers(): Headers {
     return this.request.headers;
   }
 
   /**
-   * A Request for the app's `upgrade` hook: a copy without a token, aborted when the client leaves. What the hook writes
-   * into its `context` becomes the peer's, as crossws has it.
+   * Creates the Request for the app's `upgrade` hook: a copy without the token, whose signal is aborted when the client
+   * disconnects. Its `context` becomes the peer's, as in crossws.
    */
   visibleRequest(): Request {
     const request = new Request(this.url, { headers: this.#visibleHeaders(), signal: requestSignal(this.request) });
-    // h3 assigns it.
+    // A setter is needed, because h3 assigns `context`.
     return Object.defineProperty(request, "context", {
       get: () => this.context,
       set: (context) => this.context = context,
     });
   }
 
-  /** What an app may see of the request once it is upgraded. Take it before the upgrade. */
+  /** Creates the copy that the app sees after the upgrade. Must be called before the upgrade. */
   snapshot(): RequestSnapshot {
     return new RequestSnapshot(this.url, this.#visibleHeaders());
   }
 
-  /** Gives the place back, if it had one. */
+  /** Releases the slot, if there is one. */
   release(): void {
     this.slot?.release();
   }
 
   #visibleHeaders(): Headers {
-    const headers = headersOf(this.request);
+    const headers = copyHeaders(this.request);
     if (this.claims === undefined) return headers;
     headers.delete("authorization");
     if (this.offered.length > 0) headers.set("sec-websocket-protocol", this.offered.join(", "));

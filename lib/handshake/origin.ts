@@ -1,179 +1,184 @@
 /**
- * Which sites' pages may connect. A browser sends its cookies with a WebSocket handshake to any host and no CORS check
- * stands in between, so the Origin header is the only safeguard (RFC 6455 section 10.2).
+ * Decides which sites' pages may connect. A browser sends its cookies with a WebSocket handshake to any host, without a
+ * CORS check, so the Origin header is the only safeguard (RFC 6455, section 10.2).
  * @module
  */
 import type { Mode } from "../config/service_mode.ts";
 import { canonicalAddress, isLoopback } from "../ip.ts";
-import { forwardedHost, hasForwardingHeader, provesTls } from "./proxy_headers.ts";
+import { hasForwardingHeader, provesTls, readForwardedHost } from "./proxy_headers.ts";
 import type { Refusal } from "./refusal.ts";
 
-/** What the rule looks at. */
+/** The facts of a request that the rule uses. */
 export interface OriginFacts {
-  /** The Origin header; null is no browser. */
+  /** The Origin header. Null: the client is not a browser. */
   readonly origin: string | null;
-  /** The Host header, or the host that a trusted proxy says the client asked for. */
+  /** The Host header, or the host that a trusted proxy forwarded. */
   readonly host: string;
-  /** Whether `host` is what the client asked for; a proxy may have put its own name for the service in its place. */
+  /** Whether the client requested `host`. If false, a proxy may have replaced it by its own name of the service. */
   readonly hostKnown: boolean;
-  /** Whether the client came over TLS; undefined where a proxy in front does not say. */
+  /** Whether the client connected over TLS. Undefined if a proxy does not report it. */
   readonly secure: boolean | undefined;
-  /** Whether a browser added what the page need not know: see `hasAmbientCredentials`. */
+  /** Whether the request has credentials that the browser adds by itself, see `hasAmbientCredentials`. */
   readonly credentials: boolean;
-  /** Whether the request seems to come from a client itself, and not through a proxy. */
-  readonly straight: boolean;
-  /** Whether it asks a plain service under a name that is not this machine's, at the very port that it listens on. */
-  readonly rebound: boolean;
-  /** Sec-Fetch-Site, which Firefox sends with a handshake and Chromium does not; no page can set it. */
+  /** Whether the request appears to come directly from a client, not through a proxy. */
+  readonly unproxied: boolean;
+  /**
+   * Whether DNS rebinding is possible: an unproxied request to a service without TLS, with its port and a host name that
+   * does not belong to this machine.
+   */
+  readonly possibleRebinding: boolean;
+  /** Sec-Fetch-Site, which no page can set. Firefox sends it with a handshake, Chromium does not. */
   readonly fetchSite: string | null;
 }
 
 /**
- * Reads the facts from a request.
- * @param port that the service listens on; undefined for a unix socket
+ * Reads the facts of a request.
+ * @param port the port that the service listens on; undefined for a unix socket
  */
-export function originFacts(
-  { headers, host: asked, trustedProxy }: {
+export function readOriginFacts(
+  { headers, host: urlHost, trustedProxy }: {
     readonly headers: Headers;
-    /** Of the request's URL. */
+    /** The host of the request's URL. */
     readonly host: string;
     readonly trustedProxy: boolean;
   },
   mode: Mode,
   port: number | undefined,
 ): OriginFacts {
-  const forwarded = trustedProxy ? forwardedHost(headers) : undefined;
-  // A Host that is none leaves Deno's own word for the address: of a unix socket its path.
-  const { hostname, port: askedPort } = URL.parse(`http://${asked}`) ?? { hostname: "", port: "" };
-  const ownPort = mode.kind === "proxied" && Number(askedPort || 80) === port;
-  const straight = mode.kind === "direct" || !trustedProxy ||
+  const forwarded = trustedProxy ? readForwardedHost(headers) : undefined;
+  // If Host is invalid, Deno uses the listening address as the URL's host, for a unix socket its path.
+  const { hostname, port: urlPort } = URL.parse(`http://${urlHost}`) ?? { hostname: "", port: "" };
+  const ownPort = mode.kind === "proxied" && Number(urlPort || 80) === port;
+  const unproxied = mode.kind === "direct" || !trustedProxy ||
     (port !== undefined && (ownPort || isLocalName(hostname)) && !hasForwardingHeader(headers));
   return {
     origin: headers.get("origin"),
-    host: forwarded ?? asked,
-    hostKnown: straight || forwarded !== undefined || isPublicName(hostname),
+    host: forwarded ?? urlHost,
+    hostKnown: unproxied || forwarded !== undefined || isPublicName(hostname),
     secure: mode.kind === "direct" || (trustedProxy && provesTls(headers)) ? true : undefined,
     credentials: hasAmbientCredentials(headers),
-    straight,
-    rebound: straight && ownPort && !namesThisMachine(hostname),
+    unproxied,
+    possibleRebinding: unproxied && ownPort && !namesThisMachine(hostname),
     fetchSite: headers.get("sec-fetch-site"),
   };
 }
 
-/** Returns a refusal, or undefined for a request that may go on. */
+/** Returns a refusal, or undefined if the request is allowed. */
 export type OriginRule = (facts: OriginFacts) => Refusal | undefined;
 
 /**
- * Compiles `--origin` once.
- * @param allowed undefined is automatic; `*` is anybody; else origins as clients send them
- * @param local whether the service listens on loopback, where a foreign page that comes without a proxy has no business
- * @throws {RangeError} naming the entries that are no origins
+ * Compiles the values of `--origin` into a rule.
+ * @param allowed undefined: the automatic rule; `*`: all origins; else origins as clients send them
+ * @param local whether the service listens on loopback. Without a proxy it then accepts only pages of this machine
+ * @throws {RangeError} that names the invalid entries
  */
-export function originRule(allowed: readonly string[] | undefined, local: boolean): OriginRule {
-  if (allowed === undefined || allowed.length === 0) return (facts) => automatic(facts, local);
+export function compileOriginRule(allowed: readonly string[] | undefined, local: boolean): OriginRule {
+  if (allowed === undefined || allowed.length === 0) return (facts) => applyAutomaticRule(facts, local);
   if (allowed.includes("*")) {
     if (allowed.length > 1) {
-      const others = allowed.filter((entry) => entry !== "*").join(", ") || "second *";
-      throw new RangeError(`choose one: * is any site, and needs no ${others} beside it`);
+      const others = allowed.filter((entry) => entry !== "*").join(", ") || "another *";
+      throw new RangeError(`* allows any site and cannot be combined with ${others}`);
     }
     return () => undefined;
   }
-  const problems = allowed.map(problemOf).filter((problem) => problem !== undefined);
+  const problems = allowed.map(findEntryProblem).filter((problem) => problem !== undefined);
   if (problems.length > 0) throw new RangeError(problems.join("; "));
-  const origins = new Set(allowed.map(normalOrigin));
+  const origins = new Set(allowed.map(normalizeOrigin));
   const list = [...origins].join(", ");
   return ({ origin }) => {
-    if (origin === null || origins.has(normalOrigin(origin))) return undefined;
-    return refuse(`Pages of ${shown(origin)} may not connect: --origin allows ${list}. ${ifYours(origin)}.`);
+    if (origin === null || origins.has(normalizeOrigin(origin))) return undefined;
+    return refuse(`Pages of ${shorten(origin)} may not connect: --origin allows ${list}. ${advise(origin)}.`);
   };
 }
 
-/** Entries that are allowed and probably not meant so: a host without its scheme, which no browser sends. */
-export function originWarnings(allowed: readonly string[] | undefined): string[] {
+/** Returns a warning for each entry that is a host without a scheme. It is valid, but no browser sends such an Origin. */
+export function warnAboutOrigins(allowed: readonly string[] | undefined): string[] {
   return (allowed ?? []).filter((entry) => /^(?:[\w-]+\.)+[a-z][\w-]*(?::\d+)?$|^localhost(?::\d+)?$/i.test(entry)).map(
     (entry) =>
-      `--origin ${entry} is no page of a browser, which sends https://${entry}: that needs an entry of its own`,
+      `--origin ${entry} matches no page in a browser: browsers send https://${entry}, which needs its own --origin`,
   );
 }
 
-/** Whether the request carries what a browser adds by itself. A Bearer token is none: the page must know it. */
+/** Whether the request has credentials that a browser adds by itself. A Bearer token does not count: the page has to add it. */
 export function hasAmbientCredentials(headers: Headers): boolean {
   const authorization = headers.get("authorization");
   return headers.get("cookie") !== null ||
     (authorization !== null && /^(?:basic|digest|negotiate|ntlm)(?: |$)/i.test(authorization)) ||
-    CLIENT_CERTIFICATE.some((name) => headers.get(name) !== null);
+    CLIENT_CERTIFICATE_HEADERS.some((name) => headers.get(name) !== null);
 }
 
-/** Headers in which a proxy passes a client's certificate on (RFC 9440; Envoy; ingress-nginx). */
-const CLIENT_CERTIFICATE = ["client-cert", "x-forwarded-client-cert", "ssl-client-cert"];
+/** Headers in which a proxy forwards the client's certificate (RFC 9440; Envoy; ingress-nginx). */
+const CLIENT_CERTIFICATE_HEADERS = ["client-cert", "x-forwarded-client-cert", "ssl-client-cert"];
 
-function automatic(facts: OriginFacts, local: boolean): Refusal | undefined {
-  const { origin, host, straight } = facts;
+function applyAutomaticRule(facts: OriginFacts, local: boolean): Refusal | undefined {
+  const { origin, host, unproxied } = facts;
   if (origin === null) return undefined;
   const page = URL.parse(origin) ?? undefined;
-  const asked = URL.parse(`http://${host}`)?.hostname;
-  if (local && facts.rebound) {
+  const hostname = URL.parse(`http://${host}`)?.hostname;
+  if (local && facts.possibleRebinding) {
     return refuse(
-      `A page of ${shown(origin)} reaches this machine under the name ${asked}, and the service listens on loopback ` +
-        `only (DNS rebinding). ${ifYours(origin)}.`,
+      `A page of ${shorten(origin)} connects to this machine by the name ${hostname}, but the service listens on ` +
+        `loopback only (DNS rebinding). ${advise(origin)}.`,
     );
   }
-  if (isOwnSite(page, asked, facts)) return undefined;
-  if (facts.credentials) return withCredentials(facts, page, asked);
-  if (local && straight && !isLocalName(page?.hostname)) {
+  if (isSameSite(page, hostname, facts)) return undefined;
+  if (facts.credentials) return refuseCredentials(facts, page, hostname);
+  if (local && unproxied && !isLocalName(page?.hostname)) {
     return refuse(
-      `A page of ${shown(origin)} reaches into this machine, and the service listens on loopback only. ` +
-        `${ifYours(origin)}; if a proxy stands in front, ${FORWARD_HOST}.`,
+      `A page of ${shorten(origin)} may not connect: the service listens on loopback and accepts only pages of this ` +
+        `machine. ${advise(origin)}. If the service is behind a proxy, ${FORWARD_HOST}.`,
     );
   }
   return undefined;
 }
 
-const FORWARD_HOST = "let it forward the host that the client asked for (nginx: proxy_set_header Host $host; " +
+const FORWARD_HOST = "let the proxy forward the host that the client requested (nginx: proxy_set_header Host $host; " +
   "Apache: ProxyPreserveHost On)";
 
-function withCredentials({ origin, host, hostKnown }: OriginFacts, page?: URL, asked?: string): Refusal {
-  const from = shown(origin!);
+/** The refusal of another site's page that connects with credentials. */
+function refuseCredentials({ origin, host, hostKnown }: OriginFacts, page?: URL, hostname?: string): Refusal {
+  const site = shorten(origin!);
   if (!hostKnown) {
-    const reason = `A page of ${from} connects with the user's cookies or credentials, and the proxy in front does ` +
-      `not say which host it asked for (Host: ${host}), so that it cannot be told from a page of another site: ` +
-      `${FORWARD_HOST}. ${ifYours(origin!)}.`;
+    const reason =
+      `A page of ${site} connects with the user's cookies or credentials. The proxy does not forward the ` +
+      `requested host (Host: ${host}), so this may be cross-site WebSocket hijacking. To allow pages of the same ` +
+      `host, ${FORWARD_HOST}. ${advise(origin!)}.`;
     return { ...refuse(reason), warning: reason };
   }
-  if (page?.protocol === "http:" && page.hostname === asked) {
+  if (page?.protocol === "http:" && page.hostname === hostname) {
     return refuse(
-      `A page of ${from}, which came without TLS and so is of another site than this service, connects with the ` +
-        `user's cookies or credentials: cross-site WebSocket hijacking. Serve the page over https. ${
-          ifYours(origin!)
+      `A page of ${site} connects with the user's cookies or credentials: cross-site WebSocket hijacking. The page was ` +
+        `loaded without TLS, so it is not of the same site as this service. Serve the page over https. ${
+          advise(origin!)
         }.`,
     );
   }
   return refuse(
-    `A page of ${from} asks ${host} with the user's cookies or credentials: cross-site WebSocket hijacking. ` +
-      `${ifYours(origin!)}; if a proxy stands in front, ${FORWARD_HOST}.`,
+    `A page of ${site} connects to ${host} with the user's cookies or credentials: cross-site WebSocket hijacking. ` +
+      `${advise(origin!)}. If the service is behind a proxy, ${FORWARD_HOST}.`,
   );
 }
 
 /**
- * Whether the page is of the site that it connects to: the same host over https, whatever the port, as cookies do not
- * tell ports apart. A page without TLS is of the site only where the service has none either, as far as is known:
- * anybody on its way may have written it.
+ * Whether the page is of the site that it connects to: the same host over https, on any port, because cookies are shared
+ * between ports. A page without TLS is of the same site only if the service is not known to have TLS: anybody between
+ * server and browser can have changed that page.
  */
-function isOwnSite(page: URL | undefined, asked: string | undefined, facts: OriginFacts): boolean {
+function isSameSite(page: URL | undefined, hostname: string | undefined, facts: OriginFacts): boolean {
   if (!facts.hostKnown && facts.fetchSite === "same-origin") return true;
-  if (page === undefined || page.hostname !== asked) return false;
+  if (page === undefined || page.hostname !== hostname) return false;
   return page.protocol === "https:" || (page.protocol === "http:" && facts.secure !== true);
 }
 
-/** Whether a host is a name of DNS, and not an address or a name that only a proxy's configuration has. */
+/** Whether a host is a DNS name, not an address and not a name that exists only in a proxy's configuration. */
 function isPublicName(hostname: string): boolean {
   return !namesThisMachine(hostname) && hostname.includes(".");
 }
 
 /**
- * Whether a request to a service on loopback names this machine: an address, or a name that always means it. Of any
- * other name somebody else's DNS may have brought a browser here (DNS rebinding).
- * @param hostname as a URL has it
+ * Whether a host in a request to a service on loopback belongs to this machine: an address, or a localhost name. Any other
+ * name may come from an attacker's DNS (DNS rebinding).
+ * @param hostname the `hostname` of a URL
  */
 export function namesThisMachine(hostname: string): boolean {
   return isAddress(hostname) || isLocalName(hostname);
@@ -194,42 +199,42 @@ function refuse(reason: string): Refusal {
   return { status: 403, reason };
 }
 
-/** What allows the page, to be copied: in quotes where a shell would take it apart. */
-function ifYours(origin: string): string {
-  const text = normalOrigin(origin);
-  if (problemOf(text) !== undefined) return "No browser sends such an Origin, and no --origin names it";
+/** Returns the option that allows the page, quoted for a shell if necessary. */
+function advise(origin: string): string {
+  const text = normalizeOrigin(origin);
+  if (findEntryProblem(text) !== undefined) return "No browser sends such an Origin, and --origin cannot allow it";
   const quoted = /^[A-Za-z0-9._~:/@%+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
-  return `If that page is yours, allow it with --origin ${shown(quoted)}`;
+  return `If that page is yours, allow it with --origin ${shorten(quoted)}`;
 }
 
-/** What a client sent, as far as an answer and a log need it. */
-function shown(origin: string): string {
+/** Shortens what a client sent, for responses and the log. */
+function shorten(origin: string): string {
   return origin.length > 200 ? `${origin.slice(0, 200)}…` : origin;
 }
 
 /**
- * One form for what is equal: of http and https scheme, host and port, in lower case, the name in ASCII, without a
- * default port, ws and wss as the http and https that a page has; anything else (null, file://, app://localhost, a bare
- * word) in lower case, without a slash at its end.
+ * Normalizes an origin. Of http, https, ws and wss: scheme, host and port in lower case, the host in ASCII, without a
+ * default port, with ws as http and wss as https. Anything else (null, file://, app://localhost, a bare word): in lower
+ * case, without a final slash.
  */
-function normalOrigin(text: string): string {
-  const url = HTTP.test(text) ? URL.parse(text.replace(/^ws/i, "http")) : null;
+function normalizeOrigin(text: string): string {
+  const url = HTTP_SCHEME.test(text) ? URL.parse(text.replace(/^ws/i, "http")) : null;
   return url?.origin ?? text.toLowerCase().replace(/(?<=[^/])\/$/, "");
 }
 
-const HTTP = /^(?:https?|wss?):/i;
+const HTTP_SCHEME = /^(?:https?|wss?):/i;
 
-/** Why an entry of `--origin` is no origin that a client sends. */
-function problemOf(entry: string): string | undefined {
+/** Returns why no client sends an entry of `--origin`, or undefined if it is valid. */
+function findEntryProblem(entry: string): string | undefined {
   const text = JSON.stringify(entry);
-  // deno-lint-ignore no-control-regex -- no header can hold them
-  if (entry === "" || /[\u0000-\u001f\u007f]/.test(entry) || entry !== entry.trim()) return `${text} is no origin`;
-  if (!HTTP.test(entry)) {
-    return entry.includes("*") ? `${text}: * stands alone, for any site; name each origin` : undefined;
+  // deno-lint-ignore no-control-regex -- no header can contain them
+  if (entry === "" || /[\u0000-\u001f\u007f]/.test(entry) || entry !== entry.trim()) return `${text} is not an origin`;
+  if (!HTTP_SCHEME.test(entry)) {
+    return entry.includes("*") ? `${text}: list each origin; * cannot be part of an origin` : undefined;
   }
   const url = URL.parse(entry);
   if (url === null || url.hostname.includes("*")) {
-    return `${text}: an origin is scheme, host and port (https://example.com), or * alone for any`;
+    return `${text}: an origin is scheme, host and port (https://example.com), or * for any site`;
   }
   if (url.href === `${url.origin}/`) return undefined;
   return `${text}: an origin has scheme, host and port only: ${url.origin}`;

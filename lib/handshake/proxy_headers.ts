@@ -1,31 +1,30 @@
 /**
- * What a proxy in front says of its client: address, TLS, host. Pure functions over headers; only a trusted proxy is
- * believed.
+ * Reads what a trusted proxy reports about its client: address, TLS and host. Pure functions of the headers.
  * @module
  */
 import { type AddressSet, canonicalAddress } from "../ip.ts";
 import { type ForwardedElement, parseForwarded } from "./forwarded_header.ts";
 
-/** Where a proxy writes its client's address; `auto` takes what is there, `none` only the socket's peer. */
+/** The header with the client's address. `auto`: whichever is present. `none`: the address of the socket's peer is used. */
 export type AddressHeader = "auto" | "x-real-ip" | "x-forwarded-for" | "forwarded" | "none";
 
-/** Whom to believe, and what. */
+/** The rules for finding the client's address. */
 export interface AddressRules {
-  /** Whose forwarding headers are believed. The peer of a unix socket always is. */
+  /** The trusted proxies. The peer of a unix socket is always trusted. */
   readonly trusted: AddressSet;
-  /** Default `auto`. */
+  /** The header to use. Default `auto`. */
   readonly header?: AddressHeader;
 }
 
-/** Who is at the other end. */
+/** The address of a client. */
 export interface ClientAddress {
-  /** Canonical. Undefined only behind a unix socket whose proxy names nobody, or nobody believable. */
+  /** The canonical address. Undefined if the peer is a unix socket and the proxy sends no usable address. */
   readonly address: string | undefined;
-  /** The socket's peer is a proxy whose headers count. */
+  /** Whether the socket's peer is a trusted proxy, whose forwarding headers are used. */
   readonly trustedProxy: boolean;
-  /** The forwarding header of a peer that is no trusted proxy, and that is therefore ignored: its name. */
+  /** The name of a forwarding header that was ignored, because the peer is not a trusted proxy. */
   readonly ignored?: string;
-  /** `auto` only: headers that name different clients, so that none was believed. One sentence for the log. */
+  /** With `auto`: a message for the log if headers contradict each other, so that none was used. */
   readonly conflict?: string;
 }
 
@@ -39,47 +38,51 @@ const SOURCES: readonly (readonly [Source, string])[] = [
 ];
 
 /**
- * The client's address: the socket's peer, or what trusted proxies say of it. A header's hops are walked from the right,
- * through trusted addresses to the first that is not; one that is no address (`unknown`, `_hidden`, a typo) stops the
- * walk, and the last good address counts.
+ * Finds the client's address: the address of the socket's peer, or the one that trusted proxies report. A header's hops
+ * are followed from right to left, through trusted addresses to the first untrusted one. A hop that is not an address
+ * (`unknown`, `_hidden`, a typo) ends the search, and the last valid address is used.
  *
- * `auto` believes a header only where no other one contradicts it. Proxies set some of the three and pass on the rest
- * as the client sent them (nginx as commonly configured sets X-Real-IP alone; Apache, Caddy and HAProxy X-Forwarded-For
- * alone), so of two that disagree one is forged, and nothing in the request tells which. Then the address is the proxy's
- * own: a forger can hide in there, and be nobody else. X-Real-IP may also name a trusted proxy that the other header's
- * walk passes through. Naming the proxy's header (`--client-address-header`) ends the guessing, and the others are not read.
+ * `auto` uses a header only if no other header contradicts it. Proxies set some of the three headers and forward the
+ * others as the client sent them (nginx usually sets only X-Real-IP; Apache, Caddy and HAProxy set only X-Forwarded-For).
+ * If two headers disagree, one is forged, and the request does not show which. Then the address of the proxy is used: a
+ * client can hide behind it, but cannot impersonate another client. X-Real-IP may also contain a trusted proxy on the path
+ * of the other header. `--client-address-header` selects one header; the others are then not read.
  *
- * @param remote the socket's peer, canonical; undefined for a unix socket
+ * @param remote the canonical address of the socket's peer; undefined for a unix socket
  */
-export function clientAddress(headers: Headers, remote: string | undefined, rules: AddressRules): ClientAddress {
+export function resolveClientAddress(headers: Headers, remote: string | undefined, rules: AddressRules): ClientAddress {
   const { trusted, header = "auto" } = rules;
   if (remote !== undefined && !trusted.has(remote)) {
     const ignored = SOURCES.find(([source]) => headers.get(source) !== null)?.[1];
     return { address: remote, trustedProxy: false, ...(ignored === undefined ? {} : { ignored }) };
   }
 
-  const walks = SOURCES
+  const candidates = SOURCES
     .filter(([source]) => header === "auto" ? headers.get(source) !== null : header === source)
-    .map(([source, name]) => ({ source, name, ...walk(hopsOf(headers, source), remote, trusted) }));
-  // A list names more hops than X-Real-IP, which is the first of them or the last.
-  const best = walks.find(({ source }) => source !== "x-real-ip") ?? walks[0];
-  const agree = walks.every(({ source, address, passed }) =>
+    .map(([source, name]) => ({ source, name, ...followHops(parseHops(headers, source), remote, trusted) }));
+  // A list is preferred to X-Real-IP, which contains only its first or last hop.
+  const best = candidates.find(({ source }) => source !== "x-real-ip") ?? candidates[0];
+  const agree = candidates.every(({ source, address, passed }) =>
     address === best?.address || (source === "x-real-ip" && passed.length === 1 && best!.passed.includes(passed[0]!))
   );
   if (!agree) {
-    const said = walks.map(({ name, address }) => `${name} names ${address ?? "nobody"}`).join(", ");
-    const conflict = `${said}: one of them was passed on as the client sent it, so none is believed; ` +
-      `say which one the proxy sets with --client-address-header`;
+    const reported = candidates.map(({ name, address }) => `${name} contains ${address ?? "no address"}`).join(", ");
+    const conflict = `${reported}: the client may have forged one of them, so all are ignored; ` +
+      "select the header that the proxy sets with --client-address-header";
     return { address: remote, trustedProxy: true, conflict };
   }
   return { address: best === undefined ? remote : best.address, trustedProxy: true };
 }
 
-/** Follows hops from the last to the first while they are trusted. `passed`: those that are addresses, the client's too. */
-function walk(hops: Hops, remote: string | undefined, trusted: AddressSet): { address?: string; passed: string[] } {
+/** Follows hops from the last to the first while they are trusted. `passed` contains the addresses, with the client's. */
+function followHops(
+  hops: Hops,
+  remote: string | undefined,
+  trusted: AddressSet,
+): { address?: string; passed: string[] } {
   const passed: string[] = [];
-  for (let at = hops.length - 1; at >= 0; at--) {
-    const hop = hops[at]!();
+  for (let index = hops.length - 1; index >= 0; index--) {
+    const hop = hops[index]!();
     if (hop === undefined) break;
     passed.push(hop);
     if (!trusted.has(hop)) break;
@@ -87,8 +90,8 @@ function walk(hops: Hops, remote: string | undefined, trusted: AddressSet): { ad
   return { address: passed.at(-1) ?? remote, passed };
 }
 
-/** The hops that a header names, the client's first, each read only when the walk comes to it; undefined for no address. */
-function hopsOf(headers: Headers, source: Source): Hops {
+/** The hops in a header, the client's first. Each is a function, so that only hops on the path are parsed. */
+function parseHops(headers: Headers, source: Source): Hops {
   const text = headers.get(source);
   if (text === null) return [];
   if (source === "x-real-ip") return [() => parseHop(text)];
@@ -96,12 +99,12 @@ function hopsOf(headers: Headers, source: Source): Hops {
   return (parseForwarded(text) ?? []).map((element) => () => parseNode(element.get("for")));
 }
 
-/** X-Forwarded-For has no specification: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`. */
+/** X-Forwarded-For has no standard: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`. */
 function parseHop(text: string): string | undefined {
   return canonicalAddress(text) ?? parseNode(text);
 }
 
-/** RFC 7239 §6: an IPv4 address or a bracketed IPv6 one, with a port or an obfuscated port (`_secret`). */
+/** RFC 7239, section 6: an IPv4 address or an IPv6 address in brackets, with a port or an obfuscated port (`_secret`). */
 function parseNode(text: string | undefined): string | undefined {
   const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::(?:(\d{1,5})|_[A-Za-z0-9._-]+))?$/.exec(text ?? "");
   if (!match || Number(match[3] ?? 0) > 65_535) return undefined;
@@ -109,35 +112,35 @@ function parseNode(text: string | undefined): string | undefined {
   return canonicalAddress(match[1] ?? match[2]!);
 }
 
-/** What a client's TLS must have been. */
+/** The requirements on the client's TLS. */
 export interface TlsRules {
   readonly minTls: "1.2" | "1.3";
-  /** Refuse where the proxy does not prove TLS. */
+  /** Whether to refuse the request if the proxy does not prove TLS. */
   readonly strict: boolean;
 }
 
 /**
- * Whether the proxy says that its client came over TLS that is good enough: `X-Forwarded-Proto` and `Forwarded` for
- * whether, `X-SSL-Protocol` for which version. Every hop that a header names must be.
- * @param trustedProxy from `clientAddress`; the headers of anybody else prove and disprove nothing
- * @returns undefined where it is fine, else the reason for a 426, one sentence
+ * Checks the client's TLS as reported by the proxy: `X-Forwarded-Proto` and `Forwarded` report whether TLS is used,
+ * `X-SSL-Protocol` its version. Every hop in a header must satisfy the rules.
+ * @param trustedProxy from `resolveClientAddress`; the headers of other peers prove nothing
+ * @returns the reason for a 426, or undefined if the request is allowed
  */
-export function proxyTls(headers: Headers, trustedProxy: boolean, rules: TlsRules): string | undefined {
+export function checkProxyTls(headers: Headers, trustedProxy: boolean, rules: TlsRules): string | undefined {
   if (!trustedProxy) {
     return rules.strict ? "strict-proxy: this connection does not come from a trusted proxy" : undefined;
   }
-  const protos = tokensOf(headers, "x-forwarded-proto");
-  const versions = tokensOf(headers, "x-ssl-protocol");
+  const protos = parseTokens(headers, "x-forwarded-proto");
+  const versions = parseTokens(headers, "x-ssl-protocol");
   const plain = protos.find(isPlain);
-  if (plain !== undefined) return withoutTls(`X-Forwarded-Proto: ${plain}`);
-  const forwarded = elementsOf(headers).map((element) => element.get("proto")?.toLowerCase() ?? "").find(isPlain);
-  if (forwarded !== undefined) return withoutTls(`Forwarded: proto=${forwarded}`);
+  if (plain !== undefined) return explainMissingTls(`X-Forwarded-Proto: ${plain}`);
+  const forwarded = readForwarded(headers).map((element) => element.get("proto")?.toLowerCase() ?? "").find(isPlain);
+  if (forwarded !== undefined) return explainMissingTls(`Forwarded: proto=${forwarded}`);
 
   for (const version of versions) {
     const number = /^tls ?v?(\d+(?:\.\d+)?)$/.exec(version)?.[1];
     if (number === undefined || Number(number) < Number(rules.minTls)) {
       const shown = version.replace(/[^a-z0-9.()_-]/g, "?").slice(0, 20);
-      return `TLS ${rules.minTls} at least is needed, and the proxy says that the client came with X-SSL-Protocol: ${shown}`;
+      return `TLS ${rules.minTls} or later is required, but the proxy reports X-SSL-Protocol: ${shown}`;
     }
   }
   if (rules.strict && !provesTls(headers)) {
@@ -146,26 +149,26 @@ export function proxyTls(headers: Headers, trustedProxy: boolean, rules: TlsRule
   return undefined;
 }
 
-/** What a client without TLS gets to read; so does one whose TLS ended one proxy earlier, in front of this one. */
-function withoutTls(header: string): string {
-  return `the proxy says that the client came without TLS (${header}): connect to the proxy with wss://; where TLS ends ` +
-    "at another proxy in front of that one, let the inner one pass on what the outer one says " +
+/** The reason for a client without TLS, and for a client whose TLS is terminated by an outer proxy. */
+function explainMissingTls(header: string): string {
+  return `the proxy reports that the client connected without TLS (${header}). Connect to the proxy with wss://. If an ` +
+    "outer proxy terminates TLS, let the inner proxy forward the outer proxy's header " +
     "(nginx: proxy_set_header X-Forwarded-Proto $http_x_forwarded_proto)";
 }
 
-/** Whether a proxy says that its client came over TLS. Ask only of a trusted one, and after `proxyTls`. */
+/** Whether the proxy reports that the client uses TLS. Call it only for a trusted proxy, and after `checkProxyTls`. */
 export function provesTls(headers: Headers): boolean {
-  const protos = tokensOf(headers, "x-forwarded-proto");
-  return tokensOf(headers, "x-ssl-protocol").length > 0 ||
+  const protos = parseTokens(headers, "x-forwarded-proto");
+  return parseTokens(headers, "x-ssl-protocol").length > 0 ||
     (protos.length > 0 && protos.every((proto) => proto === "https" || proto === "wss"));
 }
 
-/** Whether a request carries what a proxy adds about its client. No page of a browser can set one of these. */
+/** Whether a request has a header that proxies add. No page in a browser can set one of them. */
 export function hasForwardingHeader(headers: Headers): boolean {
-  return FORWARDING.some((name) => headers.get(name) !== null);
+  return FORWARDING_HEADERS.some((name) => headers.get(name) !== null);
 }
 
-const FORWARDING = [
+const FORWARDING_HEADERS = [
   ...["x-real-ip", "x-forwarded-for", "forwarded", "x-forwarded-proto", "x-forwarded-host", "x-ssl-protocol"],
   ...["x-forwarded-port", "x-forwarded-server", "via"],
 ];
@@ -174,25 +177,25 @@ function isPlain(proto: string): boolean {
   return proto === "http" || proto === "ws";
 }
 
-/** The list of a header, lower case; empty for an empty header. */
-function tokensOf(headers: Headers, name: string): string[] {
+/** Parses a header's list into lower case. An empty or missing header is an empty list. */
+function parseTokens(headers: Headers, name: string): string[] {
   return (headers.get(name) ?? "").split(",").map((token) => token.trim().toLowerCase()).filter((token) =>
     token !== ""
   );
 }
 
-function elementsOf(headers: Headers): readonly ForwardedElement[] {
+function readForwarded(headers: Headers): readonly ForwardedElement[] {
   const text = headers.get("forwarded");
   return text === null ? [] : parseForwarded(text) ?? [];
 }
 
 /**
- * The host that the client asked for, with its port where it named one, lower case: `X-Forwarded-Host`, or `host` of
- * `Forwarded`; of several proxies the first one's. Read it only from a trusted proxy, and only to compare: a client that
- * is no browser can send what it likes through a proxy that sets neither.
- * @returns undefined where there is none, or none that is a host
+ * Reads the host that the client requested from `X-Forwarded-Host`, or from `host` in `Forwarded`: in lower case, with the
+ * port if the client sent one. With several proxies the first one's value is used. Call it only for a trusted proxy, and
+ * use the host only for comparisons: if the proxy sets neither header, a client that is not a browser can send any value.
+ * @returns undefined if there is no valid host
  */
-export function forwardedHost(headers: Headers): string | undefined {
-  const host = tokensOf(headers, "x-forwarded-host")[0] ?? elementsOf(headers)[0]?.get("host")?.toLowerCase();
+export function readForwardedHost(headers: Headers): string | undefined {
+  const host = parseTokens(headers, "x-forwarded-host")[0] ?? readForwarded(headers)[0]?.get("host")?.toLowerCase();
   return host !== undefined && /^(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?$/.test(host) ? host : undefined;
 }

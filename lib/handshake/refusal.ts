@@ -1,10 +1,10 @@
 /**
- * Refusals. Every check returns a refusal instead of throwing; it is then converted to a response.
+ * Refusals. A check returns a refusal instead of throwing an error. The caller converts it to a response.
  * @module
  */
 import { STATUS_TEXT } from "@std/http/status";
 
-/** A refused request. The reason names cause and remedy, for the reader of the body or the log. */
+/** A refused request. The reason states cause and remedy, for the body and the log. */
 export interface Refusal {
   readonly status: number;
   readonly reason: string;
@@ -15,7 +15,7 @@ export interface Refusal {
 
 const statusText: Readonly<Record<number, string>> = STATUS_TEXT;
 
-/** The refusal as a plain text response. */
+/** Creates the plain text response of a refusal. */
 export function refusalResponse({ status, reason, headers }: Refusal): Response {
   return new Response(`${status} ${statusText[status]}\n${reason}\n`, {
     status,

@@ -13,10 +13,10 @@ export type Waited<T> =
   | { readonly kind: "late" };
 
 /**
- * Waits until the promise is settled, the client has left, or the time is up; never rejects. Of a promise that is
- * settled too late the caller hears nothing.
- * @param signal the request's; read it from the request before any await, as only then Deno tells when the client goes
- * @param timeout milliseconds
+ * Waits until the promise settles, the client disconnects, or the timeout passes. Never rejects. If the promise settles
+ * later, its result is discarded.
+ * @param signal the request's signal. Read it from the request before any await; otherwise Deno does not abort it
+ * @param timeout in milliseconds
  */
 export function waitWhileConnected<T>(promise: Promise<T>, signal: AbortSignal, timeout: number): Promise<Waited<T>> {
   const { promise: waited, resolve } = Promise.withResolvers<Waited<T>>();

@@ -54,7 +54,7 @@ export function collectSite(settings: ProxySettings, given: ReadonlyMap<string, 
       if (settings[key] === undefined) problems.push(`--${key} is missing: ${MISSING[key]}`);
     }
     if ((settings.cert === undefined) && settings.key !== undefined && !generator.needs.includes("cert")) {
-      problems.push(`${given.get("key")} is given without --cert: a key serves only with its certificate`);
+      problems.push(`${given.get("key")} requires --cert: a private key needs its certificate`);
     }
     for (const key of ["keyPassphrase", "keyPassphraseFile"] as const) {
       if (given.has(key)) problems.push(`${given.get(key)}: ${generator.title} needs a key that is not encrypted`);
@@ -111,7 +111,7 @@ function checkDomain(text: string, problems: string[]): string {
     ? new URL(`http://${text}`).hostname
     : "";
   if (ascii.length > 253 || isIPv4(ascii) || !/^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.(?!$)|$))+$/.test(ascii)) {
-    problems.push(`--domain: it is one DNS name (ws.example.com), not ${JSON.stringify(text)}`);
+    problems.push(`--domain: must be one DNS name (ws.example.com), not ${JSON.stringify(text)}`);
   }
   return ascii;
 }
@@ -135,7 +135,7 @@ export function parseUpstream(label: string, text: string, problems: string[]): 
   const port = Number(match?.[3] ?? 0);
   const host = match?.[1] ?? match?.[2] ?? "";
   if (port < 1 || port > 65_535 || (match?.[1] !== undefined && (!isIPv6(host) || host.includes("%")))) {
-    problems.push(`${label}: it is HOST:PORT, [IPV6]:PORT or the path of a unix socket, not ${JSON.stringify(text)}`);
+    problems.push(`${label}: must be HOST:PORT, [IPV6]:PORT or the path of a unix socket, not ${JSON.stringify(text)}`);
   }
   return { transport: "tcp", host, port };
 }

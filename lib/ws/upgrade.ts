@@ -15,25 +15,25 @@ import type { RefusalCause } from "./service_counters.ts";
 /** The service's subprotocol. A browser offers it in addition to `bearer.TOKEN`, so that the service can choose it. */
 export const SUBPROTOCOL = "wss.v1";
 
-/** The refusal while the service stops. */
+/** The refusal while the service is stopping. */
 export const STOPPING: Refusal = {
   status: 503,
-  reason: "The service is stopping: reconnect.",
+  reason: "The service is stopping. Try again.",
   headers: { "retry-after": "1" },
 };
 
 /** The refusal for a user that has reached its connection limit. */
 const USER_FULL: Refusal = {
   status: 503,
-  reason: "Connection limit of this user reached: close another connection.",
+  reason: "Connection limit of this user reached. Close another connection first.",
   headers: { "retry-after": "10" },
 };
 
-/** The refusal if the client has disconnected; nobody receives it. */
+/** The refusal if the client has disconnected. Nobody receives it. */
 export const GONE: Refusal = { status: 400, reason: "The client disconnected." };
 
 /** The refusal if the app takes too long. */
-const LATE: Refusal = {
+const APP_TIMEOUT: Refusal = {
   status: 503,
   reason: "The app on this server did not answer the handshake in time.",
   headers: { "retry-after": "10" },
@@ -45,65 +45,65 @@ const LATE: Refusal = {
  */
 export function upgrade(handshake: Handshake, rules: PeerDependencies): Awaitable<Response> {
   const { app, counters, notices, openTimeout } = rules;
-  if (app.upgrade === undefined) return complete(handshake, rules, undefined);
+  if (app.upgrade === undefined) return completeHandshake(handshake, rules, undefined);
   let pending: Promise<unknown>;
   try {
     const request = handshake.visibleRequest();
     const result: unknown = counters.measure("upgrade", () => app.upgrade!(request));
-    if (!isRecord(result) || typeof result.then !== "function") return conclude(handshake, rules, result);
+    if (!isRecord(result) || typeof result.then !== "function") return handleResult(handshake, rules, result);
     pending = Promise.resolve(result);
   } catch (thrown) {
-    return refuse(handshake, rules, "app", answerTo(thrown, rules));
+    return refuse(handshake, rules, "app", errorResponse(thrown, rules));
   }
 
   return waitWhileConnected(pending, requestSignal(handshake.request), openTimeout).then((waited) => {
-    if (waited.kind === "done") return conclude(handshake, rules, waited.value);
-    if (waited.kind === "failed") return refuse(handshake, rules, "app", answerTo(waited.error, rules));
+    if (waited.kind === "done") return handleResult(handshake, rules, waited.value);
+    if (waited.kind === "failed") return refuse(handshake, rules, "app", errorResponse(waited.error, rules));
     // The client has been answered, so the hook's result is discarded.
     pending.then((late) => late instanceof Response ? late.body?.cancel() : undefined).catch((error) => {
       rules.log.debug("the app's upgrade hook failed after its client was answered", { error: messageOf(error) });
     });
     if (waited.kind === "gone") return refuse(handshake, rules, "gone", refusalResponse(GONE));
     notices.warn("the app's upgrade hook did not answer in time", { ms: openTimeout, address: handshake.address });
-    return refuse(handshake, rules, "timeout", refusalResponse(LATE));
+    return refuse(handshake, rules, "timeout", refusalResponse(APP_TIMEOUT));
   });
 }
 
 /** Handles the hook's result: refuses, or completes the handshake. */
-function conclude(handshake: Handshake, rules: PeerDependencies, result: unknown): Response {
+function handleResult(handshake: Handshake, rules: PeerDependencies, result: unknown): Response {
   let headers: Headers;
   try {
-    if (result instanceof Response) return refuse(handshake, rules, "app", usable(result));
-    headers = read(handshake, rules, result);
+    if (result instanceof Response) return refuse(handshake, rules, "app", checkSendable(result));
+    headers = applyResult(handshake, rules, result);
   } catch (error) {
-    return refuse(handshake, rules, "app", mistake(rules, `the app's upgrade hook failed: ${messageOf(error)}`));
+    return refuse(handshake, rules, "app", reportAppError(rules, error));
   }
   if (rules.refusing()) return refuse(handshake, rules, "stopping", refusalResponse(STOPPING));
-  return complete(handshake, rules, headers);
+  return completeHandshake(handshake, rules, headers);
 }
 
 /** The response for an exception of the hook: a thrown Response, or else a 500. */
-function answerTo(thrown: unknown, rules: PeerDependencies): Response {
+function errorResponse(thrown: unknown, rules: PeerDependencies): Response {
   try {
     // Errors of h3 and Nitro carry a response.
-    const answer = (thrown as { response?: unknown } | null | undefined)?.response ?? thrown;
-    if (answer instanceof Response) return usable(answer);
+    const response = (thrown as { response?: unknown } | null | undefined)?.response ?? thrown;
+    if (response instanceof Response) return checkSendable(response);
   } catch (error) {
-    return mistake(rules, `the app's upgrade hook failed: ${messageOf(error)}`);
+    return reportAppError(rules, error);
   }
-  return mistake(rules, `the app's upgrade hook failed: ${messageOf(thrown)}`);
+  return reportAppError(rules, thrown);
 }
 
 /** Responses that were sent. Sending one again fails, but its `bodyUsed` does not show that. */
-const sent = new WeakSet<Response>();
+const sentResponses = new WeakSet<Response>();
 
 /** @throws {TypeError} for a Response that cannot be sent */
-function usable(response: Response): Response {
-  if (sent.has(response) || response.bodyUsed || response.body?.locked) {
+function checkSendable(response: Response): Response {
+  if (sentResponses.has(response) || response.bodyUsed || response.body?.locked) {
     throw new TypeError("the returned Response's body is already used; make a new Response each time");
   }
   if (response.status < 200) throw new TypeError(`it returned a Response with status ${response.status}`);
-  sent.add(response);
+  sentResponses.add(response);
   return response;
 }
 
@@ -112,16 +112,16 @@ function usable(response: Response): Response {
  * @returns additional headers of the response
  * @throws {TypeError} if the hook returned an invalid value; `false` is invalid, because it may mean a refusal
  */
-function read(handshake: Handshake, { warnOnce }: PeerDependencies, result: unknown): Headers {
+function applyResult(handshake: Handshake, { warnOnce }: PeerDependencies, result: unknown): Headers {
   if (!isRecord(result ?? {})) {
     throw new TypeError(`a Response, an object or nothing is required, got ${typeof result}`);
   }
-  const answer = (result ?? {}) as UpgradeResult & { handled?: unknown; perMessageDeflate?: unknown };
-  const { headers, protocol, context, namespace, user } = answer;
-  if (answer.handled) {
+  const options = (result ?? {}) as UpgradeResult & { handled?: unknown; perMessageDeflate?: unknown };
+  const { headers, protocol, context, namespace, user } = options;
+  if (options.handled) {
     throw new TypeError("it returned { handled: true }, which is not supported");
   }
-  if (answer.perMessageDeflate) warnOnce("perMessageDeflate is ignored: Deno does not support message compression");
+  if (options.perMessageDeflate) warnOnce("perMessageDeflate is ignored: Deno does not support message compression");
   if (!isRecord(context ?? {})) throw new TypeError(`context must be an object, got ${typeof context}`);
   if (namespace !== undefined && typeof namespace !== "string") {
     throw new TypeError(`namespace must be a string, got ${typeof namespace}`);
@@ -129,8 +129,8 @@ function read(handshake: Handshake, { warnOnce }: PeerDependencies, result: unkn
   if (user !== undefined && typeof user !== "string") {
     throw new TypeError(`user must be a string, got ${typeof user}`);
   }
-  const given = new Headers(headers);
-  const chosen = protocol ?? given.get("sec-websocket-protocol") ?? "";
+  const responseHeaders = new Headers(headers);
+  const chosen = protocol ?? responseHeaders.get("sec-websocket-protocol") ?? "";
   if (chosen !== "" && !handshake.offered.includes(chosen)) {
     throw new TypeError(`the client did not offer the subprotocol "${chosen}"`);
   }
@@ -139,14 +139,14 @@ function read(handshake: Handshake, { warnOnce }: PeerDependencies, result: unkn
   handshake.context = { ...handshake.context, ...context };
   if (namespace) handshake.namespace = namespace;
   handshake.user = user;
-  return given;
+  return responseHeaders;
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null;
 }
 
-function complete(handshake: Handshake, rules: PeerDependencies, headers: Headers | undefined): Response {
+function completeHandshake(handshake: Handshake, rules: PeerDependencies, headers: Headers | undefined): Response {
   const { request, offered, connection, claims } = handshake;
   if (handshake.protocol === "") {
     const fallback = handshake.tokenOffered ? offered[0] : undefined;
@@ -176,7 +176,7 @@ function complete(handshake: Handshake, rules: PeerDependencies, headers: Header
   const { socket, response } = upgraded;
   new WebSocketPeer(socket, handshake, snapshot, rules);
   for (const [name, value] of headers ?? []) {
-    if (!HANDSHAKE.test(name)) response.headers.append(name, value);
+    if (!HANDSHAKE_HEADERS.test(name)) response.headers.append(name, value);
   }
   if (handshake.protocol !== "") response.headers.set("sec-websocket-protocol", handshake.protocol);
   return response;
@@ -187,18 +187,23 @@ function subjectOf(claims: Record<string, unknown> | undefined): string | undefi
   return typeof claims?.sub === "string" && claims.sub !== "" ? claims.sub : undefined;
 }
 
-/** Headers that the handshake sets itself. Values of the app would break the response. */
-const HANDSHAKE = /^(?:sec-websocket-.*|connection|upgrade|content-length|transfer-encoding)$/;
+/** Headers that the handshake itself sets. The app's values for them would break the response. */
+const HANDSHAKE_HEADERS = /^(?:sec-websocket-.*|connection|upgrade|content-length|transfer-encoding)$/;
 
-function refuse(handshake: Handshake, { counters }: PeerDependencies, why: RefusalCause, response: Response): Response {
-  counters.refused[why]++;
+function refuse(
+  handshake: Handshake,
+  { counters }: PeerDependencies,
+  cause: RefusalCause,
+  response: Response,
+): Response {
+  counters.refused[cause]++;
   handshake.release();
   return response;
 }
 
-/** The response for a mistake of the app. The log gets the details; the client learns only that it is not at fault. */
-function mistake({ notices, counters }: PeerDependencies, problem: string): Response {
+/** Logs an error of the app and returns the response. The client gets no details, only that the error is the app's. */
+function reportAppError({ notices, counters }: PeerDependencies, error: unknown): Response {
   counters.hookErrors.upgrade++;
-  notices.error(problem);
+  notices.error(`the app's upgrade hook failed: ${messageOf(error)}`);
   return refusalResponse({ status: 500, reason: "The app on this server failed; see the service's log." });
 }

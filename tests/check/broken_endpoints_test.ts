@@ -1,9 +1,8 @@
 /**
- * Endpoints that are sound but for one thing, most of them behind real programs; and some that look broken and are
- * sound.
+ * Endpoints with one fault each, most of them served by real programs, and unusual endpoints that are correct.
  */
 import { assert, assertEquals } from "@std/assert";
-import type { CheckOptions } from "../../lib/check/check_target.ts";
+import type { CheckOptions } from "../../lib/check/check_options.ts";
 import { type Report, runCheck } from "../../lib/check/run_check.ts";
 import { developmentMaterial } from "../../lib/tls/development_certificate.ts";
 import { hasOpenssl, type Issued, openPki, type Pki } from "../support/openssl.ts";
@@ -14,12 +13,12 @@ import {
   listenOnly,
   rawServer,
   readRequest,
-  rightAnswer,
   type Server,
+  upgradeResponse,
   upgradeServer,
   writeAll,
 } from "./test_servers.ts";
-import { apache, caddy, haproxy, hasProgram, nginx, nginxUpgrade } from "./proxies.ts";
+import { apache, apacheTls, caddy, haproxy, hasProgram, nginx, nginxTls, nginxUpgrade } from "./proxies.ts";
 
 const openssl = await hasOpenssl();
 const programs = {
@@ -29,47 +28,47 @@ const programs = {
   caddy: await hasProgram("caddy", "version"),
 };
 
-Deno.test("sound in spite of appearances", async (t) => {
-  await t.step("an early hint before the 101", async () => {
+Deno.test("reports no warning for unusual but valid responses", async (t) => {
+  await t.step("103 Early Hints before the 101", async () => {
     await using server = upgradeServer(async (connection, request) => {
       await writeAll(connection, "HTTP/1.1 103 Early Hints\r\nLink: </x.css>; rel=preload\r\n\r\n");
-      await writeAll(connection, await rightAnswer(request));
+      await writeAll(connection, await upgradeResponse(request));
       await answerFrames(connection);
     });
     await expectReport({ url: urlOf("ws", server) }, []);
   });
-  await t.step("headers in another case and order", async () => {
+  await t.step("headers in upper case and reverse order", async () => {
     await using server = upgradeServer(async (connection, request) => {
-      const [status, ...lines] = (await rightAnswer(request)).trimEnd().split("\r\n");
-      const turned = lines.reverse().map((line) => line.replace(/^[^:]+/, (name) => name.toUpperCase()));
-      await writeAll(connection, [status, ...turned, "", ""].join("\r\n"));
+      const [status, ...lines] = (await upgradeResponse(request)).trimEnd().split("\r\n");
+      const reversed = lines.reverse().map((line) => line.replace(/^[^:]+/, (name) => name.toUpperCase()));
+      await writeAll(connection, [status, ...reversed, "", ""].join("\r\n"));
       await answerFrames(connection);
     });
     await expectReport({ url: urlOf("ws", server) }, []);
   });
 });
 
-Deno.test("a handshake with Content-Length: 0", async (t) => {
-  /** Whether the note is there; the endpoint is sound all the same. */
-  async function noted(server: Server, options: Partial<CheckOptions> = {}, codes: string[] = []): Promise<boolean> {
+Deno.test("notes a server that refuses Content-Length: 0", async (t) => {
+  /** Whether the note is reported. `codes`: the expected warnings and errors. */
+  async function hasNote(server: Server, options: Partial<CheckOptions> = {}, codes: string[] = []): Promise<boolean> {
     const report = await expectReport({ url: urlOf("ws", server), ...options }, codes);
     const note = report.observations.find(({ code }) => code === "content-length-refused");
     if (note) assert(/proxy_set_header Content-Length/.test(note.remedy ?? ""), note.remedy);
     return note !== undefined;
   }
-  await t.step("Deno refuses it, and Java's client with it", async () => {
+  await t.step("Deno.serve refuses it, so Java's client fails", async () => {
     await using echo = echoService();
-    assert(await noted(echo));
-    assert(await noted(echo, { for: "java" }, ["java-content-length"]));
+    assert(await hasNote(echo));
+    assert(await hasNote(echo, { for: "java" }, ["java-content-length"]));
   });
-  await t.step("a server that takes it gets no note", async () => {
+  await t.step("no note for a server that accepts it", async () => {
     await using server = upgradeServer(async (connection, request) => {
-      await writeAll(connection, await rightAnswer(request));
+      await writeAll(connection, await upgradeResponse(request));
       await answerFrames(connection);
     });
-    assert(!await noted(server));
+    assert(!await hasNote(server));
   });
-  await t.step("a limit of one connection is another matter", async () => {
+  await t.step("no note for a connection limit", async () => {
     let open = 0;
     await using echo = echoService({
       onRequest(request) {
@@ -77,59 +76,59 @@ Deno.test("a handshake with Content-Length: 0", async (t) => {
         return ++open > 1 ? new Response("full", { status: 503 }) : undefined;
       },
     });
-    // Deno's own parser comes before any limit of the service's.
-    assert(await noted(echo));
+    // Deno's HTTP parser refuses the request before the limit applies.
+    assert(await hasNote(echo));
     await using other = upgradeServer(async (connection, request) => {
       if (/^content-length/im.test(request)) {
         return await writeAll(connection, "HTTP/1.1 503 Full\r\nContent-Length: 0\r\n\r\n");
       }
-      await writeAll(connection, await rightAnswer(request));
+      await writeAll(connection, await upgradeResponse(request));
       await answerFrames(connection);
     });
-    assert(!await noted(other));
+    assert(!await hasNote(other));
   });
 });
 
-Deno.test("what a close code asks for", async (t) => {
-  const cases: [code: number, reason: string, tells: RegExp][] = [
+Deno.test("suggests a remedy for the close code", async (t) => {
+  const cases: [code: number, reason: string, pattern: RegExp][] = [
     [1008, "login first", /credentials/],
     [4401, "", /credentials/],
     [4406, "Subprotocol not acceptable", /--subprotocol/],
     [1011, "", /failed/],
-    [1012, "", /restarts/],
+    [1012, "", /restarting/],
     [1013, "", /overloaded/],
     [4429, "", /reconnect less often/],
     [1008, "origin not allowed", /--origin/],
   ];
-  for (const [code, reason, tells] of cases) {
+  for (const [code, reason, pattern] of cases) {
     await t.step(`${code} ${reason}`, async () => {
-      // Deno's own server does not send every code.
+      // Deno's server cannot send every code.
       await using server = upgradeServer(async (connection, request) => {
         const text = new TextEncoder().encode(reason);
-        await writeAll(connection, await rightAnswer(request));
+        await writeAll(connection, await upgradeResponse(request));
         await writeAll(connection, new Uint8Array([0x88, text.length + 2, code >> 8, code & 255, ...text]));
         await listenOnly(connection);
       });
       const report = await expectReport({ url: urlOf("ws", server) }, ["closed-by-server"]);
-      expectFirst(report, "closed-by-server", new RegExp(String(code)), tells);
+      expectFirst(report, "closed-by-server", new RegExp(String(code)), pattern);
     });
   }
 });
 
-Deno.test("a server that answers in HTTP/2 unasked", async () => {
+Deno.test("reports a server that answers in HTTP/2", async () => {
   await using server = upgradeServer(async (connection) => {
     await writeAll(connection, new Uint8Array([0, 0, 0, 4, 0, 0, 0, 0, 0]));
   });
   expectFirst(await expectReport({ url: urlOf("ws", server) }, ["upgrade-http2"]), "upgrade-http2");
 });
 
-Deno.test({ name: "a client certificate is demanded", ignore: !openssl }, async (t) => {
+Deno.test({ name: "reports that a client certificate is required", ignore: !openssl }, async (t) => {
   await using pki = await openPki();
   const { root, sound, full, ca } = await makeAuthorities(pki);
   await using echo = echoService();
   const check = async (server: Server, codes = ["client-certificate-required"]) => {
     const report = await expectReport({ url: urlOf("wss", server, "/", "localhost"), ca }, codes);
-    if (codes.length > 0) expectFirst(report, "client-certificate-required", /demands a certificate/);
+    if (codes.length > 0) expectFirst(report, "client-certificate-required", /requires a client certificate/);
     return report;
   };
   for (const version of ["1.2", "1.3"] as const) {
@@ -138,10 +137,7 @@ Deno.test({ name: "a client certificate is demanded", ignore: !openssl }, async 
       ignore: !programs.apache,
       fn: async () => {
         await using proxy = await apache(
-          `SSLEngine on
-SSLCertificateFile ${full}
-SSLCertificateKeyFile ${sound.key}
-SSLProtocol -all +TLSv${version}
+          `${apacheTls(full, sound.key, `+TLSv${version}`)}
 SSLCACertificateFile ${root.cert}
 SSLVerifyClient require
 ProxyPass / http://127.0.0.1:${echo.port}/ upgrade=websocket`,
@@ -173,11 +169,11 @@ ProxyPass / http://127.0.0.1:${echo.port}/ upgrade=websocket`,
     },
   });
   await t.step({
-    name: "nginx asks, and goes on without one: a note",
+    name: "nginx with an optional client certificate: a note",
     ignore: !programs.nginx,
     fn: async () => {
       await using proxy = await nginx(
-        `ssl_certificate ${full}; ssl_certificate_key ${sound.key}; ssl_protocols TLSv1.2 TLSv1.3;
+        `${nginxTls(full, sound.key)}
          ssl_verify_client optional; ssl_client_certificate ${root.cert}; location / { ${nginxUpgrade(echo.port)} }`,
       );
       const report = await check(proxy, []);
@@ -186,14 +182,14 @@ ProxyPass / http://127.0.0.1:${echo.port}/ upgrade=websocket`,
   });
 });
 
-/** A service with a chain, checked as localhost. */
+/** Checks a service with the given chain as localhost. */
 async function checkChain(pki: Pki, chain: readonly Issued[], options: Partial<CheckOptions>): Promise<Report> {
   const cert = await pki.bundle("served.pem", ...chain.map(({ cert }) => cert));
   await using server = echoService({ identity: await identityOf(cert, chain[0]!.key) });
   return await runCheck({ url: urlOf("wss", server, "/", "localhost"), ...options });
 }
 
-Deno.test({ name: "chains that are refused for a reason of their own", ignore: !openssl }, async (t) => {
+Deno.test({ name: "reports the fault of a certificate chain", ignore: !openssl }, async (t) => {
   await using pki = await openPki();
   const { root, middle, sound, ca } = await makeAuthorities(pki);
   const codesOf = ({ observations }: Report) =>
@@ -209,7 +205,7 @@ Deno.test({ name: "chains that are refused for a reason of their own", ignore: !
     const browser = await checkChain(pki, [leaf, middle], { ca, for: "browser" });
     expectFirst(browser, "browser-certificate", /key usage forbids signatures/);
   });
-  await t.step("names that the issuer may not issue for", async () => {
+  await t.step("names that the name constraints of the issuer forbid", async () => {
     const limited = await pki.authority("limited", {
       issuer: root,
       extensions: ["nameConstraints=critical,permitted;DNS:example.org"],
@@ -218,7 +214,7 @@ Deno.test({ name: "chains that are refused for a reason of their own", ignore: !
     const report = await checkChain(pki, [leaf, limited], { ca });
     expectFirst(report, "name-not-permitted", /localhost/, /example\.org/, /"limited"/);
   });
-  await t.step("names that the issuer may issue for are sound", async () => {
+  await t.step("names that the name constraints of the issuer permit", async () => {
     const limited = await pki.authority("wide", {
       issuer: root,
       extensions: ["nameConstraints=critical,permitted;DNS:localhost,permitted;IP:127.0.0.0/255.0.0.0"],
@@ -235,29 +231,29 @@ Deno.test({ name: "chains that are refused for a reason of their own", ignore: !
     const leaf = await pki.leaf("deep", { issuer: lower });
     expectFirst(await checkChain(pki, [leaf, lower, short], { ca }), "path-too-long", /"short"/);
   });
-  await t.step("an issuer that is no authority", async () => {
+  await t.step("an issuer that is not an authority", async () => {
     const leaf = await pki.leaf("forged", { issuer: sound });
     expectFirst(await checkChain(pki, [leaf, sound, middle], { ca }), "issuer-not-authority", /"sound"/);
   });
-  await t.step("an expired cross-certificate beside a valid path is no error", async () => {
+  await t.step("an expired cross-certificate in addition to a valid path: no error", async () => {
     const other = await pki.authority("other root");
     const cross = await pki.crossSign("cross", root, { issuer: other, from: -20, to: -10 });
     const report = await checkChain(pki, [sound, middle, { cert: cross.cert, key: cross.key }], { ca });
     assertEquals(codesOf(report).filter(([, level]) => level === "error"), []);
     assertEquals(report.verdict, report.first === undefined ? "sound" : "warnings");
   });
-  await t.step("an alternative cross-certificate is sound", async () => {
+  await t.step("a valid cross-certificate", async () => {
     const other = await pki.authority("second root");
     const cross = await pki.crossSign("second cross", root, { issuer: other });
     assertEquals(codesOf(await checkChain(pki, [sound, middle, cross], { ca })), []);
   });
-  await t.step("self-signed and without a subjectAltName: no client trusts them unasked", async () => {
+  await t.step("a self-signed certificate, and one without a subjectAltName", async () => {
     const alone = await pki.leaf("alone");
     assertEquals(codesOf(await checkChain(pki, [alone], {})), [["certificate-self-signed", "error"]]);
     const nameless = await pki.leaf("localhost", { issuer: middle, names: "" });
     assertEquals(codesOf(await checkChain(pki, [nameless, middle], { ca })), [["name-missing", "error"]]);
   });
-  await t.step("an intermediate that can be fetched is a warning, one that cannot is an error", async () => {
+  await t.step("a missing intermediate: a warning if it can be fetched, otherwise an error", async () => {
     const hidden = await checkChain(pki, [sound], { ca });
     assertEquals(codesOf(hidden), [["chain-incomplete", "error"]]);
     expectFirst(hidden, "chain-incomplete", /no client can fetch it/);
@@ -267,22 +263,22 @@ Deno.test({ name: "chains that are refused for a reason of their own", ignore: !
     });
     assertEquals(codesOf(await checkChain(pki, [leaf], { ca })), [["chain-incomplete", "warning"]]);
   });
-  await t.step("an authority's certificate as a server's", async () => {
+  await t.step("a CA certificate used by a server", async () => {
     const leaf = await pki.leaf("grand", { issuer: middle, extensions: ["basicConstraints=critical,CA:TRUE"] });
     const report = await checkChain(pki, [leaf, middle], { ca });
     assertEquals(codesOf(report), [["certificate-is-authority", "warning"]]);
   });
-  await t.step("any use, servers not named", async () => {
+  await t.step("an extended key usage of any use without servers", async () => {
     const leaf = await pki.leaf("any", { issuer: middle, extensions: ["extendedKeyUsage=anyExtendedKeyUsage"] });
     assertEquals(codesOf(await checkChain(pki, [leaf, middle], { ca })), [["usage-any", "warning"]]);
   });
-  await t.step("an intermediate that is for clients only", async () => {
+  await t.step("an intermediate that may issue only for clients", async () => {
     const clients = await pki.authority("clients", { issuer: root, extensions: ["extendedKeyUsage=clientAuth"] });
     const leaf = await pki.leaf("under clients", { issuer: clients });
     expectFirst(await checkChain(pki, [leaf, clients], { ca }), "issuer-not-for-servers", /"clients"/);
   });
   await t.step({
-    name: "a critical extension that nobody knows, which Deno does not even serve",
+    name: "an unknown critical extension (Deno.serve refuses to serve it)",
     ignore: !programs.nginx,
     fn: async () => {
       const leaf = await pki.leaf("odd", { issuer: middle, extensions: ["1.2.3.4=critical,ASN1:UTF8String:x"] });
@@ -292,7 +288,7 @@ Deno.test({ name: "chains that are refused for a reason of their own", ignore: !
       expectFirst(report, "extension-unknown", /1\.2\.3\.4/);
     },
   });
-  await t.step("Python's strict extensions", async () => {
+  await t.step("extensions that Python's strict verification requires", async () => {
     const lax = await pki.leaf("lax", { issuer: middle, extensions: ["authorityKeyIdentifier=none"] });
     const report = await checkChain(pki, [lax, middle], { ca, for: "python" });
     assert(report.observations.some(({ code }) => code === "python-strict"), JSON.stringify(report));
@@ -301,7 +297,7 @@ Deno.test({ name: "chains that are refused for a reason of their own", ignore: !
   });
 });
 
-Deno.test("the development certificate of wss is recognised", async () => {
+Deno.test("recognises the development certificate of wss", async () => {
   const folder = await Deno.makeTempDir();
   try {
     const material = await developmentMaterial({ folder });
@@ -316,37 +312,36 @@ Deno.test("the development certificate of wss is recognised", async () => {
 });
 
 Deno.test(
-  { name: "two proxies in a row, the inner one in the dark about TLS", ignore: !openssl || !programs.nginx },
+  { name: "reports an inner proxy that does not forward X-Forwarded-Proto", ignore: !openssl || !programs.nginx },
   async () => {
     await using pki = await openPki();
     const { sound, full, ca } = await makeAuthorities(pki);
-    // What the service answers to X-Forwarded-Proto: http.
+    // The response of wss to X-Forwarded-Proto: http.
     await using service = echoService({
       onRequest(request) {
         const proto = request.headers.get("x-forwarded-proto");
         if (proto !== "http") return undefined;
         const body =
-          "426 Upgrade Required\nThe proxy says that the client came without TLS (X-Forwarded-Proto: http). " +
+          "426 Upgrade Required\nAccording to the proxy, the client connected without TLS (X-Forwarded-Proto: http). " +
           "Connect to the proxy with wss://.\n";
         return new Response(body, { status: 426, headers: { upgrade: "TLS/1.2, HTTP/1.1", connection: "Upgrade" } });
       },
     });
     const outer = (port: number) =>
-      `ssl_certificate ${full}; ssl_certificate_key ${sound.key}; ssl_protocols TLSv1.2 TLSv1.3;
-     location / { ${nginxUpgrade(port)} proxy_set_header X-Forwarded-Proto $scheme; }`;
+      `${nginxTls(full, sound.key)} location / { ${nginxUpgrade(port)} proxy_set_header X-Forwarded-Proto $scheme; }`;
     const inner = (proto: string) =>
       `location / { ${nginxUpgrade(service.port)} proxy_set_header X-Forwarded-Proto ${proto}; }`;
-    await using dark = await nginx(inner("$scheme"), "");
-    await using front = await nginx(outer(dark.port));
-    const report = await expectReport({ url: urlOf("wss", front, "/", "localhost"), ca }, ["upgrade-needs-tls"]);
+    await using unaware = await nginx(inner("$scheme"), "");
+    await using broken = await nginx(outer(unaware.port));
+    const report = await expectReport({ url: urlOf("wss", broken, "/", "localhost"), ca }, ["upgrade-needs-tls"]);
     expectFirst(report, "upgrade-needs-tls", /X-Forwarded-Proto: http/, /\$http_x_forwarded_proto/);
-    await using passing = await nginx(inner("$http_x_forwarded_proto"), "");
-    await using whole = await nginx(outer(passing.port));
-    await expectReport({ url: urlOf("wss", whole, "/", "localhost"), ca }, []);
+    await using forwarding = await nginx(inner("$http_x_forwarded_proto"), "");
+    await using correct = await nginx(outer(forwarding.port));
+    await expectReport({ url: urlOf("wss", correct, "/", "localhost"), ca }, []);
   },
 );
 
-Deno.test("a service that closes once it has read the handshake", async () => {
+Deno.test("reports a service that closes the connection after the upgrade request", async () => {
   await using server = rawServer(async (connection) => {
     const request = await readRequest(connection);
     if (!/^upgrade/im.test(request)) {

@@ -1,7 +1,8 @@
-/** What particular clients need on top. */
+/** Requirements of particular clients. */
 import { assertEquals } from "@std/assert";
-import { judgeForClient } from "../../lib/check/client_profiles.ts";
-import type { CheckOptions, ClientName, Evidence } from "../../lib/check/check_target.ts";
+import { checkClientProfile } from "../../lib/check/client_profiles.ts";
+import type { CheckOptions, ClientName } from "../../lib/check/check_options.ts";
+import type { Evidence } from "../../lib/check/probe_target.ts";
 import type { Code, Observation } from "../../lib/check/finding_codes.ts";
 import { probeUrl } from "../../lib/check/probes/url.ts";
 
@@ -15,13 +16,13 @@ function findingsFor(
   } = {},
 ) {
   const observations = codes.map((code): Observation => ({ probe: "chain", code, level: "warning", fact: "" }));
-  return judgeForClient(client, probeUrl({ url, ...options }).target!, evidence, observations);
+  return checkClientProfile(client, probeUrl({ url, ...options }).target!, evidence, observations);
 }
 
 const PRIVATE: Evidence = { versions: ["TLS 1.2"], chain: { findings: [], certificates: [], isPublic: false } };
 const PUBLIC: Evidence = { versions: ["TLS 1.2"], chain: { findings: [], certificates: [], isPublic: true } };
 
-Deno.test("what each client needs on top, one thing at a time", () => {
+Deno.test("reports each requirement of a client that the endpoint does not meet", () => {
   const cases: [ClientName, string, Parameters<typeof findingsFor>[2], string[]][] = [
     ["browser", "wss://domain.example/", {}, []],
     ["browser", "ws://localhost:8282/", {}, []],
@@ -70,12 +71,12 @@ Deno.test("what each client needs on top, one thing at a time", () => {
   }
 });
 
-Deno.test("an authority that was given with --ca is a note: the client has to be given it, too", () => {
+Deno.test("reports a private authority as a note if it is given with --ca", () => {
   const levels = findingsFor("nodejs", "wss://domain.example/", { evidence: PRIVATE, options: { ca: ["PEM"] } });
   assertEquals(levels.map(({ code, level }) => [code, level]), [["nodejs-authority", "note"]]);
 });
 
-Deno.test("WeChat's port, as it has to stand on the list", () => {
+Deno.test("reports the port that WeChat's list must contain", () => {
   const fact = (url: string) => findingsFor("wechat", url).find(({ code }) => code === "wechat-port")?.fact;
   assertEquals(fact("wss://domain.example:8443/")?.includes(":8443"), true);
   assertEquals(fact("wss://domain.example/")?.includes("none"), true);

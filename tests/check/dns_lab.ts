@@ -1,6 +1,6 @@
 /**
- * A name server on 127.0.0.1:53 that answers as the name says, and what the DNS probe makes of it; run in a network
- * namespace of its own, whose resolv.conf names that server. Prints one JSON object: codes and facts by name.
+ * Runs a name server on 127.0.0.1:53 whose answer depends on the queried name, and probes each name. Must run in a
+ * separate network namespace whose resolv.conf contains that server. Prints codes and facts by name as one JSON object.
  */
 import { createSocket } from "node:dgram";
 import { Buffer } from "node:buffer";
@@ -15,7 +15,7 @@ const ADDRESSES: Readonly<Record<string, readonly number[]>> = {
 };
 const CODES: Readonly<Record<string, number>> = { servfail: 2, nxdomain: 3, refused: 5 };
 
-/** How long `slow` takes, in milliseconds. */
+/** The delay of the answer to `slow`, in milliseconds. */
 const SLOW = 1500;
 
 const server = createSocket("udp4");
@@ -32,7 +32,7 @@ server.on("message", (query: Uint8Array, from: { port: number; address: string }
     0x80 | (CODES[first] ?? 0),
     ...[0, 1, 0, address ? 1 : 0, 0, 0, 0, 0],
     ...query.subarray(12, end),
-    // A pointer to the name, type A, class IN, a TTL of a minute.
+    // A pointer to the name, type A, class IN, a TTL of 60 s.
     ...(address ? [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, ...address] : []),
   ];
   if (first === "silent") return;

@@ -1,10 +1,10 @@
 /**
- * What every test of an endpoint asks: which codes above a note, in which order, with which exit code.
+ * Assertions about the report of a check.
  */
 import { assert, assertEquals } from "@std/assert";
 import { CODES } from "../../lib/check/finding_codes.ts";
 import { type Report, runCheck } from "../../lib/check/run_check.ts";
-import type { CheckOptions } from "../../lib/check/check_target.ts";
+import type { CheckOptions } from "../../lib/check/check_options.ts";
 import type { Issued, Pki } from "../support/openssl.ts";
 import type { Identity, Server } from "./test_servers.ts";
 
@@ -13,12 +13,15 @@ export function urlOf(scheme: "ws" | "wss", server: Server, path = "/", host = "
   return `${scheme}://${host}:${server.port}${path}`;
 }
 
-/** As `expectReport`, for tests that need no more. */
+/** Calls `expectReport` and returns nothing. */
 export async function expectCodes(options: CheckOptions, codes: readonly string[], exit?: number): Promise<void> {
   await expectReport(options, codes, exit);
 }
 
-/** Checks, and asserts the codes above a note, that each is in the table and has a remedy, and the exit code. */
+/**
+ * Runs a check, and asserts the codes of its warnings and errors in order, and the exit code. Each code must be in the
+ * table, and each warning and error must have a remedy.
+ */
 export async function expectReport(options: CheckOptions, codes: readonly string[], exit?: number): Promise<Report> {
   const report = await runCheck(options);
   const bad = report.observations.filter(({ level }) => level === "warning" || level === "error");
@@ -29,12 +32,12 @@ export async function expectReport(options: CheckOptions, codes: readonly string
   return report;
 }
 
-/** The text of a certificate's and a key's file. */
+/** Reads the files of a certificate and a key. */
 export async function identityOf(cert: string, key: string): Promise<Identity> {
   return { cert: await Deno.readTextFile(cert), key: await Deno.readTextFile(key) };
 }
 
-/** A root, an intermediate and a good certificate for localhost. */
+/** A root, an intermediate and a valid certificate for localhost. */
 export interface Authorities {
   readonly root: Issued;
   readonly middle: Issued;
@@ -45,7 +48,7 @@ export interface Authorities {
   readonly ca: readonly string[];
 }
 
-/** Makes a chain of three. */
+/** Issues a root, an intermediate and a certificate. */
 export async function makeAuthorities(pki: Pki): Promise<Authorities> {
   const root = await pki.authority("root");
   const middle = await pki.authority("middle", { issuer: root });
@@ -54,10 +57,10 @@ export async function makeAuthorities(pki: Pki): Promise<Authorities> {
   return { root, middle, sound, full, ca: [await Deno.readTextFile(root.cert)] };
 }
 
-/** What the first finding has to be, and to tell. */
-export function expectFirst(report: Report, code: string, ...tells: RegExp[]): void {
+/** Asserts the code of the first problem, and patterns that its fact and remedy contain. */
+export function expectFirst(report: Report, code: string, ...patterns: RegExp[]): void {
   assertEquals(report.first?.code, code, JSON.stringify(report, null, 1));
-  for (const pattern of tells) {
+  for (const pattern of patterns) {
     assert(pattern.test(`${report.first?.fact} ${report.first?.remedy}`), report.first?.fact);
   }
 }

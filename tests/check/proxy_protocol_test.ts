@@ -1,4 +1,4 @@
-/** Endpoints that expect the PROXY protocol, and services that get it unasked. */
+/** Endpoints that require the PROXY protocol, and services that receive it but do not support it. */
 import { hasOpenssl, openPki } from "../support/openssl.ts";
 import { expectFirst, expectReport, makeAuthorities, urlOf } from "./expect.ts";
 import { echoService, rawServer, writeAll } from "./test_servers.ts";
@@ -7,8 +7,8 @@ import { haproxy, hasProgram, nginx, nginxUpgrade } from "./proxies.ts";
 const openssl = await hasOpenssl();
 const programs = { nginx: await hasProgram("nginx", "-v"), haproxy: await hasProgram("haproxy", "-v") };
 
-Deno.test("the PROXY protocol", async (t) => {
-  await t.step("a port that takes version 2 only", async () => {
+Deno.test("reports a missing or unexpected PROXY protocol header", async (t) => {
+  await t.step("a port that accepts only version 2", async () => {
     await using server = rawServer(async (connection) => {
       const bytes = new Uint8Array(4096);
       const count = await connection.read(bytes) ?? 0;
@@ -21,7 +21,7 @@ Deno.test("the PROXY protocol", async (t) => {
     );
   });
   await t.step({
-    name: "nginx, TLS and plain",
+    name: "nginx requires it, with and without TLS",
     ignore: !openssl || !programs.nginx,
     fn: async () => {
       await using pki = await openPki();
@@ -37,21 +37,21 @@ Deno.test("the PROXY protocol", async (t) => {
     },
   });
   await t.step({
-    name: "HAProxy demands it, or sends it to a service that does not take it",
+    name: "HAProxy requires it, or sends it to a service that does not support it",
     ignore: !programs.haproxy,
     fn: async () => {
       await using echo = echoService();
       const server = (options: string) => `server s 127.0.0.1:${echo.port} ${options}`;
-      await using demands = await haproxy("accept-proxy", server(""));
-      await expectReport({ url: urlOf("ws", demands) }, ["proxy-protocol-required"]);
-      await using sends = await haproxy("", server("send-proxy"));
+      await using requiring = await haproxy("accept-proxy", server(""));
+      await expectReport({ url: urlOf("ws", requiring) }, ["proxy-protocol-required"]);
+      await using sending = await haproxy("", server("send-proxy"));
       expectFirst(
-        await expectReport({ url: urlOf("ws", sends) }, ["upgrade-malformed"]),
+        await expectReport({ url: urlOf("ws", sending) }, ["upgrade-malformed"]),
         "upgrade-malformed",
         /send-proxy/,
       );
-      await using right = await haproxy("", server(""));
-      await expectReport({ url: urlOf("ws", right) }, []);
+      await using correct = await haproxy("", server(""));
+      await expectReport({ url: urlOf("ws", correct) }, []);
     },
   });
 });

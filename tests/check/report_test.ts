@@ -1,4 +1,4 @@
-/** The table and the last paragraph. */
+/** The table and the conclusion of a report. */
 import { assert, assertEquals } from "@std/assert";
 import type { Observation } from "../../lib/check/finding_codes.ts";
 import { formatJson, formatObservation, formatVerdict } from "../../lib/check/report.ts";
@@ -24,7 +24,7 @@ const report: Report = {
   ms: 1,
 };
 
-Deno.test("an observation: probe, level, fact, code, and the remedy below", () => {
+Deno.test("formats an observation as a row, with the remedy below it", () => {
   assertEquals(
     formatObservation(refused, PLAIN),
     "tcp         error    Nothing listens \\u001b[31mthere. [tcp-refused]\n                     Start it.",
@@ -37,21 +37,24 @@ Deno.test("an observation: probe, level, fact, code, and the remedy below", () =
   assert(warning.includes("\x1b[33mwarning\x1b[0m"));
 });
 
-Deno.test("the end: a sentence, and as the last paragraph the remedy alone", () => {
+Deno.test("formats the conclusion as a sentence, with the remedy as the last paragraph", () => {
   assertEquals(
     formatVerdict(report, PLAIN),
     "A client cannot reach the endpoint: Nothing listens \\u001b[31mthere.\n\nStart it.",
   );
   assertEquals(
     formatVerdict({ ...report, verdict: "errors", for: "wechat" }, PLAIN).split(":")[0],
-    "A WeChat mini program does not get through",
+    "A WeChat mini program cannot connect",
   );
   const { first: _first, ...rest } = report;
-  assertEquals(formatVerdict({ ...rest, verdict: "sound", observations: [] }, PLAIN), "Sound: a client gets through.");
+  assertEquals(
+    formatVerdict({ ...rest, verdict: "sound", observations: [] }, PLAIN),
+    "No problems found: a client can connect.",
+  );
   assertEquals(JSON.parse(formatJson(report)).first.code, "tcp-refused");
 });
 
-Deno.test("at every width no line is longer than the terminal unless it is one word, and nothing is lost", () => {
+Deno.test("wraps lines at the width of the terminal and keeps every word whole", () => {
   const fact = "The answer is 服务器域名配置 and a word-that-is-longer-than-any-narrow-terminal-has-columns to be cut.";
   const long: Observation = { ...refused, fact, remedy: "Do this, then that, and after that the third thing." };
   const squeeze = (text: string) => text.replace(/\s/g, "");

@@ -1,4 +1,4 @@
-/** Endpoints that are misused or cannot be reached, and the bound of the whole. */
+/** Invalid URLs, unreachable endpoints, the timeout and cancellation of a check. */
 import { assert, assertEquals } from "@std/assert";
 import { runCheck } from "../../lib/check/run_check.ts";
 import {
@@ -7,16 +7,16 @@ import {
   listenOnly,
   rawServer,
   readRequest,
-  rightAnswer,
+  upgradeResponse,
   writeAll,
 } from "./test_servers.ts";
 import { expectCodes, expectReport, urlOf } from "./expect.ts";
 import { closedPort } from "../support/ports.ts";
 
-Deno.test("misuse and unreachable endpoints end with exit code 2", async (t) => {
+Deno.test("returns exit code 2 for invalid URLs and unreachable endpoints", async (t) => {
   const cases: [name: string, url: string, codes: string[]][] = [
-    ["another scheme", "https://localhost/", ["url-scheme"]],
-    ["no scheme", "localhost:8282/wss", ["url-invalid"]],
+    ["an https URL", "https://localhost/", ["url-scheme"]],
+    ["a URL without a scheme", "localhost:8282/wss", ["url-invalid"]],
     ["port 0", "wss://localhost:0/", ["url-port"]],
     ["a closed port", `ws://127.0.0.1:${closedPort()}/`, ["tcp-refused"]],
   ];
@@ -24,7 +24,7 @@ Deno.test("misuse and unreachable endpoints end with exit code 2", async (t) => 
 
   await t.step("a name that does not exist", async () => {
     const report = await runCheck({ url: "wss://name.invalid/" });
-    // Where no name server answers, the reason is not known.
+    // Without a name server, the reason is unknown.
     assert(["dns-nxdomain", "dns-no-answer"].includes(report.first?.code ?? ""), JSON.stringify(report));
     assertEquals(report.exit, 2);
   });
@@ -34,29 +34,29 @@ Deno.test("misuse and unreachable endpoints end with exit code 2", async (t) => 
   });
 });
 
-Deno.test("the first error is named as what to mend, and everything has a probe", async () => {
+Deno.test("reports the first error before warnings, and the probe of each observation", async () => {
   await using plain = echoService();
   const report = await expectReport({ url: urlOf("wss", plain) + "#fragment" }, ["url-fragment", "protocol-plain"]);
   assertEquals(report.first?.code, "protocol-plain");
   assertEquals(report.observations.map(({ probe }) => probe), ["url", "tcp", "protocol"]);
 });
 
-/** The steps of a check that finishes, in their order. */
+/** The steps of a complete check of a ws URL, in order. */
 const STEPS = ["tcp", "protocol", "upgrade", "message", "ping", "close"];
 
-Deno.test("a check that did not finish is never sound: it names what it did not get to", async (t) => {
-  /** Sound up to a point, and silent from there on. */
-  const answers = (upTo: "tcp" | "protocol" | "upgrade") =>
+Deno.test("lists the steps that were not done when the timeout ends", async (t) => {
+  /** A server that answers correctly up to a step and is silent after it. */
+  const serverUpTo = (upTo: "tcp" | "protocol" | "upgrade") =>
     rawServer(async (connection) => {
       if (upTo === "tcp") return await listenOnly(connection);
       const request = await readRequest(connection);
       if (!/^upgrade: websocket\r$/im.test(request)) {
         await writeAll(connection, "HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n");
-      } else if (upTo === "upgrade") await writeAll(connection, await rightAnswer(request));
+      } else if (upTo === "upgrade") await writeAll(connection, await upgradeResponse(request));
       await listenOnly(connection);
     });
-  const cases: [name: string, upTo: Parameters<typeof answers>[0], scheme: "ws" | "wss", unfinished: string[]][] = [
-    ["no word from a TLS port", "tcp", "wss", [
+  const cases: [name: string, upTo: Parameters<typeof serverUpTo>[0], scheme: "ws" | "wss", unfinished: string[]][] = [
+    ["a silent TLS port", "tcp", "wss", [
       "protocol",
       "versions",
       "chain",
@@ -69,7 +69,7 @@ Deno.test("a check that did not finish is never sound: it names what it did not 
   ];
   for (const [name, upTo, scheme, unfinished] of cases) {
     await t.step(name, async () => {
-      await using server = answers(upTo);
+      await using server = serverUpTo(upTo);
       const report = await expectReport({ url: urlOf(scheme, server), timeout: 600 }, ["time-ran-out"], 2);
       assertEquals(report.verdict, "unfinished");
       assertEquals(report.unfinished, unfinished);
@@ -78,26 +78,26 @@ Deno.test("a check that did not finish is never sound: it names what it did not 
       assert(report.ms < 6000, `${report.ms} ms`);
     });
   }
-  await t.step("too short a time is no firewall", async () => {
+  await t.step("a very short timeout is not reported as a firewall", async () => {
     await using port = await firewalledPort();
     const report = await expectReport({ url: `ws://127.0.0.1:${port.port}/`, timeout: 7 }, ["time-ran-out"], 2);
     assertEquals(report.unfinished, STEPS);
     assert(report.first?.fact.includes("7ms"), report.first?.fact);
   });
-  await t.step("a warning that was found comes after what was not done", async () => {
-    await using server = answers("tcp");
+  await t.step("the early end is reported before a warning", async () => {
+    await using server = serverUpTo("tcp");
     const report = await runCheck({ url: `${urlOf("wss", server)}#here`, timeout: 300 });
     assertEquals([report.verdict, report.exit, report.first?.code], ["unfinished", 2, "time-ran-out"]);
   });
 });
 
-Deno.test("silence that lasts is the server's", async () => {
+Deno.test("reports a server that stays silent", async () => {
   await using silent = rawServer(listenOnly);
   await expectCodes({ url: urlOf("wss", silent), timeout: 4000 }, ["protocol-silent"]);
   await expectCodes({ url: urlOf("ws", silent), timeout: 4000 }, ["upgrade-timeout"]);
 });
 
-Deno.test("a check that is stopped ends at once, and says so", async () => {
+Deno.test("ends at once with check-stopped when the signal aborts", async () => {
   await using silent = rawServer(listenOnly);
   const controller = new AbortController();
   const start = performance.now();
@@ -116,19 +116,19 @@ function hasIpv6(): boolean {
     return true;
   } catch (error) {
     if (Deno.env.get("WSS_TEST_PEERS") === "required") throw error;
-    // deno-lint-ignore no-console -- a skipped test has to be heard of
-    console.warn("SKIPPED: no IPv6 here");
+    // deno-lint-ignore no-console -- a skipped test must be visible
+    console.warn("SKIPPED: this machine has no IPv6");
     return false;
   }
 }
 
-Deno.test({ name: "an IPv6 address", ignore: !hasIpv6() }, async () => {
+Deno.test({ name: "checks an endpoint at an IPv6 address", ignore: !hasIpv6() }, async () => {
   await using echo = echoService({ hostname: "::1" });
   await expectCodes({ url: urlOf("ws", echo, "/", "[::1]") }, []);
   await expectCodes({ url: "ws://name.invalid/", connectTo: { hostname: "::1", port: echo.port } }, []);
 });
 
-Deno.test("a browser's check sends an Origin", async () => {
+Deno.test("sends an Origin with --for browser", async () => {
   const origins: (string | null)[] = [];
   await using echo = echoService({
     onRequest(request) {

@@ -1,9 +1,9 @@
 /**
- * Servers for the probes to examine: sound ones, and ones that are broken in exactly one way.
+ * Servers for tests of the probes: correct ones, and building blocks for servers with one fault.
  */
 import { connectTcp } from "../../lib/client/raw_connection.ts";
 
-/** A server that a test starts. Disposing it stops it and waits until it has. */
+/** A server that a test starts. Disposing it stops the server and waits until it has stopped. */
 export interface Server extends AsyncDisposable {
   readonly port: number;
 }
@@ -14,18 +14,18 @@ export interface Identity {
   readonly key: string;
 }
 
-/** What `echoService` does otherwise than well. */
+/** Options of `echoService`. */
 export interface EchoOptions {
   readonly identity?: Identity;
   /** Default 127.0.0.1. */
   readonly hostname?: string;
-  /** Where an upgrade is welcome; elsewhere 404. Default: everywhere. */
+  /** The path that accepts upgrades; other paths are answered with 404. Default: all paths. */
   readonly path?: string;
   readonly onRequest?: (request: Request) => Response | Promise<Response | undefined> | undefined;
   readonly onOpen?: (socket: WebSocket) => void;
 }
 
-/** A sound echo service on Deno.serve. */
+/** Starts a correct echo service on Deno.serve. */
 export function echoService(options: EchoOptions = {}): Server {
   async function handle(request: Request): Promise<Response> {
     const answer = await options.onRequest?.(request);
@@ -47,7 +47,7 @@ export function echoService(options: EchoOptions = {}): Server {
   return { port: server.addr.port, [Symbol.asyncDispose]: () => server.shutdown() };
 }
 
-/** A TCP server that does with each connection what it is told, and closes it after. */
+/** Starts a TCP server that calls `serve` for each connection and closes the connection afterwards. */
 export function rawServer(serve: (connection: Deno.TcpConn) => Promise<void>): Server {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const open = new Set<Deno.TcpConn>();
@@ -57,7 +57,7 @@ export function rawServer(serve: (connection: Deno.TcpConn) => Promise<void>): S
       open.add(connection);
       served.push(
         serve(connection).catch(() => {}).then(() => {
-          if (open.delete(connection)) quietly(() => connection.close());
+          if (open.delete(connection)) closeIfOpen(() => connection.close());
         }),
       );
     }
@@ -66,7 +66,7 @@ export function rawServer(serve: (connection: Deno.TcpConn) => Promise<void>): S
     port: listener.addr.port,
     async [Symbol.asyncDispose]() {
       listener.close();
-      for (const connection of open) quietly(() => connection.close());
+      for (const connection of open) closeIfOpen(() => connection.close());
       open.clear();
       await accepting;
       await Promise.all(served);
@@ -74,8 +74,8 @@ export function rawServer(serve: (connection: Deno.TcpConn) => Promise<void>): S
   };
 }
 
-/** A connection whose streams were used may be closed already. */
-function quietly(close: () => void): void {
+/** Closes a connection that may be closed already. */
+function closeIfOpen(close: () => void): void {
   try {
     close();
   } catch (error) {
@@ -83,13 +83,13 @@ function quietly(close: () => void): void {
   }
 }
 
-/** Reads until the peer ends the connection: what a server does that never answers. */
+/** Reads until the peer ends the connection, without an answer. */
 export async function listenOnly(connection: Deno.TcpConn): Promise<void> {
   const bytes = new Uint8Array(4096);
   while (await connection.read(bytes) !== null);
 }
 
-/** Reads until a blank line, or the end. */
+/** Reads a request head, until a blank line or the end of the stream. */
 export async function readRequest(connection: Deno.Conn): Promise<string> {
   const bytes = new Uint8Array(4096);
   let text = "";
@@ -101,22 +101,22 @@ export async function readRequest(connection: Deno.Conn): Promise<string> {
   return text;
 }
 
-/** Writes all of it. */
+/** Writes all bytes. */
 export async function writeAll(connection: Deno.Conn, data: string | Uint8Array): Promise<void> {
   const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;
   for (let written = 0; written < bytes.length;) written += await connection.write(bytes.subarray(written));
 }
 
-/** The right answer to an upgrade request. */
-export async function rightAnswer(request: string, further = ""): Promise<string> {
+/** Returns a valid 101 response to an upgrade request, with additional header lines. */
+export async function upgradeResponse(request: string, headers = ""): Promise<string> {
   const key = /^sec-websocket-key: *(.*)\r$/im.exec(request)?.[1] ?? "";
   const bytes = new TextEncoder().encode(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
   const accept = btoa(String.fromCharCode(...new Uint8Array(await crypto.subtle.digest("SHA-1", bytes))));
   return `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +
-    `Sec-WebSocket-Accept: ${accept}\r\n${further}\r\n`;
+    `Sec-WebSocket-Accept: ${accept}\r\n${headers}\r\n`;
 }
 
-/** Answers ping with pong and close with close, for frames shorter than 126 bytes that come one at a time. */
+/** Answers pings and close frames, for frames shorter than 126 bytes that arrive one at a time. */
 export async function answerFrames(connection: Deno.Conn): Promise<void> {
   const bytes = new Uint8Array(512);
   while (true) {
@@ -129,7 +129,7 @@ export async function answerFrames(connection: Deno.Conn): Promise<void> {
   }
 }
 
-/** A server whose plain GET is answered 426 and whose upgrades are answered as told. */
+/** Starts a server that calls `answer` for an upgrade and answers other requests with 426. */
 export function upgradeServer(answer: (connection: Deno.TcpConn, request: string) => Promise<void>): Server {
   return rawServer(async (connection) => {
     const request = await readRequest(connection);
@@ -139,8 +139,8 @@ export function upgradeServer(answer: (connection: Deno.TcpConn, request: string
 }
 
 /**
- * A port that drops SYNs, as a firewall does: the backlog of its listening socket is full, and Linux answers no SYN
- * then.
+ * Returns a port that drops SYNs like a firewall: the backlog of its listening socket is full, and Linux then answers
+ * no SYN.
  */
 export async function firewalledPort(): Promise<Server> {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0, tcpBacklog: 1 });
@@ -157,15 +157,15 @@ export async function firewalledPort(): Promise<Server> {
 }
 
 /**
- * A server that answers ClientHellos of its choice by hand, and hands every other connection to a sound one: OpenSSL 3
- * has neither SSLv3 nor, as distributed, RC4 to leave on.
+ * Starts a server that answers the ClientHellos selected by `accepts` with a ServerHello, and forwards other connections
+ * to a correct server. OpenSSL 3 supports neither SSLv3 nor, as distributed, RC4.
  */
-export function helloServer(sound: Server, wanted: (hello: ClientHello) => boolean): Server {
+export function helloServer(upstreamServer: Server, accepts: (hello: ClientHello) => boolean): Server {
   return rawServer(async (connection) => {
     const first = new Uint8Array(4096);
     const count = await connection.read(first) ?? 0;
     const hello = readHello(first.subarray(0, count));
-    if (hello !== undefined && wanted(hello)) {
+    if (hello !== undefined && accepts(hello)) {
       const body = [
         ...[hello.version >> 8, hello.version & 255],
         ...crypto.getRandomValues(new Uint8Array(32)),
@@ -174,16 +174,16 @@ export function helloServer(sound: Server, wanted: (hello: ClientHello) => boole
       const record = [22, 3, hello.version & 255, 0, body.length + 4, 2, 0, 0, body.length, ...body];
       return await writeAll(connection, new Uint8Array(record));
     }
-    const upstream = await Deno.connect({ hostname: "127.0.0.1", port: sound.port });
+    const upstream = await Deno.connect({ hostname: "127.0.0.1", port: upstreamServer.port });
     await writeAll(upstream, first.subarray(0, count));
-    const there = connection.readable.pipeTo(upstream.writable).catch(() => {});
+    const forwarded = connection.readable.pipeTo(upstream.writable).catch(() => {});
     await upstream.readable.pipeTo(connection.writable).catch(() => {});
-    await there;
-    quietly(() => upstream.close());
+    await forwarded;
+    closeIfOpen(() => upstream.close());
   });
 }
 
-/** What such a server needs to know of a ClientHello. */
+/** The parts of a ClientHello that select the answer of `helloServer`. */
 export interface ClientHello {
   readonly version: number;
   readonly suites: readonly number[];
@@ -198,7 +198,7 @@ function readHello(record: Uint8Array): ClientHello | undefined {
   return { version: (record[9]! << 8) | record[10]!, suites };
 }
 
-/** Waits until a port accepts connections. @throws {Error} when it does not within 10 s */
+/** Waits until a port accepts connections. @throws {Error} if it does not within 10 s */
 export async function untilOpen(port: number): Promise<void> {
   const deadline = AbortSignal.timeout(10_000);
   while (true) {

@@ -1,12 +1,12 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { load } from "../../lib/config/load_settings.ts";
+import { loadSettings } from "../../lib/config/load_settings.ts";
 import { type Mode, selectMode } from "../../lib/config/service_mode.ts";
 import type { ServiceOptions } from "../../lib/config/serve_options_type.ts";
 import { SERVICE_OPTIONS } from "../../lib/config/service_options.ts";
 import { UsageError } from "../../lib/errors.ts";
 
 function modeOf(options: ServiceOptions): Mode {
-  const { settings, given } = load(SERVICE_OPTIONS, { object: { values: options } });
+  const { settings, given } = loadSettings(SERVICE_OPTIONS, { object: { values: options } });
   return selectMode(settings, given);
 }
 
@@ -26,7 +26,7 @@ function problemsOf(options: ServiceOptions): readonly string[] {
   throw new Error("nothing was wrong");
 }
 
-Deno.test("acme: a domain alone is Let's Encrypt, port 443 on every address, challenges on port 80", () => {
+Deno.test("ACME: a domain alone selects Let's Encrypt, port 443 on all addresses, and port 80 for challenges", () => {
   assertEquals(acmeOf({ domain: ["Example.COM", "example.com", "bücher.example", "2001:DB8::1"] }), {
     address: { transport: "tcp", hostname: "0.0.0.0", port: 443 },
     acme: {
@@ -48,7 +48,7 @@ Deno.test("acme: a domain alone is Let's Encrypt, port 443 on every address, cha
   assertEquals(address, { transport: "tcp", hostname: "::", port: 8443 });
 });
 
-Deno.test("acme: another authority is a name or an https URL, and has a folder of its own", () => {
+Deno.test("ACME: --acme-directory accepts a name or an https URL, and each directory has its own folder", () => {
   const directoryOf = (acmeDirectory: string) => acmeOf({ domain: ["a.example"], acmeDirectory }).acme.directory;
   assertEquals(
     directoryOf("letsencrypt-staging").url,
@@ -61,32 +61,32 @@ Deno.test("acme: another authority is a name or an https URL, and has a folder o
   });
   for (const acmeDirectory of ["http://ca.internal/dir", "letsencript", "https://user@ca.internal/", "../x"]) {
     assertEquals(problemsOf({ domain: ["a.example"], acmeDirectory }), [
-      `acmeDirectory: it is letsencrypt, letsencrypt-staging or an https URL, not "${acmeDirectory}"`,
+      `acmeDirectory: must be letsencrypt, letsencrypt-staging or an https URL, not "${acmeDirectory}"`,
     ]);
   }
 });
 
-Deno.test("acme: what cannot be proved, half an external account and no address are refused, all at once", () => {
+Deno.test("ACME: invalid names, an incomplete external account and an invalid e-mail address are reported together", () => {
   const problems = problemsOf({
     domain: ["*.example.com", "a b", "example.com"],
     acmeEabKid: "kid",
     acmeEmail: "root",
   });
   assertEquals(problems.length, 4);
-  assertMatch(problems[0]!, /^acmeEabKid is given without --acme-eab-key-file: an external account has both$/);
-  assertMatch(problems[1]!, /^acmeEmail: it is one e-mail address \(admin@example\.com\), not "root"$/);
-  assertMatch(problems[2]!, /^domain: HTTP-01 cannot prove the wildcard \*\.example\.com: .*--cert and --key$/);
+  assertMatch(problems[0]!, /^acmeEabKid requires --acme-eab-key-file: an external account needs both$/);
+  assertMatch(problems[1]!, /^acmeEmail: must be one e-mail address \(admin@example\.com\), not "root"$/);
+  assertMatch(problems[2]!, /^domain: HTTP-01 cannot validate the wildcard \*\.example\.com: .*--cert and --key$/);
   assertMatch(problems[3]!, /^domain: a DNS name or an address is needed .*, not "a b"$/);
 });
 
-Deno.test("acme: a certificate of yours or one that is obtained, and neither behind a proxy", () => {
+Deno.test("ACME: --domain cannot be combined with --cert or --mode proxied, and the other options require --domain", () => {
   assertEquals(problemsOf({ domain: ["a.example"], cert: "c.pem", key: "k.pem" }), [
-    "choose one: domain obtains a certificate, cert, key give one of yours",
+    "domain cannot be combined with cert, key: the service either obtains a certificate or uses yours",
   ]);
   const [both] = problemsOf({ mode: "proxied", domain: ["a.example"], acmeAgreeTos: true });
-  assertMatch(both!, /proxied leaves TLS to the proxy in front, domain, acmeAgreeTos ask for TLS here; drop them /);
+  assertMatch(both!, /proxied cannot be combined with domain, acmeAgreeTos: the proxy in front terminates TLS; /);
   assertEquals(problemsOf({ acmeEmail: "a@example.com", acmeHttpPort: 8080 }), [
-    "acmeEmail is given without --domain",
-    "acmeHttpPort is given without --domain",
+    "acmeEmail requires --domain",
+    "acmeHttpPort requires --domain",
   ]);
 });

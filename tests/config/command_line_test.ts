@@ -16,7 +16,7 @@ function flags(...args: string[]) {
   return { values: Object.fromEntries(values), positionals, problems };
 }
 
-Deno.test("flags: with = and without, short ones, the last of several, all of a repeatable one", () => {
+Deno.test("parseFlags reads --name=value, --name value, short flags, the last value, and all values of a repeatable flag", () => {
   assertEquals(flags(), { values: {}, positionals: [], problems: [] });
   assertEquals(flags("--port", "80").values, { port: ["80"] });
   assertEquals(flags("--port=80").values, { port: ["80"] });
@@ -27,7 +27,7 @@ Deno.test("flags: with = and without, short ones, the last of several, all of a 
   assertEquals(flags("--path", "007", "--path=true").values, { path: ["007", "true"] });
 });
 
-Deno.test("flags: a switch is on, off, or not given at all", () => {
+Deno.test("parseFlags reads a switch as on, off or not given", () => {
   assertEquals(flags("--strict-proxy").values, { strictProxy: ["true"] });
   assertEquals(flags("-s").values, { strictProxy: ["true"] });
   assertEquals(flags("--no-page").values, { page: ["false"] });
@@ -39,7 +39,7 @@ Deno.test("flags: a switch is on, off, or not given at all", () => {
   });
 });
 
-Deno.test("flags: positional arguments keep their order and their text, and -- ends the flags", () => {
+Deno.test("parseFlags keeps the order and the text of positional arguments, and ends flags at --", () => {
   assertEquals(flags("a", "--port", "1", "0x10", "--", "--port", "b"), {
     values: { port: ["1"] },
     positionals: ["a", "0x10", "--port", "b"],
@@ -47,7 +47,7 @@ Deno.test("flags: positional arguments keep their order and their text, and -- e
   });
 });
 
-Deno.test("flags: every mistake is collected: unknown ones with the nearest known, values that are missing, secrets", () => {
+Deno.test("parseFlags reports all unknown flags with a suggestion, missing values, and secrets", () => {
   assertEquals(
     flags("--prot", "1", "--strct-proxy", "--no-pgae", "--xyzzy", "--port", "--mode=", "--key-passphrase=x").problems,
     [
@@ -55,15 +55,15 @@ Deno.test("flags: every mistake is collected: unknown ones with the nearest know
       "unknown option --strct-proxy: did you mean --strict-proxy?",
       "unknown option --no-pgae: did you mean --page?",
       "unknown option --xyzzy",
-      "--key-passphrase is not accepted on the command line, where every user of the machine can read it: " +
-      "use --key-passphrase-file or the variable",
+      "--key-passphrase is not accepted on the command line, because every user of the machine can read it there: " +
+      "use --key-passphrase-file or the environment variable",
       "--port needs a value: --port PORT",
       "--mode needs a value: --mode a|b",
     ],
   );
 });
 
-Deno.test("flags: a mistyped secret's value is not repeated", () => {
+Deno.test("parseFlags does not repeat the value of a mistyped secret", () => {
   const { problems } = flags("--key-passphrase=hunter2", "--key-pasphrase=hunter2");
   assertEquals(problems.join().includes("hunter2"), false, problems.join());
 });

@@ -1,7 +1,7 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { isAbsolute, join } from "node:path";
 import { parseFlags } from "../../lib/config/command_line.ts";
-import { load, readConfigFile, type Sources } from "../../lib/config/load_settings.ts";
+import { loadSettings, readConfigFile, type Sources } from "../../lib/config/load_settings.ts";
 import type { OptionTable } from "../../lib/config/option_table.ts";
 import { SERVICE_OPTIONS } from "../../lib/config/service_options.ts";
 import { UsageError } from "../../lib/errors.ts";
@@ -32,8 +32,8 @@ function problemsOf(work: () => unknown): readonly string[] {
   throw new Error("nothing was wrong");
 }
 
-Deno.test("load: defaults where nothing is given, undefined where there is none", () => {
-  const { settings, given } = load(TABLE, {});
+Deno.test("loadSettings returns defaults, or undefined for an option without one", () => {
+  const { settings, given } = loadSettings(TABLE, {});
   assertEquals(
     settings,
     {
@@ -48,10 +48,10 @@ Deno.test("load: defaults where nothing is given, undefined where there is none"
   assertEquals(given.size, 0);
 });
 
-Deno.test("load: the flag before the variable, the variable before the file, the file before the default", () => {
+Deno.test("loadSettings prefers a flag to a variable, a variable to the file, and the file to the default", () => {
   const variables = { WSS_PORT: "2", WSS_HOST: "variable" };
   const object = { values: { port: 3, host: "file", maxPayload: "3KiB" }, name: "wss.json" };
-  const { settings, given } = load(TABLE, { ...flags("--port", "1"), variables, object });
+  const { settings, given } = loadSettings(TABLE, { ...flags("--port", "1"), variables, object });
   assertEquals([settings.port, settings.host, settings.maxPayload, settings.idleTimeout], [
     1,
     "variable",
@@ -59,27 +59,27 @@ Deno.test("load: the flag before the variable, the variable before the file, the
     30_000,
   ]);
   assertEquals([...given], [["port", "--port"], ["host", "WSS_HOST"], ["maxPayload", "wss.json: maxPayload"]]);
-  assertEquals(load(TABLE, { variables, object }).settings.port, 2);
-  assertEquals(load(TABLE, { object }).settings.port, 3);
+  assertEquals(loadSettings(TABLE, { variables, object }).settings.port, 2);
+  assertEquals(loadSettings(TABLE, { object }).settings.port, 3);
 });
 
-Deno.test("load: a switch that is turned off by a stronger source stays off", () => {
+Deno.test("loadSettings keeps a switch off that a source with higher precedence turned off", () => {
   const object = { values: { page: true, strictProxy: true } };
-  assertEquals(load(TABLE, { object }).settings.page, true);
-  const { settings } = load(TABLE, { ...flags("--no-page"), variables: { WSS_STRICT_PROXY: "false" }, object });
+  assertEquals(loadSettings(TABLE, { object }).settings.page, true);
+  const { settings } = loadSettings(TABLE, { ...flags("--no-page"), variables: { WSS_STRICT_PROXY: "false" }, object });
   assertEquals([settings.page, settings.strictProxy], [false, false]);
 });
 
-Deno.test("load: repeatables come repeated, with commas, as an array or alone, and replace the default whole", () => {
-  assertEquals(load(TABLE, flags("--path", "/a", "--path", "/b")).settings.path, ["/a", "/b"]);
-  assertEquals(load(TABLE, { variables: { WSS_PATH: "/a, /b" } }).settings.path, ["/a", "/b"]);
-  assertEquals(load(TABLE, { object: { values: { path: ["/a", "/b"] } } }).settings.path, ["/a", "/b"]);
-  assertEquals(load(TABLE, { object: { values: { path: "/a" } } }).settings.path, ["/a"]);
+Deno.test("loadSettings reads lists from repeated flags, comma-separated variables, arrays and single values", () => {
+  assertEquals(loadSettings(TABLE, flags("--path", "/a", "--path", "/b")).settings.path, ["/a", "/b"]);
+  assertEquals(loadSettings(TABLE, { variables: { WSS_PATH: "/a, /b" } }).settings.path, ["/a", "/b"]);
+  assertEquals(loadSettings(TABLE, { object: { values: { path: ["/a", "/b"] } } }).settings.path, ["/a", "/b"]);
+  assertEquals(loadSettings(TABLE, { object: { values: { path: "/a" } } }).settings.path, ["/a"]);
 });
 
-Deno.test("load: the file and code give numbers, switches and text, and all of them meet the same bounds", () => {
+Deno.test("loadSettings validates values from the file and from code with the same limits", () => {
   const values = { port: 80, maxPayload: 2048, idleTimeout: 500, minTls: 1.3, page: true };
-  const { settings } = load(TABLE, { object: { values } });
+  const { settings } = loadSettings(TABLE, { object: { values } });
   assertEquals([settings.port, settings.maxPayload, settings.idleTimeout, settings.minTls, settings.page], [
     80,
     2048,
@@ -97,29 +97,31 @@ Deno.test("load: the file and code give numbers, switches and text, and all of t
     path: ["/", 7],
     cert: null,
   };
-  assertEquals(problemsOf(() => load(TABLE, { object: { values: wrong, name: "wss.json" } })), [
-    "wss.json: port: it is from 0 to 65535, not 70000",
-    "wss.json: host: a text is needed, not 7",
-    "wss.json: path: a text is needed, not 7",
-    "wss.json: cert: a text is needed, not null",
-    "wss.json: maxPayload: it is at least 1B, not 0B",
+  assertEquals(problemsOf(() => loadSettings(TABLE, { object: { values: wrong, name: "wss.json" } })), [
+    "wss.json: port: must be from 0 to 65535, not 70000",
+    "wss.json: host: must be a string, not 7",
+    "wss.json: path: must be a string, not 7",
+    "wss.json: cert: must be a string, not null",
+    "wss.json: maxPayload: must be at least 1B, not 0B",
     'wss.json: idleTimeout: a duration has a unit: ms, s, m or h (500ms, 30s, 5m), not "-1"',
-    "wss.json: minTls: 1 is refused: SSL and TLS before 1.2 are broken (RFC 7568, RFC 8996); give 1.2 or 1.3",
-    "wss.json: page: true or false is needed, not 1",
+    "wss.json: minTls: 1 is refused: SSL and TLS before 1.2 are insecure (RFC 7568, RFC 8996); use 1.2 or 1.3",
+    "wss.json: page: must be true or false, not 1",
   ]);
 });
 
-Deno.test("load: a duration has a unit in flag, variable and file alike; a size without one is bytes everywhere", () => {
+Deno.test("loadSettings requires a unit for a duration, but not for a size, in flags, variables and the file", () => {
   const refusal = 'a duration has a unit: ms, s, m or h (500ms, 30s, 5m), not "30"';
   const file = (values: Record<string, unknown>): Sources => ({ object: { values, name: "wss.json" } });
-  assertEquals(problemsOf(() => load(TABLE, flags("--idle-timeout", "30"))), [`--idle-timeout: ${refusal}`]);
-  assertEquals(problemsOf(() => load(TABLE, { variables: { WSS_IDLE_TIMEOUT: "30" } })), [
+  assertEquals(problemsOf(() => loadSettings(TABLE, flags("--idle-timeout", "30"))), [`--idle-timeout: ${refusal}`]);
+  assertEquals(problemsOf(() => loadSettings(TABLE, { variables: { WSS_IDLE_TIMEOUT: "30" } })), [
     `WSS_IDLE_TIMEOUT: ${refusal}`,
   ]);
-  assertEquals(problemsOf(() => load(TABLE, file({ idleTimeout: 30 }))), [`wss.json: idleTimeout: ${refusal}`]);
-  assertEquals(problemsOf(() => load(TABLE, file({ idleTimeout: "30" }))), [`wss.json: idleTimeout: ${refusal}`]);
-  assertEquals(load(TABLE, file({ idleTimeout: 0 })).settings.idleTimeout, 0);
-  assertEquals(load(TABLE, file({ idleTimeout: "30s", maxPayload: 2048 })).settings.idleTimeout, 30_000);
+  assertEquals(problemsOf(() => loadSettings(TABLE, file({ idleTimeout: 30 }))), [`wss.json: idleTimeout: ${refusal}`]);
+  assertEquals(problemsOf(() => loadSettings(TABLE, file({ idleTimeout: "30" }))), [
+    `wss.json: idleTimeout: ${refusal}`,
+  ]);
+  assertEquals(loadSettings(TABLE, file({ idleTimeout: 0 })).settings.idleTimeout, 0);
+  assertEquals(loadSettings(TABLE, file({ idleTimeout: "30s", maxPayload: 2048 })).settings.idleTimeout, 30_000);
   for (
     const sources of [
       flags("--max-payload", "2048"),
@@ -128,23 +130,23 @@ Deno.test("load: a duration has a unit in flag, variable and file alike; a size 
         maxPayload: 2048,
       }),
     ]
-  ) assertEquals(load(TABLE, sources).settings.maxPayload, 2048);
-  // In code it is milliseconds, and too few for a network to be meant.
-  assertEquals(problemsOf(() => load(SERVICE_OPTIONS, { object: { values: { idleTimeout: 30 } } })), [
-    "idleTimeout: it is 0 or from 100ms to 576h, not 30ms",
+  ) assertEquals(loadSettings(TABLE, sources).settings.maxPayload, 2048);
+  // In code, a number is milliseconds. 30 ms is below the minimum.
+  assertEquals(problemsOf(() => loadSettings(SERVICE_OPTIONS, { object: { values: { idleTimeout: 30 } } })), [
+    "idleTimeout: must be 0 or from 100ms to 576h, not 30ms",
   ]);
-  assertEquals(load(SERVICE_OPTIONS, { object: { values: { idleTimeout: 0 } } }).settings.idleTimeout, 0);
+  assertEquals(loadSettings(SERVICE_OPTIONS, { object: { values: { idleTimeout: 0 } } }).settings.idleTimeout, 0);
 });
 
-Deno.test("load: an empty variable counts as unset, whether it is an option's or not", () => {
+Deno.test("loadSettings treats an empty variable as unset, even if its name is unknown", () => {
   const object = { values: { port: 3 } };
   const variables = { WSS_PORT: "", WSS_PATH: "", WSS_PAGE: "", WSS_KEY_PASSPHRASE: "", WSS_PROT: "" };
-  const { settings, given } = load(TABLE, { variables, object });
+  const { settings, given } = loadSettings(TABLE, { variables, object });
   assertEquals([settings.port, settings.path, settings.page], [3, ["/", "/wss"], undefined]);
   assertEquals([...given.keys()], ["port"]);
 });
 
-Deno.test("load: service links of Kubernetes are ignored with one note, and options beside them are not", () => {
+Deno.test("loadSettings ignores Kubernetes service links with one note, and reads the other variables", () => {
   const links = {
     WSS_SERVICE_HOST: "10.96.12.7",
     WSS_SERVICE_PORT: "8282",
@@ -158,39 +160,39 @@ Deno.test("load: service links of Kubernetes are ignored with one note, and opti
     WSS_CHAT_PORT: "udp://10.96.12.8:53",
     WSS_CHAT_PORT_53_UDP_ADDR: "10.96.12.8",
   };
-  const { settings, notes } = load(TABLE, { variables: { ...links, WSS_HOST: "::" } });
+  const { settings, notes } = loadSettings(TABLE, { variables: { ...links, WSS_HOST: "::" } });
   assertEquals([settings.port, settings.host], [8282, "::"]);
   assertEquals(notes.length, 1);
   for (const name of Object.keys(links)) assertStringIncludes(notes[0]!, name);
-  assertEquals(load(TABLE, { variables: { WSS_PORT: "80" } }).notes, []);
-  assertEquals(problemsOf(() => load(TABLE, { variables: { ...links, WSS_PORT: "http" } })), [
-    'WSS_PORT: it is a whole number, not "http"',
+  assertEquals(loadSettings(TABLE, { variables: { WSS_PORT: "80" } }).notes, []);
+  assertEquals(problemsOf(() => loadSettings(TABLE, { variables: { ...links, WSS_PORT: "http" } })), [
+    'WSS_PORT: must be a whole number, not "http"',
   ]);
 });
 
-Deno.test("load: all mistakes of all sources at once, with the earlier ones and those between settings", () => {
+Deno.test("loadSettings reports the problems of all sources and of the rules together", () => {
   const problems = problemsOf(() =>
-    load(
+    loadSettings(
       TABLE,
       {
         ...flags("--port", "http", "--max-payload", "1MB"),
         variables: { WSS_IDLE_TIMEOUT: "30", WSS_PROT: "1", WSS_TOTALLY_ELSE: "1" },
         object: { values: { minTls: "SSLv3", hots: "x", zzzzzz: 1 }, name: "wss.json" },
       },
-      ["an earlier one"],
+      ["an earlier problem"],
       (settings) => {
-        // Where a value is wrong the rules see the default.
+        // The rules get the default instead of an invalid value.
         assertEquals(settings.port, 8282);
         throw new UsageError(["these two exclude each other"]);
       },
     )
   );
   assertEquals(problems, [
-    "an earlier one",
-    '--port: it is a whole number, not "http"',
+    "an earlier problem",
+    '--port: must be a whole number, not "http"',
     '--max-payload: a size is a whole number of bytes, or one with KiB, MiB or GiB (64KiB, 1MiB), not "1MB"',
     'WSS_IDLE_TIMEOUT: a duration has a unit: ms, s, m or h (500ms, 30s, 5m), not "30"',
-    "wss.json: minTls: SSLv3 is refused: SSL and TLS before 1.2 are broken (RFC 7568, RFC 8996); give 1.2 or 1.3",
+    "wss.json: minTls: SSLv3 is refused: SSL and TLS before 1.2 are insecure (RFC 7568, RFC 8996); use 1.2 or 1.3",
     "wss.json: unknown option hots: did you mean host?",
     "wss.json: unknown option zzzzzz",
     "unknown variable WSS_PROT: did you mean WSS_PORT?",
@@ -199,29 +201,32 @@ Deno.test("load: all mistakes of all sources at once, with the earlier ones and 
   ]);
 });
 
-Deno.test("load: the program's own variables and $schema are no mistakes; an option for the flag alone is one elsewhere", () => {
-  load(TABLE, { variables: { WSS_TEST_PEERS: "required", WSS_CONFIG: "x" }, object: { values: { $schema: "x" } } });
+Deno.test("loadSettings accepts reserved variables and $schema, and rejects a flag-only option in a variable or the file", () => {
+  loadSettings(TABLE, {
+    variables: { WSS_TEST_PEERS: "required", WSS_CONFIG: "x" },
+    object: { values: { $schema: "x" } },
+  });
   const table = { ...TABLE, check: { type: "switch", flagOnly: true, help: "." } } as const satisfies OptionTable;
   const object = { values: { config: "x", toString: 1 }, name: "wss.json" };
-  assertEquals(problemsOf(() => load(table, { variables: { WSS_CHECK: "true" }, object })), [
-    "wss.json: config is only for the command line: --config",
+  assertEquals(problemsOf(() => loadSettings(table, { variables: { WSS_CHECK: "true" }, object })), [
+    "wss.json: config is allowed only on the command line: --config",
     "wss.json: unknown option toString",
-    "WSS_CHECK is only for the command line: --check",
+    "WSS_CHECK is allowed only on the command line: --check",
   ]);
 });
 
-Deno.test("load: relative paths of a file start at the file, those of flags and variables at the working directory", () => {
+Deno.test("loadSettings resolves paths in the file from its folder, and others from the working directory", () => {
   const object = { values: { cert: "tls/cert.pem", host: "tls/x" }, name: "etc/wss.json", folder: "etc" };
-  const { settings } = load(TABLE, { object });
+  const { settings } = loadSettings(TABLE, { object });
   assertEquals([settings.cert, settings.host], [join("etc", "tls/cert.pem"), "tls/x"]);
-  assertEquals(load(TABLE, { variables: { WSS_CERT: "c.pem" }, object }).settings.cert, "c.pem");
-  assertEquals(load(TABLE, { ...flags("--cert", "c.pem"), object }).settings.cert, "c.pem");
+  assertEquals(loadSettings(TABLE, { variables: { WSS_CERT: "c.pem" }, object }).settings.cert, "c.pem");
+  assertEquals(loadSettings(TABLE, { ...flags("--cert", "c.pem"), object }).settings.cert, "c.pem");
   const absolute = join(Deno.cwd(), "c.pem");
   assertEquals(isAbsolute(absolute), true);
-  assertEquals(load(TABLE, { object: { values: { cert: absolute }, folder: "etc" } }).settings.cert, absolute);
+  assertEquals(loadSettings(TABLE, { object: { values: { cert: absolute }, folder: "etc" } }).settings.cert, absolute);
 });
 
-Deno.test("the configuration file: read whole, and refused by name where it is missing, no JSON or no object", async () => {
+Deno.test("readConfigFile names a file that is missing, not JSON or not an object", async () => {
   const folder = await Deno.makeTempDir({ prefix: "wss-config-" });
   try {
     const write = async (name: string, text: string) => {
@@ -251,14 +256,14 @@ Deno.test("the configuration file: read whole, and refused by name where it is m
   }
 });
 
-Deno.test("load: the service's own table takes its documented spellings", () => {
+Deno.test("loadSettings reads the documented variables of the service", () => {
   const variables = {
     WSS_MAX_PAYLOAD: "2MiB",
     WSS_TRUSTED_PROXY: "10.0.0.0/8,::1",
     WSS_ORIGIN: "https://a.example,https://b.example",
     WSS_KEY_PASSPHRASE: "secret",
   };
-  const { settings } = load(SERVICE_OPTIONS, { variables });
+  const { settings } = loadSettings(SERVICE_OPTIONS, { variables });
   assertEquals([settings.maxPayload, settings.trustedProxy, settings.origin, settings.keyPassphrase], [
     2 * 1024 ** 2,
     ["10.0.0.0/8", "::1"],

@@ -1,14 +1,14 @@
 import { assertEquals } from "@std/assert";
-import { nearest } from "../../lib/config/nearest_name.ts";
+import { findNearestName } from "../../lib/config/nearest_name.ts";
 
-Deno.test("the nearest name: a few letters off in any case, none where it could be anything, of equals the first", () => {
+Deno.test("findNearestName returns the first of the nearest names, or none if no name is similar", () => {
   const known = ["port", "path", "host", "maxPayload", "maxConnections"];
-  assertEquals(nearest("prot", known), "port");
-  assertEquals(nearest("PORT", known), "port");
-  assertEquals(nearest("maxpayloads", known), "maxPayload");
-  assertEquals(nearest("maxConections", known), "maxConnections");
-  assertEquals(nearest("pot", ["port", "pots"]), "port");
-  assertEquals(nearest("certificate", known), undefined);
-  assertEquals(nearest("", ["port"]), undefined);
-  assertEquals(nearest("port", []), undefined);
+  assertEquals(findNearestName("prot", known), "port");
+  assertEquals(findNearestName("PORT", known), "port");
+  assertEquals(findNearestName("maxpayloads", known), "maxPayload");
+  assertEquals(findNearestName("maxConections", known), "maxConnections");
+  assertEquals(findNearestName("pot", ["port", "pots"]), "port");
+  assertEquals(findNearestName("certificate", known), undefined);
+  assertEquals(findNearestName("", ["port"]), undefined);
+  assertEquals(findNearestName("port", []), undefined);
 });

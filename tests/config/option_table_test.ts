@@ -4,7 +4,7 @@ import { SERVICE_OPTIONS } from "../../lib/config/service_options.ts";
 
 const option = (type: Option["type"], more: Partial<Option> = {}): Option => ({ type, help: "", ...more });
 
-Deno.test("an option's key is its flag and its variable", () => {
+Deno.test("flagOf and variableOf convert the key of an option", () => {
   assertEquals([flagOf("port"), variableOf("port")], ["--port", "WSS_PORT"]);
   assertEquals([flagOf("maxConnectionsPerAddress"), variableOf("maxConnectionsPerAddress")], [
     "--max-connections-per-address",
@@ -12,7 +12,7 @@ Deno.test("an option's key is its flag and its variable", () => {
   ]);
 });
 
-Deno.test("every row has one sentence of help, a default that its own type takes, and a name of its own", () => {
+Deno.test("every option has a help text, a default that is valid for its type, and a unique short name", () => {
   const shorts = new Set<string>();
   for (const [key, row] of Object.entries(SERVICE_OPTIONS) as [string, Option][]) {
     assertMatch(row.help, /^[A-Z][^]*\.$/, key);
@@ -27,7 +27,7 @@ Deno.test("every row has one sentence of help, a default that its own type takes
   }
 });
 
-Deno.test("a value is read by its type", () => {
+Deno.test("parseValue parses a value of each type", () => {
   for (
     const [row, text, value] of [
       [option("switch"), "true", true],
@@ -47,28 +47,28 @@ Deno.test("a value is read by its type", () => {
   ) assertEquals(parseValue(row, text), value, text);
 });
 
-Deno.test("a value that is none says what is required and what was given", () => {
+Deno.test("parseValue reports what is required and what was given", () => {
   for (
     const [row, text, message] of [
-      [option("switch"), "yes", 'it is true or false, not "yes"'],
-      [option("choice", { values: ["a", "b"] }), "c", 'it is one of a, b, not "c"'],
-      [option("count"), "-1", 'it is a whole number, not "-1"'],
-      [option("count"), "1.5", 'it is a whole number, not "1.5"'],
-      [option("count", { min: 1 }), "0", "it is at least 1, not 0"],
-      [option("port"), "65536", "it is from 0 to 65535, not 65536"],
-      [option("size", { min: 1, max: 10 }), "11B", "it is from 1B to 10B, not 11B"],
+      [option("switch"), "yes", 'must be true or false, not "yes"'],
+      [option("choice", { values: ["a", "b"] }), "c", 'must be one of a, b, not "c"'],
+      [option("count"), "-1", 'must be a whole number, not "-1"'],
+      [option("count"), "1.5", 'must be a whole number, not "1.5"'],
+      [option("count", { min: 1 }), "0", "must be at least 1, not 0"],
+      [option("port"), "65536", "must be from 0 to 65535, not 65536"],
+      [option("size", { min: 1, max: 10 }), "11B", "must be from 1B to 10B, not 11B"],
       [option("size"), "1MB", '64KiB, 1MiB), not "1MB"'],
-      [option("duration", { min: 100 }), "99ms", "it is from 100ms to 576h, not 99ms"],
+      [option("duration", { min: 100 }), "99ms", "must be from 100ms to 576h, not 99ms"],
       [option("duration"), "30", '500ms, 30s, 5m), not "30"'],
       [option("cidr"), "10.0.0.0/33", 'not "10.0.0.0/33"'],
-      [option("text"), "", "a value is required, not an empty text"],
-      [option("tls"), "1.4", 'it is 1.2 or 1.3, not "1.4"'],
-      [option("tls"), "modern", 'it is 1.2 or 1.3, not "modern"'],
+      [option("text"), "", "must not be empty"],
+      [option("tls"), "1.4", 'must be 1.2 or 1.3, not "1.4"'],
+      [option("tls"), "modern", 'must be 1.2 or 1.3, not "modern"'],
     ] as const
   ) assertThrows(() => parseValue(row, text), RangeError, message, text);
 });
 
-Deno.test("SSL and TLS before 1.2 are refused by name, in every spelling", () => {
+Deno.test("parseValue rejects SSL and TLS before 1.2 in every spelling", () => {
   for (
     const text of [
       "1.0",
@@ -88,7 +88,7 @@ Deno.test("SSL and TLS before 1.2 are refused by name, in every spelling", () =>
     assertThrows(
       () => parseValue(option("tls"), text),
       RangeError,
-      `${text} is refused: SSL and TLS before 1.2 are broken (RFC 7568, RFC 8996); give 1.2 or 1.3`,
+      `${text} is refused: SSL and TLS before 1.2 are insecure (RFC 7568, RFC 8996); use 1.2 or 1.3`,
     );
   }
 });

@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { parsePath, pathExpression, PathSet } from "../../lib/config/path_pattern.ts";
 
-Deno.test("a literal path is compared as requests have it", () => {
+Deno.test("parsePath encodes a literal path as in requests", () => {
   assertEquals(["/", "/wss", "/chat/ä", "/a/../b", "//x", "/%2f", "/a+b"].map((path) => parsePath(path).literal), [
     "/",
     "/wss",
@@ -13,7 +13,7 @@ Deno.test("a literal path is compared as requests have it", () => {
   ]);
 });
 
-Deno.test("a pattern takes what URLPattern takes: names, wildcards, groups, expressions, escapes", () => {
+Deno.test("PathSet matches every URLPattern syntax: names, wildcards, groups, expressions, escapes", () => {
   for (
     const [path, taken, others] of [
       ["/rooms/*", ["/rooms/", "/rooms/a", "/rooms/a/b"], ["/rooms", "/room/a"]],
@@ -33,7 +33,7 @@ Deno.test("a pattern takes what URLPattern takes: names, wildcards, groups, expr
   }
 });
 
-Deno.test("what is neither path nor pattern is refused by name", () => {
+Deno.test("parsePath rejects an invalid path or pattern and quotes it", () => {
   for (const path of ["", "wss", "*", ":id", "/a b", "/a#b", "/a?b"]) {
     const message = `a path starts with / and has no query, fragment or white space, not "${path}"`;
     assertThrows(() => parsePath(path), RangeError, message, path);
@@ -44,7 +44,7 @@ Deno.test("what is neither path nor pattern is refused by name", () => {
   }
 });
 
-Deno.test("a pattern for a proxy: names and wildcards, and nothing that would have to be escaped", () => {
+Deno.test("pathExpression converts names and wildcards, and returns undefined for anything else", () => {
   for (
     const [path, expression] of [
       ["/rooms/*", "/rooms/.*"],

@@ -7,14 +7,14 @@ import { optionsType } from "../support/options_type.ts";
 
 const FILE = new URL("../../lib/config/serve_options_type.ts", import.meta.url);
 
-Deno.test("the options' type is written from the table: WSS_UPDATE=1 writes it anew", async () => {
+Deno.test("serve_options_type.ts matches the option table (WSS_UPDATE=1 rewrites it)", async () => {
   const { success, stdout } = await format(optionsType(SERVICE_OPTIONS));
   assertEquals(success, true);
   if (Deno.env.get("WSS_UPDATE") === "1") await Deno.writeTextFile(FILE, stdout);
   else assertEquals(await Deno.readTextFile(FILE), stdout);
 });
 
-Deno.test("the compiler takes the one for the other", () => {
+Deno.test("the generated type and the inferred type are assignable to each other", () => {
   const table: Input<typeof SERVICE_OPTIONS> = {} as ServiceOptions;
   const type: Required<ServiceOptions> = {} as Required<Input<typeof SERVICE_OPTIONS>>;
   assertEquals(table, type);

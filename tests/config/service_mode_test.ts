@@ -1,12 +1,12 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { load } from "../../lib/config/load_settings.ts";
+import { loadSettings } from "../../lib/config/load_settings.ts";
 import { type Mode, selectMode } from "../../lib/config/service_mode.ts";
 import type { ServiceOptions } from "../../lib/config/serve_options_type.ts";
 import { SERVICE_OPTIONS } from "../../lib/config/service_options.ts";
 import { UsageError } from "../../lib/errors.ts";
 
 function modeOf(options: ServiceOptions): Mode {
-  const { settings, given } = load(SERVICE_OPTIONS, { object: { values: options } });
+  const { settings, given } = loadSettings(SERVICE_OPTIONS, { object: { values: options } });
   return selectMode(settings, given);
 }
 
@@ -20,7 +20,7 @@ function problemsOf(options: ServiceOptions): readonly string[] {
   throw new Error("nothing was wrong");
 }
 
-Deno.test("mode: direct on loopback with the development certificate, on every address with one of yours", () => {
+Deno.test("selectMode: direct mode binds loopback with the development certificate, all addresses with --cert", () => {
   assertEquals(modeOf({}), {
     kind: "direct",
     address: { transport: "tcp", hostname: "127.0.0.1", port: 8282 },
@@ -38,7 +38,7 @@ Deno.test("mode: direct on loopback with the development certificate, on every a
   assertEquals(modeOf({ host: "::", port: 0 }).address, { transport: "tcp", hostname: "::", port: 0 });
 });
 
-Deno.test("mode: proxied on loopback, or on a unix socket; trusted proxies, header, strictness and least TLS with it", () => {
+Deno.test("selectMode: proxied mode binds loopback or a unix socket and keeps the proxy settings", () => {
   const mode = modeOf({ mode: "proxied", minTls: "1.3", strictProxy: true, clientAddressHeader: "forwarded" });
   if (mode.kind !== "proxied") throw new Error(mode.kind);
   assertEquals(mode.address, { transport: "tcp", hostname: "127.0.0.1", port: 8282 });
@@ -51,22 +51,22 @@ Deno.test("mode: proxied on loopback, or on a unix socket; trusted proxies, head
   });
 });
 
-Deno.test("mode: proxied with a certificate is a choice to make, and the message names every option of it", () => {
+Deno.test("selectMode rejects proxied mode with a certificate and names all options for TLS", () => {
   const [one, ...more] = problemsOf({ mode: "proxied", cert: "c.pem" });
   assertEquals(more, []);
-  assertMatch(one!, /^choose one: mode proxied leaves TLS to the proxy in front, cert asks for TLS here; drop it /);
+  assertMatch(one!, /^mode proxied cannot be combined with cert: the proxy in front terminates TLS; /);
   const [all] = problemsOf({ mode: "proxied", cert: "c", key: "k", chain: "ch", keyPassphraseFile: "p" });
-  assertMatch(all!, /, cert, key, chain, keyPassphraseFile ask for TLS here; drop them /);
+  assertMatch(all!, / cert, key, chain, keyPassphraseFile: /);
   assertMatch(all!, /or use mode direct$/);
 });
 
-Deno.test("mode: a unix socket and a port are a choice to make", () => {
+Deno.test("selectMode rejects a unix socket with a host and a port", () => {
   assertEquals(problemsOf({ mode: "proxied", unix: "/s", host: "::1", port: 1 }), [
-    "choose one: unix listens on a socket file, host, port on the network",
+    "unix cannot be combined with host, port: the service listens on a unix socket or on TCP",
   ]);
 });
 
-Deno.test("mode: what belongs to a proxy is refused in direct mode, all of it", () => {
+Deno.test("selectMode rejects every option for proxied mode in direct mode", () => {
   const problems = problemsOf({
     unix: "/s",
     trustedProxy: ["10.0.0.0/8"],
@@ -75,24 +75,24 @@ Deno.test("mode: what belongs to a proxy is refused in direct mode, all of it", 
   });
   assertEquals(problems.length, 4);
   for (const [index, name] of ["unix", "trustedProxy", "clientAddressHeader", "strictProxy"].entries()) {
-    assertEquals(problems[index], `${name} is for --mode proxied; in direct mode there is no proxy in front`);
+    assertEquals(problems[index], `${name} requires --mode proxied: in direct mode there is no proxy in front`);
   }
 });
 
-Deno.test("mode: TLS 1.3 alone needs a proxy", () => {
+Deno.test("selectMode rejects a minimum of TLS 1.3 in direct mode", () => {
   assertEquals(problemsOf({ minTls: "1.3" }), [
-    "minTls 1.3 needs --mode proxied: Deno's TLS always offers 1.2 too, so only a proxy can refuse it",
+    "minTls 1.3 requires --mode proxied: Deno always accepts TLS 1.2 too, so only a proxy can refuse it",
   ]);
 });
 
-Deno.test("mode: certificate and key come together, and what goes with them not without them", () => {
+Deno.test("selectMode rejects a certificate without its key, and a chain or a passphrase without both", () => {
   assertEquals(problemsOf({ cert: "c" }), [
-    "cert is given without --key: a certificate serves only with its private key",
+    "cert requires --key: a certificate needs its private key",
   ]);
-  assertEquals(problemsOf({ key: "k" }), ["key is given without --cert: a key serves only with its certificate"]);
+  assertEquals(problemsOf({ key: "k" }), ["key requires --cert: a private key needs its certificate"]);
   assertEquals(problemsOf({ chain: "ch", keyPassphraseFile: "p" }), [
-    "chain is given without --cert and --key",
-    "keyPassphraseFile is given without --cert and --key",
+    "chain requires --cert and --key",
+    "keyPassphraseFile requires --cert and --key",
   ]);
   assertEquals(problemsOf({ cert: "c", key: "k", keyPassphraseFile: "p", keyPassphrase: "x" }), [
     "choose one: keyPassphraseFile or keyPassphrase",

@@ -12,7 +12,7 @@ function refused(verdict: Slot | AdmissionRefusal): AdmissionRefusal {
   return verdict;
 }
 
-Deno.test("a refusal names the limit that was reached, its number and when to come back", () => {
+Deno.test("admission: a refusal contains the limit that was reached, its value and Retry-After", () => {
   const total = new Admission({ maxConnections: 2, maxConnectionsPerAddress: 0 });
   admitted(total.admit("192.0.2.1"));
   admitted(total.admit("192.0.2.1"));
@@ -20,7 +20,7 @@ Deno.test("a refusal names the limit that was reached, its number and when to co
     ok: false,
     status: 503,
     limit: "maxConnections",
-    most: 2,
+    max: 2,
     retryAfter: 10,
     reason: "connection limit reached (2)",
   });
@@ -28,12 +28,12 @@ Deno.test("a refusal names the limit that was reached, its number and when to co
   const each = new Admission({ maxConnectionsPerAddress: 1 });
   admitted(each.admit("192.0.2.1"));
   const refusal = refused(each.admit("192.0.2.1"));
-  assertEquals([refusal.limit, refusal.most, refusal.retryAfter], ["maxConnectionsPerAddress", 1, 10]);
+  assertEquals([refusal.limit, refusal.max, refusal.retryAfter], ["maxConnectionsPerAddress", 1, 10]);
   assertEquals(refusal.reason, "connection limit of one client address reached (1)");
   admitted(each.admit("192.0.2.2"));
 });
 
-Deno.test("an IPv6 client counts by its /64, an IPv4-mapped one as IPv4, one without an address in the total alone", () => {
+Deno.test("admission: counts IPv6 clients by /64, IPv4-mapped addresses as IPv4, and clients without an address only in the total", () => {
   const admission = new Admission({ maxConnections: 7, maxConnectionsPerAddress: 1 });
   admitted(admission.admit("2001:db8:0:1::a"));
   assertEquals(admission.admit("2001:db8:0:1:ffff::b").ok, false);
@@ -45,13 +45,13 @@ Deno.test("an IPv6 client counts by its /64, an IPv4-mapped one as IPv4, one wit
   assertEquals(refused(admission.admit(undefined)).limit, "maxConnections");
 });
 
-Deno.test("without limits everybody is admitted", () => {
+Deno.test("admission: admits every connection if no limit is set", () => {
   const admission = new Admission({ maxConnections: undefined, maxConnectionsPerAddress: 0 });
   for (let i = 0; i < 10_000; i++) admitted(admission.admit("192.0.2.1"));
   assertEquals([admission.open, admission.clients], [10_000, 1]);
 });
 
-Deno.test("released twice counts once", () => {
+Deno.test("admission: a second release has no effect", () => {
   const admission = new Admission({ maxConnections: 3, maxConnectionsPerAddress: 2 });
   const first = admitted(admission.admit("192.0.2.1"));
   admitted(admission.admit("192.0.2.1"));
@@ -62,7 +62,7 @@ Deno.test("released twice counts once", () => {
   assertEquals(admission.admit("192.0.2.1").ok, false);
 });
 
-Deno.test("the counts follow any order of opening and closing, and end at zero", () => {
+Deno.test("admission: counts stay exact in any order of opening and closing", () => {
   for (let seed = 1; seed <= 20; seed++) {
     const random = seeded(seed);
     const most = 5 + random(30);

@@ -20,53 +20,53 @@ const REFUSED: readonly Unauthenticated[] = [
     what: "POST",
     change: { method: "POST" },
     status: 405,
-    body: /^405 Method Not Allowed\nA WebSocket handshake is a GET, not a POST\.\n$/,
+    body: /^405 Method Not Allowed\nA WebSocket handshake must use GET, not POST\.\n$/,
     headers: { allow: "GET" },
   },
   {
     what: "another path",
     change: { target: "/elsewhere" },
     status: 404,
-    body: /^404 Not Found\nNothing is here\. WebSockets are welcome at \/ and \/wss\.\n$/,
+    body: /^404 Not Found\nThis path is not served\. WebSocket connections are accepted at \/ and \/wss\.\n$/,
   },
   {
     what: "no Upgrade",
     change: { headers: { Upgrade: null } },
     status: 426,
-    body: /no Upgrade: websocket\. A proxy in front drops it/,
+    body: /no Upgrade: websocket\. A proxy may have removed it/,
     headers: { upgrade: "websocket" },
   },
   {
     what: "Connection: keep-alive",
     change: { headers: { Connection: "keep-alive" } },
     status: 400,
-    body: /no Connection: Upgrade\. A proxy in front drops it/,
+    body: /no Connection: Upgrade\. A proxy may have removed it/,
   },
   {
     what: "version 12",
     change: { headers: { "Sec-WebSocket-Version": "12" } },
     status: 426,
-    body: /Sec-WebSocket-Version must be 13, not "12"\./,
+    body: /Sec-WebSocket-Version must be 13, but is "12"\./,
     headers: { "sec-websocket-version": "13" },
   },
   {
     what: "no version",
     change: { headers: { "Sec-WebSocket-Version": null } },
     status: 426,
-    body: /Sec-WebSocket-Version must be 13, and there is none\./,
+    body: /Sec-WebSocket-Version must be 13, but is missing\./,
     headers: { "sec-websocket-version": "13" },
   },
   {
     what: "a short key",
     change: { headers: { "Sec-WebSocket-Key": "c2hvcnQ=" } },
     status: 400,
-    body: /Sec-WebSocket-Key must be the base64 of 16 bytes, not "c2hvcnQ="\./,
+    body: /Sec-WebSocket-Key must be 16 bytes in base64, but is "c2hvcnQ="\./,
   },
   {
     what: "no key",
     change: { headers: { "Sec-WebSocket-Key": null } },
     status: 400,
-    body: /Sec-WebSocket-Key must be the base64 of 16 bytes, and there is none\./,
+    body: /Sec-WebSocket-Key must be 16 bytes in base64, but is missing\./,
   },
   {
     what: "a subprotocol twice",
@@ -74,8 +74,8 @@ const REFUSED: readonly Unauthenticated[] = [
     status: 400,
     body: /Sec-WebSocket-Protocol must be a list of distinct tokens/,
   },
-  { what: "no Host", change: { headers: { Host: null } }, status: 400, body: /names the Host that it asks/ },
-  { what: "an empty Host", change: { headers: { Host: "" } }, status: 400, body: /names the Host that it asks/ },
+  { what: "no Host", change: { headers: { Host: null } }, status: 400, body: /requires a Host header/ },
+  { what: "an empty Host", change: { headers: { Host: "" } }, status: 400, body: /requires a Host header/ },
   {
     what: "a Host with a path",
     change: { headers: { Host: "a/wss" } },
@@ -89,7 +89,7 @@ const REFUSED: readonly Unauthenticated[] = [
     body: /A valid Host header is required\./,
   },
   {
-    what: "a Host that is none",
+    what: "a Host with a space",
     change: { headers: { Host: "a b" } },
     status: 400,
     body: /A valid Host header is required\./,
@@ -98,13 +98,13 @@ const REFUSED: readonly Unauthenticated[] = [
     what: "a page of another site with cookies",
     change: { headers: { Origin: "https://evil.example", Cookie: "session=1" } },
     status: 403,
-    body: /^403 Forbidden\nA page of https:\/\/evil\.example asks localhost with the user's cookies/,
+    body: /^403 Forbidden\nA page of https:\/\/evil\.example connects to localhost with the user's cookies/,
   },
   {
     what: "a page of another site, of a service on loopback",
     change: { headers: { Origin: "https://evil.example" } },
     status: 403,
-    body: /reaches into this machine/,
+    body: /listens on loopback and accepts only pages of this machine/,
   },
   {
     what: "an ordinary request",
@@ -112,7 +112,7 @@ const REFUSED: readonly Unauthenticated[] = [
       headers: { Upgrade: null, Connection: "close", "Sec-WebSocket-Key": null, "Sec-WebSocket-Version": null },
     },
     status: 426,
-    body: /This is a WebSocket endpoint: connect with wss:\/\//,
+    body: /This is a WebSocket endpoint\. Connect to it with wss:\/\//,
     headers: { upgrade: "websocket" },
   },
 ];
@@ -122,7 +122,7 @@ async function stillAnswers(served: Served): Promise<void> {
   assertEquals(await client.ask("tom"), "ok");
 }
 
-Deno.test("handshake on the wire: the valid one is upgraded, over TLS and plain", async () => {
+Deno.test("handshake on the wire: a valid one is upgraded, with and without TLS", async () => {
   for (const mode of ["direct", "proxied"] as const) {
     await using served = await serving(ok, { mode });
     const { status, headers } = await rawResponse(served.raw, handshake());
@@ -138,7 +138,7 @@ Deno.test("handshake on the wire: the valid one is upgraded, over TLS and plain"
   }
 });
 
-Deno.test("handshake on the wire: one change away from the valid one, each refusal has its status, reason and headers", async () => {
+Deno.test("handshake on the wire: each invalid change is refused with its status, reason and headers", async () => {
   await using served = await serving(ok);
   for (const { what, change, status, body, headers = {} } of REFUSED) {
     const response = await rawResponse(served.raw, handshake(change));
@@ -154,7 +154,7 @@ Deno.test("handshake on the wire: one change away from the valid one, each refus
   await stillAnswers(served);
 });
 
-Deno.test("handshake on the wire: 503 with Retry-After beyond the connection limits, and a place that comes back", async () => {
+Deno.test("handshake on the wire: 503 with Retry-After beyond a connection limit, until another connection closes", async () => {
   const gone = Promise.withResolvers<void>();
   const app = { ...ok, close: () => gone.resolve() };
   await using served = await serving(app, { maxConnections: 2, maxConnectionsPerAddress: 1 });
@@ -167,7 +167,7 @@ Deno.test("handshake on the wire: 503 with Retry-After beyond the connection lim
   await stillAnswers(served);
 });
 
-Deno.test("handshake on the wire: a drain refuses with 503, and the health check says so", async () => {
+Deno.test("handshake on the wire: a draining service refuses with 503, and its health check reports draining", async () => {
   await using served = await serving(ok, { drainTimeout: "30s" });
   const client = await served.connect();
   // Kept alive, as an accept loop that has ended takes no new connection.
@@ -195,13 +195,13 @@ Deno.test("handshake on the wire: a drain refuses with 503, and the health check
   const refused = await ask(handshake());
   assertMatch(refused, /^HTTP\/1\.1 503 /);
   assertMatch(refused, /retry-after: 1\r\n/i);
-  assertMatch(refused, /The service is stopping: reconnect\.\n$/);
+  assertMatch(refused, /The service is stopping\. Try again\.\n$/);
   conn.close();
   await client.close();
   await stopped;
 });
 
-Deno.test("handshake on the wire: h2c in any line is refused before an upgrade that would end the process", async () => {
+Deno.test("handshake on the wire: h2c in any Upgrade line is refused, and the process survives", async () => {
   for (const mode of ["direct", "proxied"] as const) {
     await using served = await serving(ok, { mode });
     for (const version of ["HTTP/1.1", "HTTP/1.0"]) {
@@ -215,7 +215,7 @@ Deno.test("handshake on the wire: h2c in any line is refused before an upgrade t
       ) {
         const { status, body } = await rawResponse(served.raw, handshake({ version, headers: { Upgrade: upgrade } }));
         assertEquals(status, 400, upgrade);
-        assertMatch(body, /Upgrade must offer websocket without h2c, not "/, upgrade);
+        assertMatch(body, /Upgrade must offer websocket without h2c, but is "/, upgrade);
       }
     }
     // Without a key it is an ordinary request: curl --http2 asks so.
@@ -230,7 +230,7 @@ Deno.test("handshake on the wire: h2c in any line is refused before an upgrade t
   }
 });
 
-Deno.test("handshake on the wire: a list of subprotocols in every form that RFC 9110 allows", async () => {
+Deno.test("handshake on the wire: a subprotocol is chosen from every list format of RFC 9110", async () => {
   const token = "correct-horse-battery-staple-0123456789";
   await using served = await serving(ok, async (folder) => {
     await Deno.writeTextFile(`${folder}/tokens`, token);
@@ -255,7 +255,7 @@ Deno.test("handshake on the wire: a list of subprotocols in every form that RFC 
   }
 });
 
-Deno.test("handshake on the wire: a key whose spare bits are not zero is answered for the bytes as they came", async () => {
+Deno.test("handshake on the wire: Sec-WebSocket-Accept is computed from the key as received, even with nonzero unused bits", async () => {
   await using served = await serving(ok, { mode: "proxied" });
   const key = "AQIDBAUGBwgJCgsMDQ4PEC==";
   const { status, headers } = await rawResponse(served.raw, handshake({ headers: { "Sec-WebSocket-Key": key } }));
@@ -264,7 +264,7 @@ Deno.test("handshake on the wire: a key whose spare bits are not zero is answere
   assertEquals([status, headers.get("sec-websocket-accept")], [101, accept]);
 });
 
-Deno.test("path patterns on the wire: each room is a namespace of its own", async () => {
+Deno.test("path patterns on the wire: each path has its own namespace", async () => {
   const app = defineApp({
     open: (peer) => peer.subscribe("news"),
     message(peer, message) {
@@ -286,10 +286,10 @@ Deno.test("path patterns on the wire: each room is a namespace of its own", asyn
   assertEquals(await a.next(), "x");
   const { status, body } = await rawResponse(served.raw, handshake({ target: "/rooms/a/b" }));
   assertEquals(status, 404);
-  assertMatch(body, /WebSockets are welcome at \/wss and \/rooms\/:id and \/files\/\*\./);
+  assertMatch(body, /WebSocket connections are accepted at \/wss and \/rooms\/:id and \/files\/\*\./);
 });
 
-Deno.test("an untrusted proxy's forwarding headers are reported once for each address", async () => {
+Deno.test("an untrusted proxy's forwarding headers are logged once per address", async () => {
   await using served = await serving(ok, { mode: "proxied", trustedProxy: ["192.0.2.1"] });
   for (let time = 0; time < 3; time++) {
     await rawResponse(served.raw, handshake({ headers: { "X-Forwarded-For": `192.0.2.${time + 7}` } }));
@@ -300,19 +300,19 @@ Deno.test("an untrusted proxy's forwarding headers are reported once for each ad
   ]]);
 });
 
-Deno.test("two proxies in a row: the refusal says that the inner one may have to pass on what the outer one says", async () => {
+Deno.test("two proxies in a row: the refusal explains how the inner proxy forwards the outer proxy's header", async () => {
   await using served = await serving(ok, { mode: "proxied" });
   const { status, body } = await rawResponse(served.raw, handshake({ headers: { "X-Forwarded-Proto": "http" } }));
   assertEquals(status, 426);
   assertMatch(
     body,
-    /client came without TLS \(X-Forwarded-Proto: http\): connect to the proxy with wss:\/\/; where TLS ends at another proxy/,
+    /client connected without TLS \(X-Forwarded-Proto: http\)\. Connect to the proxy with wss:\/\/\. If an outer proxy terminates TLS/,
   );
   const passed = { "X-Forwarded-Proto": "https" };
   assertEquals((await rawResponse(served.raw, handshake({ headers: passed }))).status, 101);
 });
 
-Deno.test("the development service answers to this machine's names and to addresses alone", async () => {
+Deno.test("the development service accepts only localhost names and IP addresses as Host", async () => {
   await using program = await startProgram();
   const target = { port: program.port, ca: await Deno.readTextFile(program.ca) };
   const ask = (host: string, headers: Record<string, string | null> = {}) =>
@@ -323,7 +323,10 @@ Deno.test("the development service answers to this machine's names and to addres
   for (const host of ["evil.example", `evil.example:${program.port}`, "localhost.evil.example"]) {
     const { status, body } = await ask(host, { Origin: `https://${host}` });
     assertEquals(status, 421, host);
-    assertMatch(body, /This development service answers to localhost and to addresses, not to .* \(DNS rebinding\)/);
+    assertMatch(
+      body,
+      /This development service accepts localhost and IP addresses as Host, not .*, to prevent DNS rebinding\./,
+    );
     const plain = { Upgrade: null, "Sec-WebSocket-Key": null };
     assertEquals((await ask(host, plain)).status, 421, host);
   }

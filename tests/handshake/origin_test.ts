@@ -1,17 +1,17 @@
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import type { Mode } from "../../lib/config/service_mode.ts";
-import { type OriginFacts, originFacts, originRule, originWarnings } from "../../lib/handshake/origin.ts";
+import { compileOriginRule, type OriginFacts, readOriginFacts, warnAboutOrigins } from "../../lib/handshake/origin.ts";
 import { addressSet, LOOPBACK } from "../../lib/ip.ts";
 
-/** A browser that asks a public service over TLS. */
+/** A browser that connects to a public service over TLS. */
 const facts = (origin: string | null, change: Partial<OriginFacts> = {}): OriginFacts => ({
   origin,
   host: "example.com",
   hostKnown: true,
   secure: true,
   credentials: false,
-  straight: true,
-  rebound: false,
+  unproxied: true,
+  possibleRebinding: false,
   fetchSite: null,
   ...change,
 });
@@ -33,21 +33,21 @@ const PROXIED: Mode = {
 /** The facts of a request with these headers, which came from loopback. */
 function read(mode: Mode, headers: Record<string, string>, port: number | null = 8282) {
   const host = headers.Host ?? "localhost";
-  return originFacts(
+  return readOriginFacts(
     { headers: new Headers(headers), host, trustedProxy: mode.kind === "proxied" },
     mode,
     port ?? undefined,
   );
 }
 
-Deno.test("origin, automatic: no browser, and the own site's pages, are welcome with whatever they carry", () => {
-  const rule = originRule(undefined, true);
+Deno.test("automatic origin rule: allows clients without Origin and pages of the same site, with credentials too", () => {
+  const rule = compileOriginRule(undefined, true);
   for (
     const [origin, host] of [
       [null, "example.com"],
       ["https://example.com", "example.com"],
       ["https://EXAMPLE.com", "example.com"],
-      // Cookies do not tell ports apart, so the page of the site on 443 is welcome on any port, and the other way round.
+      // Cookies are shared between ports, so a page on port 443 may connect to any port, and the other way round.
       ["https://example.com", "example.com:8282"],
       ["https://example.com:8443", "example.com"],
       ["https://[2001:db8::1]:8080", "[2001:db8::1]:8282"],
@@ -58,8 +58,8 @@ Deno.test("origin, automatic: no browser, and the own site's pages, are welcome 
   }
 });
 
-Deno.test("origin, automatic: another site's page is refused with the user's cookies, and welcome without", () => {
-  const rule = originRule(undefined, false);
+Deno.test("automatic origin rule: refuses another site's page with credentials, and allows it without", () => {
+  const rule = compileOriginRule(undefined, false);
   for (
     const origin of [
       "https://evil.example",
@@ -84,29 +84,29 @@ Deno.test("origin, automatic: another site's page is refused with the user's coo
   }
 });
 
-Deno.test("origin, automatic: a page without TLS is not of the site of a service with TLS", () => {
-  const rule = originRule(undefined, false);
+Deno.test("automatic origin rule: treats a page without TLS as another site if the service has TLS", () => {
+  const rule = compileOriginRule(undefined, false);
   const page = (change: Partial<OriginFacts>) => rule(facts("http://example.com", { credentials: true, ...change }));
   assertMatch(
     page({})?.reason ?? "",
-    /which came without TLS .* If that page is yours, allow it with --origin http:\/\/example\.com\.$/,
+    /The page was loaded without TLS, .* If that page is yours, allow it with --origin http:\/\/example\.com\.$/,
   );
-  // The proxy does not say whether there is TLS.
+  // The proxy does not report whether the client uses TLS.
   assertEquals(page({ secure: undefined }), undefined);
   assertEquals(page({ credentials: false }), undefined);
   const local = facts("http://localhost:5173", { host: "localhost:8282", credentials: true });
-  assertEquals(originRule(undefined, true)(local)?.status, 403);
-  assertEquals(originRule(undefined, true)({ ...local, credentials: false }), undefined);
+  assertEquals(compileOriginRule(undefined, true)(local)?.status, 403);
+  assertEquals(compileOriginRule(undefined, true)({ ...local, credentials: false }), undefined);
 });
 
-Deno.test("origin, automatic: where the proxy keeps the host to itself, the browser's own word counts, or the refusal says what to do", () => {
-  const rule = originRule(undefined, true);
+Deno.test("automatic origin rule: uses Sec-Fetch-Site if the proxy does not forward the host; without it the refusal explains the fix", () => {
+  const rule = compileOriginRule(undefined, true);
   const ask = (origin: string, change: Partial<OriginFacts> = {}) =>
-    rule(facts(origin, { host: "127.0.0.1:8282", hostKnown: false, straight: false, credentials: true, ...change }));
+    rule(facts(origin, { host: "127.0.0.1:8282", hostKnown: false, unproxied: false, credentials: true, ...change }));
   const refusal = ask("https://example.com");
   assertMatch(
     refusal?.reason ?? "",
-    /does not say which host it asked for \(Host: 127\.0\.0\.1:8282\).*proxy_set_header Host \$host; Apache: ProxyPreserveHost On\)\. If that page is yours, allow it with --origin https:\/\/example\.com\.$/,
+    /does not forward the requested host \(Host: 127\.0\.0\.1:8282\).*proxy_set_header Host \$host; Apache: ProxyPreserveHost On\)\. If that page is yours, allow it with --origin https:\/\/example\.com\.$/,
   );
   assertEquals(refusal?.warning, refusal?.reason);
   assertEquals(ask("https://example.com", { fetchSite: "same-origin" }), undefined);
@@ -114,15 +114,15 @@ Deno.test("origin, automatic: where the proxy keeps the host to itself, the brow
     assertEquals(ask("https://example.com", { fetchSite })?.status, 403, fetchSite);
   }
   assertEquals(ask("https://example.com", { credentials: false }), undefined);
-  // Where the host is known, what it says decides.
+  // If the host is known, Sec-Fetch-Site is ignored.
   assertEquals(
     ask("https://evil.example", { host: "example.com", hostKnown: true, fetchSite: "same-origin" })?.status,
     403,
   );
 });
 
-Deno.test("origin, automatic on loopback: a page from elsewhere is refused, one of this machine is welcome", () => {
-  const rule = originRule(undefined, true);
+Deno.test("automatic origin rule on loopback: allows only pages of this machine", () => {
+  const rule = compileOriginRule(undefined, true);
   const ask = (origin: string, change: Partial<OriginFacts> = {}) =>
     rule(facts(origin, { host: "localhost:8282", ...change }));
   for (
@@ -147,45 +147,50 @@ Deno.test("origin, automatic on loopback: a page from elsewhere is refused, one 
     ]
   ) {
     assertEquals(ask(origin)?.status, 403, origin);
-    assertMatch(ask(origin)?.reason ?? "", /reaches into this machine/);
-    // What a proxy passed on did not come from a browser on this machine.
-    assertEquals(ask(origin, { straight: false }), undefined, origin);
+    assertMatch(ask(origin)?.reason ?? "", /listens on loopback and accepts only pages of this machine/);
+    // A request that a proxy forwarded did not come from a browser on this machine.
+    assertEquals(ask(origin, { unproxied: false }), undefined, origin);
   }
   const rebound = rule(
-    facts("http://evil.example:8282", { host: "evil.example:8282", secure: undefined, rebound: true }),
+    facts("http://evil.example:8282", { host: "evil.example:8282", secure: undefined, possibleRebinding: true }),
   );
-  assertMatch(rebound?.reason ?? "", /under the name evil\.example, and .* \(DNS rebinding\)/);
+  assertMatch(rebound?.reason ?? "", /by the name evil\.example, but .* \(DNS rebinding\)/);
 });
 
-Deno.test("origin: what a request says of its way, read from its headers", () => {
-  const known = ({ straight, hostKnown, rebound, secure, host }: OriginFacts) => ({
-    straight,
+Deno.test("readOriginFacts: finds host, TLS and proxy from the request's headers", () => {
+  const known = ({ unproxied, hostKnown, possibleRebinding, secure, host }: OriginFacts) => ({
+    unproxied,
     hostKnown,
-    rebound,
+    possibleRebinding,
     secure,
     host,
   });
-  const client = { straight: true, hostKnown: true, rebound: false };
+  const client = { unproxied: true, hostKnown: true, possibleRebinding: false };
   assertEquals(known(read(DIRECT, { Host: "localhost:8282" })), { ...client, secure: true, host: "localhost:8282" });
-  // A page that reaches a proxied service past its proxy, under this machine's name or one of its own.
+  // A page that bypasses the proxy of a proxied service, by a name of this machine or by a foreign name.
   const host = "localhost:8282";
   assertEquals(known(read(PROXIED, { Host: host })), { ...client, secure: undefined, host });
   const evil = "evil.example:8282";
-  assertEquals(known(read(PROXIED, { Host: evil })), { ...client, rebound: true, secure: undefined, host: evil });
-  // The manual's nginx: X-Real-IP and the service's own address as Host.
+  assertEquals(known(read(PROXIED, { Host: evil })), {
+    ...client,
+    possibleRebinding: true,
+    secure: undefined,
+    host: evil,
+  });
+  // nginx as in its manual: X-Real-IP, and the service's own address as Host.
   assertEquals(known(read(PROXIED, { Host: host, "X-Real-IP": "192.0.2.1" })), {
-    straight: false,
+    unproxied: false,
     hostKnown: false,
-    rebound: false,
+    possibleRebinding: false,
     secure: undefined,
     host,
   });
-  // Ours, and one that forwards Host alone.
+  // The generated configuration, and a proxy that forwards only Host.
   const forwarded = { "X-Forwarded-Host": "example.com", "X-Forwarded-Proto": "https" };
-  const through = { straight: false, hostKnown: true, rebound: false };
+  const through = { unproxied: false, hostKnown: true, possibleRebinding: false };
   assertEquals(known(read(PROXIED, { Host: "wss", ...forwarded })), { ...through, secure: true, host: "example.com" });
   assertEquals(known(read(PROXIED, { Host: "example.com" })), { ...through, secure: undefined, host: "example.com" });
-  // A unix socket has no port, and no browser comes to it.
+  // A unix socket has no port, and no browser can connect to it.
   assertEquals(known(read(PROXIED, { Host: "localhost" }, null)), {
     ...through,
     hostKnown: false,
@@ -193,17 +198,17 @@ Deno.test("origin: what a request says of its way, read from its headers", () =>
     host: "localhost",
   });
   const odd = read(PROXIED, { Host: "%2Frun%2Fwss.sock", Origin: "https://evil.example", Cookie: "a=1" }, null);
-  assertEquals([odd.hostKnown, originRule(undefined, false)(odd)?.status], [false, 403]);
-  // What is forwarded by somebody who is not trusted counts for nothing.
-  const stranger = originFacts(
+  assertEquals([odd.hostKnown, compileOriginRule(undefined, false)(odd)?.status], [false, 403]);
+  // Forwarding headers of an untrusted peer are ignored.
+  const stranger = readOriginFacts(
     { headers: new Headers(forwarded), host: "example.com", trustedProxy: false },
     PROXIED,
     8282,
   );
-  assertEquals([stranger.host, stranger.secure, stranger.straight], ["example.com", undefined, true]);
+  assertEquals([stranger.host, stranger.secure, stranger.unproxied], ["example.com", undefined, true]);
 });
 
-Deno.test("origin: cookies, Basic, Digest, Negotiate, NTLM and client certificates are ambient; a Bearer token is not", () => {
+Deno.test("readOriginFacts: counts cookies, HTTP authentication and client certificates as credentials, but not a Bearer token", () => {
   for (
     const [name, value, ambient] of [
       ["Cookie", "a=1", true],
@@ -221,8 +226,8 @@ Deno.test("origin: cookies, Basic, Digest, Negotiate, NTLM and client certificat
   ) assertEquals(read(DIRECT, { [name]: value }).credentials, ambient, `${name}: ${value}`);
 });
 
-Deno.test("origin, a list: only its origins and what is no browser, with cookies or without", () => {
-  const rule = originRule([
+Deno.test("origin list: allows its origins and clients without Origin, and refuses all others", () => {
+  const rule = compileOriginRule([
     ...["https://example.com", "http://localhost:3000/", "https://a.example:443", "null", "file://"],
     ...["app://localhost", "Bare-Word", "https://bücher.example", "wss://meant.example"],
   ], true);
@@ -257,13 +262,13 @@ Deno.test("origin, a list: only its origins and what is no browser, with cookies
     ]
   ) assertEquals(rule(facts(origin))?.status, 403, origin);
   assertEquals(
-    originRule(["https://example.com", "null"], true)(facts("https://other.example"))?.reason,
+    compileOriginRule(["https://example.com", "null"], true)(facts("https://other.example"))?.reason,
     "Pages of https://other.example may not connect: --origin allows https://example.com, null. " +
       "If that page is yours, allow it with --origin https://other.example.",
   );
 });
 
-Deno.test("origin: the advice of a 403 can be followed to the letter, whatever the client sent", () => {
+Deno.test("origin: the option that a 403 recommends allows the page, for any Origin", () => {
   for (
     const origin of [
       "https://other.example",
@@ -282,48 +287,59 @@ Deno.test("origin: the advice of a 403 can be followed to the letter, whatever t
       "*bad*",
     ]
   ) {
-    for (const rule of [originRule(["https://mine.example"], false), originRule(undefined, false)]) {
+    for (const rule of [compileOriginRule(["https://mine.example"], false), compileOriginRule(undefined, false)]) {
       const reason = rule(facts(origin, { credentials: true }))?.reason ?? "";
       const quoted = /--origin ('(?:[^']|'\\'')*'|[^\s']+?)[.;](?:\s|$)/.exec(reason)?.[1];
       if (quoted === undefined) {
-        assertMatch(reason, /no --origin names it[.;]/, origin);
+        assertMatch(reason, /--origin cannot allow it\./, origin);
         continue;
       }
       const entry = quoted.startsWith("'") ? quoted.slice(1, -1).replaceAll("'\\''", "'") : quoted;
-      assertEquals(originRule([entry], false)(facts(origin, { credentials: true })), undefined, `${origin}: ${reason}`);
+      assertEquals(
+        compileOriginRule([entry], false)(facts(origin, { credentials: true })),
+        undefined,
+        `${origin}: ${reason}`,
+      );
     }
   }
 });
 
-Deno.test("origin: a host without a scheme is taken, with a warning that says what browsers send", () => {
-  assertEquals(originRule(["example.com"], false)(facts("example.com")), undefined);
-  assertEquals(originWarnings(["example.com", "localhost:3000", "bare", "null", "app://x.y", "https://example.com"]), [
-    "--origin example.com is no page of a browser, which sends https://example.com: that needs an entry of its own",
-    "--origin localhost:3000 is no page of a browser, which sends https://localhost:3000: that needs an entry of its own",
-  ]);
-  assertEquals(originWarnings(undefined), []);
+Deno.test("origin: accepts a host without a scheme, with a warning that names what browsers send", () => {
+  assertEquals(compileOriginRule(["example.com"], false)(facts("example.com")), undefined);
+  assertEquals(
+    warnAboutOrigins(["example.com", "localhost:3000", "bare", "null", "app://x.y", "https://example.com"]),
+    [
+      "--origin example.com matches no page in a browser: browsers send https://example.com, which needs its own --origin",
+      "--origin localhost:3000 matches no page in a browser: browsers send https://localhost:3000, which needs its own --origin",
+    ],
+  );
+  assertEquals(warnAboutOrigins(undefined), []);
 });
 
-Deno.test("origin, *: anybody, with cookies too; an empty list is automatic", () => {
-  assertEquals(originRule(["*"], true)(facts("https://evil.example", { credentials: true })), undefined);
-  assertEquals(originRule([], false)(facts("https://evil.example", { credentials: true }))?.status, 403);
-  assertThrows(() => originRule(["*", "https://a.example"], false), RangeError, "choose one: * is any site");
+Deno.test("origin *: allows any site, with credentials too; an empty list means the automatic rule", () => {
+  assertEquals(compileOriginRule(["*"], true)(facts("https://evil.example", { credentials: true })), undefined);
+  assertEquals(compileOriginRule([], false)(facts("https://evil.example", { credentials: true }))?.status, 403);
+  assertThrows(
+    () => compileOriginRule(["*", "https://a.example"], false),
+    RangeError,
+    "* allows any site and cannot be combined with https://a.example",
+  );
 });
 
-Deno.test("origin: an entry that no client sends is refused at the start, by name, with what would be right", () => {
+Deno.test("origin: rejects an entry that no client sends, and explains the valid form", () => {
   for (
     const [entry, message] of [
       ["https://example.com/path", ": an origin has scheme, host and port only: https://example.com"],
       ["https://a@example.com", ": an origin has scheme, host and port only: https://example.com"],
-      ["https://*.example.com", ": an origin is scheme, host and port (https://example.com), or * alone"],
-      ["https://", ": an origin is scheme, host and port (https://example.com), or * alone"],
-      ["*.example.com", ": * stands alone, for any site; name each origin"],
-      ["", " is no origin"],
-      [" https://example.com", " is no origin"],
+      ["https://*.example.com", ": an origin is scheme, host and port (https://example.com), or * for any"],
+      ["https://", ": an origin is scheme, host and port (https://example.com), or * for any"],
+      ["*.example.com", ": list each origin; * cannot be part of an origin"],
+      ["", " is not an origin"],
+      [" https://example.com", " is not an origin"],
     ] as const
   ) {
     assertThrows(
-      () => originRule(["https://fine.example", entry], false),
+      () => compileOriginRule(["https://fine.example", entry], false),
       RangeError,
       `${JSON.stringify(entry)}${message}`,
     );

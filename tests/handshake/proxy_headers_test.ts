@@ -1,6 +1,11 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { addressSet, LOOPBACK } from "../../lib/ip.ts";
-import { type AddressRules, clientAddress, forwardedHost, proxyTls } from "../../lib/handshake/proxy_headers.ts";
+import {
+  type AddressRules,
+  checkProxyTls,
+  readForwardedHost,
+  resolveClientAddress,
+} from "../../lib/handshake/proxy_headers.ts";
 import { parseForwarded } from "../../lib/handshake/forwarded_header.ts";
 
 const PROXY = "127.0.0.1";
@@ -11,10 +16,10 @@ function address(
   rules: Partial<AddressRules> = {},
   remote: string | undefined = PROXY,
 ) {
-  return clientAddress(new Headers(headers), remote, { trusted, ...rules }).address;
+  return resolveClientAddress(new Headers(headers), remote, { trusted, ...rules }).address;
 }
 
-Deno.test("client address: from an untrusted peer every header is ignored", () => {
+Deno.test("client address: ignores every header of an untrusted peer, and names the ignored one", () => {
   const headers = new Headers({
     "x-real-ip": "192.0.2.1",
     "x-forwarded-for": "192.0.2.1",
@@ -22,19 +27,19 @@ Deno.test("client address: from an untrusted peer every header is ignored", () =
     "x-forwarded-proto": "http",
   });
   for (const header of ["auto", "x-real-ip", "x-forwarded-for", "forwarded", "none"] as const) {
-    const seen = clientAddress(headers, "203.0.113.7", { trusted, header });
+    const seen = resolveClientAddress(headers, "203.0.113.7", { trusted, header });
     assertEquals(seen, { address: "203.0.113.7", trustedProxy: false, ignored: "X-Real-IP" });
   }
   const [forwarded, none] = [
     new Headers({ Forwarded: "for=192.0.2.1" }),
     new Headers({ "X-Forwarded-Proto": "https" }),
   ];
-  assertEquals(clientAddress(forwarded, "203.0.113.7", { trusted }).ignored, "Forwarded");
-  assertEquals(clientAddress(none, "203.0.113.7", { trusted }).ignored, undefined);
+  assertEquals(resolveClientAddress(forwarded, "203.0.113.7", { trusted }).ignored, "Forwarded");
+  assertEquals(resolveClientAddress(none, "203.0.113.7", { trusted }).ignored, undefined);
 });
 
-Deno.test("client address: each header alone is believed from a trusted peer", () => {
-  assertEquals(clientAddress(new Headers({ "x-real-ip": "192.0.2.1" }), PROXY, { trusted }), {
+Deno.test("client address: uses each of the three headers from a trusted peer", () => {
+  assertEquals(resolveClientAddress(new Headers({ "x-real-ip": "192.0.2.1" }), PROXY, { trusted }), {
     address: "192.0.2.1",
     trustedProxy: true,
   });
@@ -44,14 +49,14 @@ Deno.test("client address: each header alone is believed from a trusted peer", (
   assertEquals(address({ "x-real-ip": "192.0.2.1" }, { header: "none" }), PROXY);
 });
 
-Deno.test("client address: the peer of a unix socket is trusted, and nameless without a header", () => {
+Deno.test("client address: trusts the peer of a unix socket; without a header the address is undefined", () => {
   const rules = { trusted };
-  assertEquals(clientAddress(new Headers(), undefined, rules), { address: undefined, trustedProxy: true });
-  assertEquals(clientAddress(new Headers({ "x-real-ip": "192.0.2.1" }), undefined, rules).address, "192.0.2.1");
-  assertEquals(clientAddress(new Headers({ "x-real-ip": "unix:" }), undefined, rules).address, undefined);
+  assertEquals(resolveClientAddress(new Headers(), undefined, rules), { address: undefined, trustedProxy: true });
+  assertEquals(resolveClientAddress(new Headers({ "x-real-ip": "192.0.2.1" }), undefined, rules).address, "192.0.2.1");
+  assertEquals(resolveClientAddress(new Headers({ "x-real-ip": "unix:" }), undefined, rules).address, undefined);
 });
 
-Deno.test("client address: the list is walked from the right through trusted hops", () => {
+Deno.test("client address: follows the list from the right through trusted hops", () => {
   for (
     const [list, expected] of [
       ["192.0.2.66, 192.0.2.1", "192.0.2.1"],
@@ -60,7 +65,7 @@ Deno.test("client address: the list is walked from the right through trusted hop
       ["10.0.0.6, 10.0.0.5", "10.0.0.6"],
       ["::ffff:10.0.0.5", "10.0.0.5"],
       ["192.0.2.1, ::ffff:a00:5", "192.0.2.1"],
-      // What does not parse stops the walk: the last good address counts.
+      // An invalid hop ends the search: the last valid address is used.
       ["192.0.2.1, unknown, 10.0.0.5", "10.0.0.5"],
       ["192.0.2.1, unknown", PROXY],
       ["192.0.2.1, _hidden", PROXY],
@@ -73,7 +78,7 @@ Deno.test("client address: the list is walked from the right through trusted hop
   }
 });
 
-Deno.test("client address: ports, brackets and mapped addresses are read, anything else is no address", () => {
+Deno.test("client address: parses ports, brackets and IPv4-mapped addresses, and rejects anything else", () => {
   for (
     const [hop, expected] of [
       ["192.0.2.1:4711", "192.0.2.1"],
@@ -101,7 +106,7 @@ Deno.test("client address: ports, brackets and mapped addresses are read, anythi
   assertEquals(address({ "x-real-ip": "192.0.2.1, 192.0.2.2" }), PROXY, "X-Real-IP is no list");
 });
 
-Deno.test("client address: Forwarded is read by RFC 7239's grammar, and a breach of it says nothing", () => {
+Deno.test("client address: ignores a Forwarded header that violates RFC 7239's grammar", () => {
   for (
     const [text, expected] of [
       ["for=192.0.2.1;proto=https;by=10.0.0.1", "192.0.2.1"],
@@ -125,7 +130,7 @@ Deno.test("client address: Forwarded is read by RFC 7239's grammar, and a breach
       ["for=192.0.2.1,", PROXY],
       ["for=192.0.2.1;", PROXY],
       ["192.0.2.1", PROXY],
-      // Quotes that a client left open in order to swallow what the proxy appends.
+      // Quotes that a client leaves open to hide what the proxy appends.
       ['for=192.0.2.66;x=", for=192.0.2.1', PROXY],
       ['for=192.0.2.66;x=", for="[2001:db8::1]"', PROXY],
       ['for=192.0.2.66;x=", for=192.0.2.1;by="[2001:db8::1]"', PROXY],
@@ -135,30 +140,36 @@ Deno.test("client address: Forwarded is read by RFC 7239's grammar, and a breach
   }
 });
 
-Deno.test("client address: auto believes no header that another one contradicts", () => {
-  // nginx that sets X-Real-IP alone, Apache that sets X-Forwarded-For alone: the same picture, a different forgery.
+Deno.test("client address: auto ignores headers that contradict each other", () => {
+  // nginx sets only X-Real-IP, Apache only X-Forwarded-For: the headers look the same, but the other one is forged.
   const real = { "x-real-ip": "192.0.2.1", "x-forwarded-for": "192.0.2.66" };
-  const seen = clientAddress(new Headers(real), PROXY, { trusted });
+  const seen = resolveClientAddress(new Headers(real), PROXY, { trusted });
   assertEquals([seen.address, seen.trustedProxy], [PROXY, true]);
-  assertMatch(seen.conflict!, /X-Real-IP names 192.0.2.1, X-Forwarded-For names 192.0.2.66.*--client-address-header/);
+  assertMatch(
+    seen.conflict!,
+    /X-Real-IP contains 192.0.2.1, X-Forwarded-For contains 192.0.2.66.*--client-address-header/,
+  );
   assertEquals(address({ "x-real-ip": "192.0.2.1", forwarded: "for=192.0.2.66" }), PROXY);
   assertEquals(address({ "x-forwarded-for": "192.0.2.1", forwarded: "for=192.0.2.66" }), PROXY);
   assertEquals(address({ "x-forwarded-for": "192.0.2.1", forwarded: '"' }), PROXY);
   assertEquals(address({ "x-real-ip": "192.0.2.1", "x-forwarded-for": "unknown" }), PROXY);
   assertEquals(address({ "x-real-ip": "unix:", "x-forwarded-for": "192.0.2.66" }), PROXY);
-  assertEquals(clientAddress(new Headers(real), undefined, { trusted }).address, undefined);
+  assertEquals(resolveClientAddress(new Headers(real), undefined, { trusted }).address, undefined);
 });
 
-Deno.test("client address: auto takes headers that agree", () => {
+Deno.test("client address: auto uses headers that agree", () => {
   const three = { "x-real-ip": "192.0.2.1", "x-forwarded-for": "192.0.2.66, 192.0.2.1", forwarded: "for=192.0.2.1" };
-  assertEquals(clientAddress(new Headers(three), PROXY, { trusted }), { address: "192.0.2.1", trustedProxy: true });
-  // Two proxies in a row: the inner one's X-Real-IP is the outer one, which the list goes through.
+  assertEquals(resolveClientAddress(new Headers(three), PROXY, { trusted }), {
+    address: "192.0.2.1",
+    trustedProxy: true,
+  });
+  // Two proxies in a row: X-Real-IP of the inner proxy is the outer proxy, which is also in the list.
   const chain = { "x-real-ip": "10.0.0.5", "x-forwarded-for": "192.0.2.66, 192.0.2.1, 10.0.0.5" };
   assertEquals(address(chain), "192.0.2.1");
   assertEquals(address({ ...chain, "x-real-ip": "10.0.0.6" }), PROXY);
 });
 
-Deno.test("client address: a pinned header is the only one read", () => {
+Deno.test("client address: reads only the header selected by the option", () => {
   const headers = { "x-real-ip": "192.0.2.1", "x-forwarded-for": "192.0.2.2", forwarded: "for=192.0.2.3" };
   assertEquals(address(headers, { header: "x-real-ip" }), "192.0.2.1");
   assertEquals(address(headers, { header: "x-forwarded-for" }), "192.0.2.2");
@@ -166,12 +177,12 @@ Deno.test("client address: a pinned header is the only one read", () => {
   assertEquals(address({ "x-forwarded-for": "192.0.2.2" }, { header: "x-real-ip" }), PROXY);
 });
 
-Deno.test("client address: a list as long as a request head is walked in no time", () => {
+Deno.test("client address: handles a list of 30,000 hops", () => {
   const list = "10.0.0.5," + "_,".repeat(30_000) + "192.0.2.1";
   assertEquals(address({ "x-forwarded-for": list }), "192.0.2.1");
 });
 
-Deno.test("Forwarded: elements in order, names in lower case, values unquoted", () => {
+Deno.test("parseForwarded: returns elements in order, names in lower case, values unquoted", () => {
   const elements = parseForwarded('For="_a\\"b";Proto=https ,\thost="a.example:1"')!;
   assertEquals(elements.map((element) => [...element]), [[["for", '_a"b'], ["proto", "https"]], [[
     "host",
@@ -181,10 +192,10 @@ Deno.test("Forwarded: elements in order, names in lower case, values unquoted", 
 });
 
 function tls(headers: Record<string, string>, strict = false, minTls: "1.2" | "1.3" = "1.2", trustedProxy = true) {
-  return proxyTls(new Headers(headers), trustedProxy, { minTls, strict });
+  return checkProxyTls(new Headers(headers), trustedProxy, { minTls, strict });
 }
 
-Deno.test("proxy TLS: a client without TLS is refused, with the proxy's word for it", () => {
+Deno.test("proxy TLS: refuses a client without TLS and quotes the proxy's header", () => {
   assertEquals(tls({}), undefined);
   for (const proto of ["https", "wss", "HTTPS", "https, wss"]) {
     assertEquals(tls({ "x-forwarded-proto": proto }), undefined);
@@ -194,22 +205,22 @@ Deno.test("proxy TLS: a client without TLS is refused, with the proxy's word for
   }
   assertMatch(tls({ forwarded: "for=192.0.2.1;proto=http" })!, /without TLS \(Forwarded: proto=http\)/);
   assertEquals(tls({ forwarded: "for=192.0.2.1;proto=https" }), undefined);
-  assertEquals(tls({ "x-forwarded-proto": "http" }, false, "1.2", false), undefined, "an untrusted peer's word");
+  assertEquals(tls({ "x-forwarded-proto": "http" }, false, "1.2", false), undefined, "the header of an untrusted peer");
 });
 
-Deno.test("proxy TLS: a version under the least is refused by name", () => {
+Deno.test("proxy TLS: refuses a version below minTls and names it", () => {
   for (const version of ["TLSv1.2", "TLSv1.3", "tls1.2", "TLS 1.3", "TLSv1.3, TLSv1.2"]) {
     assertEquals(tls({ "x-ssl-protocol": version }), undefined, version);
   }
   for (const version of ["TLSv1.1", "TLSv1", "SSLv3", "(null)", "-", "TLSv1.3, TLSv1.1", "1.3"]) {
-    assertMatch(tls({ "x-ssl-protocol": version })!, /^TLS 1\.2 at least is needed/, version);
+    assertMatch(tls({ "x-ssl-protocol": version })!, /^TLS 1\.2 or later is required/, version);
   }
-  assertMatch(tls({ "x-ssl-protocol": "TLSv1.2" }, false, "1.3")!, /^TLS 1\.3 at least.*X-SSL-Protocol: tlsv1\.2$/);
+  assertMatch(tls({ "x-ssl-protocol": "TLSv1.2" }, false, "1.3")!, /^TLS 1\.3 or later.*X-SSL-Protocol: tlsv1\.2$/);
   assertEquals(tls({ "x-ssl-protocol": "TLSv1.3" }, false, "1.3"), undefined);
   assertEquals(tls({ "x-ssl-protocol": "" }), undefined, "nginx's empty variable");
 });
 
-Deno.test("proxy TLS: strict demands proof from a trusted proxy", () => {
+Deno.test("proxy TLS: strict requires proof of TLS from a trusted proxy", () => {
   assertEquals(tls({ "x-forwarded-proto": "https" }, true), undefined);
   assertEquals(tls({ "x-ssl-protocol": "TLSv1.2" }, true), undefined);
   assertMatch(tls({}, true)!, /^strict-proxy: the proxy does not prove TLS/);
@@ -218,8 +229,8 @@ Deno.test("proxy TLS: strict demands proof from a trusted proxy", () => {
   assertMatch(tls({ "x-forwarded-proto": "https" }, true, "1.2", false)!, /does not come from a trusted proxy/);
 });
 
-Deno.test("forwarded host: the first proxy's, where it is a host", () => {
-  const host = (headers: Record<string, string>) => forwardedHost(new Headers(headers));
+Deno.test("forwarded host: uses the first proxy's value if it is a valid host", () => {
+  const host = (headers: Record<string, string>) => readForwardedHost(new Headers(headers));
   assertEquals(host({}), undefined);
   assertEquals(host({ "x-forwarded-host": "Example.COM:8443" }), "example.com:8443");
   assertEquals(host({ "x-forwarded-host": "example.com, inner" }), "example.com");

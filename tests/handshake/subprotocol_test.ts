@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { parseSubprotocols } from "../../lib/handshake/subprotocol.ts";
 
-Deno.test("subprotocols: in the client's order, each a token, none twice", () => {
+Deno.test("subprotocols: are parsed in the client's order", () => {
   assertEquals(parseSubprotocols(null), []);
   assertEquals(parseSubprotocols("chat"), ["chat"]);
   assertEquals(parseSubprotocols("wss.v1, bearer.abc-_~,  superchat\t"), ["wss.v1", "bearer.abc-_~", "superchat"]);
@@ -14,7 +14,7 @@ Deno.test("subprotocols: in the client's order, each a token, none twice", () =>
   assertEquals(parseSubprotocols("Chat, chat"), ["Chat", "chat"]);
 });
 
-Deno.test("subprotocols: nothing but empty elements, a separator, a space within, and a repetition make it no list", () => {
+Deno.test("subprotocols: empty lists, separators, inner spaces and duplicates are invalid", () => {
   for (
     const header of [
       "",

@@ -11,7 +11,7 @@ function judge(change: { readonly [name: string]: string | null | undefined } = 
   return verifyHandshake(method, headers);
 }
 
-Deno.test("handshake: the valid request, and what may vary in it", () => {
+Deno.test("handshake: accepts the valid request and its permitted variations", () => {
   const accepted = { kind: "upgrade", offered: [] };
   assertEquals(judge(), accepted);
   for (
@@ -38,48 +38,48 @@ Deno.test("handshake: the valid request, and what may vary in it", () => {
   }
 });
 
-Deno.test("handshake: without Upgrade and key it is an ordinary request, whatever the method", () => {
+Deno.test("handshake: treats a request without Upgrade and key as an ordinary request, with any method", () => {
   for (const method of ["GET", "HEAD", "POST"]) {
     assertEquals(judge({ Upgrade: null, "Sec-WebSocket-Key": null }, method), { kind: "plain" });
     assertEquals(judge({ Upgrade: "h2c", "Sec-WebSocket-Key": null }, method), { kind: "plain" });
   }
 });
 
-Deno.test("handshake: one change away from the valid request, each refusal has its status, reason and headers", () => {
+Deno.test("handshake: each invalid change is refused with its status, reason and headers", () => {
   const upgrade = { upgrade: "websocket", connection: "Upgrade" };
   const version = { "sec-websocket-version": "13", ...upgrade };
-  const key = /^Sec-WebSocket-Key must be the base64 of 16 bytes, /;
+  const key = /^Sec-WebSocket-Key must be 16 bytes in base64, but is /;
   const list = /^Sec-WebSocket-Protocol must be a list of distinct tokens/;
   for (
     const [change, status, reason, headers] of [
-      [{ Upgrade: null }, 426, /but no Upgrade: websocket\. A proxy in front drops it: nginx needs/, upgrade],
+      [{ Upgrade: null }, 426, /but no Upgrade: websocket\. A proxy may have removed it: nginx needs/, upgrade],
       [{ Upgrade: "websockets" }, 426, /but no Upgrade: websocket\./, upgrade],
       [{ Upgrade: "websocket/13" }, 426, /but no Upgrade: websocket\./, upgrade],
       [
         { Upgrade: "h2c, websocket" },
         400,
-        /^Upgrade must offer websocket without h2c, not "h2c, websocket"\.$/,
+        /^Upgrade must offer websocket without h2c, but is "h2c, websocket"\.$/,
         undefined,
       ],
       [{ Upgrade: "websocket,H2C" }, 400, /^Upgrade must offer websocket without h2c/, undefined],
       [{ Upgrade: null, Connection: null, Host: null }, 400, /^The request came over HTTP\/2, /, undefined],
-      [{ Connection: null }, 400, /but no Connection: Upgrade\. A proxy in front drops it/, undefined],
+      [{ Connection: null }, 400, /but no Connection: Upgrade\. A proxy may have removed it/, undefined],
       [{ Connection: "close" }, 400, /but no Connection: Upgrade\./, undefined],
       [{ Connection: "not-upgrade" }, 400, /but no Connection: Upgrade\./, undefined],
-      [{ Host: null }, 400, /names the Host that it asks \(RFC 6455, section 4\.2\.1\)/, undefined],
-      [{ "Sec-WebSocket-Version": null }, 426, /^Sec-WebSocket-Version must be 13, and there is none\.$/, version],
-      [{ "Sec-WebSocket-Version": "8" }, 426, /^Sec-WebSocket-Version must be 13, not "8"\.$/, version],
-      [{ "Sec-WebSocket-Version": "13, 8" }, 426, /not "13, 8"\.$/, version],
-      [{ "Sec-WebSocket-Version": "013" }, 426, /not "013"\.$/, version],
+      [{ Host: null }, 400, /requires a Host header \(RFC 6455, section 4\.2\.1\)/, undefined],
+      [{ "Sec-WebSocket-Version": null }, 426, /^Sec-WebSocket-Version must be 13, but is missing\.$/, version],
+      [{ "Sec-WebSocket-Version": "8" }, 426, /^Sec-WebSocket-Version must be 13, but is "8"\.$/, version],
+      [{ "Sec-WebSocket-Version": "13, 8" }, 426, /but is "13, 8"\.$/, version],
+      [{ "Sec-WebSocket-Version": "013" }, 426, /but is "013"\.$/, version],
       [{ "Sec-WebSocket-Key": null }, 400, key, undefined],
       [{ "Sec-WebSocket-Key": "" }, 400, key, undefined],
       [{ "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ" }, 400, key, undefined],
       [{ "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQAA" }, 400, key, undefined],
-      [{ "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ== " + "x".repeat(500) }, 400, /not ".{64}"\.$/, undefined],
+      [{ "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ== " + "x".repeat(500) }, 400, /but is ".{64}"\.$/, undefined],
       [{ "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25j-_==" }, 400, key, undefined],
-      [{ "Content-Length": "1" }, 400, /^A WebSocket handshake has no body\.$/, undefined],
-      [{ "Content-Length": "none" }, 400, /^A WebSocket handshake has no body\.$/, undefined],
-      [{ "Transfer-Encoding": "chunked" }, 400, /^A WebSocket handshake has no body\.$/, undefined],
+      [{ "Content-Length": "1" }, 400, /^A WebSocket handshake must not have a body\.$/, undefined],
+      [{ "Content-Length": "none" }, 400, /^A WebSocket handshake must not have a body\.$/, undefined],
+      [{ "Transfer-Encoding": "chunked" }, 400, /^A WebSocket handshake must not have a body\.$/, undefined],
       [{ "Sec-WebSocket-Protocol": "" }, 400, list, undefined],
       [{ "Sec-WebSocket-Protocol": " , " }, 400, list, undefined],
       [{ "Sec-WebSocket-Protocol": "a, a" }, 400, list, undefined],
@@ -96,7 +96,7 @@ Deno.test("handshake: one change away from the valid request, each refusal has i
   for (const method of ["POST", "HEAD", "PUT", "CONNECT", "get"]) {
     assertEquals(judge({}, method), {
       kind: "refuse",
-      refusal: { status: 405, reason: `A WebSocket handshake is a GET, not a ${method}.`, headers: { allow: "GET" } },
+      refusal: { status: 405, reason: `A WebSocket handshake must use GET, not ${method}.`, headers: { allow: "GET" } },
     });
   }
 });

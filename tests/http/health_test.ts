@@ -25,7 +25,7 @@ Deno.test("health: GET and HEAD on /healthz, whatever the paths; anything else i
   assertEquals([head.status, head.body], [200, ""]);
   const post = await ask("POST");
   assertEquals([post.status, post.headers.get("allow")], [405, "GET, HEAD"]);
-  assertEquals(post.body, "405 Method Not Allowed\nThis path answers GET and HEAD, not POST.\n");
+  assertEquals(post.body, "405 Method Not Allowed\nOnly GET and HEAD are allowed here, not POST.\n");
 });
 
 Deno.test("health: how many are connected is told on this machine alone", async () => {

@@ -1,49 +1,14 @@
 /** SIGUSR2: a new process of the same command line takes the port over, and nobody notices. Linux. */
-import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
 import { Client, type ClientOptions } from "../support/client.ts";
-import { makeFolder, type Program, runProgram, startProgram } from "../support/program.ts";
+import { makeFolder, type Program, runProgram } from "../support/program.ts";
 import { ask, dial, exchange, handshake, readUntil, request, tryWrite } from "../support/raw.ts";
 import { figures, most } from "../support/figures.ts";
 import { residentBytes } from "../support/proc.ts";
 import { HeldClients, NewClients } from "../support/client_load.ts";
-import { isAlive, killIn, PID_APP } from "../support/processes.ts";
-
-const TAKEN = /"message":"process (\d+) has taken over: stopping/;
-
-/** Runs a test with a program whose successors are stopped in any case. */
-async function withProgram(
-  args: readonly string[],
-  test: (program: Program, folder: string) => Promise<void>,
-  files: Readonly<Record<string, string>> = {},
-): Promise<void> {
-  const folder = await Deno.realPath(await makeFolder({ ...PID_APP, ...files }));
-  try {
-    await using program = await startProgram(["--app", "./pid.ts", ...args], { folder });
-    try {
-      await test(program, folder);
-    } finally {
-      killIn(folder);
-    }
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
-
-/** Sends SIGUSR2 to a process; the successor's number, once it has taken over. */
-async function handOver(program: Program, pid: number): Promise<number> {
-  const from = program.stderr.text.length;
-  Deno.kill(pid, "SIGUSR2");
-  return Number((await program.stderr.until(TAKEN, from))[1]);
-}
-
-async function gone(pid: number): Promise<void> {
-  const deadline = performance.now() + 20_000;
-  while (isAlive(pid)) {
-    assert(performance.now() < deadline, `process ${pid} is still there`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
+import { isAlive, killIn } from "../support/processes.ts";
+import { gone, handOver, takenOver, withProgram } from "./hand_over.ts";
 
 async function pidOf(url: string, options: ClientOptions): Promise<number> {
   await using client = await Client.open(url, options);
@@ -166,21 +131,21 @@ Deno.test("SIGUSR2 in the middle of a certificate reload, and a reload in the mi
       await arrivals.more(20);
       await put("two");
       program.signal("SIGHUP");
-      await program.stderr.until(/the new certificate serves/);
+      await program.stderr.until(/the new certificate is in use/);
       const from = program.stderr.text.length;
       program.signal("SIGUSR2");
       await program.stderr.until(/handing over to new process/, from);
       await put("three");
       program.signal("SIGHUP");
-      const [, next] = await program.stderr.until(TAKEN, from);
+      const next = await takenOver(program, from);
       await arrivals.more(200);
-      assertEquals(await pidOf(program.url, options), Number(next));
+      assertEquals(await pidOf(program.url, options), next);
       await held.settle();
       await held[Symbol.asyncDispose]();
       assertEquals(await program.exited, 0);
       await arrivals.more(50);
       await arrivals.settle();
-      assertEquals(await pidOf(program.url, options), Number(next));
+      assertEquals(await pidOf(program.url, options), next);
     });
   } finally {
     await Deno.remove(folder, { recursive: true });
@@ -253,7 +218,7 @@ Deno.test("SIGUSR2 twice at once makes one successor; SIGTERM meanwhile ends bot
     program.signal("SIGUSR2");
     await program.stderr.until(/handing over to new process/);
     program.signal("SIGUSR2");
-    await program.stderr.until(/being replaced or stopped already/);
+    await program.stderr.until(/already being replaced or stopped/);
     assertEquals((await program.stop()).code, 0);
   }, { "slow.ts": `${slow} export default { message(peer) { peer.send("ok"); } };` });
 });

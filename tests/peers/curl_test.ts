@@ -74,7 +74,7 @@ Deno.test({ name: "curl, direct", ignore }, async (t) => {
     }
   });
 
-  await t.step("the page takes no POST, and HEAD has no body", async () => {
+  await t.step("POST to the page is refused, and HEAD returns no body", async () => {
     // Over HTTP/2 Deno may reset the stream of an unread body before the answer is out.
     const posted = await curl(program, "/", "--http1.1", "-d", "x=1");
     assertEquals([posted.status, posted.headers.get("allow")], [405, "GET, HEAD"]);
@@ -121,16 +121,16 @@ Deno.test({ name: "curl, direct", ignore }, async (t) => {
 
   // Each is one change away from the handshake above.
   const refusals: [what: string, args: string[], status: number, reason: string, header?: [string, string]][] = [
-    ["another version", handshake({ version: "Sec-WebSocket-Version: 8" }), 426, 'must be 13, not "8"', [
+    ["another version", handshake({ version: "Sec-WebSocket-Version: 8" }), 426, 'must be 13, but is "8"', [
       "sec-websocket-version",
       "13",
     ]],
-    ["no version", handshake({ version: "" }), 426, "must be 13, and there is none", ["sec-websocket-version", "13"]],
-    ["no Upgrade", handshake({ upgrade: "" }), 426, "A proxy in front drops it", ["upgrade", "websocket"]],
+    ["no version", handshake({ version: "" }), 426, "must be 13, but is missing", ["sec-websocket-version", "13"]],
+    ["no Upgrade", handshake({ upgrade: "" }), 426, "A proxy may have removed it", ["upgrade", "websocket"]],
     ["no Connection", handshake({ connection: "" }), 400, "no Connection: Upgrade"],
-    ["a short key", handshake({ key: "Sec-WebSocket-Key: c2hvcnQ=" }), 400, "the base64 of 16 bytes"],
-    ["no key", handshake({ key: "" }), 400, "the base64 of 16 bytes, and there is none"],
-    ["POST", [...handshake(), "-X", "POST"], 405, "is a GET, not a POST", ["allow", "GET"]],
+    ["a short key", handshake({ key: "Sec-WebSocket-Key: c2hvcnQ=" }), 400, "must be 16 bytes in base64"],
+    ["no key", handshake({ key: "" }), 400, "16 bytes in base64, but is missing"],
+    ["POST", [...handshake(), "-X", "POST"], 405, "must use GET, not POST", ["allow", "GET"]],
     ["h2c before websocket", ["-H", "Upgrade: h2c", ...handshake()], 400, "Upgrade must offer websocket without h2c"],
     // Deno itself refuses it, without a reason.
     ["a body", [...handshake(), "-X", "GET", "-d", "x"], 400, ""],
@@ -155,13 +155,13 @@ Deno.test({ name: "curl, direct", ignore }, async (t) => {
     const [, ...headers] = handshake();
     const { status, body, version } = await curl(program, "/wss", "--http2", ...headers);
     assertEquals([status, version], [400, "2"]);
-    assertStringIncludes(body, "The request came over HTTP/2, and WebSocket takes HTTP/1.1 here");
+    assertStringIncludes(body, "The request came over HTTP/2, but this service accepts WebSocket over HTTP/1.1 only");
   });
 
   await t.step("elsewhere: 404", async () => {
     const { status, body } = await curl(program, "/elsewhere", ...handshake());
     assertEquals(status, 404);
-    assertStringIncludes(body, "WebSockets are welcome at / and /wss");
+    assertStringIncludes(body, "WebSocket connections are accepted at / and /wss");
   });
 
   await t.step("TLS 1.1 at the most: no connection", async () => {
@@ -181,5 +181,5 @@ Deno.test({ name: "curl, direct without the page", ignore }, async () => {
   await using program = await startProgram(["--no-page"]);
   const { status, headers, body } = await curl(program, "/", "--http1.1");
   assertEquals([status, headers.get("upgrade")], [426, "websocket"]);
-  assertStringIncludes(body, "connect with wss:// from a WebSocket client");
+  assertStringIncludes(body, "Connect to it with wss:// from a WebSocket client");
 });

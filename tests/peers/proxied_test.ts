@@ -63,7 +63,7 @@ Deno.test("proxied on loopback", async (t) => {
     const host = `127.0.0.1:${program.port}`;
     const page = await ask({ Origin: "https://evil.example", Host: host });
     assertEquals(page.status, 403);
-    assertStringIncludes(page.body, "reaches into this machine");
+    assertStringIncludes(page.body, "listens on loopback and accepts only pages of this machine");
     const rebound = `evil.example:${program.port}`;
     const { status, body } = await ask({ Origin: `http://${rebound}`, Host: rebound });
     assertEquals(status, 403);

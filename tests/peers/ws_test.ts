@@ -51,7 +51,7 @@ Deno.test("npm:ws, direct", async (t) => {
     let body = "";
     for await (const chunk of response) body += chunk;
     assertEquals(response.statusCode, 403);
-    assertStringIncludes(body, "A page of https://evil.example reaches into this machine");
+    assertStringIncludes(body, "A page of https://evil.example may not connect: the service listens on loopback");
     request.destroy();
   });
 });

@@ -1,7 +1,7 @@
 /** Each generated configuration, checked by the program that is to read it. */
 import { assert, assertMatch } from "@std/assert";
 import { join } from "node:path";
-import { proxyCommand, proxyConfiguration } from "../../lib/cli/proxy.ts";
+import { generateProxyConfiguration, proxyCommand } from "../../lib/cli/proxy.ts";
 import { parseFlags } from "../../lib/config/command_line.ts";
 import { HAPROXY_PART } from "../../lib/proxy/haproxy.ts";
 import { NGINX_PART } from "../../lib/proxy/nginx.ts";
@@ -50,7 +50,7 @@ for (const kind of KINDS) {
         });
         if (config !== undefined) words.push("--config", await pki.write("wss.json", config));
         const { values, positionals, problems } = parseFlags(words, proxyCommand.options);
-        const { text } = proxyConfiguration({ flags: values, positionals, problems }, variables);
+        const { text } = generateProxyConfiguration({ flags: values, positionals, problems }, variables);
         const whole = text.includes(": the part that goes into your server")
           ? enclose(kind, text, cert, key, bundle)
           : text;
@@ -64,7 +64,7 @@ for (const kind of KINDS) {
 
 Deno.test("apache: a module that is missing is named by the configuration test", async () => {
   if (!await hasProxy("apache")) return;
-  const { text } = proxyConfiguration({ flags: new Map(), positionals: ["apache"], problems: [] }, {});
+  const { text } = generateProxyConfiguration({ flags: new Map(), positionals: ["apache"], problems: [] }, {});
   const inside = `Listen 8443\n<VirtualHost *:8443>\n${text}</VirtualHost>`;
   for (const module of ["headers", "proxy_http"]) {
     const { success, output } = await checkProxy("apache", inside, [module]);

@@ -1,7 +1,7 @@
 /** Each generated configuration, used: the real proxy, a real wss client through it. */
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { proxyTls } from "../../lib/handshake/proxy_headers.ts";
+import { checkProxyTls } from "../../lib/handshake/proxy_headers.ts";
 import { KINDS, openGeneratedProxies } from "./generated_proxies.ts";
 import { startUpstream } from "./upstream.ts";
 import { ask } from "../support/raw.ts";
@@ -90,7 +90,7 @@ for (const kind of KINDS) {
         assertMatch(headers.get("x-ssl-protocol")!, /^tlsv?1\.3$/i);
         assertEquals(headers.get("forwarded"), null);
         assertEquals(headers.get("host"), `localhost:${port}`);
-        assertEquals(proxyTls(headers, true, { minTls: "1.3", strict: true }), undefined);
+        assertEquals(checkProxyTls(headers, true, { minTls: "1.3", strict: true }), undefined);
       }
       await upstream.opens(0);
     });

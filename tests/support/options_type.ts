@@ -11,7 +11,7 @@ export function optionsType(table: OptionTable): string {
     `  readonly ${key}?: ${typeOf(option)} | undefined;`,
   ]);
   return `/**
- * The options of \`serve()\`. This file is written from the option table (service_options.ts); a test keeps it true.
+ * The options of \`serve()\`. This file is generated from the option table (service_options.ts); a test compares them.
  * @module
  */
 

@@ -1,17 +1,17 @@
 /**
- * Waiting for a server that may stay silent, and telling its silence from a check that ran out of time.
+ * Waits for a server that may stay silent, and distinguishes its silence from the end of the check's timeout.
  * @module
  */
 import { DeadlineError, within } from "../../client/deadline.ts";
 
 /**
- * Shorter silence says nothing about a server, in milliseconds: a lost SYN or ClientHello is sent again after a second.
+ * The least silence that counts as a server's fault, in milliseconds: a lost SYN is sent again after a second.
  */
-export const SHORTEST_SILENCE = 900;
+export const MIN_SILENCE = 900;
 
 /**
- * Runs work for at most `ms` milliseconds. A timeout is `onSilence`'s result.
- * @throws {DeadlineError} if the outer signal ended the work too early to conclude anything from the silence
+ * Runs work for at most `ms` milliseconds. After that, returns the result of `onSilence`.
+ * @throws {DeadlineError} if the outer signal aborts before `MIN_SILENCE`, which is too early to report silence
  */
 export async function awaitReply<T>(
   ms: number,
@@ -25,12 +25,12 @@ export async function awaitReply<T>(
   } catch (error) {
     if (!(error instanceof DeadlineError)) throw error;
     const waited = performance.now() - start;
-    if (outer.aborted && waited < SHORTEST_SILENCE) throw error;
+    if (outer.aborted && waited < MIN_SILENCE) throw error;
     return onSilence(waited);
   }
 }
 
-/** A duration for a sentence: `3.2 s`, `80 ms`. */
-export function seconds(ms: number): string {
+/** Formats a duration for a sentence: `3.2 s`, `80 ms`. */
+export function formatWait(ms: number): string {
   return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
 }

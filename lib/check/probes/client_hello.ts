@@ -1,10 +1,10 @@
 /**
- * ClientHellos from SSLv3 to TLS 1.3, written by hand: no TLS library of today offers the old ones.
+ * Writes ClientHellos from SSLv3 to TLS 1.3. Current TLS libraries do not offer the old versions.
  * RFC 6101 (SSLv3), RFC 5246 (TLS 1.2), RFC 8446 (TLS 1.3).
  * @module
  */
 
-/** Protocol versions by name, as they stand on the wire. */
+/** Protocol versions by name, as they are encoded. */
 export const VERSIONS = {
   "SSLv3": 0x0300,
   "TLS 1.0": 0x0301,
@@ -17,10 +17,10 @@ export type Version = keyof typeof VERSIONS;
 /** The suites of TLS 1.3. */
 const SUITES_13 = [0x1301, 0x1302, 0x1303];
 
-/** ECDHE with an AEAD: what clients of today offer in TLS 1.2. */
+/** ECDHE suites with an AEAD, which current clients offer in TLS 1.2. */
 export const SUITES_MODERN: readonly number[] = [0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8];
 
-/** Everything else that a server may still want: CBC, DHE, plain RSA, 3DES. */
+/** Older suites that a server may require: CBC, DHE, RSA key exchange, 3DES. */
 const SUITES_OLD = [
   ...[0xc009, 0xc013, 0xc00a, 0xc014, 0xc023, 0xc027, 0xc024, 0xc028],
   ...[0x009e, 0x009f, 0xccaa, 0x0033, 0x0039, 0x0067, 0x006b, 0x0032, 0x0038],
@@ -30,19 +30,19 @@ const SUITES_OLD = [
 /** RC4, forbidden by RFC 7465. */
 export const SUITES_RC4: readonly number[] = [0x0005, 0x0004, 0xc011, 0xc007];
 
-/** What a ClientHello says. */
+/** The content of a ClientHello. */
 export interface HelloOptions {
-  /** The highest version of the hello and, from TLS 1.3 on, the only one. */
+  /** The highest version to offer. With TLS 1.3 it is the only one, unless `either` is set. */
   readonly version: Version;
-  /** TLS 1.3 or 1.2, whichever the server likes: for finding out whether it speaks TLS at all. */
+  /** Offers TLS 1.3 and 1.2, to find out whether the port serves TLS at all. */
   readonly either?: true;
-  /** Sent as SNI. Never with SSLv3, which has no extensions. */
+  /** The server name for SNI. Ignored with SSLv3, which has no extensions. */
   readonly serverName?: string;
   /** Default: every suite of the version. */
   readonly suites?: readonly number[];
 }
 
-/** Writes the record that holds a ClientHello. */
+/** Writes a TLS record with a ClientHello. */
 export function writeClientHello(options: HelloOptions): Uint8Array<ArrayBuffer> {
   const version = VERSIONS[options.version];
   const newest = version === VERSIONS["TLS 1.3"];
@@ -55,18 +55,18 @@ export function writeClientHello(options: HelloOptions): Uint8Array<ArrayBuffer>
   const body = [
     ...uint16(Math.min(version, VERSIONS["TLS 1.2"])),
     ...crypto.getRandomValues(new Uint8Array(32)),
-    // A session id makes middleboxes take TLS 1.3 for a resumption (RFC 8446 §D.4).
+    // With a session id, middleboxes treat TLS 1.3 as a resumption of TLS 1.2 (RFC 8446 §D.4).
     ...vector8(newest ? [...crypto.getRandomValues(new Uint8Array(32))] : []),
     ...vector16(suiteBytes),
     ...vector8([0]),
-    ...(options.version === "SSLv3" ? [] : vector16(extensions(options, version))),
+    ...(options.version === "SSLv3" ? [] : vector16(writeExtensions(options, version))),
   ];
   const handshake = [1, ...uint24(body.length), ...body];
   const recordVersion = options.version === "SSLv3" ? VERSIONS["SSLv3"] : VERSIONS["TLS 1.0"];
   return new Uint8Array([22, ...uint16(recordVersion), ...vector16(handshake)]);
 }
 
-function extensions(options: HelloOptions, version: number): number[] {
+function writeExtensions(options: HelloOptions, version: number): number[] {
   const list: number[] = [];
   const add = (type: number, body: number[]) => list.push(...uint16(type), ...vector16(body));
   if (options.serverName !== undefined) {
@@ -99,7 +99,7 @@ function extensions(options: HelloOptions, version: number): number[] {
   if (version === VERSIONS["TLS 1.3"]) {
     const offered = options.either ? [VERSIONS["TLS 1.3"], VERSIONS["TLS 1.2"]] : [VERSIONS["TLS 1.3"]];
     add(43, vector8(offered.flatMap(uint16)));
-    // Any 32 bytes are an x25519 public key. The handshake ends before its secret would be needed.
+    // Any 32 bytes are a valid x25519 public key. The private key is not needed: the handshake is not completed.
     const share = [...crypto.getRandomValues(new Uint8Array(32))];
     add(51, vector16([...uint16(0x001d), ...vector16(share)]));
     add(45, vector8([1]));

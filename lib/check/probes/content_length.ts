@@ -1,26 +1,26 @@
 /**
- * A handshake with `Content-Length: 0`, as the client of Java 17, Dart and some devices send it. RFC 9110 section 8.6
- * allows the header; some servers, Deno among them, answer 400.
+ * Probes a handshake with `Content-Length: 0`, which the client of Java 17, Dart and some devices send. RFC 9110
+ * section 8.6 allows the header. Some servers, including Deno.serve, answer 400.
  * @module
  */
 import type { Finding } from "../../finding.ts";
 import { DeadlineError, within } from "../../client/deadline.ts";
 import { ClientSession, isEnd } from "../../client/websocket_session.ts";
 import { CloseCode } from "../../close_codes.ts";
-import type { Target } from "../check_target.ts";
+import type { Target } from "../probe_target.ts";
 import { finding } from "../finding_codes.ts";
-import { named } from "./known_services.ts";
+import { formatStatus } from "./known_services.ts";
 import { requestUpgrade } from "./websocket_handshake.ts";
 
 const DEADLINE = 3000;
 
-/** How long the answer to the close frame is waited for, in milliseconds. */
+/** How long to wait for the answer to the close frame, in milliseconds. */
 const CLOSE_WAIT = 500;
 
-/** Statuses that are about other things than the request's form: limits, a service that stops. */
+/** Statuses that are not caused by the header: limits, a service that stops. */
 const UNRELATED = [429, 502, 503, 504];
 
-/** Makes such a handshake on a connection of its own, where an ordinary one was answered with 101. */
+/** Makes such a handshake on a separate connection. An ordinary handshake must have succeeded before. */
 export async function probeContentLength(target: Target, outer: AbortSignal): Promise<readonly Finding[]> {
   const { headers = [] } = target.options;
   if (headers.some(([name]) => name.toLowerCase() === "content-length")) return [];
@@ -30,7 +30,7 @@ export async function probeContentLength(target: Target, outer: AbortSignal): Pr
       const { connection, head } = await requestUpgrade({ ...target, options }, {}, signal);
       await using _connection = connection;
       if ("kind" in head) return [refused("a closed connection")];
-      if (head.status !== 101) return UNRELATED.includes(head.status) ? [] : [refused(named(head.status))];
+      if (head.status !== 101) return UNRELATED.includes(head.status) ? [] : [refused(formatStatus(head.status))];
       const session = new ClientSession(connection, head.rest);
       await within(CLOSE_WAIT, signal, async (wait) => {
         await session.close(CloseCode.NormalClosure, "", wait);
@@ -39,19 +39,19 @@ export async function probeContentLength(target: Target, outer: AbortSignal): Pr
       return [];
     });
   } catch (error) {
-    // The whole check's time was over: an extra probe leaves nothing undone.
+    // The check's timeout ended. This probe is optional, so it is not reported as unfinished.
     if (error instanceof DeadlineError) return [];
     return [refused("a broken connection")];
   }
 }
 
-function refused(how: string): Finding {
+function refused(result: string): Finding {
   return finding(
     "content-length-refused",
     "note",
-    `A handshake with Content-Length: 0 gets ${how}: Java's own client (17), Dart and some devices send that header, ` +
-      "and do not get through.",
-    'Put a proxy in front that removes it (nginx: proxy_set_header Content-Length ""; Apache: RequestHeader unset ' +
-      "Content-Length; HAProxy: http-request del-header content-length; Caddy does without being told).",
+    `A handshake with Content-Length: 0 results in ${result}. The client of Java 17, Dart and some devices send that ` +
+      "header, so they cannot connect.",
+    'Put a proxy in front that removes the header (nginx: proxy_set_header Content-Length ""; Apache: RequestHeader unset ' +
+      "Content-Length; HAProxy: http-request del-header content-length; Caddy removes it by default).",
   );
 }

@@ -1,6 +1,6 @@
 /**
- * One question to the machine's name server (RFC 1035): getaddrinfo, node:dns and Deno.resolveDns report NXDOMAIN,
- * SERVFAIL and an empty answer alike (measured on Deno 2.9.6).
+ * Sends one query to the machine's name server (RFC 1035) for its response code. getaddrinfo, node:dns and
+ * Deno.resolveDns report NXDOMAIN, SERVFAIL and an empty answer in the same way (measured on Deno 2.9.6).
  * @module
  */
 import { createSocket } from "node:dgram";
@@ -9,7 +9,7 @@ import { isIPv6 } from "node:net";
 import { domainToASCII } from "node:url";
 import { untilAborted } from "../../client/deadline.ts";
 
-/** What a name server answered. */
+/** The reply of a name server. */
 export interface DnsReply {
   /** The server's address. */
   readonly server: string;
@@ -19,12 +19,12 @@ export interface DnsReply {
 
 const RESPONSE_CODES = ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"];
 
-/** Where the system's resolver finds its servers. */
+/** The file that lists the name servers of the system's resolver. */
 const RESOLVER_FILE = "/etc/resolv.conf";
 
 /**
- * Asks the first name server of resolv.conf for the name's IPv4 addresses.
- * @throws when there is none, it cannot be asked, or the signal aborts first
+ * Queries the first name server of resolv.conf for the name's IPv4 addresses.
+ * @throws {Error} if there is no name server, the query cannot be sent, or the signal aborts first
  */
 export async function queryDns(name: string, signal: AbortSignal): Promise<DnsReply> {
   const text = await Deno.readTextFile(RESOLVER_FILE);
@@ -48,10 +48,10 @@ export async function queryDns(name: string, signal: AbortSignal): Promise<DnsRe
   }
 }
 
-/** A query for A records with recursion (RFC 1035 section 4.1). @throws {RangeError} for a label over 63 bytes */
+/** Encodes a query for A records with recursion (RFC 1035 section 4.1). @throws {RangeError} for a label over 63 bytes */
 function encodeQuestion(name: string, id: number): Uint8Array {
   const labels = name.replace(/\.$/, "").split(".").map((label) => new TextEncoder().encode(label));
-  if (labels.some(({ length }) => length === 0 || length > 63)) throw new RangeError(`${name} is no domain name`);
+  if (labels.some(({ length }) => length === 0 || length > 63)) throw new RangeError(`${name} is not a domain name`);
   const header = [id >> 8, id & 255, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
   return new Uint8Array([...header, ...labels.flatMap((label) => [label.length, ...label]), 0, 0, 1, 0, 1]);
 }

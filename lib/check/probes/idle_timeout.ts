@@ -1,15 +1,14 @@
 /**
- * A quiet connection, held: does a proxy cut it? The client sends nothing of its own; pings are answered, as every
- * client does.
+ * Holds an idle connection and reports whether a proxy closes it. The client sends only pongs.
  * @module
  */
 import { formatDuration } from "../../duration_and_size.ts";
 import { finding } from "../finding_codes.ts";
 import { DeadlineError, within } from "../../client/deadline.ts";
-import { ended, type ExchangeResult } from "./message_exchange.ts";
+import { type ExchangeResult, explainEnd } from "./message_exchange.ts";
 import { type ClientSession, describeClose, isEnd } from "../../client/websocket_session.ts";
 
-/** Holds the connection for `ms` milliseconds. */
+/** Holds the connection idle for `ms` milliseconds. */
 export async function probeIdleTimeout(
   session: ClientSession,
   ms: number,
@@ -23,19 +22,19 @@ export async function probeIdleTimeout(
         const event = await session.next(signal);
         if (event.type === "ping") pings++;
         if (!isEnd(event)) continue;
-        if (event.type === "invalid") return { findings: [ended(event)], over: true };
+        if (event.type === "invalid") return { findings: [explainEnd(event)], ended: true };
         const seconds = ((performance.now() - start) / 1000).toFixed(1);
         const how = event.type === "close"
           ? `with ${describeClose(event.code, event.reason)}`
           : "without a close frame";
-        const pinged = pings === 0 ? "no ping came in that time" : `${pings} pings came in that time`;
+        const pinged = pings === 0 ? "the server sent no ping" : `the server sent ${pings} pings`;
         return {
-          over: true,
+          ended: true,
           findings: [finding(
             "hold-cut",
             "warning",
-            `The quiet connection was cut after ${seconds} s ${how}; ${pinged}.`,
-            "Let the service ping more often than that, or raise the proxy's read timeout (nginx: proxy_read_timeout; " +
+            `The idle connection was closed after ${seconds} s ${how}; ${pinged}.`,
+            "Make the service ping more often, or raise the proxy's read timeout (nginx: proxy_read_timeout; " +
               "Apache: ProxyTimeout; HAProxy: timeout tunnel).",
           )],
         };
@@ -44,6 +43,6 @@ export async function probeIdleTimeout(
   } catch (error) {
     if (!(error instanceof DeadlineError) || outer.aborted) throw error;
     const pinged = pings === 0 ? "" : `, with ${pings} pings from the server`;
-    return { findings: [finding("hold-ok", "ok", `left alone for ${formatDuration(ms)}${pinged}`)], over: false };
+    return { findings: [finding("hold-ok", "ok", `stayed open for ${formatDuration(ms)}${pinged}`)], ended: false };
   }
 }

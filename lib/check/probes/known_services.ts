@@ -1,55 +1,55 @@
 /**
- * Responses of services, delivery networks and hosting platforms that are known by their text or headers: the status
- * alone would mislead.
+ * Recognises services, CDNs and hosting platforms by the text and headers of their responses, because the status alone
+ * is ambiguous.
  * @module
  */
 import { STATUS_TEXT } from "@std/http/status";
 import type { ResponseHead } from "../../client/opening_handshake.ts";
 import type { Finding } from "../../finding.ts";
-import type { Target } from "../check_target.ts";
+import type { Target } from "../probe_target.ts";
 import { bodyText, plainText, quote } from "../../client/printable_text.ts";
 import { type Code, finding } from "../finding_codes.ts";
 
-/** A response that is not 101, and what else is known. */
+/** A response other than 101 to an upgrade request, and its context. */
 export interface RefusedUpgrade {
   readonly target: Target;
   readonly head: ResponseHead;
   /** The beginning of the body. */
   readonly body: string;
-  /** Whether the server asked for a client certificate in the TLS handshake. */
-  readonly asksForCertificate: boolean;
+  /** Whether the server requested a client certificate in the TLS handshake. */
+  readonly requestsClientCertificate: boolean;
 }
 
 const statusText: Readonly<Record<number, string>> = STATUS_TEXT;
 
-/** A status with its name, where it has one: `403 Forbidden`. */
-export function named(status: number): string {
+/** Formats a status with its text, if it has one: `403 Forbidden`. */
+export function formatStatus(status: number): string {
   const text = statusText[status];
   return text === undefined ? String(status) : `${status} ${text}`;
 }
 
-/** The text of the body on one line, without a first line that only repeats the status. */
-export function sentenceOf({ head, body }: RefusedUpgrade): string {
+/** Returns the text of the body on one line, without a first line that only repeats the status. */
+export function reasonText({ head, body }: RefusedUpgrade): string {
   const [first = "", ...rest] = body.split("\n");
   return bodyText(
-    rest.some((line) => line.trim() !== "") && first.trim() === named(head.status) ? rest.join("\n") : body,
+    rest.some((line) => line.trim() !== "") && first.trim() === formatStatus(head.status) ? rest.join("\n") : body,
   );
 }
 
-/** A response in the form in which the rules look at it. */
+/** A response in the form that the rules use. */
 interface Response {
   readonly status: number;
   readonly body: string;
   /** The whole text of the body, on one line. */
   readonly text: string;
-  /** What a person is told of it. */
-  readonly said: string;
-  /** The values of a header, joined; empty where it is missing. */
+  /** The text that findings quote. */
+  readonly reason: string;
+  /** The values of a header, joined; empty if the header is missing. */
   readonly header: (name: string) => string;
   readonly refused: RefusedUpgrade;
 }
 
-/** One rule: whom it recognises, and what that means. */
+/** A rule that recognises a service and explains its response. */
 interface Rule {
   readonly code: Code;
   readonly matches: (response: Response) => boolean;
@@ -57,38 +57,38 @@ interface Rule {
   readonly remedy: string | ((response: Response) => string);
 }
 
-/** Cloudflare's own statuses between it and the origin server. */
+/** Cloudflare's statuses for failures between Cloudflare and the origin server. */
 const CLOUDFLARE: Readonly<Record<number, readonly [meaning: string, remedy: string]>> = {
   520: [
-    "got an empty or broken response from the origin server",
-    "See the origin server's error log and header sizes.",
+    "received an empty or invalid response from the origin server",
+    "Check the origin server's error log and header sizes.",
   ],
   521: [
-    "is refused by the origin server",
-    "Start the origin server, open its port for Cloudflare's addresses, and see which port the encryption mode uses " +
+    "cannot connect: the origin server refuses connections",
+    "Start the origin server, open its port to Cloudflare's addresses, and check which port the encryption mode uses " +
     "(Flexible: 80, Full: 443).",
   ],
   522: [
-    "gets no answer from the origin server (TCP timeout)",
-    "Open the origin's firewall for Cloudflare's addresses.",
+    "receives no answer from the origin server (TCP timeout)",
+    "Open the origin's firewall to Cloudflare's addresses.",
   ],
   523: ["has no route to the origin server", "Correct the origin's address in Cloudflare's DNS records."],
   524: [
-    "reached the origin server and got no response within 100 s",
-    "See what the origin does before it answers the upgrade, and whether its proxy forwards Upgrade.",
+    "received no response from the origin server within 100 s",
+    "Check what the origin does before it answers the upgrade, and whether its proxy forwards Upgrade.",
   ],
   525: [
     "cannot make a TLS connection to the origin server",
-    "Give the origin a certificate and TLS on 443, or set the encryption mode to what the origin speaks.",
+    "Give the origin a certificate and TLS on port 443, or set the encryption mode to match the origin.",
   ],
   526: [
     "does not accept the origin server's certificate",
     "Install a valid certificate or a Cloudflare origin certificate at the origin (encryption mode Full (strict)).",
   ],
-  527: ["has lost its tunnel to the origin server", "See the state of the tunnel or of Railgun at the origin."],
+  527: ["has lost its tunnel to the origin server", "Check the tunnel or Railgun at the origin."],
   530: [
     "cannot resolve or reach the origin server",
-    "See the error number (1016: the origin's DNS name does not resolve; 1033: the tunnel is not connected).",
+    "Check the error number (1016: the origin's DNS name does not resolve; 1033: the tunnel is not connected).",
   ],
 };
 
@@ -101,11 +101,11 @@ const RULES: readonly Rule[] = [
       header("cf-mitigated") === "challenge" || /^just a moment|attention required! \| cloudflare/i.test(text) ||
       /checking your browser before|ddos protection by|verify(ing)? you are (a )?human/i.test(text),
     fact:
-      "A challenge page stands in front of the service: it requires proof of a browser, which no WebSocket handshake " +
-      "can give.",
+      "A challenge page in front of the service requires proof that the client is a browser. A WebSocket handshake cannot " +
+      "provide that.",
     remedy:
       "Exempt the WebSocket path from challenges and bot rules (Cloudflare: a WAF rule that skips them for this " +
-      "path), or use a host name that does not pass there.",
+      "path), or use a host name without that protection.",
   },
   {
     code: "cdn-origin-error",
@@ -125,16 +125,17 @@ const RULES: readonly Rule[] = [
         /the request could not be satisfied/i.test(text) || header("x-amzn-waf-action") !== "" ||
         /request blocked|incapsula incident|sucuri website firewall|web application firewall|errors\.aliyun\.com|waf_block/i
           .test(body)),
-    fact: "A delivery network or web firewall in front of the service blocks the request.",
-    remedy: "Look for this request in the network's firewall events, and allow WebSocket (Upgrade) for this host and " +
-      "path there (CloudFront: a behavior that forwards all viewer headers; others: their WebSocket switch).",
+    fact: "A CDN or web application firewall in front of the service blocks the request.",
+    remedy:
+      "Find this request in the firewall's events, and allow WebSocket (Upgrade) for this host and path (CloudFront: a " +
+      "behavior that forwards all viewer headers; other CDNs: the WebSocket setting).",
   },
   {
     code: "cdn-blocked",
     matches: ({ status, body }) =>
       status >= 400 && /icp (?:filing|license|beian)|non-compliance icp|未备案|备案/i.test(body),
-    fact: "The provider blocks the name because it has no ICP filing (mainland China).",
-    remedy: "File the domain for ICP with this provider, or serve it from a place that does not require that.",
+    fact: "The provider blocks the domain because it has no ICP filing (mainland China).",
+    remedy: "Make an ICP filing for the domain with this provider, or host it in a region that does not require one.",
   },
   {
     code: "platform-not-found",
@@ -143,10 +144,10 @@ const RULES: readonly Rule[] = [
         /deployment_not_found|fastly error: unknown domain|project not found|tunnel .*not found|ngrok.*(offline|not found)/i
           .test(text) ||
         header("x-vercel-error") !== "" || header("ngrok-error-code") !== ""),
-    fact: "A hosting platform answers that it has no running service under this name.",
+    fact: "The hosting platform has no running service with this name.",
     remedy:
-      "Attach the domain to the service in the platform's settings, start it there, and see whether this kind of " +
-      "hosting takes WebSocket at all (static hosting and many serverless functions do not).",
+      "Attach the domain to the service in the platform's settings, start it there, and check whether this kind of " +
+      "hosting supports WebSocket (static hosting and many serverless functions do not).",
   },
   {
     code: "captive-portal",
@@ -160,51 +161,53 @@ const RULES: readonly Rule[] = [
       return hostname !== refused.target.hostname &&
         /portal|captive|hotspot|wlan|wifi|guest/i.test(hostname + pathname + search);
     },
-    fact: "This network answers in place of the endpoint and requires a login first (a captive portal).",
+    fact: "This network answers instead of the endpoint and requires a login first (a captive portal).",
     remedy:
-      "Open a page in a browser on this network and log in, or use another network; the endpoint was not reached.",
+      "Open a page in a browser on this network and log in, or use another network. The endpoint was not reached.",
   },
   {
     code: "engine-io",
     matches: ({ body, refused }) => {
-      const reply = jsonOf(body);
+      const reply = parseJsonObject(body);
       const message = typeof reply?.message === "string" ? reply.message : "";
       return (typeof reply?.code === "number" && (ENGINE_IO.includes(message) || /protocol version/i.test(message))) ||
         /^\d*:?0\{"sid":/.test(body) ||
         (refused.head.status >= 400 && /^\/(?:socket|engine)\.io\//.test(refused.target.url.pathname));
     },
-    fact: ({ said }) =>
-      `This is a Socket.IO (Engine.IO) server, which speaks its own protocol: it says ${quote(said)}.`,
+    fact: ({ reason }) =>
+      `The server uses Socket.IO (Engine.IO), which is a different protocol. The response body: ${quote(reason)}.`,
     remedy: ({ refused: { target: { url } } }) =>
-      "Use a Socket.IO client; a plain WebSocket gets as far as the handshake with " +
+      "Use a Socket.IO client. A plain WebSocket completes only the handshake, with " +
       `${url.protocol}//${url.host}/socket.io/?EIO=4&transport=websocket`,
   },
   {
     code: "sockjs",
     matches: ({ text }) => /^welcome to sockjs|can "upgrade" only to "websocket"/i.test(text),
-    fact: "This is a SockJS server: plain WebSockets have a path of their own there.",
+    fact: "The server uses SockJS, which has a separate path for plain WebSocket.",
     remedy: ({ refused: { target: { url } } }) =>
       `Use ${url.protocol}//${url.host}${url.pathname.replace(/\/$/, "")}/websocket, or a SockJS client.`,
   },
   {
     code: "signalr",
     matches: ({ text, status }) => status >= 400 && /connection id required|no connection with that id/i.test(text),
-    fact: ({ said }) => `This is a SignalR server, which negotiates first: it says ${quote(said)}.`,
+    fact: ({ reason }) =>
+      `The server uses SignalR, which negotiates before the upgrade. The response body: ${quote(reason)}.`,
     remedy: "Use a SignalR client, or one with skipNegotiation set.",
   },
   {
     code: "upgrade-needs-tls",
     matches: ({ status, header }) => status === 426 && /^tls\//i.test(header("upgrade")),
-    fact: ({ said }) => `The service behind the proxy refuses a client that came without TLS: it says ${quote(said)}`,
+    fact: ({ reason }) =>
+      `The service behind the proxy refuses clients without TLS. The response body: ${quote(reason)}`,
     remedy: ({ refused: { target } }) =>
       target.secure
-        ? "This connection has TLS, so the proxy nearest to the service does not know it: another proxy terminates TLS in " +
-          "front of it. Let that inner proxy pass X-Forwarded-Proto on in place of setting its own (nginx: " +
-          "proxy_set_header X-Forwarded-Proto $http_x_forwarded_proto), or let it be set to https there."
+        ? "This connection uses TLS, so an outer proxy terminates it, and the inner proxy sets X-Forwarded-Proto: http. " +
+          "Configure the inner proxy to forward the header of the outer one (nginx: proxy_set_header X-Forwarded-Proto " +
+          "$http_x_forwarded_proto), or to set it to https."
         : `Connect with TLS: wss://${
           target.url.host.replace(/:80$/, "")
-        }${target.url.pathname}, or let the proxy say ` +
-          "X-Forwarded-Proto: https where another one in front of it terminates TLS.",
+        }${target.url.pathname}. If another proxy terminates TLS, ` +
+          "configure this one to set X-Forwarded-Proto: https.",
   },
   {
     code: "event-stream",
@@ -214,28 +217,28 @@ const RULES: readonly Rule[] = [
   },
 ];
 
-/** The finding for a response that a rule recognises. */
+/** Returns the finding of the first rule that matches the response. */
 export function recogniseService(refused: RefusedUpgrade): Finding | undefined {
   const response: Response = {
     status: refused.head.status,
     body: refused.body,
     text: plainText(refused.body),
-    said: sentenceOf(refused),
+    reason: reasonText(refused),
     header: (name) => (refused.head.headers.get(name) ?? []).join(", "),
     refused,
   };
   const rule = RULES.find(({ matches }) => matches(response));
   if (rule === undefined) return undefined;
-  const written = (value: Rule["fact"]) => typeof value === "string" ? value : value(response);
+  const resolveText = (value: Rule["fact"]) => typeof value === "string" ? value : value(response);
   return finding(
     rule.code,
     "error",
-    `The response is ${named(response.status)}. ${written(rule.fact)}`,
-    written(rule.remedy),
+    `The response is ${formatStatus(response.status)}. ${resolveText(rule.fact)}`,
+    resolveText(rule.remedy),
   );
 }
 
-function jsonOf(body: string): Record<string, unknown> | undefined {
+function parseJsonObject(body: string): Record<string, unknown> | undefined {
   try {
     const value: unknown = JSON.parse(body);
     return typeof value === "object" && value !== null ? value as Record<string, unknown> : undefined;

@@ -1,5 +1,6 @@
 /**
- * What the port speaks: TLS, plain HTTP, something else, or nothing without the PROXY protocol.
+ * Finds out the protocol of the port: TLS, plain HTTP, or another one. Recognises a port that requires the PROXY
+ * protocol.
  * @module
  */
 import { isIP } from "node:net";
@@ -10,26 +11,27 @@ import { DeadlineError } from "../../client/deadline.ts";
 import { latin1Text } from "../../client/opening_handshake.ts";
 import { quote } from "../../client/printable_text.ts";
 import { writeClientHello } from "./client_hello.ts";
-import { awaitReply, SHORTEST_SILENCE } from "./await_reply.ts";
-import { DEFAULT_TIMEOUT, type Target } from "../check_target.ts";
+import { awaitReply, MIN_SILENCE } from "./await_reply.ts";
+import { DEFAULT_TIMEOUT } from "../check_options.ts";
+import type { Target } from "../probe_target.ts";
 
-/** The part of the check's whole time for which one attempt waits for the first bytes. */
-const PATIENCE = 1 / 4;
+/** How long one attempt waits for the first bytes, as a part of the check's timeout. */
+const ATTEMPT_SHARE = 1 / 4;
 
-/** How a port answers one attempt. */
+/** The reply of the port to one attempt. */
 type PortReply =
   | { readonly kind: "tls" | "closed" | "silent" }
   | { readonly kind: "http" | "other"; readonly text: string };
 
-/** The first bytes of both versions of the PROXY protocol, for a connection that stands for no other client. */
+/** Headers of both versions of the PROXY protocol, for a connection that is not on behalf of a client (UNKNOWN, LOCAL). */
 const PROXY_HEADERS = [
   new TextEncoder().encode("PROXY UNKNOWN\r\n"),
   new Uint8Array([0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a, 0x20, 0x00, 0x00, 0x00]),
 ];
 
 /**
- * Compares what the port speaks with what the URL asks for. `matches`: the next steps make sense.
- * @throws {DeadlineError} if the signal ended it too early to conclude anything
+ * Compares the protocol of the port with the URL's scheme. `matches` is false if the next steps are pointless.
+ * @throws {DeadlineError} if the signal aborts too early for a conclusion
  */
 export async function probeProtocol(
   target: Target,
@@ -41,63 +43,63 @@ export async function probeProtocol(
 
 async function expectTls(target: Target, signal: AbortSignal): Promise<Finding> {
   const start = performance.now();
-  const toTls = await ask(target, clientHello(target), signal);
-  if (toTls.kind === "tls") return finding("protocol-ok", "ok", "TLS");
-  const toPlain = toTls.kind === "http" ? toTls : await ask(target, getRequest(target), signal);
-  if (toPlain.kind === "http") {
+  const tlsReply = await sendAndRead(target, clientHello(target), signal);
+  if (tlsReply.kind === "tls") return finding("protocol-ok", "ok", "TLS");
+  const httpReply = tlsReply.kind === "http" ? tlsReply : await sendAndRead(target, getRequest(target), signal);
+  if (httpReply.kind === "http") {
     const { host, pathname } = target.url;
     return finding(
       "protocol-plain",
       "error",
-      `Port ${target.port} speaks plain HTTP or ws, and the URL asks for wss.`,
-      `Give the service a certificate, use the port of the proxy that has one, or ask for ws://${host}${pathname}.`,
+      `Port ${target.port} serves plain HTTP or ws, but the URL's scheme is wss.`,
+      `Give the service a certificate, use the TLS port of its proxy, or use ws://${host}${pathname}.`,
     );
   }
-  const replies = [toTls, toPlain];
+  const replies = [tlsReply, httpReply];
   const clearest = replies.find(({ kind }) => kind === "other") ?? replies.find(({ kind }) => kind === "closed");
-  if (clearest === undefined && performance.now() - start < SHORTEST_SILENCE) throw tooEarly();
-  return await explainReply(target, clearest ?? toPlain, signal);
+  if (clearest === undefined && performance.now() - start < MIN_SILENCE) throw deadlineTooEarly();
+  return await explainReply(target, clearest ?? httpReply, signal);
 }
 
 async function expectPlain(target: Target, signal: AbortSignal): Promise<Finding | undefined> {
-  const toPlain = await ask(target, getRequest(target), signal);
-  const wantsTls = toPlain.kind === "http" && /^HTTP\/\S+ 400/.test(toPlain.text) &&
-    /https|ssl|tls/i.test(toPlain.text);
-  if (toPlain.kind === "http" && !wantsTls) return finding("protocol-ok", "ok", "plain HTTP");
-  const toTls = toPlain.kind === "tls" ? toPlain : await ask(target, clientHello(target), signal);
-  if (toTls.kind === "tls") {
+  const httpReply = await sendAndRead(target, getRequest(target), signal);
+  const requiresTls = httpReply.kind === "http" && /^HTTP\/\S+ 400/.test(httpReply.text) &&
+    /https|ssl|tls/i.test(httpReply.text);
+  if (httpReply.kind === "http" && !requiresTls) return finding("protocol-ok", "ok", "plain HTTP");
+  const tlsReply = httpReply.kind === "tls" ? httpReply : await sendAndRead(target, clientHello(target), signal);
+  if (tlsReply.kind === "tls") {
     return finding(
       "protocol-tls",
       "error",
-      `Port ${target.port} speaks TLS, and the URL asks for plain ws.`,
-      `Ask for wss://${target.url.host}${target.url.pathname}.`,
+      `Port ${target.port} serves TLS, but the URL's scheme is ws.`,
+      `Use wss://${target.url.host}${target.url.pathname}.`,
     );
   }
-  // A slow service is not a silent one: the upgrade waits longer.
-  return toPlain.kind === "silent" ? undefined : await explainReply(target, toPlain, signal);
+  // The service may only be slow. The upgrade request waits longer.
+  return httpReply.kind === "silent" ? undefined : await explainReply(target, httpReply, signal);
 }
 
-function tooEarly(): DeadlineError {
-  return new DeadlineError("the check's time ended too early to call the port silent");
+function deadlineTooEarly(): DeadlineError {
+  return new DeadlineError("the check's timeout ended too early to report a silent port");
 }
 
 async function explainReply(target: Target, reply: PortReply, signal: AbortSignal): Promise<Finding> {
-  const asked = target.secure ? "TLS" : "HTTP";
+  const expected = target.secure ? "TLS" : "HTTP";
   if (reply.kind === "other") {
     return finding(
       "protocol-unknown",
       "error",
-      `Port ${target.port} does not speak ${asked}: it says ${quote(reply.text)}.`,
-      "Use the port on which the WebSocket service or its proxy listens.",
+      `Port ${target.port} does not serve ${expected}. Its first bytes: ${quote(reply.text)}.`,
+      "Use the port of the WebSocket service or its proxy.",
     );
   }
-  if (await wantsProxyHeader(target, signal)) {
+  if (await requiresProxyHeader(target, signal)) {
     return finding(
       "proxy-protocol-required",
       "error",
-      `Port ${target.port} answers only connections that begin with a PROXY protocol header: a load balancer is meant ` +
-        "to stand in front of it.",
-      "Connect through that load balancer; or, for direct clients, turn the PROXY protocol off on this port (nginx: " +
+      `Port ${target.port} answers only connections that begin with a PROXY protocol header. It is meant for ` +
+        "connections from a load balancer.",
+      "Connect through that load balancer. For direct clients, turn off the PROXY protocol on this port (nginx: " +
         "proxy_protocol in listen; HAProxy: accept-proxy in bind).",
     );
   }
@@ -105,42 +107,42 @@ async function explainReply(target: Target, reply: PortReply, signal: AbortSigna
     return finding(
       "protocol-silent",
       "error",
-      `Port ${target.port} accepts connections and never answers, neither to TLS nor to HTTP.`,
-      "See whether the service behind it hangs, or whether a load balancer there has no service behind it.",
+      `Port ${target.port} accepts connections but answers neither TLS nor HTTP.`,
+      "Check whether the service hangs, or a load balancer has no service behind it.",
     );
   }
   return finding(
     "protocol-closed",
     "error",
-    `Port ${target.port} accepts connections and closes them without a word.`,
-    "See the service's own log; a proxy does this where the service behind it is gone, and a firewall where it does " +
-      "not allow this address.",
+    `Port ${target.port} accepts connections and closes them without an answer.`,
+    "Check the service's log. A proxy without a running service and a firewall that does not allow this address also " +
+      "cause this.",
   );
 }
 
-/** Whether the port speaks what the URL asks for as soon as a PROXY protocol header comes first. */
-async function wantsProxyHeader(target: Target, signal: AbortSignal): Promise<boolean> {
+/** Whether the port serves the URL's scheme after a PROXY protocol header. */
+async function requiresProxyHeader(target: Target, signal: AbortSignal): Promise<boolean> {
   const request = target.secure ? clientHello(target) : getRequest(target);
   for (const header of PROXY_HEADERS) {
     try {
-      const { kind } = await ask(target, new Uint8Array([...header, ...request]), signal, PATIENCE / 2);
+      const { kind } = await sendAndRead(target, new Uint8Array([...header, ...request]), signal, ATTEMPT_SHARE / 2);
       if (kind === (target.secure ? "tls" : "http")) return true;
     } catch (error) {
       if (!(error instanceof DeadlineError)) throw error;
-      // What is known without this attempt is enough.
+      // The finding without this attempt is sufficient.
       return false;
     }
   }
   return false;
 }
 
-/** The name for SNI: none for an address. */
-export function sniOf(target: Target): string | undefined {
+/** Returns the server name for SNI, or undefined for an IP address. */
+export function sniName(target: Target): string | undefined {
   return isIP(target.name) === 0 ? target.name : undefined;
 }
 
 function clientHello(target: Target): Uint8Array {
-  const serverName = sniOf(target);
+  const serverName = sniName(target);
   return writeClientHello({ version: "TLS 1.3", either: true, ...serverName !== undefined && { serverName } });
 }
 
@@ -149,24 +151,24 @@ function getRequest(target: Target): Uint8Array {
   return new TextEncoder().encode(`GET ${pathname} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
 }
 
-/** Sends bytes on a connection of their own and reads what comes first. */
-async function ask(
+/** Sends bytes on a new connection and reads the first bytes of the reply. */
+async function sendAndRead(
   target: Target,
   bytes: Uint8Array,
   outer: AbortSignal,
-  share: number = PATIENCE,
+  share: number = ATTEMPT_SHARE,
 ): Promise<PortReply> {
   outer.throwIfAborted();
-  const patience = (target.options.timeout ?? DEFAULT_TIMEOUT) * share;
+  const timeout = (target.options.timeout ?? DEFAULT_TIMEOUT) * share;
   try {
-    return await awaitReply<PortReply>(patience, outer, async (signal) => {
+    return await awaitReply<PortReply>(timeout, outer, async (signal) => {
       await using connection = await connectTcp(target.endpoint, signal);
       await connection.write(bytes, signal);
       const first = await connection.read(signal);
       if (first === undefined) return { kind: "closed" };
-      const reply = classify(first);
+      const reply = classifyReply(first);
       if (reply.kind !== "http") return reply;
-      // The sentence about TLS is in the body, which may come in a packet of its own.
+      // The body may mention TLS, and may arrive in a separate packet.
       const second = await connection.read(signal).catch(() => undefined);
       return { kind: "http", text: reply.text + latin1Text(second?.subarray(0, 1024) ?? new Uint8Array(0)) };
     }, () => ({ kind: "silent" }));
@@ -176,7 +178,7 @@ async function ask(
   }
 }
 
-function classify(bytes: Uint8Array): PortReply {
+function classifyReply(bytes: Uint8Array): PortReply {
   if ((bytes[0] === 21 || bytes[0] === 22) && (bytes.length < 2 || bytes[1] === 3)) return { kind: "tls" };
   const text = latin1Text(bytes.subarray(0, 1024));
   return { kind: text.startsWith("HTTP/") ? "http" : "other", text };

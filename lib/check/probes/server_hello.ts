@@ -1,6 +1,6 @@
 /**
- * What a server replies to a ClientHello: a ServerHello, and below TLS 1.3 its certificates, which are unencrypted there; an alert; or
- * bytes that are not TLS.
+ * Sends a ClientHello and parses the reply: a ServerHello, with the certificates below TLS 1.3, where they are not
+ * encrypted; an alert; or bytes that are not TLS.
  * @module
  */
 import type { Endpoint, RawConnection } from "../../client/raw_connection.ts";
@@ -14,17 +14,17 @@ export type ServerReply =
     readonly version: Version;
     readonly suite: number;
     readonly chain: readonly Uint8Array<ArrayBuffer>[];
-    /** Whether a CertificateRequest came, which is unencrypted below TLS 1.3 (RFC 5246 section 7.4.4). */
-    readonly asksForCertificate: boolean;
+    /** Whether the server sent a CertificateRequest, which is unencrypted below TLS 1.3 (RFC 5246 section 7.4.4). */
+    readonly requestsClientCertificate: boolean;
   }
   | { readonly kind: "alert"; readonly description: number }
-  /** The first bytes, which are no TLS record. */
+  /** The first bytes are not a TLS record. */
   | { readonly kind: "other"; readonly bytes: Uint8Array }
-  /** The connection ended first. */
+  /** The connection ended before a reply. */
   | { readonly kind: "closed" };
 
-/** The most bytes of a server's first flight that are read: a chain of 16 certificates fits well. */
-const MOST_BYTES = 128 * 1024;
+/** The highest number of bytes to read of the server's first flight, enough for a chain of 16 certificates. */
+const MAX_BYTES = 128 * 1024;
 
 const HANDSHAKE = 22;
 const ALERT = 21;
@@ -48,14 +48,15 @@ const ALERTS: Readonly<Record<number, string>> = {
   120: "no_application_protocol",
 };
 
-/** The name of an alert. */
+/** Returns the name of an alert. */
 export function alertName(description: number): string {
   return ALERTS[description] ?? `alert ${description}`;
 }
 
 /**
- * Connects, sends a ClientHello and reads the reply; with `certificates` to the end of its unencrypted part.
- * @throws {Error} when TCP fails, or the signal's reason
+ * Connects, sends a ClientHello and reads the reply. With `certificates`, reads to the end of the unencrypted part.
+ * @throws {Error} if the TCP connection fails
+ * @throws the signal's reason if it aborts
  */
 export async function sendClientHello(
   endpoint: Endpoint,
@@ -67,7 +68,7 @@ export async function sendClientHello(
   return await readReply(connection, options.certificates ?? false, signal);
 }
 
-/** Reads the reply to a ClientHello. */
+/** Reads the reply to a ClientHello, with `certificates` to the end of its unencrypted part. */
 export async function readReply(
   connection: RawConnection,
   certificates: boolean,
@@ -75,12 +76,12 @@ export async function readReply(
 ): Promise<ServerReply> {
   let bytes = new Uint8Array(0);
   let last: ServerReply = { kind: "closed" };
-  while (bytes.length < MOST_BYTES) {
+  while (bytes.length < MAX_BYTES) {
     let chunk: Uint8Array | undefined;
     try {
       chunk = await connection.read(signal);
     } catch (error) {
-      // The version is agreed on; only the rest of the flight is missing.
+      // The ServerHello is sufficient without the rest of the flight.
       if (last.kind === "hello") return last;
       throw error;
     }
@@ -91,15 +92,15 @@ export async function readReply(
     bytes = joined;
     const parsed = parseFlight(bytes);
     if (parsed === undefined) continue;
-    last = parsed.answer;
+    last = parsed.reply;
     const encrypted = last.kind === "hello" && last.version === "TLS 1.3";
     if (last.kind !== "hello" || !certificates || encrypted || parsed.done) return last;
   }
   return last;
 }
 
-/** What the bytes hold so far, or undefined while that is nothing. `done`: the unencrypted part of the flight is over. */
-export function parseFlight(bytes: Uint8Array): { answer: ServerReply; done: boolean } | undefined {
+/** Parses the bytes so far; undefined if they contain no complete reply. `done`: the unencrypted part has ended. */
+export function parseFlight(bytes: Uint8Array): { reply: ServerReply; done: boolean } | undefined {
   const messages: number[] = [];
   let at = 0;
   while (at < bytes.length) {
@@ -107,33 +108,33 @@ export function parseFlight(bytes: Uint8Array): { answer: ServerReply; done: boo
     const major = bytes[at + 1];
     if ((type !== HANDSHAKE && type !== ALERT && type !== 20) || (major !== undefined && major !== 3)) {
       if (at > 0) break;
-      return { answer: { kind: "other", bytes: bytes.slice(0, 64) }, done: true };
+      return { reply: { kind: "other", bytes: bytes.slice(0, 64) }, done: true };
     }
     if (at + 5 > bytes.length) break;
     const length = (bytes[at + 3]! << 8) | bytes[at + 4]!;
     const body = bytes.subarray(at + 5, at + 5 + length);
     if (body.length < length && type === ALERT) break;
     if (type === ALERT) {
-      const answer = helloOf(new Uint8Array(messages));
+      const reply = parseServerHello(new Uint8Array(messages));
       // A warning before the ServerHello (unrecognized_name) is not final.
-      if (answer === undefined && body[0] !== 1) {
-        return { answer: { kind: "alert", description: body[1] ?? 0 }, done: true };
+      if (reply === undefined && body[0] !== 1) {
+        return { reply: { kind: "alert", description: body[1] ?? 0 }, done: true };
       }
-      if (answer !== undefined && body[0] !== 1) return { answer, done: true };
+      if (reply !== undefined && body[0] !== 1) return { reply, done: true };
     }
     if (type === HANDSHAKE) { for (const byte of body) messages.push(byte); }
     if (body.length < length) break;
     at += 5 + length;
   }
   const flight = new Uint8Array(messages);
-  const answer = helloOf(flight);
-  return answer && { answer, done: hasMessage(flight, 14) };
+  const reply = parseServerHello(flight);
+  return reply && { reply, done: hasMessage(flight, 14) };
 }
 
 type ServerHello = Extract<ServerReply, { kind: "hello" }>;
 
-function helloOf(flight: Uint8Array): ServerHello | undefined {
-  const hello = message(flight, 2);
+function parseServerHello(flight: Uint8Array): ServerHello | undefined {
+  const hello = findMessage(flight, 2);
   if (hello === undefined || hello.length < 38) return undefined;
   const afterId = 35 + hello[34]!;
   let version = (hello[0]! << 8) | hello[1]!;
@@ -146,14 +147,20 @@ function helloOf(flight: Uint8Array): ServerHello | undefined {
   }
   const name = (Object.keys(VERSIONS) as Version[]).find((key) => VERSIONS[key] === version);
   return name &&
-    { kind: "hello", version: name, suite, chain: certificatesOf(flight), asksForCertificate: hasMessage(flight, 13) };
+    {
+      kind: "hello",
+      version: name,
+      suite,
+      chain: parseCertificates(flight),
+      requestsClientCertificate: hasMessage(flight, 13),
+    };
 }
 
-function certificatesOf(flight: Uint8Array): Uint8Array<ArrayBuffer>[] {
-  const body = message(flight, 11);
+function parseCertificates(flight: Uint8Array): Uint8Array<ArrayBuffer>[] {
+  const body = findMessage(flight, 11);
   const chain: Uint8Array<ArrayBuffer>[] = [];
   for (let at = 3; body !== undefined && at + 3 <= body.length && chain.length < 16;) {
-    const length = uint24(body, at);
+    const length = readUint24(body, at);
     if (at + 3 + length > body.length) break;
     chain.push(body.slice(at + 3, at + 3 + length));
     at += 3 + length;
@@ -161,10 +168,10 @@ function certificatesOf(flight: Uint8Array): Uint8Array<ArrayBuffer>[] {
   return chain;
 }
 
-/** The body of the first whole handshake message of a type. */
-function message(flight: Uint8Array, type: number): Uint8Array<ArrayBuffer> | undefined {
+/** Returns the body of the first complete handshake message of a type. */
+function findMessage(flight: Uint8Array, type: number): Uint8Array<ArrayBuffer> | undefined {
   for (let at = 0; at + 4 <= flight.length;) {
-    const length = uint24(flight, at + 1);
+    const length = readUint24(flight, at + 1);
     if (at + 4 + length > flight.length) return undefined;
     if (flight[at] === type) return flight.slice(at + 4, at + 4 + length);
     at += 4 + length;
@@ -173,9 +180,9 @@ function message(flight: Uint8Array, type: number): Uint8Array<ArrayBuffer> | un
 }
 
 function hasMessage(flight: Uint8Array, type: number): boolean {
-  return message(flight, type) !== undefined;
+  return findMessage(flight, type) !== undefined;
 }
 
-function uint24(bytes: Uint8Array, at: number): number {
+function readUint24(bytes: Uint8Array, at: number): number {
   return (bytes[at]! << 16) | (bytes[at + 1]! << 8) | bytes[at + 2]!;
 }

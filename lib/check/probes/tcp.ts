@@ -1,5 +1,5 @@
 /**
- * TCP: whether the port accepts connections, and if not, why.
+ * Probes whether the port accepts TCP connections, and explains why not.
  * @module
  */
 import type { Finding } from "../../finding.ts";
@@ -8,11 +8,11 @@ import { isLoopback } from "../../ip.ts";
 import { finding } from "../finding_codes.ts";
 import { connectTcp } from "../../client/raw_connection.ts";
 import { DeadlineError } from "../../client/deadline.ts";
-import { awaitReply, seconds } from "./await_reply.ts";
+import { awaitReply, formatWait } from "./await_reply.ts";
 
 const DEADLINE = 5000;
 
-/** What became of one address. */
+/** The result of connecting to one address. */
 interface Attempt {
   readonly address: string;
   readonly kind: "open" | "refused" | "timeout" | "unreachable";
@@ -21,8 +21,8 @@ interface Attempt {
 }
 
 /**
- * Connects to every address at once. `address` is the first that accepts.
- * @throws {DeadlineError} if the signal ended it too early to conclude anything
+ * Connects to all addresses in parallel. `address` is the first in the list that accepts.
+ * @throws {DeadlineError} if the signal aborts too early for a conclusion
  */
 export async function probeTcp(
   addresses: readonly string[],
@@ -41,10 +41,10 @@ export async function probeTcp(
       findings: [finding(
         "tcp-partial",
         local ? "note" : "warning",
-        `Port ${port} accepts connections on ${open.map(({ address }) => address).join(", ")} and not on ${
+        `Port ${port} accepts connections on ${open.map(({ address }) => address).join(", ")} but not on ${
           closed.map(({ address, kind }) => `${address} (${kind})`).join(", ")
-        }: clients that try those first wait or fail.`,
-        "Listen on every address that the name has (:: is IPv4 and IPv6), or take the others out of DNS.",
+        }: clients that try the latter first wait or fail.`,
+        "Listen on every address of the name (:: includes IPv4), or remove the others from DNS.",
       )],
     };
   }
@@ -76,7 +76,9 @@ function explainFailure(closed: readonly Attempt[], port: number): Finding {
     return finding(
       "tcp-timeout",
       "error",
-      `Nothing came back from ${where} within ${seconds(dropped.ms)}: packets are dropped on the way.`,
+      `There was no reply from ${where} within ${
+        formatWait(dropped.ms)
+      }: a firewall drops the packets, or the address is wrong.`,
       `Open TCP port ${port} in the machine's firewall and in the provider's security group, and check the address.`,
     );
   }
@@ -85,7 +87,7 @@ function explainFailure(closed: readonly Attempt[], port: number): Finding {
       "tcp-refused",
       "error",
       `The machine refuses connections to ${where}: nothing listens there.`,
-      "Start the service, see on which address and port it listens (not only 127.0.0.1), and use that port in the URL.",
+      "Start the service, check that it listens on this address (not only on 127.0.0.1), and use its port in the URL.",
     );
   }
   return finding(

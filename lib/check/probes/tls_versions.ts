@@ -1,5 +1,5 @@
 /**
- * Which protocol versions a server offers, asked one by one with ClientHellos of our own.
+ * Finds out which TLS versions a server offers. Each version is tested with a separate ClientHello.
  * @module
  */
 import type { Finding } from "../../finding.ts";
@@ -7,69 +7,69 @@ import { type HelloOptions, SUITES_MODERN, SUITES_RC4, type Version, VERSIONS } 
 import { finding } from "../finding_codes.ts";
 import { within } from "../../client/deadline.ts";
 import { alertName, sendClientHello, type ServerReply } from "./server_hello.ts";
-import { sniOf } from "./port_protocol.ts";
-import type { Target } from "../check_target.ts";
+import { sniName } from "./port_protocol.ts";
+import type { Target } from "../probe_target.ts";
 
 const DEADLINE = 4000;
 
-/** What the server offers. */
+/** The versions that the server offers. */
 export interface OfferedVersions {
   readonly findings: readonly Finding[];
   /** From the oldest to the newest. */
   readonly offered: readonly Version[];
-  /** Whether it asks for a client certificate; false where only TLS 1.3 is offered, which hides it. */
-  readonly asksForCertificate: boolean;
+  /** Whether the server requests a client certificate; false if only TLS 1.3 is offered, which encrypts the request. */
+  readonly requestsClientCertificate: boolean;
 }
 
 /**
- * Asks for each version at once, then for what is weak in those that are there.
- * @throws {DeadlineError} if the signal aborts: a version that was not asked for in time is not a missing one
+ * Tests all versions in parallel, then weak cipher suites of the versions that are offered.
+ * @throws {DeadlineError} if the signal aborts: a version that was not tested in time must not be reported as missing
  */
 export async function probeVersions(target: Target, signal: AbortSignal): Promise<OfferedVersions> {
-  const ask = (options: HelloOptions) => helloTo(target, options, signal);
+  const test = (options: HelloOptions) => sendHello(target, options, signal);
   const names = Object.keys(VERSIONS) as Version[];
-  const replies = await Promise.all(names.map((version) => ask({ version })));
-  const offered = names.filter((version, at) => agrees(replies[at], version));
+  const replies = await Promise.all(names.map((version) => test({ version })));
+  const offered = names.filter((version, at) => agreesOn(replies[at], version));
   const has = (version: Version) => offered.includes(version);
 
   const old = offered.filter((version) => version !== "TLS 1.3").at(-1);
   const [modern, rc4] = await Promise.all([
-    has("TLS 1.2") ? ask({ version: "TLS 1.2", suites: SUITES_MODERN }) : undefined,
-    old === undefined ? undefined : ask({ version: old, suites: SUITES_RC4 }),
+    has("TLS 1.2") ? test({ version: "TLS 1.2", suites: SUITES_MODERN }) : undefined,
+    old === undefined ? undefined : test({ version: old, suites: SUITES_RC4 }),
   ]);
   signal.throwIfAborted();
-  const suites = { modern: agrees(modern, "TLS 1.2"), rc4: old !== undefined && agrees(rc4, old) };
-  const asksForCertificate = replies.some((reply) => reply?.kind === "hello" && reply.asksForCertificate);
-  const findings = judgeVersions(offered, suites, replies);
-  if (asksForCertificate) {
+  const suites = { modern: agreesOn(modern, "TLS 1.2"), rc4: old !== undefined && agreesOn(rc4, old) };
+  const requestsClientCertificate = replies.some((reply) => reply?.kind === "hello" && reply.requestsClientCertificate);
+  const findings = inspectVersions(offered, suites, replies);
+  if (requestsClientCertificate) {
     findings.push(finding(
       "client-certificate-asked",
       "note",
-      "The server asks for a client certificate: browsers may show a dialog, or send none.",
+      "The server requests a client certificate: browsers may show a dialog, or send none.",
     ));
   }
-  return { findings, offered, asksForCertificate };
+  return { findings, offered, requestsClientCertificate };
 }
 
-async function helloTo(target: Target, options: HelloOptions, outer: AbortSignal): Promise<ServerReply | undefined> {
+async function sendHello(target: Target, options: HelloOptions, outer: AbortSignal): Promise<ServerReply | undefined> {
   try {
     return await within(DEADLINE, outer, (signal) => {
-      const serverName = sniOf(target);
+      const serverName = sniName(target);
       const named = serverName === undefined ? options : { ...options, serverName };
       return sendClientHello(target.endpoint, { ...named, certificates: true }, signal);
     });
   } catch {
-    // Dropped, reset or silent: that version is not offered.
+    // The server dropped, reset or ignored the connection: it does not offer the version.
     return undefined;
   }
 }
 
-function agrees(reply: ServerReply | undefined, version: Version): boolean {
+function agreesOn(reply: ServerReply | undefined, version: Version): boolean {
   return reply?.kind === "hello" && reply.version === version;
 }
 
-/** What the offered versions say. */
-function judgeVersions(
+/** Reports old versions, missing versions and weak suites. */
+function inspectVersions(
   offered: readonly Version[],
   { modern, rc4 }: { readonly modern: boolean; readonly rc4: boolean },
   replies: readonly (ServerReply | undefined)[],
@@ -78,21 +78,21 @@ function judgeVersions(
   const has = (version: Version) => offered.includes(version);
   const list = offered.join(", ");
   const findings: Finding[] = [];
-  const enough = has("TLS 1.2") || has("TLS 1.3");
-  if (!enough) {
+  const hasCurrent = has("TLS 1.2") || has("TLS 1.3");
+  if (!hasCurrent) {
     findings.push(finding(
       "tls-too-old",
       "error",
       `Only ${list} ${offered.length === 1 ? "is" : "are"} offered, which current clients refuse.`,
-      "Turn on TLS 1.2 and 1.3 and turn the older ones off (nginx: ssl_protocols TLSv1.2 TLSv1.3;).",
+      "Turn on TLS 1.2 and 1.3, and turn off older versions (nginx: ssl_protocols TLSv1.2 TLSv1.3;).",
     ));
   }
-  const aged = offered.filter((version) => version === "TLS 1.0" || version === "TLS 1.1");
-  if (enough && aged.length > 0) {
+  const deprecated = offered.filter((version) => version === "TLS 1.0" || version === "TLS 1.1");
+  if (hasCurrent && deprecated.length > 0) {
     findings.push(finding(
       "tls-old-offered",
       "warning",
-      `${aged.join(" and ")} ${aged.length === 1 ? "is" : "are"} still offered (RFC 8996 forbids that).`,
+      `${deprecated.join(" and ")} ${deprecated.length === 1 ? "is" : "are"} still offered (RFC 8996 forbids that).`,
       "Turn them off (nginx: ssl_protocols TLSv1.2 TLSv1.3; Apache: SSLProtocol -all +TLSv1.2 +TLSv1.3).",
     ));
   }
@@ -100,8 +100,8 @@ function judgeVersions(
     findings.push(finding(
       "ssl3-offered",
       "warning",
-      "SSLv3 is still offered: what it protects can be read (POODLE, RFC 7568).",
-      "Turn it off, and look whether the TLS library is as old as that setting.",
+      "SSLv3 is still offered: an attacker can decrypt its traffic (POODLE, RFC 7568).",
+      "Turn it off, and check whether the TLS library is outdated.",
     ));
   }
   if (rc4) {
@@ -109,18 +109,20 @@ function judgeVersions(
       "rc4-offered",
       "warning",
       "RC4 cipher suites are still offered (RFC 7465 forbids them).",
-      "Take RC4 out of the cipher list (nginx: ssl_ciphers, Apache: SSLCipherSuite).",
+      "Remove RC4 from the cipher list (nginx: ssl_ciphers, Apache: SSLCipherSuite).",
     ));
   }
   if (has("TLS 1.2") && !modern) {
     findings.push(finding(
       "suites-old",
       "warning",
-      "TLS 1.2 is offered without any ECDHE suite with AES-GCM or ChaCha20: Deno, Go and others refuse the rest.",
+      "TLS 1.2 is offered without any ECDHE suite with AES-GCM or ChaCha20. Deno, Go and others refuse other suites.",
       "Add the ECDHE-ECDSA and ECDHE-RSA suites with AES-GCM to the cipher list.",
     ));
   }
-  if (enough && !has("TLS 1.3")) findings.push(finding("tls13-missing", "note", `${list}; TLS 1.3 is not offered.`));
+  if (hasCurrent && !has("TLS 1.3")) {
+    findings.push(finding("tls13-missing", "note", `${list}; TLS 1.3 is not offered.`));
+  }
   if (!has("TLS 1.2") && has("TLS 1.3")) {
     findings.push(
       finding("tls12-missing", "note", "Only TLS 1.3 is offered: devices from before 2019 cannot connect."),
@@ -143,7 +145,7 @@ function explainNoVersion(replies: readonly (ServerReply | undefined)[]): Findin
   return finding(
     "tls-none",
     "error",
-    `No version from SSLv3 to TLS 1.3 leads to a handshake (${detail}).`,
-    "See the server's error log: its certificate, its key or its cipher list does not work.",
+    `The handshake fails with every version from SSLv3 to TLS 1.3 (${detail}).`,
+    "Check the server's error log: its certificate, its key or its cipher list may be invalid.",
   );
 }

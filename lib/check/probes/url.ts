@@ -1,18 +1,19 @@
 /**
- * The URL: is it one that a WebSocket client takes, and what does it ask for?
+ * Validates and parses the URL.
  * @module
  */
 import { isIP } from "node:net";
 import type { Finding } from "../../finding.ts";
 import { canonicalAddress, isLoopback } from "../../ip.ts";
 import { finding } from "../finding_codes.ts";
-import type { CheckOptions, Target } from "../check_target.ts";
+import type { CheckOptions } from "../check_options.ts";
+import type { Target } from "../probe_target.ts";
 
-/** Ports that usually speak plain HTTP, and those that speak TLS. */
+/** Ports that by convention serve plain HTTP, and ports that serve TLS. */
 const PLAIN_PORTS = [80, 8080];
 const TLS_PORTS = [443, 8443];
 
-/** Reads the URL. Without a target nothing further can be probed. */
+/** Validates and parses the URL. `target` is missing if no further probe is possible. */
 export function probeUrl(options: CheckOptions): { readonly findings: readonly Finding[]; readonly target?: Target } {
   const text = options.url;
   let url: URL;
@@ -21,7 +22,7 @@ export function probeUrl(options: CheckOptions): { readonly findings: readonly F
     if (schemeless) throw new TypeError();
     url = new URL(text);
   } catch {
-    const remedy = schemeless ? `Write the scheme too: wss://${text}` : "Write it as wss://domain.com/path.";
+    const remedy = schemeless ? `Add the scheme: wss://${text}` : "Write it as wss://domain.com/path.";
     return { findings: [finding("url-invalid", "error", `"${text}" is not a URL.`, remedy)] };
   }
   if (url.protocol !== "ws:" && url.protocol !== "wss:") {
@@ -29,7 +30,7 @@ export function probeUrl(options: CheckOptions): { readonly findings: readonly F
     const rest = /^https?:$/.test(url.protocol)
       ? text.slice(text.indexOf(":") + 1)
       : `//${text.replace(/^\w+:\/*/, "")}`;
-    const fact = `The scheme is ${url.protocol}//, and WebSocket is wss:// or, without TLS, ws://.`;
+    const fact = `The scheme is ${url.protocol}//. A WebSocket URL begins with wss:// or, without TLS, ws://.`;
     return { findings: [finding("url-scheme", "error", fact, `Write ${scheme}:${rest}`)] };
   }
 
@@ -40,7 +41,7 @@ export function probeUrl(options: CheckOptions): { readonly findings: readonly F
   const findings: Finding[] = [];
   if (port === 0) {
     findings.push(
-      finding("url-port", "error", "Port 0 cannot be connected to.", "Give the port that is listened on."),
+      finding("url-port", "error", "Clients cannot connect to port 0.", "Use the port of the service."),
     );
     return { findings };
   }
@@ -48,23 +49,25 @@ export function probeUrl(options: CheckOptions): { readonly findings: readonly F
     findings.push(finding(
       "url-credentials",
       "warning",
-      "The URL carries a user name or password: some clients refuse it, others drop it, and it ends up in logs.",
-      "Leave it out; send a token in the first message, or a cookie.",
+      "The URL contains a user name or password: some clients refuse the URL, others ignore them, and they appear in logs.",
+      "Remove them. Send a token in the first message, or a cookie.",
     ));
   }
   if (url.hash !== "" || text.includes("#")) {
     findings.push(finding(
       "url-fragment",
       "warning",
-      `The URL ends in #${url.hash.slice(1)}: it never reaches the server, and older clients refuse the whole URL.`,
-      "Leave the # and what follows out, or write it as %23.",
+      `The URL ends in #${
+        url.hash.slice(1)
+      }. A fragment never reaches the server, and older clients refuse such a URL.`,
+      "Remove the # and what follows, or write the # as %23.",
     ));
   }
   if ((secure && PLAIN_PORTS.includes(port)) || (!secure && TLS_PORTS.includes(port))) {
     findings.push(finding(
       "url-port",
       "note",
-      `Port ${port} usually speaks ${secure ? "plain HTTP" : "TLS"}, and the URL asks for ${url.protocol}//.`,
+      `Port ${port} usually serves ${secure ? "plain HTTP" : "TLS"}, but the URL's scheme is ${url.protocol}//.`,
     ));
   }
   const address = isAddress ? canonicalAddress(hostname) : undefined;
@@ -72,15 +75,15 @@ export function probeUrl(options: CheckOptions): { readonly findings: readonly F
     findings.push(finding(
       "url-unspecified",
       "warning",
-      `The URL names ${hostname}, an address to listen on: Linux and macOS connect to themselves then, Windows to ` +
-        "nothing, and browsers refuse it.",
-      "Write the machine's name or address, or localhost.",
+      `The URL contains ${hostname}, which is an address to listen on. Linux and macOS connect to themselves, Windows ` +
+        "fails, and browsers refuse it.",
+      "Use the machine's name or address, or localhost.",
     ));
   } else if (address !== undefined && secure && !isLoopback(address)) {
     findings.push(finding(
       "url-ip",
       "note",
-      "The URL names an IP address: certificates and WeChat want a domain.",
+      "The URL contains an IP address. Most certificates are for domains, and WeChat requires a domain.",
       "Use the domain that the certificate is for.",
     ));
   }

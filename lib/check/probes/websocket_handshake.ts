@@ -1,5 +1,5 @@
 /**
- * The WebSocket upgrade: 101 with everything right, or why not.
+ * Requests the WebSocket upgrade, verifies a 101 response, and explains any other result.
  * @module
  */
 import { messageOf } from "../../errors.ts";
@@ -18,65 +18,72 @@ import {
 import { connectTcp, connectTls, type RawConnection, type TlsOptions } from "../../client/raw_connection.ts";
 import { bodyText, quote } from "../../client/printable_text.ts";
 import { offeredSubprotocols, verifyResponse } from "../../client/verify_response.ts";
-import { type CheckOptions, type Evidence, type Target, tlsOptions } from "../check_target.ts";
+import type { CheckOptions } from "../check_options.ts";
+import { type Evidence, type Target, tlsOptions } from "../probe_target.ts";
 import { finding } from "../finding_codes.ts";
-import { awaitReply, seconds } from "./await_reply.ts";
+import { awaitReply, formatWait } from "./await_reply.ts";
 import { certificateRequired, isCertificateAlert } from "./client_certificate.ts";
 import { explainRefusal, tlsOnBothHops } from "./http_refusal.ts";
-import { named } from "./known_services.ts";
+import { formatStatus } from "./known_services.ts";
 
-/** A response that takes longer is reported, in milliseconds. */
+/** The duration above which a response is reported as slow, in milliseconds. */
 const SLOW = 3000;
 
-/** How long a refusal's body is waited for, in milliseconds. */
+/** How long to wait for the body of a refusal, in milliseconds. */
 const BODY_WAIT = 500;
 
-/** Silence that counts as none, where the check's own time does not end first, in milliseconds. */
+/** The longest wait for a response, in milliseconds. The check's own timeout usually ends first. */
 const LONGEST_WAIT = 60_000;
 
-/** What the upgrade came to. The caller closes the connection. */
-export interface Upgraded {
+/** The result of an upgrade request. The caller closes the connection. */
+export interface UpgradeResult {
   readonly findings: readonly Finding[];
-  /** Open, and upgraded so far that frames can be read. */
+  /** The open connection, if frames can be exchanged. */
   readonly connection?: RawConnection;
   /** Bytes that were read after the response head. */
   readonly rest: Uint8Array;
-  /** When the response came, on `performance.now`'s clock. */
-  readonly since: number;
+  /** The time of the response, as of `performance.now()`. */
+  readonly upgradedAt: number;
 }
 
-const NOTHING = new Uint8Array(0);
+const NO_BYTES = new Uint8Array(0);
 
 /**
- * Connects and asks for the upgrade.
- * @param tls what to do beyond sending the target's name
- * @throws {DeadlineError} if the signal ended it too early to conclude anything
+ * Connects and requests the upgrade.
+ * @param tls TLS options in addition to the target's name
+ * @throws {DeadlineError} if the signal aborts too early for a conclusion
  */
 export async function probeUpgrade(
   target: Target,
   tls: TlsOptions,
   evidence: Evidence,
   signal: AbortSignal,
-): Promise<Upgraded> {
-  const asksForCertificate = evidence.asksForCertificate ?? false;
+): Promise<UpgradeResult> {
+  const requestsClientCertificate = evidence.requestsClientCertificate ?? false;
   try {
     return await awaitReply(LONGEST_WAIT, signal, async (wait) => {
       const { connection, head, key, request, ms } = await requestUpgrade(target, tls, wait);
-      if ("kind" in head) return await failed(connection, explainNoResponse(connection, head, asksForCertificate));
-      if (head.status === 101) return await judgeUpgrade(connection, request, head, key, ms);
+      if ("kind" in head) {
+        return await closeWithFinding(connection, explainNoResponse(connection, head, requestsClientCertificate));
+      }
+      if (head.status === 101) return await verifyUpgrade(connection, request, head, key, ms);
       const body = await within(BODY_WAIT, wait, (soon) => readBody(connection, head, soon));
       await connection.close();
-      const found = explainRefusal({ target, head, body, asksForCertificate });
-      return { findings: [await refine(found, head.status, body, target, tls, wait)], rest: NOTHING, since: 0 };
-    }, (waited) => ({ findings: [explainSilence(waited)], rest: NOTHING, since: 0 }));
+      const found = explainRefusal({ target, head, body, requestsClientCertificate });
+      return {
+        findings: [await refineRefusal(found, head.status, body, target, tls, wait)],
+        rest: NO_BYTES,
+        upgradedAt: 0,
+      };
+    }, (waited) => ({ findings: [explainSilence(waited)], rest: NO_BYTES, upgradedAt: 0 }));
   } catch (error) {
     if (error instanceof DeadlineError) throw error;
-    return { findings: [explainError(messageOf(error), asksForCertificate)], rest: NOTHING, since: 0 };
+    return { findings: [explainError(messageOf(error), requestsClientCertificate)], rest: NO_BYTES, upgradedAt: 0 };
   }
 }
 
-/** A connection on which the upgrade was asked for, and the response. */
-interface Requested {
+/** A connection, the upgrade request that was sent on it, and the response. */
+interface UpgradeExchange {
   readonly connection: RawConnection;
   readonly request: HandshakeRequest;
   readonly key: string;
@@ -85,8 +92,8 @@ interface Requested {
   readonly ms: number;
 }
 
-/** Connects and sends a handshake; the caller closes the connection. */
-export async function requestUpgrade(target: Target, tls: TlsOptions, signal: AbortSignal): Promise<Requested> {
+/** Connects, sends an upgrade request and reads the response. The caller closes the connection. */
+export async function requestUpgrade(target: Target, tls: TlsOptions, signal: AbortSignal): Promise<UpgradeExchange> {
   const connection = target.secure
     ? await connectTls(target.endpoint, { ...tlsOptions(target), ...tls }, signal)
     : await connectTcp(target.endpoint, signal);
@@ -103,34 +110,34 @@ export async function requestUpgrade(target: Target, tls: TlsOptions, signal: Ab
   }
 }
 
-async function failed(connection: RawConnection, found: Finding): Promise<Upgraded> {
+async function closeWithFinding(connection: RawConnection, found: Finding): Promise<UpgradeResult> {
   await connection.close();
-  return { findings: [found], rest: NOTHING, since: 0 };
+  return { findings: [found], rest: NO_BYTES, upgradedAt: 0 };
 }
 
-async function judgeUpgrade(
+async function verifyUpgrade(
   connection: RawConnection,
   request: HandshakeRequest,
   head: ResponseHead,
   key: string,
   ms: number,
-): Promise<Upgraded> {
-  const since = performance.now();
-  const findings = await judgeResponse(request, head, key);
+): Promise<UpgradeResult> {
+  const upgradedAt = performance.now();
+  const findings = await inspectResponse(request, head, key);
   if (findings.length === 0) findings.push(finding("upgrade-ok", "ok", `101 in ${ms} ms`));
   if (ms > SLOW) {
     findings.push(finding(
       "upgrade-slow",
       "warning",
-      `The upgrade was answered after ${seconds(ms)}: clients with less patience give up.`,
-      "See what the service does before it answers, and how busy it is.",
+      `The server answered the upgrade after ${formatWait(ms)}. Clients with a shorter timeout fail.`,
+      "Check what the service does before it answers, and how busy it is.",
     ));
   }
-  return { findings, connection, rest: head.rest, since };
+  return { findings, connection, rest: head.rest, upgradedAt };
 }
 
-/** Tries what a refusal may be about, so that its cause need not be guessed. */
-async function refine(
+/** Repeats a refused request with changes that may succeed, to determine the cause of the refusal. */
+async function refineRefusal(
   found: Finding,
   status: number,
   body: string,
@@ -149,16 +156,18 @@ async function refine(
     }
   };
   const { url, options } = target;
-  const own = `${target.secure ? "https" : "http"}://${url.host}`;
-  if ((found.code === "upgrade-forbidden" || found.code === "upgrade-bad-request") && options.origin !== own) {
-    if (await accepts({ origin: own })) {
-      const sent = options.origin === undefined ? "none, as programs do" : quote(options.origin);
+  const ownOrigin = `${target.secure ? "https" : "http"}://${url.host}`;
+  if ((found.code === "upgrade-forbidden" || found.code === "upgrade-bad-request") && options.origin !== ownOrigin) {
+    if (await accepts({ origin: ownOrigin })) {
+      const sent = options.origin === undefined ? "none" : quote(options.origin);
       return finding(
         "upgrade-forbidden",
         "error",
-        `The response is ${named(status)}: the service accepts the Origin ${own}, and this check sent ${sent}.`,
-        `Have the service allow the page's origin (and requests without one, if programs are to connect), or send one ` +
-          `that it accepts: --origin ${own}`,
+        `The response is ${
+          formatStatus(status)
+        }: the service accepts the Origin ${ownOrigin}, but this check sent ${sent}.`,
+        `Configure the service to allow the page's origin (and requests without an Origin, if programs connect), or send an ` +
+          `origin that it accepts: --origin ${ownOrigin}`,
       );
     }
   }
@@ -166,15 +175,15 @@ async function refine(
     return finding(
       "upgrade-malformed",
       "error",
-      "The response is 400 without a reason, to a plain GET as well: the service does not receive what was sent.",
-      "See whether a load balancer in front of the service sends it the PROXY protocol, which the service does not take " +
-        "(nginx: proxy_protocol on; HAProxy: send-proxy in server), and turn that off.",
+      "The response is 400 without a reason, also to a plain GET: the service does not receive the bytes that were sent.",
+      "Check whether a load balancer sends the PROXY protocol, which the service does not support (nginx: proxy_protocol " +
+        "on; HAProxy: send-proxy in server), and turn it off.",
     );
   }
   return found;
 }
 
-/** Whether an ordinary request of the same path is a bad request, too. */
+/** Whether the server also answers an ordinary request for the path with 400. */
 async function refusesEveryRequest(target: Target, tls: TlsOptions, outer: AbortSignal): Promise<boolean> {
   try {
     return await within(BODY_WAIT * 2, outer, async (signal) => {
@@ -196,60 +205,60 @@ function explainSilence(waited: number): Finding {
   return finding(
     "upgrade-timeout",
     "error",
-    `The upgrade request was not answered within ${seconds(waited)}.`,
-    "See whether the service, or the one behind the proxy, hangs; --timeout waits longer.",
+    `The server did not answer the upgrade request within ${formatWait(waited)}.`,
+    "Check whether the service hangs; behind a proxy, check the upstream service. --timeout sets a longer wait.",
   );
 }
 
-function explainError(message: string, asksForCertificate: boolean): Finding {
-  if (isCertificateAlert(message) || (asksForCertificate && /alert/i.test(message))) {
+function explainError(message: string, requestsClientCertificate: boolean): Finding {
+  if (isCertificateAlert(message) || (requestsClientCertificate && /alert/i.test(message))) {
     return certificateRequired(message);
   }
   return finding(
     "upgrade-cut",
     "error",
-    `The connection ended before the upgrade was answered (${message}).`,
-    "See the service's log at this time.",
+    `The connection ended before the server answered the upgrade request (${message}).`,
+    "Check the service's log at this time.",
   );
 }
 
 function explainNoResponse(
   connection: RawConnection,
   { kind, bytes }: NoResponse,
-  asksForCertificate: boolean,
+  requestsClientCertificate: boolean,
 ): Finding {
   const message = connection.error?.message ?? "";
-  if (isCertificateAlert(message) || (asksForCertificate && kind === "closed")) {
-    return certificateRequired(message === "" ? "the connection is closed after the handshake" : message);
+  if (isCertificateAlert(message) || (requestsClientCertificate && kind === "closed")) {
+    return certificateRequired(message === "" ? "the connection was closed after the handshake" : message);
   }
   if (kind === "closed") {
     return finding(
       "upgrade-cut",
       "error",
-      `The connection was closed in place of an answer to the upgrade request${message === "" ? "" : ` (${message})`}.`,
-      "See the service's log at this time; a web application firewall does this too.",
+      `The server closed the connection without answering the upgrade request${message === "" ? "" : ` (${message})`}.`,
+      "Check the service's log at this time. A web application firewall also causes this.",
     );
   }
-  // What nginx makes of the TLS alert of the service behind it: it passes the bytes on as a response of HTTP/0.9.
-  if (bytes[0] === 21 && bytes[1] === 3) return tlsOnBothHops("The answer to the upgrade request is a TLS alert.");
+  // nginx forwards a TLS alert of its upstream as an HTTP/0.9 response.
+  if (bytes[0] === 21 && bytes[1] === 3) return tlsOnBothHops("The response to the upgrade request is a TLS alert.");
   if (latin1Text(bytes).startsWith("PRI * HTTP/2") || (bytes[3] === 4 && bytes[0] === 0)) {
     return finding(
       "upgrade-http2",
       "error",
-      "The server answers in HTTP/2 without having been asked to.",
-      "Let the server speak HTTP/1.1 where ALPN chose it: a WebSocket handshake is HTTP/1.1.",
+      "The response to the upgrade request is HTTP/2, although the request was HTTP/1.1.",
+      "Make the server use HTTP/1.1 when ALPN selected it: a WebSocket handshake is HTTP/1.1.",
     );
   }
   return finding(
     "upgrade-not-http",
     "error",
-    `The answer to the upgrade request is not HTTP: ${quote(latin1Text(bytes.subarray(0, 60)))}.`,
-    "Use the port and path on which the WebSocket service or its proxy listens.",
+    `The response to the upgrade request is not HTTP: ${quote(latin1Text(bytes.subarray(0, 60)))}.`,
+    "Use the port and path of the WebSocket service or its proxy.",
   );
 }
 
-/** What a 101 response says that a client has to refuse. */
-async function judgeResponse(
+/** Reports headers of a 101 response that clients must refuse. */
+async function inspectResponse(
   request: HandshakeRequest,
   head: ResponseHead,
   key: string,
@@ -262,8 +271,8 @@ async function judgeResponse(
     findings.push(finding(
       "upgrade-response-invalid",
       "error",
-      `The response is 101 with what a client has to refuse: ${wrong.join("; ")}.`,
-      "Let a WebSocket library answer the handshake, and no cache or proxy change it.",
+      `The status is 101, but clients must refuse the response: ${wrong.join("; ")}.`,
+      "Use a WebSocket library for the handshake, and make sure that no cache or proxy changes the response.",
     ));
   }
   for (const { kind, detail } of problems) {
@@ -271,18 +280,18 @@ async function judgeResponse(
       findings.push(finding(
         "extension-not-offered",
         "error",
-        `The server chose the extension ${quote(detail)} that was not offered: clients must fail.`,
-        "Let the server choose only extensions that the client offers; see whether a proxy keeps an old answer.",
+        `The server selected the extension ${quote(detail)}, which was not offered: clients must fail.`,
+        "Make the server select only extensions that the client offers, and check whether a proxy caches a response.",
       ));
     }
     if (kind === "subprotocol") {
       findings.push(finding(
         "subprotocol-not-offered",
         "error",
-        `The server chose the subprotocol ${quote(detail)} that was not offered: clients must fail.`,
+        `The server selected the subprotocol ${quote(detail)}, which was not offered: clients must fail.`,
         offered.length === 0
-          ? "Let the server choose a subprotocol only where one is offered; if this one is wanted, offer it: --subprotocol."
-          : "Let the server choose among those offered.",
+          ? "Make the server select a subprotocol only if one is offered. To use this one, offer it with --subprotocol."
+          : "Make the server select one of those offered.",
       ));
     }
   }
@@ -291,8 +300,8 @@ async function judgeResponse(
     findings.push(finding(
       "subprotocol-missing",
       "warning",
-      `${offered.join(", ")} was offered as subprotocol and the server chose none: browsers then fail.`,
-      "Let the server choose one of those offered, or offer none.",
+      `The subprotocol ${offered.join(", ")} was offered but the server selected none: browsers then fail.`,
+      "Make the server select one of those offered, or offer none.",
     ));
   }
   return findings;

@@ -1,10 +1,10 @@
-/** ALPN: a server that takes h2 only, and one that does without. */
+/** Servers with different ALPN protocols. */
 import { assertEquals } from "@std/assert";
 import { hasOpenssl, openPki } from "../../support/openssl.ts";
-import { answerFrames, type Identity, readRequest, rightAnswer, type Server, writeAll } from "../test_servers.ts";
+import { answerFrames, type Identity, readRequest, type Server, upgradeResponse, writeAll } from "../test_servers.ts";
 import { expectReport, identityOf, makeAuthorities, urlOf } from "../expect.ts";
 
-/** A sound service on Deno.listenTls, which refuses by an alert what it does not offer. */
+/** Starts a correct service on Deno.listenTls, which sends an alert for protocols that it does not offer. */
 function tlsService(identity: Identity, alpnProtocols: string[]): Server {
   const listener = Deno.listenTls({ hostname: "127.0.0.1", port: 0, ...identity, alpnProtocols });
   const served: Promise<void>[] = [];
@@ -12,10 +12,10 @@ function tlsService(identity: Identity, alpnProtocols: string[]): Server {
     try {
       const request = await readRequest(connection);
       if (request === "") return;
-      await writeAll(connection, await rightAnswer(request));
+      await writeAll(connection, await upgradeResponse(request));
       await answerFrames(connection);
     } catch {
-      // A handshake that failed.
+      // The handshake failed.
     } finally {
       connection.close();
     }
@@ -33,7 +33,7 @@ function tlsService(identity: Identity, alpnProtocols: string[]): Server {
   };
 }
 
-Deno.test({ name: "ALPN", ignore: !await hasOpenssl() }, async (t) => {
+Deno.test({ name: "reports a server that refuses http/1.1 by ALPN", ignore: !await hasOpenssl() }, async (t) => {
   await using pki = await openPki();
   const { sound, full, ca } = await makeAuthorities(pki);
   const identity = await identityOf(full, sound.key);
@@ -46,7 +46,7 @@ Deno.test({ name: "ALPN", ignore: !await hasOpenssl() }, async (t) => {
     await t.step(name, async () => {
       await using server = tlsService(identity, offered);
       const report = await expectReport({ url: urlOf("wss", server, "/", "localhost"), ca }, codes);
-      // Refused or not, the upgrade is looked at too.
+      // The upgrade is probed even if ALPN is refused.
       assertEquals(report.observations.find(({ probe }) => probe === "upgrade")?.code, "upgrade-ok");
     });
   }

@@ -1,9 +1,9 @@
-/** What a name's addresses tell. */
+/** Name resolution and the addresses of a name. */
 import { assert, assertEquals } from "@std/assert";
 import { peersRequired } from "../../peers/require.ts";
-import { judgeAddresses, probeDns } from "../../../lib/check/probes/dns.ts";
+import { inspectAddresses, probeDns } from "../../../lib/check/probes/dns.ts";
 
-Deno.test("addresses", () => {
+Deno.test("reports addresses that clients cannot reach", () => {
   const cases: [name: string, addresses: string[], codes: string[]][] = [
     ["domain.example", ["192.0.2.7"], ["dns-ok"]],
     ["domain.example", ["2001:db8::7", "192.0.2.7"], ["dns-ok"]],
@@ -22,22 +22,22 @@ Deno.test("addresses", () => {
     ["app.localhost", ["127.0.0.1"], ["dns-ok"]],
   ];
   for (const [name, addresses, codes] of cases) {
-    assertEquals(judgeAddresses(name, addresses, 5).map(({ code }) => code), codes, `${name} ${addresses}`);
+    assertEquals(inspectAddresses(name, addresses, 5).map(({ code }) => code), codes, `${name} ${addresses}`);
   }
 });
 
-Deno.test("a name is resolved, an address is itself, a name without an answer is told", async () => {
+Deno.test("resolves a name, returns an address as it is, and reports a name that does not exist", async () => {
   const { signal } = new AbortController();
   assertEquals((await probeDns("192.0.2.7", signal)).addresses, ["192.0.2.7"]);
   assertEquals((await probeDns("localhost", signal)).findings.map(({ code }) => code), ["dns-ok"]);
   const none = await probeDns("name.invalid", signal);
   assertEquals(none.addresses, []);
-  // Where no name server answers, the reason is not known.
+  // Without a name server, the reason is unknown.
   const [found] = none.findings;
   assert(found && ["dns-nxdomain", "dns-no-answer"].includes(found.code), found?.code);
 });
 
-/** Runs a script in a network and mount namespace of its own, with its own resolv.conf; undefined where that is not allowed. */
+/** Runs a script in separate network and mount namespaces with another resolv.conf; undefined if that is not permitted. */
 async function inNamespace(script: string): Promise<string | undefined> {
   const resolver = await Deno.makeTempFile();
   try {
@@ -57,15 +57,15 @@ async function inNamespace(script: string): Promise<string | undefined> {
     throw new Error(new TextDecoder().decode(stderr));
   } catch (error) {
     if (peersRequired()) throw error;
-    // deno-lint-ignore no-console -- a skipped test is to be seen
-    console.warn(`SKIPPED: no namespace with a name server of its own: ${error}`);
+    // deno-lint-ignore no-console -- a skipped test must be visible
+    console.warn(`SKIPPED: cannot create a namespace with a name server: ${error}`);
     return undefined;
   } finally {
     await Deno.remove(resolver);
   }
 }
 
-Deno.test("a name server's failures are told apart, and so are slow and useless answers", async () => {
+Deno.test("distinguishes the failures of a name server, slow answers and unusable addresses", async () => {
   const printed = await inNamespace(new URL("../dns_lab.ts", import.meta.url).pathname);
   if (printed === undefined) return;
   const outcome = JSON.parse(printed) as Record<string, { codes: string[]; facts: string[] }>;
@@ -79,7 +79,7 @@ Deno.test("a name server's failures are told apart, and so are slow and useless 
     nxdomain: ["dns-nxdomain"],
     refused: ["dns-server-failure"],
     empty: ["dns-no-address"],
-    // The resolver's own time and the probe's are the same here: which of them ends first is open.
+    // The timeouts of the resolver and of the probe are equal, so either can end first.
     silent: outcome.silent?.codes.includes("dns-timeout") ? ["dns-timeout"] : ["dns-no-answer"],
   });
   assert(outcome.servfail?.facts[0]?.includes("SERVFAIL"));

@@ -1,9 +1,9 @@
 /** Messages, subprotocols, headers and the hold. */
 import { assertEquals } from "@std/assert";
-import { answerFrames, echoService, rightAnswer, upgradeServer, writeAll } from "../test_servers.ts";
+import { answerFrames, echoService, upgradeResponse, upgradeServer, writeAll } from "../test_servers.ts";
 import { expectCodes, urlOf } from "../expect.ts";
 
-Deno.test("messages, subprotocols and the hold", async (t) => {
+Deno.test("exchanges messages, offers subprotocols and holds the connection", async (t) => {
   await using echo = echoService();
   const to = { url: urlOf("ws", echo) };
   await t.step("an echo", () => expectCodes({ ...to, send: "tom", expect: "tom" }, [], 0));
@@ -13,19 +13,19 @@ Deno.test("messages, subprotocols and the hold", async (t) => {
   );
   await t.step("no message", () => expectCodes({ ...to, expect: "ok", timeout: 3000 }, ["message-missing"], 1));
   await t.step("a subprotocol", () => expectCodes({ ...to, subprotocols: ["a", "b"] }, [], 0));
-  await t.step("a quiet connection", () => expectCodes({ ...to, hold: 1000 }, [], 0));
-  await t.step("a welcome", async () => {
+  await t.step("an idle connection", () => expectCodes({ ...to, hold: 1000 }, [], 0));
+  await t.step("a message that the server sends first", async () => {
     await using server = echoService({ onOpen: (socket) => socket.send("welcome") });
     await expectCodes({ url: urlOf("ws", server), expect: "welcome" }, [], 0);
   });
-  await t.step("a subprotocol that is not taken", async () => {
+  await t.step("a subprotocol that the server does not select", async () => {
     await using server = upgradeServer(async (connection, request) => {
-      await writeAll(connection, await rightAnswer(request));
+      await writeAll(connection, await upgradeResponse(request));
       await answerFrames(connection);
     });
     await expectCodes({ url: urlOf("ws", server), subprotocols: ["mqtt"] }, ["subprotocol-missing"], 1);
   });
-  await t.step("a header and an origin arrive", async () => {
+  await t.step("a header and an Origin are sent", async () => {
     const seen: (string | null)[] = [];
     await using server = echoService({
       onRequest(request) {
@@ -37,7 +37,7 @@ Deno.test("messages, subprotocols and the hold", async (t) => {
     await expectCodes({ url: urlOf("ws", server), ...options }, [], 0);
     assertEquals(seen, ["tom", "https://page.example"]);
   });
-  await t.step("another server than the URL's", async () => {
+  await t.step("--connect-to another server", async () => {
     const connectTo = { hostname: "127.0.0.1", port: echo.port };
     await expectCodes({ url: "ws://name.invalid/", connectTo }, [], 0);
   });

@@ -1,7 +1,7 @@
-/** Protocol versions and suites: real nginx and openssl where they still have them, by hand where not. */
+/** TLS versions and cipher suites of real nginx and openssl, and of handmade servers for removed ones. */
 import { assertEquals } from "@std/assert";
 import { sendClientHello } from "../../../lib/check/probes/server_hello.ts";
-import type { CheckOptions } from "../../../lib/check/check_target.ts";
+import type { CheckOptions } from "../../../lib/check/check_options.ts";
 import { hasOpenssl, openPki } from "../../support/openssl.ts";
 import { echoService, helloServer, rawServer, type Server, writeAll } from "../test_servers.ts";
 import { expectCodes, expectReport, identityOf, makeAuthorities, urlOf } from "../expect.ts";
@@ -11,15 +11,15 @@ import { freePort } from "../../support/ports.ts";
 const openssl = await hasOpenssl();
 const peers = openssl && await hasProgram("nginx", "-v");
 
-Deno.test({ name: "SSLv3 and RC4, which no program here still has", ignore: !openssl }, async (t) => {
+Deno.test({ name: "reports SSLv3 and RC4", ignore: !openssl }, async (t) => {
   await using pki = await openPki();
   const { sound, full, ca } = await makeAuthorities(pki);
   await using tls = echoService({ identity: await identityOf(full, sound.key) });
-  await t.step("SSLv3 left on", async () => {
+  await t.step("a server with SSLv3", async () => {
     await using server = helloServer(tls, ({ version }) => version === 0x0300);
     await expectCodes({ url: urlOf("wss", server, "/", "localhost"), ca }, ["ssl3-offered"]);
   });
-  await t.step("RC4 left on", async () => {
+  await t.step("a server with RC4", async () => {
     await using server = helloServer(tls, ({ version, suites }) => {
       return version === 0x0303 && suites.includes(0x0005) && !suites.includes(0xc02f);
     });
@@ -27,13 +27,13 @@ Deno.test({ name: "SSLv3 and RC4, which no program here still has", ignore: !ope
   });
 });
 
-Deno.test({ name: "TLS versions of nginx", ignore: !peers }, async (t) => {
+Deno.test({ name: "reports the TLS versions and suites of nginx", ignore: !peers }, async (t) => {
   await using pki = await openPki();
   const { middle, sound, full, ca } = await makeAuthorities(pki);
   await using echo = echoService();
   const location = `location / { ${nginxUpgrade(echo.port)} }`;
 
-  async function expectOf(settings: string, codes: readonly string[], more: Partial<CheckOptions> = {}, own = true) {
+  async function expectNginx(settings: string, codes: readonly string[], more: Partial<CheckOptions> = {}, own = true) {
     const files = own ? `ssl_certificate ${full}; ssl_certificate_key ${sound.key};` : "";
     await using proxy = await nginx(`${files} ${settings} ${location}`);
     await expectCodes({ url: urlOf("wss", proxy, "/", "localhost"), ca, ...more }, codes);
@@ -43,34 +43,34 @@ Deno.test({ name: "TLS versions of nginx", ignore: !peers }, async (t) => {
     const cert = await pki.bundle(`${name}-full.pem`, leaf.cert, middle.cert);
     return `ssl_certificate ${cert}; ssl_certificate_key ${leaf.key};`;
   }
-  const lowered = "ssl_ciphers ALL:@SECLEVEL=0;";
+  const allSuites = "ssl_ciphers ALL:@SECLEVEL=0;";
 
-  await t.step("TLS 1.2 and 1.3", () => expectOf("ssl_protocols TLSv1.2 TLSv1.3;", []));
-  await t.step("TLS 1.2 alone is a note", () => expectOf("ssl_protocols TLSv1.2;", []));
-  await t.step("TLS 1.3 alone is a note", () => expectOf("ssl_protocols TLSv1.3;", []));
-  await t.step("TLS 1.0 only", () => expectOf(`ssl_protocols TLSv1; ${lowered}`, ["tls-too-old"]));
-  await t.step("TLS 1.0 and 1.1 left on", () => {
-    return expectOf(`ssl_protocols TLSv1 TLSv1.1 TLSv1.2; ${lowered}`, ["tls-old-offered"]);
+  await t.step("TLS 1.2 and 1.3", () => expectNginx("ssl_protocols TLSv1.2 TLSv1.3;", []));
+  await t.step("TLS 1.2 only: a note", () => expectNginx("ssl_protocols TLSv1.2;", []));
+  await t.step("TLS 1.3 only: a note", () => expectNginx("ssl_protocols TLSv1.3;", []));
+  await t.step("TLS 1.0 only", () => expectNginx(`ssl_protocols TLSv1; ${allSuites}`, ["tls-too-old"]));
+  await t.step("TLS 1.0 and 1.1 in addition to 1.2", () => {
+    return expectNginx(`ssl_protocols TLSv1 TLSv1.1 TLSv1.2; ${allSuites}`, ["tls-old-offered"]);
   });
-  await t.step("two at once: TLS 1.0 only and expired", async () => {
+  await t.step("two faults: TLS 1.0 only, expired", async () => {
     const files = await withLeaf("expired", { from: -20, to: -10 });
     const codes = ["tls-too-old", "certificate-expired"];
-    await expectOf(`${files} ssl_protocols TLSv1; ${lowered}`, codes, {}, false);
+    await expectNginx(`${files} ssl_protocols TLSv1; ${allSuites}`, codes, {}, false);
   });
-  await t.step("a short key, which TLS here does not take", async () => {
+  await t.step("a short key, which Deno's TLS refuses", async () => {
     const files = await withLeaf("short", { key: "rsa1024" });
-    await expectOf(`${files} ssl_protocols TLSv1.2; ${lowered}`, ["key-too-short"], {}, false);
+    await expectNginx(`${files} ssl_protocols TLSv1.2; ${allSuites}`, ["key-too-short"], {}, false);
   });
-  await t.step("no suite of today", async () => {
+  await t.step("only suites without forward secrecy", async () => {
     const files = await withLeaf("rsa", { key: "rsa2048" });
-    await expectOf(`${files} ssl_protocols TLSv1.2; ssl_ciphers AES128-SHA;`, ["suites-old"], {}, false);
+    await expectNginx(`${files} ssl_protocols TLSv1.2; ssl_ciphers AES128-SHA;`, ["suites-old"], {}, false);
   });
-  await t.step("TLS 1.2 missing, for WeChat", () => {
+  await t.step("for WeChat: TLS 1.3 only is an error", () => {
     const codes = ["wechat-domain", "wechat-tls", "wechat-authority"];
-    return expectOf("ssl_protocols TLSv1.3;", codes, { for: "wechat" });
+    return expectNginx("ssl_protocols TLSv1.3;", codes, { for: "wechat" });
   });
-  await t.step("a name that is refused", () => expectOf("ssl_reject_handshake on;", ["tls-name-refused"]));
-  await t.step("no session is resumed: a note", async () => {
+  await t.step("a server name that nginx refuses", () => expectNginx("ssl_reject_handshake on;", ["tls-name-refused"]));
+  await t.step("no session resumption: a note", async () => {
     await using proxy = await nginx(
       `ssl_certificate ${full}; ssl_certificate_key ${sound.key}; ssl_session_tickets off; ssl_session_cache off;
        ssl_protocols TLSv1.2 TLSv1.3; ${location}`,
@@ -81,7 +81,7 @@ Deno.test({ name: "TLS versions of nginx", ignore: !peers }, async (t) => {
   });
 });
 
-Deno.test("a server that agrees to no version", async () => {
+Deno.test("reports a server that refuses every version", async () => {
   await using server = rawServer(async (connection) => {
     await connection.read(new Uint8Array(4096));
     // A fatal alert: handshake_failure.
@@ -91,14 +91,14 @@ Deno.test("a server that agrees to no version", async () => {
   assertEquals(report.observations.at(-1)?.code, "upgrade-not-tried");
 });
 
-Deno.test({ name: "each ClientHello is taken by openssl, and its answer read", ignore: !openssl }, async (t) => {
+Deno.test({ name: "parses the reply of openssl to the ClientHello of each version", ignore: !openssl }, async (t) => {
   await using pki = await openPki();
   const leaf = await pki.leaf("leaf", { key: "rsa2048" });
   const flags = { "TLS 1.0": "-tls1", "TLS 1.1": "-tls1_1", "TLS 1.2": "-tls1_2", "TLS 1.3": "-tls1_3" } as const;
   for (const version of Object.keys(flags) as (keyof typeof flags)[]) {
     await t.step(version, async () => {
       const cipher = version === "TLS 1.3" ? [] : ["-cipher", "ALL:@SECLEVEL=0"];
-      await using server = await opensslServer("-cert", leaf.cert, "-key", leaf.key, flags[version], ...cipher);
+      await using server = await startOpensslServer("-cert", leaf.cert, "-key", leaf.key, flags[version], ...cipher);
       const options = { version, serverName: "localhost", certificates: true };
       const answer = await sendClientHello(
         { hostname: "127.0.0.1", port: server.port },
@@ -106,16 +106,16 @@ Deno.test({ name: "each ClientHello is taken by openssl, and its answer read", i
         AbortSignal.timeout(10_000),
       );
       assertEquals(answer.kind === "hello" && answer.version, version);
-      // From TLS 1.3 on the certificates are encrypted.
+      // From TLS 1.3 on, the certificates are encrypted.
       assertEquals(answer.kind === "hello" && answer.chain.length, version === "TLS 1.3" ? 0 : 1);
     });
   }
 });
 
-Deno.test({ name: "a handshake that fails here for a key that TLS 1.3 hides", ignore: !openssl }, async () => {
+Deno.test({ name: "reports a failed handshake when TLS 1.3 encrypts the cause", ignore: !openssl }, async () => {
   await using pki = await openPki();
   const leaf = await pki.leaf("leaf", { key: "rsa1024" });
-  await using server = await opensslServer(
+  await using server = await startOpensslServer(
     "-cert",
     leaf.cert,
     "-key",
@@ -129,8 +129,8 @@ Deno.test({ name: "a handshake that fails here for a key that TLS 1.3 hides", ig
   assertEquals(codes.filter((code) => ["tls12-missing", "chain-unread", "upgrade-not-tried"].includes(code)).length, 3);
 });
 
-/** `openssl s_server` on a free port, once it listens. */
-async function opensslServer(...args: string[]): Promise<Server> {
+/** Starts `openssl s_server` on a free port and waits until it listens. */
+async function startOpensslServer(...args: string[]): Promise<Server> {
   const port = freePort();
   const child = new Deno.Command("openssl", {
     args: ["s_server", "-accept", `127.0.0.1:${port}`, ...args],
@@ -139,11 +139,11 @@ async function opensslServer(...args: string[]): Promise<Server> {
     stderr: "null",
   }).spawn();
   const reader = child.stdout.getReader();
-  // It says ACCEPT once it listens.
-  for (let said = ""; !said.includes("ACCEPT");) {
+  // It prints ACCEPT when it listens.
+  for (let output = ""; !output.includes("ACCEPT");) {
     const { value, done } = await reader.read();
     if (done) throw new Error(`openssl s_server ${args.join(" ")} did not start`);
-    said += new TextDecoder().decode(value);
+    output += new TextDecoder().decode(value);
   }
   return {
     port,

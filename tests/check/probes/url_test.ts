@@ -2,7 +2,7 @@
 import { assertEquals } from "@std/assert";
 import { probeUrl } from "../../../lib/check/probes/url.ts";
 
-Deno.test("the URL", () => {
+Deno.test("reports faults of the URL", () => {
   const cases: [url: string, codes: string[], probed: boolean][] = [
     ["wss://domain.example/wss", ["url-ok"], true],
     ["ws://127.0.0.1:8282/", ["url-ok"], true],
@@ -27,7 +27,7 @@ Deno.test("the URL", () => {
   }
 });
 
-Deno.test("the remedy is a URL to copy", () => {
+Deno.test("suggests a corrected URL for a wrong or missing scheme", () => {
   assertEquals(
     probeUrl({ url: "https://domain.example/wss?a=1" }).findings[0]?.remedy,
     "Write wss://domain.example/wss?a=1",
@@ -35,17 +35,17 @@ Deno.test("the remedy is a URL to copy", () => {
   assertEquals(probeUrl({ url: "http://domain.example/" }).findings[0]?.remedy, "Write ws://domain.example/");
   assertEquals(
     probeUrl({ url: "domain.example:8282" }).findings[0]?.remedy,
-    "Write the scheme too: wss://domain.example:8282",
+    "Add the scheme: wss://domain.example:8282",
   );
 });
 
-Deno.test("a password in the URL does not come back in a finding", () => {
+Deno.test("never prints a password of the URL in a finding", () => {
   for (const { fact, remedy } of probeUrl({ url: "wss://user:secret@domain.example/" }).findings) {
     assertEquals(`${fact} ${remedy}`.includes("secret"), false);
   }
 });
 
-Deno.test("ports and hosts", () => {
+Deno.test("derives host, port and server name from the URL and the options", () => {
   assertEquals(probeUrl({ url: "wss://domain.example/" }).target?.endpoint, { hostname: "domain.example", port: 443 });
   assertEquals(probeUrl({ url: "ws://[::1]/" }).target?.endpoint, { hostname: "::1", port: 80 });
   const connectTo = { hostname: "192.0.2.7", port: 8443 };

@@ -1,8 +1,8 @@
-/** Upgrades that fail, each in one way. */
-import { answerFrames, echoService, listenOnly, rightAnswer, upgradeServer, writeAll } from "../test_servers.ts";
+/** Upgrades that fail. */
+import { answerFrames, echoService, listenOnly, upgradeResponse, upgradeServer, writeAll } from "../test_servers.ts";
 import { expectCodes, urlOf } from "../expect.ts";
 
-Deno.test("an upgrade that fails", async (t) => {
+Deno.test("reports why an upgrade fails", async (t) => {
   const bodies: [status: number, code: string][] = [
     [200, "upgrade-ignored"],
     [301, "upgrade-redirected"],
@@ -39,30 +39,30 @@ Deno.test("an upgrade that fails", async (t) => {
     answer: (connection: Deno.TcpConn, request: string) => Promise<void>,
     codes: string[],
   ][] = [
-    ["closed in place of an answer", () => Promise.resolve(), ["upgrade-cut"]],
-    ["garbage", (connection) => writeAll(connection, "\x00\x01garbage\r\n\r\n"), ["upgrade-not-http"]],
-    ["half a head", (connection) => writeAll(connection, "HTTP/1.1 101 Swit"), ["upgrade-not-http"]],
-    ["a wrong accept", async (connection) => {
-      await writeAll(connection, await rightAnswer("Sec-WebSocket-Key: another\r\n"));
+    ["the connection is closed without a response", () => Promise.resolve(), ["upgrade-cut"]],
+    ["bytes that are not HTTP", (connection) => writeAll(connection, "\x00\x01garbage\r\n\r\n"), ["upgrade-not-http"]],
+    ["an incomplete response head", (connection) => writeAll(connection, "HTTP/1.1 101 Swit"), ["upgrade-not-http"]],
+    ["a wrong Sec-WebSocket-Accept", async (connection) => {
+      await writeAll(connection, await upgradeResponse("Sec-WebSocket-Key: another\r\n"));
       await listenOnly(connection);
     }, ["upgrade-response-invalid", "ping-unanswered", "close-missing"]],
-    ["compression unasked", async (connection, request) => {
-      await writeAll(connection, await rightAnswer(request, "Sec-WebSocket-Extensions: permessage-deflate\r\n"));
+    ["an extension that was not offered", async (connection, request) => {
+      await writeAll(connection, await upgradeResponse(request, "Sec-WebSocket-Extensions: permessage-deflate\r\n"));
       await answerFrames(connection);
     }, ["extension-not-offered"]],
-    ["a subprotocol unasked", async (connection, request) => {
-      await writeAll(connection, await rightAnswer(request, "Sec-WebSocket-Protocol: mqtt\r\n"));
+    ["a subprotocol that was not offered", async (connection, request) => {
+      await writeAll(connection, await upgradeResponse(request, "Sec-WebSocket-Protocol: mqtt\r\n"));
       await answerFrames(connection);
     }, ["subprotocol-not-offered"]],
-    ["garbage after the upgrade", async (connection, request) => {
-      await writeAll(connection, await rightAnswer(request) + "\xff\xffgarbage");
+    ["invalid frames after the upgrade", async (connection, request) => {
+      await writeAll(connection, await upgradeResponse(request) + "\xff\xffgarbage");
       await listenOnly(connection);
     }, ["frame-invalid"]],
-    ["an end after the upgrade", async (connection, request) => {
-      await writeAll(connection, await rightAnswer(request));
+    ["the connection ends after the upgrade", async (connection, request) => {
+      await writeAll(connection, await upgradeResponse(request));
     }, ["connection-lost"]],
-    ["no control frames", async (connection, request) => {
-      await writeAll(connection, await rightAnswer(request));
+    ["the server ignores control frames", async (connection, request) => {
+      await writeAll(connection, await upgradeResponse(request));
       await listenOnly(connection);
     }, ["ping-unanswered", "close-missing"]],
   ];
@@ -72,11 +72,11 @@ Deno.test("an upgrade that fails", async (t) => {
       await expectCodes({ url: urlOf("ws", server) }, codes, 1);
     });
   }
-  await t.step("a close by the server", async () => {
+  await t.step("the server closes the connection", async () => {
     await using server = echoService({ onOpen: (socket) => socket.close(1008, "who are you?") });
     await expectCodes({ url: urlOf("ws", server) }, ["closed-by-server"], 1);
   });
-  await t.step("a slow answer", async () => {
+  await t.step("the response is slow", async () => {
     await using server = echoService({
       async onRequest(request) {
         if (request.headers.has("upgrade")) await new Promise((resolve) => setTimeout(resolve, 3300));
