@@ -7,10 +7,10 @@ import { loadWithFile, readVariables } from "../config/load_settings.ts";
 import { findNearestName } from "../config/nearest_name.ts";
 import { apache } from "../proxy/apache.ts";
 import { caddy } from "../proxy/caddy.ts";
-import { collectSite } from "../proxy/site_from_options.ts";
 import { haproxy } from "../proxy/haproxy.ts";
 import { nginx } from "../proxy/nginx.ts";
 import { PROXY_OPTIONS } from "../proxy/proxy_options.ts";
+import { resolveSite } from "../proxy/resolve_site.ts";
 import type { Generator } from "../proxy/site_description.ts";
 import { PROGRAM } from "./help.ts";
 import { write } from "./output.ts";
@@ -40,7 +40,7 @@ export function proxyConfiguration(
   }
   if (positionals.length > 1) mistakes.push(`one proxy at a time: ${positionals.slice(1).join(" ")} is too many`);
   const { settings, given, notes } = loadWithFile(PROXY_OPTIONS, { flags, variables }, mistakes);
-  const site = collectSite(settings, given, generator!);
+  const site = resolveSite(settings, given, generator!);
   return { text: generator!.render(site), out: settings.out, notes };
 }
 
