@@ -3,7 +3,9 @@ import { assert, assertEquals } from "@std/assert";
 import { METRICS } from "../lib/metrics.ts";
 import { peerTest } from "./peers/require.ts";
 import { type Served, serving } from "./support/serving.ts";
-import { adminUrl, servingAdmin } from "./admin/admin.ts";
+import { adminUrl } from "./admin/admin.ts";
+import { maskedFrame, Opcode } from "./support/frames.ts";
+import { dial, dialUpgraded, writeAll } from "./support/raw.ts";
 
 async function scrape({ service }: Served): Promise<string> {
   const response = await fetch(`${adminUrl(service)}/metrics`);
@@ -119,10 +121,32 @@ Deno.test("a hook that stands still shows as lag of the event loop", async () =>
   }
 });
 
-Deno.test("health: draining counts, and the broker where it is asked for", async () => {
-  await using served = await servingAdmin({ broker: `local:${crypto.randomUUID()}` });
-  for (const query of ["", "?broker"]) {
-    const response = await fetch(`${adminUrl(served.service)}/healthz${query}`);
-    assertEquals([response.status, await response.json()], [200, { status: "ok", broker: "up" }]);
-  }
+Deno.test("the metrics tell what waits for a slow reader, what the watchdog ended, and the open descriptors", async () => {
+  await using served = await serving({
+    message(peer) {
+      for (let at = 0; at < 32; at++) peer.send(new Uint8Array(1024 * 1024));
+    },
+  }, { admin: "127.0.0.1:0", handshakeTimeout: "1s", maxBackpressure: "64MiB" });
+  const until = async (series: string, reached: (count: number) => boolean) => {
+    const deadline = performance.now() + 20_000;
+    while (!reached(value(await scrape(served), series))) assert(performance.now() < deadline, series);
+  };
+  const unsent = "wss_send_buffer_bytes";
+  const ended = 'wss_watchdog_ended_total{reason="handshake"}';
+  const before = await scrape(served);
+  assertEquals([value(before, unsent), value(before, ended)], [0, 0]);
+
+  const slow = await dialUpgraded(served.raw);
+  await writeAll(slow, maskedFrame(Opcode.Text, new TextEncoder().encode("go")));
+  await until(unsent, (bytes) => bytes > 1024 * 1024);
+  slow.close();
+  await until(unsent, (bytes) => bytes === 0);
+
+  const silent: Deno.Conn[] = [];
+  for (let at = 0; at < 20; at++) silent.push(await dial(served.raw));
+  // Both ends are of this process.
+  const open = value(await scrape(served), "process_open_fds");
+  assert(open >= value(before, "process_open_fds") + 40, `${open}`);
+  await until(ended, (count) => count === silent.length);
+  for (const connection of silent) connection.close();
 });

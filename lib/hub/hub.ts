@@ -8,7 +8,7 @@ import { type Broker, type BrokerListener, type BrokerStart, NODE_BYTES } from "
 import { type Action, Cluster, type LocalNode, type Question, type Target } from "./cluster.ts";
 import { nodeOfPeer } from "./node_frame.ts";
 import { parseTopicKey } from "./topic_names.ts";
-import type { NodeInfo } from "./nodes.ts";
+import type { NodeInfo } from "./node_registry.ts";
 import { type Inbound, Relay } from "./frame_relay.ts";
 import { type Payload, type Subscriber, Topics } from "./topics.ts";
 

@@ -52,3 +52,11 @@ export async function call(
   const response = await fetch(`${adminUrl(service)}/api/${method}`, { method: "POST", body, headers });
   return { status: response.status, headers: response.headers, body: await response.json() };
 }
+
+/** Scrapes a listener; the value of a series. @throws {Error} it is not there */
+export async function value(admin: string, series: string): Promise<number> {
+  const text = await (await fetch(`${admin}/metrics`)).text();
+  const line = text.split("\n").find((each) => each.startsWith(`${series} `));
+  if (line === undefined) throw new Error(`no ${series} in\n${text}`);
+  return Number(line.slice(series.length + 1));
+}

@@ -1,10 +1,10 @@
-/** The commands that ask a running service. */
+/** The commands that call the admin listener. */
 import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { adminUrl, servingAdmin } from "../admin/admin.ts";
-import { runProgram } from "../support/program.ts";
+import { makeFolder, runProgram } from "../support/program.ts";
 
-Deno.test("publish, nodes, topics, presence, disconnect", async () => {
+Deno.test("publish, nodes, topics, presence and disconnect call the running service", async () => {
   await using served = await servingAdmin();
   const { service, folder } = served;
   await using client = await served.connect({ path: "/?user=tom" });
@@ -25,13 +25,13 @@ Deno.test("publish, nodes, topics, presence, disconnect", async () => {
   assertEquals([code, reason], [4001, "bye"]);
 });
 
-Deno.test("what is wrong is said", async () => {
+Deno.test("the admin commands report wrong arguments, a missing key and an unreachable service", async () => {
   await using served = await servingAdmin();
   const admin = new URL(adminUrl(served.service)).host;
   const none = await runProgram(["publish", "news"]);
   assertEquals(none.code, 2);
-  assertMatch(none.stderr, /publish takes TOPIC DATA, and was given 1/);
-  assertMatch(none.stderr, /which service: --admin HOST:PORT/);
+  assertMatch(none.stderr, /publish takes TOPIC DATA, but got 1/);
+  assertMatch(none.stderr, /--admin HOST:PORT or --admin unix:PATH is required/);
   const refused = await runProgram(["nodes", "--admin", admin]);
   assertEquals([refused.code, refused.stdout], [1, ""]);
   assertMatch(refused.stderr, /^wss: The service at .* refuses: one of the keys/);
@@ -40,4 +40,44 @@ Deno.test("what is wrong is said", async () => {
   const nobody = await runProgram(["nodes", "--admin", "unix:/nowhere/admin.sock"]);
   assertEquals(nobody.code, 1);
   assertMatch(nobody.stderr, /^wss: Cannot ask the service at \/nowhere\/admin.sock: /);
+});
+
+Deno.test("on a unix socket, named in wss.json: no key is needed, and publish - sends standard input", async () => {
+  const folder = await makeFolder({ "wss.json": '{"admin":"unix:admin.sock","maxPayload":"1MiB"}' });
+  try {
+    const admin = `unix:${join(folder, "admin.sock")}`;
+    await using served = await servingAdmin({ admin, adminKeyFile: undefined });
+    await using client = await served.connect();
+    assertEquals(await client.ask("news"), "joined");
+    const wrapper = ["/bin/sh", "-c", `printf 'a text\\nof two lines' | "$@"`, "sh"];
+    const published = await runProgram(["publish", "news", "-"], { folder, wrapper });
+    assertEquals(published, { code: 0, stdout: "published\n", stderr: "" });
+    assertEquals(await client.next(), "a text\nof two lines");
+    const { peers } = JSON.parse((await runProgram(["presence", "news", "--json"], { folder })).stdout);
+    const topics = { topics: [{ topic: "news", subscribers: 1 }], complete: true, nodes: { asked: 1, answered: 1 } };
+    assertEquals(JSON.parse((await runProgram(["topics", "--json"], { folder })).stdout), topics);
+    for (const [more, text] of [["--except=nobody", "one"], [`--except=${peers[0].id}`, "none"]] as const) {
+      assertEquals((await runProgram(["publish", "news", text, more], { folder })).code, 0);
+    }
+    assertEquals((await runProgram(["disconnect", "--peer", peers[0].id], { folder })).code, 0);
+    assertEquals(await client.next(), "one");
+    assertEquals((await client.closed).code, 1000);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("over TLS: the certificate is verified, by the authority that --ca names", async () => {
+  await using served = await servingAdmin({ adminTls: true });
+  const admin = new URL(adminUrl(served.service)).host;
+  const args = ["nodes", "--json", "--admin", admin, "--admin-key-file", join(served.folder, "keys")];
+  const { code, stdout } = await runProgram([...args, "--admin-tls", "--ca", served.ca]);
+  const { nodes } = JSON.parse(stdout);
+  assertEquals([code, nodes.length, nodes[0].id], [0, 1, served.service.nodeId]);
+  const untrusted = await runProgram([...args, "--admin-tls"]);
+  assertEquals([untrusted.code, untrusted.stdout], [1, ""]);
+  assertMatch(untrusted.stderr, /^wss: Cannot ask the service at .*certificate/i);
+  const plain = await runProgram(args);
+  assertEquals([plain.code, plain.stdout], [1, ""]);
+  assertMatch(plain.stderr, /^wss: Cannot ask the service at /);
 });

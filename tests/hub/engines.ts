@@ -42,6 +42,8 @@ export interface ServerOptions {
   readonly config?: string;
   /** Default 127.0.0.1. */
   readonly host?: string;
+  /** Its port. Default: a free one. */
+  readonly port?: number;
   /** A command line that its own is appended to: `ip netns exec …`. */
   readonly wrapper?: readonly string[];
   /** The scheme of its URL, where it is not the plain one. */
@@ -51,8 +53,10 @@ export interface ServerOptions {
 }
 
 /** A NATS server on a free port. */
-export function natsServer({ config = "", host = "127.0.0.1", wrapper = [], scheme = "nats" }: ServerOptions = {}) {
-  return startServer(scheme, host, async (folder, port) => {
+export function natsServer(
+  { config = "", host = "127.0.0.1", port = freePort(), wrapper = [], scheme = "nats" }: ServerOptions = {},
+) {
+  return startServer(scheme, host, port, async (folder) => {
     const file = join(folder, "nats.conf");
     await Deno.writeTextFile(file, `listen: ${host}:${port}\n${config}\n`);
     return [...wrapper, "nats-server", "-c", file];
@@ -61,9 +65,10 @@ export function natsServer({ config = "", host = "127.0.0.1", wrapper = [], sche
 
 /** A Redis server on a free port, without persistence. */
 export function redisServer(
-  { config = "", host = "127.0.0.1", wrapper = [], scheme = "redis", clusterBus = false }: ServerOptions = {},
+  { config = "", host = "127.0.0.1", port = freePort(), wrapper = [], scheme = "redis", clusterBus = false }:
+    ServerOptions = {},
 ) {
-  return startServer(scheme, host, async (folder, port) => {
+  return startServer(scheme, host, port, async (folder) => {
     const file = join(folder, "redis.conf");
     const listen = scheme === "rediss" ? `port 0\ntls-port ${port}` : `port ${port}`;
     const bus = clusterBus ? `cluster-port ${freePort()}\n` : "";
@@ -76,11 +81,11 @@ export function redisServer(
 async function startServer(
   scheme: string,
   host: string,
-  commandLine: (folder: string, port: number) => readonly string[] | Promise<readonly string[]>,
+  port: number,
+  commandLine: (folder: string) => readonly string[] | Promise<readonly string[]>,
 ): Promise<Server> {
   const folder = await Deno.makeTempDir({ prefix: "wss-broker-" });
-  const port = freePort();
-  const [program, ...args] = await commandLine(folder, port);
+  const [program, ...args] = await commandLine(folder);
   const url = `${scheme}://${host}:${port}`;
   let child: Deno.ChildProcess;
   let output: Promise<unknown>;

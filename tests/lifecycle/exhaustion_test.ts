@@ -83,3 +83,46 @@ Deno.test("connections that never speak take every descriptor: the oldest go, an
   figures("a new client behind a burst of silent ones (ms)", { slowest: Math.max(...times) });
   figures("held clients throughout", { echoes: held.echoes, "slowest (ms)": held.slowest });
 });
+
+Deno.test("connections to the admin listener that never speak take every descriptor: the service serves, and so does it", async () => {
+  await using program = await limited(["--admin", "127.0.0.1:0", "--max-connections", "20"]);
+  const [, admin] = await program.stderr.until(/"admin":"([^"]+)"/);
+  const address = { hostname: "127.0.0.1", port: Number(new URL(admin!).port) };
+  const options = { ca: program.ca };
+  await using held = await HeldClients.open(10, program.url, options);
+  const silent: Deno.Conn[] = [];
+  try {
+    for (let burst = 0; burst < 3; burst++) {
+      await Promise.all(Array.from({ length: LIMIT }, async () => {
+        try {
+          silent.push(await Deno.connect(address));
+        } catch (error) {
+          // Whoever waits in the queue of a listener that dies is reset.
+          const { ConnectionRefused, ConnectionReset } = Deno.errors;
+          if (!(error instanceof ConnectionRefused || error instanceof ConnectionReset)) throw error;
+        }
+      }));
+      const began = performance.now();
+      for (let served = false; !served;) {
+        assert(performance.now() - began < 20_000, program.stderr.text);
+        // They count towards no limit of the service: a client is refused only while descriptors are short.
+        const client = await Client.open(program.url, options).catch(() => undefined);
+        const health = await fetch(`${admin}/healthz`, { headers: { connection: "close" } })
+          .then((answer) => answer.json(), () => undefined);
+        served = client !== undefined && health?.status === "ok";
+        if (client !== undefined) assertEquals(await client.ask("new"), "new");
+        await client?.close();
+      }
+    }
+    const before = held.echoes;
+    while (held.echoes < before + 100) await new Promise((resolve) => setTimeout(resolve, 20));
+  } finally {
+    for (const connection of silent) connection.close();
+  }
+  await held.settle();
+  figures("held clients beside silent connections to the admin listener", {
+    echoes: held.echoes,
+    "slowest (ms)": held.slowest,
+    "loops that ended": program.stderr.text.match(/ended unexpectedly/g)?.length ?? 0,
+  });
+});

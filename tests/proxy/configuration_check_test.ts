@@ -1,7 +1,7 @@
 /** Validates each generated configuration with the proxy itself. */
 import { assert, assertMatch } from "@std/assert";
 import { join } from "node:path";
-import { proxyCommand, proxyConfiguration } from "../../lib/cli/proxy.ts";
+import { generateProxyConfiguration, proxyCommand } from "../../lib/cli/proxy.ts";
 import { parseFlags } from "../../lib/config/command_line.ts";
 import { HAPROXY_SEPARATOR } from "../../lib/proxy/haproxy.ts";
 import { NGINX_SEPARATOR } from "../../lib/proxy/nginx.ts";
@@ -50,7 +50,7 @@ for (const kind of KINDS) {
         });
         if (config !== undefined) words.push("--config", await pki.write("wss.json", config));
         const { values, positionals, problems } = parseFlags(words, proxyCommand.options);
-        const { text } = proxyConfiguration({ flags: values, positionals, problems }, variables);
+        const { text } = generateProxyConfiguration({ flags: values, positionals, problems }, variables);
         const whole = text.includes(": a part for an existing server") ? enclose(kind, text, cert, key, bundle) : text;
         const { success, output } = await checkProxy(kind, whole);
         assert(success, `${output}\n${whole}`);
@@ -62,7 +62,7 @@ for (const kind of KINDS) {
 
 Deno.test("apache: the configuration test names a missing module", async () => {
   if (!await hasProxy("apache")) return;
-  const { text } = proxyConfiguration({ flags: new Map(), positionals: ["apache"], problems: [] }, {});
+  const { text } = generateProxyConfiguration({ flags: new Map(), positionals: ["apache"], problems: [] }, {});
   const inside = `Listen 8443\n<VirtualHost *:8443>\n${text}</VirtualHost>`;
   for (const module of ["headers", "proxy_http"]) {
     const { success, output } = await checkProxy("apache", inside, [module]);

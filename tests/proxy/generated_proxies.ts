@@ -1,7 +1,7 @@
 /**
  * Starts proxies with generated configurations in front of a service.
  */
-import { proxyCommand, proxyConfiguration } from "../../lib/cli/proxy.ts";
+import { generateProxyConfiguration, proxyCommand } from "../../lib/cli/proxy.ts";
 import { parseFlags } from "../../lib/config/command_line.ts";
 import { hasOpenssl, openPki } from "../support/openssl.ts";
 import { hasProxy, type ProxyKind, type RunningProxy, startProxy } from "../support/proxies.ts";
@@ -39,7 +39,7 @@ export async function openGeneratedProxies(kind: ProxyKind): Promise<GeneratedPr
         const ports = ["--listen-port", String(port), "--redirect-port", String(redirect)];
         const words = [kind, "--site", "--domain", "localhost", ...tls, ...ports, ...flags];
         const { values, positionals, problems } = parseFlags(words, proxyCommand.options);
-        return proxyConfiguration({ flags: values, positionals, problems }, {}).text;
+        return generateProxyConfiguration({ flags: values, positionals, problems }, {}).text;
       });
       return Object.assign(proxy, { redirect });
     },

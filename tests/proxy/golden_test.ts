@@ -1,6 +1,6 @@
 import { assert } from "@std/assert";
 import { join } from "node:path";
-import { proxyCommand, proxyConfiguration } from "../../lib/cli/proxy.ts";
+import { generateProxyConfiguration, proxyCommand } from "../../lib/cli/proxy.ts";
 import { parseFlags } from "../../lib/config/command_line.ts";
 import { UsageError } from "../../lib/errors.ts";
 import { assertGolden, goldenFiles, type GoldenInput, goldenInput } from "../support/golden.ts";
@@ -15,7 +15,7 @@ async function runProxyCommand({ args, variables, config }: GoldenInput): Promis
       words.push("--config", join(folder, "wss.json"));
     }
     const { values, positionals, problems } = parseFlags(words, proxyCommand.options);
-    return proxyConfiguration({ flags: values, positionals, problems }, variables).text;
+    return generateProxyConfiguration({ flags: values, positionals, problems }, variables).text;
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     return error.problems.map((problem) => `error: ${problem}\n`).join("").replaceAll(`${folder}/`, "");

@@ -1,7 +1,7 @@
 /** One admin listener for several workers: it outlives each of them, and what it tells is of all. Linux. */
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
-import { KEY } from "../admin/admin.ts";
+import { KEY, value } from "../admin/admin.ts";
 import type { Program } from "../support/program.ts";
 import { clientOfEach, startWorkers } from "./workers.ts";
 
@@ -16,13 +16,6 @@ async function call(admin: string, method: string, parameters: object = {}): Pro
   const headers = { authorization: `Bearer ${KEY}` };
   const response = await fetch(`${admin}/api/${method}`, { method: "POST", body: JSON.stringify(parameters), headers });
   return await response.json();
-}
-
-async function value(admin: string, series: string): Promise<number> {
-  const text = await (await fetch(`${admin}/metrics`)).text();
-  const line = text.split("\n").find((each) => each.startsWith(`${series} `));
-  if (line === undefined) throw new Error(`no ${series} in\n${text}`);
-  return Number(line.slice(series.length + 1));
 }
 
 Deno.test(

@@ -1,0 +1,126 @@
+/** `--admin-tls`: the admin listener takes the service's renewed certificate, and no call is refused. */
+import { assert, assertEquals } from "@std/assert";
+import { X509Certificate } from "node:crypto";
+import { join } from "node:path";
+import { peerTest } from "../peers/require.ts";
+import { type Issued, openPki, type Pki } from "../support/openssl.ts";
+import { type Program, startProgram } from "../support/program.ts";
+import { serialOf } from "../support/raw.ts";
+import { startWorkers } from "../workers/workers.ts";
+
+/** Authority, three certificates of it, and the files that the service reads, which hold the first. */
+interface Setup {
+  readonly ca: string;
+  readonly leaves: readonly Issued[];
+  readonly args: readonly string[];
+  install(next: Issued): Promise<void>;
+}
+
+async function setUp(pki: Pki): Promise<Setup> {
+  const issuer = await pki.authority("root");
+  const leaves = [];
+  for (const name of ["first", "second", "third"]) leaves.push(await pki.leaf(name, { issuer }));
+  const live = pki.path("live");
+  await Deno.mkdir(live);
+  const files = { cert: join(live, "cert.pem"), key: join(live, "key.pem") };
+  const install = async (next: Issued) => {
+    for (const name of ["cert", "key"] as const) await Deno.copyFile(next[name], files[name]);
+  };
+  await install(leaves[0]!);
+  const args = ["--cert", files.cert, "--key", files.key, "--host", "127.0.0.1", "--admin", "127.0.0.1:0"];
+  return { ca: await Deno.readTextFile(issuer.cert), leaves, args: [...args, "--admin-tls"], install };
+}
+
+async function serialIn({ cert }: Issued): Promise<string> {
+  return new X509Certificate(await Deno.readTextFile(cert)).serialNumber.toLowerCase();
+}
+
+async function adminPort(program: Program): Promise<number> {
+  return Number((await program.stderr.until(/"admin":"https:\/\/127\.0\.0\.1:(\d+)"/))[1]);
+}
+
+/** Asks over a connection that is kept, and over new ones, until told to stop. @throws {Error} it is not answered */
+function asking(port: number, ca: string): { readonly times: number; stop(): Promise<void> } & AsyncDisposable {
+  let stopping = false;
+  let times = 0;
+  const ask = async (options: Deno.CreateHttpClientOptions) => {
+    using client = Deno.createHttpClient({ caCerts: [ca], ...options });
+    while (!stopping) {
+      const answer = await fetch(`https://127.0.0.1:${port}/healthz`, { client });
+      assertEquals([answer.status, (await answer.json()).status], [200, "ok"]);
+      times++;
+    }
+  };
+  const loops = [ask({}), ask({ poolMaxIdlePerHost: 0 }), ask({ poolMaxIdlePerHost: 0, http2: false })];
+  for (const loop of loops) loop.catch(() => {});
+  const stop = async () => {
+    stopping = true;
+    await Promise.all(loops);
+  };
+  return {
+    get times() {
+      return times;
+    },
+    stop,
+    [Symbol.asyncDispose]: () => stop().catch(() => {}),
+  };
+}
+
+/** Waits until new connections see a certificate, and then sees that they go on to. */
+async function untilServed(port: number, ca: string, serial: string): Promise<void> {
+  const deadline = performance.now() + 30_000;
+  while (await serialOf(port, ca) !== serial) {
+    assert(performance.now() < deadline, "the admin listener goes on with the old certificate");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  for (let i = 0; i < 10; i++) assertEquals(await serialOf(port, ca), serial);
+}
+
+peerTest("openssl", "--admin-tls: the renewed certificate serves, a bad one changes nothing", async () => {
+  await using pki = await openPki();
+  const { ca, leaves, args, install } = await setUp(pki);
+  await using program = await startProgram(args);
+  const port = await adminPort(program);
+  await using calls = asking(port, ca);
+  assertEquals(await serialOf(port, ca), await serialIn(leaves[0]!));
+  for (const [round, next] of leaves.slice(1).entries()) {
+    const from = program.stderr.text.length;
+    await install(next);
+    // The first time the change of the files is noticed, the second time the service is told.
+    if (round === 1) program.signal("SIGHUP");
+    await program.stderr.until(/"message":"the new certificate serves"/, from);
+    // Both listeners had it before the log said so.
+    for (const each of [port, program.port]) assertEquals(await serialOf(each, ca), await serialIn(next));
+  }
+  const from = program.stderr.text.length;
+  await install({ cert: leaves[0]!.cert, key: leaves[1]!.key });
+  program.signal("SIGHUP");
+  await program.stderr.until(/"level":"error","message":"nothing was reloaded/, from);
+  for (const each of [port, program.port]) assertEquals(await serialOf(each, ca), await serialIn(leaves[2]!));
+  const { times } = calls;
+  while (calls.times < times + 10) await new Promise((resolve) => setTimeout(resolve, 20));
+  await calls.stop();
+  assertEquals((await program.stop()).code, 0);
+});
+
+peerTest("openssl", "--admin-tls with --workers: the supervisor takes the renewed certificate", async () => {
+  await using pki = await openPki();
+  const { ca, leaves, args, install } = await setUp(pki);
+  await using program = await startWorkers(2, args);
+  const port = await adminPort(program);
+  await using calls = asking(port, ca);
+  assertEquals(await serialOf(port, ca), await serialIn(leaves[0]!));
+  for (const [round, next] of leaves.slice(1).entries()) {
+    const from = program.stderr.text.length;
+    await install(next);
+    if (round === 1) program.signal("SIGHUP");
+    await program.stderr.until(/(?:"message":"the new certificate serves"[^]*?){2}/, from);
+    await untilServed(port, ca, await serialIn(next));
+  }
+  // New workers bring no old certificate back.
+  program.signal("SIGUSR2");
+  await program.stderr.until(/the workers have been replaced/);
+  await untilServed(port, ca, await serialIn(leaves[2]!));
+  await calls.stop();
+  assertEquals((await program.stop()).code, 0);
+});

@@ -1,0 +1,45 @@
+/** The HTTP API of one node reaches the peers of the others, through a real broker. */
+import { assert, assertEquals } from "@std/assert";
+import type { Service } from "../../lib/mod.ts";
+import { natsServer } from "../hub/engines.ts";
+import { peerTest } from "../peers/require.ts";
+import { adminUrl, call, servingAdmin, value } from "./admin.ts";
+
+peerTest("nats-server", "calls reach the peers of all nodes, and say how many answered", async () => {
+  await using server = await natsServer();
+  await using one = await servingAdmin({ broker: server.url });
+  await using other = await servingAdmin({ broker: server.url });
+  await using client = await other.connect({ path: "/?user=tom" });
+  assertEquals(await client.ask("news"), "joined");
+  const nodesOf = async ({ service }: { service: Service }) => (await call(service, "nodes")).body.result.nodes.length;
+  const deadline = performance.now() + 30_000;
+  while (await nodesOf(one) < 2 || await nodesOf(other) < 2) assert(performance.now() < deadline, "they have not met");
+  const does = async (method: string, parameters: unknown) =>
+    assertEquals((await call(one.service, method, parameters)).body, { result: {} }, method);
+  await does("publish", { topic: "news", data: "published" });
+  assertEquals(await client.next(), "published");
+  await does("send", { user: "tom", data: "sent" });
+  assertEquals(await client.next(), "sent");
+  const both = { complete: true, nodes: { asked: 2, answered: 2 } };
+  const result = async (method: string, parameters: unknown) =>
+    (await call(one.service, method, parameters)).body.result;
+  await does("subscribe", { user: "tom", topic: "more" });
+  // A call that is sent to other nodes is answered before they have it.
+  while ((await result("presence_stats", { topic: "more" })).num_peers < 1) {
+    assert(performance.now() < deadline, "the other node has not subscribed its peer");
+  }
+  await does("publish", { topic: "more", data: "more" });
+  assertEquals(await client.next(), "more");
+  const { peers, ...presence } = await result("presence", { topic: "news" });
+  assertEquals(presence, { users: ["tom"], ...both });
+  assertEquals(peers[0].node, other.service.nodeId);
+  assertEquals(await result("presence_stats", { topic: "more" }), { num_peers: 1, num_users: 1, ...both });
+  assertEquals(await result("online", { user: "tom" }), { online: true, peers: 1, ...both });
+  const topics = [{ topic: "more", subscribers: 1 }, { topic: "news", subscribers: 1 }];
+  assertEquals(await result("topics", {}), { topics, ...both });
+  const series = (direction: string) => `wss_broker_messages_total{direction="${direction}"}`;
+  assert(await value(adminUrl(one.service), series("sent")) >= 2);
+  assert(await value(adminUrl(other.service), series("received")) >= 2);
+  await does("disconnect", { user: "tom", code: 4001, reason: "bye" });
+  assertEquals(await client.closed, { code: 4001, reason: "bye" });
+});
