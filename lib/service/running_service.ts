@@ -290,9 +290,7 @@ export class RunningService extends HubCalls implements Service {
   handOver(start: () => Promise<void>): Promise<void> {
     return this.#credentials.runExclusively(async () => {
       if (!await this.#listener.share()) {
-        throw new StartError(
-          "Cannot hand over: this system cannot share the port; stop the service and start the new one",
-        );
+        throw new StartError("Cannot hand over: this system cannot share the port; restart the service instead");
       }
       await this.#admin?.share();
       await start();
