@@ -5,7 +5,6 @@
 import type { AdminListener, Health } from "../admin/admin_listener.ts";
 import type { Authenticator } from "../auth/authenticate.ts";
 import { CloseCode } from "../close_codes.ts";
-import { formatSize } from "../duration_and_size.ts";
 import type { Mode } from "../config/service_mode.ts";
 import type { Settings } from "../config/service_options.ts";
 import { messageOf, stackOf, StartError } from "../errors.ts";
@@ -20,7 +19,13 @@ import { Watchdog } from "../net/watchdog/watchdog.ts";
 import { Listener } from "../net/listener/listener.ts";
 import type { ServiceCertificate } from "./create_certificate_source.ts";
 import { CredentialReloader } from "./credential_reloader.ts";
-import { buildUrl, computeConnectionLimits, computeMemoryBudget, isLocal } from "./validate_settings.ts";
+import {
+  buildUrl,
+  computeConnectionLimits,
+  computeMemoryBudget,
+  isLocal,
+  warnAboutLongMessages,
+} from "./validate_settings.ts";
 import type { ServiceSettings } from "./validate_settings.ts";
 import { throttled, type ThrottledLogger, warningOnce } from "../log_throttle.ts";
 import type { AcmeStatus } from "../tls/acme/acme_source.ts";
@@ -105,13 +110,7 @@ export class RunningService extends HubCalls implements Service {
     const userChanged = ({ user }: Peer) => {
       if (maxConnectionsPerUser > 0 && user !== undefined) counts?.userChanged(user);
     };
-    if (settings.maxBackpressure < settings.maxPayload) {
-      log.warn(
-        `maxBackpressure (${formatSize(settings.maxBackpressure)}) is less than maxPayload ` +
-          `(${formatSize(settings.maxPayload)}): one long message can exceed it, and its receiver then counts as ` +
-          "a slow reader",
-      );
-    }
+    warnAboutLongMessages(settings, log);
     this.#parts = parts;
     this.#refusals = refusals;
     this.#credentials = new CredentialReloader({

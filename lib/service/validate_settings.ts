@@ -2,6 +2,7 @@
  * Checks how settings can be combined, and derives the service's limits and URL from them.
  * @module
  */
+import { formatSize } from "../duration_and_size.ts";
 import { validateAuthOptions } from "../auth/validate_auth_options.ts";
 import { validateAdminOptions } from "../config/admin_address.ts";
 import { parsePath, PathSet } from "../config/path_pattern.ts";
@@ -104,6 +105,17 @@ export function computeConnectionLimits(settings: Settings, processes: number, l
     );
   }
   return { maxConnections, maxConnectionsHere: processes > 1 ? here : undefined };
+}
+
+/** Logs a warning if one message may be longer than what may wait for a peer. */
+export function warnAboutLongMessages(settings: Settings, log: Logger): void {
+  if (settings.maxBackpressure < settings.maxPayload) {
+    log.warn(
+      `maxBackpressure (${formatSize(settings.maxBackpressure)}) is less than maxPayload ` +
+        `(${formatSize(settings.maxPayload)}): one long message can exceed it, and its receiver then counts as ` +
+        "a slow reader",
+    );
+  }
 }
 
 /** The default memory budget: a fraction of the memory that the process may use, with a minimum and a maximum in bytes. */

@@ -31,7 +31,8 @@ type SentBytes = Pick<WatchedConnection, "acknowledged" | "unacknowledged">;
 export class TlsFlush implements Polled {
   readonly #socket: WebSocket;
   readonly #connection: SentBytes;
-  readonly #poller: Poller;
+  readonly #poller: Pick<Poller, "add">;
+  readonly #ping: typeof sendPing;
   /** The bytes acknowledged when the TLS buffer was last empty; undefined: not known. */
   #base: number | undefined;
   /** Since then: bytes of frames, the records that they need, and messages. */
@@ -43,10 +44,11 @@ export class TlsFlush implements Polled {
   #messagesSeen = 0;
   #quietSince = 0;
 
-  constructor(socket: WebSocket, connection: SentBytes, poller: Poller) {
+  constructor(socket: WebSocket, connection: SentBytes, poller: Pick<Poller, "add">, ping = sendPing) {
     this.#socket = socket;
     this.#connection = connection;
     this.#poller = poller;
+    this.#ping = ping;
   }
 
   /** Called when the socket opens. */
@@ -84,22 +86,35 @@ export class TlsFlush implements Polled {
     if (unacknowledged !== 0) return unacknowledged !== undefined;
     const acknowledged = this.#connection.acknowledged();
     if (acknowledged === undefined) return false;
-    if (this.#base !== undefined) {
-      const overhead = acknowledged - this.#base - this.#bytes;
-      if (!RECORD_OVERHEADS.some((each) => overhead === each * this.#records)) {
-        if (overhead > LEAST_OVERHEAD * this.#records && now - this.#quietSince < UNCERTAIN_AFTER) return true;
-        if (!sendPing(this.#socket)) return false;
-        this.#base = undefined;
-        return true;
-      }
+    if (this.#messages > 0 && !this.#isFlushed(acknowledged)) {
+      if (this.#isUncertain(acknowledged) && now - this.#quietSince < UNCERTAIN_AFTER) return true;
+      if (!this.#ping(this.#socket)) return false;
+      this.#startCount(undefined);
+      return true;
     }
-    this.#base = acknowledged;
+    this.#startCount(acknowledged);
+    return false;
+  }
+
+  #isFlushed(acknowledged: number): boolean {
+    if (this.#base === undefined) return false;
+    const overhead = acknowledged - this.#base - this.#bytes;
+    return RECORD_OVERHEADS.some((each) => overhead === each * this.#records);
+  }
+
+  /** Whether more bytes were acknowledged than were counted. */
+  #isUncertain(acknowledged: number): boolean {
+    return this.#base !== undefined && acknowledged - this.#base - this.#bytes > LEAST_OVERHEAD * this.#records;
+  }
+
+  /** @param base undefined after a ping, until no more messages are sent: what it sends is not counted */
+  #startCount(base: number | undefined): void {
+    this.#base = base;
     this.#bytes =
       this.#records =
       this.#messages =
       this.#messagesSeen =
         0;
-    return false;
   }
 }
 
