@@ -29,7 +29,7 @@ export async function loadApp(name: string, warn: (message: string) => void): Pr
     throw new StartError(
       `Cannot load the app "${name}": it is none of ${
         Object.keys(APPS).join(", ")
-      }; a module is given by its path (./${name}.ts)`,
+      }; to load a module, pass its path (./${name}.ts)`,
     );
   }
   let module: { default?: unknown };
@@ -39,7 +39,9 @@ export async function loadApp(name: string, warn: (message: string) => void): Pr
     // Deno colours its messages even if the output is not a terminal.
     const reason = stripVTControlCharacters(messageOf(error));
     const advice = /not a dependency|not in import map/.test(reason) ? `\n${dependencyAdvice(name)}` : "";
-    throw new StartError(`Cannot load the app ${name}: ${reason}${placeOf(error, reason)}${advice}`, { cause: error });
+    throw new StartError(`Cannot load the app ${name}: ${reason}${findErrorLine(error, reason)}${advice}`, {
+      cause: error,
+    });
   }
   if (module.default === undefined) {
     throw new StartError(
@@ -50,7 +52,7 @@ export async function loadApp(name: string, warn: (message: string) => void): Pr
 }
 
 /** The line of the app that threw, unless the message already names one, as that of a syntax error does. */
-function placeOf(thrown: unknown, message: string): string {
+function findErrorLine(thrown: unknown, message: string): string {
   const frame = /^ +at .*:\d+:\d+\)?$/m.exec(stripVTControlCharacters(stackOf(thrown)))?.[0];
   return frame === undefined || message.includes("\n    at ") || frame.includes(import.meta.url) ? "" : `\n${frame}`;
 }
@@ -61,7 +63,7 @@ function placeOf(thrown: unknown, message: string): string {
  */
 function dependencyAdvice(name: string): string {
   if (Deno.build.standalone || !import.meta.url.startsWith("file:")) {
-    return "A deno.json or package.json beside the app is not read here: import by whole specifiers (npm:NAME@VERSION, " +
+    return "A deno.json or package.json next to the app is not read here: use full specifiers (npm:NAME@VERSION, " +
       "jsr:@SCOPE/NAME@VERSION), or start wss from its sources.";
   }
   const root = fileURLToPath(new URL("../..", import.meta.url)).replace(/[/\\]$/, "");
@@ -69,8 +71,8 @@ function dependencyAdvice(name: string): string {
   const unstable = project.unstable.filter((feature) => feature !== "npm-lazy-caching");
   const config = JSON.stringify({ links: [root], nodeModulesDir: "auto", unstable });
   return [
-    "A deno.json or package.json beside the app is read only if Deno is told so. Put this into the deno.json beside the",
-    `app (make one where there is only a package.json): ${config}`,
+    "A deno.json or package.json next to the app is read only with --config. Put this into the deno.json next to the app",
+    `(create it if there is only a package.json): ${config}`,
     `Then start with: deno run -A --config deno.json ${resolve(root, "main.ts")} --app ${name}`,
   ].join("\n");
 }
