@@ -30,7 +30,7 @@ export type {
   TopicList,
 } from "./hub/service_calls.ts";
 export type { Target } from "./hub/cluster.ts";
-export type { NodeInfo } from "./hub/nodes.ts";
+export type { NodeInfo } from "./hub/node_registry.ts";
 export type { RelayCounts } from "./hub/frame_relay.ts";
 export type { Service } from "./service/service_type.ts";
 export type { ServedCertificate } from "./tls/tls_material.ts";

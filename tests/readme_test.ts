@@ -1,6 +1,6 @@
 // The README's table is the option table, and what it names exists. WSS_UPDATE=1 writes the table anew.
 import { assert, assertEquals } from "@std/assert";
-import { GENERATORS, proxyConfiguration } from "../lib/cli/proxy.ts";
+import { generateProxyConfiguration, GENERATORS } from "../lib/cli/proxy.ts";
 import { loadCommands } from "../lib/cli/main.ts";
 import { optionsMarkdown } from "../lib/cli/help.ts";
 import { SERVE_OPTIONS } from "../lib/cli/serve.ts";
@@ -20,7 +20,7 @@ Deno.test("the documented proxy configurations are what the command prints", asy
   assertEquals(blocks.map((block) => block[2]), GENERATORS.map(({ name }) => name));
   let fresh = readme;
   for (const [whole, open, name, found, close] of blocks) {
-    const { text } = proxyConfiguration({ ...none, positionals: [name!] }, {});
+    const { text } = generateProxyConfiguration({ ...none, positionals: [name!] }, {});
     const expected = "\n```\n" + text.trim() + "\n```\n\n";
     fresh = fresh.replace(whole, () => open + expected + close);
     if (Deno.env.get("WSS_UPDATE") !== "1") assertEquals(found!.trim(), expected.trim(), name);

@@ -1,5 +1,5 @@
 /**
- * The commands that ask a running service through its admin listener: `publish`, `nodes`, `topics`, `presence`,
+ * The commands that call the admin listener of a running service: `publish`, `nodes`, `topics`, `presence`,
  * `disconnect`.
  * @module
  */
@@ -19,54 +19,72 @@ const OPTIONS = {
   admin: {
     type: "text",
     value: "HOST:PORT|unix:PATH",
-    help: "The admin listener of the service, as serve was given it. WSS_ADMIN and wss.json name it, too.",
+    help: "The admin listener of the service: the value of its --admin. WSS_ADMIN and wss.json set it, too.",
   },
-  adminKeyFile: { ...adminKeyFile, topic: undefined, help: "The file of keys; the first one in it is sent." },
-  adminTls: { ...adminTls, topic: undefined, help: "The admin listener serves over TLS." },
-  ca: { type: "path", value: "FILE", flagOnly: true, help: "Authorities, PEM, besides those that Deno trusts." },
-  timeout: { type: "duration", value: "TIME", default: "10s", min: 1, flagOnly: true, help: "How long to wait." },
+  adminKeyFile: {
+    ...adminKeyFile,
+    topic: undefined,
+    help: "The file with the keys of the service. The first key is sent.",
+  },
+  adminTls: { ...adminTls, topic: undefined, help: "Connect to the admin listener over TLS." },
+  ca: {
+    type: "path",
+    value: "FILE",
+    flagOnly: true,
+    help: "A PEM file with certificate authorities to trust in addition to those of Deno.",
+  },
+  timeout: {
+    type: "duration",
+    value: "TIME",
+    default: "10s",
+    min: 1,
+    flagOnly: true,
+    help: "How long to wait for the response.",
+  },
   json: { type: "switch", default: false, flagOnly: true, help: "Print the result as JSON, on one line." },
 } as const satisfies OptionTable;
 
 const NAMESPACE = {
-  namespace: { type: "text", value: "NAME", flagOnly: true, help: "Only in this namespace.", unset: "all of them" },
+  namespace: { type: "text", value: "NAME", flagOnly: true, help: "Only this namespace.", unset: "all namespaces" },
 } as const satisfies OptionTable;
 
-/** What a command asks, and how it shows the answer. */
-interface Question<T extends OptionTable> {
+/** The arguments of a command, the parameters of its API call, and the format of the result. */
+interface ApiCall<T extends OptionTable> {
   readonly options: T;
-  /** Names of the arguments; one with `?` at its end may be missing. */
-  readonly names: readonly string[];
-  /** @throws {UsageError} */
-  parameters(values: Readonly<Record<string, unknown>>, words: readonly string[]): Promise<object> | object;
-  /** Lines of text. */
-  show(result: unknown): readonly string[];
+  /** The names of the positional arguments. `?` at the end marks an optional one. */
+  readonly argumentNames: readonly string[];
+  /** @throws {UsageError} if the options are invalid */
+  buildParameters(values: Readonly<Record<string, unknown>>, args: readonly string[]): Promise<object> | object;
+  /** Formats the result as lines of text. */
+  format(result: unknown): readonly string[];
 }
 
 function adminCommand<T extends OptionTable>(
   about: Pick<Command, "name" | "summary" | "examples" | "details">,
-  { options, names, parameters, show }: Question<T>,
+  { options, argumentNames, buildParameters, format }: ApiCall<T>,
 ): Command {
   return {
     ...about,
     group: "call a running service",
-    usage: names.map((name) => name.endsWith("?") ? `[${name.slice(0, -1)}]` : name).join(" "),
+    usage: argumentNames.map((name) => name.endsWith("?") ? `[${name.slice(0, -1)}]` : name).join(" "),
     options: { ...options, ...OPTIONS },
     async run(line: Invocation): Promise<number> {
       const problems = [...line.problems];
-      const least = names.filter((name) => !name.endsWith("?")).length;
-      if (line.positionals.length < least || line.positionals.length > names.length) {
-        const needed = names.length === 0 ? "no arguments" : names.join(" ").replaceAll("?", " (optional)");
-        problems.push(`${about.name} takes ${needed}, and was given ${line.positionals.length} of them`);
+      const required = argumentNames.filter((name) => !name.endsWith("?")).length;
+      if (line.positionals.length < required || line.positionals.length > argumentNames.length) {
+        const expected = argumentNames.length === 0
+          ? "no arguments"
+          : argumentNames.join(" ").replaceAll("?", " (optional)");
+        problems.push(`${about.name} takes ${expected}, but got ${line.positionals.length}`);
       }
-      const settings = read({ ...options, ...OPTIONS }, line, problems);
-      const result = await callAdmin(settings, about.name, await parameters(settings, line.positionals));
+      const settings = loadTarget({ ...options, ...OPTIONS }, line, problems);
+      const result = await callAdmin(settings, about.name, await buildParameters(settings, line.positionals));
       if (settings.json) write("stdout", `${JSON.stringify(result)}\n`);
-      else for (const text of show(result)) write("stdout", `${escapeControls(text)}\n`);
+      else for (const text of format(result)) write("stdout", `${escapeControls(text)}\n`);
       const { complete = true, nodes } = result as Partial<ClusterAnswer>;
       if (!complete) {
-        const told = nodes !== undefined && !Array.isArray(nodes) ? `: ${nodes.answered} of ${nodes.asked}` : "";
-        write("stderr", `${PROGRAM}: not every node has answered, or not every one is known yet${told}\n`);
+        const counts = nodes !== undefined && !Array.isArray(nodes) ? `: ${nodes.answered} of ${nodes.asked}` : "";
+        write("stderr", `${PROGRAM}: incomplete: some nodes did not answer, or are not known yet${counts}\n`);
       }
       return 0;
     },
@@ -75,10 +93,10 @@ function adminCommand<T extends OptionTable>(
 
 type Target = Parameters<typeof callAdmin>[0] & { readonly json: boolean } & Readonly<Record<string, unknown>>;
 
-/** From flags; where the listener is, also from the service's variables and its file. */
-function read(table: typeof OPTIONS & OptionTable, line: Invocation, problems: readonly string[]): Target {
+/** Loads the options from flags, and the admin listener also from the variables and the configuration file. */
+function loadTarget(table: typeof OPTIONS & OptionTable, line: Invocation, problems: readonly string[]): Target {
   const shared = ["admin", "adminKeyFile", "adminTls"];
-  const own = <V>(values: Readonly<Record<string, V>>, names: readonly string[]): Record<string, V> =>
+  const pick = <V>(values: Readonly<Record<string, V>>, names: readonly string[]): Record<string, V> =>
     Object.fromEntries(Object.entries(values).filter(([name]) => names.includes(name)));
   const variables = readVariables();
   const file = readConfigFile(variables.WSS_CONFIG || undefined);
@@ -86,61 +104,61 @@ function read(table: typeof OPTIONS & OptionTable, line: Invocation, problems: r
     table,
     {
       flags: line.flags,
-      variables: own(variables, shared.map(variableOf)),
-      ...(file ? { object: { ...file, values: own({ ...file.values } as Record<string, unknown>, shared) } } : {}),
+      variables: pick(variables, shared.map(variableOf)),
+      ...(file ? { object: { ...file, values: pick({ ...file.values } as Record<string, unknown>, shared) } } : {}),
     },
     problems,
     (values: { readonly admin?: unknown }) => {
       if (values.admin === undefined) {
-        throw new UsageError("which service: --admin HOST:PORT or --admin unix:PATH, as serve was given it");
+        throw new UsageError("--admin HOST:PORT or --admin unix:PATH is required: the admin listener of the service");
       }
     },
   );
   return settings as unknown as Target;
 }
 
-/** Fields that have a value. */
-function present(values: Readonly<Record<string, unknown>>, ...names: readonly string[]): object {
+/** Returns the named fields that have a value. */
+function pickDefined(values: Readonly<Record<string, unknown>>, ...names: readonly string[]): object {
   return Object.fromEntries(names.filter((name) => values[name] !== undefined).map((name) => [name, values[name]]));
 }
 
-/** Rows in columns. */
-function columns(rows: readonly (readonly string[])[]): string[] {
+/** Formats rows as aligned columns. */
+function formatColumns(rows: readonly (readonly string[])[]): string[] {
   const widths = rows[0]?.map((_, at) => Math.max(...rows.map((row) => row[at]!.length))) ?? [];
   return rows.map((row) => row.map((cell, at) => cell.padEnd(widths[at]!)).join("  ").trimEnd());
 }
 
 export const publishCommand: Command = adminCommand({
   name: "publish",
-  summary: "sends a message to the subscribers of a topic of a running service",
-  details: "DATA is sent as text; - reads it from standard input.",
+  summary: "sends a message to the subscribers of a topic",
+  details: "DATA is sent as text. If DATA is -, the text is read from standard input.",
   examples: [
-    ["wss publish news hello --admin unix:/run/wss/admin.sock", "to everybody who is subscribed to news"],
-    ["wss publish clock - --admin 127.0.0.1:9100 --admin-key-file keys", "what standard input has"],
+    ["wss publish news hello --admin unix:/run/wss/admin.sock", "to all subscribers of news"],
+    ["wss publish clock - --admin 127.0.0.1:9100 --admin-key-file keys", "the text from standard input"],
   ],
 }, {
   options: {
     ...NAMESPACE,
-    except: { type: "text", value: "PEER", flagOnly: true, help: "The id of a peer that does not get it." },
+    except: { type: "text", value: "PEER", flagOnly: true, help: "The id of a peer that does not get the message." },
   },
-  names: ["TOPIC", "DATA"],
-  async parameters(values, [topic, data]) {
+  argumentNames: ["TOPIC", "DATA"],
+  async buildParameters(values, [topic, data]) {
     const text = data === "-" ? await new Response(Deno.stdin.readable).text() : data;
-    return { topic, data: text, ...present(values, "namespace", "except") };
+    return { topic, data: text, ...pickDefined(values, "namespace", "except") };
   },
-  show: () => ["published"],
+  format: () => ["published"],
 });
 
 export const nodesCommand: Command = adminCommand({
   name: "nodes",
   summary: "lists the nodes of a running service",
-  examples: [["wss nodes --admin 127.0.0.1:9100 --admin-key-file keys", "each with its host, its peers and its start"]],
+  examples: [["wss nodes --admin 127.0.0.1:9100 --admin-key-file keys", "with host, number of peers and start time"]],
 }, {
   options: {},
-  names: [],
-  parameters: () => ({}),
-  show: (result) =>
-    columns([
+  argumentNames: [],
+  buildParameters: () => ({}),
+  format: (result) =>
+    formatColumns([
       ["NODE", "HOST", "PEERS", "STARTED"],
       ...(result as NodeList).nodes.map(({ id, host = "", peers, started }) => [
         id,
@@ -153,14 +171,14 @@ export const nodesCommand: Command = adminCommand({
 
 export const topicsCommand: Command = adminCommand({
   name: "topics",
-  summary: "lists the topics of a running service, and how many are subscribed to each",
-  examples: [["wss topics room: --admin unix:/run/wss/admin.sock", "those that begin with room:"]],
+  summary: "lists the topics of a running service with their numbers of subscribers",
+  examples: [["wss topics room: --admin unix:/run/wss/admin.sock", "the topics that begin with room:"]],
 }, {
   options: NAMESPACE,
-  names: ["PREFIX?"],
-  parameters: (values, [prefix]) => ({ ...(prefix ? { prefix } : {}), ...present(values, "namespace") }),
-  show: (result) =>
-    columns([
+  argumentNames: ["PREFIX?"],
+  buildParameters: (values, [prefix]) => ({ ...(prefix ? { prefix } : {}), ...pickDefined(values, "namespace") }),
+  format: (result) =>
+    formatColumns([
       ["TOPIC", "SUBSCRIBERS"],
       ...(result as TopicList).topics.map(({ topic, subscribers }) => [topic, `${subscribers}`]),
     ]),
@@ -168,14 +186,14 @@ export const topicsCommand: Command = adminCommand({
 
 export const presenceCommand: Command = adminCommand({
   name: "presence",
-  summary: "lists who is subscribed to a topic of a running service",
-  examples: [["wss presence news --admin unix:/run/wss/admin.sock --json", "for a program"]],
+  summary: "lists the subscribers of a topic",
+  examples: [["wss presence news --admin unix:/run/wss/admin.sock --json", "as JSON, for a program"]],
 }, {
   options: NAMESPACE,
-  names: ["TOPIC"],
-  parameters: (values, [topic]) => ({ topic, ...present(values, "namespace") }),
-  show: (result) =>
-    columns([
+  argumentNames: ["TOPIC"],
+  buildParameters: (values, [topic]) => ({ topic, ...pickDefined(values, "namespace") }),
+  format: (result) =>
+    formatColumns([
       ["PEER", "USER", "NODE"],
       ...(result as Presence).peers.map(({ id, user = "", node }) => [id, user, node]),
     ]),
@@ -183,21 +201,21 @@ export const presenceCommand: Command = adminCommand({
 
 export const disconnectCommand: Command = adminCommand({
   name: "disconnect",
-  summary: "closes the connections of a user, or of one peer, of a running service",
+  summary: "closes the connections of a user, or of one peer",
   examples: [["wss disconnect --user tom --code 4001 --reason 'signed out' --admin 127.0.0.1:9100", "on all nodes"]],
 }, {
   options: {
-    user: { type: "text", value: "USER", flagOnly: true, help: "All connections that this user has now." },
-    peer: { type: "text", value: "ID", flagOnly: true, help: "One connection, by the id of its peer." },
+    user: { type: "text", value: "USER", flagOnly: true, help: "Close all connections that this user has now." },
+    peer: { type: "text", value: "ID", flagOnly: true, help: "Close the connection of the peer with this id." },
     code: { type: "count", value: "CODE", flagOnly: true, unset: "1000", help: "The close code." },
-    reason: { type: "text", value: "TEXT", flagOnly: true, help: "The reason in the close frame." },
+    reason: { type: "text", value: "TEXT", flagOnly: true, help: "The close reason." },
   },
-  names: [],
-  parameters(values) {
+  argumentNames: [],
+  buildParameters(values) {
     if ((values.user === undefined) === (values.peer === undefined)) {
-      throw new UsageError("disconnect needs one of --user USER and --peer ID");
+      throw new UsageError("disconnect requires either --user USER or --peer ID");
     }
-    return present(values, "user", "peer", "code", "reason");
+    return pickDefined(values, "user", "peer", "code", "reason");
   },
-  show: () => ["the nodes were asked to close them"],
+  format: () => ["the request to close was sent to all nodes"],
 });

@@ -1,5 +1,5 @@
 /**
- * The text and the log fields that `serve` prints when it listens.
+ * Formats the banner and the log fields that `serve` prints when it listens.
  * @module
  */
 import type { LogFields } from "../log.ts";
@@ -8,7 +8,7 @@ import { formatDuration, formatSize } from "../duration_and_size.ts";
 import type { DevelopmentTlsMaterial } from "../tls/development_certificate.ts";
 import { parseBroker } from "../hub/brokers/broker_url.ts";
 import { shellWord } from "../tls/shell_command.ts";
-import { PROGRAM, programWords, shellLines, WIDTH, wrap } from "./help.ts";
+import { PROGRAM, programWords, WIDTH, wrapShellCommand, wrapText } from "./help.ts";
 import { colour } from "./output.ts";
 import { VERSION } from "../version.ts";
 
@@ -16,10 +16,10 @@ import { VERSION } from "../version.ts";
 const [BOLD, DIM, CYAN] = ["1", "2", "36"] as const;
 
 /**
- * The banner for a terminal. No line is longer than the terminal is wide (80 columns at most), unless a single word is.
- * @param workers the number of workers on the port; undefined if this process serves alone
+ * Formats the banner for a terminal. Lines are wrapped to the terminal's width, 80 columns at most.
+ * @param workers the number of workers on the port; undefined without a supervisor
  */
-export function banner(service: RunningService, workers?: number): string {
+export function formatBanner(service: RunningService, workers?: number): string {
   const { settings, mode, material, url, needs, nodeId, admin } = service;
   const lines = [colour(`${PROGRAM} ${VERSION}`, BOLD, "stdout")];
   const columns = Math.min(WIDTH, terminalColumns());
@@ -29,26 +29,27 @@ export function banner(service: RunningService, workers?: number): string {
       return colour((at === 0 ? label : "").padEnd(indent), DIM, "stdout") + shown;
     }));
   }
-  const fact = (label: string, text: string, code?: string) => row(`  ${label}`, 14, wrap(text, columns - 14), code);
-  const hint = (label: string, text: string) => row(label, 12, wrap(text, columns - 12));
+  const fact = (label: string, text: string, code?: string) =>
+    row(`  ${label}`, 14, wrapText(text, columns - 14), code);
+  const hint = (label: string, text: string) => row(label, 12, wrapText(text, columns - 12));
   const command = (label: string, ...words: string[]) =>
-    row(label, 12, shellLines([...programWords(), ...words], columns - 12), CYAN);
+    row(label, 12, wrapShellCommand([...programWords(), ...words], columns - 12), CYAN);
 
   fact("address", url, CYAN);
   fact("paths", settings.path.join(" and "));
-  fact("mode", modeText(service));
+  fact("mode", describeMode(service));
   if (material) {
-    fact("certificate", `${material.file} for ${material.names.join(", ")} until ${day(material.notAfter)}`);
+    fact("certificate", `${material.file} for ${material.names.join(", ")} until ${formatDay(material.notAfter)}`);
   }
   fact("app", settings.app);
   if (workers !== undefined) fact("workers", `${workers} processes on this port`);
   if (settings.broker !== undefined) fact("broker", `${parseBroker(settings.broker).shown}, as node ${nodeId}`);
   if (admin) fact("admin", `${admin.url}: POST /api/METHOD, /metrics, /healthz`);
   if (needs) fact("token", `${needs}, as Authorization: Bearer TOKEN or subprotocol bearer.TOKEN`);
-  fact("limits", limitsText(service));
+  fact("limits", describeLimits(service));
   lines.push("");
 
-  const authority = authorityOf(service);
+  const authority = findAuthorityFile(service);
   if (mode.kind === "direct" || mode.address.transport === "tcp") {
     command("try it", ...connectWords(service, authority));
   }
@@ -63,12 +64,12 @@ export function banner(service: RunningService, workers?: number): string {
   return lines.join("\n") + "\n\n";
 }
 
-/** The width of the terminal; the usual one if it is not known. */
+/** Returns the width of the terminal, or 80 if it is unknown. */
 function terminalColumns(): number {
   return (Deno.stdout.isTerminal() ? Deno.consoleSize().columns : 0) || WIDTH;
 }
 
-/** The arguments with which `connect` reaches this service. An option and its value are one element. */
+/** Returns the arguments of a `connect` command for this service. An option and its value are one element. */
 function connectWords({ url, settings, needs }: RunningService, authority: string | undefined): string[] {
   return [
     "connect",
@@ -79,8 +80,8 @@ function connectWords({ url, settings, needs }: RunningService, authority: strin
   ];
 }
 
-/** The same as fields for JSON logs. */
-export function bannerFields(service: RunningService, workers?: number): LogFields {
+/** Returns the content of the banner as fields for a JSON log. */
+export function createBannerFields(service: RunningService, workers?: number): LogFields {
   const { settings, mode, material, url, needs, nodeId, admin } = service;
   return {
     url,
@@ -99,13 +100,13 @@ export function bannerFields(service: RunningService, workers?: number): LogFiel
   };
 }
 
-function modeText({ mode, settings }: RunningService): string {
-  if (mode.kind === "direct") return "direct: TLS 1.2 and 1.3 end here";
-  const trusted = mode.address.transport === "unix" ? "whoever may open the socket" : settings.trustedProxy.join(", ");
-  return `proxied: plain ws here, TLS ends at the proxy in front; trusted: ${trusted}`;
+function describeMode({ mode, settings }: RunningService): string {
+  if (mode.kind === "direct") return "direct: this service terminates TLS 1.2 and 1.3";
+  const trusted = mode.address.transport === "unix" ? "all clients of the socket" : settings.trustedProxy.join(", ");
+  return `proxied: plain ws; the proxy in front terminates TLS; trusted: ${trusted}`;
 }
 
-function limitsText({ settings, maxConnections }: RunningService): string {
+function describeLimits({ settings, maxConnections }: RunningService): string {
   const limits = [
     `messages of ${formatSize(settings.maxPayload)}`,
     `${formatSize(settings.maxBackpressure)} unsent per peer`,
@@ -118,10 +119,10 @@ function limitsText({ settings, maxConnections }: RunningService): string {
   return limits.join(", ");
 }
 
-function authorityOf({ material }: RunningService): string | undefined {
+function findAuthorityFile({ material }: RunningService): string | undefined {
   return material && "authorityFile" in material ? (material as DevelopmentTlsMaterial).authorityFile : undefined;
 }
 
-function day(date: Date): string {
+function formatDay(date: Date): string {
   return date.toISOString().slice(0, 10);
 }

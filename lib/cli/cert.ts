@@ -1,5 +1,5 @@
 /**
- * `cert`: makes the development authority and certificate and says how to trust them, or obtains one by ACME.
+ * `cert`: creates the development certificate and prints how to trust it, or obtains a certificate by ACME.
  * @module
  */
 import { join } from "node:path";
@@ -15,39 +15,40 @@ import { developmentMaterial, type DevelopmentTlsMaterial } from "../tls/develop
 import { validityOf } from "../tls/x509/inspect_chain.ts";
 import type { Command, Invocation } from "./command_type.ts";
 import { write } from "./output.ts";
-import { howToTrust } from "./trust_ca.ts";
+import { formatTrustInstructions } from "./trust_instructions.ts";
 
 /** The options of `cert`. */
 export const CERT_OPTIONS = {
-  folder: { type: "path", value: "DIR", default: "certs", help: "Where the files are; serve looks in certs." },
+  folder: { type: "path", value: "DIR", default: "certs", help: "The folder of the files; serve uses certs." },
   name: {
     type: "text",
     value: "NAME",
     repeat: true,
     default: [],
-    help: "A further DNS name or address that the development certificate is for.",
+    help: "An additional DNS name or address for the development certificate.",
   },
   force: {
     type: "switch",
     default: false,
-    help: "Make authority and certificate anew though good ones are there; trust must then be given again. " +
-      "With --domain: renew though it is not due.",
+    help: "Replace a valid certificate authority and certificate; clients must then trust the new authority. " +
+      "With --domain: renew even if the renewal is not due.",
   },
   ...ACME_OPTIONS,
   domain: {
     ...ACME_OPTIONS.domain,
-    help: "Obtain the certificate for this name by ACME, or renew it where that is due, in place of a development one.",
+    help:
+      "Obtain a certificate for this name by ACME, or renew it if that is due, instead of a development certificate.",
   },
   host: {
     type: "text",
     value: "ADDRESS",
     default: "0.0.0.0",
-    help: "With --domain: the address on which challenges are answered; :: is IPv6 and IPv4 together.",
+    help: "With --domain: the address to bind for challenges. :: accepts IPv6 and IPv4.",
   },
   out: {
     type: "path",
     value: "DIR",
-    help: "With --domain: write fullchain.pem and privkey.pem there, for a server in front.",
+    help: "With --domain: also write fullchain.pem and privkey.pem to this folder, for a server in front.",
   },
 } as const satisfies OptionTable;
 
@@ -57,20 +58,20 @@ type CertSettings = Values<typeof CERT_OPTIONS>;
 export const certCommand: Command = {
   name: "cert",
   usage: "",
-  summary: "makes the development certificate, or obtains one for a domain",
+  summary: "creates the development certificate, or obtains one for a domain",
   details:
-    "With --domain it obtains a certificate by ACME, or renews it where that is due, and exits: for cron, and for nginx " +
-    "or Apache in front. Port 80 of each name must lead to --acme-http-port meanwhile. A service that runs with the same " +
-    "--domain renews by itself.\n" +
-    "Without it, a development authority and certificate are made; files that are there and good are kept. " +
-    "Whoever has ca.key can pass for any site to those who trust ca.pem: " +
-    "keep it to yourself, and trust it on machines for development only.",
+    "With --domain it obtains a certificate by ACME, or renews it if that is due, and exits: for cron, and for nginx or " +
+    "Apache in front. Meanwhile port 80 of each name must lead to --acme-http-port. A running service with the same " +
+    "--domain renews its certificate automatically.\n" +
+    "Without --domain it creates a development certificate authority and a certificate; valid files are kept. Anyone " +
+    "with ca.key can impersonate any site to clients that trust ca.pem. Keep ca.key secret, and trust ca.pem only on " +
+    "development machines.",
   examples: [
-    ["wss cert", "make them in certs/, or show those that are there"],
-    ["wss cert --name dev.example.test --name 192.0.2.7", "for a further name and an address"],
+    ["wss cert", "create the files in certs/, or show the existing ones"],
+    ["wss cert --name dev.example.test --name 192.0.2.7", "for an additional name and an address"],
     [
       "wss cert --domain example.com --acme-agree-tos --out /etc/nginx/tls",
-      "obtain or renew one for a server in front",
+      "obtain or renew a certificate for a server in front",
     ],
   ],
   options: CERT_OPTIONS,
@@ -80,7 +81,7 @@ export const certCommand: Command = {
 async function run(line: Invocation): Promise<number> {
   const problems = [...line.problems];
   if (line.positionals.length > 0) {
-    problems.push(`cert takes no arguments, and was given ${line.positionals.join(" ")}; names are given by --name`);
+    problems.push(`cert takes no arguments, but got ${line.positionals.join(" ")}; use --name for names`);
   }
   for (const name of line.flags.get("name") ?? []) {
     try {
@@ -89,25 +90,25 @@ async function run(line: Invocation): Promise<number> {
       problems.push(`--name: ${messageOf(error)}`);
     }
   }
-  // This command does not read the service's variables and file.
+  // This command does not read the variables and the configuration file of the service.
   const { settings } = loadSettings(CERT_OPTIONS, { flags: line.flags }, problems, (settings, given) => {
-    const mistakes: string[] = [];
-    const acme = parseAcmeOptions(settings, given, mistakes);
+    const errors: string[] = [];
+    const acme = parseAcmeOptions(settings, given, errors);
     const development = acme === undefined ? ["host", "out"] as const : ["name"] as const;
     for (const key of development) {
       if (!given.has(key)) continue;
-      mistakes.push(
+      errors.push(
         acme === undefined
           ? `${given.get(key)} requires --domain`
           : `${given.get(key)} cannot be combined with ${given.get("domain")}: it is for the development certificate`,
       );
     }
-    if (mistakes.length > 0) throw new UsageError(mistakes);
+    if (errors.length > 0) throw new UsageError(errors);
   });
   const acme = parseAcmeOptions(settings, new Map(), []);
   if (acme !== undefined) return await obtainCertificate(acme, settings);
   const material = await developmentMaterial({ folder: settings.folder, names: settings.name, force: settings.force });
-  write("stdout", certReport(material));
+  write("stdout", formatCertReport(material));
   return 0;
 }
 
@@ -118,7 +119,7 @@ async function obtainCertificate(acme: AcmeSettings, settings: CertSettings): Pr
   await using source = parts.source;
   const { material, renewed } = await source.runOnce(force);
   const { file, names, notAfter } = material;
-  write("stdout", `certificate  ${file} (${renewed ? "new" : "was there"}), until ${notAfter.toISOString()}\n`);
+  write("stdout", `certificate  ${file} (${renewed ? "new" : "kept"}), until ${notAfter.toISOString()}\n`);
   write("stdout", `             for ${names.join(", ")}\n`);
   if (out !== undefined) {
     const [cert, key] = [join(out, "fullchain.pem"), join(out, "privkey.pem")];
@@ -135,19 +136,19 @@ async function obtainCertificate(acme: AcmeSettings, settings: CertSettings): Pr
   return 0;
 }
 
-/** The output of the command. */
-export function certReport(material: DevelopmentTlsMaterial): string {
+/** Formats the output for a development certificate. */
+export function formatCertReport(material: DevelopmentTlsMaterial): string {
   const { authority, authorityFile, file, names, notAfter, made, authorityMade } = material;
-  const state = (fresh: boolean) => fresh ? "made now" : "was there";
-  const day = (date: Date) => date.toISOString().slice(0, 10);
+  const state = (created: boolean) => created ? "new" : "kept";
+  const formatDay = (date: Date) => date.toISOString().slice(0, 10);
   return [
-    `authority    ${authorityFile} (${state(authorityMade)}), until ${day(validityOf(authority).to)}`,
+    `authority    ${authorityFile} (${state(authorityMade)}), until ${formatDay(validityOf(authority).to)}`,
     `             SHA-256 ${authority.fingerprint256}`,
-    `certificate  ${file} (${state(made)}), until ${day(notAfter)}; renewed by itself`,
+    `certificate  ${file} (${state(made)}), until ${formatDay(notAfter)}; renewed automatically`,
     `             for ${names.join(", ")}`,
     "",
-    `To trust the authority${made && !authorityMade ? " (where that was done before, it holds)" : ""}:`,
-    howToTrust(authorityFile),
+    `To trust the authority${made && !authorityMade ? " (not needed again if you did it before)" : ""}:`,
+    formatTrustInstructions(authorityFile),
     "",
   ].join("\n");
 }

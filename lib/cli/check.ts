@@ -8,46 +8,46 @@ import { type CheckOptions, CLIENT_NAMES } from "../check/check_options.ts";
 import { loadSettings } from "../config/load_settings.ts";
 import type { OptionTable } from "../config/option_table.ts";
 import { UsageError } from "../errors.ts";
-import { CLIENT_OPTIONS, clientOptions } from "./tls_client_options.ts";
+import { CONNECTION_OPTIONS, parseConnectionOptions } from "./connection_options.ts";
 import type { Command, Invocation } from "./command_type.ts";
 import { write } from "./output.ts";
-import { reportStyle } from "./terminal.ts";
+import { detectReportStyle } from "./terminal.ts";
 
 /** The options of `check`. */
 export const CHECK_OPTIONS = {
   for: {
     type: "choice",
     values: CLIENT_NAMES,
-    help: "The client that has to get through: what it needs on top is checked too.",
+    help: "The client that must be able to connect. Its additional requirements are checked, too.",
   },
-  json: { type: "switch", default: false, help: "Print one JSON object in place of the table." },
+  json: { type: "switch", default: false, help: "Print one JSON object instead of the table." },
   timeout: {
     type: "duration",
     default: "10s",
     value: "TIME",
     min: 1,
-    help: "Limit for the whole check, apart from --hold.",
+    help: "The time limit for the whole check, without --hold.",
   },
   hold: {
     type: "duration",
     default: "0",
     value: "TIME",
-    help: "Hold a quiet connection so long, to find a proxy that cuts it (try 90s); 0 does not.",
+    help: "Keep an idle connection open for this time, to find a proxy that closes it (try 90s); 0 skips this test.",
   },
-  send: { type: "text", value: "TEXT", emptyAllowed: true, help: "Send this as a message, and wait for one." },
-  expect: { type: "text", value: "TEXT", emptyAllowed: true, help: "The message that has to come, exactly." },
-  ...CLIENT_OPTIONS,
+  send: { type: "text", value: "TEXT", emptyAllowed: true, help: "Send this text message, and wait for a reply." },
+  expect: { type: "text", value: "TEXT", emptyAllowed: true, help: "The exact text of the reply." },
+  ...CONNECTION_OPTIONS,
   sni: {
     type: "text",
     value: "NAME",
     unset: "the URL's host",
-    help: "The server name to send, and to look for in the certificate.",
+    help: "The server name (SNI) to send, which the certificate must contain.",
   },
   connectTo: {
     type: "text",
     value: "HOST:PORT",
     unset: "the URL's host and port",
-    help: "Where to connect: tests a server before DNS points to it.",
+    help: "The address to connect to, for a test before DNS points to it.",
   },
 } as const satisfies OptionTable;
 
@@ -55,11 +55,11 @@ export const CHECK_OPTIONS = {
 export const checkCommand: Command = {
   name: "check",
   usage: "URL",
-  summary: "diagnoses a ws or wss endpoint, ours or anybody's",
+  summary: "diagnoses a ws or wss endpoint of any server",
   details:
-    "Goes through everything in the order in which a connection happens: URL, DNS, TCP, TLS versions, certificate " +
-    "chain, upgrade, messages, ping, close. Exit code: 0 sound, 1 a warning or an error, 2 misused, unreachable, or a " +
-    "check that did not finish. Every code in brackets stands in lib/check/README.md, with cause and remedy.",
+    "Tests each step of a connection in order: URL, DNS, TCP, TLS versions, certificate chain, upgrade, messages, ping, " +
+    "close. Exit code: 0 without findings; 1 after a warning or an error; 2 for wrong usage, an unreachable server, or " +
+    "a check that did not finish. lib/check/README.md explains each code in brackets, with cause and remedy.",
   examples: [
     ["wss check wss://domain.com/wss", "why can't my client connect?"],
     ["wss check wss://domain.com/wss --for wechat", "and a WeChat mini program?"],
@@ -75,13 +75,13 @@ export const checkCommand: Command = {
 async function run(line: Invocation): Promise<number> {
   const [url, ...rest] = line.positionals;
   const problems = [...line.problems];
-  if (url === undefined) problems.push("check needs a URL: check wss://domain.com/wss");
-  if (rest.length > 0) problems.push(`check takes one URL, and was given ${rest.join(" ")} too`);
-  // This command does not read the service's variables and file.
+  if (url === undefined) problems.push("check requires a URL: check wss://domain.com/wss");
+  if (rest.length > 0) problems.push(`check takes one URL, but also got ${rest.join(" ")}`);
+  // This command does not read the variables and the configuration file of the service.
   const { settings } = loadSettings(CHECK_OPTIONS, { flags: line.flags }, problems);
   const { for: client, timeout, hold, send, expect, sni, json } = settings;
   const options: CheckOptions = {
-    ...clientOptions(settings),
+    ...parseConnectionOptions(settings),
     url: url!,
     timeout,
     hold,
@@ -89,9 +89,9 @@ async function run(line: Invocation): Promise<number> {
     ...send !== undefined && { send },
     ...expect !== undefined && { expect },
     ...sni !== undefined && { sni },
-    ...settings.connectTo !== undefined && { connectTo: readEndpoint(settings.connectTo) },
+    ...settings.connectTo !== undefined && { connectTo: parseEndpoint(settings.connectTo) },
   };
-  const style = reportStyle("stdout");
+  const style = detectReportStyle("stdout");
   const report = await runCheck(
     options,
     json ? {} : { onObservation: (one) => write("stdout", `${formatObservation(one, style)}\n`) },
@@ -100,12 +100,12 @@ async function run(line: Invocation): Promise<number> {
   return report.exit;
 }
 
-/** `host:port`, with an IPv6 address in brackets. */
-function readEndpoint(text: string): { hostname: string; port: number } {
+/** Parses `host:port`; an IPv6 address is in brackets. */
+function parseEndpoint(text: string): { hostname: string; port: number } {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
   const port = Number(match?.[3]);
   if (!match || port < 1 || port > 65_535) {
-    throw new UsageError(`--connect-to: it is HOST:PORT (192.0.2.7:443, [2001:db8::7]:443), not "${text}"`);
+    throw new UsageError(`--connect-to: must be HOST:PORT (192.0.2.7:443, [2001:db8::7]:443), not "${text}"`);
   }
   return { hostname: (match[1] ?? match[2])!, port };
 }

@@ -1,5 +1,5 @@
 /**
- * `serve --check`: checks everything that can fail at the start, without listening.
+ * `serve --check`: checks everything that can fail at the start of the service, without listening.
  * @module
  */
 import { createAuthenticator } from "../auth/authenticate.ts";
@@ -12,7 +12,7 @@ import type { ServiceSettings } from "../service/validate_settings.ts";
 import { loadCertificateFiles } from "../tls/certificate_files.ts";
 import { write } from "./output.ts";
 
-/** Checks, prints the findings, and returns the exit code. */
+/** Checks the configuration, prints the findings, and returns the exit code. */
 export async function checkConfiguration(
   { settings, checked: { mode } }: ServiceSettings,
   log: Logger,
@@ -34,7 +34,7 @@ async function inspectCertificate(
   mode: Mode,
   log: Logger,
 ): Promise<{ readonly findings: readonly Finding[]; readonly certificate: string }> {
-  if (mode.kind === "proxied") return { findings: [], certificate: "none, TLS ends at the proxy" };
+  if (mode.kind === "proxied") return { findings: [], certificate: "none, the proxy terminates TLS" };
   const { certificate } = mode;
   switch (certificate.kind) {
     case "development":

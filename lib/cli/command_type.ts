@@ -1,5 +1,5 @@
 /**
- * The type of a command: data and one function.
+ * The type of a command.
  * @module
  */
 import type { RawValues } from "../config/command_line.ts";
@@ -12,13 +12,13 @@ export interface Command {
   readonly usage: string;
   /** One line for the list of commands. */
   readonly summary: string;
-  /** What it has in common with others, which share one line of the list with it. */
+  /** A description that several commands share. Commands of a group are listed on one line. */
   readonly group?: string;
   /** Further help, printed under the usage. */
   readonly details?: string;
   /** Examples: command lines, each with a description. */
   readonly examples?: readonly (readonly [command: string, what: string])[];
-  /** Its options, including those of the service if it accepts them. */
+  /** The options, including those of the service if the command accepts them. */
   readonly options: OptionTable;
   /**
    * Runs the command. A UsageError ends the program with exit code 2, a StartError with 1, both without a stack trace.
@@ -27,10 +27,10 @@ export interface Command {
   run(line: Invocation): Promise<number>;
 }
 
-/** A command line whose flags are known; their values are not parsed yet. */
+/** A command line with known flags. The values of the flags are not parsed yet. */
 export interface Invocation {
   readonly flags: RawValues;
   readonly positionals: readonly string[];
-  /** Mistakes so far; pass them to `load`, which reports them with its own. */
+  /** The problems so far. Pass them to `loadSettings`, which reports them with its own. */
   readonly problems: readonly string[];
 }

@@ -14,42 +14,44 @@ import { loadSettings } from "../config/load_settings.ts";
 import type { OptionTable } from "../config/option_table.ts";
 import { messageOf, readFailure, StartError, UsageError } from "../errors.ts";
 import { formatDuration } from "../duration_and_size.ts";
-import { CLIENT_OPTIONS, clientOptions } from "./tls_client_options.ts";
+import { CONNECTION_OPTIONS, parseConnectionOptions } from "./connection_options.ts";
 import type { Command, Invocation } from "./command_type.ts";
-import { interact } from "./interactive_session.ts";
+import { runInteractiveSession } from "./interactive_session.ts";
 import { hexDump, textForTerminal } from "./message_format.ts";
 import { colour, write } from "./output.ts";
-import { openTerminal, reportStyle } from "./terminal.ts";
+import { detectReportStyle, openTerminal } from "./terminal.ts";
 
 /** The options of `connect`. -H, -s, -n and -x are wscat's. */
 export const CONNECT_OPTIONS = {
-  ...CLIENT_OPTIONS,
+  ...CONNECTION_OPTIONS,
   insecure: {
     type: "switch",
     short: "n",
     default: false,
-    help: "DANGEROUS: do not check the server's certificate; anybody on the way can read and change everything.",
+    help:
+      "DANGEROUS: do not verify the server's certificate. Anybody on the network path can read and change everything.",
   },
-  ping: { type: "duration", default: "0", value: "TIME", help: "Send a ping so often; 0 sends none." },
+  ping: { type: "duration", default: "0", value: "TIME", help: "The interval of pings; 0 sends none." },
   execute: {
     type: "text",
     value: "MSG",
     short: "x",
     emptyAllowed: true,
-    help: "Send this one message, print the reply, and exit.",
+    help: "Send this message, print the reply, and exit.",
   },
   file: { type: "path", value: "FILE", help: "Send this file as one binary message, print the reply, and exit." },
   skip: {
     type: "count",
     default: "0",
     value: "N",
-    help: "With -x or --file: pass over the first N messages, a greeting say; the one after them is the reply.",
+    help: "With -x or --file: skip the first N messages, such as a greeting; the next message is the reply.",
   },
   expect: {
     type: "text",
     value: "TEXT",
     emptyAllowed: true,
-    help: "With -x or --file: the reply, exactly; other messages are passed over. Exit code 1 where it does not come.",
+    help:
+      "With -x or --file: the exact text of the reply. Other messages are skipped. The exit code is 1 if the reply does not arrive.",
   },
   timeout: {
     type: "duration",
@@ -61,7 +63,7 @@ export const CONNECT_OPTIONS = {
   out: {
     type: "path",
     value: "FILE",
-    help: "Append binary messages to this file in place of printing them as hex.",
+    help: "Append binary messages to this file instead of printing them in hexadecimal.",
   },
 } as const satisfies OptionTable;
 
@@ -69,17 +71,18 @@ export const CONNECT_OPTIONS = {
 export const connectCommand: Command = {
   name: "connect",
   usage: "URL",
-  summary: "talks to a ws or wss endpoint from a terminal or a script",
+  summary: "connects to a ws or wss endpoint from a terminal or a script",
   details:
-    "Lines go out as messages, what comes in is printed. On a terminal, /file PATH sends a file as a binary message, /hex BYTES sends bytes, /ping a ping, /close " +
-    "CODE REASON closes, /help lists these; any other line goes out as it is, and one that begins with // without its " +
-    "first slash. Ctrl-Z suspends. Ctrl-C, Ctrl-D or the end of the input closes with 1000. Exit code: 0 closed in " +
-    "order, 1 closed otherwise, no reply, or no upgrade; 2 misused or unreachable. Where the connection fails, the " +
-    "probes of check say why.",
+    "Each line of input is sent as a message, and each received message is printed. On a terminal, /file PATH sends a " +
+    "file as a binary message, /hex BYTES sends bytes, /ping sends a ping, /close CODE REASON closes the connection, " +
+    "and /help lists these commands. Any other line is sent unchanged; //help sends /help. Ctrl-Z suspends. " +
+    "Ctrl-C, Ctrl-D or the end of the input closes with 1000.\n" +
+    "Exit code: 0 after a normal close; 1 after another close, without a reply or without an upgrade; 2 for wrong " +
+    "usage or an unreachable server. If the connection fails, the probes of check report the cause.",
   examples: [
-    ["wss connect wss://localhost:8282/ --ca certs/ca.pem", "talk to the development service"],
+    ["wss connect wss://localhost:8282/ --ca certs/ca.pem", "connect to the development service"],
     ["wss connect wss://domain.com/wss -x tom", "send one message, print the reply"],
-    ["wss connect wss://domain.com/wss -x tom --skip 1", "where the service greets first"],
+    ["wss connect wss://domain.com/wss -x tom --skip 1", "if the service sends a greeting first"],
     ["wss connect wss://domain.com/wss -H 'Authorization: Bearer …'", "with a token"],
   ],
   options: CONNECT_OPTIONS,
@@ -89,53 +92,53 @@ export const connectCommand: Command = {
 /** How long -x waits for the server's close frame, in milliseconds. */
 const CLOSE_WAIT = 1000;
 
-const ALARM = "WARNING: --insecure: the server's certificate is NOT checked. Anybody on the way can read and change " +
-  "everything, and pass for the server. Never send anything that matters.";
+const INSECURE_WARNING = "WARNING: --insecure: the server's certificate is NOT verified. Anybody on the network path " +
+  "can read and change everything, and impersonate the server. Do not send anything confidential.";
 
 async function run(line: Invocation): Promise<number> {
   const [url, ...rest] = line.positionals;
   const problems = [...line.problems];
-  if (url === undefined) problems.push("connect needs a URL: connect wss://domain.com/wss");
+  if (url === undefined) problems.push("connect requires a URL: connect wss://domain.com/wss");
   if (rest.length > 0) {
-    problems.push(`connect takes one URL, and was given ${rest.join(" ")} too; a message goes by -x`);
+    problems.push(`connect takes one URL, but also got ${rest.join(" ")}; -x sends a message`);
   }
-  // This command does not read the service's variables and file.
+  // This command does not read the variables and the configuration file of the service.
   const { settings } = loadSettings(CONNECT_OPTIONS, { flags: line.flags }, problems);
   const { insecure, timeout } = settings;
-  const options: CheckOptions = { ...clientOptions(settings), url: url!, timeout };
+  const options: CheckOptions = { ...parseConnectionOptions(settings), url: url!, timeout };
   const { target, findings } = probeUrl(options);
   if (target === undefined) throw new UsageError(findings.map(({ fact, remedy }) => `${fact} ${remedy ?? ""}`.trim()));
   const { execute, file, skip, expect } = settings;
-  if (insecure && settings.ca !== undefined) throw new UsageError("choose one: --ca or --insecure");
-  if (execute !== undefined && file !== undefined) throw new UsageError("choose one: -x or --file");
-  const single = execute ?? (file === undefined ? undefined : readMessage(file));
+  if (insecure && settings.ca !== undefined) throw new UsageError("--ca cannot be combined with --insecure");
+  if (execute !== undefined && file !== undefined) throw new UsageError("-x cannot be combined with --file");
+  const single = execute ?? (file === undefined ? undefined : readMessageFile(file));
   if (single === undefined && (skip > 0 || expect !== undefined)) {
-    throw new UsageError("--skip and --expect are about the reply to -x or --file");
+    throw new UsageError("--skip and --expect require -x or --file");
   }
-  if (insecure) write("stderr", `${colour(ALARM, "1;31")}\n`);
+  if (insecure) write("stderr", `${colour(INSECURE_WARNING, "1;31")}\n`);
 
   using out = settings.out === undefined ? undefined : openFile(settings.out);
   const opened = await openClient({ ...options, url: target.url, insecure, timeout }, new AbortController().signal);
-  if ("failure" in opened) return await explain(options, opened.failure);
+  if ("failure" in opened) return await explainFailure(options, opened.failure);
   await using _connection = opened.connection;
   const { session } = opened;
-  // Text of a server must not contain control sequences of the terminal.
-  const terminal = Deno.stdout.isTerminal();
+  // On a terminal, control sequences from the server are escaped.
+  const isTerminal = Deno.stdout.isTerminal();
   if (single !== undefined) {
-    const print = (data: string | Uint8Array) => write("stdout", `${printed(data, terminal, out)}\n`);
-    return await once(session, single, { timeout, skip, expect, print });
+    const print = (data: string | Uint8Array) => write("stdout", `${formatMessage(data, isTerminal, out)}\n`);
+    return await sendAndPrintReply(session, single, { timeout, skip, expect, print });
   }
-  const talk = openTerminal();
-  const by = opened.subprotocol === undefined ? "" : `, subprotocol ${opened.subprotocol}`;
-  talk.tell(`connected to ${url}${by}`);
-  return await interact(session, talk, {
+  const terminal = openTerminal();
+  const subprotocol = opened.subprotocol === undefined ? "" : `, subprotocol ${opened.subprotocol}`;
+  terminal.printStatus(`connected to ${url}${subprotocol}`);
+  return await runInteractiveSession(session, terminal, {
     ping: settings.ping,
-    show: (data) => talk.show(printed(data, terminal, out)),
+    printMessage: (data) => terminal.printMessage(formatMessage(data, isTerminal, out)),
   });
 }
 
-/** Options of -x. */
-interface OnceOptions {
+/** Options of {@link sendAndPrintReply}. */
+interface ReplyOptions {
   /** In milliseconds. */
   readonly timeout: number;
   readonly skip: number;
@@ -143,45 +146,53 @@ interface OnceOptions {
   readonly print: (data: string | Uint8Array) => void;
 }
 
-/** Sends one message and prints the reply: the first message after the skipped ones, or the expected one. */
-async function once(session: ClientSession, message: string | Uint8Array, options: OnceOptions): Promise<number> {
+/** Sends one message and prints the reply: the expected message, or the first message after the skipped ones. */
+async function sendAndPrintReply(
+  session: ClientSession,
+  message: string | Uint8Array,
+  options: ReplyOptions,
+): Promise<number> {
   const { timeout, skip, expect, print } = options;
-  let passed = 0;
+  let skipped = 0;
   try {
     return await within(timeout, new AbortController().signal, async (signal) => {
       await session.send(message, signal);
       while (true) {
         const event = await session.next(signal);
         if (event.type === "message") {
-          if (passed < skip || (expect !== undefined && event.data !== expect)) {
-            passed++;
+          if (skipped < skip || (expect !== undefined && event.data !== expect)) {
+            skipped++;
             continue;
           }
           print(event.data);
           await close(session);
           return 0;
         }
-        const how = event.type === "close"
+        const closed = event.type === "close"
           ? describeClose(event.code, event.reason)
           : event.type === "end"
           ? describeClose(CloseCode.AbnormalClosure, "")
           : event.type === "invalid"
           ? event.reason
           : undefined;
-        if (how !== undefined) throw new StartError(`No reply came${count(passed)}: the connection was closed: ${how}`);
+        if (closed !== undefined) {
+          throw new StartError(`No reply${describeSkipped(skipped)}: the connection was closed: ${closed}`);
+        }
       }
     });
   } catch (error) {
     if (!(error instanceof DeadlineError)) throw error;
-    throw new StartError(`No reply came within ${formatDuration(timeout)}${count(passed)}; --timeout waits longer`);
+    throw new StartError(
+      `No reply within ${formatDuration(timeout)}${describeSkipped(skipped)}; --timeout sets a longer time`,
+    );
   }
 }
 
-function count(passed: number): string {
-  return passed === 0 ? "" : ` (${passed} ${passed === 1 ? "message was" : "messages were"} passed over)`;
+function describeSkipped(count: number): string {
+  return count === 0 ? "" : ` (skipped ${count} ${count === 1 ? "message" : "messages"})`;
 }
 
-/** Closes, and waits a moment for the server's close frame: dropping the connection at once could lose ours. */
+/** Closes the session and waits for the server's close frame. Dropping the connection at once could lose our frame. */
 async function close(session: ClientSession): Promise<void> {
   try {
     await within(CLOSE_WAIT, new AbortController().signal, async (signal) => {
@@ -193,17 +204,17 @@ async function close(session: ClientSession): Promise<void> {
   }
 }
 
-/** Explains with the probes of `check` why the connection failed. */
-async function explain(options: CheckOptions, fact: string): Promise<number> {
-  write("stderr", `${fact}\nLooking for the reason:\n\n`);
-  const style = reportStyle("stderr");
+/** Runs the probes of `check` and prints why the connection failed. */
+async function explainFailure(options: CheckOptions, failure: string): Promise<number> {
+  write("stderr", `${failure}\nLooking for the cause:\n\n`);
+  const style = detectReportStyle("stderr");
   const report = await runCheck(options, {
     onObservation(one) {
       if (one.level !== "note") write("stderr", `${formatObservation(one, style)}\n`);
     },
   });
   const verdict = report.first === undefined
-    ? "The check got through where the connection did not: try again."
+    ? "The check succeeded although the connection failed: try again."
     : formatVerdict(report, style);
   write("stderr", `\n${verdict}\n`);
   return report.exit === 2 ? 2 : 1;
@@ -217,15 +228,15 @@ function openFile(path: string): Deno.FsFile {
   }
 }
 
-/** The output for a message: its text, its bytes in hexadecimal, or the file that they were written to. */
-function printed(data: string | Uint8Array, terminal: boolean, out: Deno.FsFile | undefined): string {
-  if (typeof data === "string") return terminal ? textForTerminal(data) : data;
-  if (out === undefined) return terminal ? hexDump(data) : data.toHex();
+/** Formats a message as text or in hexadecimal. With `out`, appends bytes to the file and returns their number. */
+function formatMessage(data: string | Uint8Array, isTerminal: boolean, out: Deno.FsFile | undefined): string {
+  if (typeof data === "string") return isTerminal ? textForTerminal(data) : data;
+  if (out === undefined) return isTerminal ? hexDump(data) : data.toHex();
   for (let written = 0; written < data.length;) written += out.writeSync(data.subarray(written));
   return `${data.length} bytes`;
 }
 
-function readMessage(path: string): Uint8Array {
+function readMessageFile(path: string): Uint8Array {
   try {
     return Deno.readFileSync(path);
   } catch (error) {

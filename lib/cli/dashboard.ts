@@ -11,13 +11,14 @@ export const dashboardCommand: Command = {
   name: "dashboard",
   usage: "",
   summary: "prints a Grafana dashboard of the service's metrics",
-  details: "Grafana takes it under Dashboards, New, Import. Prometheus scrapes /metrics of the --admin address.",
-  examples: [["wss dashboard > wss.json", "a file to import"]],
+  details:
+    "Import it in Grafana under Dashboards, New, Import. Prometheus must scrape /metrics of the --admin address.",
+  examples: [["wss dashboard > wss.json", "write a file to import"]],
   options: {},
   run({ positionals, problems }: Invocation): Promise<number> {
-    const mistakes = [...problems];
-    if (positionals.length > 0) mistakes.push(`dashboard takes no arguments, and was given ${positionals.join(" ")}`);
-    if (mistakes.length > 0) throw new UsageError(mistakes);
+    const allProblems = [...problems];
+    if (positionals.length > 0) allProblems.push(`dashboard takes no arguments, but got ${positionals.join(" ")}`);
+    if (allProblems.length > 0) throw new UsageError(allProblems);
     write("stdout", JSON.stringify(grafanaDashboard(), null, 2) + "\n");
     return Promise.resolve(0);
   },

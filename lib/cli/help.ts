@@ -7,14 +7,14 @@ import { flagOf, type Option, type OptionTable, TOPICS, variableOf } from "../co
 import { shellWord } from "../tls/shell_command.ts";
 import type { Command } from "./command_type.ts";
 
-/** The name of the program in help. */
+/** The name of the program in messages and in the help. */
 export const PROGRAM = "wss";
 
-/** The columns of a terminal of the usual size. */
+/** The number of columns of a terminal of the usual size. */
 export const WIDTH = 80;
 
 const GENERAL: OptionTable = {
-  help: { type: "switch", short: "h", default: false, help: "Show this." },
+  help: { type: "switch", short: "h", default: false, help: "Show this help." },
   version: { type: "switch", short: "V", default: false, help: "Show the version." },
 };
 
@@ -37,9 +37,9 @@ export function programHelp(commands: readonly Command[], version: string): stri
     `  ${PROGRAM} --domain example.com --acme-agree-tos    on the internet, on port 443`,
     `  ${PROGRAM} --mode proxied                           behind nginx or Apache`,
     "",
-    `${PROGRAM} COMMAND --help explains a command and lists its options.`,
-    "Options also come from variables (--max-payload is WSS_MAX_PAYLOAD) and from",
-    "wss.json (maxPayload) or --config FILE.",
+    `${PROGRAM} COMMAND --help describes a command and lists its options.`,
+    "Environment variables (WSS_MAX_PAYLOAD for --max-payload) and wss.json or",
+    "--config FILE (maxPayload) also set options.",
     ...(Deno.build.standalone ? [] : wrapWords(
       [`Without the binary, ${PROGRAM} stands for:`, programWords().join(" ")],
       WIDTH,
@@ -52,12 +52,12 @@ export function programHelp(commands: readonly Command[], version: string): stri
 export function commandHelp(command: Command): string {
   const { name, usage, summary, details, examples = [], options } = command;
   const lines = [`usage: ${PROGRAM} ${[name, usage].filter(Boolean).join(" ")} [options]`, ""];
-  lines.push(...wrap(sentence(summary), WIDTH));
-  if (details) lines.push("", ...details.split("\n").flatMap((paragraph) => wrap(paragraph, WIDTH)));
+  lines.push(...wrapText(toSentence(summary), WIDTH));
+  if (details) lines.push("", ...details.split("\n").flatMap((paragraph) => wrapText(paragraph, WIDTH)));
   if (examples.length > 0) lines.push("", "Examples:");
   for (const [line, what] of examples) {
     lines.push(
-      ...shellLines(line.match(/(?:-\S+ (?!-))?(?:'[^']*'|[^ ])+/g)!, WIDTH - 2).map((part) => `  ${part}`),
+      ...wrapShellCommand(line.match(/(?:-\S+ (?!-))?(?:'[^']*'|[^ ])+/g)!, WIDTH - 2).map((part) => `  ${part}`),
       `      ${what}`,
     );
   }
@@ -73,63 +73,63 @@ export function commandHelp(command: Command): string {
 function optionLines(rows: readonly (readonly [key: string, option: Option])[]): string[] {
   return rows.flatMap(([key, option]) => {
     const name = option.variableOnly ? variableOf(key) : `${option.short ? `-${option.short}, ` : ""}${flagOf(key)}`;
-    const fallback = option.default === false ? "" : defaultOf(option);
+    const fallback = option.default === false ? "" : describeDefault(option);
     const notes = [option.repeat && "repeatable", fallback && `default: ${fallback}`].filter(Boolean).join("; ");
     return [
-      `  ${name}${valueOf(option)}`,
-      ...wrap(`${option.help}${notes ? ` (${notes})` : ""}`, WIDTH - 6).map((line) => `      ${line}`),
+      `  ${name}${describeValue(option)}`,
+      ...wrapText(`${option.help}${notes ? ` (${notes})` : ""}`, WIDTH - 6).map((line) => `      ${line}`),
     ];
   });
 }
 
-/** The shell words that start this program: `wss`, or Deno with the path of main.ts. */
+/** Returns the shell words that start this program: the binary, or Deno with the path of main.ts. */
 export function programWords(): string[] {
   if (Deno.build.standalone) return [shellWord(Deno.execPath())];
   const path = new URL(Deno.mainModule).pathname;
   const near = relative(Deno.cwd(), path);
-  // Deno is not on the PATH if npx installed it.
+  // If npx installed Deno, it is not on the PATH.
   const deno = /[\\/]_npx[\\/]/.test(Deno.execPath()) ? ["npx", "-y", `deno@${Deno.version.deno}`] : ["deno"];
   return [...deno, "run", "-A", shellWord(near.length < path.length ? near : path)];
 }
 
-/** The README's table of an option table. */
+/** Formats an option table as the Markdown table of the README. */
 export function optionsMarkdown(table: OptionTable): string {
   const rows = Object.entries(table).map(([key, option]) => {
-    const name = option.variableOnly ? variableOf(key) : `${flagOf(key)}${valueOf(option)}`;
-    const fallback = defaultOf(option);
+    const name = option.variableOnly ? variableOf(key) : `${flagOf(key)}${describeValue(option)}`;
+    const fallback = describeDefault(option);
     const cells = [`\`${name}\`${option.repeat ? " (repeatable)" : ""}`, fallback ? `${fallback}` : "", option.help];
     return `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
   });
   return ["| option | default | what it does |", "|---|---|---|", ...rows].join("\n");
 }
 
-function valueOf({ type, value, values }: Option): string {
+function describeValue({ type, value, values }: Option): string {
   return type === "switch" ? "" : ` ${value ?? values?.join("|") ?? "VALUE"}`;
 }
 
-function defaultOf(option: Option): string {
+function describeDefault(option: Option): string {
   if (option.default === false) return "off";
   if (option.default === undefined) return option.unset ?? "";
   return typeof option.default === "string" ? option.default : option.default.join(", ");
 }
 
-function sentence(text: string): string {
+function toSentence(text: string): string {
   return `${text[0]!.toUpperCase()}${text.slice(1)}.`;
 }
 
-/** Wraps text at spaces; a word longer than a line gets a line of its own. */
-export function wrap(text: string, width: number): string[] {
+/** Wraps text at spaces. A word that is longer than a line gets its own line. */
+export function wrapText(text: string, width: number): string[] {
   return wrapWords(text.split(" "), width);
 }
 
 /**
- * Wraps a shell command to a number of columns; each line but the last ends with a backslash.
- * @param words a quoted word may contain spaces and is not split
+ * Wraps a shell command. Each line except the last ends with a backslash.
+ * @param words may be quoted and contain spaces; they are not split
  */
-export function shellLines(words: readonly string[], width: number): string[] {
+export function wrapShellCommand(words: readonly string[], width: number): string[] {
   const lines = wrapWords(words, width);
   if (lines.length === 1) return lines;
-  // An indent of two columns before, a space and a backslash behind.
+  // Reserves two columns for the indent, and two for the space and the backslash.
   return wrapWords(words, width - 4).map((line, at, all) =>
     `${at === 0 ? "" : "  "}${line}${at === all.length - 1 ? "" : " \\"}`
   );

@@ -1,5 +1,5 @@
 /**
- * The program: selects the command and reports its errors.
+ * The command line of the program: runs the selected command and reports its errors.
  * @module
  */
 import { parseFlags } from "../config/command_line.ts";
@@ -13,8 +13,7 @@ import { write } from "./output.ts";
 import { VERSION } from "../version.ts";
 
 /**
- * Every command, in the order of the help. Each is loaded when it is run: a service needs no probes, nor they a
- * service.
+ * The commands in the order of the help. A command is loaded only when it runs, because each needs different modules.
  */
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   serve: async () => (await import("./serve.ts")).serveCommand,
@@ -31,7 +30,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   dashboard: async () => (await import("./dashboard.ts")).dashboardCommand,
 };
 
-/** Loads every command, for the help. */
+/** Loads all commands, for the help. */
 export async function loadCommands(): Promise<Command[]> {
   return await Promise.all(Object.values(COMMANDS).map((load) => load()));
 }
@@ -41,16 +40,16 @@ const GENERAL = {
   version: { type: "switch", short: "V", default: false, help: "Show the version." },
 } as const satisfies OptionTable;
 
-/** Runs a command line; returns the exit code. A mistake of the user causes a message without a stack trace. */
+/** Runs a command line and returns the exit code. A usage error prints a message without a stack trace. */
 export async function run(args: readonly string[]): Promise<number> {
   try {
     return await dispatch(args).finally(flushLog);
   } catch (error) {
     if (error instanceof UsageError) {
       for (const problem of error.problems) write("stderr", `${PROGRAM}: ${problem}\n`);
-      // A pointer to the options does not help with a file that cannot be read.
+      // The list of options does not help if a file cannot be read.
       if (!error.problems.every((problem) => problem.startsWith("Cannot read "))) {
-        write("stderr", `${PROGRAM}: ${helpFor(args)}\n`);
+        write("stderr", `${PROGRAM}: ${describeHelp(args)}\n`);
       }
       return 2;
     }
@@ -62,8 +61,8 @@ export async function run(args: readonly string[]): Promise<number> {
   }
 }
 
-/** The pointer to the help of the command, or of the program if there is no such command. */
-function helpFor([first = ""]: readonly string[]): string {
+/** Returns a reference to the help of the command, or of the program if the command does not exist. */
+function describeHelp([first = ""]: readonly string[]): string {
   if (first === "" || first.startsWith("-")) return `${PROGRAM} serve --help lists the options`;
   if (!Object.hasOwn(COMMANDS, first)) return `${PROGRAM} --help lists the commands`;
   return `${PROGRAM} ${first} --help lists the options`;
@@ -71,11 +70,11 @@ function helpFor([first = ""]: readonly string[]): string {
 
 async function dispatch(args: readonly string[]): Promise<number> {
   const [first = "", ...rest] = args;
-  if (first === "help") return await help(rest[0]);
+  if (first === "help") return await printHelp(rest[0]);
   const named = first !== "" && !first.startsWith("-");
-  const command = await find(named ? first : "serve");
+  const command = await findCommand(named ? first : "serve");
   const { values, positionals, problems } = parseFlags(named ? rest : args, { ...command.options, ...GENERAL });
-  if (values.get("help")?.[0] === "true") return await help(named ? command.name : undefined);
+  if (values.get("help")?.[0] === "true") return await printHelp(named ? command.name : undefined);
   if (values.get("version")?.[0] === "true") {
     write("stdout", `${PROGRAM} ${VERSION} (Deno ${Deno.version.deno}, V8 ${Deno.version.v8})\n`);
     return 0;
@@ -83,17 +82,17 @@ async function dispatch(args: readonly string[]): Promise<number> {
   return await command.run({ flags: values, positionals, problems });
 }
 
-async function help(name: string | undefined): Promise<number> {
-  const text = name === undefined ? programHelp(await loadCommands(), VERSION) : commandHelp(await find(name));
+async function printHelp(name: string | undefined): Promise<number> {
+  const text = name === undefined ? programHelp(await loadCommands(), VERSION) : commandHelp(await findCommand(name));
   write("stdout", text);
   return 0;
 }
 
-async function find(name: string): Promise<Command> {
+async function findCommand(name: string): Promise<Command> {
   if (Object.hasOwn(COMMANDS, name)) return await COMMANDS[name]!();
   const names = Object.keys(COMMANDS);
   const guess = findNearestName(name, names);
   throw new UsageError(
-    `unknown command ${name}: ${guess ? `did you mean ${guess}?` : `there are ${names.join(", ")}`}`,
+    `unknown command ${name}: ${guess ? `did you mean ${guess}?` : `the commands are ${names.join(", ")}`}`,
   );
 }

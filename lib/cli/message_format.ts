@@ -4,12 +4,12 @@
  */
 import { escapeControls } from "../log.ts";
 
-/** The largest number of bytes of a binary message that a terminal shows. */
-const MAX_DUMP = 4096;
+/** The number of bytes of a binary message that are printed at most. */
+const MAX_DUMP_BYTES = 4096;
 
 /**
- * Indents JSON and keeps every token unchanged, including numbers over 2^53 and repeated names. Undefined if the text
- * is not a JSON object or array.
+ * Indents JSON and keeps every token unchanged, including numbers above 2^53 and repeated names. Returns undefined if the
+ * text is not a JSON object or array.
  */
 export function indentJson(text: string): string | undefined {
   if (!/^\s*[[{]/.test(text)) return undefined;
@@ -40,22 +40,24 @@ export function indentJson(text: string): string | undefined {
   return out;
 }
 
-/** A text message for a terminal: JSON indented, control characters escaped line by line. */
+/** Formats a text message for a terminal: indents JSON and escapes control characters. */
 export function textForTerminal(text: string): string {
   return (indentJson(text) ?? text).split("\n").map(escapeControls).join("\n");
 }
 
-/** Bytes for a terminal: offset, hexadecimal and ASCII, sixteen a line. */
+/** Formats bytes for a terminal: offset, hexadecimal and ASCII, sixteen bytes per line. */
 export function hexDump(bytes: Uint8Array): string {
   const lines = [`${bytes.length} ${bytes.length === 1 ? "byte" : "bytes"}`];
-  for (let at = 0; at < Math.min(bytes.length, MAX_DUMP); at += 16) {
-    const row = [...bytes.subarray(at, Math.min(at + 16, MAX_DUMP))];
+  for (let at = 0; at < Math.min(bytes.length, MAX_DUMP_BYTES); at += 16) {
+    const row = [...bytes.subarray(at, Math.min(at + 16, MAX_DUMP_BYTES))];
     const cells = row.map((byte) => byte.toString(16).padStart(2, "0"));
     const ascii = row.map((byte) => byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : ".").join("");
     const hex = `${cells.slice(0, 8).join(" ")}  ${cells.slice(8).join(" ")}`;
     lines.push(`${at.toString(16).padStart(6, "0")}  ${hex.padEnd(48)}  ${ascii}`);
   }
-  if (bytes.length > MAX_DUMP) lines.push(`${bytes.length - MAX_DUMP} bytes more; --out FILE keeps all of them`);
+  if (bytes.length > MAX_DUMP_BYTES) {
+    lines.push(`${bytes.length - MAX_DUMP_BYTES} more bytes; --out FILE saves all bytes`);
+  }
   return lines.join("\n");
 }
 
@@ -66,7 +68,7 @@ export function hexDump(bytes: Uint8Array): string {
 export function parseHex(text: string): Uint8Array<ArrayBuffer> {
   const digits = text.replace(/0x|[\s:,]/gi, "");
   if (digits === "" || digits.length % 2 !== 0 || /[^0-9a-f]/i.test(digits)) {
-    throw new RangeError(`bytes in hexadecimal are needed (00 ff 10), not ${JSON.stringify(text)}`);
+    throw new RangeError(`bytes in hexadecimal are required (00 ff 10), not ${JSON.stringify(text)}`);
   }
   return Uint8Array.fromHex(digits);
 }

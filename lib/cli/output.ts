@@ -1,11 +1,11 @@
 /**
- * Writes the output of commands.
+ * Writes to standard output and standard error.
  * @module
  */
 
 const encoder = new TextEncoder();
 
-/** Writes a whole text to standard output or standard error. A closed pipe is not an error. */
+/** Writes the whole text. A closed pipe is not an error. */
 export function write(to: "stdout" | "stderr", text: string): void {
   const bytes = encoder.encode(text);
   try {
@@ -15,7 +15,7 @@ export function write(to: "stdout" | "stderr", text: string): void {
   }
 }
 
-/** Colours a text if standard error (or standard output) is a terminal and NO_COLOR is not set. */
+/** Colours a text if the stream is a terminal and NO_COLOR is not set. */
 export function colour(text: string, code: string, on: "stdout" | "stderr" = "stderr"): string {
   return Deno[on].isTerminal() && !Deno.noColor ? `\x1b[${code}m${text}\x1b[0m` : text;
 }

@@ -3,159 +3,163 @@
  * @module
  */
 import { delay } from "@std/async/delay";
-import { timingSafeEqual } from "node:crypto";
 import { isSystemdService, readHandoverVariable } from "../config/load_settings.ts";
 import { messageOf, StartError, UsageError } from "../errors.ts";
 import type { RunningService } from "../service/running_service.ts";
 
-/**
- * The information for the successor, passed in the environment: where its predecessor waits, and the port to take over.
- */
-interface Note {
-  /** Where to report, on loopback. */
+/** The data that a process passes to its successor in the environment. */
+interface HandoverData {
+  /** The loopback port on which the predecessor waits for the report. */
   readonly reportTo: number;
-  /** Shows that the report comes from the successor. */
+  /** Proves that the report comes from the successor. */
   readonly token: string;
   /** The port to take over; 0 for a unix socket. */
   readonly port: number;
-  /** The same of the admin listener; 0 also where there is none. */
+  /** The port of the admin listener to take over; 0 for a unix socket, or without an admin listener. */
   readonly adminPort: number;
 }
 
-/** The parent at the start of this process: that of a successor becomes process 1 when its predecessor ends. */
-const PARENT = Deno.ppid;
+/** The parent when this process started. When a predecessor exits, process 1 becomes the parent of its successor. */
+const PARENT_PID = Deno.ppid;
 /** How long a successor may take until it listens, ms. */
-const PATIENCE = 30_000;
-/** Connections to the report port that are read at once. */
-const MOST_REPORTERS = 64;
-/** How often a successor reports until it is heard, and the pause between, ms. */
-const MOST_REPORTS = 20;
-const REPORT_AGAIN = 100;
+const LISTEN_TIMEOUT = 30_000;
+/** The most connections to the report port at once. */
+const MAX_REPORT_CONNECTIONS = 64;
+/** How often a successor tries to report, and the pause between two attempts, ms. */
+const MAX_REPORT_ATTEMPTS = 20;
+const REPORT_INTERVAL = 100;
 
 /**
- * Starts a successor and waits until it listens on the same address; for `Service.handOver`.
- * @param signal aborts when this service is to stop; a successor that does not listen yet is then ended
+ * Starts a successor and waits until it listens on the same address. Called by `Service.handOver`.
+ * @param signal aborted when this service stops; a successor that does not listen yet is then killed
  * @throws {StartError} if no successor listens; this process then continues to serve
  */
 export async function handOver(service: RunningService, signal: AbortSignal): Promise<{ pid: number }> {
   const fail = (why: string, cause?: unknown) => new StartError(`Cannot hand over: ${why}`, { cause });
   if (signal.aborted) throw fail("the service is stopping");
-  const obstacle = whySuccessorWouldEnd();
-  if (obstacle !== undefined) throw fail(`${obstacle}; --workers 1 replaces the code and keeps the process`);
-  const [program, ...args] = commandLine();
+  const obstacle = findHandoverObstacle();
+  if (obstacle !== undefined) {
+    throw fail(`${obstacle}; use --workers 1, which replaces the code and keeps this process`);
+  }
+  const [program, ...args] = readCommandLine();
   using reports = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const token = crypto.randomUUID();
   const portOf = (addr: Deno.Addr | undefined) => addr !== undefined && "port" in addr ? addr.port : 0;
   const ports = { port: portOf(service.addr), adminPort: portOf(service.admin?.addr) };
-  const note: Note = { reportTo: reports.addr.port, token, ...ports };
+  const data: HandoverData = { reportTo: reports.addr.port, token, ...ports };
   let child: Deno.ChildProcess;
   try {
     child = new Deno.Command(program!, {
       args,
-      env: { WSS_HANDOVER: JSON.stringify(note) },
+      env: { WSS_HANDOVER: JSON.stringify(data) },
       stdin: "inherit",
       stdout: "inherit",
       stderr: "inherit",
     }).spawn();
   } catch (error) {
-    throw fail(`${program} cannot be started (${messageOf(error)}); --allow-run is needed`, error);
+    throw fail(`${program} cannot be started (${messageOf(error)}); the permission --allow-run is required`, error);
   }
   child.unref();
-  const late = Promise.withResolvers<never>();
+  const interrupted = Promise.withResolvers<never>();
   const timer = setTimeout(
-    () => late.reject(fail(`the successor did not listen within ${PATIENCE / 1000} s`)),
-    PATIENCE,
+    () => interrupted.reject(fail(`the successor did not listen within ${LISTEN_TIMEOUT / 1000} s`)),
+    LISTEN_TIMEOUT,
   );
-  const stop = () => late.reject(fail("the service is stopping"));
+  const stop = () => interrupted.reject(fail("the service is stopping"));
   signal.addEventListener("abort", stop);
-  const died = child.status.then(({ code }) => {
-    throw fail(`the successor ended with exit code ${code}; its own output says why`);
+  const exited = child.status.then(({ code }) => {
+    throw fail(`the successor exited with code ${code}; its output has the reason`);
   });
   try {
-    await Promise.race([reported(reports, token), died, late.promise]);
+    await Promise.race([waitForReport(reports, token), exited, interrupted.promise]);
   } catch (error) {
     try {
       child.kill("SIGKILL");
     } catch {
-      // It has ended by itself.
+      // It has already exited.
     }
     throw error;
   } finally {
     clearTimeout(timer);
     signal.removeEventListener("abort", stop);
-    died.catch(() => {});
+    exited.catch(() => {});
   }
   return { pid: child.pid };
 }
 
-/** The ports that a predecessor hands over, or undefined without a predecessor. */
-export function takeover():
+/** Reads the ports that a predecessor hands over. Returns undefined without a predecessor. */
+export function readTakeover():
   | { readonly port: number; readonly adminPort: number; reportListening(): Promise<void> }
   | undefined {
   const text = readHandoverVariable();
   if (text === undefined) return undefined;
-  const note = readNote(text);
+  const data = parseHandoverData(text);
   return {
-    port: note.port,
-    adminPort: note.adminPort,
+    port: data.port,
+    adminPort: data.adminPort,
     async reportListening() {
-      const token = new TextEncoder().encode(note.token);
+      const token = new TextEncoder().encode(data.token);
       for (let attempt = 1;; attempt++) {
         try {
-          using connection = await Deno.connect({ hostname: "127.0.0.1", port: note.reportTo });
+          using connection = await Deno.connect({ hostname: "127.0.0.1", port: data.reportTo });
           await connection.write(token);
-          // The answer: a connection may be closed unread where a local user opens many.
+          // Wait for the answer: the connection is closed without one if another local user opens many connections.
           if (await connection.read(new Uint8Array(1)) === 1) return;
-          if (attempt === MOST_REPORTS) throw new Error("it does not take the report");
+          if (attempt === MAX_REPORT_ATTEMPTS) throw new Error("it does not accept the report");
         } catch (error) {
-          if (attempt === MOST_REPORTS || error instanceof Deno.errors.ConnectionRefused) throw error;
+          if (attempt === MAX_REPORT_ATTEMPTS || error instanceof Deno.errors.ConnectionRefused) throw error;
         }
-        await delay(REPORT_AGAIN);
+        await delay(REPORT_INTERVAL);
       }
     },
   };
 }
 
-/** Why a successor would end together with this process, or undefined. */
-function whySuccessorWouldEnd(): string | undefined {
-  if (Deno.pid === 1) return "this is process 1, and the system ends every other process with it";
-  if (isSystemdService(PARENT)) return "systemd ends every process of the service when this one has ended";
-  if (PARENT !== 1) return undefined;
-  // Under an init of a container (tini, docker-init, sh), which ends with its child.
-  const init = nameOf(1);
+/** Returns why a successor would end together with this process, or undefined if it would not. */
+function findHandoverObstacle(): string | undefined {
+  if (Deno.pid === 1) return "this is process 1, and its exit ends every other process";
+  if (isSystemdService(PARENT_PID)) return "systemd ends every process of the service when this one exits";
+  if (PARENT_PID !== 1) return undefined;
+  // The init process of a container (tini, docker-init, sh) exits together with its child.
+  const init = readProcessName(1);
   return init === undefined || init === "systemd" || init === "init"
     ? undefined
-    : `process 1 (${init}) ends when this one has ended, and the system every other process with it`;
+    : `process 1 (${init}) exits together with this process, which ends every other process`;
 }
 
-function nameOf(pid: number): string | undefined {
+function readProcessName(pid: number): string | undefined {
   try {
     return Deno.readTextFileSync(`/proc/${pid}/comm`).trim();
   } catch {
-    // Not to be read, or not Linux.
+    // Not readable, or not Linux.
     return undefined;
   }
 }
 
-/** Parses the information from a predecessor. @throws {UsageError} if a predecessor did not write it */
-function readNote(text: string): Note {
+/**
+ * Parses the data from a predecessor.
+ * @throws {UsageError} if the text has another form
+ */
+function parseHandoverData(text: string): HandoverData {
   try {
-    // A predecessor of an older version names no admin port.
-    const { reportTo, token, port, adminPort = 0 } = JSON.parse(text) as Partial<Note>;
+    // A predecessor of an older version does not pass an admin port.
+    const { reportTo, token, port, adminPort = 0 } = JSON.parse(text) as Partial<HandoverData>;
     if (typeof reportTo === "number" && typeof token === "string" && typeof port === "number") {
       return { reportTo, token, port, adminPort };
     }
   } catch (error) {
     if (!(error instanceof SyntaxError) && !(error instanceof TypeError)) throw error;
   }
-  throw new UsageError("WSS_HANDOVER is what one process of the service tells the next (SIGUSR2): unset it");
+  throw new UsageError("Cannot use WSS_HANDOVER: only a process that hands over (SIGUSR2) may set it; unset it");
 }
 
 /**
- * Resolves when a client has connected and sent the token; answers it with one byte. Other clients may keep connections
- * open: each is read independently, and the oldest is closed when there are too many.
+ * Resolves when a client has sent the token; answers it with one byte. Each connection is read independently, and the
+ * oldest is closed when there are too many, so that other clients cannot block the report.
  */
-export async function reported(reports: Deno.Listener, token: string): Promise<void> {
+export async function waitForReport(reports: Deno.Listener, token: string): Promise<void> {
+  // Loaded here, because it takes 28 ms of every start (measured), and few processes are ever replaced.
+  const { timingSafeEqual } = await import("node:crypto");
   const expected = new TextEncoder().encode(token);
   const open = new Set<Deno.Conn>();
   const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -171,7 +175,7 @@ export async function reported(reports: Deno.Listener, token: string): Promise<v
       await connection.write(new Uint8Array(1));
       resolve();
     } catch {
-      // It was reset, or closed because there were too many.
+      // The connection was reset, or closed because there were too many.
     } finally {
       if (open.delete(connection)) connection.close();
     }
@@ -179,7 +183,7 @@ export async function reported(reports: Deno.Listener, token: string): Promise<v
   async function accept(): Promise<void> {
     for await (const connection of reports) {
       open.add(connection);
-      if (open.size > MOST_REPORTERS) {
+      if (open.size > MAX_REPORT_CONNECTIONS) {
         const [oldest] = open;
         open.delete(oldest!);
         oldest!.close();
@@ -196,8 +200,8 @@ export async function reported(reports: Deno.Listener, token: string): Promise<v
   }
 }
 
-/** This process's own command line: with `deno run` the flags of Deno stand in it too. */
-export function commandLine(): string[] {
+/** Reads the command line of this process. With `deno run` it includes the flags of Deno. */
+export function readCommandLine(): string[] {
   if (Deno.build.standalone) return [Deno.execPath(), ...Deno.args];
   try {
     const words = Deno.readTextFileSync(`/proc/${Deno.pid}/cmdline`).split("\0").slice(0, -1);

@@ -6,17 +6,18 @@ import { type LoadedSettings, loadWithFile, readVariables } from "../config/load
 import type { OptionTable } from "../config/option_table.ts";
 import { SERVICE_OPTIONS } from "../config/service_options.ts";
 import { messageOf, UsageError } from "../errors.ts";
-import { createLogger } from "../log.ts";
-import { type CheckedSettings, validate } from "../service/validate_settings.ts";
-import { banner, bannerFields } from "./banner.ts";
+import { createLogger, type Logger } from "../log.ts";
+import type { RunningService } from "../service/running_service.ts";
+import { type CheckedSettings, validateSettings } from "../service/validate_settings.ts";
+import { createBannerFields, formatBanner } from "./banner.ts";
 import type { Command, Invocation } from "./command_type.ts";
-import { handOver, takeover } from "./process_handover.ts";
+import { handOver, readTakeover } from "./process_handover.ts";
 import { write } from "./output.ts";
 import { runUntilStopped } from "./run_until_stopped.ts";
 import { connectSupervisor, serveAsWorker, validateWorkers } from "./serve_workers.ts";
-import { surviveUncaughtErrors } from "./uncaught_errors.ts";
+import { handleUncaughtErrors } from "./uncaught_errors.ts";
 
-/** Options of the service, and those for where to read them from. */
+/** The options of the service and of the command. */
 export const SERVE_OPTIONS = {
   ...SERVICE_OPTIONS,
   config: {
@@ -59,19 +60,21 @@ export const serveCommand: Command = {
   name: "serve",
   usage: "",
   summary: "runs the service",
-  details: "With nothing configured it makes a development certificate in certs/ and serves wss://localhost:8282/. " +
-    "SIGTERM and SIGINT stop it: connections get --drain-timeout to finish; a second signal ends it at once. " +
-    "SIGHUP reads certificate and token files again, as their change does. SIGUSR2 hands the port over to a new process " +
-    "of the same command line, and this one drains; with --workers the workers are replaced, and the PID stays.",
+  details:
+    "Without options it creates a development certificate in certs/ and serves wss://localhost:8282/. SIGTERM and SIGINT " +
+    "stop it: connections get --drain-timeout to finish; a second signal ends it at once. SIGHUP reloads certificate and " +
+    "token files; a change of these files does so, too. SIGUSR2 starts a new process with the same command line, which " +
+    "takes over the port, and this process drains its connections; with --workers the workers are replaced, and the PID " +
+    "stays the same.",
   examples: [
     ["wss", "try it: wss://localhost:8282/, and https://localhost:8282/ in a browser"],
     [
       "wss --domain example.com --acme-agree-tos",
-      "direct: a certificate from Let's Encrypt, renewed by itself; port 443",
+      "direct: a certificate from Let's Encrypt, renewed automatically; port 443",
     ],
     ["wss --cert fullchain.pem --key privkey.pem --port 443", "direct: your certificate, your domain"],
     ["wss --mode proxied", "plain ws on 127.0.0.1:8282, behind nginx or Apache"],
-    ["wss --app ./my_app.ts", "an app of yours"],
+    ["wss --app ./my_app.ts", "your own app"],
   ],
   options: SERVE_OPTIONS,
   run,
@@ -81,7 +84,7 @@ export const serveCommand: Command = {
 export function loadServeSettings(line: Invocation): LoadedSettings<typeof SERVE_OPTIONS, CheckedSettings> {
   const problems = [...line.problems];
   if (line.positionals.length > 0) {
-    problems.push(`serve takes no arguments, and was given ${line.positionals.join(" ")}`);
+    problems.push(`serve takes no arguments, but got ${line.positionals.join(" ")}`);
   }
   return loadWithFile(
     SERVE_OPTIONS,
@@ -91,7 +94,7 @@ export function loadServeSettings(line: Invocation): LoadedSettings<typeof SERVE
       const workerProblems = validateWorkers(settings, given);
       let checked: CheckedSettings;
       try {
-        checked = validate(settings, given, wrong);
+        checked = validateSettings(settings, given, wrong);
       } catch (error) {
         if (!(error instanceof UsageError)) throw error;
         throw new UsageError([...error.problems, ...workerProblems]);
@@ -112,30 +115,29 @@ async function run(line: Invocation): Promise<number> {
     level: settings.logLevel,
     ...(worker ? { fields: { worker: worker.index } } : {}),
   });
-  using _survivor = surviveUncaughtErrors(log);
-  // With workers, the supervisor logs it once for all.
+  using _handler = handleUncaughtErrors(log);
+  // With workers, only the supervisor logs the notes.
   if (worker === undefined) { for (const note of notes) log.info(note); }
   if (settings.workers !== undefined && worker === undefined && !settings.check) {
     const { supervise } = await import("./supervise.ts");
     return await supervise(settings, format, log);
   }
-  // A supervisor does not serve, so it does not load any of this.
-  const [{ loadApp }, { startService }, { verifyOwnCertificate }] = await Promise.all([
+  // A supervisor does not need these modules.
+  const [{ loadApp }, { startService }] = await Promise.all([
     import("../apps/load_app.ts"),
     import("../service/serve.ts"),
-    import("./verify_own_certificate.ts"),
   ]);
   const app = await loadApp(settings.app, (message) => log.warn(message));
   if (settings.check) {
     const { checkConfiguration } = await import("./check_configuration.ts");
     return await checkConfiguration(loaded, log);
   }
-  const predecessor = takeover();
+  const predecessor = readTakeover();
   const service = await startService(app, loaded, { log, takeover: predecessor, worker });
-  // Handle signals before reporting that the service is ready for them.
-  const leaving = new AbortController();
+  // Handle signals before reporting that the service is ready.
+  const stopping = new AbortController();
   if (worker !== undefined) {
-    if (worker.index === 1) verifyOwnCertificate(service, log, worker.stopped);
+    if (worker.index === 1) verifyInBackground(service, log, worker.stopped);
     return await serveAsWorker(service, worker, settings, log);
   }
   const stopped = runUntilStopped(
@@ -154,14 +156,19 @@ async function run(line: Invocation): Promise<number> {
       },
     },
     log,
-    leaving,
+    stopping,
   );
   await predecessor?.reportListening().catch((error) => {
-    log.warn(`the process that handed over has gone (${messageOf(error)}): this one serves all the same`);
+    log.warn(`the previous process has exited (${messageOf(error)}); this process serves anyway`);
   });
-  if (format === "text") write("stdout", banner(service));
-  else log.info("listening", bannerFields(service));
-  // In the background, while the service runs.
-  verifyOwnCertificate(service, log, leaving.signal);
+  if (format === "text") write("stdout", formatBanner(service));
+  else log.info("listening", createBannerFields(service));
+  verifyInBackground(service, log, stopping.signal);
   return await stopped;
+}
+
+/** Verifies the certificate while the service runs. It is loaded only then, to listen sooner. */
+async function verifyInBackground(service: RunningService, log: Logger, signal: AbortSignal): Promise<void> {
+  const { verifyOwnCertificate } = await import("./verify_own_certificate.ts");
+  await verifyOwnCertificate(service, log, signal);
 }

@@ -1,14 +1,14 @@
 /**
- * `serve --workers`: its options, and the tasks of a worker in addition to serving.
+ * `serve --workers`: validates its options, and runs a worker process.
  * @module
  */
 import type { SupervisorLink } from "../workers/supervisor_link.ts";
 import { readWorkerVariable } from "../config/load_settings.ts";
 import type { Logger } from "../log.ts";
 import type { RunningService } from "../service/running_service.ts";
-import { banner, bannerFields } from "./banner.ts";
+import { createBannerFields, formatBanner } from "./banner.ts";
 
-/** The settings about workers. */
+/** The settings of workers. */
 export interface WorkerSettings {
   readonly workers?: string | undefined;
   readonly workerTimeout: number;
@@ -19,26 +19,26 @@ export interface WorkerSettings {
 }
 
 /** The largest number of workers. */
-const MOST_WORKERS = 1024;
+const MAX_WORKERS = 1024;
 
-/** Checks `--workers`. Returns one sentence for each mistake, for a UsageError. */
+/** Validates `--workers`. Returns one sentence for each error, for a UsageError. */
 export function validateWorkers(settings: WorkerSettings, given: ReadonlyMap<string, string>): string[] {
   const { workers, unix } = settings;
   if (workers === undefined) return [];
   const count = Number(workers);
-  if (workers !== "auto" && !(/^\d+$/.test(workers) && count >= 1 && count <= MOST_WORKERS)) {
-    return [`${given.get("workers")}: a number from 1 to ${MOST_WORKERS} or auto is required, not "${workers}"`];
+  if (workers !== "auto" && !(/^\d+$/.test(workers) && count >= 1 && count <= MAX_WORKERS)) {
+    return [`${given.get("workers")}: must be auto or a number from 1 to ${MAX_WORKERS}, not "${workers}"`];
   }
   if (unix !== undefined) {
     return [
-      `${given.get("workers")} and ${given.get("unix")}: several processes cannot share a unix socket; listen on ` +
-      "127.0.0.1, or start several services with a socket each and name them all to `wss proxy`",
+      `${given.get("workers")} cannot be combined with ${given.get("unix")}: several processes cannot share a unix ` +
+      "socket. Listen on 127.0.0.1, or start several services, each with its own socket, and pass them all to `wss proxy`",
     ];
   }
   return [];
 }
 
-/** The supervisor of this process, if it is a worker. */
+/** Connects to the supervisor if this process is a worker. Otherwise returns undefined. */
 export async function connectSupervisor(): Promise<SupervisorLink | undefined> {
   const text = readWorkerVariable();
   if (text === undefined) return undefined;
@@ -46,7 +46,7 @@ export async function connectSupervisor(): Promise<SupervisorLink | undefined> {
   return await SupervisorLink.connect(readWorkerNote(text));
 }
 
-/** Serves as a worker until the supervisor asks it to stop or has ended; returns the exit code. */
+/** Serves until the supervisor requests a stop or exits. Returns the exit code. */
 export async function serveAsWorker(
   service: RunningService,
   link: SupervisorLink,
@@ -54,8 +54,10 @@ export async function serveAsWorker(
   log: Logger,
 ): Promise<number> {
   const { stopped } = link;
-  const asked = new Promise<void>((resolve) => stopped.addEventListener("abort", () => resolve(), { once: true }));
-  // The supervisor handles Ctrl-C and a closed terminal; SIGTERM stops this worker in an orderly way.
+  const stopRequested = new Promise<void>((resolve) =>
+    stopped.addEventListener("abort", () => resolve(), { once: true })
+  );
+  // The supervisor handles Ctrl-C and a closed terminal. SIGTERM stops this worker after its connections have drained.
   const terminated = Promise.withResolvers<void>();
   const ignore = () => {};
   const handlers: [Deno.Signal, () => void][] = [
@@ -67,11 +69,15 @@ export async function serveAsWorker(
   for (const [signal, handler] of handlers) Deno.addSignalListener(signal, handler);
   try {
     const port = "port" in service.addr ? service.addr.port : 0;
-    const introduction = { port, banner: banner(service, link.count), fields: bannerFields(service, link.count) };
-    link.listening(service, introduction, settings.workerTimeout);
-    await Promise.race([asked, terminated.promise]);
-    if (stopped.reason === "orphaned") log.error("the supervisor has gone: stopping", { peers: service.peers.size });
-    // Others serve the port, unless the service stops.
+    const description = {
+      port,
+      banner: formatBanner(service, link.count),
+      fields: createBannerFields(service, link.count),
+    };
+    link.listening(service, description, settings.workerTimeout);
+    await Promise.race([stopRequested, terminated.promise]);
+    if (stopped.reason === "orphaned") log.error("the supervisor has exited: stopping", { peers: service.peers.size });
+    // Unless the whole service stops, other workers keep serving the port.
     await (stopped.reason === "stop" || stopped.reason === "orphaned" ? service.stop() : service.retire());
     return stopped.reason === "orphaned" ? 1 : 0;
   } finally {

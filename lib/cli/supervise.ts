@@ -1,5 +1,5 @@
 /**
- * `serve --workers`: the supervisor process. Loaded only there.
+ * `serve --workers`: the supervisor process. Only that process loads this module.
  * @module
  */
 import type { AdminListener } from "../admin/admin_listener.ts";
@@ -10,7 +10,7 @@ import { WorkerFailure } from "../workers/worker_process.ts";
 import { messageOf, StartError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { loadFfi } from "../net/ffi/load_ffi.ts";
-import { commandLine } from "./process_handover.ts";
+import { readCommandLine } from "./process_handover.ts";
 import { write } from "./output.ts";
 import { runUntilStopped } from "./run_until_stopped.ts";
 import type { WorkerSettings } from "./serve_workers.ts";
@@ -26,12 +26,12 @@ export async function supervise(
   log: Logger,
 ): Promise<number> {
   if (Deno.build.os !== "linux") {
-    throw new StartError("Cannot run workers: only Linux spreads connections over processes; leave --workers out");
+    throw new StartError("Cannot run workers: Linux is required; remove --workers");
   }
   const { ffi, reason } = loadFfi();
   if (ffi === undefined) {
     throw new StartError(
-      `Cannot run workers: the C library is required (${reason}); leave --workers out, or run with -A`,
+      `Cannot run workers: access to the C library is required (${reason}); run with -A, or remove --workers`,
     );
   }
   const { workers, workerTimeout, drainTimeout } = settings;
@@ -40,7 +40,7 @@ export async function supervise(
   try {
     supervisor = await Supervisor.start({
       count,
-      command: commandLine,
+      command: readCommandLine,
       relay: count > 1 && settings.broker === undefined,
       workerTimeout,
       startTimeout: settings.domain.length > 0 ? ACME_START_TIMEOUT : START_TIMEOUT,
@@ -59,7 +59,7 @@ export async function supervise(
     await supervisor.stop();
     throw error;
   }
-  const leaving = new AbortController();
+  const stopping = new AbortController();
   const stopped = runUntilStopped(
     {
       async stop() {
@@ -72,13 +72,13 @@ export async function supervise(
       },
       async replace() {
         await supervisor.replace();
-        log.info("the workers have been replaced; the old ones end with their connections");
+        log.info("the workers have been replaced; the old workers exit when their connections have ended");
         return undefined;
       },
       kill: () => supervisor.kill(),
     },
     log,
-    leaving,
+    stopping,
   );
   const { banner, fields } = supervisor.listening;
   if (format === "text") write("stdout", admin ? `${banner}admin       ${admin.url}\n` : banner);
@@ -86,7 +86,7 @@ export async function supervise(
   return await stopped;
 }
 
-/** The admin listener is the supervisor's: it outlives each of its workers. */
+/** Opens the admin listener. It belongs to the supervisor, so that it survives the exit of a worker. */
 async function openWorkersAdmin(
   supervisor: Supervisor,
   { admin, ...settings }: Settings,
@@ -106,7 +106,7 @@ async function openWorkersAdmin(
         const fresh = await backend.certificate();
         if (fresh !== undefined) await listener.replace(fresh);
       } catch (error) {
-        log.error(`the admin listener goes on with the old certificate: ${messageOf(error)}`);
+        log.error(`the admin listener keeps the old certificate: ${messageOf(error)}`);
       }
     };
   }

@@ -1,5 +1,5 @@
 /**
- * A person or a pipe at the other end of `connect`: lines in, messages out.
+ * The input and output of `connect`: a terminal with line editing, or pipes.
  * @module
  */
 import process from "node:process";
@@ -9,51 +9,51 @@ import type { ReportStyle } from "../check/report.ts";
 import { escapeControls } from "../log.ts";
 import { write } from "./output.ts";
 
-/** Where lines come from and messages go. */
+/** Reads lines and prints messages. */
 export interface Terminal extends Disposable {
-  /** Whether a person types and reads: on a terminal, not over pipes. */
+  /** Whether input and output are a terminal, not pipes. */
   readonly isTerminal: boolean;
-  /** Ends with the input. */
+  /** The lines of the input. Ends when the input ends. */
   readonly lines: AsyncIterable<string>;
-  /** Prints a message of the other side, which has to be safe for a terminal where this is one. */
-  show(text: string): void;
-  /** Prints what `connect` itself has to say: to standard error over pipes. */
-  tell(text: string): void;
-  /** Calls back for each Ctrl-C. */
-  onInterrupt(interrupted: () => void): void;
+  /** Prints a received message. On a terminal, the caller must have escaped control characters. */
+  printMessage(text: string): void;
+  /** Prints a status line of `connect`. Over pipes it goes to standard error. */
+  printStatus(text: string): void;
+  /** Registers a callback for each Ctrl-C. */
+  onInterrupt(callback: () => void): void;
 }
 
-/** How a report is printed: in colour and wrapped where the stream is a terminal. */
-export function reportStyle(stream: "stdout" | "stderr"): ReportStyle {
+/** Returns the style of a report: in colour and wrapped if the stream is a terminal. */
+export function detectReportStyle(stream: "stdout" | "stderr"): ReportStyle {
   if (!Deno[stream].isTerminal()) return { colour: false };
   let width = 80;
   try {
     width = Deno.consoleSize().columns || width;
   } catch {
-    // A terminal that does not tell its size.
+    // The terminal does not report its size.
   }
   return { colour: !Deno.noColor, width };
 }
 
-/** Text for a stream: on a terminal, without what would command it; line ends stay. */
-function printable(text: string, stream: "stdout" | "stderr"): string {
+/** Escapes control characters except line ends if the stream is a terminal. */
+function escapeForStream(text: string, stream: "stdout" | "stderr"): string {
   return Deno[stream].isTerminal() ? text.split("\n").map(escapeControls).join("\n") : text;
 }
 
-/** A conversation on a terminal with history and line editing, or over pipes. */
+/** Opens the terminal with history and line editing, or the pipes if this is not a terminal. */
 export function openTerminal(): Terminal {
-  return Deno.stdin.isTerminal() && Deno.stdout.isTerminal() ? onTerminal() : overPipes();
+  return Deno.stdin.isTerminal() && Deno.stdout.isTerminal() ? openInteractiveTerminal() : openPipes();
 }
 
-function onTerminal(): Terminal {
+function openInteractiveTerminal(): Terminal {
   const editor: Interface = createInterface({ input: process.stdin, output: process.stdout, prompt: "> " });
-  const interrupted: (() => void)[] = [];
+  const interruptCallbacks: (() => void)[] = [];
   const queue: string[] = [];
   let open = true;
   let suspended = false;
   let wake = () => {};
-  /** What came while suspended. */
-  let held = "";
+  /** The output that arrived while the process was suspended. */
+  let pending = "";
   editor.on("line", (line: string) => {
     queue.push(line);
     wake();
@@ -63,9 +63,9 @@ function onTerminal(): Terminal {
     open = false;
     wake();
   });
-  editor.on("SIGINT", () => interrupted.forEach((call) => call()));
-  // In raw mode Ctrl-Z is a key. The terminal's mode is given back, and the whole process group stops, as the terminal
-  // would have it: a wrapper that started this program belongs to it.
+  editor.on("SIGINT", () => interruptCallbacks.forEach((callback) => callback()));
+  // In raw mode Ctrl-Z does not send a signal. This handler does what the terminal would do: it restores the terminal's
+  // mode and stops the whole process group, which includes a wrapper that started this program.
   editor.on("SIGTSTP", () => {
     suspended = true;
     process.stdin.setRawMode(false);
@@ -76,8 +76,8 @@ function onTerminal(): Terminal {
     if (!suspended) return;
     suspended = false;
     process.stdin.setRawMode(true);
-    if (held !== "") write("stdout", `\r\x1b[K${held}`);
-    held = "";
+    if (pending !== "") write("stdout", `\r\x1b[K${pending}`);
+    pending = "";
     if (open) editor.prompt(true);
   };
   Deno.addSignalListener("SIGCONT", resume);
@@ -91,10 +91,10 @@ function onTerminal(): Terminal {
       else await new Promise<void>((resolve) => wake = resolve);
     }
   }
-  /** Above the line that is being written. */
-  function above(text: string): void {
+  /** Prints text above the line that the user is typing. */
+  function printAbovePrompt(text: string): void {
     if (suspended) {
-      held += `${text}\n`;
+      pending += `${text}\n`;
       return;
     }
     write("stdout", `\r\x1b[K${text}\n`);
@@ -103,9 +103,9 @@ function onTerminal(): Terminal {
   return {
     isTerminal: true,
     lines: lines(),
-    show: (text) => above(`< ${text.replaceAll("\n", "\n  ")}`),
-    tell: (text) => above(printable(text, "stdout")),
-    onInterrupt: (call) => void interrupted.push(call),
+    printMessage: (text) => printAbovePrompt(`< ${text.replaceAll("\n", "\n  ")}`),
+    printStatus: (text) => printAbovePrompt(escapeForStream(text, "stdout")),
+    onInterrupt: (callback) => void interruptCallbacks.push(callback),
     [Symbol.dispose]() {
       Deno.removeSignalListener("SIGCONT", resume);
       editor.close();
@@ -113,12 +113,12 @@ function onTerminal(): Terminal {
   };
 }
 
-function overPipes(): Terminal {
-  // deno-std carries no types: this is the boundary.
-  const split: TransformStream<string, string> = new TextLineStream();
-  const reader = Deno.stdin.readable.pipeThrough(new TextDecoderStream()).pipeThrough(split).getReader();
-  const interrupted: (() => void)[] = [];
-  const onSignal = () => interrupted.forEach((call) => call());
+function openPipes(): Terminal {
+  // deno-std has no types, so the type is declared here.
+  const lineSplitter: TransformStream<string, string> = new TextLineStream();
+  const reader = Deno.stdin.readable.pipeThrough(new TextDecoderStream()).pipeThrough(lineSplitter).getReader();
+  const interruptCallbacks: (() => void)[] = [];
+  const onSignal = () => interruptCallbacks.forEach((callback) => callback());
   Deno.addSignalListener("SIGINT", onSignal);
   async function* lines() {
     while (true) {
@@ -128,12 +128,12 @@ function overPipes(): Terminal {
     }
   }
   return {
-    // Lines of a pipe are data; what is printed may still go to a terminal.
+    // Lines from a pipe are always data, not commands, even if the output is a terminal.
     isTerminal: false,
     lines: lines(),
-    show: (text) => write("stdout", `${text}\n`),
-    tell: (text) => write("stderr", `${printable(text, "stderr")}\n`),
-    onInterrupt: (call) => void interrupted.push(call),
+    printMessage: (text) => write("stdout", `${text}\n`),
+    printStatus: (text) => write("stderr", `${escapeForStream(text, "stderr")}\n`),
+    onInterrupt: (callback) => void interruptCallbacks.push(callback),
     [Symbol.dispose]() {
       Deno.removeSignalListener("SIGINT", onSignal);
       reader.cancel().catch(() => {});

@@ -1,7 +1,7 @@
 /**
- * The last line of defence of the command line's service. What a hook throws costs its own peer, and what a request
- * does costs that request; what belongs to nobody (a promise that an app let go, a timer of its own, something that
- * Deno rejects with) would end the process and everybody's connection with it.
+ * Handles uncaught errors of the process, for the command `serve`. An error in a hook ends only its connection, and an
+ * error in a request ends only that request. Any other uncaught error, for example in a promise that an app does not
+ * await, or in a timer of an app, would end the process and all connections.
  * @module
  */
 import { messageOf, stackOf } from "../errors.ts";
@@ -9,16 +9,16 @@ import type { Logger } from "../log.ts";
 import { throttled } from "../log_throttle.ts";
 
 /**
- * Survives errors that nobody catches: each is logged with its stack (throttled by its message) and its number. Dispose
- * of it to have the platform's own handling back.
+ * Logs uncaught errors instead of ending the process. Each is logged with its stack and the number of errors so far;
+ * repeated messages are throttled. Disposing the result restores the default behaviour of Deno.
  */
-export function surviveUncaughtErrors(log: Logger): Disposable {
+export function handleUncaughtErrors(log: Logger): Disposable {
   const errors = throttled(log, { by: "cause" });
   let count = 0;
 
   function report(event: Event, thrown: unknown): void {
     event.preventDefault();
-    errors.error("an error was not caught by anybody; the service goes on", {
+    errors.error("uncaught error; the service continues", {
       cause: messageOf(thrown),
       count: ++count,
       error: stackOf(thrown),

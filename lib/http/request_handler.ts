@@ -28,7 +28,7 @@ import { type PageFacts, pageResponse } from "./test_page.ts";
 /** Options of a request handler. */
 export interface RequestHandlerOptions {
   readonly mode: Mode;
-  /** Whether the service uses loopback with the development certificate, and so refuses a Host of another machine. */
+  /** Whether the service listens on loopback with the development certificate. It then refuses the Host of another machine. */
   readonly localOnly: boolean;
   readonly paths: PathSet;
   /** Returns what the test page shows. Undefined if the page is off. */

@@ -2,7 +2,7 @@
  * Communication between nodes: announcements, commands, queries.
  * @module
  */
-import { HEARTBEAT_INTERVAL, type NodeInfo, Nodes } from "./nodes.ts";
+import { HEARTBEAT_INTERVAL, type NodeInfo, NodeRegistry } from "./node_registry.ts";
 import { type Answer, Queries, type QueryResult } from "./node_queries.ts";
 import type { Addressee, Relay } from "./frame_relay.ts";
 
@@ -43,7 +43,7 @@ const PART_LENGTH = 64 * 1024;
 export class Cluster {
   readonly #relay: Relay;
   readonly #local: LocalNode;
-  readonly #nodes = new Nodes();
+  readonly #nodes = new NodeRegistry();
   readonly #queries = new Queries();
   /** Queries that are under way: who asks the key gets the key answer. */
   readonly #pendingQueries = new Map<string, Promise<QueryResult>>();

@@ -5,7 +5,7 @@
 import type { Action, Target } from "./cluster.ts";
 import type { Hub } from "./hub.ts";
 import { topicKey } from "./topic_names.ts";
-import type { NodeInfo } from "./nodes.ts";
+import type { NodeInfo } from "./node_registry.ts";
 import type { Payload } from "./topics.ts";
 
 /** Whether every node has answered. False if a node did not answer in time, or if the broker is unreachable. */

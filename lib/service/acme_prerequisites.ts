@@ -1,5 +1,5 @@
 /**
- * Checks whether a certificate could be obtained, as far as possible without contacting the authority.
+ * Checks whether a certificate can be obtained by ACME, as far as possible without contacting the authority.
  * @module
  */
 import type { AcmeSettings } from "../config/acme_options.ts";
@@ -8,14 +8,14 @@ import type { Finding } from "../finding.ts";
 import type { Logger } from "../log.ts";
 import { type AcmeParts, createAcmeSource } from "./create_certificate_source.ts";
 
-/** Milliseconds within which the challenge port must answer. */
+/** Milliseconds for a response from the challenge port. */
 const TIMEOUT = 5_000;
 
 /**
- * Inspects the state on disk, the terms of service, the files of external account and private authority, the challenge
- * port, and the addresses of each name. Contacts the name server and this machine, but not the authority.
+ * Inspects the state on disk, the terms of service, the files of the external account and the private authority, the
+ * challenge port, and the addresses of each name. Contacts the name server and this machine, but not the authority.
  *
- * Codes, besides those of `inspectReach`: `acme-certificate`, `acme-terms`, `acme-file`, `acme-port`.
+ * Returns the codes of `inspectReach`, and `acme-certificate`, `acme-terms`, `acme-file` and `acme-port`.
  */
 export async function inspectAcme(acme: AcmeSettings, hostname: string, log: Logger): Promise<Finding[]> {
   const [{ AcmeStore }, { externalAccount, rootsIn }, { inspectReach }] = await Promise.all([
@@ -25,41 +25,41 @@ export async function inspectAcme(acme: AcmeSettings, hostname: string, log: Log
   ]);
   const parts = await createAcmeSource(acme, hostname, log);
   const store = new AcmeStore(parts.folder, acme.directory.folder);
-  const found: Finding[] = [];
+  const findings: Finding[] = [];
   const attempt = <T>(code: string, run: () => T): T | undefined => {
     try {
       return run();
     } catch (error) {
       if (!(error instanceof StartError)) throw error;
-      found.push({ code, level: "error", fact: error.message });
+      findings.push({ code, level: "error", fact: error.message });
     }
   };
   const { external, caFile } = acme;
   if (external) attempt("acme-file", () => externalAccount(external));
   if (caFile) attempt("acme-file", () => rootsIn(caFile));
-  const there = attempt("acme-certificate", () => store.certificate(acme.names[0]!).load(acme.names));
-  found.push(
-    there === undefined
-      ? { code: "acme-certificate", level: "note", fact: `No certificate for ${acme.names.join(", ")} is there yet.` }
+  const current = attempt("acme-certificate", () => store.certificate(acme.names[0]!).load(acme.names));
+  findings.push(
+    current === undefined
+      ? { code: "acme-certificate", level: "note", fact: `There is no certificate for ${acme.names.join(", ")} yet.` }
       : {
         code: "acme-certificate",
         level: "ok",
-        fact: `A certificate is there until ${there.notAfter.toISOString()}.`,
+        fact: `The certificate is valid until ${current.notAfter.toISOString()}.`,
       },
   );
   if (attempt("acme-file", () => store.account()) === undefined && !acme.agreeTos) {
-    // A private authority may have no terms. Only the authority could tell.
+    // A private authority may have no terms. Only the authority knows.
     const level = caFile === undefined ? "error" : "note";
-    const fact = `There is no account at ${acme.directory.title} yet, and the terms of service are not agreed to.`;
-    found.push({ code: "acme-terms", level, fact, remedy: "Give --acme-agree-tos with the first start." });
+    const fact = `There is no account at ${acme.directory.title} yet, and the terms of service are not accepted.`;
+    findings.push({ code: "acme-terms", level, fact, remedy: "Pass --acme-agree-tos at the first start." });
   }
   const names = await inspectNames(acme, hostname, parts, inspectReach);
-  // If there is a certificate, the service starts anyway, and only the renewal would fail.
-  const bearable = ({ level, ...rest }: Finding): Finding => ({
+  // With a certificate the service starts anyway. Only the renewal would fail.
+  const asWarning = ({ level, ...rest }: Finding): Finding => ({
     ...rest,
     level: level === "error" ? "warning" : level,
   });
-  return [...found, ...there === undefined ? names : names.map(bearable)];
+  return [...findings, ...current === undefined ? names : names.map(asWarning)];
 }
 
 async function inspectNames(
@@ -73,8 +73,7 @@ async function inspectNames(
     port = await listen();
   } catch (error) {
     if (await answersAsService(hostname, httpPort)) {
-      const fact =
-        `Port ${httpPort} answers as a service of this program, which is running: its names were not looked at.`;
+      const fact = `Port ${httpPort} is used by a running service of this program, so the names were not checked.`;
       return [{ code: "acme-port", level: "note", fact }];
     }
     return [{ code: "acme-port", level: "error", fact: messageOf(error) }];
@@ -88,8 +87,8 @@ async function inspectNames(
 
 async function answersAsService(hostname: string, port: number): Promise<boolean> {
   const { UNKNOWN_TOKEN } = await import("../tls/acme/http_challenges.ts");
-  const any = hostname === "0.0.0.0" ? "127.0.0.1" : hostname === "::" ? "::1" : hostname;
-  const host = any.includes(":") ? `[${any}]` : any;
+  const address = hostname === "0.0.0.0" ? "127.0.0.1" : hostname === "::" ? "::1" : hostname;
+  const host = address.includes(":") ? `[${address}]` : address;
   const signal = new AbortController();
   const timer = setTimeout(() => signal.abort(), TIMEOUT);
   try {

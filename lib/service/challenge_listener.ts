@@ -9,13 +9,13 @@ import type { Logger } from "../log.ts";
 import { Listener } from "../net/listener/listener.ts";
 import { Watchdog } from "../net/watchdog/watchdog.ts";
 
-/** Milliseconds for a client's request, and for its silence after it. */
+/** Milliseconds for a client's request, and for an idle connection after it. */
 const REQUEST_TIMEOUT = 10_000;
-const KEEP_ALIVE = 5_000;
+const KEEP_ALIVE_TIMEOUT = 5_000;
 
 /** Options of the challenge listener. */
 export interface ChallengeListenerOptions {
-  /** The service's address. The challenge port is opened on the same one. */
+  /** The service's address. The challenge port is opened on the same address. */
   readonly hostname: string;
   readonly port: number;
   readonly handle: (request: Request) => Response;
@@ -25,7 +25,7 @@ export interface ChallengeListenerOptions {
 /**
  * Opens the challenge port.
  * @returns an object that closes the port when disposed
- * @throws {StartError} if the port is taken or forbidden; the message says what to do
+ * @throws {StartError} if the port is in use or forbidden. The message contains the remedy
  */
 export async function openChallengeListener(options: ChallengeListenerOptions): Promise<AsyncDisposable> {
   const { hostname, port, handle, log } = options;
@@ -43,9 +43,9 @@ export async function openChallengeListener(options: ChallengeListenerOptions): 
       additional: true,
     });
   } catch (error) {
-    throw explained(error, address);
+    throw explainError(error, address);
   }
-  const limits = { handshakeTimeout: REQUEST_TIMEOUT, keepAliveTimeout: KEEP_ALIVE, maxPayload: 0 };
+  const limits = { handshakeTimeout: REQUEST_TIMEOUT, keepAliveTimeout: KEEP_ALIVE_TIMEOUT, maxPayload: 0 };
   watchdog = Watchdog.start({ addr: listener.addr, ...limits, log });
   return {
     async [Symbol.asyncDispose]() {
@@ -56,25 +56,25 @@ export async function openChallengeListener(options: ChallengeListenerOptions): 
   };
 }
 
-/** The remedies for the challenge port; those for the service's port do not apply. */
-function explained(error: unknown, address: Address): Error {
+/** Replaces the listener's error: the remedies for the service's port do not apply to the challenge port. */
+function explainError(error: unknown, address: Address): Error {
   if (!(error instanceof StartError)) return error as Error;
   const where = `Cannot answer the authority's challenges on ${describe(address)}: `;
   const { cause } = error;
   if (cause instanceof Deno.errors.AddrInUse) {
     return new StartError(
-      `${where}the port is in use by another program; stop that one, or have it pass /.well-known/acme-challenge/ on ` +
-        "to a port of your choice, given with --acme-http-port",
+      `${where}the port is in use by another program; stop that program, or let it forward ` +
+        "/.well-known/acme-challenge/ to another port and set that port with --acme-http-port",
     );
   }
   if (cause instanceof Deno.errors.PermissionDenied) {
     return new StartError(
-      `${where}a port below 1024 needs the right to bind it (Linux: CAP_NET_BIND_SERVICE); grant it, or forward port 80 ` +
-        "to one from 1024 up, given with --acme-http-port",
+      `${where}binding a port below 1024 requires a privilege (Linux: CAP_NET_BIND_SERVICE); grant it, or forward port ` +
+        "80 to a port from 1024 up and set that port with --acme-http-port",
     );
   }
   if (cause instanceof Deno.errors.NotCapable) {
-    return new StartError(`${where}Deno was not given the right; add --allow-net=${describe(address)}`);
+    return new StartError(`${where}Deno has no permission; add --allow-net=${describe(address)}`);
   }
   return new StartError(`${where}${messageOf(error).replace(/^Cannot listen on [^ ]+: /, "")}`);
 }

@@ -13,7 +13,7 @@ import type { Peer } from "../ws/app_types.ts";
 import type { MemoryBudget } from "../ws/memory_budget.ts";
 import type { ServiceCounters } from "../ws/service_counters.ts";
 
-/** Where they are read. */
+/** The parts of a service that the metrics are read from. */
 export interface MetricSources {
   readonly counters: ServiceCounters;
   readonly budget: MemoryBudget;
@@ -22,11 +22,11 @@ export interface MetricSources {
   readonly watchdog: Watchdog | undefined;
   readonly material: TlsMaterial | undefined;
   readonly reloads: Readonly<Record<string, number>>;
-  /** Seconds; undefined where nobody measures. */
+  /** In seconds. Undefined if it is not measured. */
   readonly eventLoopLag: number | undefined;
 }
 
-/** Reads them. */
+/** Reads the metrics. */
 export function collectMetrics(sources: MetricSources): MetricValues {
   const { counters, budget, peers, hub, watchdog, material, reloads, eventLoopLag } = sources;
   const { relayed, notRelayed, tooLarge, received, missed, late } = hub.info().counts ?? {};
@@ -70,7 +70,7 @@ export function collectMetrics(sources: MetricSources): MetricValues {
   };
 }
 
-/** What Prometheus' own clients tell of a process. */
+/** Reads the process metrics that Prometheus' client libraries export. */
 export function processMetrics(): MetricValues {
   const { system, user } = process.cpuUsage();
   const descriptors = loadFfi().ffi?.sockets.openCount();

@@ -16,13 +16,13 @@ const ACME_FOLDER = "acme";
 /** A certificate source and its connection to the service. */
 export interface ServiceCertificate {
   readonly source: CertificateSource;
-  /** The same, where it is one that obtains certificates. */
+  /** The same source if it obtains certificates by ACME, else undefined. */
   readonly acme: AcmeSource | undefined;
-  /** Called with the service's port, to which plain HTTP can be redirected. */
+  /** Called with the service's port. Plain HTTP is redirected to it. */
   readonly listening: (port: number) => void;
 }
 
-/** Creates the source of a mode's certificate; undefined in proxied mode, which has none. */
+/** Creates the source of a mode's certificate. Returns undefined in proxied mode, which has no certificate. */
 export async function createCertificateSource(mode: Mode, log: Logger): Promise<ServiceCertificate | undefined> {
   if (mode.kind === "proxied") return undefined;
   const { certificate } = mode;
@@ -35,13 +35,13 @@ export async function createCertificateSource(mode: Mode, log: Logger): Promise<
   return { source, acme: undefined, listening() {} };
 }
 
-/** What obtains certificates, with its port; nothing is opened or asked before the source is used. */
+/** An ACME source with its challenge port. Nothing is opened or requested before the source is used. */
 export interface AcmeParts {
-  /** The folder of its state. */
+  /** The folder of the ACME state. */
   readonly folder: string;
   readonly source: AcmeSource;
   readonly redirectTo: (port: number) => void;
-  /** Opens the challenge port. @throws {StartError} if the port is taken or forbidden */
+  /** Opens the challenge port. @throws {StartError} if the port is in use or forbidden */
   readonly listen: () => Promise<AsyncDisposable>;
   /** Answers the challenge of a token until the returned function is called. */
   readonly respond: (token: string, answer: string) => () => void;

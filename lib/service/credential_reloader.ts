@@ -19,19 +19,20 @@ export interface CredentialReloaderOptions {
   apply(material: TlsMaterial): Promise<void>;
   /** Called when the valid tokens have changed, so that connections with a revoked token can be closed. */
   tokensChanged(): void;
-  /** Milliseconds; for tests. Default 5,000: see `#tokenFileChanged`. */
+  /** Milliseconds before removed tokens are revoked, see `#tokenFileChanged`. Default 5,000; less in tests. */
   readonly confirmAfter?: number;
-  /** Replaces the reload if several workers reload together. Must throw only a StartError. */
+  /** Used instead of the own reload if several workers reload together. Must throw only a StartError. */
   readonly reloadAll?: (() => Promise<void>) | undefined;
 }
 
-/** Milliseconds for which a token file with removed tokens must stay unchanged to take effect; and the number of waits. */
+/** Milliseconds for which a token file must stay unchanged before removed tokens are revoked. */
 const CONFIRM_AFTER = 5_000;
-const MOST_WAITS = 12;
+/** The maximum number of such waits, for a file that keeps changing. */
+const MAX_WAITS = 12;
 
 /** The certificate and token keys of a service. */
 export class CredentialReloader {
-  /** How many reloads there were. */
+  /** The number of reloads. */
   readonly reloads = { success: 0, failure: 0 };
   readonly #options: CredentialReloaderOptions;
   #material: TlsMaterial | undefined;
@@ -57,11 +58,11 @@ export class CredentialReloader {
     const { source, authenticator, log } = this.#options;
     const { file } = authenticator ?? {};
     if (file !== undefined) {
-      const options = { log, what: "the file of tokens", missingIsEmpty: true };
+      const options = { log, what: "the token file", missingIsEmpty: true };
       const { watchFiles } = await import("../tls/watch_files.ts");
       this.#watch = watchFiles([file], () => this.#tokenFileChanged(), options);
     }
-    source?.watch(() => this.reloadOrSay());
+    source?.watch(() => this.reloadOrLog());
     try {
       this.#material = await this.#load();
     } catch (error) {
@@ -70,14 +71,14 @@ export class CredentialReloader {
     }
   }
 
-  /** The certificate that `stage` read, until `settle`. */
+  /** The certificate that `stage` has read, until `settle` is called. */
   get staged(): TlsMaterial | undefined {
     return this.#staged;
   }
 
   /** See `Service.reload`. Reloads run one after the other; a failed one does not prevent the next. */
   reload(): Promise<void> {
-    return this.#options.reloadAll?.() ?? this.exclusively(() => this.#counted(() => this.#reload()));
+    return this.#options.reloadAll?.() ?? this.runExclusively(() => this.#count(() => this.#reload()));
   }
 
   /**
@@ -86,7 +87,7 @@ export class CredentialReloader {
    * @throws {StartError} if a file is not usable; everything then stays as it was
    */
   stage(): Promise<boolean> {
-    return this.#counted(() => this.#stage());
+    return this.#count(() => this.#stage());
   }
 
   async #stage(): Promise<boolean> {
@@ -105,23 +106,23 @@ export class CredentialReloader {
     if (!use || fresh === undefined) return;
     this.#material = fresh;
     const { leaf, notAfter } = fresh;
-    this.#options.log.info("the new certificate serves", {
+    this.#options.log.info("the new certificate is in use", {
       serial: leaf.serialNumber,
       notAfter: notAfter.toISOString(),
     });
   }
 
-  /** Runs a task in order with reloads, so that no certificate is replaced meanwhile. */
-  exclusively(run: () => Promise<void>): Promise<void> {
+  /** Runs a task when no reload is running, and delays reloads until it has ended. */
+  runExclusively(run: () => Promise<void>): Promise<void> {
     return this.#last = this.#last.catch(() => {}).then(run);
   }
 
   /** Reloads, and logs an error if a file is not usable. */
-  reloadOrSay(): Promise<void> {
-    return this.#orSay(() => this.reload());
+  reloadOrLog(): Promise<void> {
+    return this.#logFailure(() => this.reload());
   }
 
-  async #counted<T>(run: () => Promise<T>): Promise<T> {
+  async #count<T>(run: () => Promise<T>): Promise<T> {
     try {
       const result = await run();
       this.reloads.success++;
@@ -132,36 +133,37 @@ export class CredentialReloader {
     }
   }
 
-  async #orSay(run: () => Promise<void>): Promise<void> {
+  async #logFailure(run: () => Promise<void>): Promise<void> {
     try {
       await run();
     } catch (error) {
       if (!(error instanceof StartError)) throw error;
-      this.#options.log.error(`nothing was reloaded, what was there goes on serving: ${error.message}`);
+      this.#options.log.error(`the reload failed, and the previous files stay in use: ${error.message}`);
     }
   }
 
   /**
-   * Handles a changed token file. If valid tokens are missing, the file may be half written. Because removing them closes
-   * connections, the file must first stay unchanged for a while. The watch does not call again meanwhile.
+   * Handles a changed token file. If valid tokens are missing, the file may be incompletely written. Because revoking them
+   * closes connections, the file must first stay unchanged for a while. The watch does not call again meanwhile.
    */
   #tokenFileChanged(): Promise<void> {
-    return this.#orSay(async () => {
+    return this.#logFailure(async () => {
       const { authenticator, log } = this.#options;
       const { confirmAfter = CONFIRM_AFTER } = this.#options;
       let before: string | undefined;
-      for (let wait = 0; wait < MOST_WAITS && !this.#stopping.signal.aborted; wait++) {
+      for (let wait = 0; wait < MAX_WAITS && !this.#stopping.signal.aborted; wait++) {
         if (!await authenticator!.removesKeys()) break;
-        const now = contentOf(authenticator!.file!);
+        const now = readContent(authenticator!.file!);
         if (now === before) break;
         if (before === undefined) {
-          const message = "the file of tokens lacks some that are valid: they are taken back unless it changes again";
+          const message =
+            "valid tokens are missing from the token file; they are revoked unless the file changes again";
           log.info(message, { file: authenticator!.file, after: confirmAfter });
         }
         before = now;
         await delay(confirmAfter, { signal: this.#stopping.signal }).catch(() => {});
       }
-      await this.exclusively(() => this.#counted(() => this.#reloadTokens()));
+      await this.runExclusively(() => this.#count(() => this.#reloadTokens()));
     });
   }
 
@@ -204,8 +206,8 @@ export class CredentialReloader {
   }
 }
 
-/** The text of a file, or empty if it does not exist. */
-function contentOf(file: string): string {
+/** Reads a file as hexadecimal text; empty if it cannot be read. */
+function readContent(file: string): string {
   try {
     return Deno.readFileSync(file).toHex();
   } catch {

@@ -1,14 +1,15 @@
 /**
- * How late the event loop is: what stands still in an app's hook is seen here.
+ * Measures the lag of the event loop, which grows if a hook of the app blocks.
  * @module
  */
 
-/** Milliseconds between two looks, and of the time that one entry covers. */
-const LOOK_EVERY = 100;
+/** Milliseconds between two samples. */
+const SAMPLE_INTERVAL = 100;
+/** Milliseconds of one slot, and the number of slots. */
 const SLOT = 5000;
 const SLOTS = 3;
 
-/** Measures by a timer that comes late, and remembers the longest for 10 to 15 seconds: between two scrapes it shows. */
+/** Measures how late a timer fires. Keeps the maximum of the last 10 to 15 seconds, so that a scrape does not miss it. */
 export class EventLoopLag implements Disposable {
   readonly #timer: ReturnType<typeof setInterval>;
   readonly #slots = new Array<number>(SLOTS).fill(0);
@@ -16,11 +17,11 @@ export class EventLoopLag implements Disposable {
   #last = performance.now();
 
   constructor() {
-    this.#timer = setInterval(() => this.#look(), LOOK_EVERY);
+    this.#timer = setInterval(() => this.#sample(), SAMPLE_INTERVAL);
     Deno.unrefTimer(this.#timer);
   }
 
-  /** Seconds. */
+  /** The longest lag in seconds. */
   get longest(): number {
     return Math.max(...this.#slots) / 1000;
   }
@@ -29,13 +30,13 @@ export class EventLoopLag implements Disposable {
     clearInterval(this.#timer);
   }
 
-  #look(): void {
+  #sample(): void {
     const now = performance.now();
     const slot = Math.floor(now / SLOT);
-    // Slots that nobody looked in belong to the past.
+    // Slots without a sample contain old values, so they are reset.
     for (let next = Math.max(this.#slot + 1, slot - SLOTS + 1); next <= slot; next++) this.#slots[next % SLOTS] = 0;
     this.#slot = slot;
-    const late = Math.max(0, now - this.#last - LOOK_EVERY);
+    const late = Math.max(0, now - this.#last - SAMPLE_INTERVAL);
     this.#slots[slot % SLOTS] = Math.max(this.#slots[slot % SLOTS]!, late);
     this.#last = now;
   }

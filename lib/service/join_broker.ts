@@ -8,35 +8,36 @@ import { formatSize } from "../duration_and_size.ts";
 import { decodeText } from "../text_file.ts";
 import { messageOf, readFailure, StartError, UsageError } from "../errors.ts";
 import type { BrokerStart } from "../hub/broker.ts";
-import { openIpc } from "../hub/brokers/ipc.ts";
-import { openBroker } from "../hub/brokers/open_broker.ts";
 import { type BrokerTarget, parseBroker, parseCredentials } from "../hub/brokers/broker_url.ts";
 import { LONGEST_HEADER } from "../hub/node_frame.ts";
 import type { Hub } from "../hub/hub.ts";
 import type { Logger } from "../log.ts";
 
-const COMPANIONS = ["brokerCredentialsFile", "brokerCa", "brokerPrefix", "brokerOptional"] as const;
+/** Options that require `--broker`. */
+const DEPENDENT_OPTIONS = ["brokerCredentialsFile", "brokerCa", "brokerPrefix", "brokerOptional"] as const;
 
-/** Checks the broker options against each other. Returns one sentence per mistake, for a UsageError. */
+/** Checks how the broker options can be combined. Returns one sentence per mistake, for a UsageError. */
 export function validateBrokerOptions(settings: Settings, given: ReadonlyMap<string, string>): string[] {
   const problems: string[] = [];
   const name = (key: string) => given.get(key) ?? flagOf(key);
   if (settings.broker === undefined) {
-    for (const key of COMPANIONS) {
-      if (given.has(key)) problems.push(`${name(key)} needs a broker: ${flagOf("broker")}`);
+    for (const key of DEPENDENT_OPTIONS) {
+      if (given.has(key)) problems.push(`${name(key)} requires ${flagOf("broker")}`);
     }
     return problems;
   }
   if (!/^[\w-]{1,64}(?:\.[\w-]{1,64}){0,3}$/.test(settings.brokerPrefix)) {
     problems.push(
-      `${name("brokerPrefix")}: letters, digits, _ and - are required, and up to three dots between them, not ` +
+      `${name("brokerPrefix")}: must consist of letters, digits, _ and -, with up to three dots between them, not ` +
         `"${settings.brokerPrefix}"`,
     );
   }
   try {
     const { credentials } = parseBroker(settings.broker);
     if (credentials !== undefined && settings.brokerCredentialsFile !== undefined) {
-      problems.push(`choose one: credentials in the URL of ${name("broker")}, or ${name("brokerCredentialsFile")}`);
+      problems.push(
+        `${name("brokerCredentialsFile")} cannot be combined with credentials in the URL of ${name("broker")}`,
+      );
     }
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
@@ -57,31 +58,32 @@ export async function joinBroker(
 ): Promise<void> {
   if (settings.broker === undefined) return;
   const target = withCredentials(parseBroker(settings.broker), settings.brokerCredentialsFile);
-  const ca = settings.brokerCa === undefined ? [] : [readText(settings.brokerCa, "authorities of the broker")];
+  const ca = settings.brokerCa === undefined ? [] : [readText(settings.brokerCa, "CA certificates of the broker")];
   const { shown } = target;
   const { brokerPrefix: prefix, brokerOptional: optional, maxPayload } = settings;
   await hub.connect({
     shown,
     prefix,
     async open(start: BrokerStart) {
+      const { openBroker } = await import("../hub/brokers/open_broker.ts");
       const broker = await openBroker(target, start, { ca, optional });
-      const most = broker.maxFrame - LONGEST_HEADER;
-      const limit = { maxPayload, carried: most };
-      // Of the default size a little may be missing: NATS carries 1 MiB with our header in it.
+      const maxMessage = broker.maxFrame - LONGEST_HEADER;
+      const limit = { maxPayload, brokerLimit: maxMessage };
+      // The default maxPayload may exceed the limit by the length of the header: NATS carries 1 MiB including the header.
       if (maxPayload > broker.maxFrame) {
         if (given.has("maxPayload")) {
           await broker[Symbol.asyncDispose]();
           throw new StartError(
             `Cannot use the broker ${shown} with ${given.get("maxPayload")} ${formatSize(maxPayload)}: it carries ` +
-              `messages of ${most} bytes at the most; raise its limit, or give a smaller size`,
+              `messages of up to ${maxMessage} bytes; raise the broker's limit, or lower ${given.get("maxPayload")}`,
           );
         }
-        log.warn("clients may send longer messages than the broker carries to other nodes", limit);
+        log.warn("clients may send longer messages than the broker can relay to other nodes", limit);
       }
       return broker;
     },
   });
-  log.info("joined", { broker: shown, node: hub.id, prefix });
+  log.info("connected to the broker", { broker: shown, node: hub.id, prefix });
 }
 
 /**
@@ -90,6 +92,7 @@ export async function joinBroker(
  * @throws {StartError} if the relay cannot be reached
  */
 export async function joinWorkers(hub: Hub, path: string): Promise<void> {
+  const { openIpc } = await import("../hub/brokers/ipc.ts");
   await hub.connect({
     shown: "between the workers",
     prefix: "wss",

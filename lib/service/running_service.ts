@@ -20,7 +20,8 @@ import { Watchdog } from "../net/watchdog/watchdog.ts";
 import { Listener } from "../net/listener/listener.ts";
 import type { ServiceCertificate } from "./create_certificate_source.ts";
 import { CredentialReloader } from "./credential_reloader.ts";
-import { connectionLimits, isLocal, memoryBudget, type ServiceSettings, urlOf } from "./validate_settings.ts";
+import { buildUrl, computeConnectionLimits, computeMemoryBudget, isLocal } from "./validate_settings.ts";
+import type { ServiceSettings } from "./validate_settings.ts";
 import { throttled, type ThrottledLogger, warningOnce } from "../log_throttle.ts";
 import type { AcmeStatus } from "../tls/acme/acme_source.ts";
 import type { TlsMaterial } from "../tls/tls_material.ts";
@@ -42,8 +43,8 @@ import { WorkerCounts } from "./worker_connection_counts.ts";
 
 /** Milliseconds for which a peer may exceed `--max-backpressure` without reading. */
 const SLOW_READER_TIMEOUT = 5000;
-/** Milliseconds for the answers to the last close frames. */
-const CLOSE_GRACE = 1000;
+/** Milliseconds for clients to answer the last close frames. */
+const CLOSE_TIMEOUT = 1000;
 
 /** The dependencies of a service. */
 export interface ServiceParts {
@@ -76,7 +77,7 @@ export class RunningService extends HubCalls implements Service {
   /** Aborted when the service begins to stop. */
   readonly #draining = new AbortController();
   /** Whether a successor process serves the address. */
-  #followed = false;
+  #handedOver = false;
   #listener!: Listener;
   #watchdog: Watchdog | undefined;
   #admin: AdminListener | undefined;
@@ -94,7 +95,7 @@ export class RunningService extends HubCalls implements Service {
     this.#hub = hub;
     this.settings = settings;
     this.mode = mode;
-    const limits = connectionLimits(settings, worker?.count ?? 1, log);
+    const limits = computeConnectionLimits(settings, worker?.count ?? 1, log);
     this.maxConnections = limits.maxConnections;
     const { maxConnectionsPerAddress, maxConnectionsPerUser } = settings;
     const counts = worker && worker.count > 1
@@ -107,8 +108,8 @@ export class RunningService extends HubCalls implements Service {
     if (settings.maxBackpressure < settings.maxPayload) {
       log.warn(
         `maxBackpressure (${formatSize(settings.maxBackpressure)}) is less than maxPayload ` +
-          `(${formatSize(settings.maxPayload)}): a client that gets back its longest message counts as too slow ` +
-          "unless it reads at once",
+          `(${formatSize(settings.maxPayload)}): one long message can exceed it, and its receiver then counts as ` +
+          "a slow reader",
       );
     }
     this.#parts = parts;
@@ -131,7 +132,7 @@ export class RunningService extends HubCalls implements Service {
       };
       callHook(() => app.gap?.(topics, { namespace }), failed);
     };
-    const budget = this.#budget = new MemoryBudget(memoryBudget(settings, worker?.count ?? 1));
+    const budget = this.#budget = new MemoryBudget(computeMemoryBudget(settings, worker?.count ?? 1));
     const counters = this.#counters;
     this.#scheduler = new MessageScheduler(budget);
     const peers = {
@@ -145,7 +146,7 @@ export class RunningService extends HubCalls implements Service {
         maxConnectionsPerUser > 0 && user !== undefined &&
         hub.users.size(user) + (counts?.ofUser(user) ?? 0) >= maxConnectionsPerUser,
       everybody: this.#peerRegistry.all,
-      refusing: () => this.#stopsAddress,
+      refusing: () => this.#drainsAddress,
       poller: this.#poller,
       scheduler: this.#scheduler,
       budget,
@@ -180,7 +181,7 @@ export class RunningService extends HubCalls implements Service {
       page: settings.page ?? development ? () => this.#pageFacts() : undefined,
       admission: new Admission({ ...limits, maxConnectionsPerAddress, others: counts }),
       log: this.#refusals,
-      draining: () => this.#stopsAddress,
+      draining: () => this.#drainsAddress,
       connected: () => this.#peerRegistry.size + (counts?.total ?? 0),
       port: () => (this.#listener.addr as Partial<Deno.NetAddr>).port,
       track: (peer, body) => this.#watchdog?.connection(peer, body),
@@ -221,7 +222,7 @@ export class RunningService extends HubCalls implements Service {
         handshakeTimeout,
         maxPayload,
         messageTimeout: messageTimeout || Infinity,
-        unfinishedBudget: memoryBudget(this.settings, worker?.count ?? 1) / 2,
+        unfinishedBudget: computeMemoryBudget(this.settings, worker?.count ?? 1) / 2,
         log: this.#refusals,
       });
     } catch (error) {
@@ -238,7 +239,7 @@ export class RunningService extends HubCalls implements Service {
   }
 
   get url(): string {
-    return urlOf(this.addr, this.mode, this.settings.path[0] ?? "/", this.material);
+    return buildUrl(this.addr, this.mode, this.settings.path[0] ?? "/", this.material);
   }
 
   get material(): TlsMaterial | undefined {
@@ -270,12 +271,12 @@ export class RunningService extends HubCalls implements Service {
     await this.#credentials.reload();
   }
 
-  /** The listener. A supervisor replaces its sockets together with those of the other workers. */
+  /** The listener. The supervisor replaces its sockets together with those of the other workers. */
   get listener(): Listener {
     return this.#listener;
   }
 
-  /** See {@link CredentialReloader}. A supervisor reloads several workers in steps. */
+  /** See {@link CredentialReloader}. The supervisor reloads all workers step by step. */
   get credentials(): CredentialReloader {
     return this.#credentials;
   }
@@ -286,15 +287,13 @@ export class RunningService extends HubCalls implements Service {
   }
 
   handOver(start: () => Promise<void>): Promise<void> {
-    return this.#credentials.exclusively(async () => {
+    return this.#credentials.runExclusively(async () => {
       if (!await this.#listener.share()) {
-        throw new StartError(
-          "Cannot hand over: this system cannot share the port; stop the service and start the new one",
-        );
+        throw new StartError("Cannot hand over: this system cannot share the port; restart the service instead");
       }
       await this.#admin?.share();
       await start();
-      // Set at once, so that a waiting reload finds the service stopping.
+      // Set before the task ends, so that a waiting reload sees that the service is stopping.
       this.#stopped ??= this.#stop(true);
     });
   }
@@ -307,14 +306,14 @@ export class RunningService extends HubCalls implements Service {
     return this.stop();
   }
 
-  /** What the admin listener asks: see {@link AdminBackend.health}. */
+  /** The state for the admin listener, see {@link AdminBackend.health}. */
   health(): Health {
-    return { draining: this.#stopsAddress, broker: this.#hub.connected };
+    return { draining: this.#drainsAddress, broker: this.#hub.connected };
   }
 
-  /** Whether it is stopping, and nobody goes on serving its address. */
-  get #stopsAddress(): boolean {
-    return this.#draining.signal.aborted && !this.#followed;
+  /** Whether the service is stopping and no successor serves its address. */
+  get #drainsAddress(): boolean {
+    return this.#draining.signal.aborted && !this.#handedOver;
   }
 
   /** The metrics of this process. */
@@ -350,24 +349,22 @@ export class RunningService extends HubCalls implements Service {
     const certificate = notAfter && `${file}, until ${notAfter.toISOString().slice(0, 10)}`;
     return {
       App: this.settings.app,
-      Mode: this.mode.kind === "direct"
-        ? "direct: TLS ends in this service"
-        : "proxied: TLS ends at the proxy in front",
+      Mode: this.mode.kind === "direct" ? "direct: this service terminates TLS" : "proxied: the proxy terminates TLS",
       Certificate: certificate,
       Token: this.needs,
     };
   }
 
-  /** Without the C library an accept loop ends only with its connections, so they are closed gradually to reconnect. */
+  /** Without the C library an accept loop ends only with its connections. Closes them gradually; clients reconnect. */
   async #evict(): Promise<void> {
     const { drainTimeout } = this.settings;
     const { log } = this.#parts;
-    log.warn("the new certificate makes everybody reconnect", { peers: this.#peerRegistry.size, ms: drainTimeout });
+    log.warn("the new certificate makes all clients reconnect", { peers: this.#peerRegistry.size, ms: drainTimeout });
     const reason = "the certificate was renewed: reconnect";
     await this.#peerRegistry.close(CloseCode.ServiceRestart, reason, drainTimeout, this.#draining.signal);
   }
 
-  /** Closes connections whose tokens are no longer valid, unless they are to be kept. */
+  /** Closes connections whose tokens are no longer valid, unless the option `revokedTokens` is `keep`. */
   #closeRevoked(): void {
     const { authenticator, log } = this.#parts;
     if (authenticator === undefined || this.settings.revokedTokens === "keep") return;
@@ -375,19 +372,19 @@ export class RunningService extends HubCalls implements Service {
     if (peers > 0) log.warn("closed connections whose tokens were revoked", { peers });
   }
 
-  async #stop(followed: boolean): Promise<void> {
+  async #stop(handedOver: boolean): Promise<void> {
     const { drainTimeout, handshakeTimeout } = this.settings;
     const until = performance.now() + drainTimeout;
-    this.#followed = followed;
+    this.#handedOver = handedOver;
     this.#draining.abort();
     await this.#credentials.stop();
-    await Promise.all([followed ? this.#admin?.handOver() : undefined, this.#listener.stopAccepting()]);
-    if (followed) {
+    await Promise.all([handedOver ? this.#admin?.handOver() : undefined, this.#listener.stopAccepting()]);
+    if (handedOver) {
       await this.#listener.allConnectionsKnown(() => this.#peerRegistry.size, Math.min(handshakeTimeout, drainTimeout));
     }
     await this.#peerRegistry.empty(Math.max(0, until - performance.now()));
     await this.#peerRegistry.close(CloseCode.GoingAway, "the service is stopping");
-    await this.#peerRegistry.empty(CLOSE_GRACE);
+    await this.#peerRegistry.empty(CLOSE_TIMEOUT);
     this.#peerRegistry.terminate();
     await this.#admin?.[Symbol.asyncDispose]();
     this.#eventLoopLag?.[Symbol.dispose]();

@@ -12,7 +12,7 @@ import { createLogger, type Logger, silent } from "../log.ts";
 import { createCertificateSource } from "./create_certificate_source.ts";
 import { RunningService } from "./running_service.ts";
 import type { Service } from "./service_type.ts";
-import { type ServiceSettings, validate } from "./validate_settings.ts";
+import { type ServiceSettings, validateSettings } from "./validate_settings.ts";
 import type { WorkerContext } from "./worker_context.ts";
 import type { AppFactory, FetchApp, ServiceApp } from "../ws/app_types.ts";
 
@@ -20,23 +20,24 @@ import type { AppFactory, FetchApp, ServiceApp } from "../ws/app_types.ts";
 export interface Environment {
   /** Default: warnings and errors on standard error; `silent` logs nothing. */
   readonly log?: Logger;
-  /** The ports of a predecessor process that shares its addresses with this one; 0 for a unix socket, or none. */
+  /** The ports of a predecessor process that shares its addresses with this one. 0 means a unix socket or no port. */
   readonly takeover?: { readonly port: number; readonly adminPort: number } | undefined;
 }
 
-/** The same for one of several workers. */
+/** The environment of one of several workers. */
 export interface WorkerEnvironment extends Environment {
   readonly worker?: WorkerContext | undefined;
 }
 
 /**
- * Serves an app. The options are those of the command line, in camelCase. Sizes and durations are bytes and milliseconds, or
- * text. It installs no signal handlers, and reads neither the environment nor a configuration file.
+ * Serves an app. The options are those of the command line in camelCase. Sizes are numbers of bytes or text (`"1MiB"`),
+ * durations are milliseconds or text (`"10s"`). It installs no signal handlers, and reads neither environment variables nor
+ * a configuration file.
  *
- * It installs no global handlers either. An exception of a hook, or a rejection of the promise that it returns, closes its
- * peer and is logged. An uncaught error (of a promise that the app does not await, or of its timer) ends the process, as in
- * any Deno program. To survive such errors, listen for `unhandledrejection` and `error` on `globalThis`, call
- * `preventDefault()` and log the error, as the command line's service does.
+ * It installs no global error handlers either. If a hook throws, or the promise that it returns rejects, its peer is closed
+ * and the error is logged. Any other uncaught error (in a promise that the app does not await, or in a timer) ends the
+ * process, as in any Deno program. To survive such errors, listen for `unhandledrejection` and `error` on `globalThis`, call
+ * `preventDefault()` and log the error, as the command line does.
  *
  * @example
  * ```ts
@@ -55,13 +56,13 @@ export async function serve(
   options: ServiceOptions = {},
   environment: Environment = {},
 ): Promise<Service> {
-  const loaded = loadSettings(SERVICE_OPTIONS, { object: { values: options } }, [], validate);
+  const loaded = loadSettings(SERVICE_OPTIONS, { object: { values: options } }, [], validateSettings);
   const { log = createLogger({ level: "warn" }), ...others } = environment;
   const checked = checkApp(app, "app", (message) => log.warn(message));
   return await startService(checked, loaded, { log, ...others });
 }
 
-/** Serves with settings that are already loaded and checked, for the command line. */
+/** Serves an app with settings that are already loaded and checked, for the command line. */
 export async function startService(
   app: ServiceApp | AppFactory,
   loaded: ServiceSettings,

@@ -1,5 +1,5 @@
 /**
- * A service as its user sees it.
+ * The public interface of a running service.
  * @module
  */
 import type { ServiceCalls } from "../hub/service_calls.ts";
@@ -8,35 +8,35 @@ import type { Peer } from "../ws/app_types.ts";
 
 /** A running service. Disposing of it stops it. */
 export interface Service extends ServiceCalls, AsyncDisposable {
-  /** The address that it listens on, with the actual port. */
+  /** The address that the service listens on, with the actual port. */
   readonly addr: Deno.Addr;
   /** The URL for clients, for example `wss://localhost:8282/`. For a unix socket, `ws+unix:PATH`. */
   readonly url: string;
-  /** Whether the service itself terminates TLS, or a proxy in front. */
+  /** `direct`: the service terminates TLS. `proxied`: a proxy does. */
   readonly mode: { readonly kind: "direct" | "proxied" };
   /** The connection limit; undefined if the system does not report its own limit. */
   readonly maxConnections: number | undefined;
   /** The certificate in use; undefined in proxied mode. */
   readonly material: ServedCertificate | undefined;
-  /** The tokens that clients need; undefined if none. */
+  /** A description of the token that clients need. Undefined if they need none. */
   readonly needs: string | undefined;
-  /** Where the admin listener is; undefined without one, and in a worker: there the supervisor has it. */
+  /** The admin listener's address. Undefined without one, and in a worker, because the supervisor runs it. */
   readonly admin: { readonly addr: Deno.Addr; readonly url: string } | undefined;
   /** The id of this node. The ids of its peers end with it. */
   readonly nodeId: string;
-  /** The number of peers that are connected to this node. */
+  /** The peers that are connected to this node. */
   readonly peers: ReadonlySet<Peer>;
   /**
-   * Reads the certificate, key and token files again and applies them, without closing a connection for a new certificate.
-   * The service does this by itself when the files change.
-   * @throws {StartError} if the new files are not usable; the old ones then stay in use
+   * Reads the certificate, key and token files again and applies them. A new certificate closes no connection. The service
+   * also does this by itself when the files change.
+   * @throws {StartError} if the new files are not usable. The previous ones then stay in use
    */
   reload(): Promise<void>;
   /**
-   * Lets a successor process open the same address (`takeover`) while `start` starts it, then begins to stop. Connections
-   * that were accepted before are still served here. Certificates are not replaced meanwhile.
+   * Shares the address with a successor process (`takeover`) that `start` starts, then begins to stop. Connections that
+   * were accepted before are still served here. Certificates are not replaced meanwhile.
    * @throws {StartError} if the system does not support this
-   * @throws the error of `start`; the service then continues
+   * @throws the error of `start`. The service then continues
    */
   handOver(start: () => Promise<void>): Promise<void>;
   /**

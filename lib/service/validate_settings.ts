@@ -1,5 +1,5 @@
 /**
- * Validates settings against each other, and derives a service's limits and addresses.
+ * Checks how settings can be combined, and derives the service's limits and URL from them.
  * @module
  */
 import { validateAuthOptions } from "../auth/validate_auth_options.ts";
@@ -26,18 +26,18 @@ export interface CheckedSettings {
   readonly paths: PathSet;
 }
 
-/** Settings as a service starts with them: loaded, and checked once. */
+/** The settings that a service starts with: loaded and checked. */
 export type ServiceSettings = Pick<
   LoadedSettings<typeof SERVICE_OPTIONS, CheckedSettings>,
   "settings" | "given" | "checked"
 >;
 
 /**
- * Checks settings against each other.
- * @param wrong settings that could not be read and have their defaults
+ * Checks how settings can be combined.
+ * @param wrong the names of settings that could not be read and have their defaults
  * @throws {UsageError} with every mistake
  */
-export function validate(
+export function validateSettings(
   settings: Settings,
   given: ReadonlyMap<string, string>,
   wrong: ReadonlySet<string> = new Set(),
@@ -51,11 +51,11 @@ export function validate(
     const parsed = attempt("path", () => parsePath(path));
     if (parsed?.literal === HEALTH_PATH) {
       problems.push(
-        `${given.get("path")}: ${HEALTH_PATH} answers health checks, and no WebSocket; choose another path`,
+        `${given.get("path")}: ${HEALTH_PATH} is reserved for the health check; choose another path`,
       );
     }
   }
-  // If the mode was unreadable, the checks of a mode are skipped.
+  // If the mode could not be read, the mode-specific checks are skipped.
   const mode = wrong.has("mode") ? undefined : attempt("mode", () => selectMode(settings, given));
   const origin = attempt("origin", () => compileOriginRule(settings.origin, mode !== undefined && isLocal(mode)));
   if (problems.length > 0 || mode === undefined || origin === undefined) throw new UsageError(problems);
@@ -79,18 +79,18 @@ export function isLocal({ address }: Mode): boolean {
 
 /** The connection limits of a service. Undefined: unlimited. */
 export interface ConnectionLimits {
-  /** In all processes together. */
+  /** The limit for all processes together. */
   readonly maxConnections: number | undefined;
-  /** In this process: what its descriptors allow. */
+  /** The limit for this process, from its descriptor limit. */
   readonly maxConnectionsHere: number | undefined;
 }
 
 /**
- * The connection limits: the option's value, or what the descriptors of the processes allow: nine tenths of them, minus 64.
- * Deno and the listener's reserve hold 47 (measured), and connections before their upgrade also need descriptors.
+ * Computes the connection limits from the option, or else from the descriptor limit: nine tenths of it, minus 64. Deno and
+ * the listener's reserve use 47 descriptors (measured), and connections before their upgrade need some, too.
  * @param processes the number of processes that share the port
  */
-export function connectionLimits(settings: Settings, processes: number, log: Logger): ConnectionLimits {
+export function computeConnectionLimits(settings: Settings, processes: number, log: Logger): ConnectionLimits {
   const descriptors = descriptorLimit();
   const here = descriptors === undefined ? undefined : Math.max(1, Math.floor(descriptors * 0.9) - 64);
   const derived = here && here * processes;
@@ -99,35 +99,35 @@ export function connectionLimits(settings: Settings, processes: number, log: Log
   if (derived !== undefined && maxConnections > derived) {
     const each = processes > 1 ? `each of ${processes} processes` : "this process";
     log.warn(
-      `--max-connections ${maxConnections} is more than the ${descriptors} descriptors of ${each} carry (${derived}): ` +
-        "raise the limit (ulimit -n, LimitNOFILE), or ask for fewer",
+      `--max-connections ${maxConnections} is too high: ${each} has ${descriptors} descriptors, which suffice for ` +
+        `${derived} connections in total; raise the descriptor limit (ulimit -n, LimitNOFILE) or lower the option`,
     );
   }
   return { maxConnections, maxConnectionsHere: processes > 1 ? here : undefined };
 }
 
-/** The default memory budget: a fraction of the memory that the process may use, and its limits in bytes. */
-const MEMORY_SHARE = 1 / 8;
-const LEAST_BUDGET = 32 * 1024 ** 2;
-const MOST_BUDGET = 512 * 1024 ** 2;
+/** The default memory budget: a fraction of the memory that the process may use, with a minimum and a maximum in bytes. */
+const MEMORY_FRACTION = 1 / 8;
+const MIN_BUDGET = 32 * 1024 ** 2;
+const MAX_BUDGET = 512 * 1024 ** 2;
 
 /**
- * The memory budget for queued messages of all peers of this process: the option's value, or a fraction of the memory.
+ * Computes the memory budget for the queued messages of all peers of this process: the option, or a fraction of the memory.
  * @param processes the number of processes that share the memory
  */
-export function memoryBudget({ memoryBudget }: Settings, processes: number): number {
+export function computeMemoryBudget({ memoryBudget }: Settings, processes: number): number {
   if (memoryBudget !== undefined) return memoryBudget;
-  const memory = memoryLimit();
-  if (memory === undefined) return MOST_BUDGET / 4;
-  return Math.min(MOST_BUDGET, Math.max(LEAST_BUDGET, Math.floor(memory * MEMORY_SHARE / processes)));
+  const memory = readMemoryLimit();
+  if (memory === undefined) return MAX_BUDGET / 4;
+  return Math.min(MAX_BUDGET, Math.max(MIN_BUDGET, Math.floor(memory * MEMORY_FRACTION / processes)));
 }
 
-/** Bytes that this process may use, considering its cgroup; undefined without the permission. Never prompts. */
-function memoryLimit(): number | undefined {
+/** The bytes that this process may use, limited by its cgroup. Undefined without the permission. Never prompts. */
+function readMemoryLimit(): number | undefined {
   const limits: number[] = [];
-  if (granted({ name: "sys", kind: "systemMemoryInfo" })) limits.push(Deno.systemMemoryInfo().total);
+  if (isGranted({ name: "sys", kind: "systemMemoryInfo" })) limits.push(Deno.systemMemoryInfo().total);
   for (const path of ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]) {
-    if (!granted({ name: "read", path })) continue;
+    if (!isGranted({ name: "read", path })) continue;
     try {
       limits.push(Number(Deno.readTextFileSync(path).trim()));
     } catch {
@@ -138,22 +138,22 @@ function memoryLimit(): number | undefined {
   return known.length > 0 ? Math.min(...known) : undefined;
 }
 
-function granted(permission: Deno.PermissionDescriptor): boolean {
+function isGranted(permission: Deno.PermissionDescriptor): boolean {
   return Deno.permissions.querySync(permission).state === "granted";
 }
 
-/** The URL for clients. Uses a name of the certificate if the address is not specific. */
-export function urlOf(addr: Deno.Addr, { kind }: Mode, path: string, material: TlsMaterial | undefined): string {
+/** Builds the URL for clients. Uses a name of the certificate if the service listens on any address or on loopback. */
+export function buildUrl(addr: Deno.Addr, { kind }: Mode, path: string, material: TlsMaterial | undefined): string {
   if (!("hostname" in addr)) return `ws+unix:${(addr as Deno.UnixAddr).path}`;
-  return `${kind === "direct" ? "wss" : "ws"}://${publicHost(addr.hostname, material)}:${addr.port}${path}`;
+  return `${kind === "direct" ? "wss" : "ws"}://${selectPublicHost(addr.hostname, material)}:${addr.port}${path}`;
 }
 
-/** A host that the certificate is valid for, or else one that clients on this machine can connect to. */
-function publicHost(hostname: string, material: TlsMaterial | undefined): string {
-  const anywhere = hostname === "0.0.0.0" || hostname === "::" || isLoopback(hostname);
-  if (material && (anywhere || !coversHost(namesOf(material.leaf), hostname))) {
+/** Selects a host that the certificate is valid for, or else one that clients on this machine can connect to. */
+function selectPublicHost(hostname: string, material: TlsMaterial | undefined): string {
+  const unspecific = hostname === "0.0.0.0" || hostname === "::" || isLoopback(hostname);
+  if (material && (unspecific || !coversHost(namesOf(material.leaf), hostname))) {
     const name = material.names.find((name) => !name.startsWith("*")) ?? material.names[0] ?? "localhost";
-    // For a wildcard, any name is valid.
+    // A wildcard covers any label.
     return name.replace("*", "www");
   }
   const host = hostname === "0.0.0.0" || hostname === "::" ? "127.0.0.1" : hostname;

@@ -1,15 +1,15 @@
 /**
- * Reports the connections of this worker to the others, and keeps theirs. Reports arrive after about ten milliseconds.
- * Within that time, simultaneous connections at several workers may exceed a limit.
+ * Reports the connections of this worker to the other workers, and stores theirs. A report arrives after about ten
+ * milliseconds. Within that time, simultaneous connections to several workers may exceed a limit.
  * @module
  */
 import type { OtherConnections } from "../handshake/admission.ts";
 import type { ConnectionTotals, WorkerContext } from "./worker_context.ts";
 
-/** Changes are batched for this many milliseconds. */
-const COLLECT = 5;
+/** Milliseconds for which changes are collected before they are reported. */
+const REPORT_DELAY = 5;
 
-/** The connection counts of one worker. */
+/** The connection counts of the other workers, and the reports of this one. */
 export class WorkerCounts implements OtherConnections, Disposable {
   readonly #worker: WorkerContext;
   readonly #perAddress: boolean;
@@ -17,7 +17,7 @@ export class WorkerCounts implements OtherConnections, Disposable {
   readonly #addresses = new Map<string, number>();
   readonly #users = new Map<string, number>();
   #total = 0;
-  #here = 0;
+  #ownTotal = 0;
   #changedAddresses: Record<string, number> = {};
   readonly #changedUsers = new Set<string>();
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -30,7 +30,7 @@ export class WorkerCounts implements OtherConnections, Disposable {
     this.#worker = worker;
     this.#perAddress = perAddress;
     this.#userSize = userSize;
-    worker.onCounts = (others) => this.#take(others);
+    worker.onCounts = (others) => this.#update(others);
   }
 
   get total(): number {
@@ -47,7 +47,7 @@ export class WorkerCounts implements OtherConnections, Disposable {
   }
 
   changed(total: number, key: string | undefined, held: number): void {
-    this.#here = total;
+    this.#ownTotal = total;
     if (this.#perAddress && key !== undefined) this.#changedAddresses[key] = held;
     this.#schedule();
   }
@@ -66,13 +66,13 @@ export class WorkerCounts implements OtherConnections, Disposable {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
       const users = Object.fromEntries([...this.#changedUsers].map((user) => [user, this.#userSize(user)]));
-      this.#worker.reportCounts({ total: this.#here, addresses: this.#changedAddresses, users });
+      this.#worker.reportCounts({ total: this.#ownTotal, addresses: this.#changedAddresses, users });
       this.#changedAddresses = {};
       this.#changedUsers.clear();
-    }, COLLECT);
+    }, REPORT_DELAY);
   }
 
-  #take({ total, addresses, users }: ConnectionTotals): void {
+  #update({ total, addresses, users }: ConnectionTotals): void {
     this.#total = total;
     merge(this.#addresses, addresses);
     merge(this.#users, users);

@@ -1,16 +1,16 @@
 /**
- * The interface between a service and its supervisor, if the service is one of several workers on one port.
+ * The supervisor's interface for a service that is one of several workers on one port.
  * @module
  */
 
-/** Open connections by address and user. In a change, zero means that none is left. */
+/** Open connections by address and user. In a report of changes, zero means that none is left. */
 export interface ConnectionTotals {
   readonly total: number;
   readonly addresses: Readonly<Record<string, number>>;
   readonly users: Readonly<Record<string, number>>;
 }
 
-/** The supervisor, as the service uses it. */
+/** The calls of a service to its supervisor. */
 export interface WorkerContext {
   /** The worker's number, from 1. */
   readonly index: number;
@@ -19,11 +19,11 @@ export interface WorkerContext {
   /** The unix socket of the relay between the workers; undefined with a single worker or a broker. */
   readonly relay: string | undefined;
   /**
-   * Resolves when it is this worker's turn to listen. `port`: default is the port of the settings. `join`: others already
-   * share the port.
+   * Resolves when it is this worker's turn to listen. `port` is the port to open; default: the port of the settings. `join`
+   * is true if other workers already share the port.
    */
   turnToListen(): Promise<{ readonly port?: number; readonly join: boolean }>;
-  /** Called when the accept loop ended unexpectedly ("lost"), or runs again ("joined"). */
+  /** Must be called when the accept loop has ended unexpectedly ("lost") or runs again ("joined"). */
   groupChanged(change: "lost" | "joined"): void;
   /**
    * Reloads the certificate and the tokens in all workers.

@@ -1,10 +1,10 @@
-/** The commands that ask a running service. */
+/** The commands that call the admin listener. */
 import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { adminUrl, servingAdmin } from "../admin/admin.ts";
 import { makeFolder, runProgram } from "../support/program.ts";
 
-Deno.test("publish, nodes, topics, presence, disconnect", async () => {
+Deno.test("publish, nodes, topics, presence and disconnect call the running service", async () => {
   await using served = await servingAdmin();
   const { service, folder } = served;
   await using client = await served.connect({ path: "/?user=tom" });
@@ -25,13 +25,13 @@ Deno.test("publish, nodes, topics, presence, disconnect", async () => {
   assertEquals([code, reason], [4001, "bye"]);
 });
 
-Deno.test("what is wrong is said", async () => {
+Deno.test("the admin commands report wrong arguments, a missing key and an unreachable service", async () => {
   await using served = await servingAdmin();
   const admin = new URL(adminUrl(served.service)).host;
   const none = await runProgram(["publish", "news"]);
   assertEquals(none.code, 2);
-  assertMatch(none.stderr, /publish takes TOPIC DATA, and was given 1/);
-  assertMatch(none.stderr, /which service: --admin HOST:PORT/);
+  assertMatch(none.stderr, /publish takes TOPIC DATA, but got 1/);
+  assertMatch(none.stderr, /--admin HOST:PORT or --admin unix:PATH is required/);
   const refused = await runProgram(["nodes", "--admin", admin]);
   assertEquals([refused.code, refused.stdout], [1, ""]);
   assertMatch(refused.stderr, /^wss: The service at .* refuses: one of the keys/);

@@ -37,7 +37,7 @@ function assertFits(banner: string, columns: number): void {
   }
 }
 
-Deno.test("the banner fits 80 columns, and its commands do what they say", async () => {
+Deno.test("the banner fits 80 columns, and its commands work", async () => {
   await using program = await startProgram(TEXT);
   const banner = program.stdout.text;
   assertFits(banner, 80);
@@ -50,7 +50,7 @@ Deno.test("the banner fits 80 columns, and its commands do what they say", async
   assertStringIncludes(trust.stdout, "update-ca-certificates");
 });
 
-Deno.test("in the project's folder the command is as short as in the README", async () => {
+Deno.test("in the project folder, the banner shows the short commands of the README", async () => {
   const folder = await makeFolder();
   try {
     // The program in a folder of its own: the tests leave no certs/ in the project's.
@@ -77,7 +77,7 @@ Deno.test("in the project's folder the command is as short as in the README", as
   }
 });
 
-Deno.test("proxied: the command has the header and the token that the service asks for", async () => {
+Deno.test("in proxied mode, the banner's command sends the required header and token", async () => {
   const files = { "tokens.txt": "0123456789abcdef\n" };
   const args = [...TEXT, "--mode", "proxied", "--strict-proxy", "--auth-token-file", "tokens.txt"];
   await using program = await startProgram(args, { files });
@@ -90,7 +90,7 @@ Deno.test("proxied: the command has the header and the token that the service as
   assertStringIncludes(stdout, "proxy_pass");
 });
 
-Deno.test("long values are broken between words only", async () => {
+Deno.test("the banner wraps long values only between words", async () => {
   const path = `/${"a-long-name-".repeat(8)}`;
   await using program = await startProgram([...TEXT, "--path", path, "--path", "/wss", "--message-rate", "100"]);
   const banner = program.stdout.text;
@@ -125,7 +125,7 @@ async function onTerminal(columns: number, env: Readonly<Record<string, string>>
   }
 }
 
-peerTest("script", "on a terminal: its width, and colours unless NO_COLOR is set", async () => {
+peerTest("script", "on a terminal, the banner fits the width and is coloured unless NO_COLOR is set", async () => {
   const coloured = await onTerminal(60, { NO_COLOR: "" });
   assertStringIncludes(coloured, "\x1b[1mwss ");
   // deno-lint-ignore no-control-regex -- the colours

@@ -8,7 +8,7 @@ import { asks, certOptions, folderFor, makeDue, optionsFor, renewNow } from "../
 
 peerTest(
   "pebble",
-  "cert --domain obtains, renews when it is due or forced, and writes for a server in front",
+  "cert --domain obtains a certificate, renews it when due or forced, and writes it to --out",
   async () => {
     await using pebble = await startPebble({ front: renewNow() });
     await using folder = await folderFor(pebble);
@@ -21,14 +21,14 @@ peerTest(
     assertEquals((await Deno.stat(join(folder.path, "tls/privkey.pem"))).mode! & 0o777, 0o600);
     const old = await written("fullchain.pem");
 
-    assertMatch((await cert()).stdout, /\(was there\)/);
+    assertMatch((await cert()).stdout, /\(kept\)/);
     await makeDue(pebble, folder.path);
     assertMatch((await cert("--out", "tls")).stdout, /\(new\)/);
     assertNotEquals(await written("fullchain.pem"), old);
     assertMatch((await cert("--force")).stdout, /\(new\)/);
 
     await using program = await startProgram(optionsFor(pebble), { folder: folder.path });
-    assertMatch((await cert()).stdout, /\(was there\)/);
+    assertMatch((await cert()).stdout, /\(kept\)/);
     const refused = await cert("--force");
     assertEquals(refused.code, 1);
     assertMatch(refused.stderr, /^wss: Cannot renew the certificate in .*: a running service uses it/m);
@@ -36,7 +36,7 @@ peerTest(
   },
 );
 
-Deno.test("cert: options of the one certificate are none of the other", async () => {
+Deno.test("cert rejects options of ACME without --domain, and --name with --domain", async () => {
   const { code, stderr } = await runProgram(["cert", "--out", "x", "--acme-email", "a@example.com"]);
   assertEquals(code, 2);
   assertMatch(stderr, /^wss: --acme-email requires --domain\nwss: --out requires --domain\n/);

@@ -2,8 +2,8 @@ import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes 
 import { X509Certificate } from "node:crypto";
 import { join } from "node:path";
 import { parseFlags } from "../../lib/config/command_line.ts";
-import { CERT_OPTIONS, certCommand, certReport } from "../../lib/cli/cert.ts";
-import { howToTrust } from "../../lib/cli/trust_ca.ts";
+import { CERT_OPTIONS, certCommand, formatCertReport } from "../../lib/cli/cert.ts";
+import { formatTrustInstructions } from "../../lib/cli/trust_instructions.ts";
 import { UsageError } from "../../lib/errors.ts";
 import { developmentMaterial } from "../../lib/tls/development_certificate.ts";
 import { hasOpenssl, openssl } from "../support/openssl.ts";
@@ -32,7 +32,7 @@ async function command(cwd: string, ...args: string[]): Promise<string> {
 }
 
 Deno.test(
-  "cert makes them in certs, tells where and until when, and keeps them the next time",
+  "cert creates the files in certs, prints paths and expiry, and keeps valid files",
   { ignore },
   async () => {
     const folder = await Deno.makeTempDir();
@@ -40,14 +40,14 @@ Deno.test(
       const first = await command(folder, "--name", "dev.test", "--name=192.0.2.7");
       const authority = new X509Certificate(await Deno.readTextFile(join(folder, "certs", "ca.pem")));
       assertStringIncludes(first, `SHA-256 ${authority.fingerprint256}`);
-      assertStringIncludes(first, "certs/ca.pem (made now), until 20");
+      assertStringIncludes(first, "certs/ca.pem (new), until 20");
       assertStringIncludes(first, "dev.test");
       assertStringIncludes(first, "    sudo update-ca-certificates\n");
       const check = ["-verify_hostname", "dev.test", join(folder, "certs", "cert.pem")];
       await openssl(["verify", "-CAfile", join(folder, "certs", "ca.pem"), ...check]);
-      assertStringIncludes(await command(folder), "certs/ca.pem (was there)");
+      assertStringIncludes(await command(folder), "certs/ca.pem (kept)");
       const anew = await command(folder, "--force", "--folder", "certs");
-      assertStringIncludes(anew, "certs/cert.pem (made now)");
+      assertStringIncludes(anew, "certs/cert.pem (new)");
       assert(!anew.includes(authority.fingerprint256));
     } finally {
       await Deno.remove(folder, { recursive: true });
@@ -55,7 +55,7 @@ Deno.test(
   },
 );
 
-Deno.test("cert reports all mistakes at once and makes nothing", async () => {
+Deno.test("cert reports all errors together and creates no file", async () => {
   const folder = await Deno.makeTempDir();
   try {
     const at = join(folder, "certs");
@@ -65,7 +65,7 @@ Deno.test("cert reports all mistakes at once and makes nothing", async () => {
     );
     assertEquals(error.problems, [
       "unknown option --nmae: did you mean --name?",
-      "cert takes no arguments, and was given y; names are given by --name",
+      "cert takes no arguments, but got y; use --name for names",
       '--name: a DNS name or an address is needed (dev.example.test, 192.0.2.7), not "a b"',
     ]);
     assertEquals([...Deno.readDirSync(folder)], []);
@@ -89,7 +89,7 @@ async function shell(line: string, cwd: string): Promise<string> {
   return new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
 }
 
-Deno.test("the ways of trusting that it prints for curl, Deno, Node and Chrome are true", { ignore }, async () => {
+Deno.test("the printed commands make curl, Deno, Node and Chrome trust the certificate", { ignore }, async () => {
   const folder = await Deno.makeTempDir();
   try {
     const material = await developmentMaterial({ folder: join(folder, "my certs") });
@@ -100,7 +100,7 @@ Deno.test("the ways of trusting that it prints for curl, Deno, Node and Chrome a
       await Deno.writeTextFile(join(folder, name), `console.log(await (await fetch("${url}")).text());`);
     }
     const deno = `'${Deno.execPath()}'`;
-    const lines = howToTrust(material.authorityFile).split("\n").map((line) => line.trim());
+    const lines = formatTrustInstructions(material.authorityFile).split("\n").map((line) => line.trim());
     const tried = lines.filter((line) => /^(curl |DENO_CERT|deno |NODE_EXTRA)/.test(line));
     assertEquals(tried.length, 4);
     for (const line of tried) {
@@ -118,8 +118,8 @@ Deno.test("the ways of trusting that it prints for curl, Deno, Node and Chrome a
   }
 });
 
-Deno.test("how to trust: every system, paths with spaces quoted", () => {
-  const text = howToTrust("my certs/ca.pem");
+Deno.test("formatTrustInstructions covers every system and quotes paths with spaces", () => {
+  const text = formatTrustInstructions("my certs/ca.pem");
   for (
     const part of [
       "sudo cp 'my certs/ca.pem' /usr/local/share/ca-certificates/wss-development.crt",
@@ -132,12 +132,12 @@ Deno.test("how to trust: every system, paths with spaces quoted", () => {
   ) assertStringIncludes(text, part);
 });
 
-Deno.test("the report says that trust given before holds when only the certificate is new", async () => {
+Deno.test("the report says that trust remains valid if only the certificate is new", async () => {
   const folder = await Deno.makeTempDir();
   try {
     await developmentMaterial({ folder, hostname: "box" });
     const renewed = await developmentMaterial({ folder, hostname: "box", names: ["dev.test"] });
-    assertStringIncludes(certReport(renewed), "where that was done before, it holds");
+    assertStringIncludes(formatCertReport(renewed), "not needed again if you did it before");
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

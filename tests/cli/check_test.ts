@@ -6,7 +6,7 @@ import { hasOpenssl, openPki } from "../support/openssl.ts";
 import { runCommand } from "./commands.ts";
 import { closedPort } from "../support/ports.ts";
 
-Deno.test("a sound endpoint: a table without colour, exit 0", async () => {
+Deno.test("check prints a table without colours and exits with 0 for a sound endpoint", async () => {
   await using echo = echoService();
   const { code, stdout } = await runCommand(["check", urlOf("ws", echo), "--send", "tom", "--expect", "tom"]);
   assertEquals(code, 0, stdout);
@@ -27,7 +27,7 @@ Deno.test("a sound endpoint: a table without colour, exit 0", async () => {
   assert(!stdout.includes("\x1b"));
 });
 
-Deno.test("findings: exit 1, and the first error is explained last", async () => {
+Deno.test("check exits with 1 after findings, and explains the first error last", async () => {
   await using echo = echoService();
   const { code, stdout } = await runCommand(["check", urlOf("wss", echo)]);
   assertEquals(code, 1);
@@ -42,12 +42,12 @@ Deno.test("findings: exit 1, and the first error is explained last", async () =>
   assert(stdout.includes("[protocol-plain]"));
 });
 
-Deno.test("unreachable and misused: exit 2", async () => {
+Deno.test("check exits with 2 for an unreachable server and wrong usage", async () => {
   assertEquals((await runCommand(["check", `ws://127.0.0.1:${closedPort()}/`])).code, 2);
   assertEquals((await runCommand(["check", "https://localhost/"])).code, 2);
   const none = await runCommand(["check"]);
   assertEquals(none.code, 2);
-  assert(none.stderr.includes("check needs a URL"));
+  assert(none.stderr.includes("check requires a URL"));
   const wrong = await runCommand([
     ...["check", "ws://localhost/", "more", "--for", "fax", "--timeout", "ten", "--nonsense"],
   ]);
@@ -55,7 +55,7 @@ Deno.test("unreachable and misused: exit 2", async () => {
   for (const part of ["more", "--for", "--timeout", "--nonsense"]) assert(wrong.stderr.includes(part), wrong.stderr);
 });
 
-Deno.test("mistakes in the shared options are named, all at once", async () => {
+Deno.test("check reports all errors in the connection options together", async () => {
   const { code, stderr } = await runCommand([
     ...["check", "ws://localhost/", "--header", "no colon", "--subprotocol", "a b", "--ca", "/nowhere/ca.pem"],
     ...["--origin", "two words"],
@@ -67,7 +67,7 @@ Deno.test("mistakes in the shared options are named, all at once", async () => {
   assert(to.stderr.includes("--connect-to"), to.stderr);
 });
 
-Deno.test({ name: "JSON, --ca and --connect-to", ignore: !await hasOpenssl() }, async () => {
+Deno.test({ name: "check supports --json, --ca and --connect-to", ignore: !await hasOpenssl() }, async () => {
   await using pki = await openPki();
   const { root, sound, full } = await makeAuthorities(pki);
   await using echo = echoService({ identity: await identityOf(full, sound.key) });
@@ -92,7 +92,7 @@ Deno.test({ name: "JSON, --ca and --connect-to", ignore: !await hasOpenssl() }, 
   assertEquals(known.code, 0, known.stdout);
 });
 
-Deno.test("a --ca file that is missing, or holds something else, is named as what it is", async () => {
+Deno.test("check reports a --ca file that is missing or not a certificate", async () => {
   const missing = await runCommand(["check", "wss://localhost/", "--ca", "/nowhere/ca.pem"]);
   assertEquals(missing.code, 2);
   assert(missing.stderr.includes("there is no file /nowhere/ca.pem"), missing.stderr);

@@ -59,7 +59,7 @@ function filledIn(expression: string): string {
   return expression.replaceAll("$__rate_interval", "5m").replaceAll(/\$(?:job|instance)\b/g, ".*");
 }
 
-Deno.test("the dashboard is valid JSON: panels and variables have names of their own", async () => {
+Deno.test("the dashboard is valid JSON with unique names of panels and variables", async () => {
   const { panels, templating } = await dashboard();
   assertEquals(new Set(panels.map(({ id }) => id)).size, panels.length);
   for (const { title, targets } of panels) {
@@ -78,7 +78,7 @@ Deno.test("the dashboard is valid JSON: panels and variables have names of their
 
 peerTest(
   "promtool",
-  "the dashboard: each query is PromQL, names metrics and labels that exist, and has an answer",
+  "each query of the dashboard is valid PromQL, uses existing metrics and labels, and has a result",
   async () => {
     const [{ panels, templating }, series] = await Promise.all([dashboard(), exposed()]);
     assertEquals(

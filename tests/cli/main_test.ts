@@ -45,7 +45,7 @@ Deno.test("--help and --version", async (t) => {
     }
   });
 
-  await t.step("the program's help says what to type where there is no program of that name", async () => {
+  await t.step("without the binary, the help shows the command that wss stands for", async () => {
     assertMatch(
       (await runProgram(["--help"])).stdout,
       /^Without the binary, wss stands for:\sdeno run -A \S*main\.ts$/m,
@@ -53,7 +53,7 @@ Deno.test("--help and --version", async (t) => {
   });
 
   for (const { name, options, examples = [] } of await loadCommands()) {
-    await t.step(`${name} --help lists every option of it`, async () => {
+    await t.step(`${name} --help lists all options of ${name}`, async () => {
       const { code, stdout, stderr } = await runProgram([name, "--help"]);
       assertEquals([code, stderr], [0, ""]);
       assertMatch(stdout, new RegExp(`^usage: wss ${name}`));
@@ -67,7 +67,7 @@ Deno.test("--help and --version", async (t) => {
     });
   }
 
-  await t.step("the options of serve stand under headings, the own ones of another command first", async () => {
+  await t.step("help groups the options of serve under headings, and lists a command's own options first", async () => {
     const headings = (help: string) => [...help.matchAll(/^([A-Z][\w ]+):\n {2}-/gm)].map((match) => match[1]!);
     const serve = (await runProgram(["serve", "--help"])).stdout;
     assertEquals(headings(serve), [...TOPICS.filter((topic) => topic !== "Connection"), "General"]);
@@ -80,33 +80,33 @@ Deno.test("--help and --version", async (t) => {
     }
   });
 
-  await t.step("the version is deno.json's", async () => {
+  await t.step("--version prints the version in deno.json", async () => {
     const { code, stdout, stderr } = await runProgram(["--version"]);
     assertEquals([code, stderr], [0, ""]);
     assertStringIncludes(stdout, `wss ${project.version} (Deno ${Deno.version.deno}`);
   });
 });
 
-const MISTAKES: [what: string, args: string[], lines: RegExp[]][] = [
+const INVALID_COMMAND_LINES: [what: string, args: string[], lines: RegExp[]][] = [
   ["an unknown option", ["--prot", "1"], [/^unknown option --prot: did you mean --port\?$/]],
   ["an unknown command", ["serv"], [/^unknown command serv: did you mean serve\?$/]],
-  ["an argument", ["serve", "everything"], [/^serve takes no arguments, and was given everything$/]],
+  ["an argument", ["serve", "everything"], [/^serve takes no arguments, but got everything$/]],
   ["a size without a known unit", ["--max-payload", "9TB"], [/^--max-payload: .*KiB, MiB or GiB.*, not "9TB"$/]],
   ["a duration without a unit", ["--idle-timeout", "5"], [/^--idle-timeout: .*ms, s, m or h.*, not "5"$/]],
-  ["a port that is none", ["--port", "70000"], [/^--port: must be from 0 to 65535, not 70000$/]],
+  ["a port above 65535", ["--port", "70000"], [/^--port: must be from 0 to 65535, not 70000$/]],
   ["no value", ["--port"], [/^--port needs a value: --port PORT$/]],
   ["a path without a slash", ["--path", "wss"], [/^--path: a path starts with \/ .*, not "wss"$/]],
-  ["the path of the health check", ["--path", "/healthz"], [/^--path: \/healthz answers health checks/]],
+  ["the path of the health check", ["--path", "/healthz"], [/^--path: \/healthz is reserved for the health check/]],
   ["an origin with a path", ["--origin", "https://a.com/path"], [/^--origin: .* only: https:\/\/a\.com$/]],
   ["an origin with a pattern", ["--origin", "https://*.a.com", "--origin", "HTTPS://C.com"], [
     /^--origin: "https:\/\/\*\.a\.com": an origin is scheme, host and port/,
   ]],
-  ["any origin and some", ["--origin", "*", "--origin", "https://a.com"], [
+  ["* and another origin", ["--origin", "*", "--origin", "https://a.com"], [
     /^--origin: \* allows any site and cannot be combined with https:\/\/a\.com/,
   ]],
-  ["a switch that is neither on nor off", ["--page=maybe"], [/^--page: must be true or false, not "maybe"$/]],
+  ["a switch that is not true or false", ["--page=maybe"], [/^--page: must be true or false, not "maybe"$/]],
   ["an empty value", ["--host", ""], [/^--host needs a value: --host ADDRESS$/]],
-  ["a time that no timer can wait", ["--drain-timeout", "1000h"], [
+  ["a duration that is too long for a timer", ["--drain-timeout", "1000h"], [
     /^--drain-timeout: must be from 0 to 576h, not 1000h$/,
   ]],
   ["one letter", ["-p", "1"], [/^unknown option -p$/]],
@@ -122,18 +122,18 @@ const MISTAKES: [what: string, args: string[], lines: RegExp[]][] = [
     /^--unix requires --mode proxied/,
     /^--strict-proxy requires --mode proxied/,
   ]],
-  ["a passphrase for all to read", ["--key-passphrase", "x"], [
+  ["a passphrase on the command line", ["--key-passphrase", "x"], [
     /^--key-passphrase is not accepted on the command line/,
   ]],
 ];
 
-Deno.test("a mistake: exit 2 and a line that says what is right", async (t) => {
-  for (const [what, args, lines] of MISTAKES) {
+Deno.test("an invalid command line exits with 2 and one line that says what is required", async (t) => {
+  for (const [what, args, lines] of INVALID_COMMAND_LINES) {
     await t.step(what, async () => assertLines(await fails(2, args), [...lines, HINT]));
   }
 });
 
-Deno.test("all mistakes at once, from flags, variables, file, and between them", async () => {
+Deno.test("the errors of flags, variables and the file, and their conflicts, are reported together", async () => {
   const args = ["--prot", "1", "--idle-timeout", "5", "--key", "key.pem", "--path", "wss"];
   const file = JSON.stringify({ maxPayloads: 1, maxBackpressure: "much" });
   const lines = await fails(2, args, {
@@ -153,7 +153,7 @@ Deno.test("all mistakes at once, from flags, variables, file, and between them",
   ]);
 });
 
-Deno.test("all mistakes of a file, with those of the command line, and no secret among them", async () => {
+Deno.test("the errors of the file and the command line are reported together, without secrets", async () => {
   const file = JSON.stringify({
     trustedProxy: ["nowhere", 7],
     keyPassphrase: ["geheim"],
@@ -177,25 +177,25 @@ Deno.test("all mistakes of a file, with those of the command line, and no secret
   ]);
 });
 
-Deno.test("a path in a file, the app's too, starts from the file's folder", async () => {
+Deno.test("paths in the configuration file, including the app, are relative to its folder", async () => {
   const files = { "etc/wss.json": '{ "app": "./app.ts" }', "etc/app.ts": "export default { message() {} };" };
   const { code, stdout, stderr } = await runProgram(["--check", "--config", "etc/wss.json"], { files });
   assertEquals([code, stderr], [0, ""]);
   assertMatch(stdout, /app etc\/app\.ts\n$/);
 });
 
-Deno.test("a wrong mode is one mistake, and no reason to complain of the options for it", async () => {
+Deno.test("an invalid mode is reported without errors about mode-specific options", async () => {
   assertLines(await fails(2, ["--mode", "proxy", "--unix", "a.sock"]), [
     /^--mode: must be one of direct, proxied/,
     HINT,
   ]);
 });
 
-Deno.test("a configuration file that cannot be used", async (t) => {
+Deno.test("an invalid configuration file exits with 2 and one line", async (t) => {
   const cases: [what: string, content: string | undefined, reason: RegExp][] = [
     ["missing", undefined, /^Cannot read the configuration file my\.json: there is no such file$/],
-    ["no JSON", "{ port: 1 }", /^Cannot read the configuration file my\.json: it is not JSON \(/],
-    ["no object", "[1]", /^Cannot read the configuration file my\.json: it must be one object/],
+    ["not JSON", "{ port: 1 }", /^Cannot read the configuration file my\.json: it is not JSON \(/],
+    ["not an object", "[1]", /^Cannot read the configuration file my\.json: it must be one object/],
   ];
   for (const [what, content, reason] of cases) {
     await t.step(what, async () => {
@@ -205,14 +205,14 @@ Deno.test("a configuration file that cannot be used", async (t) => {
   }
 });
 
-Deno.test("a start that fails: exit 1 and one line", async (t) => {
-  await t.step("the port is taken", async () => {
+Deno.test("a failed start exits with 1 and one line", async (t) => {
+  await t.step("the port is in use", async () => {
     using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const lines = await fails(1, ["--port", String(taken.addr.port)]);
     assertLines(lines, [new RegExp(`127\\.0\\.0\\.1:${taken.addr.port}: .*in use.*--port`)]);
   });
 
-  await t.step("the host is not this machine's", async () => {
+  await t.step("the host is not an address of this machine", async () => {
     assertLines(await fails(1, ["--host", "192.0.2.1", "--port", "0"]), [
       /192\.0\.2\.1 is not an address of this machine.*--host/,
     ]);
@@ -222,24 +222,24 @@ Deno.test("a start that fails: exit 1 and one line", async (t) => {
     assertLines(await fails(1, ["--host", "nowhere.invalid", "--port", "0"]), [/nowhere\.invalid.*--host/]);
   });
 
-  await t.step("the unix socket's folder is not there", async () => {
+  await t.step("the folder of the unix socket does not exist", async () => {
     const lines = await fails(1, ["--mode", "proxied", "--unix", "no/such/wss.sock"]);
     assertLines(lines, [/no\/such\/wss\.sock: its folder does not exist.*--unix/]);
   });
 
-  await t.step("certificate and key are not there: both are named", async () => {
+  await t.step("the certificate and the key do not exist, and both are named", async () => {
     const lines = await fails(1, ["--cert", "cert.pem", "--key", "key.pem"]);
     assertLines(lines, [/certificate cert\.pem: there is no such file/, /key key\.pem: there is no such file/]);
   });
 
-  await t.step("the certificate is none", async () => {
+  await t.step("the certificate file is not a certificate", async () => {
     const files = { "cert.pem": "hello", "key.pem": "hello" };
     const lines = await fails(1, ["--cert", "cert.pem", "--key", "key.pem"], { files });
     assert(lines.some((line) => line.includes("cert.pem")), lines.join("\n"));
     assert(lines.some((line) => line.includes("key.pem")), lines.join("\n"));
   });
 
-  await t.step("no such app", async () => {
+  await t.step("the app does not exist", async () => {
     assertLines(await fails(1, ["--app", "ech"]), [/^Cannot load the app "ech": it is none of ok, echo, chat/]);
   });
 });
@@ -261,12 +261,12 @@ if (portsAreFree) {
   console.warn("SKIPPED: this system lets anybody bind port 443 (ip_unprivileged_port_start)");
 }
 
-Deno.test({ name: "the port is forbidden: exit 1 and one line", ignore: portsAreFree }, async () => {
+Deno.test({ name: "a port that is not permitted exits with 1 and one line", ignore: portsAreFree }, async () => {
   const lines = await fails(1, ["--port", "443"], { wrapper: UNPRIVILEGED });
   assertLines(lines, [/443: .*CAP_NET_BIND_SERVICE.*--port/]);
 });
 
-Deno.test("the options of serve are each reachable by flag or variable", () => {
+Deno.test("every option of serve has a flag or a variable", () => {
   const names = Object.entries(SERVE_OPTIONS).map(([key, option]) =>
     "variableOnly" in option ? variableOf(key) : flagOf(key)
   );

@@ -12,7 +12,7 @@ async function modeOf(path: string): Promise<number> {
   return ((await Deno.stat(path)).mode ?? 0) & 0o777;
 }
 
-Deno.test("Kubernetes service links and empty variables stop no start, and wss.json may begin with a BOM", async () => {
+Deno.test("serve starts with Kubernetes service links, empty variables, and a BOM in wss.json", async () => {
   const env = {
     WSS_SERVICE_HOST: "10.96.12.7",
     WSS_PORT: "tcp://10.96.12.7:8282",
@@ -33,11 +33,11 @@ Deno.test("Kubernetes service links and empty variables stop no start, and wss.j
   assertStringIncludes(refused.stderr, "wss.json: idleTimeout: a duration has a unit: ms, s, m or h");
 });
 
-Deno.test("the first run, and the second", async (t) => {
+Deno.test("the first run creates a certificate, and the second run keeps it", async (t) => {
   const folder = await makeFolder();
   try {
     let first = "";
-    await t.step("in an empty folder: a certificate, a banner, an answer", async () => {
+    await t.step("the first run creates a certificate, prints the banner, and answers", async () => {
       await using program = await startProgram(["--log-format", "text"], { folder });
       const files = [...Deno.readDirSync(join(folder, "certs"))].map(({ name }) => name).sort();
       assertEquals(files, [".lock", "ca.key", "ca.pem", "cert.pem", "key.pem"]);
@@ -46,7 +46,7 @@ Deno.test("the first run, and the second", async (t) => {
 
       const banner = program.stdout.text;
       assertMatch(banner, /^ {2}address +wss:\/\/localhost:\d+\/$/m);
-      assertMatch(banner, /^ {2}mode +direct: TLS 1\.2 and 1\.3/m);
+      assertMatch(banner, /^ {2}mode +direct: this service terminates TLS 1\.2 and 1\.3/m);
       assertMatch(
         banner,
         /^ {2}certificate +certs\/cert\.pem for localhost,\s[^]*127\.0\.0\.1,\s+::1\s+until\s+\d{4}-\d\d-\d\d$/m,
@@ -59,7 +59,7 @@ Deno.test("the first run, and the second", async (t) => {
       report("first run", program.startup);
     });
 
-    await t.step("again: the same certificate, and soon", async () => {
+    await t.step("the second run uses the same certificate", async () => {
       await using program = await startProgram([], { folder });
       assertEquals(await Deno.readTextFile(join(folder, "certs/cert.pem")), first);
       await using client = await Client.open(program.url, { ca: program.ca });
@@ -81,7 +81,7 @@ function report(what: string, milliseconds: number): void {
   console.info(`${what}: listening after ${Math.round(milliseconds)} ms`);
 }
 
-Deno.test("proxied: the banner says that a proxy must stand in front", async () => {
+Deno.test("in proxied mode, the banner says that a proxy must terminate TLS", async () => {
   await using program = await startProgram(["--mode", "proxied", "--log-format", "text"]);
   assertMatch(program.stdout.text, /^ {2}address +ws:\/\/127\.0\.0\.1:\d+\/$/m);
   assertMatch(program.stdout.text, /^next +a proxy in front must terminate TLS/m);
@@ -89,7 +89,7 @@ Deno.test("proxied: the banner says that a proxy must stand in front", async () 
   assertEquals([...Deno.readDirSync(program.folder)], []);
 });
 
-Deno.test("flags before variables before wss.json before defaults", async () => {
+Deno.test("flags override variables, which override wss.json, which overrides defaults", async () => {
   const file = { $schema: "x", app: "echo", maxPayload: "10B", path: ["/a", "/b"], logLevel: "debug" };
   await using program = await startProgram(["--path", "/flag"], {
     files: { "wss.json": JSON.stringify(file) },
@@ -101,7 +101,7 @@ Deno.test("flags before variables before wss.json before defaults", async () => 
   assertEquals((await client.closed).code, 1009);
 });
 
-Deno.test("--config: relative paths start from the file's folder", async () => {
+Deno.test("relative paths in the --config file are relative to its folder", async () => {
   const folder = await makeFolder();
   try {
     await runProgram(["cert", "--folder", "tls"], { folder });
@@ -136,13 +136,13 @@ const USERS_APP = {
   "greeting.ts": `export const greeting: string = "hello";`,
 };
 
-Deno.test("a module of the user's", async (t) => {
+Deno.test("serve runs an app module of the user", async (t) => {
   await using program = await startProgram(["--app", "./my_app.ts"], { files: USERS_APP });
   await using other = await Client.open(program.url, { ca: program.ca });
   assertEquals(await other.next(), "hello");
 
   for (const how of ["throw", "reject"]) {
-    await t.step(`a hook that ${how}s: its own peer is closed with 1011, the log names the module`, async () => {
+    await t.step(`a hook that ${how}s closes its own peer with 1011, and the log names the module`, async () => {
       await using client = await Client.open(program.url, { ca: program.ca });
       assertEquals(await client.next(), "hello");
       assertEquals(await client.ask("[1,2]"), "[1,2]");
@@ -154,7 +154,7 @@ Deno.test("a module of the user's", async (t) => {
     });
   }
 
-  await t.step("the others notice nothing", async () => assertEquals(await other.ask("1"), "1"));
+  await t.step("other peers are not affected", async () => assertEquals(await other.ask("1"), "1"));
 });
 
 const BAD_APPS: [what: string, content: string, lines: RegExp][] = [
@@ -192,7 +192,7 @@ const BAD_APPS: [what: string, content: string, lines: RegExp][] = [
   ],
 ];
 
-Deno.test("a module that is no app: exit 1, and the message names it", async (t) => {
+Deno.test("a module that is not an app exits with 1, and the message names it", async (t) => {
   for (const [what, content, lines] of BAD_APPS) {
     await t.step(what, async () => {
       // Colours would stand in Deno's own messages: they are for a terminal.
@@ -208,7 +208,7 @@ Deno.test("a module that is no app: exit 1, and the message names it", async (t)
 });
 
 Deno.test({
-  name: "the self-check says what clients see, and nothing where they see nothing wrong",
+  name: "the self-check logs the certificate errors of clients, and nothing for a valid certificate",
   ignore: !await hasOpenssl(),
 }, async () => {
   await using pki = await openPki();
@@ -230,9 +230,9 @@ Deno.test({
   assert(!(known.stderr.text + own.stderr.text).includes("self-check"), known.stderr.text + own.stderr.text);
 });
 
-Deno.test("stopping", async (t) => {
+Deno.test("signals stop the service", async (t) => {
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    await t.step(`${signal}: without clients at once, exit 0`, async () => {
+    await t.step(`${signal} without clients exits at once with 0`, async () => {
       await using program = await startProgram(["--drain-timeout", "1h"]);
       const { code, stderr } = await program.stop(signal);
       assertEquals(code, 0);
@@ -241,7 +241,7 @@ Deno.test("stopping", async (t) => {
     });
   }
 
-  await t.step("a client that finishes in time is let finish", async () => {
+  await t.step("a client can finish within the drain timeout", async () => {
     await using program = await startProgram(["--drain-timeout", "1h"]);
     await using client = await Client.open(program.url, { ca: program.ca });
     program.signal("SIGTERM");
@@ -251,7 +251,7 @@ Deno.test("stopping", async (t) => {
     assertEquals((await program.ended).code, 0);
   });
 
-  await t.step("one that does not is closed with 1001 at --drain-timeout", async () => {
+  await t.step("a client that does not finish is closed with 1001 after --drain-timeout", async () => {
     await using program = await startProgram(["--drain-timeout", "200ms"]);
     await using client = await Client.open(program.url, { ca: program.ca });
     const { code } = await program.stop();
@@ -259,7 +259,7 @@ Deno.test("stopping", async (t) => {
   });
 
   for (const [signal, expected] of [["SIGTERM", 143], ["SIGINT", 130]] as const) {
-    await t.step(`a second ${signal} ends at once`, async () => {
+    await t.step(`a second ${signal} exits at once`, async () => {
       await using program = await startProgram(["--drain-timeout", "1h"]);
       const client = await Client.open(program.url, { ca: program.ca });
       program.signal(signal);

@@ -18,7 +18,7 @@ const COMMAND_LINES: readonly (readonly string[])[] = [
   ["--mode", "proxied", "--unix", "/srv/a folder/wss.sock", "--no-page", "--max-connections", "200000"],
 ];
 
-peerTest("systemd-analyze", "systemd finds nothing wrong with the unit, and little exposed", async (t) => {
+peerTest("systemd-analyze", "systemd-analyze accepts the unit and reports a low exposure level", async (t) => {
   for (const args of COMMAND_LINES) {
     await t.step(args.join(" ") || "no options", async () => {
       const folder = await makeFolder({ "wss.service": await unit(args) });
@@ -40,13 +40,13 @@ peerTest("systemd-analyze", "systemd finds nothing wrong with the unit, and litt
   }
 });
 
-Deno.test("the unit gives the rights that its options need, and no others", async () => {
+Deno.test("the unit grants only the rights that the options require", async () => {
   const plain = await unit([]);
   assertMatch(plain, /^AmbientCapabilities=$/m);
   assertMatch(plain, /^LimitNOFILE=65536$/m);
   const domain = await unit(COMMAND_LINES[1]!);
   assertMatch(domain, /^AmbientCapabilities=CAP_NET_BIND_SERVICE$/m);
-  assertStringIncludes(domain, "systemctl kill -s USR2 --kill-whom=main wss; new workers take over");
+  assertStringIncludes(domain, "systemctl kill -s USR2 --kill-whom=main wss");
   const socket = await unit(COMMAND_LINES[2]!);
   assertMatch(socket, /^RuntimeDirectory=wss$/m);
   assertMatch(socket, /^TimeoutStopSec=140$/m);
@@ -56,7 +56,7 @@ Deno.test("the unit gives the rights that its options need, and no others", asyn
   assertMatch(elsewhere, / --no-page/);
 });
 
-Deno.test("what the options say stands in the command line as systemd reads it", async () => {
+Deno.test("the unit escapes the options in the command line for systemd", async () => {
   const text = await unit([
     "--app",
     "./50% $HOME.ts",
@@ -72,7 +72,7 @@ Deno.test("what the options say stands in the command line as systemd reads it",
   for (const own of ["--user", "--directory"]) assertEquals(command.includes(own), false);
 });
 
-Deno.test("the unit's command line serves", async () => {
+Deno.test("the command line of the unit starts the service", async () => {
   const [, command] = /^ExecStart=(.*)$/m.exec(await unit(["--port", "0", "--mode", "proxied"]))!;
   const [program, ...args] = command!.split(" ");
   const folder = await makeFolder();
@@ -90,10 +90,10 @@ Deno.test("the unit's command line serves", async () => {
   }
 });
 
-Deno.test("what no unit can be made of is an error", async () => {
+Deno.test("unit rejects an invalid user and arguments", async () => {
   const { code, stderr } = await runProgram(["unit", "--user", "no such user!"]);
   assertEquals(code, 2);
-  assertStringIncludes(stderr, "--user: the name of a system user is required");
+  assertStringIncludes(stderr, "--user: must be the name of a system user");
   const argument = await runProgram(["unit", "wss.service"]);
   assertEquals(argument.code, 2);
   assertStringIncludes(argument.stderr, "unit takes no arguments");

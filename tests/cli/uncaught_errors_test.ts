@@ -1,4 +1,4 @@
-/** Errors that nobody catches, in the real program: an app's floating promise costs nobody else a connection. */
+/** Uncaught errors in the real program: an error in a promise that an app does not await ends no connection. */
 import { assertEquals, assertMatch } from "@std/assert";
 import { Client } from "../support/client.ts";
 import { startProgram } from "../support/program.ts";
@@ -25,10 +25,10 @@ export default {
   },
 };`;
 
-Deno.test("errors that nobody catches are logged with their stack and counted, and everybody stays connected", async () => {
+Deno.test("uncaught errors are logged with stack and count, and all clients stay connected", async () => {
   await using program = await startProgram(["--app", "./app.ts", "--log-format", "json"], { files: { "app.ts": APP } });
   await program.stderr.until(/"cause":"at import"/);
-  await using bystander = await Client.open(program.url, { ca: program.ca });
+  await using other = await Client.open(program.url, { ca: program.ca });
   await using client = await Client.open(program.url, { ca: program.ca });
   for (
     const [what, logged] of [
@@ -44,15 +44,15 @@ Deno.test("errors that nobody catches are logged with their stack and counted, a
     assertEquals(await client.ask(what), "ok", what);
     await program.stderr.until(logged);
   }
-  // The same again and again is summarised.
+  // Repeated errors are summarised.
   for (let time = 0; time < 20; time++) assertEquals(await client.ask("reject"), "ok");
-  assertEquals(await bystander.ask("tom"), "ok");
+  assertEquals(await other.ask("tom"), "ok");
   const { code, stderr } = await program.stop();
   assertEquals(code, 0);
   assertEquals(stderr.match(/"error":"Error: floating/g)?.length, 5);
   assertMatch(
     stderr,
-    /"level":"error","message":"an error was not caught by anybody; the service goes on: and 16 more/,
+    /"level":"error","message":"uncaught error; the service continues: and 16 more/,
   );
   for (const line of stderr.trim().split("\n")) JSON.parse(line);
 });

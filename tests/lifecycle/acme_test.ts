@@ -64,7 +64,7 @@ peerTest("pebble", "acme: a renewal under load loses none of 50 connections and 
   await using arrivals = new NewClients(program.url, { ca: folder.ca });
   await arrivals.more(10);
   held.resolve();
-  const [, named] = await program.stderr.until(/"the new certificate serves","serial":"([0-9A-F]+)"/);
+  const [, named] = await program.stderr.until(/"the new certificate is in use","serial":"([0-9A-F]+)"/);
   assertNotEquals(named!.toLowerCase(), old);
   assertEquals(await serialOf(program.port, ca, pebble.address), named!.toLowerCase());
   await arrivals.more(10);
@@ -101,7 +101,8 @@ peerTest("pebble", "acme: of several workers one renews, all serve it, and anoth
   const ca = await Deno.readTextFile(folder.ca);
   const old = await serialOf(program.port, ca, pebble.address);
   held.resolve();
-  const serves = /"the new certificate serves","serial":"([0-9A-F]+)"[^]*"the new certificate serves","serial":"\1"/;
+  const serves =
+    /"the new certificate is in use","serial":"([0-9A-F]+)"[^]*"the new certificate is in use","serial":"\1"/;
   const [, fresh] = await program.stderr.until(serves);
   assertNotEquals(fresh!.toLowerCase(), old);
   for (let count = 0; count < 10; count++) {
@@ -168,7 +169,7 @@ peerTest("pebble", "acme: a hand-over passes challenges and renewal on to the ne
 
 peerTest(
   "pebble",
-  "acme: a challenge port that is taken or forbidden fails in one line, and says what to do",
+  "acme: a challenge port that is in use or forbidden fails the start with a remedy",
   async () => {
     await using pebble = await startPebble();
     await using folder = await folderFor(pebble);
@@ -177,7 +178,10 @@ peerTest(
     const where = `Cannot answer the authority's challenges on ${pebble.address}`;
     const { code, stderr } = await runProgram(["--port", "0", ...options], { folder: folder.path });
     assertEquals(code, 1);
-    assert(stderr.includes(`wss: ${where}:5002: the port is in use by another program; stop that one, or `), stderr);
+    assert(
+      stderr.includes(`wss: ${where}:5002: the port is in use by another program; stop that program, or `),
+      stderr,
+    );
 
     const check = await runProgram(["--check", ...options], { folder: folder.path });
     assertEquals(check.code, 1);
@@ -191,7 +195,7 @@ peerTest(
       { folder: folder.path, wrapper },
     );
     assertEquals(forbidden.code, 1);
-    assertMatch(forbidden.stderr, /:79: a port below 1024 needs the right to bind it .* forward port 80/);
+    assertMatch(forbidden.stderr, /:79: binding a port below 1024 requires a privilege .* forward port 80/);
   },
 );
 
@@ -220,7 +224,7 @@ peerTest("pebble", "acme: --check looks at the prerequisites and asks nobody", a
   // The address reaches this service on port 5002, not on port 80, where nothing listens.
   const fresh = await runProgram(["--check", ...optionsFor(pebble)], { folder: folder.path });
   assertEquals(fresh.code, 0, fresh.stdout + fresh.stderr);
-  assertMatch(fresh.stdout, /^note {4}No certificate for 127\.\S+ is there yet\.$/m);
+  assertMatch(fresh.stdout, /^note {4}There is no certificate for 127\.\S+ yet\.$/m);
   assertMatch(fresh.stdout, /^warning 127\.\S+ \(127\.\S+\), port 80: connection refused\. Nothing listens there: /m);
   assertMatch(fresh.stdout, /^sound: mode direct, certificate for 127\.\S+ from 127\.\S+, app ok$/m);
   assertEquals(pebble.requests.length, before);
@@ -230,8 +234,8 @@ peerTest("pebble", "acme: --check looks at the prerequisites and asks nobody", a
   await using _program = await startProgram(optionsFor(pebble), { folder: folder.path });
   const running = await runProgram(["--check", ...optionsFor(pebble)], { folder: folder.path });
   assertEquals(running.code, 0, running.stdout);
-  assertMatch(running.stdout, /^ok {6}A certificate is there until 20/m);
-  assertMatch(running.stdout, /^note {4}Port 5002 answers as a service of this program, which is running/m);
+  assertMatch(running.stdout, /^ok {6}The certificate is valid until 20/m);
+  assertMatch(running.stdout, /^note {4}Port 5002 is used by a running service of this program/m);
 });
 
 peerTest(

@@ -131,7 +131,7 @@ Deno.test("SIGUSR2 in the middle of a certificate reload, and a reload in the mi
       await arrivals.more(20);
       await put("two");
       program.signal("SIGHUP");
-      await program.stderr.until(/the new certificate serves/);
+      await program.stderr.until(/the new certificate is in use/);
       const from = program.stderr.text.length;
       program.signal("SIGUSR2");
       await program.stderr.until(/handing over to new process/, from);
@@ -218,7 +218,7 @@ Deno.test("SIGUSR2 twice at once makes one successor; SIGTERM meanwhile ends bot
     program.signal("SIGUSR2");
     await program.stderr.until(/handing over to new process/);
     program.signal("SIGUSR2");
-    await program.stderr.until(/being replaced or stopped already/);
+    await program.stderr.until(/already being replaced or stopped/);
     assertEquals((await program.stop()).code, 0);
   }, { "slow.ts": `${slow} export default { message(peer) { peer.send("ok"); } };` });
 });

@@ -13,7 +13,7 @@ import { HeldClients, NewClients } from "../support/client_load.ts";
 import { serve } from "../../lib/service/serve.ts";
 import echo from "../../lib/apps/echo.ts";
 
-const SERVES = /"message":"the new certificate serves","serial":"([0-9A-F]+)"/;
+const SERVES = /"message":"the new certificate is in use","serial":"([0-9A-F]+)"/;
 
 async function serial({ cert }: Issued): Promise<string> {
   return new X509Certificate(await Deno.readTextFile(cert)).serialNumber.toLowerCase();
@@ -78,7 +78,7 @@ class Place {
   };
 }
 
-/** Changes the files, and waits until the log says that the new certificate serves. */
+/** Changes the files, and waits until the log says that the new certificate is in use. */
 async function renew(program: Program, next: Issued, change: () => Promise<void>): Promise<void> {
   const from = program.stderr.text.length;
   await change();
@@ -169,7 +169,7 @@ peerTest("openssl", "a bad certificate leaves the old one serving, and the log s
       const from = program.stderr.text.length;
       await place.inPlace(pair);
       if (index > 0) program.signal("SIGHUP");
-      const [line] = await program.stderr.until(/"level":"error","message":"nothing was reloaded.*/, from);
+      const [line] = await program.stderr.until(/"level":"error","message":"the reload failed.*/, from);
       assertMatch(line, why);
       assert(!/^\s+at /m.test(program.stderr.text), program.stderr.text);
       assertEquals(await serialOf(program.port, ca), await serial(first));
@@ -180,7 +180,7 @@ peerTest("openssl", "a bad certificate leaves the old one serving, and the log s
     const from = program.stderr.text.length;
     await Deno.remove(place.key);
     program.signal("SIGHUP");
-    await program.stderr.until(/"level":"error","message":"nothing was reloaded.*key\.pem/, from);
+    await program.stderr.until(/"level":"error","message":"the reload failed.*key\.pem/, from);
     assertEquals(await serialOf(program.port, ca), await serial(first));
   });
   await t.step("a good one then serves", async () => {
@@ -208,7 +208,7 @@ peerTest("openssl", "a client in the middle of its handshake when the certificat
     await place.inPlace(next);
     // The third waits until the loop of the first has ended.
     program.signal("SIGHUP");
-    await program.stderr.until(new RegExp(`serves","serial":"${await serial(next)}"`, "i"));
+    await program.stderr.until(new RegExp(`is in use","serial":"${await serial(next)}"`, "i"));
   }
   const late = await Deno.startTls(tcp, { hostname: "localhost", caCerts: [ca] });
   for (const connection of [late, tls]) assertMatch(await exchange(connection, handshake()), /^HTTP\/1\.1 101/);

@@ -62,7 +62,7 @@ Deno.test("a second service while the first reloads: the clear error every time,
       await put(round % 2 === 0 ? "two" : "one");
       const from = program.stderr.text.length;
       program.signal("SIGHUP");
-      await program.stderr.until(/the new certificate serves/, from);
+      await program.stderr.until(/the new certificate is in use/, from);
     }
     await seconds;
     assertEquals(await client.ask("still"), "still");

@@ -66,7 +66,7 @@ peerTest(
       await Deno.copyFile(next.cert, cert);
       await Deno.copyFile(next.key, key);
       program.signal("SIGHUP");
-      await program.stderr.until(new RegExp(`makes everybody reconnect","peers":20,"ms":${DRAIN}`));
+      await program.stderr.until(new RegExp(`makes all clients reconnect","peers":20,"ms":${DRAIN}`));
       const last = clients.at(-1)!;
       assertEquals(await last.ask("not yet asked to go"), "not yet asked to go");
       await Promise.all(clients.map(({ closed }) => closed));

@@ -96,7 +96,7 @@ Deno.test({ name: "Chromium: what the test page shows and offers", ignore }, asy
 
   await t.step("the app, the mode and the certificate", async () => {
     const facts = await page.locator("#facts").innerText();
-    for (const part of ["./app.ts", "TLS ends in this service", "certs/cert.pem, until 20"]) {
+    for (const part of ["./app.ts", "this service terminates TLS", "certs/cert.pem, until 20"]) {
       assert(facts.includes(part), facts);
     }
   });

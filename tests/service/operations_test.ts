@@ -89,9 +89,9 @@ async function healthz(port: number, ca: string): Promise<number> {
 }
 
 /**
- * Puts a new certificate into the folder of a Secret as the kubelet does: files behind links through ..data, which is
- * renamed over.
- * @returns the file of its authority
+ * Writes a new certificate into the folder of a Secret as the kubelet does: the files are links through `..data`, which is
+ * replaced by renaming.
+ * @returns the path of its CA certificate
  */
 async function renew(secret: string, version: string): Promise<string> {
   const made = join(secret, `..${version}`);
@@ -108,13 +108,13 @@ async function renew(secret: string, version: string): Promise<string> {
   return join(made, "ca.pem");
 }
 
-Deno.test("the image holds every module that is loaded by name only", () => {
+Deno.test("the Dockerfile caches every module that is imported dynamically", () => {
   const included = [...project.tasks.compile.matchAll(/--include (\S+)/g)].map((match) => match[1]!);
   assert(included.length >= 4);
   for (const path of included) assertStringIncludes(snippet("Dockerfile"), path);
 });
 
-Deno.test("the options in the compose file and the manifest are the service's", async () => {
+Deno.test("the options in the compose file and the manifest are valid", async () => {
   for (const args of [compose.services.wss!.command!, deployment.spec.template.spec.containers[0]!.args]) {
     // `unit` reads and checks the options of serve without starting it.
     const { code, stderr } = await runProgram(["unit", ...args]);
@@ -122,7 +122,7 @@ Deno.test("the options in the compose file and the manifest are the service's", 
   }
 });
 
-Deno.test("nobody is killed before connections had their time", async () => {
+Deno.test("the grace periods of the compose file and the manifest exceed the drain timeout", async () => {
   const { terminationGracePeriodSeconds, containers: [container] } = deployment.spec.template.spec;
   const drain = container!.args.find((arg) => arg.startsWith("--drain-timeout="))!.split("=")[1]!;
   const [command, pause] = container!.lifecycle.preStop.exec.command;
@@ -143,7 +143,7 @@ Deno.test({ name: name("the container"), ignore }, async (t) => {
   assertEquals([wss!.read_only, wss!.tmpfs, wss!.volumes], [true, ["/tmp"], ["certs:/app/certs"]]);
   const volumes = { "/app/certs": certs };
   try {
-    await t.step("runs without rights as process 1, and only its volumes can be written to", async () => {
+    await t.step("runs as process 1 without capabilities, and can write only to its volumes", async () => {
       await using container = await image.run(["--port", "0", "--drain-timeout", "500ms"], { volumes });
       const status = await Deno.readTextFile(`/proc/${container.pid}/status`);
       assertMatch(status, /^NSpid:\t\d+\t1$/m);
@@ -174,7 +174,7 @@ Deno.test({ name: name("the container"), ignore }, async (t) => {
       assertEquals(container.stderr.lines.filter((line) => !line.startsWith("{")), []);
     });
 
-    await t.step("with workers SIGUSR2 replaces them, and process 1 stays", async () => {
+    await t.step("with workers, SIGUSR2 replaces them, and process 1 keeps running", async () => {
       await using container = await image.run(["--port", "0", "--drain-timeout", "500ms", "--workers", "2"], {
         volumes,
       });
@@ -190,7 +190,7 @@ Deno.test({ name: name("the container"), ignore }, async (t) => {
     await Deno.remove(certs, { recursive: true });
   }
 
-  await t.step("with the manifest's arguments: probes, and a renewed Secret", async () => {
+  await t.step("with the manifest's arguments, answers the probes and uses a renewed Secret", async () => {
     const pod = deployment.spec.template.spec;
     assertEquals(pod.securityContext.runAsUser, CONTAINER_USER);
     const [{ args, volumeMounts, ...probes }] = pod.containers as [typeof pod.containers[0]];
@@ -213,7 +213,7 @@ Deno.test({ name: name("the container"), ignore }, async (t) => {
       const port = portOf(container);
       assertEquals(await healthz(port, before), 200);
       const after = await renew(secret, "2");
-      await container.stderr.until(/"the new certificate serves"/);
+      await container.stderr.until(/"the new certificate is in use"/);
       assertEquals(await healthz(port, after), 200);
       Deno.kill(container.pid, "SIGTERM");
       assertEquals(await container.exited, 0);
@@ -223,7 +223,7 @@ Deno.test({ name: name("the container"), ignore }, async (t) => {
   });
 });
 
-Deno.test("a log file that is appended to can be copied and truncated", async () => {
+Deno.test("keeps logging after its log file was truncated", async () => {
   const folder = await makeFolder();
   try {
     const log = join(folder, "wss.log");

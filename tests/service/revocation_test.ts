@@ -1,4 +1,4 @@
-/** Tokens that are taken back end the connections that came in by them. */
+/** Revoked tokens: their connections are closed. */
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { type Served, serving } from "../support/serving.ts";
@@ -21,18 +21,18 @@ function served(options: { readonly revokedTokens?: "keep" } = {}): Promise<Serv
 
 const connect = (service: Served, token: string) => service.connect({ headers: { authorization: `Bearer ${token}` } });
 
-Deno.test("a token that is removed from its file ends its connections with 3000 and no others", async () => {
+Deno.test("removing a token from its file closes its connections with 3000, and no others", async () => {
   await using service = await served();
   await using second = await connect(service, SECOND);
   const first = await connect(service, FIRST);
   await Deno.writeTextFile(join(service.folder, "tokens"), `${SECOND}\n`);
-  // The watch's own doing.
+  // No reload was requested: the file is watched.
   assertEquals(await first.closed, { code: 3000, reason: "the token was revoked" });
   assertEquals(await second.ask("still here"), "still here");
   assertEquals(service.logged("whose tokens were revoked")[0]?.peers, 1);
 });
 
-Deno.test("an emptied file, and a deleted one, end all of them", async () => {
+Deno.test("emptying or deleting the token file closes all connections", async () => {
   for (const leave of [(file: string) => Deno.writeTextFile(file, ""), (file: string) => Deno.remove(file)]) {
     await using service = await served();
     const clients = [await connect(service, FIRST), await connect(service, SECOND)];
@@ -42,13 +42,15 @@ Deno.test("an emptied file, and a deleted one, end all of them", async () => {
   }
 });
 
-Deno.test("a file that is half written ends nobody: it is whole again before it counts", async () => {
+Deno.test("an incompletely written token file closes no connection", async () => {
   await using service = await served();
   await using client = await connect(service, SECOND);
   const file = join(service.folder, "tokens");
   // Shorter secrets than before: the beginning of what is being written.
   await Deno.writeTextFile(file, BOTH.slice(0, 45));
-  while (service.logged("lacks some that are valid").length === 0) await new Promise((done) => setTimeout(done, 20));
+  while (service.logged("tokens are missing from the token file").length === 0) {
+    await new Promise((done) => setTimeout(done, 20));
+  }
   await Deno.writeTextFile(file, BOTH + "third-shared-secret-0123456789\n");
   while (service.logged("was read again").length === 0) await new Promise((done) => setTimeout(done, 20));
   await using third = await connect(service, "third-shared-secret-0123456789");
@@ -56,7 +58,7 @@ Deno.test("a file that is half written ends nobody: it is whole again before it 
   assertEquals(await client.ask("still here"), "still here");
 });
 
-Deno.test("a reload that was asked for takes them back at once; with revokedTokens keep, connections stay", async () => {
+Deno.test("a requested reload revokes tokens at once; with revokedTokens keep, connections stay open", async () => {
   for (const revokedTokens of [undefined, "keep"] as const) {
     await using service = await served(revokedTokens === undefined ? {} : { revokedTokens });
     const client = await connect(service, FIRST);

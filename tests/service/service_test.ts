@@ -14,7 +14,7 @@ const PLAIN: ServiceOptions = { mode: "proxied", port: 0, drainTimeout: 0 };
 /** Far above what is waited for, far below for ever: other tests run beside these. */
 const LONG = 30_000;
 
-Deno.test("serve: two services in one process, each with its own address and peers, gone at the end of their scope", async () => {
+Deno.test("serve: two services in one process have their own addresses and peers, and stop when disposed", async () => {
   let ports: number[];
   {
     await using one = await serve(ok, PLAIN);
@@ -32,7 +32,7 @@ Deno.test("serve: two services in one process, each with its own address and pee
   for (const port of ports) await assertRejects(() => Deno.connect({ port }), Deno.errors.ConnectionRefused);
 });
 
-Deno.test("serve: direct, with a certificate, tells its URL by the certificate's name and what it serves", async () => {
+Deno.test("serve: in direct mode the URL contains the certificate's name, and a 404 names the paths", async () => {
   await using served = await serving(ok, { path: ["/chat", "/wss"] });
   assertMatch(served.url, /^wss:\/\/localhost:\d+\/chat$/);
   assertEquals(served.service.material?.file, join(served.folder, "cert.pem"));
@@ -45,7 +45,7 @@ Deno.test("serve: direct, with a certificate, tells its URL by the certificate's
   ]);
 });
 
-Deno.test("serve: a unix socket", async () => {
+Deno.test("serve: listens on a unix socket", async () => {
   const folder = await Deno.makeTempDir({ prefix: "wss-unix-" });
   try {
     const unix = join(folder, "wss.sock");
@@ -58,7 +58,7 @@ Deno.test("serve: a unix socket", async () => {
   }
 });
 
-Deno.test("serve: all mistakes in the options at once, as a UsageError", async () => {
+Deno.test("serve: reports all mistakes in the options in one UsageError", async () => {
   const wrong = { mode: "proxied", cert: "c.pem", maxPayload: "1MB", path: ["chat"], origin: ["https://*.a"], prot: 1 };
   const error: unknown = await serve(ok, wrong as unknown as ServiceOptions).catch((thrown) => thrown);
   assertInstanceOf(error, UsageError);
@@ -75,7 +75,7 @@ Deno.test("serve: all mistakes in the options at once, as a UsageError", async (
   assertEquals(problems.length, 5);
 });
 
-Deno.test("serve: a taken port, a host not ours and unreadable files are a StartError of one clear line", async () => {
+Deno.test("serve: a port in use, a foreign host and unreadable files are a StartError of one line", async () => {
   await using first = await serve(ok, PLAIN);
   const { port } = first.addr as Deno.NetAddr;
   for (
@@ -96,7 +96,7 @@ Deno.test("serve: a taken port, a host not ours and unreadable files are a Start
   assertEquals(await client.ask("tom"), "ok");
 });
 
-Deno.test("limits: 503 beyond maxConnections and beyond maxConnectionsPerAddress, a place back with every end", async () => {
+Deno.test("limits: 503 beyond maxConnections and maxConnectionsPerAddress, until a connection closes", async () => {
   const gone = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   const ended = gone.values();
   const app = defineApp({ ...ok, close: () => ended.next().value?.resolve() });
@@ -119,7 +119,7 @@ Deno.test("limits: 503 beyond maxConnections and beyond maxConnectionsPerAddress
   await two.close();
 });
 
-Deno.test("limits: twice the message rate in a burst, then 1008; a client that keeps to it stays", async () => {
+Deno.test("limits: closes with 1008 beyond twice the message rate in a burst; a client within the rate stays connected", async () => {
   await using service = await serve(ok, { ...PLAIN, messageRate: 10 });
   const eager = await Client.open(service.url);
   await using modest = await Client.open(service.url);
@@ -135,7 +135,7 @@ Deno.test("limits: twice the message rate in a burst, then 1008; a client that k
   for (let sent = 0; sent < 15; sent++) assertEquals(await modest.ask("x"), "ok");
 });
 
-Deno.test("stop: who is idle is told 1001 and why; the same promise for every call; nobody connects any more", async () => {
+Deno.test("stop: closes idle connections with 1001 and a reason, accepts no more, and returns the same promise each time", async () => {
   const closed: (number | undefined)[] = [];
   const service = await serve({ ...ok, close: (_peer, { code }) => void closed.push(code) }, PLAIN);
   const clients = await Promise.all([1, 2, 3].map(() => Client.open(service.url)));
@@ -151,7 +151,7 @@ Deno.test("stop: who is idle is told 1001 and why; the same promise for every ca
   await service[Symbol.asyncDispose]();
 });
 
-Deno.test("stop: connections may finish within drainTimeout, and the service ends with the last of them", async () => {
+Deno.test("stop: lets connections finish within drainTimeout, and resolves when the last one has ended", async () => {
   await using service = await serve(ok, { ...PLAIN, drainTimeout: LONG });
   const client = await Client.open(service.url);
   let ended = false;
@@ -166,7 +166,7 @@ Deno.test("stop: connections may finish within drainTimeout, and the service end
   assert(performance.now() - begun < LONG / 2, "it waited for its timeout, with nobody left");
 });
 
-Deno.test("stop: after drainTimeout who is left is closed with 1001, and who does not answer that is cut off", async () => {
+Deno.test("stop: closes the rest with 1001 after drainTimeout, and drops those that do not answer", async () => {
   const service = await serve(ok, { ...PLAIN, drainTimeout: "300ms" });
   const client = await Client.open(service.url);
   // A client that answers no close frame.
@@ -198,7 +198,7 @@ async function readToEnd(conn: Deno.Conn): Promise<number[]> {
   return bytes;
 }
 
-Deno.test("what one refused client is told stands in the log with its address, and a flood of them does not fill it", async () => {
+Deno.test("a refusal is logged with the client's address, and a flood of refusals is throttled", async () => {
   await using served = await serving(ok, { mode: "proxied" });
   for (let time = 0; time < 30; time++) {
     await rawResponse(served.raw, handshake({ target: "/else", headers: { "X-Real-IP": "192.0.2.1" } }));

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { join } from "node:path";
-import { urlOf } from "../../lib/service/validate_settings.ts";
+import { buildUrl } from "../../lib/service/validate_settings.ts";
 import { developmentMaterial } from "../../lib/tls/development_certificate.ts";
 import { loadCertificateFiles } from "../../lib/tls/certificate_files.ts";
 import { openssl } from "../support/openssl.ts";
@@ -11,7 +11,7 @@ const direct = {
   address: { transport: "tcp", hostname: "", port: 0 },
 } as const;
 
-Deno.test("the URL names what the certificate is for, wherever the service listens", async () => {
+Deno.test("buildUrl: uses a name that the certificate is valid for", async () => {
   const folder = await Deno.makeTempDir({ prefix: "wss-setup-" });
   try {
     const material = async (name: string) => {
@@ -38,7 +38,7 @@ Deno.test("the URL names what the certificate is for, wherever the service liste
         ["127.0.0.1", development, "wss://localhost:8443/"],
         ["::", development, "wss://localhost:8443/"],
       ] as const
-    ) assertEquals(urlOf(at(hostname), direct, "/", certificate), url, `${hostname} ${certificate.names}`);
+    ) assertEquals(buildUrl(at(hostname), direct, "/", certificate), url, `${hostname} ${certificate.names}`);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

@@ -23,7 +23,7 @@ async function install(folder: string, { cert, key }: Issued): Promise<void> {
 /** Waits until so many workers have said that a certificate serves. */
 async function served(program: Program, workers: number, { cert }: Issued, from: number): Promise<void> {
   const { serialNumber } = new X509Certificate(await Deno.readTextFile(cert));
-  const lines = `(?:"message":"the new certificate serves","serial":"${serialNumber}"[^]*?){${workers}}`;
+  const lines = `(?:"message":"the new certificate is in use","serial":"${serialNumber}"[^]*?){${workers}}`;
   await program.stderr.until(new RegExp(lines, "i"), from);
 }
 
@@ -115,7 +115,7 @@ peerTest("openssl", "a certificate that is not usable changes nothing in any wor
   ]);
   await Deno.writeTextFile(join(live, "cert.pem"), "no certificate");
   program.signal("SIGHUP");
-  await program.stderr.until(/nothing was reloaded, what was there goes on serving/);
+  await program.stderr.until(/the reload failed, and the previous files stay in use/);
   assertEquals(await serials(program.port, ca), new Set([await serial(first)]));
 });
 

@@ -146,7 +146,7 @@ Deno.test("workers end in an orderly way when the supervisor is killed", { ignor
   program.signal("SIGKILL");
   for (const client of clients.values()) assertEquals((await client.closed).code, 1001);
   const { stderr } = await program.ended;
-  assertEquals(stderr.match(/the supervisor has gone: stopping/g)?.length, 2);
+  assertEquals(stderr.match(/the supervisor has exited: stopping/g)?.length, 2);
   assertEquals(workers.filter(isAlive), []);
 });
 
@@ -251,7 +251,7 @@ Deno.test("what keeps workers from starting is said once", { ignore }, async (t)
     await t.step("a number that is none", async () => {
       const { code, stderr } = await runProgram(["--workers", "many"], { folder });
       assertEquals(code, 2);
-      assertMatch(stderr, /--workers: a number from 1 to 1024 or auto is required, not "many"/);
+      assertMatch(stderr, /--workers: must be auto or a number from 1 to 1024, not "many"/);
     });
     await t.step("a unix socket", async () => {
       const { code, stderr } = await runProgram(["--workers", "2", "--mode", "proxied", "--unix", "wss.sock"], {

@@ -1,18 +1,19 @@
 /**
- * The options that `check` and `connect` share: how to appear to the server, and whom to trust.
+ * The connection options that `check` and `connect` share: trusted certificate authorities and request headers.
  * @module
  */
 import { readCertificates } from "../tls/certificate_files.ts";
 import type { OptionTable, Values } from "../config/option_table.ts";
 import { messageOf, UsageError } from "../errors.ts";
 
-/** Rows for a command's own table. */
-export const CLIENT_OPTIONS = {
+/** Part of the option tables of both commands. */
+export const CONNECTION_OPTIONS = {
   ca: {
     type: "path",
     topic: "Connection",
     value: "FILE",
-    help: "PEM file of authorities to trust beside the public ones, certs/ca.pem for the development certificate.",
+    help:
+      "A PEM file with certificate authorities to trust in addition to the public ones: certs/ca.pem for the development certificate.",
   },
   header: {
     type: "text",
@@ -21,13 +22,13 @@ export const CLIENT_OPTIONS = {
     short: "H",
     repeat: true,
     default: [],
-    help: "A further header of the upgrade request.",
+    help: "An additional header of the upgrade request.",
   },
   origin: {
     type: "text",
     topic: "Connection",
     value: "ORIGIN",
-    help: "The Origin to send, as a page there would: https://domain.com.",
+    help: "The Origin header to send, as a browser does: https://domain.com.",
   },
   subprotocol: {
     type: "text",
@@ -36,43 +37,43 @@ export const CLIENT_OPTIONS = {
     short: "s",
     repeat: true,
     default: [],
-    help: "A subprotocol to offer, the first the most wanted.",
+    help: "A subprotocol to offer, in order of preference.",
   },
 } as const satisfies OptionTable;
 
-/** What the options come to. */
-export interface ClientOptions {
+/** The parsed options. */
+export interface ConnectionOptions {
   readonly ca?: readonly string[];
   readonly headers: readonly (readonly [name: string, value: string])[];
   readonly origin?: string;
   readonly subprotocols: readonly string[];
 }
 
-/** A token of RFC 9110 §5.6.2: header names and subprotocols. */
+/** A token (RFC 9110, section 5.6.2), the syntax of header names and subprotocols. */
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 
 /**
- * Reads the values of the shared options; the CA file too.
- * @throws {UsageError} with every mistake in them
+ * Parses the shared options and reads the file of `--ca`.
+ * @throws {UsageError} with all problems
  */
-export function clientOptions(settings: Values<typeof CLIENT_OPTIONS>): ClientOptions {
+export function parseConnectionOptions(settings: Values<typeof CONNECTION_OPTIONS>): ConnectionOptions {
   const problems: string[] = [];
   const headers: [string, string][] = [];
   for (const text of settings.header) {
     const colon = text.indexOf(":");
     const [name, value] = [text.slice(0, Math.max(0, colon)).trim(), text.slice(colon + 1).trim()];
     if (!TOKEN.test(name) || /[^\t\x20-\x7e\x80-\xff]/.test(value)) {
-      problems.push(`--header: it is 'NAME: VALUE', a line of Latin-1, not ${JSON.stringify(text)}`);
+      problems.push(`--header: must be 'NAME: VALUE', one line of Latin-1, not ${JSON.stringify(text)}`);
     } else headers.push([name, value]);
   }
   for (const name of settings.subprotocol) {
     if (!TOKEN.test(name)) {
-      problems.push(`--subprotocol: a name has letters, digits and !#$%&'*+-.^_\`|~, not "${name}"`);
+      problems.push(`--subprotocol: must have only letters, digits and !#$%&'*+-.^_\`|~, not "${name}"`);
     }
   }
   const { origin } = settings;
   if (origin !== undefined && /[^\x21-\x7e]/.test(origin)) {
-    problems.push(`--origin: it is scheme://host[:port] or null, not ${JSON.stringify(origin)}`);
+    problems.push(`--origin: must be scheme://host[:port] or null, not ${JSON.stringify(origin)}`);
   }
   const ca = settings.ca === undefined ? undefined : readCa(settings.ca, problems);
   if (problems.length > 0) throw new UsageError(problems);
@@ -93,7 +94,7 @@ function readCa(file: string, problems: string[]): string | undefined {
     const reason = error instanceof Deno.errors.NotFound
       ? `there is no file ${file}`
       : error instanceof Deno.errors.PermissionDenied
-      ? `${file} must not be read (${messageOf(error)})`
+      ? `reading ${file} is not permitted (${messageOf(error)})`
       : messageOf(error);
     problems.push(`--ca: ${reason}`);
     return undefined;

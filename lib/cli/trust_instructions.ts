@@ -1,17 +1,17 @@
 /**
- * How to make programs trust the development authority: what the command `cert` prints.
+ * Instructions for trusting the development certificate authority, printed by the command `cert`.
  * @module
  */
 import { shellWord } from "../tls/shell_command.ts";
 
-/** One system or program, and the commands that make it trust an authority. */
+/** The commands that make one system or program trust a certificate authority. */
 export interface TrustStep {
   readonly where: string;
   readonly commands: readonly string[];
 }
 
-/** Every way to trust the authority whose certificate lies in a file. */
-export function trustSteps(file: string): TrustStep[] {
+/** Lists the instructions for every supported system and program. */
+export function listTrustSteps(file: string): TrustStep[] {
   const word = shellWord(file);
   const backslashed = file.replaceAll("/", "\\");
   const windows = /\s/.test(file) ? `"${backslashed}"` : backslashed;
@@ -36,7 +36,7 @@ export function trustSteps(file: string): TrustStep[] {
     { where: "Windows (Edge, Chrome), as administrator", commands: [`certutil -addstore -f ROOT ${windows}`] },
     {
       where: "Chrome on Linux (libnss3-tools has certutil)",
-      // certutil fails where Chrome has not made the folder yet.
+      // certutil fails if Chrome has not created the folder yet.
       commands: [
         "mkdir -p $HOME/.pki/nssdb",
         `certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n wss-development -i ${word}`,
@@ -52,8 +52,8 @@ export function trustSteps(file: string): TrustStep[] {
   ];
 }
 
-/** Every step, a command a line. */
-export function howToTrust(file: string): string {
-  return trustSteps(file).map(({ where, commands }) => [where, ...commands.map((line) => `    ${line}`)].join("\n"))
+/** Formats the instructions as text, one command per line. */
+export function formatTrustInstructions(file: string): string {
+  return listTrustSteps(file).map(({ where, commands }) => [where, ...commands.map((line) => `    ${line}`)].join("\n"))
     .join("\n");
 }

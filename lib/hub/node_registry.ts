@@ -24,7 +24,7 @@ export interface NodeInfo {
 }
 
 /** The other nodes that have announced themselves. */
-export class Nodes {
+export class NodeRegistry {
   readonly #nodes = new Map<string, { readonly info: NodeInfo; seen: number }>();
   #lastExpiry: number | undefined;
 
