@@ -7,10 +7,10 @@ import { loadWithFile, readVariables } from "../config/load_settings.ts";
 import { findNearestName } from "../config/nearest_name.ts";
 import { apache } from "../proxy/apache.ts";
 import { caddy } from "../proxy/caddy.ts";
-import { collectSite } from "../proxy/site_from_options.ts";
 import { haproxy } from "../proxy/haproxy.ts";
 import { nginx } from "../proxy/nginx.ts";
 import { PROXY_OPTIONS } from "../proxy/proxy_options.ts";
+import { resolveSite } from "../proxy/resolve_site.ts";
 import type { Generator } from "../proxy/site_description.ts";
 import { PROGRAM } from "./help.ts";
 import { write } from "./output.ts";
@@ -40,7 +40,7 @@ export function generateProxyConfiguration(
   }
   if (positionals.length > 1) allProblems.push(`proxy takes one name, but also got ${positionals.slice(1).join(" ")}`);
   const { settings, given, notes } = loadWithFile(PROXY_OPTIONS, { flags, variables }, allProblems);
-  const site = collectSite(settings, given, generator!);
+  const site = resolveSite(settings, given, generator!);
   return { text: generator!.render(site), out: settings.out, notes };
 }
 

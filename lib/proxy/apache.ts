@@ -1,38 +1,39 @@
 /**
- * Apache httpd 2.4.
+ * Generates configurations for Apache httpd 2.4.
  * @module
  */
 import type { Generator, Site, Upstream } from "./site_description.ts";
 import {
+  CLIENT_HEADERS_COMMENT,
   comment,
-  fileOf,
-  heading,
-  hostPort,
+  findUnquotablePaths,
+  formatHostPort,
+  headerComment,
   indent,
-  nameOf,
+  joinLines,
   OPENSSL_SUITES,
   pathsExpression,
   publicOrigin,
-  timeoutReason,
-  unquotable,
+  sectionName,
+  timeoutComment,
 } from "./config_text.ts";
 
-/** Quotes a path. `${…}` cannot be escaped: `problems` refuses it. */
+/** Quotes a path. `problems` refuses `${…}`, because it cannot be escaped. */
 function quote(path: string): string {
   return `"${path.replaceAll(/["\\]/g, "\\$&")}"`;
 }
 
 function address(scheme: string, upstream: Upstream, number: number): string {
   return upstream.transport === "unix"
-    // The host name only distinguishes the members of a group; Apache connects to the socket.
+    // The host name only distinguishes the members of a balancer. Apache connects to the socket.
     ? `unix:${upstream.path}|${scheme}://service${number}.localhost`
-    : `${scheme}://${hostPort(upstream)}`;
+    : `${scheme}://${formatHostPort(upstream)}`;
 }
 
-function need(module: string, what: string): string[] {
+function requireModule(module: string, purpose: string): string[] {
   return [
     `<IfModule !${module}_module>`,
-    `    Error "wss: mod_${module} is missing, which ${what} (Debian: a2enmod ${module})"`,
+    `    Error "wss: mod_${module} is missing, which ${purpose} (Debian: a2enmod ${module})"`,
     `</IfModule>`,
   ];
 }
@@ -40,29 +41,29 @@ function need(module: string, what: string): string[] {
 function modules(site: Site): string[] {
   const group = site.upstreams.length > 1;
   const needed: [string, string][] = [
-    ["proxy", "everything here needs"],
-    ["headers", "tells the service who the client is"],
+    ["proxy", "is required"],
+    ["headers", "sends the client's address to the service"],
     ...(site.scope === "site"
-      ? [["ssl", "speaks TLS"], ["socache_shmcb", "resumes TLS sessions"]] as [string, string][]
+      ? [["ssl", "supports TLS"], ["socache_shmcb", "resumes TLS sessions"]] as [string, string][]
       : []),
     ...(group
-      ? [["proxy_balancer", "shares the load"], ["slotmem_shm", "the balancer needs"], [
+      ? [["proxy_balancer", "shares the load"], ["slotmem_shm", "the balancer requires"], [
         "lbmethod_bybusyness",
-        "sends a connection where the fewest are",
+        "balances by the number of connections",
       ]] as [string, string][]
       : []),
   ];
   return [
-    comment("The modules that this needs; one that is missing is named when the configuration is tested."),
+    comment("Required modules. The configuration test reports a missing one."),
     comment(
-      "From 2.4.47 on mod_proxy_http speaks WebSocket (upgrade=websocket); before that it takes mod_proxy_wstunnel.",
+      "From 2.4.47 on, mod_proxy_http supports WebSocket (upgrade=websocket). Older versions need mod_proxy_wstunnel.",
     ),
-    ...needed.flatMap(([module, what]) => need(module, what)),
+    ...needed.flatMap(([module, purpose]) => requireModule(module, purpose)),
     `<IfVersion >= 2.4.47>`,
-    ...indent(need("proxy_http", "speaks WebSocket")),
+    ...indent(requireModule("proxy_http", "supports WebSocket")),
     `</IfVersion>`,
     `<IfVersion < 2.4.47>`,
-    ...indent(need("proxy_wstunnel", "speaks WebSocket")),
+    ...indent(requireModule("proxy_wstunnel", "supports WebSocket")),
     `</IfVersion>`,
   ];
 }
@@ -71,7 +72,7 @@ function route(site: Site, scheme: "http" | "ws"): string[] {
   const parameters = [
     ...(scheme === "http" ? ["upgrade=websocket"] : []),
     `connectiontimeout=5`,
-    `timeout=${site.quietTimeout}`,
+    `timeout=${site.idleTimeout}`,
     `ttl=${site.keepAlive}`,
     `flushpackets=on`,
   ].join(" ");
@@ -79,17 +80,17 @@ function route(site: Site, scheme: "http" | "ws"): string[] {
   const pass = (to: string) => `ProxyPassMatch "${pathsExpression(site)}" "${to}"`;
   if (site.upstreams.length === 1) return [`${pass(address(scheme, site.upstreams[0], 1))} ${parameters}`];
   return [
-    `<Proxy "balancer://${nameOf(site)}">`,
+    `<Proxy "balancer://${sectionName(site)}">`,
     ...site.upstreams.map((upstream, at) => `    BalancerMember "${address(scheme, upstream, at + 1)}" ${parameters}`),
     `    ProxySet lbmethod=bybusyness`,
     `</Proxy>`,
-    pass(`balancer://${nameOf(site)}`),
+    pass(`balancer://${sectionName(site)}`),
   ];
 }
 
 function forwarding(): string[] {
   return [
-    comment("Who the client is and how it came. Set, not appended: what a client sent under these names is gone."),
+    CLIENT_HEADERS_COMMENT,
     `ProxyAddHeaders Off`,
     `RequestHeader set X-Real-IP "expr=%{REMOTE_ADDR}"`,
     `RequestHeader set X-Forwarded-For "expr=%{REMOTE_ADDR}"`,
@@ -97,7 +98,7 @@ function forwarding(): string[] {
     `RequestHeader set X-Forwarded-Host "expr=%{HTTP_HOST}"`,
     `RequestHeader set X-SSL-Protocol "%{SSL_PROTOCOL}s"`,
     `RequestHeader unset Forwarded`,
-    comment("A client that names these in Connection would have them dropped again on the way to the service."),
+    comment("If a client lists these headers in Connection, Apache would remove them. So Connection is set here."),
     `RequestHeader set Connection Upgrade "expr=-n %{HTTP:Upgrade}"`,
     `RequestHeader unset Connection "expr=-z %{HTTP:Upgrade}"`,
   ];
@@ -106,9 +107,9 @@ function forwarding(): string[] {
 function service(site: Site): string[] {
   return [
     comment(
-      "The service's path; each is matched whole. A handshake becomes a WebSocket, anything else stays HTTP/1.1.",
+      "The paths of the service. The whole path must match. Requests other than handshakes stay HTTP/1.1.",
     ),
-    comment(timeoutReason(site)),
+    comment(timeoutComment(site)),
     `ProxyRequests Off`,
     `ProxyPreserveHost On`,
     `<IfVersion >= 2.4.47>`,
@@ -121,9 +122,9 @@ function service(site: Site): string[] {
     ...indent([
       ...forwarding(),
       comment(
-        "A handshake has no body (LimitRequestBody does not reach what is proxied); messages are the service's to",
+        "A handshake has no body (LimitRequestBody does not apply to proxied requests). --max-payload of the service",
       ),
-      comment("limit (--max-payload)."),
+      comment("limits messages."),
       `AuthMerging And`,
       `Require expr "%{HTTP:Transfer-Encoding} == '' && %{HTTP:Content-Length} in {'', '0'}"`,
       comment("Java's client and others send Content-Length: 0, which Deno answers with 400."),
@@ -134,7 +135,7 @@ function service(site: Site): string[] {
 }
 
 function website(site: Site): string[] {
-  if (site.website === undefined) return [comment("Nothing else is here."), `RedirectMatch 404 "."`];
+  if (site.website === undefined) return [comment("Other paths do not exist."), `RedirectMatch 404 "."`];
   if ("root" in site.website) {
     const root = quote(site.website.root);
     return [
@@ -157,7 +158,7 @@ function website(site: Site): string[] {
 function tls(site: Site): string[] {
   const { cert, key, chain } = site.certificate!;
   return [
-    comment("TLS by Mozilla's intermediate recommendation."),
+    comment("TLS as in Mozilla's intermediate profile."),
     `SSLEngine on`,
     `SSLCertificateFile ${quote(cert)}`,
     `SSLCertificateKeyFile ${quote(key!)}`,
@@ -172,7 +173,7 @@ function tls(site: Site): string[] {
 function redirect(site: Site): string[] {
   if (site.redirectPort === undefined) return [];
   return [
-    comment("Plain HTTP is sent to https."),
+    comment("Plain HTTP is redirected to https."),
     ...(site.redirectPort === 80 ? [] : [`Listen ${site.redirectPort}`]),
     `<VirtualHost *:${site.redirectPort}>`,
     `    ServerName ${site.domain}`,
@@ -184,17 +185,24 @@ function redirect(site: Site): string[] {
 
 function render(site: Site): string {
   const workers = comment(
-    "Each connection occupies one worker thread: MaxRequestWorkers is how many there can be at once.",
+    "Each connection uses one worker thread, so MaxRequestWorkers limits the connections.",
   );
   if (site.scope === "location") {
-    const howTo = [
-      "Put it into the <VirtualHost> that has your certificate; then: apachectl configtest && apachectl graceful",
+    const instructions = [
+      "Put it into the <VirtualHost> with your certificate. Then: apachectl configtest && apachectl graceful",
     ];
-    return fileOf([...heading(site, "Apache", howTo), "", ...modules(site), "", workers, ...service(site)]);
+    return joinLines([
+      ...headerComment(site, "Apache", instructions),
+      "",
+      ...modules(site),
+      "",
+      workers,
+      ...service(site),
+    ]);
   }
-  return fileOf([
-    ...heading(site, "Apache", [
-      "A file of its own in sites-enabled or conf.d; then: apachectl configtest && apachectl graceful",
+  return joinLines([
+    ...headerComment(site, "Apache", [
+      "Put it into a file in sites-enabled or conf.d. Then: apachectl configtest && apachectl graceful",
       "Old processes keep their connections after a graceful restart.",
     ]),
     "",
@@ -207,13 +215,13 @@ function render(site: Site): string {
     `    MaxRequestWorkers 4096`,
     `</IfModule>`,
     "",
-    comment("Clients that come back resume their session."),
+    comment("Returning clients resume their session."),
     `SSLSessionCache "shmcb:wss_sessions(512000)"`,
     `SSLSessionCacheTimeout 86400`,
     "",
     ...redirect(site),
     ...(site.listenPort === 443
-      ? [comment("Listen 443 stands in ports.conf (Debian) or conf.d/ssl.conf (Fedora).")]
+      ? [comment("ports.conf (Debian) or conf.d/ssl.conf (Fedora) contains Listen 443.")]
       : [`Listen ${site.listenPort}`]),
     `<VirtualHost *:${site.listenPort}>`,
     ...indent([
@@ -221,13 +229,13 @@ function render(site: Site): string {
       "",
       ...tls(site),
       "",
-      comment("A request's head: as long as the service waits for one, and shorter than it takes (64 KiB)."),
+      comment("Request head: the timeout is the service's, the size limit is below the service's (64 KiB)."),
       `<IfModule reqtimeout_module>`,
       `    RequestReadTimeout header=${site.headTimeout}`,
       `</IfModule>`,
       `LimitRequestFields 100`,
-      comment("A quiet connection ends after the longer one of this and the timeout of the route below."),
-      `Timeout ${site.quietTimeout}`,
+      comment("An idle connection is closed after the longer of this timeout and the timeout of the route below."),
+      `Timeout ${site.idleTimeout}`,
       "",
       ...service(site),
       "",
@@ -240,7 +248,7 @@ function render(site: Site): string {
 export const apache = {
   name: "apache",
   title: "Apache",
-  needs: ["cert", "key"],
-  problems: (site) => unquotable(site, "Apache", ["${"]),
+  required: ["cert", "key"],
+  problems: (site) => findUnquotablePaths(site, "Apache", ["${"]),
   render,
 } as const satisfies Generator;

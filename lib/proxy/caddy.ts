@@ -1,31 +1,32 @@
 /**
- * Caddy 2.5 or newer.
+ * Generates configurations for Caddy 2.5 or newer.
  * @module
  */
+import { formatDuration } from "../duration_and_size.ts";
 import type { Generator, Site, Upstream } from "./site_description.ts";
 import {
-  chainProblem,
+  checkSeparateChain,
+  CLIENT_HEADERS_COMMENT,
   comment,
-  fileOf,
-  heading,
-  hostPort,
+  findUnquotablePaths,
+  formatHostPort,
+  headerComment,
   indent,
-  INTERMEDIATE,
-  nameOf,
+  joinLines,
+  MOZILLA_INTERMEDIATE,
   pathsExpression,
-  pathsOf,
   publicOrigin,
-  timeoutReason,
-  unquotable,
+  sectionName,
+  splitPaths,
 } from "./config_text.ts";
 
 function address(upstream: Upstream): string {
-  return upstream.transport === "unix" ? `unix/${upstream.path}` : hostPort(upstream);
+  return upstream.transport === "unix" ? `unix/${upstream.path}` : formatHostPort(upstream);
 }
 
 function forwarding(): string[] {
   return [
-    comment("Who the client is and how it came. Set, not appended: what a client sent under these names is gone."),
+    CLIENT_HEADERS_COMMENT,
     `header_up X-Real-IP {remote_host}`,
     `header_up X-Forwarded-For {remote_host}`,
     `header_up X-Forwarded-Proto {scheme}`,
@@ -36,16 +37,16 @@ function forwarding(): string[] {
 }
 
 function service(site: Site): string[] {
-  const name = nameOf(site);
+  const name = sectionName(site);
   const group = site.upstreams.length > 1;
   return [
-    comment("The service's path; each is matched whole. Caddy handles Upgrade and Connection request by request."),
-    pathsOf(site).expressions.length === 0
+    comment("The paths of the service. The whole path must match. Caddy sets Upgrade and Connection for each request."),
+    splitPaths(site).expressions.length === 0
       ? `@${name} path ${site.paths.join(" ")}`
       : `@${name} path_regexp ${pathsExpression(site)}`,
     `handle @${name} {`,
     ...indent([
-      comment("A handshake has no body; messages are the service's to limit (--max-payload)."),
+      comment("A handshake has no body. --max-payload of the service limits messages."),
       `request_body {`,
       `    max_size 1KB`,
       `}`,
@@ -54,7 +55,7 @@ function service(site: Site): string[] {
         ...(group
           ? [
             comment(
-              "Several of the service: a new connection goes where the fewest are, and not to one that is stopping.",
+              "A new connection goes to the service with the fewest connections, and not to one that is stopping.",
             ),
             `lb_policy least_conn`,
             `lb_try_duration 2s`,
@@ -64,14 +65,14 @@ function service(site: Site): string[] {
           : []),
         ...forwarding(),
         "",
-        comment("Bytes go on as they come. Caddy sets an open WebSocket no time limit."),
-        comment(timeoutReason(site).replace("; this is later than that", " and ends dead ones")),
+        comment("Bytes are forwarded immediately. Caddy has no timeout for an open WebSocket."),
+        comment(pingComment(site)),
         `flush_interval -1`,
         `transport http {`,
         ...indent([
           `versions 1.1`,
           `dial_timeout 5s`,
-          `response_header_timeout ${site.quietTimeout}s`,
+          `response_header_timeout ${site.idleTimeout}s`,
           `keepalive ${site.keepAlive}s`,
         ]),
         `}`,
@@ -82,6 +83,13 @@ function service(site: Site): string[] {
   ];
 }
 
+/** Explains how dead connections end. */
+function pingComment({ pingInterval }: Site): string {
+  return pingInterval === 0
+    ? "The service sends no pings (idle-timeout 0), so a dead connection may stay open."
+    : `The service pings an idle connection every ${formatDuration(pingInterval)} and closes dead ones.`;
+}
+
 function website(site: Site): string[] {
   const { website } = site;
   const body = website === undefined
@@ -90,7 +98,7 @@ function website(site: Site): string[] {
     ? [`root * "${website.root}"`, `file_server`]
     : [`reverse_proxy ${address(website.server)} {`, ...indent(forwarding()), `}`];
   return [
-    comment(website === undefined ? "Nothing else is here." : "The website."),
+    comment(website === undefined ? "Other paths do not exist." : "The website."),
     `handle {`,
     ...indent(body),
     `}`,
@@ -100,13 +108,13 @@ function website(site: Site): string[] {
 function tls(site: Site): string[] {
   const { certificate } = site;
   return [
-    comment("TLS by Mozilla's intermediate recommendation; Caddy resumes sessions of clients that come back."),
+    comment("TLS as in Mozilla's intermediate profile. Returning clients resume their session."),
     ...(certificate
       ? []
-      : [comment("No --cert: Caddy gets the certificate and renews it, which needs ports 80 and 443.")]),
+      : [comment("No --cert: Caddy obtains and renews the certificate, which requires ports 80 and 443.")]),
     `tls ${certificate ? `"${certificate.cert}" "${certificate.key}" ` : ""}{`,
     `    protocols tls${site.minTls} tls1.3`,
-    `    ciphers ${INTERMEDIATE.map(([, iana]) => iana).join(" ")}`,
+    `    ciphers ${MOZILLA_INTERMEDIATE.map(([, iana]) => iana).join(" ")}`,
     `}`,
   ];
 }
@@ -114,7 +122,7 @@ function tls(site: Site): string[] {
 function redirect(site: Site): string[] {
   if (site.redirectPort === undefined) return [];
   return [
-    comment("Plain HTTP is sent to https."),
+    comment("Plain HTTP is redirected to https."),
     `http://${site.domain}:${site.redirectPort} {`,
     `    redir ${publicOrigin(site)}{uri} 301`,
     `}`,
@@ -124,22 +132,22 @@ function redirect(site: Site): string[] {
 
 function render(site: Site): string {
   if (site.scope === "location") {
-    const howTo = ["Put it into your site's block; then: caddy validate && caddy reload"];
-    return fileOf([...heading(site, "Caddy", howTo), "", ...service(site)]);
+    const instructions = ["Put it into your site's block. Then: caddy validate && caddy reload"];
+    return joinLines([...headerComment(site, "Caddy", instructions), "", ...service(site)]);
   }
-  return fileOf([
-    ...heading(site, "Caddy", [
-      "A whole Caddyfile; in one that you have, merge the first block, which stands once at its top, with yours.",
-      "Then: caddy validate && caddy reload. Caddy closes open WebSockets when it reloads; clients reconnect.",
+  return joinLines([
+    ...headerComment(site, "Caddy", [
+      "This is a whole Caddyfile. To add it to an existing one, merge the first block into the global options.",
+      "Then: caddy validate && caddy reload. A reload closes open WebSockets; clients reconnect.",
     ]),
     "",
     `{`,
     ...indent([
-      comment("The redirect stands below."),
+      comment("The redirect is below."),
       `auto_https disable_redirects`,
       `servers {`,
       ...indent([
-        comment("A request's head: as long as the service waits for one, and shorter than it takes (64 KiB)."),
+        comment("Request head: the timeout is the service's, the size limit is below the service's (64 KiB)."),
         `max_header_size 32KB`,
         `timeouts {`,
         `    read_header ${site.headTimeout}s`,
@@ -156,21 +164,21 @@ function render(site: Site): string {
   ]);
 }
 
-function pairProblem(site: Site): string[] {
+function checkKey(site: Site): string[] {
   const { certificate } = site;
   return certificate !== undefined && certificate.key === undefined
-    ? ["--key is missing: a certificate serves only with its private key"]
+    ? ["--key is missing: a certificate requires its private key"]
     : [];
 }
 
 export const caddy = {
   name: "caddy",
   title: "Caddy",
-  needs: [],
+  required: [],
   problems: (site) => [
-    ...pairProblem(site),
-    ...chainProblem(site, "Caddy"),
-    ...unquotable(site, "Caddy", ['"', "\\", "{", "}", "`"]),
+    ...checkKey(site),
+    ...checkSeparateChain(site, "Caddy"),
+    ...findUnquotablePaths(site, "Caddy", ['"', "\\", "{", "}", "`"]),
   ],
   render,
 } as const satisfies Generator;

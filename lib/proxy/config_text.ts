@@ -1,5 +1,5 @@
 /**
- * Text that the generated configurations share: Mozilla's TLS recommendation, the opening comment, small helpers.
+ * Text that the generated configurations share: comments, names, paths and Mozilla's TLS recommendation.
  * @module
  */
 import { isIPv6 } from "node:net";
@@ -8,11 +8,11 @@ import { formatDuration } from "../duration_and_size.ts";
 import type { Site, Upstream } from "./site_description.ts";
 
 /**
- * TLS 1.2 suites of the intermediate profile of Mozilla's guideline 6.0, by OpenSSL's and IANA's names, without DHE.
- * The TLS 1.3 suites and the groups of the profile are the libraries' defaults, and OpenSSL before 3.5 would not load a
- * file that names X25519MLKEM768.
+ * The TLS 1.2 suites of Mozilla's intermediate profile (guideline 6.0) without DHE, by OpenSSL's and IANA's names. The
+ * TLS 1.3 suites and the groups of the profile are the libraries' defaults. OpenSSL before 3.5 refuses a file with
+ * X25519MLKEM768.
  */
-export const INTERMEDIATE: readonly (readonly [openssl: string, iana: string])[] = [
+export const MOZILLA_INTERMEDIATE: readonly (readonly [openssl: string, iana: string])[] = [
   ["ECDHE-ECDSA-AES128-GCM-SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"],
   ["ECDHE-RSA-AES128-GCM-SHA256", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"],
   ["ECDHE-ECDSA-AES256-GCM-SHA384", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"],
@@ -22,25 +22,25 @@ export const INTERMEDIATE: readonly (readonly [openssl: string, iana: string])[]
 ];
 
 /** The suites in OpenSSL's syntax. */
-export const OPENSSL_SUITES: string = INTERMEDIATE.map(([openssl]) => openssl).join(":");
+export const OPENSSL_SUITES: string = MOZILLA_INTERMEDIATE.map(([openssl]) => openssl).join(":");
 
-/** `HOST:PORT`, IPv6 in brackets. */
-export function hostPort({ host, port }: { host: string; port: number }): string {
+/** Formats `HOST:PORT`, with an IPv6 address in brackets. */
+export function formatHostPort({ host, port }: { host: string; port: number }): string {
   return `${isIPv6(host) ? `[${host}]` : host}:${port}`;
 }
 
 /** Whether the service runs on the proxy's own machine. */
-export function isLocal(upstream: Upstream): boolean {
+export function isLocalUpstream(upstream: Upstream): boolean {
   return upstream.transport === "unix" || /^(?:127\.|localhost$|::1$)/.test(upstream.host);
 }
 
-/** `https://example.com:8443`, with the port only if it is not 443. */
+/** Returns the origin of a site, `https://example.com:8443`; the port only if it is not 443. */
 export function publicOrigin(site: Site): string {
   return `https://${site.domain}${site.listenPort === 443 ? "" : `:${site.listenPort}`}`;
 }
 
-/** The paths of a site: exact paths, and patterns as anchored regular expressions. */
-export function pathsOf({ paths }: Site): { literals: string[]; expressions: string[] } {
+/** Splits the paths of a site into exact paths, and patterns as anchored regular expressions. */
+export function splitPaths({ paths }: Site): { literals: string[]; expressions: string[] } {
   const patterns = paths.filter((path) => parsePath(path).literal === undefined);
   return {
     literals: paths.filter((path) => !patterns.includes(path)),
@@ -48,48 +48,55 @@ export function pathsOf({ paths }: Site): { literals: string[]; expressions: str
   };
 }
 
-/** All paths of a site as one anchored regular expression. */
+/** Returns all paths of a site as one anchored regular expression. */
 export function pathsExpression({ paths }: Site): string {
   const expressions = paths.map(pathExpression);
   return expressions.length === 1 ? `^${expressions[0]}$` : `^(?:${expressions.join("|")})$`;
 }
 
-/** A name for sections and variables: `wss_example_com`. */
-export function nameOf(site: Site): string {
+/** Returns a name for sections and variables: `wss_example_com`. */
+export function sectionName(site: Site): string {
   return site.domain === undefined ? "wss" : `wss_${site.domain.replaceAll(/[^a-z0-9]/g, "_")}`;
 }
 
-/** The opening comment: what the file is, how to load it, and the flags of the service that it fits. */
-export function heading(site: Site, title: string, howTo: readonly string[]): string[] {
-  const what = site.scope === "site"
+/** Returns the first comment of a file: its purpose, how to load it, and the flags of the matching service. */
+export function headerComment(site: Site, title: string, instructions: readonly string[]): string[] {
+  const purpose = site.scope === "site"
     ? `wss service behind ${title}: wss${publicOrigin(site).slice(5)}${site.paths[0]}`
-    : `wss service behind ${title}: the part that goes into your server`;
-  const far = site.upstreams.some((upstream) => !isLocal(upstream));
-  const socket = site.upstreams.some(({ transport }) => transport === "unix");
+    : `wss service behind ${title}: a part for an existing server`;
+  const hasRemoteUpstream = site.upstreams.some((upstream) => !isLocalUpstream(upstream));
+  const hasSocket = site.upstreams.some(({ transport }) => transport === "unix");
   return [
-    what,
+    purpose,
     "",
-    ...howTo,
+    ...instructions,
     "",
-    "It fits a service started with:",
+    "It matches a service that is started with:",
     `  main.ts ${site.flags.join(" ")}`,
-    ...(socket
-      ? ["The proxy's user needs to write to the socket: make it a member of the service's group (--unix-mode)."]
+    ...(hasSocket
+      ? ["The proxy's user needs write access to the socket: add it to the service's group (--unix-mode)."]
       : []),
-    ...(far ? ["What runs on another machine needs --trusted-proxy with the address of this one, too."] : []),
+    ...(hasRemoteUpstream
+      ? ["A service on another machine also needs --trusted-proxy with the address of this machine."]
+      : []),
   ].map(comment);
 }
 
-/** A comment line; the syntax is the same in all four programs. */
+/** Formats a comment line. The syntax is the same in all four programs. */
 export function comment(line: string): string {
   return line === "" ? "#" : `# ${line}`;
 }
 
-/** Why the proxy's timeout is what it is. */
-export function timeoutReason(site: Site): string {
+/** The comment above the headers that describe the client. */
+export const CLIENT_HEADERS_COMMENT: string = comment(
+  "The client's address and scheme. They replace headers that the client sent under these names.",
+);
+
+/** Explains the proxy's timeout. */
+export function timeoutComment(site: Site): string {
   return site.pingInterval === 0
-    ? `The service sends no pings (idle-timeout 0): a connection that is quiet for ${site.quietTimeout}s is cut here.`
-    : `The service pings a quiet connection every ${formatDuration(site.pingInterval)}; this is later than that.`;
+    ? `The service sends no pings (idle-timeout 0): the proxy closes a connection that is idle for ${site.idleTimeout}s.`
+    : `The service pings an idle connection every ${formatDuration(site.pingInterval)}. This timeout is longer.`;
 }
 
 /** Indents lines by a number of spaces; empty lines stay empty. */
@@ -98,31 +105,31 @@ export function indent(lines: readonly string[], spaces = 4): string[] {
 }
 
 /** Joins the lines of a file. */
-export function fileOf(lines: readonly string[]): string {
+export function joinLines(lines: readonly string[]): string {
   return lines.join("\n") + "\n";
 }
 
-/** The problem of a separate chain file, for proxies that send only the content of the certificate's file. */
-export function chainProblem(site: Site, title: string): string[] {
+/** Reports a separate chain file, for proxies that send only the certificates of the certificate's file. */
+export function checkSeparateChain(site: Site, title: string): string[] {
   const { cert, chain } = site.certificate ?? {};
   if (chain === undefined) return [];
   return [
-    `--chain: ${title} sends the intermediates that stand in the certificate's file: run ` +
+    `--chain: ${title} sends only the intermediates in the certificate's file: run ` +
     `cat ${cert} ${chain} > fullchain.pem, and give --cert fullchain.pem without --chain`,
   ];
 }
 
-/** The paths of a site, each with the label under which a message names it. */
-export function filesOf(site: Site): [label: string, path: string][] {
+/** Returns the file paths of a site, each with its flag for messages. */
+export function labelledPaths(site: Site): [label: string, path: string][] {
   const { cert, key, chain } = site.certificate ?? {};
   const root = site.website && "root" in site.website ? site.website.root : undefined;
   return ([["--cert", cert], ["--key", key], ["--chain", chain], ["--root", root]] as const)
     .flatMap(([label, path]) => path === undefined ? [] : [[label, path]]);
 }
 
-/** Problems of file paths with characters that a syntax does not allow even in quotes. */
-export function unquotable(site: Site, title: string, special: readonly string[]): string[] {
-  return filesOf(site).filter(([, path]) => special.some((text) => path.includes(text))).map(([label, path]) =>
-    `${label}: ${title} would read part of ${path} as its own syntax: use a path without ${special.join(" ")}`
+/** Reports file paths with characters that the syntax of a proxy cannot quote. */
+export function findUnquotablePaths(site: Site, title: string, special: readonly string[]): string[] {
+  return labelledPaths(site).filter(([, path]) => special.some((text) => path.includes(text))).map(([label, path]) =>
+    `${label}: ${title} cannot quote ${path}: use a path without ${special.join(" ")}`
   );
 }

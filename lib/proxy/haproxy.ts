@@ -1,34 +1,35 @@
 /**
- * HAProxy, 2.2 or newer.
+ * Generates configurations for HAProxy 2.2 or newer.
  * @module
  */
 import type { Generator, Site, Upstream } from "./site_description.ts";
 import {
-  chainProblem,
+  checkSeparateChain,
+  CLIENT_HEADERS_COMMENT,
   comment,
-  fileOf,
-  heading,
-  hostPort,
+  findUnquotablePaths,
+  formatHostPort,
+  headerComment,
   indent,
-  nameOf,
+  joinLines,
   OPENSSL_SUITES,
-  pathsOf,
   publicOrigin,
-  timeoutReason,
-  unquotable,
+  sectionName,
+  splitPaths,
+  timeoutComment,
 } from "./config_text.ts";
 
-/** Separates the two parts of the text for an existing server: lines for the frontend, and a section of its own. */
-export const HAPROXY_PART = "---- a section of its own ----";
+/** Separates the two parts for an existing server: lines for the frontend, and the backend section. */
+export const HAPROXY_SEPARATOR = "---- the backend section ----";
 
-function server(upstream: Upstream, number: number): string {
-  const address = upstream.transport === "unix" ? `unix@${upstream.path}` : hostPort(upstream);
+function serverLine(upstream: Upstream, number: number): string {
+  const address = upstream.transport === "unix" ? `unix@${upstream.path}` : formatHostPort(upstream);
   return `server s${number} ${address}`;
 }
 
 function forwarding(): string[] {
   return [
-    comment("Who the client is and how it came. Set, not appended: what a client sent under these names is gone."),
+    CLIENT_HEADERS_COMMENT,
     `http-request set-header X-Real-IP %[src]`,
     `http-request set-header X-Forwarded-For %[src]`,
     `http-request set-header X-Forwarded-Proto https if { ssl_fc }`,
@@ -40,54 +41,56 @@ function forwarding(): string[] {
   ];
 }
 
-/** Conditions for a request to the service; any of them suffices. */
-function conditions(site: Site): string[] {
-  const { literals, expressions } = pathsOf(site);
+/** Returns the conditions of a request to the service. One of them must be true. */
+function pathConditions(site: Site): string[] {
+  const { literals, expressions } = splitPaths(site);
   return [
     ...(literals.length > 0 ? [`{ path -m str ${literals.join(" ")} }`] : []),
     ...(expressions.length > 0 ? [`{ path -m reg ${expressions.join(" ")} }`] : []),
   ];
 }
 
-function dispatch(site: Site): string[] {
+function useBackend(site: Site): string[] {
   return [
-    comment("The service's path; each is matched whole. HAProxy handles Upgrade and Connection request by request."),
-    `use_backend ${nameOf(site)} if ${conditions(site).join(" || ")}`,
+    comment(
+      "The paths of the service. The whole path must match. HAProxy sets Upgrade and Connection for each request.",
+    ),
+    `use_backend ${sectionName(site)} if ${pathConditions(site).join(" || ")}`,
   ];
 }
 
 function backend(site: Site): string[] {
   const group = site.upstreams.length > 1;
   return [
-    comment(group ? "The service, several of it: a new connection goes where the fewest are." : "The service."),
-    `backend ${nameOf(site)}`,
+    comment(group ? "The services. A new connection goes to the one with the fewest connections." : "The service."),
+    `backend ${sectionName(site)}`,
     ...indent([
       `mode http`,
       ...(group
         ? [
           `balance leastconn`,
-          comment("One that is stopping says so at /healthz and gets no new connections."),
+          comment("A service that is stopping fails /healthz and gets no new connections."),
           `option httpchk`,
           `http-check send meth GET uri /healthz ver HTTP/1.1 hdr Host ${site.domain ?? "localhost"}`,
         ]
         : []),
-      comment("A handshake has no body; messages are the service's to limit (--max-payload)."),
+      comment("A handshake has no body. --max-payload of the service limits messages."),
       `http-request deny deny_status 413 if { req.body_size gt 1024 }`,
-      comment("A client may offer other protocols beside websocket: one line with that one alone goes on."),
+      comment("A client may offer other protocols in Upgrade. Only websocket is forwarded."),
       `http-request set-header Upgrade websocket if { req.hdr(Upgrade) -m str -i websocket }`,
       comment("Java's client and others send Content-Length: 0, which Deno answers with 400."),
       `http-request del-header Content-Length if { req.hdr(Content-Length) -m str 0 }`,
-      comment(timeoutReason(site)),
+      comment(timeoutComment(site)),
       `timeout connect 5s`,
-      `timeout server ${site.quietTimeout}s`,
-      `timeout tunnel ${site.quietTimeout}s`,
-      comment("Kept connections serve what is no WebSocket; the service closes idle ones after a while."),
+      `timeout server ${site.idleTimeout}s`,
+      `timeout tunnel ${site.idleTimeout}s`,
+      comment("Ordinary requests reuse connections. The service closes idle ones."),
       `http-reuse safe`,
       `default-server pool-purge-delay ${site.keepAlive}s${group ? " check" : ""}`,
       ...(site.upstreams.some(({ transport }) => transport === "unix")
-        ? [comment("With chroot in the global section, HAProxy looks for the socket's path inside of it.")]
+        ? [comment("With chroot in the global section, the socket's path is relative to that directory.")]
         : []),
-      ...site.upstreams.map((upstream, at) => server(upstream, at + 1)),
+      ...site.upstreams.map((upstream, at) => serverLine(upstream, at + 1)),
     ]),
   ];
 }
@@ -98,16 +101,16 @@ function website(site: Site): string[] {
   return [
     "",
     comment("The website."),
-    `backend ${nameOf(site)}_website`,
-    ...indent([`mode http`, `timeout connect 5s`, `timeout server 60s`, server(other, 1)]),
+    `backend ${sectionName(site)}_website`,
+    ...indent([`mode http`, `timeout connect 5s`, `timeout server 60s`, serverLine(other, 1)]),
   ];
 }
 
 function redirect(site: Site): string[] {
   if (site.redirectPort === undefined) return [];
   return [
-    comment("Plain HTTP is sent to https."),
-    `frontend ${nameOf(site)}_redirect`,
+    comment("Plain HTTP is redirected to https."),
+    `frontend ${sectionName(site)}_redirect`,
     ...indent([
       `mode http`,
       `bind :::${site.redirectPort} v4v6`,
@@ -125,31 +128,31 @@ function frontend(site: Site): string[] {
     `ssl-min-ver TLSv${site.minTls} ciphers ${OPENSSL_SUITES} no-tls-tickets`,
   ];
   return [
-    `frontend ${nameOf(site)}_tls`,
+    `frontend ${sectionName(site)}_tls`,
     ...indent([
       `mode http`,
       comment(
-        "TLS by Mozilla's intermediate recommendation; the file holds certificate, intermediates and key. Clients",
+        "TLS as in Mozilla's intermediate profile. The file contains certificate, intermediates and key. Returning",
       ),
       comment(
-        "that come back resume their session from HAProxy's cache (global: tune.ssl.cachesize, tune.ssl.lifetime).",
+        "clients resume their session from HAProxy's cache (global: tune.ssl.cachesize, tune.ssl.lifetime).",
       ),
       bind.join(" "),
       "",
       comment(
-        "A request's head: as long as the service waits for one. HAProxy takes no longer one than its buffer, 16 KiB.",
+        "Request head: the timeout is the service's. The size limit is HAProxy's buffer, 16 KiB.",
       ),
       `timeout http-request ${site.headTimeout}s`,
-      `timeout client ${site.quietTimeout}s`,
-      comment("A peer that never confirms a close is let go."),
+      `timeout client ${site.idleTimeout}s`,
+      comment("Timeout of a client that does not confirm the end of the connection."),
       `timeout client-fin ${site.headTimeout}s`,
       "",
       ...forwarding(),
       "",
-      ...dispatch(site),
+      ...useBackend(site),
       site.website === undefined
-        ? `http-request return status 404 if ${conditions(site).map((condition) => `!${condition}`).join(" ")}`
-        : `default_backend ${nameOf(site)}_website`,
+        ? `http-request return status 404 if ${pathConditions(site).map((condition) => `!${condition}`).join(" ")}`
+        : `default_backend ${sectionName(site)}_website`,
     ]),
     "",
   ];
@@ -157,25 +160,25 @@ function frontend(site: Site): string[] {
 
 function render(site: Site): string {
   if (site.scope === "location") {
-    return fileOf([
-      ...heading(site, "HAProxy", [
-        "The first part goes into the frontend that has your certificate (mode http), the second is a section of its",
-        "own; then: haproxy -c -f haproxy.cfg and a reload. That frontend needs its own timeout client.",
+    return joinLines([
+      ...headerComment(site, "HAProxy", [
+        "The first part goes into the frontend with your certificate (mode http), which needs a timeout client. The",
+        "second part is a separate section. Then: haproxy -c -f haproxy.cfg, and reload HAProxy.",
       ]),
       "",
       ...forwarding(),
       "",
-      ...dispatch(site),
+      ...useBackend(site),
       "",
-      comment(HAPROXY_PART),
+      comment(HAPROXY_SEPARATOR),
       "",
       ...backend(site),
     ]);
   }
-  return fileOf([
-    ...heading(site, "HAProxy", [
-      "Put it behind the global section of haproxy.cfg; then: haproxy -c -f haproxy.cfg and a reload.",
-      "Old processes keep their connections after a reload; hard-stop-after (global) bounds that.",
+  return joinLines([
+    ...headerComment(site, "HAProxy", [
+      "Put it after the global section of haproxy.cfg. Then: haproxy -c -f haproxy.cfg, and reload HAProxy.",
+      "Old processes keep their connections after a reload; hard-stop-after (global) limits that.",
     ]),
     "",
     ...redirect(site),
@@ -185,12 +188,12 @@ function render(site: Site): string {
   ]);
 }
 
-/** The key must be in the certificate's file, or beside it under the name that HAProxy expects. */
-function keyProblem(site: Site): string[] {
+/** Reports a key that HAProxy cannot find: it must be in the certificate's file, or in a file with that name and .key. */
+function checkKeyFile(site: Site): string[] {
   const { cert, key, chain } = site.certificate ?? {};
-  const found = key === undefined || key === cert || key === `${cert}.key`;
-  if (found && chain === undefined) return [];
-  if (found) return chainProblem(site, "HAProxy");
+  const isFound = key === undefined || key === cert || key === `${cert}.key`;
+  if (isFound && chain === undefined) return [];
+  if (isFound) return checkSeparateChain(site, "HAProxy");
   return [
     `--key${
       chain === undefined ? "" : ", --chain"
@@ -198,20 +201,20 @@ function keyProblem(site: Site): string[] {
     `cat ${
       [cert, chain, key].filter((file) => file !== undefined).join(" ")
     } > haproxy.pem (readable by HAProxy only), ` +
-    `and give --cert haproxy.pem alone`,
+    `and give only --cert haproxy.pem`,
   ];
 }
 
 export const haproxy = {
   name: "haproxy",
   title: "HAProxy",
-  needs: ["cert"],
+  required: ["cert"],
   problems: (site) => [
-    ...keyProblem(site),
+    ...checkKeyFile(site),
     ...(site.website && "root" in site.website
-      ? ["--root: HAProxy serves no files: run a web server and give --website"]
+      ? ["--root: HAProxy cannot serve files: run a web server and give --website"]
       : []),
-    ...unquotable(site, "HAProxy", ["'"]),
+    ...findUnquotablePaths(site, "HAProxy", ["'"]),
   ],
   render,
 } as const satisfies Generator;

@@ -1,41 +1,44 @@
 /**
- * nginx, 1.15.3 or newer.
+ * Generates configurations for nginx 1.15.3 or newer.
  * @module
  */
 import type { Generator, Site, Upstream } from "./site_description.ts";
 import {
-  chainProblem,
+  checkSeparateChain,
+  CLIENT_HEADERS_COMMENT,
   comment,
-  fileOf,
-  heading,
-  hostPort,
+  findUnquotablePaths,
+  formatHostPort,
+  headerComment,
   indent,
-  nameOf,
+  joinLines,
   OPENSSL_SUITES,
-  pathsOf,
   publicOrigin,
-  timeoutReason,
-  unquotable,
+  sectionName,
+  splitPaths,
+  timeoutComment,
 } from "./config_text.ts";
 
-/** Separates the two parts of the text for an existing server: outside of the server blocks, and inside one. */
-export const NGINX_PART = "---- inside the server block ----";
+/** Separates the two parts for an existing server: outside of the server blocks, and inside one. */
+export const NGINX_SEPARATOR = "---- inside the server block ----";
 
-/** Quotes a path. Variables cannot be escaped: `problems` refuses `$`. */
+/** Quotes a path. `problems` refuses `$`, because variables cannot be escaped. */
 function quote(path: string): string {
   return `"${path.replaceAll(/["\\]/g, "\\$&")}"`;
 }
 
-function server(upstream: Upstream): string {
-  return upstream.transport === "unix" ? `server unix:${upstream.path};` : `server ${hostPort(upstream)};`;
+function serverLine(upstream: Upstream): string {
+  return upstream.transport === "unix" ? `server unix:${upstream.path};` : `server ${formatHostPort(upstream)};`;
 }
 
-function shared(site: Site): string[] {
-  const name = nameOf(site);
+function upstreamBlocks(site: Site): string[] {
+  const name = sectionName(site);
   const group = site.upstreams.length > 1;
   return [
-    comment("Upgrade and Connection concern one hop only, so they are set anew for each request: passed on for a"),
-    comment("WebSocket handshake, empty for anything else, which then shares kept connections."),
+    comment(
+      "Upgrade and Connection are hop-by-hop headers, so they are set for each request: forwarded for a WebSocket",
+    ),
+    comment("handshake, empty for other requests, which reuse upstream connections."),
     `map $http_upgrade $${name}_upgrade {`,
     `    default         "";`,
     `    "~*^websocket$" websocket;`,
@@ -45,10 +48,10 @@ function shared(site: Site): string[] {
     `    "~*^websocket$" upgrade;`,
     `}`,
     "",
-    comment(group ? "The service, several of it: a new connection goes where the fewest are." : "The service."),
+    comment(group ? "The services. A new connection goes to the one with the fewest connections." : "The service."),
     `upstream ${name} {`,
     ...(group ? [`    zone ${name} 64k;`, `    least_conn;`] : []),
-    ...site.upstreams.map((upstream) => `    ${server(upstream)}`),
+    ...site.upstreams.map((upstream) => `    ${serverLine(upstream)}`),
     `    keepalive 16;`,
     `    keepalive_timeout ${site.keepAlive}s;`,
     `}`,
@@ -57,7 +60,7 @@ function shared(site: Site): string[] {
 
 function forwarding(): string[] {
   return [
-    comment("Who the client is and how it came. Set, not appended: what a client sent under these names is gone."),
+    CLIENT_HEADERS_COMMENT,
     `proxy_set_header Host $http_host;`,
     `proxy_set_header X-Real-IP $remote_addr;`,
     `proxy_set_header X-Forwarded-For $remote_addr;`,
@@ -70,30 +73,32 @@ function forwarding(): string[] {
 
 /** @param match the modifier and the path or expression of the location */
 function location(site: Site, match: string): string[] {
-  const name = nameOf(site);
+  const name = sectionName(site);
   return [
     `location ${match} {`,
     ...indent([
       `proxy_pass http://${name};`,
       "",
-      comment("WebSocket needs HTTP/1.1 towards the service."),
+      comment("WebSocket requires HTTP/1.1 to the service."),
       `proxy_http_version 1.1;`,
       `proxy_set_header Upgrade $${name}_upgrade;`,
       `proxy_set_header Connection $${name}_connection;`,
       "",
       ...forwarding(),
       "",
-      comment(timeoutReason(site)),
+      comment(timeoutComment(site)),
       `proxy_connect_timeout 5s;`,
-      `proxy_read_timeout ${site.quietTimeout}s;`,
-      `proxy_send_timeout ${site.quietTimeout}s;`,
+      `proxy_read_timeout ${site.idleTimeout}s;`,
+      `proxy_send_timeout ${site.idleTimeout}s;`,
       "",
-      comment("A handshake has no body, so none is passed on, nor the Content-Length: 0 that Java's client and others"),
-      comment("send: Deno answers it with 400. The service limits messages (--max-payload)."),
+      comment(
+        "A handshake has no body, so none is forwarded. Content-Length is removed: Java's client and others send",
+      ),
+      comment("Content-Length: 0, which Deno answers with 400. --max-payload of the service limits messages."),
       `proxy_set_header Content-Length "";`,
       `proxy_pass_request_body off;`,
       `client_max_body_size 1k;`,
-      comment("Bytes go on as they come."),
+      comment("Bytes are forwarded immediately."),
       `proxy_buffering off;`,
     ]),
     `}`,
@@ -102,7 +107,7 @@ function location(site: Site, match: string): string[] {
 
 function website(site: Site): string[] {
   if (site.website === undefined) {
-    return [comment("No website here (--root, --website)."), `location / {`, `    return 404;`, `}`];
+    return [comment("No website (--root, --website)."), `location / {`, `    return 404;`, `}`];
   }
   if ("root" in site.website) {
     return [
@@ -118,7 +123,7 @@ function website(site: Site): string[] {
     comment("The website, served by another server."),
     `location / {`,
     ...indent([
-      `proxy_pass http://${nameOf(site)}_website;`,
+      `proxy_pass http://${sectionName(site)}_website;`,
       `proxy_http_version 1.1;`,
       `proxy_set_header Connection "";`,
       ...forwarding(),
@@ -134,7 +139,7 @@ function listen(port: number, ssl: boolean): string[] {
 function redirect(site: Site): string[] {
   if (site.redirectPort === undefined) return [];
   return [
-    comment("Plain HTTP is sent to https."),
+    comment("Plain HTTP is redirected to https."),
     `server {`,
     ...indent([
       ...listen(site.redirectPort, false),
@@ -148,57 +153,57 @@ function redirect(site: Site): string[] {
 
 function tls(site: Site): string[] {
   return [
-    comment("TLS by Mozilla's intermediate recommendation. nginx takes the protocols of a port from its first server."),
+    comment("TLS as in Mozilla's intermediate profile. The first server of a port sets the protocols of the port."),
     `ssl_certificate ${quote(site.certificate!.cert)};`,
     `ssl_certificate_key ${quote(site.certificate!.key!)};`,
     `ssl_protocols ${site.minTls === "1.3" ? "TLSv1.3" : "TLSv1.2 TLSv1.3"};`,
     `ssl_ciphers ${OPENSSL_SUITES};`,
     `ssl_prefer_server_ciphers off;`,
-    comment("Clients that come back resume their session."),
+    comment("Returning clients resume their session."),
     `ssl_session_cache shared:wss:10m;`,
     `ssl_session_timeout 1d;`,
     `ssl_session_tickets off;`,
     "",
-    comment("A request's head: as long as the service waits for one, and shorter than it takes (64 KiB)."),
+    comment("Request head: the timeout is the service's, the size limit is below the service's (64 KiB)."),
     `client_header_timeout ${site.headTimeout}s;`,
     `large_client_header_buffers 4 8k;`,
   ];
 }
 
 function render(site: Site): string {
-  const { literals, expressions } = pathsOf(site);
+  const { literals, expressions } = splitPaths(site);
   const locations = [
     ...literals.map((path) => `= ${path}`),
     ...expressions.map((expression) => `~ "${expression}"`),
   ].flatMap((match) => [...location(site, match), ""]);
   if (site.scope === "location") {
-    return fileOf([
-      ...heading(site, "nginx", [
-        "The first part goes beside the server blocks (inside http, a file in conf.d for instance), the second",
-        "into the server block that has your certificate.",
+    return joinLines([
+      ...headerComment(site, "nginx", [
+        "The first part goes into http, outside of the server blocks (for example a file in conf.d). The second part",
+        "goes into the server block with your certificate.",
       ]),
       "",
-      ...shared(site),
+      ...upstreamBlocks(site),
       "",
-      comment(NGINX_PART),
+      comment(NGINX_SEPARATOR),
       "",
-      comment("The service's path; each is matched whole."),
+      comment("The paths of the service. The whole path must match."),
       ...locations.slice(0, -1),
     ]);
   }
   const otherServer = site.website && "server" in site.website ? site.website.server : undefined;
-  return fileOf([
-    ...heading(site, "nginx", [
-      "Put it inside http, as a file of its own in conf.d or sites-enabled; then: nginx -t && nginx -s reload",
-      "Old workers keep their connections after a reload; worker_shutdown_timeout (main context) bounds that.",
-      "Each connection takes two of worker_connections (events) and of the file descriptors.",
-      "Where the machine has no IPv6, drop the lines with [::].",
+  return joinLines([
+    ...headerComment(site, "nginx", [
+      "Put it into http, as a file in conf.d or sites-enabled. Then: nginx -t && nginx -s reload",
+      "Old workers keep their connections after a reload; worker_shutdown_timeout (main context) limits that.",
+      "Each connection uses two of worker_connections (events) and two file descriptors.",
+      "On a machine without IPv6, remove the lines with [::].",
     ]),
     "",
-    ...shared(site),
+    ...upstreamBlocks(site),
     "",
     ...(otherServer
-      ? [`upstream ${nameOf(site)}_website {`, `    ${server(otherServer)}`, `    keepalive 16;`, `}`, ""]
+      ? [`upstream ${sectionName(site)}_website {`, `    ${serverLine(otherServer)}`, `    keepalive 16;`, `}`, ""]
       : []),
     ...redirect(site),
     `server {`,
@@ -208,10 +213,10 @@ function render(site: Site): string {
       "",
       ...tls(site),
       "",
-      comment("The service's path; each is matched whole."),
+      comment("The paths of the service. The whole path must match."),
       ...locations,
       ...(site.paths.includes("/")
-        ? [comment("Nothing else is here."), `location / {`, `    return 404;`, `}`]
+        ? [comment("Other paths do not exist."), `location / {`, `    return 404;`, `}`]
         : website(site)),
     ]),
     `}`,
@@ -221,7 +226,7 @@ function render(site: Site): string {
 export const nginx = {
   name: "nginx",
   title: "nginx",
-  needs: ["cert", "key"],
-  problems: (site) => [...chainProblem(site, "nginx"), ...unquotable(site, "nginx", ["$"])],
+  required: ["cert", "key"],
+  problems: (site) => [...checkSeparateChain(site, "nginx"), ...findUnquotablePaths(site, "nginx", ["$"])],
   render,
 } as const satisfies Generator;

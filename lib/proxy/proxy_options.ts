@@ -1,17 +1,18 @@
 /**
- * The options of the command `proxy`: those of the service, and those that only a proxy needs.
+ * The options of the command `proxy`: those of the service, and those that only the proxy uses.
  * @module
  */
 import { type OptionTable, type Values } from "../config/option_table.ts";
 import { SERVICE_OPTIONS } from "../config/service_options.ts";
 
-/** Options of the command only; flags only, because `wss.json` and the variables are for the service. */
-const OWN = {
+/** Options that only the command has. They are flags only, because `wss.json` and variables configure the service. */
+const COMMAND_OPTIONS = {
   site: {
     type: "switch",
-    unset: "on where --domain, --cert or another fact of a whole server is given",
+    unset: "on if --domain, --cert or another option of a whole server is given",
     flagOnly: true,
-    help: "Print the whole server with TLS, redirect and website; --no-site: only the location to paste into yours.",
+    help:
+      "Print a whole server with TLS, redirect and website; --no-site: only a location to paste into an existing server.",
   },
   listenPort: {
     type: "port",
@@ -19,14 +20,14 @@ const OWN = {
     value: "PORT",
     min: 1,
     flagOnly: true,
-    help: "Of the whole server: the proxy's TLS port.",
+    help: "Whole server only: the proxy's TLS port.",
   },
   redirectPort: {
     type: "port",
     default: "80",
     value: "PORT",
     flagOnly: true,
-    help: "Of the whole server: the port whose plain HTTP is redirected to the TLS port; 0 leaves the redirect out.",
+    help: "Whole server only: the plain HTTP port that redirects to the TLS port; 0: no redirect.",
   },
   upstream: {
     type: "text",
@@ -34,19 +35,19 @@ const OWN = {
     repeat: true,
     unset: "the service's own --unix, or --host and --port",
     flagOnly: true,
-    help: "Where the proxy finds the service: HOST:PORT or the path of a unix socket; several share the load.",
+    help: "The service's address for the proxy: HOST:PORT or the path of a unix socket; several share the load.",
   },
   root: {
     type: "path",
     value: "DIRECTORY",
     flagOnly: true,
-    help: "Of the whole server: the website's files, served at / (HAProxy serves no files: --website).",
+    help: "Whole server only: the website's files, served at / (HAProxy cannot serve files: use --website).",
   },
   website: {
     type: "text",
     value: "ADDRESS",
     flagOnly: true,
-    help: "Of the whole server: where another server serves the website at /: HOST:PORT or the path of a unix socket.",
+    help: "Whole server only: the server of the website at /: HOST:PORT or the path of a unix socket.",
   },
   out: {
     type: "path",
@@ -64,26 +65,26 @@ const OWN = {
   },
 } as const satisfies OptionTable;
 
-/** Options of the service that here describe the TLS of the proxy; they are listed with the command's own. */
-const TURNED = {
-  // Not for the command line alone: a service that obtains its certificate is none for behind a proxy.
+/** Options of the service that describe the proxy's TLS in this command. The help lists them with the command's options. */
+const TLS_OPTIONS = {
+  // Not a flag only: a service that obtains its own certificate cannot run behind a proxy, so the setting is an error.
   domain: {
     ...SERVICE_OPTIONS.domain,
     topic: undefined,
-    help: "Of the whole server: the name that clients connect to.",
+    help: "Whole server only: the name that clients connect to.",
   },
   cert: {
     ...SERVICE_OPTIONS.cert,
     topic: undefined,
     unset: undefined,
-    help: "Of the whole server: the proxy's certificate, PEM, with its chain (HAProxy: and its key).",
+    help: "Whole server only: the proxy's certificate, PEM, with its chain (HAProxy: and its key).",
   },
-  key: { ...SERVICE_OPTIONS.key, topic: undefined, help: "Of the whole server: its private key, PEM, not encrypted." },
+  key: { ...SERVICE_OPTIONS.key, topic: undefined, help: "Whole server only: its private key, PEM, not encrypted." },
   chain: {
     ...SERVICE_OPTIONS.chain,
     topic: undefined,
     help:
-      "Of the whole server: the intermediate certificates (Apache; the others want them in the certificate's file).",
+      "Whole server only: the intermediate certificates (Apache; for others, put them into the certificate's file).",
   },
   minTls: {
     ...SERVICE_OPTIONS.minTls,
@@ -92,12 +93,13 @@ const TURNED = {
   },
 } as const satisfies OptionTable;
 
-export const PROXY_OPTIONS = { ...SERVICE_OPTIONS, ...TURNED, ...OWN } as const satisfies OptionTable;
+/** The options of the command. */
+export const PROXY_OPTIONS = { ...SERVICE_OPTIONS, ...TLS_OPTIONS, ...COMMAND_OPTIONS } as const satisfies OptionTable;
 
-/** Every setting of the command, resolved. */
+/** The resolved settings of the command. */
 export type ProxySettings = Values<typeof PROXY_OPTIONS>;
 
-/** The flags that are allowed only for a whole server. */
-export const SITE_ONLY: readonly (keyof ProxySettings)[] = [
+/** The options that only a whole server allows. */
+export const SITE_ONLY_OPTIONS: readonly (keyof ProxySettings)[] = [
   ...["cert", "key", "chain", "listenPort", "redirectPort", "root", "website"] as const,
 ];

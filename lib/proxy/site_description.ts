@@ -1,9 +1,9 @@
 /**
- * The description of a site, from which a proxy configuration is generated, and the interface of the generators.
+ * The description of a site that a proxy configuration is generated from, and the interface of the generators.
  * @module
  */
 
-/** The address of a server. `host` is an IP address (IPv6 without brackets) or a name. */
+/** The address of a server. `host` is a name or an IP address (IPv6 without brackets). */
 export type Upstream =
   | { readonly transport: "tcp"; readonly host: string; readonly port: number }
   | { readonly transport: "unix"; readonly path: string };
@@ -11,49 +11,49 @@ export type Upstream =
 /** Paths of the proxy's TLS material, absolute. */
 export interface SiteCertificate {
   readonly cert: string;
-  /** The key's file. Undefined: the key is in the certificate's file (HAProxy). */
+  /** The file of the key. Undefined: the certificate's file contains the key (HAProxy). */
   readonly key: string | undefined;
   readonly chain: string | undefined;
 }
 
-/** One site. Every text is checked, so that none can end a quoted string or a line of a configuration. */
+/** One site. All texts are validated: none can end a quoted string or a line of a configuration. */
 export interface Site {
-  /** Whether to generate a whole server, or only the part for an existing one. */
+  /** Whether to generate a whole server, or a location for an existing server. */
   readonly scope: "site" | "location";
-  /** The domain in lower-case A-labels; a whole server requires it. */
+  /** The domain in lowercase A-labels. A whole server requires it. */
   readonly domain: string | undefined;
-  /** Undefined: the proxy obtains one itself (Caddy), or the existing server has one. */
+  /** Undefined: the proxy obtains a certificate (Caddy), or the existing server has one. */
   readonly certificate: SiteCertificate | undefined;
   readonly minTls: "1.2" | "1.3";
   readonly listenPort: number;
   /** Undefined: no redirect. */
   readonly redirectPort: number | undefined;
-  /** The website at `/`, next to the service. */
+  /** The website at `/`. */
   readonly website: { readonly root: string } | { readonly server: Upstream } | undefined;
-  /** The paths at which the service accepts upgrades; the whole path must match. */
+  /** The paths that accept upgrades. The whole path must match. */
   readonly paths: readonly [string, ...string[]];
   readonly upstreams: readonly [Upstream, ...Upstream[]];
-  /** Interval of pings on a quiet connection, in ms; 0 means no pings. */
+  /** The interval of pings on an idle connection, in ms; 0: no pings. */
   readonly pingInterval: number;
-  /** The proxy's timeout for a quiet connection, in whole seconds; longer than that of the service. */
-  readonly quietTimeout: number;
-  /** Timeout for the head of a request, in whole seconds. */
+  /** The proxy's timeout of an idle connection, in whole seconds; longer than that of the service. */
+  readonly idleTimeout: number;
+  /** The timeout of a request head, in whole seconds. */
   readonly headTimeout: number;
-  /** How long to keep an idle upstream connection, in whole seconds; shorter than the service keeps it. */
+  /** How long the proxy keeps an idle upstream connection, in whole seconds; shorter than the service keeps it. */
   readonly keepAlive: number;
-  /** The service's flags that this configuration was made for. */
+  /** The flags of the service that match this configuration. */
   readonly flags: readonly string[];
 }
 
-/** One kind of proxy. Both functions are pure. */
+/** The generator of one proxy's configuration. Both functions are pure. */
 export interface Generator {
   readonly name: string;
-  /** The name for people. */
+  /** The display name. */
   readonly title: string;
-  /** What a site requires in addition to the domain. */
-  readonly needs: readonly ("cert" | "key")[];
-  /** What this proxy does not support or its syntax does not allow: one sentence each. */
+  /** The options that a whole server requires in addition to the domain. */
+  readonly required: readonly ("cert" | "key")[];
+  /** Reports what this proxy does not support or its syntax does not allow, one sentence each. */
   problems(site: Site): readonly string[];
-  /** The configuration of a site without problems. */
+  /** Generates the configuration of a site without problems. */
   render(site: Site): string;
 }

@@ -1,6 +1,7 @@
 /** Access control of the admin listener, and hostile clients. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
+import { peerTest } from "../peers/require.ts";
 import { adminUrl, call, KEY, OTHER_KEY, servingAdmin } from "./admin.ts";
 
 /** Sends bytes and reads until the listener closes. */
@@ -122,6 +123,35 @@ Deno.test("admin listener: refuses pages in browsers by Origin, Sec-Fetch-Site a
   }
   assertEquals(await status("/healthz", `Host: admin.example\r\nAuthorization: Bearer ${KEY}`), 200);
 });
+
+peerTest(
+  "curl",
+  "admin listener: refuses pages in browsers over HTTP/2, by :authority instead of Host",
+  async () => {
+    await using served = await servingAdmin({ adminTls: true });
+    const curl = async (...args: string[]) => {
+      const common = ["--silent", "--http2", "--cacert", served.ca, "--output", "/dev/null"];
+      const { code, stdout, stderr } = await new Deno.Command("curl", {
+        args: [
+          ...common,
+          "--write-out",
+          "%{http_version} %{http_code}",
+          ...args,
+          `${adminUrl(served.service)}/healthz`,
+        ],
+      }).output();
+      assertEquals([code, new TextDecoder().decode(stderr)], [0, ""]);
+      return new TextDecoder().decode(stdout);
+    };
+    assertEquals(await curl(), "2 200");
+    assertEquals(await curl("--header", "Host: evil.example"), "2 421");
+    assertEquals(await curl("--header", "Host: evil.example", "--header", `Authorization: Bearer ${KEY}`), "2 200");
+    assertEquals(
+      await curl("--header", "Origin: https://127.0.0.1", "--header", `Authorization: Bearer ${KEY}`),
+      "2 403",
+    );
+  },
+);
 
 Deno.test("admin listener: limits bodies in length and time", async () => {
   await using served = await servingAdmin({ maxPayload: "64KiB", handshakeTimeout: "1s" });

@@ -37,7 +37,7 @@ for (const kind of KINDS) {
     const urls = [`wss://localhost:${proxy.port}/wss`];
     assertEquals(await java(ca, urls, true), ["ok 1000"]);
     assertEquals(await java(ca, urls, false), ["ok 1000"]);
-    await upstream.opens(0);
+    await upstream.waitForOpen(0);
   });
 }
 

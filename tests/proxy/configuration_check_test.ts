@@ -1,28 +1,28 @@
-/** Each generated configuration, checked by the program that is to read it. */
+/** Validates each generated configuration with the proxy itself. */
 import { assert, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { generateProxyConfiguration, proxyCommand } from "../../lib/cli/proxy.ts";
 import { parseFlags } from "../../lib/config/command_line.ts";
-import { HAPROXY_PART } from "../../lib/proxy/haproxy.ts";
-import { NGINX_PART } from "../../lib/proxy/nginx.ts";
+import { HAPROXY_SEPARATOR } from "../../lib/proxy/haproxy.ts";
+import { NGINX_SEPARATOR } from "../../lib/proxy/nginx.ts";
 import { goldenFiles, goldenInput } from "../support/golden.ts";
 import { hasOpenssl, openPki } from "../support/openssl.ts";
 import { checkProxy, hasProxy, type ProxyKind } from "../support/proxies.ts";
 
 const KINDS = ["nginx", "apache", "haproxy", "caddy"] as const;
 
-/** A location inside the smallest server that takes it. */
+/** Puts a location into a minimal server. */
 function enclose(kind: ProxyKind, text: string, cert: string, key: string, bundle: string): string {
   switch (kind) {
     case "nginx": {
-      const [beside, inside] = text.split(`# ${NGINX_PART}`);
-      return `${beside}\nserver { listen 8443 ssl; ssl_certificate ${cert}; ssl_certificate_key ${key};\n${inside}\n}`;
+      const [outside, inside] = text.split(`# ${NGINX_SEPARATOR}`);
+      return `${outside}\nserver { listen 8443 ssl; ssl_certificate ${cert}; ssl_certificate_key ${key};\n${inside}\n}`;
     }
     case "apache":
       return `Listen 8443\n<VirtualHost *:8443>\nSSLEngine on\nSSLCertificateFile ${cert}\nSSLCertificateKeyFile ${key}\n${text}</VirtualHost>`;
     case "haproxy": {
-      const [inside, beside] = text.split(`# ${HAPROXY_PART}`);
-      return `frontend mine\nmode http\ntimeout client 1m\nbind :8443 ssl crt ${bundle}\n${inside}\n${beside}`;
+      const [inside, outside] = text.split(`# ${HAPROXY_SEPARATOR}`);
+      return `frontend mine\nmode http\ntimeout client 1m\nbind :8443 ssl crt ${bundle}\n${inside}\n${outside}`;
     }
     case "caddy":
       return `https://ws.example.com:8443 {\ntls ${cert} ${key}\n${text}\n}`;
@@ -30,7 +30,7 @@ function enclose(kind: ProxyKind, text: string, cert: string, key: string, bundl
 }
 
 for (const kind of KINDS) {
-  Deno.test(`${kind}: the program itself finds nothing wrong with any golden configuration`, async (t) => {
+  Deno.test(`${kind}: accepts each golden configuration without a warning`, async (t) => {
     if (!await hasProxy(kind) || !await hasOpenssl()) return;
     await using pki = await openPki();
     const { cert, key } = await pki.leaf("leaf");
@@ -51,9 +51,7 @@ for (const kind of KINDS) {
         if (config !== undefined) words.push("--config", await pki.write("wss.json", config));
         const { values, positionals, problems } = parseFlags(words, proxyCommand.options);
         const { text } = generateProxyConfiguration({ flags: values, positionals, problems }, variables);
-        const whole = text.includes(": the part that goes into your server")
-          ? enclose(kind, text, cert, key, bundle)
-          : text;
+        const whole = text.includes(": a part for an existing server") ? enclose(kind, text, cert, key, bundle) : text;
         const { success, output } = await checkProxy(kind, whole);
         assert(success, `${output}\n${whole}`);
         assert(!/warn/i.test(output.replaceAll(/Caddyfile input is not formatted|"level":"warn".*/g, "")), output);
@@ -62,7 +60,7 @@ for (const kind of KINDS) {
   });
 }
 
-Deno.test("apache: a module that is missing is named by the configuration test", async () => {
+Deno.test("apache: the configuration test names a missing module", async () => {
   if (!await hasProxy("apache")) return;
   const { text } = generateProxyConfiguration({ flags: new Map(), positionals: ["apache"], problems: [] }, {});
   const inside = `Listen 8443\n<VirtualHost *:8443>\n${text}</VirtualHost>`;
@@ -73,7 +71,7 @@ Deno.test("apache: a module that is missing is named by the configuration test",
   }
 });
 
-Deno.test("proxy --out writes the file, and says which one it cannot write", async () => {
+Deno.test("proxy --out writes the file, and names a file that it cannot write", async () => {
   const folder = await Deno.makeTempDir();
   try {
     const line = (out: string) => {

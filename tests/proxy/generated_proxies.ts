@@ -1,5 +1,5 @@
 /**
- * A proxy of each kind, with the configuration that the command generates, in front of a server.
+ * Starts proxies with generated configurations in front of a service.
  */
 import { generateProxyConfiguration, proxyCommand } from "../../lib/cli/proxy.ts";
 import { parseFlags } from "../../lib/config/command_line.ts";
@@ -8,20 +8,20 @@ import { hasProxy, type ProxyKind, type RunningProxy, startProxy } from "../supp
 
 export const KINDS: readonly ProxyKind[] = ["nginx", "apache", "haproxy", "caddy"];
 
-/** Certificates for the tests of one file's proxies. */
+/** Certificates, and a function that starts proxies with them. */
 export interface GeneratedProxies extends AsyncDisposable {
   /** PEM text. */
   readonly ca: string;
   readonly folder: string;
-  /** Starts a proxy with the generated site and these further flags; `redirect` is its plain port. */
+  /** Starts a proxy with the site that the command generates for additional flags. `redirect`: its plain HTTP port. */
   start(kind: ProxyKind, ...flags: string[]): Promise<RunningProxy & { readonly redirect: number }>;
 }
 
-/** Undefined, said loudly, where a program is absent. */
+/** Issues the certificates. Returns undefined and logs a message if a program is not installed. */
 export async function openGeneratedProxies(kind: ProxyKind): Promise<GeneratedProxies | undefined> {
   if (!await hasProxy(kind) || !await hasOpenssl()) return undefined;
   const pki = await openPki();
-  // The website is read by workers that run as another user.
+  // Workers that run as another user read the website.
   await Deno.chmod(pki.folder, 0o755);
   const root = await pki.authority("root");
   const middle = await pki.authority("middle", { issuer: root });

@@ -5,8 +5,8 @@ import { parseFlags } from "../../lib/config/command_line.ts";
 import { UsageError } from "../../lib/errors.ts";
 import { assertGolden, goldenFiles, type GoldenInput, goldenInput } from "../support/golden.ts";
 
-/** What the command prints: the configuration, or its mistakes. */
-async function outcome({ args, variables, config }: GoldenInput): Promise<string> {
+/** Returns the output of the command: the configuration, or the errors. */
+async function runProxyCommand({ args, variables, config }: GoldenInput): Promise<string> {
   const folder = await Deno.makeTempDir();
   try {
     const words = args.slice(1);
@@ -26,14 +26,14 @@ async function outcome({ args, variables, config }: GoldenInput): Promise<string
 
 const files = goldenFiles("proxy_");
 
-Deno.test("proxy: there are golden files for each proxy", () => {
+Deno.test("proxy: each proxy has golden files", () => {
   for (const name of ["nginx", "apache", "haproxy", "caddy", "error"]) {
     assert(files.some((file) => file.pathname.includes(`/proxy_${name}`)), name);
   }
 });
 
 for (const file of files) {
-  Deno.test(`golden: ${file.pathname.split("/").at(-1)}`, async () => {
-    assertGolden(file, await outcome(goldenInput(file)));
+  Deno.test(`proxy prints the configuration or the errors of ${file.pathname.split("/").at(-1)}`, async () => {
+    assertGolden(file, await runProxyCommand(goldenInput(file)));
   });
 }

@@ -1,34 +1,33 @@
 /**
- * The real service behind the proxies, with an app that remembers what it saw: each peer's address and request, who is
- * connected.
+ * The service behind the proxies. Its app records the address and request of each peer, and counts open connections.
  */
 import { defineApp, serve, type ServiceOptions } from "../../lib/mod.ts";
 import { loadLibc } from "../../lib/net/ffi/libc.ts";
 
-// A process loads it once and keeps it: before the tests, whose sanitizer would take it for a leak of the first one's.
+// Each process loads libc once and keeps it. It is loaded here, or the sanitizer of the first test reports a leak.
 loadLibc();
 
-/** One handshake as it arrived. */
-export interface Seen {
+/** A handshake that the service received. */
+export interface ReceivedHandshake {
   readonly url: URL;
   readonly headers: Headers;
-  /** The client's address as the app sees it. */
+  /** The client's address as reported to the app. */
   readonly address: string | undefined;
 }
 
-/** A service that is running. Disposing it stops it. */
+/** A running service. Disposing it stops the service. */
 export interface Upstream extends AsyncDisposable {
   /** `127.0.0.1:PORT`, or the socket's path. */
   readonly address: string;
-  readonly seen: readonly Seen[];
+  readonly seen: readonly ReceivedHandshake[];
   readonly open: number;
-  /** Resolves once so many connections are open; rejects after 20 s. */
-  opens(count: number): Promise<void>;
+  /** Resolves when exactly `count` connections are open; rejects after 20 s. */
+  waitForOpen(count: number): Promise<void>;
 }
 
-/** Starts it in proxied mode, at `/wss` on a free loopback port; it answers `ok` to text and echoes bytes. */
+/** Starts a service in proxied mode, at `/wss` on a free loopback port. It answers `ok` to text and echoes bytes. */
 export async function startUpstream(options: ServiceOptions = {}): Promise<Upstream> {
-  const seen: Seen[] = [];
+  const seen: ReceivedHandshake[] = [];
   const waiting = new Set<{ count: number; resolve: () => void }>();
   let open = 0;
   const changed = (by: number) => {
@@ -54,7 +53,7 @@ export async function startUpstream(options: ServiceOptions = {}): Promise<Upstr
     ...(options.unix === undefined ? { port: 0 } : {}),
     ...options,
   });
-  // A proxy's workers run as another user.
+  // The proxy's workers run as another user.
   if (options.unix !== undefined) await Deno.chmod(options.unix, 0o777);
 
   return {
@@ -63,7 +62,7 @@ export async function startUpstream(options: ServiceOptions = {}): Promise<Upstr
     get open() {
       return open;
     },
-    async opens(count) {
+    async waitForOpen(count) {
       if (open === count) return;
       const { promise, resolve, reject } = Promise.withResolvers<void>();
       const waiter = { count, resolve };

@@ -1,17 +1,17 @@
 /**
- * A real wss client (`npm:ws`) for the tests of proxies: it says `localhost` and connects to the address that it is told,
- * so that the client's address (`::1`) differs from the proxy's (`127.0.0.1`).
+ * A real wss client (`npm:ws`) for tests of proxies. It sends the name `localhost` but connects to a given address, so
+ * that the client's address (`::1`) differs from the proxy's (`127.0.0.1`).
  */
 import WebSocket from "ws";
 
 /** An open connection. */
 export interface Client {
   send(data: string | Uint8Array): void;
-  /** The next message: text, or bytes. Rejects when the connection ends first. */
+  /** Returns the next message: text, or bytes. Rejects if the connection ends first. */
   next(): Promise<string | Uint8Array>;
-  /** Resolves with the close code once the connection has ended. */
+  /** Resolves with the close code when the connection has ended. */
   readonly closed: Promise<number>;
-  /** Begins the close handshake and resolves once it is over. */
+  /** Starts the close handshake. Resolves with the close code when the connection has ended. */
   close(): Promise<number>;
 }
 
@@ -32,7 +32,7 @@ export interface ClientOptions {
   readonly address?: "::1" | "127.0.0.1";
 }
 
-/** Connects; rejects with the HTTP status where the upgrade is refused. */
+/** Connects. Rejects with the HTTP status if the upgrade is refused. */
 export async function connect(
   { ca, port, path = "/wss", headers = {}, address = "::1" }: ClientOptions,
 ): Promise<Client> {
@@ -58,7 +58,7 @@ export async function connect(
   });
   socket.on("close", (code: number) => {
     closed.resolve(code);
-    waiting?.reject(new Error(`closed with ${code} before a message came`));
+    waiting?.reject(new Error(`closed with ${code} before a message arrived`));
   });
   await new Promise<void>((resolve, reject) => {
     socket.on("open", resolve);

@@ -1,7 +1,7 @@
 /**
- * The nginx and Apache configurations of Workerman's page on wss, with what today's versions need in order to load
- * them: `listen … ssl` in place of `ssl on`, protocols and ciphers that OpenSSL 3 has. Path, headers and the rest as
- * they stand there: only X-Real-IP set, Host not forwarded, Connection a constant.
+ * The nginx and Apache configurations of Workerman's documentation of wss, with the changes that current versions need:
+ * `listen … ssl` instead of `ssl on`, and protocols and ciphers of OpenSSL 3. Path and headers are unchanged: X-Real-IP is
+ * set, Host is not forwarded, and Connection is constant.
  */
 import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
@@ -66,10 +66,10 @@ const HANDSHAKE = [
 ];
 
 for (const [kind, start] of [["nginx", startNginx], ["apache", startApache]] as const) {
-  Deno.test(`model page, ${kind}: tom is answered with ok at wss://…/wss, and the client's address is known`, async () => {
+  Deno.test(`Workerman's ${kind} configuration: exchanges messages at /wss and forwards the client's address`, async () => {
     await using proxies = await openGeneratedProxies(kind);
     if (proxies === undefined) return;
-    // Default paths: Apache's ProxyPass takes /wss off.
+    // The default paths, because Apache's ProxyPass removes /wss.
     await using upstream = await startUpstream({ path: ["/", "/wss"] });
     await using proxy = await start(proxies, upstream);
     const client = await connect({ ca: proxies.ca, port: proxy.port });
@@ -77,14 +77,14 @@ for (const [kind, start] of [["nginx", startNginx], ["apache", startApache]] as 
     assertEquals(await client.next(), "ok");
     assertEquals(upstream.seen.at(-1)!.address, "::1");
     assertEquals(await client.close(), 1000);
-    await upstream.opens(0);
+    await upstream.waitForOpen(0);
   });
 
-  Deno.test(`model page, ${kind}: a client that forges headers is not who it says it is`, async () => {
+  Deno.test(`Workerman's ${kind} configuration: a client cannot forge its address`, async () => {
     await using proxies = await openGeneratedProxies(kind);
     if (proxies === undefined) return;
-    const own = kind === "nginx" ? "x-real-ip" : "x-forwarded-for";
-    for (const clientAddressHeader of ["auto", own] as const) {
+    const headerName = kind === "nginx" ? "x-real-ip" : "x-forwarded-for";
+    for (const clientAddressHeader of ["auto", headerName] as const) {
       await using upstream = await startUpstream({
         path: ["/", "/wss"],
         clientAddressHeader,
@@ -97,12 +97,12 @@ for (const [kind, start] of [["nginx", startNginx], ["apache", startApache]] as 
           await ask({ port: proxy.port, ca: proxies.ca, hostname: "::1" }, [...HANDSHAKE, header, "", ""].join("\r\n")),
           /^HTTP\/1\.1 101 /,
         );
-        // Without the pin, headers that contradict each other leave the proxy's own address.
-        const mended = header.toLowerCase().startsWith(`${own}:`);
-        const expected = clientAddressHeader === "auto" && !mended ? "127.0.0.1" : "::1";
+        // With auto, contradictory headers result in the proxy's own address.
+        const isOverwritten = header.toLowerCase().startsWith(`${headerName}:`);
+        const expected = clientAddressHeader === "auto" && !isOverwritten ? "127.0.0.1" : "::1";
         assertEquals(upstream.seen.at(-1)!.address, expected, `${clientAddressHeader}, ${header}`);
       }
-      await upstream.opens(0);
+      await upstream.waitForOpen(0);
     }
   });
 }

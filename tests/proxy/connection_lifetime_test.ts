@@ -1,15 +1,15 @@
-/** What becomes of connections: quiet ones, and those of a proxy that reloads, restarts or dies. */
+/** Idle connections, and connections of a proxy that reloads, stops or is killed. */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
 import { KINDS, openGeneratedProxies } from "./generated_proxies.ts";
 import { startUpstream } from "./upstream.ts";
 import { type Client, connect } from "./ws_client.ts";
 
-/** The close code, or undefined where the connection is still open after so many ms. */
+/** Returns the close code, or undefined if the connection is still open after `ms` milliseconds. */
 async function closedWithin(client: Client, ms: number): Promise<number | undefined> {
   let timer: ReturnType<typeof setTimeout> | undefined;
-  const quiet = new Promise<undefined>((resolve) => timer = setTimeout(() => resolve(undefined), ms));
-  return await Promise.race([client.closed, quiet]).finally(() => clearTimeout(timer));
+  const timeout = new Promise<undefined>((resolve) => timer = setTimeout(() => resolve(undefined), ms));
+  return await Promise.race([client.closed, timeout]).finally(() => clearTimeout(timer));
 }
 
 async function assertAnswers(client: Client): Promise<void> {
@@ -17,35 +17,35 @@ async function assertAnswers(client: Client): Promise<void> {
   assertEquals(await client.next(), "ok");
 }
 
-Deno.test("a quiet connection outlives the proxy's timeout, as the service pings it", async () => {
-  // All at once: each waits for real time to pass.
+Deno.test("pings of the service keep an idle connection open beyond the proxy's timeout", async () => {
+  // The proxies are tested in parallel, because each test waits for real timeouts.
   const outcomes = await Promise.allSettled(KINDS.map(async (kind) => {
     await using proxies = await openGeneratedProxies(kind);
     if (proxies === undefined) return;
     const { ca } = proxies;
-    // The service pings every second; the proxy gives up after four.
+    // The service pings every second. The proxy's timeout is 4 s.
     await using upstream = await startUpstream({ idleTimeout: "2s" });
-    await using mute = await startUpstream({ idleTimeout: 0 });
+    await using silent = await startUpstream({ idleTimeout: 0 });
     await using proxy = await proxies.start(kind, "--idle-timeout", "2s", "--upstream", upstream.address);
-    await using muteProxy = await proxies.start(kind, "--idle-timeout", "2s", "--upstream", mute.address);
+    await using silentProxy = await proxies.start(kind, "--idle-timeout", "2s", "--upstream", silent.address);
     const client = await connect({ ca, port: proxy.port });
-    const control = await connect({ ca, port: muteProxy.port });
-    const [code, muteCode] = await Promise.all([closedWithin(client, 9_000), closedWithin(control, 9_000)]);
+    const control = await connect({ ca, port: silentProxy.port });
+    const [code, silentCode] = await Promise.all([closedWithin(client, 9_000), closedWithin(control, 9_000)]);
     assertEquals(code, undefined, kind);
-    // Without pings the timeout is real; Caddy has none.
-    if (kind !== "caddy") assertNotEquals(muteCode, undefined, `${kind}: its timeout is not in effect`);
+    // Without pings, the timeout closes the connection. Caddy has no timeout.
+    if (kind !== "caddy") assertNotEquals(silentCode, undefined, `${kind}: its timeout is not in effect`);
     await assertAnswers(client);
     await client.close();
     await control.close();
-    await upstream.opens(0);
-    await mute.opens(0);
+    await upstream.waitForOpen(0);
+    await silent.waitForOpen(0);
   }));
   const failed = outcomes.flatMap((outcome) => outcome.status === "rejected" ? [outcome.reason] : []);
   if (failed.length > 0) throw new AggregateError(failed, failed.map(String).join("\n"));
 });
 
 for (const kind of KINDS) {
-  Deno.test(`${kind}: finds the service at a unix socket, and one of several that lives`, async () => {
+  Deno.test(`${kind}: connects to the service at a unix socket, and balances between several services`, async () => {
     await using proxies = await openGeneratedProxies(kind);
     if (proxies === undefined) return;
     const { ca } = proxies;
@@ -57,7 +57,7 @@ for (const kind of KINDS) {
       await assertAnswers(client);
       assertEquals(upstream.seen.at(-1)!.address, "::1");
       await client.close();
-      await upstream.opens(0);
+      await upstream.waitForOpen(0);
     }
     const group = ["--upstream", upstream.address, "--upstream", second.address];
     await using proxy = await proxies.start(kind, ...group);
@@ -66,40 +66,41 @@ for (const kind of KINDS) {
     assertEquals(upstream.open + second.open, 20);
     assert(upstream.open >= 3 && second.open >= 3, `not shared: ${upstream.open} and ${second.open}`);
     await Promise.all(clients.map((client) => client.close()));
-    await Promise.all([upstream.opens(0), second.opens(0)]);
+    await Promise.all([upstream.waitForOpen(0), second.waitForOpen(0)]);
   });
 
-  Deno.test(`${kind}: reloading, stopping and dying leave nothing open at the service`, async (t) => {
+  Deno.test(`${kind}: leaves no open connection at the service after a reload, a stop or a kill`, async (t) => {
     await using proxies = await openGeneratedProxies(kind);
     if (proxies === undefined) return;
     const { ca } = proxies;
     await using upstream = await startUpstream();
-    const many = async (port: number) => await Promise.all(Array.from({ length: 20 }, () => connect({ ca, port })));
+    const connectMany = async (port: number) =>
+      await Promise.all(Array.from({ length: 20 }, () => connect({ ca, port })));
 
-    await t.step("a reload keeps each connection or closes it at both ends; new ones are taken", async () => {
+    await t.step("a reload keeps each connection or closes it on both sides, and accepts new ones", async () => {
       await using proxy = await proxies.start(kind, "--upstream", upstream.address);
-      const before = await many(proxy.port);
-      await upstream.opens(20);
+      const before = await connectMany(proxy.port);
+      await upstream.waitForOpen(20);
       await proxy.reload();
-      const after = await many(proxy.port);
+      const after = await connectMany(proxy.port);
       await Promise.all(after.map(assertAnswers));
       const codes = await Promise.all(before.map((client) => closedWithin(client, kind === "caddy" ? 10_000 : 500)));
       const kept = before.filter((_, at) => codes[at] === undefined);
-      // Measured: Caddy 2.6 closes them, the others keep them.
+      // Caddy 2.6 closes them, the others keep them (measured).
       assertEquals(kept.length, kind === "caddy" ? 0 : 20);
       await Promise.all(kept.map(assertAnswers));
-      await upstream.opens(20 + kept.length);
+      await upstream.waitForOpen(20 + kept.length);
       await Promise.all([...kept, ...after].map((client) => client.close()));
-      await upstream.opens(0);
+      await upstream.waitForOpen(0);
     });
 
     for (const signal of ["SIGTERM", "SIGKILL"] as const) {
-      await t.step(`after ${signal} the service knows at once`, async () => {
+      await t.step(`${signal} closes the connections at the service`, async () => {
         await using proxy = await proxies.start(kind, "--upstream", upstream.address);
-        const clients = await many(proxy.port);
-        await upstream.opens(20);
+        const clients = await connectMany(proxy.port);
+        await upstream.waitForOpen(20);
         await proxy.stop(signal);
-        await upstream.opens(0);
+        await upstream.waitForOpen(0);
         await Promise.all(clients.map((client) => client.closed));
       });
     }

@@ -1,4 +1,4 @@
-/** Path patterns and odd handshakes through each proxy, with the configuration that the command generates. */
+/** Path patterns and unusual handshakes through each proxy with a generated configuration. */
 import { assertEquals, assertMatch } from "@std/assert";
 import { ask } from "../support/raw.ts";
 import { KINDS, openGeneratedProxies } from "./generated_proxies.ts";
@@ -12,21 +12,21 @@ const HANDSHAKE = [
   "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
 ];
 
-/** Caddy answers 200 without a body where the service accepts another protocol than the client's first. */
+/** Caddy answers 200 without a body if the service accepts another protocol than the client's first. */
 const ANSWER = /^HTTP\/1\.[01] (?:101|200|4\d\d) /;
 
 for (const kind of KINDS) {
-  Deno.test(`${kind}: path patterns reach the service, and no other path does`, async () => {
-    await using stage = await openGeneratedProxies(kind);
-    if (stage === undefined) return;
+  Deno.test(`${kind}: forwards paths that match a pattern, and no other path`, async () => {
+    await using proxies = await openGeneratedProxies(kind);
+    if (proxies === undefined) return;
     await using upstream = await startUpstream({ path: PATHS });
-    await using proxy = await stage.start(
+    await using proxy = await proxies.start(
       kind,
       ...PATHS.flatMap((path) => ["--path", path]),
       "--upstream",
       upstream.address,
     );
-    const { ca } = stage;
+    const { ca } = proxies;
     const { port } = proxy;
     for (const path of ["/wss", "/rooms/a", "/rooms/a%20b?x=1", "/rooms/%C3%A4", "/files/a/b.txt", "/files/"]) {
       const client = await connect({ ca, port, path });
@@ -44,12 +44,12 @@ for (const kind of KINDS) {
     assertEquals(upstream.seen.length, seen);
   });
 
-  Deno.test(`${kind}: an Upgrade list with h2c ends nothing`, async () => {
-    await using stage = await openGeneratedProxies(kind);
-    if (stage === undefined) return;
+  Deno.test(`${kind}: answers an Upgrade list with h2c and keeps serving`, async () => {
+    await using proxies = await openGeneratedProxies(kind);
+    if (proxies === undefined) return;
     await using upstream = await startUpstream();
-    await using proxy = await stage.start(kind, "--upstream", upstream.address);
-    const { ca } = stage;
+    await using proxy = await proxies.start(kind, "--upstream", upstream.address);
+    const { ca } = proxies;
     const { port } = proxy;
     for (const version of ["HTTP/1.1", "HTTP/1.0"]) {
       for (
@@ -63,7 +63,7 @@ for (const kind of KINDS) {
       ) {
         const lines = [`GET /wss ${version}`, `Host: localhost:${port}`, ...upgrade, ...HANDSHAKE];
         const answer = await ask({ port, ca, hostname: "::1" }, [...lines, "", ""].join("\r\n"));
-        // HAProxy passes websocket on alone.
+        // HAProxy forwards only websocket.
         const upgraded = kind === "haproxy" && upgrade.join().includes("websocket");
         assertMatch(answer, upgraded ? /^HTTP\/1\.[01] 101 / : ANSWER, lines.join("\n"));
       }
