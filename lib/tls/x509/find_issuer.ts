@@ -4,7 +4,7 @@
  */
 import { X509Certificate } from "node:crypto";
 import { rootCertificates } from "node:tls";
-import { EXTENSION, type Fields, fieldsOf, readSubject } from "./certificate_fields.ts";
+import { EXTENSION, type Fields, readFields, readSubject } from "./certificate_fields.ts";
 import { derChildren, hex, readDer } from "./der.ts";
 
 /**
@@ -13,7 +13,7 @@ import { derChildren, hex, readDer } from "./der.ts";
  * identifiers decide.
  */
 export function isIssuedBy(child: X509Certificate, parent: X509Certificate): boolean {
-  const [lower, upper] = [fieldsOf(child), fieldsOf(parent)];
+  const [lower, upper] = [readFields(child), readFields(parent)];
   if (lower === undefined || upper === undefined || lower.issuer !== upper.subject) return false;
   const [wanted, there] = [authorityKeyId(lower), subjectKeyId(upper)];
   if (wanted !== undefined && there !== undefined && wanted !== there) return false;
@@ -46,19 +46,19 @@ let publicRoots: Map<string, string[]> | undefined;
  */
 export function publicIssuer(certificate: X509Certificate): X509Certificate | undefined {
   if (publicRoots === undefined && !publicRootsKnown()) return undefined;
-  publicRoots ??= Map.groupBy(rootCertificates, subjectOf);
-  const candidates = publicRoots.get(fieldsOf(certificate)?.issuer ?? "") ?? [];
+  publicRoots ??= Map.groupBy(rootCertificates, readPemSubject);
+  const candidates = publicRoots.get(readFields(certificate)?.issuer ?? "") ?? [];
   return candidates.map((pem) => new X509Certificate(pem)).find((root) => isIssuedBy(certificate, root));
 }
 
-function subjectOf(pem: string): string {
+function readPemSubject(pem: string): string {
   const [, base64 = ""] = /-----BEGIN CERTIFICATE-----([^-]+)-----END/.exec(pem) ?? [];
   return readSubject(Uint8Array.fromBase64(base64));
 }
 
 /** The URL of the issuer's certificate, if the certificate has one (authority information access, RFC 5280 4.2.2.1). */
 export function issuerUrl(certificate: X509Certificate): string | undefined {
-  const extension = fieldsOf(certificate)?.extensions.get(EXTENSION.authorityInfo);
+  const extension = readFields(certificate)?.extensions.get(EXTENSION.authorityInfo);
   try {
     for (const entry of extension ? derChildren(readDer(extension)) : []) {
       const [method, place] = derChildren(entry);
@@ -76,18 +76,18 @@ export function issuerUrl(certificate: X509Certificate): string | undefined {
 
 function subjectKeyId(fields: Fields): string | undefined {
   const extension = fields.extensions.get(EXTENSION.subjectKeyId);
-  return extension && quiet(() => hex(readDer(extension).content));
+  return extension && undefinedIfDamaged(() => hex(readDer(extension).content));
 }
 
 function authorityKeyId(fields: Fields): string | undefined {
   const extension = fields.extensions.get(EXTENSION.authorityKeyId);
-  return extension && quiet(() => {
+  return extension && undefinedIfDamaged(() => {
     const id = derChildren(readDer(extension)).find((part) => part.tag === 0x80);
     return id && hex(id.content);
   });
 }
 
-function quiet<T>(read: () => T): T | undefined {
+function undefinedIfDamaged<T>(read: () => T): T | undefined {
   try {
     return read();
   } catch {
