@@ -2,11 +2,7 @@
  * Loads the app that `--app` names: a built-in one, or a module of the user.
  * @module
  */
-import { resolve } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
-import { stripVTControlCharacters } from "node:util";
-import project from "../../deno.json" with { type: "json" };
-import { messageOf, stackOf, StartError } from "../errors.ts";
+import { StartError } from "../errors.ts";
 import type { AppFactory, ServiceApp } from "../ws/app_types.ts";
 import chat from "./chat.ts";
 import { checkApp } from "./validate_app.ts";
@@ -29,17 +25,15 @@ export async function loadApp(name: string, warn: (message: string) => void): Pr
     throw new StartError(
       `Cannot load the app "${name}": it is none of ${
         Object.keys(APPS).join(", ")
-      }; a module is given by its path (./${name}.ts)`,
+      }; to load a module, pass its path (./${name}.ts)`,
     );
   }
   let module: { default?: unknown };
   try {
-    module = await import(isUrl ? name : pathToFileURL(resolve(name)).href);
+    module = await import(isUrl ? name : await fileUrl(name));
   } catch (error) {
-    // Deno colours its messages even if the output is not a terminal.
-    const reason = stripVTControlCharacters(messageOf(error));
-    const advice = /not a dependency|not in import map/.test(reason) ? `\n${dependencyAdvice(name)}` : "";
-    throw new StartError(`Cannot load the app ${name}: ${reason}${placeOf(error, reason)}${advice}`, { cause: error });
+    const { describeImportError } = await import("./describe_import_error.ts");
+    throw new StartError(`Cannot load the app ${name}: ${describeImportError(error, name)}`, { cause: error });
   }
   if (module.default === undefined) {
     throw new StartError(
@@ -49,28 +43,8 @@ export async function loadApp(name: string, warn: (message: string) => void): Pr
   return checkApp(module.default, name, warn);
 }
 
-/** The line of the app that threw, unless the message already names one, as that of a syntax error does. */
-function placeOf(thrown: unknown, message: string): string {
-  const frame = /^ +at .*:\d+:\d+\)?$/m.exec(stripVTControlCharacters(stackOf(thrown)))?.[0];
-  return frame === undefined || message.includes("\n    at ") || frame.includes(import.meta.url) ? "" : `\n${frame}`;
-}
-
-/**
- * Explains how an app imports the dependencies of its own deno.json or package.json. Deno reads only one configuration, by
- * default the one next to main.ts; with `links` the app's configuration can replace it.
- */
-function dependencyAdvice(name: string): string {
-  if (Deno.build.standalone || !import.meta.url.startsWith("file:")) {
-    return "A deno.json or package.json beside the app is not read here: import by whole specifiers (npm:NAME@VERSION, " +
-      "jsr:@SCOPE/NAME@VERSION), or start wss from its sources.";
-  }
-  const root = fileURLToPath(new URL("../..", import.meta.url)).replace(/[/\\]$/, "");
-  // npm-lazy-caching is for our own tests, and concerns the packages of deno.json.
-  const unstable = project.unstable.filter((feature) => feature !== "npm-lazy-caching");
-  const config = JSON.stringify({ links: [root], nodeModulesDir: "auto", unstable });
-  return [
-    "A deno.json or package.json beside the app is read only if Deno is told so. Put this into the deno.json beside the",
-    `app (make one where there is only a package.json): ${config}`,
-    `Then start with: deno run -A --config deno.json ${resolve(root, "main.ts")} --app ${name}`,
-  ].join("\n");
+/** Only an app of the user needs these modules. They take 10 ms of a start (measured). */
+async function fileUrl(path: string): Promise<string> {
+  const [{ resolve }, { pathToFileURL }] = await Promise.all([import("node:path"), import("node:url")]);
+  return pathToFileURL(resolve(path)).href;
 }

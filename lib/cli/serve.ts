@@ -6,7 +6,8 @@ import { type LoadedSettings, loadWithFile, readVariables } from "../config/load
 import type { OptionTable } from "../config/option_table.ts";
 import { SERVICE_OPTIONS } from "../config/service_options.ts";
 import { messageOf, UsageError } from "../errors.ts";
-import { createLogger } from "../log.ts";
+import { createLogger, type Logger } from "../log.ts";
+import type { RunningService } from "../service/running_service.ts";
 import { type CheckedSettings, validateSettings } from "../service/validate_settings.ts";
 import { createBannerFields, formatBanner } from "./banner.ts";
 import type { Command, Invocation } from "./command_type.ts";
@@ -122,10 +123,9 @@ async function run(line: Invocation): Promise<number> {
     return await supervise(settings, format, log);
   }
   // A supervisor does not need these modules.
-  const [{ loadApp }, { startService }, { verifyOwnCertificate }] = await Promise.all([
+  const [{ loadApp }, { startService }] = await Promise.all([
     import("../apps/load_app.ts"),
     import("../service/serve.ts"),
-    import("./verify_own_certificate.ts"),
   ]);
   const app = await loadApp(settings.app, (message) => log.warn(message));
   if (settings.check) {
@@ -137,7 +137,7 @@ async function run(line: Invocation): Promise<number> {
   // Handle signals before reporting that the service is ready.
   const stopping = new AbortController();
   if (worker !== undefined) {
-    if (worker.index === 1) verifyOwnCertificate(service, log, worker.stopped);
+    if (worker.index === 1) verifyInBackground(service, log, worker.stopped);
     return await serveAsWorker(service, worker, settings, log);
   }
   const stopped = runUntilStopped(
@@ -163,7 +163,12 @@ async function run(line: Invocation): Promise<number> {
   });
   if (format === "text") write("stdout", formatBanner(service));
   else log.info("listening", createBannerFields(service));
-  // In the background, while the service runs.
-  verifyOwnCertificate(service, log, stopping.signal);
+  verifyInBackground(service, log, stopping.signal);
   return await stopped;
+}
+
+/** Verifies the certificate while the service runs. It is loaded only then, to listen sooner. */
+async function verifyInBackground(service: RunningService, log: Logger, signal: AbortSignal): Promise<void> {
+  const { verifyOwnCertificate } = await import("./verify_own_certificate.ts");
+  await verifyOwnCertificate(service, log, signal);
 }

@@ -5,11 +5,11 @@
 import { messageOf, StartError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { type Broker, type BrokerListener, type BrokerStart, NODE_BYTES } from "./broker.ts";
-import { type Action, Cluster, type LocalNode, type Question, type Target } from "./cluster.ts";
+import type { Action, Cluster, LocalNode, Question, Target } from "./cluster.ts";
 import { nodeOfPeer } from "./node_frame.ts";
 import { parseTopicKey } from "./topic_names.ts";
 import type { NodeInfo } from "./node_registry.ts";
-import { type Inbound, Relay } from "./frame_relay.ts";
+import type { Inbound, Relay } from "./frame_relay.ts";
 import { type Payload, type Subscriber, Topics } from "./topics.ts";
 
 /** The part of a connected peer that the hub uses. */
@@ -74,7 +74,12 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
   async connect({ shown, prefix, open }: Connection): Promise<void> {
     this.#shown = shown;
     const broker = this.#broker = await open({ node: this.#node, listener: this });
-    const { Channels } = await import("./channels.ts");
+    // A service without a broker does not load what only a broker needs.
+    const [{ Channels }, { Relay }, { Cluster }] = await Promise.all([
+      import("./channels.ts"),
+      import("./frame_relay.ts"),
+      import("./cluster.ts"),
+    ]);
     const channels = new Channels(prefix);
     const relay = this.#relay = new Relay({ broker, channels, node: this.#node, inbound: this, log: this.#log });
     this.#cluster = new Cluster(relay, this);

@@ -8,8 +8,6 @@ import { formatSize } from "../duration_and_size.ts";
 import { decodeText } from "../text_file.ts";
 import { messageOf, readFailure, StartError, UsageError } from "../errors.ts";
 import type { BrokerStart } from "../hub/broker.ts";
-import { openIpc } from "../hub/brokers/ipc.ts";
-import { openBroker } from "../hub/brokers/open_broker.ts";
 import { type BrokerTarget, parseBroker, parseCredentials } from "../hub/brokers/broker_url.ts";
 import { LONGEST_HEADER } from "../hub/node_frame.ts";
 import type { Hub } from "../hub/hub.ts";
@@ -67,6 +65,7 @@ export async function joinBroker(
     shown,
     prefix,
     async open(start: BrokerStart) {
+      const { openBroker } = await import("../hub/brokers/open_broker.ts");
       const broker = await openBroker(target, start, { ca, optional });
       const maxMessage = broker.maxFrame - LONGEST_HEADER;
       const limit = { maxPayload, brokerLimit: maxMessage };
@@ -93,6 +92,7 @@ export async function joinBroker(
  * @throws {StartError} if the relay cannot be reached
  */
 export async function joinWorkers(hub: Hub, path: string): Promise<void> {
+  const { openIpc } = await import("../hub/brokers/ipc.ts");
   await hub.connect({
     shown: "between the workers",
     prefix: "wss",

@@ -5,7 +5,6 @@
  */
 import type { CertificateFiles } from "../config/service_mode.ts";
 import type { Logger } from "../log.ts";
-import { developmentMaterial } from "./development_certificate.ts";
 import { loadCertificateFiles } from "./certificate_files.ts";
 import type { TlsMaterial } from "./tls_material.ts";
 import { watchFiles } from "./watch_files.ts";
@@ -70,8 +69,9 @@ export class DevelopmentSource implements CertificateSource {
     Deno.unrefTimer(this.#age);
   }
 
-  load(): Promise<TlsMaterial> {
-    return developmentMaterial();
+  async load(): Promise<TlsMaterial> {
+    const { developmentMaterial } = await import("./development_certificate.ts");
+    return await developmentMaterial();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -49,9 +49,10 @@ const THREAD_TIMEOUT = 5_000;
 /** See the module. */
 export class Watchdog {
   readonly #context: WatchdogContext;
-  readonly #worker: Worker;
+  #worker: Worker | undefined;
   readonly #log: Logger;
   readonly #beat: ReturnType<typeof setInterval>;
+  readonly #start: ReturnType<typeof setTimeout>;
   readonly #ended = new Map<AbortReason, number>();
   #stopped: (() => void) | undefined;
 
@@ -74,43 +75,45 @@ export class Watchdog {
     const table = ConnectionTable.create(sockets.descriptorLimit());
     const finder = new DescriptorFinder(sockets, port, table.rows);
     this.#context = createWatchdogContext({ table, finder, sockets, solSocket: libc.constants.SOL_SOCKET });
-    // With the permissions of the program: fewer would take an `unstable` entry in its deno.json, without which Deno ends
-    // the process with exit code 70.
-    this.#worker = new Worker(new URL("./scanner_worker.ts", import.meta.url), { type: "module", name: "watchdog" });
     const { header } = table;
     this.#beat = setInterval(() => Atomics.add(header, Header.beat, 1), BEAT_EVERY);
     this.#beat.unref();
-    this.ready = this.#start(options, port);
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    this.ready = promise;
+    // Creating a thread takes 20 ms (measured), so the service first reports that it listens.
+    this.#start = setTimeout(() => this.#startThread(options, port, resolve), 0);
   }
 
-  #start(options: WatchdogOptions, port: number): Promise<boolean> {
+  #startThread(options: WatchdogOptions, port: number, started: (runs: boolean) => void): void {
     const { handshakeTimeout, maxPayload } = options;
     const { keepAliveTimeout = KEEP_ALIVE, closeTimeout = CLOSE } = options;
     const { messageTimeout = Infinity, unfinishedBudget = Infinity } = options;
     const limits = { handshakeTimeout, keepAliveTimeout, closeTimeout, maxPayload, messageTimeout, unfinishedBudget };
     const task: ScannerTask = { buffer: this.#context.table.buffer, port, limits };
-    return new Promise((resolve) => {
-      const fail = (reason: string) => {
-        this.#log.error(
-          `The watchdog does not run (${reason}): nobody ends connections that stall, flood the service or never finish a message`,
-        );
-        this.#stopped?.();
-        this.#end();
-        resolve(false);
-      };
-      this.#worker.onmessage = ({ data }: MessageEvent<ScannerReport>) => {
-        if (data.kind === "ready") resolve(true);
-        else if (data.kind === "failed") fail(data.reason);
-        else if (data.kind === "stopped") this.#stopped?.();
-        else if (data.kind === "short") this.#short(data);
-        else this.#report(data);
-      };
-      this.#worker.onerror = (event) => {
-        event.preventDefault();
-        fail(event.message);
-      };
-      this.#worker.postMessage(task);
-    });
+    // With the permissions of the program: fewer would take an `unstable` entry in its deno.json, without which Deno ends
+    // the process with exit code 70.
+    const worker = new Worker(new URL("./scanner_worker.ts", import.meta.url), { type: "module", name: "watchdog" });
+    this.#worker = worker;
+    const fail = (reason: string) => {
+      this.#log.error(
+        `The watchdog does not run (${reason}): nobody ends connections that stall, flood the service or never finish a message`,
+      );
+      this.#stopped?.();
+      this.#end();
+      started(false);
+    };
+    worker.onmessage = ({ data }: MessageEvent<ScannerReport>) => {
+      if (data.kind === "ready") started(true);
+      else if (data.kind === "failed") fail(data.reason);
+      else if (data.kind === "stopped") this.#stopped?.();
+      else if (data.kind === "short") this.#short(data);
+      else this.#report(data);
+    };
+    worker.onerror = (event) => {
+      event.preventDefault();
+      fail(event.message);
+    };
+    worker.postMessage(task);
   }
 
   /**
@@ -143,7 +146,10 @@ export class Watchdog {
 
   /** Ends the thread. */
   async stop(): Promise<void> {
-    Atomics.store(this.#context.table.header, Header.stop, 1);
+    const { header } = this.#context.table;
+    Atomics.store(header, Header.stop, 1);
+    Atomics.notify(header, Header.stop);
+    if (this.#worker === undefined) return this.#end();
     let timer: ReturnType<typeof setTimeout> | undefined;
     await new Promise<void>((resolve) => {
       this.#stopped = resolve;
@@ -155,7 +161,8 @@ export class Watchdog {
 
   #end(): void {
     clearInterval(this.#beat);
-    this.#worker.terminate();
+    clearTimeout(this.#start);
+    this.#worker?.terminate();
   }
 
   #short({ closed, open, limit }: Extract<ScannerReport, { kind: "short" }>): void {

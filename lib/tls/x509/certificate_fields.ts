@@ -69,7 +69,9 @@ const NAMED: Readonly<Record<string, string>> = {
 function parseFields(certificate: X509Certificate): Fields {
   const whole = readDer(certificate.raw);
   const parts = derChildren(derChild(whole, 0, TAG.sequence));
-  const [issuer, subject, spki] = namesAndKey(parts);
+  // The version before them is optional.
+  const first = parts[0]?.tag === 0xa0 ? 1 : 0;
+  const [issuer, subject, spki] = [parts[first + 2], parts[first + 4], parts[first + 5]];
   if (issuer === undefined || subject === undefined || spki === undefined) throw new RangeError("fields are missing");
   const extensions = new Map<string, Uint8Array>();
   const critical = new Set<string>();
@@ -89,22 +91,6 @@ function parseFields(certificate: X509Certificate): Fields {
     extensions,
     critical,
   };
-}
-
-/** Issuer, subject and public key from the elements of a TBSCertificate, whose version is optional. */
-function namesAndKey(parts: readonly Der[]): [issuer?: Der, subject?: Der, spki?: Der] {
-  const first = parts[0]?.tag === 0xa0 ? 1 : 0;
-  return [parts[first + 2], parts[first + 4], parts[first + 5]];
-}
-
-/**
- * Reads only the subject of a certificate, as in {@link Fields}: to search many certificates for one.
- * @throws {RangeError} if the DER is not that of a certificate
- */
-export function readSubject(der: Uint8Array): string {
-  const [, subject] = namesAndKey(derChildren(derChild(readDer(der), 0, TAG.sequence)));
-  if (subject === undefined) throw new RangeError("fields are missing");
-  return hex(subject.whole);
 }
 
 function readKeyKind(spki: Der): KeyKind {

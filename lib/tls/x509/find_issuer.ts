@@ -2,9 +2,10 @@
  * Finds the issuer of a certificate: another certificate, itself, or a public root.
  * @module
  */
+import { Buffer } from "node:buffer";
 import { X509Certificate } from "node:crypto";
 import { rootCertificates } from "node:tls";
-import { EXTENSION, type Fields, readFields, readSubject } from "./certificate_fields.ts";
+import { EXTENSION, type Fields, readFields } from "./certificate_fields.ts";
 import { derChildren, hex, readDer } from "./der.ts";
 
 /**
@@ -37,23 +38,17 @@ export function publicRootsKnown(): boolean {
   return Deno.permissions.querySync({ name: "sys", kind: "ca" as "hostname" }).state === "granted";
 }
 
-let publicRoots: Map<string, string[]> | undefined;
-
 /**
  * The public root (of Mozilla's list, which Deno ships) that issued a certificate. Undefined if none did, or if the
- * list may not be read. Only the subjects of its 151 certificates are read, once: as X509Certificate they would take
- * 10 MB (measured).
+ * list may not be read. Only those of its 151 certificates that contain the issuer's name are parsed: to parse them all
+ * takes 20 ms and 10 MB (measured).
  */
 export function publicIssuer(certificate: X509Certificate): X509Certificate | undefined {
-  if (publicRoots === undefined && !publicRootsKnown()) return undefined;
-  publicRoots ??= Map.groupBy(rootCertificates, readPemSubject);
-  const candidates = publicRoots.get(readFields(certificate)?.issuer ?? "") ?? [];
+  const issuer = readFields(certificate)?.issuer;
+  if (issuer === undefined || !publicRootsKnown()) return undefined;
+  const name = Buffer.from(issuer, "hex").toString("latin1");
+  const candidates = rootCertificates.filter((pem) => atob(pem.split("-----")[2] ?? "").includes(name));
   return candidates.map((pem) => new X509Certificate(pem)).find((root) => isIssuedBy(certificate, root));
-}
-
-function readPemSubject(pem: string): string {
-  const [, base64 = ""] = /-----BEGIN CERTIFICATE-----([^-]+)-----END/.exec(pem) ?? [];
-  return readSubject(Uint8Array.fromBase64(base64));
 }
 
 /** The URL of the issuer's certificate, if the certificate has one (authority information access, RFC 5280 4.2.2.1). */
