@@ -80,7 +80,7 @@ export class SupervisorLink implements WorkerContext {
         closeSockets: (which) => this.#running().listener.closeSockets(which),
         dropNext: () => this.#running().listener.dropNext(),
         settle: (use) => this.#running().credentials.settle(use),
-        call: async (command) => (await import("../admin/api_methods.ts")).perform(this.#running(), command),
+        call: async (command) => (await import("../admin/api_methods.ts")).executeCommand(this.#running(), command),
         metrics: () => this.#running().metrics(),
         health: () => this.#running().health(),
         certificate: () => {

@@ -70,7 +70,7 @@ function asking(port: number, ca: string): { readonly times: number; stop(): Pro
 async function untilServed(port: number, ca: string, serial: string): Promise<void> {
   const deadline = performance.now() + 30_000;
   while (await serialOf(port, ca) !== serial) {
-    assert(performance.now() < deadline, "the admin listener goes on with the old certificate");
+    assert(performance.now() < deadline, "the admin listener keeps the previous certificate");
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   for (let i = 0; i < 10; i++) assertEquals(await serialOf(port, ca), serial);

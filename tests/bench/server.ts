@@ -4,7 +4,7 @@
  */
 import { TextLineStream } from "@std/streams/text-line-stream";
 import { join } from "node:path";
-import { makeAuthority, makeLeaf } from "../../lib/tls/issue_certificate.ts";
+import { createAuthority, issueCertificate } from "../../lib/tls/issue_certificate.ts";
 import { Scraper } from "./scraper.ts";
 import { copyWithoutCounting } from "./without_counting.ts";
 
@@ -41,8 +41,8 @@ export interface RunningServer extends AsyncDisposable {
 /** A leaf for localhost and 127.0.0.1, in a temporary folder. */
 export async function makeCertificate(): Promise<Certificate> {
   const folder = await Deno.makeTempDir({ prefix: "wss-bench-" });
-  const authority = await makeAuthority(new Date());
-  const leaf = await makeLeaf(authority, ["localhost", "127.0.0.1"], new Date());
+  const authority = await createAuthority(new Date());
+  const leaf = await issueCertificate(authority, ["localhost", "127.0.0.1"], new Date());
   const cert = join(folder, "cert.pem");
   const key = join(folder, "key.pem");
   await Deno.writeTextFile(cert, leaf.cert);

@@ -176,7 +176,7 @@ const BAD_APPS: [what: string, content: string, lines: RegExp][] = [
   [
     "with a hook that is not a function",
     "export default { open: 5 };",
-    /app\.ts: its open is a number, and must be a function$/,
+    /app\.ts: its open must be a function, not a number$/,
   ],
   ["with a syntax error", "export default {\n  open( ", /^wss: Cannot load the app \.\/app\.ts: [^]*app\.ts:2:\d+$/],
   [

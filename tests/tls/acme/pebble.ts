@@ -12,7 +12,7 @@
 import https from "node:https";
 import { join } from "node:path";
 import { X509Certificate } from "node:crypto";
-import { makeAuthority, makeLeaf } from "../../../lib/tls/issue_certificate.ts";
+import { createAuthority, issueCertificate } from "../../../lib/tls/issue_certificate.ts";
 import { Transcript } from "../../support/transcript.ts";
 
 /** How Pebble behaves. */
@@ -89,8 +89,8 @@ export async function startPebble(options: PebbleOptions = {}): Promise<Pebble> 
   // Random, so that tests side by side do not meet; every address of 127.0.0.0/8 is this machine's.
   const [a, b, c] = crypto.getRandomValues(new Uint8Array(3));
   const address = `127.${64 + a! % 64}.${b}.${1 + c! % 254}`;
-  const authority = await makeAuthority(new Date());
-  const leaf = await makeLeaf(authority, [address], new Date());
+  const authority = await createAuthority(new Date());
+  const leaf = await issueCertificate(authority, [address], new Date());
   const files = { ca: "ca.pem", cert: "cert.pem", key: "key.pem", config: "config.json" } as const;
   const path = (name: keyof typeof files) => join(folder, files[name]);
   await Deno.writeTextFile(path("ca"), authority.cert);
