@@ -13,7 +13,7 @@ export const dashboardCommand: Command = {
   summary: "prints a Grafana dashboard of the service's metrics",
   details:
     "Import it in Grafana under Dashboards, New, Import. Prometheus must scrape /metrics of the --admin address.",
-  examples: [["wss dashboard > wss.json", "write a file to import"]],
+  examples: [["wss dashboard > dashboard.json", "write a file to import"]],
   options: {},
   run({ positionals, problems }: Invocation): Promise<number> {
     const allProblems = [...problems];

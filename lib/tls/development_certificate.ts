@@ -25,7 +25,7 @@ export interface DevelopmentOptions {
   readonly hostname?: string;
   /** Additional names and addresses, in the form of {@link canonicalHost}. */
   readonly names?: readonly string[];
-  /** Whether to create everything anew, including the authority, which clients must then trust again. Default false. */
+  /** Whether to create all files again, including the authority, which clients must then trust again. Default false. */
   readonly force?: boolean;
   /** Default: the current time. */
   readonly now?: Date;

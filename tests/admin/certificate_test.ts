@@ -88,7 +88,7 @@ peerTest("openssl", "--admin-tls: the renewed certificate serves, a bad one chan
     await install(next);
     // The first time the change of the files is noticed, the second time the service is told.
     if (round === 1) program.signal("SIGHUP");
-    await program.stderr.until(/"message":"the new certificate serves"/, from);
+    await program.stderr.until(/"message":"the new certificate is in use"/, from);
     // Both listeners had it before the log said so.
     for (const each of [port, program.port]) assertEquals(await serialOf(each, ca), await serialIn(next));
   }
@@ -114,7 +114,7 @@ peerTest("openssl", "--admin-tls with --workers: the supervisor takes the renewe
     const from = program.stderr.text.length;
     await install(next);
     if (round === 1) program.signal("SIGHUP");
-    await program.stderr.until(/(?:"message":"the new certificate serves"[^]*?){2}/, from);
+    await program.stderr.until(/(?:"message":"the new certificate is in use"[^]*?){2}/, from);
     await untilServed(port, ca, await serialIn(next));
   }
   // New workers bring no old certificate back.

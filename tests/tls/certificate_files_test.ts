@@ -188,12 +188,12 @@ Deno.test("explains why a file cannot be read without permission", { ignore }, a
   );
   const run = async (permission: string) => {
     const command = [Deno.execPath(), "run", "--no-prompt", permission, file];
-    // Root reads everything, unless it gives that up.
+    // Root can read every file, unless it drops its capabilities.
     if (Deno.uid() === 0) command.unshift("setpriv", "--bounding-set=-dac_override,-dac_read_search");
     const { stdout, stderr } = await new Deno.Command(command[0]!, { args: command.slice(1) }).output();
     return new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
   };
-  // Without --allow-sys the list of public roots is out of reach, which must not matter here.
+  // Without --allow-sys, the list of public roots cannot be read. The result must be the same.
   assertEquals(await run(`--allow-read=${pki.folder}`), "certificate-self-signed\n");
   assertStringIncludes(
     await run(`--allow-read=${cert}`),

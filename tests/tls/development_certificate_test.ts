@@ -172,7 +172,7 @@ Deno.test("replaces files that do not match, are damaged or are missing", async 
     assertEquals(loadCertificateFiles({ cert: next.file, key: it.path("key.pem") }).key, next.key);
   }
   assertNotEquals((await it.make()).authority.fingerprint256, first.authority.fingerprint256);
-  // Without the authority's key all goes well until something is to be made.
+  // The authority's key is needed only to issue a certificate.
   await Deno.remove(it.path("ca.key"));
   assertEquals((await it.make()).made, false);
   assertEquals((await it.make({ now: inDays(380) })).authorityMade, true);

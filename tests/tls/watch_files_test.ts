@@ -4,10 +4,10 @@ import { createLogger } from "../../lib/log.ts";
 import { resolveWatchPaths } from "../../lib/tls/symlink_paths.ts";
 import { watchFiles, type WatchOptions } from "../../lib/tls/watch_files.ts";
 
-/** How long an event may take on a busy machine before a test gives up. */
+/** How long a test waits for an event, ms. Busy machines can be slow. */
 const PATIENCE = 20_000;
 
-/** A folder, and a watch in it whose reports can be awaited one by one. */
+/** A temporary folder with a watch whose reports can be awaited. */
 class WatchedFolder implements AsyncDisposable {
   readonly folder = Deno.realPathSync(Deno.makeTempDirSync());
   readonly lines: string[] = [];
@@ -35,7 +35,7 @@ class WatchedFolder implements AsyncDisposable {
     }, { log, settle: 30, ...options });
   }
 
-  /** Waits until there have been so many reports. */
+  /** Waits for a number of reports. */
   async reported(count: number): Promise<void> {
     const late = Promise.withResolvers<void>();
     const timer = setTimeout(() => late.reject(new Error(`${this.reports} reports, not ${count}`)), PATIENCE);
@@ -81,7 +81,7 @@ Deno.test("does not report reads, touches, writes of the same content, and other
   Deno.utimeSync(it.path("cert.pem"), new Date(), new Date());
   it.write("cert.pem", "cert 1");
   it.write("other.pem", "other");
-  // The change that counts is the one report; anything before it would have made it the second.
+  // An earlier report would make this one the second.
   await new Promise((resolve) => setTimeout(resolve, 300));
   it.write("cert.pem", "cert 2");
   await it.reported(1);
@@ -162,7 +162,7 @@ Deno.test("reports a write in several parts only when it is complete", async () 
     seen.push(Deno.readTextFileSync(it.path("cert.pem")));
     return Promise.resolve();
   });
-  // For longer than it settles, in pauses far shorter than that.
+  // Writes for longer than the settling time, with much shorter pauses.
   let content = "";
   for (let part = 0; part < 60; part++) {
     content += `part ${part}\n`;
@@ -225,7 +225,7 @@ Deno.test("detects a folder that is removed and created again, and a replaced pa
   Deno.removeSync(it.path("certs/live"), { recursive: true });
   it.write("certs/live/cert.pem", "cert 2");
   await it.reported(1);
-  // Gone for longer: nothing is left to be watched.
+  // The folder is missing for some time, so nothing can be watched.
   Deno.removeSync(it.path("certs"), { recursive: true });
   while (!it.lines.some((line) => line.includes("cannot be read"))) await new Promise((done) => setTimeout(done, 20));
   it.write("certs/live/cert.pem", "cert 3");

@@ -31,7 +31,7 @@ const IP_ADDRESS_REMEDY = "for an IP address Let's Encrypt requires --acme-profi
 
 /** The meaning of each type, and the remedy. */
 const MEANINGS: Readonly<Record<string, readonly [meaning: string, remedy?: string]>> = {
-  accountDoesNotExist: ["the authority does not know the account"],
+  accountDoesNotExist: ["the account does not exist at the authority"],
   alreadyReplaced: ["the certificate has been replaced by another one already"],
   badCSR: ["the authority does not accept the signing request", "check the names and the profile"],
   badNonce: ["the authority refused the anti-replay nonce repeatedly"],

@@ -88,7 +88,7 @@ export class AcmeStore {
     writeJson(join(this.folder, "account.json"), account);
   }
 
-  /** Forgets the account: the authority no longer knows it. */
+  /** Removes the account, which no longer exists at the authority. */
   forgetAccount(): void {
     removeFile(join(this.folder, "account.json"));
   }

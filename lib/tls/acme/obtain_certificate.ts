@@ -78,7 +78,7 @@ export async function obtainCertificate(options: AcmeOptions, attempt: Attempt):
   } catch (error) {
     if (!(error instanceof AcmeError) || error.type !== "accountDoesNotExist") throw error;
     // The authority lost or removed the account; the same key can be used for a new one.
-    progress("the authority no longer knows the account; creating it again");
+    progress("the account no longer exists at the authority; creating it again");
     await ensureAccount(client, options, attempt, true);
     chain = await order(client, options, attempt);
   }

@@ -103,7 +103,7 @@ async function resumeOrder(
     progress(`continuing the order of an earlier attempt (${order.status})`);
     return { url, order };
   } catch (error) {
-    // Orders expire; the authority then reports that it does not know the order.
+    // Orders expire; the authority then reports that the order does not exist.
     if (error instanceof AcmeError && error.status >= 400 && error.status < 500 && error.type !== "rateLimited") {
       return undefined;
     }
@@ -194,7 +194,7 @@ async function finalizeOrder(client: AcmeClient, url: string, order: Order, requ
     try {
       return (await client.post<Order>(order.finalize, { csr })).body;
     } catch (error) {
-      // The state of the order says what is missing (RFC 8555 section 7.4).
+      // The state of the order shows what is missing (RFC 8555 section 7.4).
       if (!(error instanceof AcmeError) || error.type !== "orderNotReady" || tries <= 1) throw error;
       await delay(POLL[0], { signal: client.signal });
       order = await pollUntil<Order>(client, url, undefined, ({ status }) => status !== "pending");

@@ -29,7 +29,7 @@ export interface Fields {
   readonly publicKey: string;
   /** The extensions by object identifier: the content of the octet string. */
   readonly extensions: ReadonlyMap<string, Uint8Array>;
-  /** The critical extensions: a client that does not know one must refuse the certificate. */
+  /** The critical extensions: a client that does not support one must refuse the certificate. */
   readonly critical: ReadonlySet<string>;
 }
 

@@ -1,5 +1,5 @@
 /**
- * Builds the certification path of a server certificate from the certificates beside it (RFC 4158, RFC 5280 section 6).
+ * Builds the certification path of a server certificate from the other certificates of its chain (RFC 4158, RFC 5280 section 6).
  * A leaf can have several paths: an authority may have an expired and a renewed certificate, or certificates of two
  * roots. Clients search for a valid path, so a bad certificate matters only if no valid path avoids it.
  * @module

@@ -1,7 +1,7 @@
 /**
  * Decrypts PKCS#8 keys (RFC 8018, PBES2 with PBKDF2) that Deno's `createPrivateKey` cannot. Measured in 2.9.6: it does
  * not support 3DES, which `openssl genrsa -des3` writes, and it assumes SHA-256 if no PRF is given, where the standard
- * says SHA-1, so it refuses the right passphrase of such a key.
+ * specifies SHA-1, so it refuses the right passphrase of such a key.
  * @module
  */
 import { createDecipheriv, pbkdf2Sync } from "node:crypto";

@@ -23,7 +23,7 @@ export interface InspectOptions {
    * Undefined: not tried.
    */
   readonly trusted?: boolean;
-  /** Roots that count as known besides the public ones: the development authority. */
+  /** Roots to treat as known in addition to the public ones, such as the development authority. */
   readonly authorities?: readonly X509Certificate[];
   /** The server's own certificate. Default: the first, as TLS sends it. */
   readonly leaf?: X509Certificate;
@@ -155,7 +155,7 @@ function inspectIssuers({ path, problems }: CertificationPath): Finding[] {
   });
 }
 
-/** Checks whether clients can follow the path to a root that they know. */
+/** Checks whether clients can follow the path to a root that they trust. */
 function inspectTrust(
   path: readonly X509Certificate[],
   known: (certificate: X509Certificate) => boolean,

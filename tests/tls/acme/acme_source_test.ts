@@ -104,7 +104,7 @@ peerTest("pebble", "acme: orders again without `replaces` if the authority refus
   await test.source.load();
   await changed;
   assertEquals(orders, [false, true, false]);
-  // The new one is young: the suggestion, still in the past, is not followed at once.
+  // The new certificate is too young for a renewal, although the suggested window is in the past.
   await test.logged(/will be renewed at/);
   const early = Date.parse((await planOf(folder.path)).at) - Date.now();
   assert(early > HOUR / 2 && early <= HOUR, `${early}`);
@@ -124,7 +124,7 @@ peerTest(
     await changed;
     const fresh = await test.source.load();
     assertNotEquals(fresh.leaf.serialNumber, old.leaf.serialNumber);
-    // Certificates count in whole seconds.
+    // Certificates have dates in whole seconds.
     assert(Date.parse(fresh.leaf.validFrom) >= Date.parse(old.leaf.validFrom) + lifetime * 0.6 - 1000);
   },
 );
@@ -154,7 +154,7 @@ peerTest(
     assert(wait > 30_000 && wait < 75_000, `${wait}`);
     assertEquals((await test.source.load()).leaf.serialNumber, old.leaf.serialNumber);
     assertEquals(test.source.status.failed, 1);
-    // The order without `replaces` and no further one.
+    // Only the order without `replaces` is repeated.
     const before = pebble.requests.length;
     await new Promise((resolve) => setTimeout(resolve, 1500));
     assertEquals(pebble.requests.length, before);
@@ -206,7 +206,7 @@ peerTest("pebble", "acme: loads a certificate that another process renewed", asy
   await using pebble = await startPebble({ front, nonceReject: 0 });
   await using folder = await temporaryFolder();
   await obtained(pebble, folder.path);
-  // The lock is free: whichever comes first renews, when the authority is asked again.
+  // The lock is free, so the first process to query the authority again renews.
   await askNow(folder.path);
   window = [-2, -1];
   await using one = acmeSource(pebble, folder.path);

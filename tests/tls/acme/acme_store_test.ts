@@ -11,7 +11,7 @@ import { temporaryFolder } from "./source.ts";
 const NAMES = ["a.example"];
 const NOW = new Date();
 
-/** A chain for the key that the store has made for its next certificate. */
+/** Issues a chain for the next key of the store. */
 async function chainFor(store: CertificateStore, names = NAMES, now = NOW): Promise<string> {
   await store.nextKey();
   const key = await Deno.readTextFile(join(store.folder, "next.key"));
@@ -51,7 +51,7 @@ Deno.test("acme store: saves a chain with its key, and removes the unfinished or
   const material = store.load(NAMES)!;
   assertEquals(material.names, NAMES);
   assertEquals(material.file, store.chainFile);
-  // Renewed by itself, with an hour left: no warning.
+  // One hour is left, but there is no warning, because the renewal is automatic.
   assertEquals(material.findings.filter(({ code }) => code === "certificate-expires-soon"), []);
   assertEquals(store.load(["a.example", "b.example"]), undefined);
 });
@@ -62,19 +62,19 @@ Deno.test("acme store: a crash at any point of a renewal leaves a certificate wi
   store.save(await chainFor(store), NAMES);
   const serial = () => new X509Certificate(store.load(NAMES)!.cert).serialNumber;
   const first = serial();
-  // After the key for the next one was made.
+  // A crash after the next key was created.
   const chain = await chainFor(store);
   assertEquals(serial(), first);
-  // The same key again: it may be in an order already.
+  // The key is the same, because an order may already contain it.
   const key = await Deno.readTextFile(join(store.folder, "next.key"));
   await store.nextKey();
   assertEquals(await Deno.readTextFile(join(store.folder, "next.key")), key);
-  // After the chain was put in place, before its key was.
+  // A crash after the chain was replaced, before its key was.
   await Deno.writeTextFile(store.chainFile, chain);
   const second = serial();
   assertEquals(second, new X509Certificate(chain).serialNumber);
   assert(second !== first);
-  // The next attempt puts the key in its place, and makes a new one.
+  // The next attempt moves the key to its file, and creates a new next key.
   await store.nextKey();
   assertEquals(await Deno.readTextFile(store.keyFile), key);
   assertEquals(serial(), second);

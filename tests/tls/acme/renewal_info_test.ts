@@ -9,7 +9,7 @@ import { createAuthority, issueCertificate } from "../../../lib/tls/issue_certif
 const MINUTE = 60_000;
 const DAY = 86_400_000;
 
-/** A certificate whose serial number and issuer's key identifier are given, for 90 days. */
+/** Creates a certificate for 90 days with the given serial number and authority key identifier. */
 async function certificateWith(serialNumber: string, keyId: string | undefined, days = 90): Promise<X509Certificate> {
   await import("reflect-metadata");
   const x509 = await import("@peculiar/x509");

@@ -103,7 +103,7 @@ Deno.test(
     assertEquals(serials(built.alternatives), serials([read(middle)]));
     assertEquals(built.needed, 2);
 
-    // A root that an older one certified too: the longer path reaches more clients, and needs less of it.
+    // An older root also certified this root. More clients accept the longer path.
     const cross = read(await pki.crossSign("cross", first, { issuer: second }));
     const long = buildPath([leaf, read(middle), cross], { isAnchored: (one) => isIssuedBy(one, read(first)) });
     assertEquals([serials(long.path), long.needed], [serials([leaf, read(middle), cross]), 2]);

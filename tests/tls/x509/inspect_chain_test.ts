@@ -9,7 +9,7 @@ import { hasOpenssl, type Issued, type IssueOptions, openPki, type Pki } from ".
 const ignore = !await hasOpenssl();
 const read = ({ cert }: Issued) => new X509Certificate(Deno.readTextFileSync(cert));
 
-/** Root, intermediate and leaf, all sound: each test changes one thing. */
+/** Creates a valid root, intermediate and leaf. Each test changes one property. */
 async function sound(pki: Pki, leaf: IssueOptions = {}, middle: IssueOptions = {}) {
   const root = await pki.authority("root");
   const intermediate = await pki.authority("middle", { issuer: root, ...middle });

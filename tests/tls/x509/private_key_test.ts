@@ -14,7 +14,7 @@ function refusal(file: string, passphrase?: string): string {
   return error.message;
 }
 
-/** The public half as openssl prints it: two files of the same key print the same. */
+/** Returns the public key as openssl prints it, to compare two key files. */
 async function publicHalf(pki: Pki, file: string): Promise<string> {
   return await pki.openssl("pkey", "-pubout", "-in", file);
 }
@@ -40,7 +40,7 @@ Deno.test("reads a key after EC parameters, as `openssl ecparam -genkey` writes 
   const file = pki.path("ec.key");
   await pki.openssl("ecparam", "-name", "secp384r1", "-genkey", "-out", file);
   assertStringIncludes(await Deno.readTextFile(file), "BEGIN EC PARAMETERS");
-  // The passphrase that is not needed: Deno's own reader fails on parameters and a passphrase together.
+  // An unnecessary passphrase: Deno fails on EC parameters together with a passphrase.
   assertEquals(readPrivateKey(await Deno.readFile(file), file, "unused").encrypted, false);
 });
 
@@ -53,7 +53,7 @@ Deno.test("reads a key from a file with certificates and CRLF line ends", { igno
   assertEquals(await publicHalf(pki, await pki.write("out.key", pem)), await publicHalf(pki, key));
 });
 
-/** Each way in which openssl encrypts a key; the first two are those of `genrsa -des3` in OpenSSL 3 and 1. */
+/** The encryptions of openssl. The first two are those of `genrsa -des3` in OpenSSL 3 and 1. */
 const ENCRYPTED: readonly (readonly [name: string, command: string, ...args: string[]])[] = [
   ["PKCS#8 3DES", "pkcs8", "-topk8", "-v2", "des3"],
   ["traditional 3DES", "pkey", "-traditional", "-des3"],
@@ -128,7 +128,7 @@ Deno.test("names the content of a file without a private key", { ignore }, async
   assertStringIncludes(refusal(await pki.write("ssh.key", ssh)), "ssh-keygen -p -m PKCS8 -f my.key");
 });
 
-/** What `Deno.serve` takes and a client completes a handshake with: the ground of what the reader accepts. */
+/** Key types that `Deno.serve` supports, tested with a client. readPrivateKey accepts these. */
 const SERVED: readonly KeyType[] = ["rsa2048", "rsa3072", "P-256", "P-384", "P-521", "ed25519"];
 
 for (const type of SERVED) {
@@ -145,7 +145,7 @@ for (const type of SERVED) {
   });
 }
 
-/** What it refuses without saying why: where a newer Deno takes one, the reader may. */
+/** Key types that `Deno.serve` refuses without a reason. If a newer Deno supports one, readPrivateKey may accept it. */
 for (const type of ["rsa1024", "P-224", "secp256k1", "ed448"] as const) {
   Deno.test(`Deno.serve refuses a ${type} key`, { ignore }, async () => {
     await using pki = await openPki();
