@@ -14,7 +14,9 @@ export function parseSize(text: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB)?$/.exec(text.trim());
   const bytes = match ? Number(match[1]) * SIZES[match[2] ?? ""]! : NaN;
   if (!Number.isSafeInteger(bytes)) {
-    throw new RangeError(`a size is a whole number of bytes, or one with KiB, MiB or GiB (64KiB, 1MiB), not "${text}"`);
+    throw new RangeError(
+      `a size is a whole number of bytes, or a number with KiB, MiB or GiB (64KiB, 1MiB), not "${text}"`,
+    );
   }
   return bytes;
 }
@@ -27,7 +29,7 @@ export function parseDuration(text: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h)$/.exec(text.trim());
   const ms = match ? Number(match[1]) * DURATIONS[match[2]!]! : text.trim() === "0" ? 0 : NaN;
   if (!Number.isSafeInteger(ms)) {
-    throw new RangeError(`a duration has a unit: ms, s, m or h (500ms, 30s, 5m), not "${text}"`);
+    throw new RangeError(`a duration requires a unit: ms, s, m or h (500ms, 30s, 5m), not "${text}"`);
   }
   return ms;
 }

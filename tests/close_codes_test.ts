@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { CloseCode, closeMeaning, fitReason, isSendable } from "../lib/close_codes.ts";
 
-Deno.test("close codes that may stand on the wire are 1000 to 1014 without 1004 to 1006, and 3000 to 4999", () => {
+Deno.test("the close codes that may be sent are 1000 to 1014 without 1004 to 1006, and 3000 to 4999", () => {
   const sendable = Array.from({ length: 6000 }, (_, code) => code).filter(isSendable);
   const expected = [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014];
   for (let code = 3000; code <= 4999; code++) expected.push(code);
@@ -9,7 +9,7 @@ Deno.test("close codes that may stand on the wire are 1000 to 1014 without 1004 
   for (const code of [-1, 1000.5, NaN, Infinity, 65_536]) assertEquals(isSendable(code), false);
 });
 
-Deno.test("every registered code has its meaning, and the private and unknown ones say that they are", () => {
+Deno.test("every registered close code has a meaning; others are called private or unknown", () => {
   for (const [name, code] of Object.entries(CloseCode)) {
     assert(!/not a valid|private|registered by/.test(closeMeaning(code)), name);
   }
@@ -19,7 +19,7 @@ Deno.test("every registered code has its meaning, and the private and unknown on
   for (const code of [0, 999, 1004, 1016, 2999, 5000]) assertEquals(closeMeaning(code), "not a valid close code");
 });
 
-Deno.test("a reason fits into 123 bytes and never ends inside a character", () => {
+Deno.test("a close reason is truncated to 123 bytes between characters", () => {
   const bytes = (text: string) => new TextEncoder().encode(text).length;
   assertEquals(fitReason(""), "");
   assertEquals(fitReason("x".repeat(123)), "x".repeat(123));

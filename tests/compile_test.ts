@@ -35,7 +35,7 @@ function* files(folder: string): Generator<string> {
   }
 }
 
-Deno.test("compiled", async (t) => {
+Deno.test("the compiled program", async (t) => {
   const folder = await makeFolder();
   const binary = join(folder, "wss");
   try {

@@ -38,7 +38,7 @@ async function importedPackages(): Promise<{ program: Set<string>; tests: Set<st
   return { program, tests: others.difference(program) };
 }
 
-Deno.test("a first run needs no package that only tests or options use", async () => {
+Deno.test("the first run downloads no package that only tests or options need", async () => {
   const { program, tests } = await importedPackages();
   assert(program.has("@peculiar/x509") && tests.has("playwright-core"), [...tests].join());
   // A cache that holds those packages and no others; whatever else is asked for is an error under --cached-only.
@@ -98,7 +98,7 @@ async function stdImports(): Promise<Set<string>> {
   return found;
 }
 
-Deno.test("only names that JSR's @std has are imported, each from npm's module of that name", async () => {
+Deno.test("imports only names that JSR's @std has, from the npm module of the same name", async () => {
   const known = new Set(Object.entries(STD).flatMap(([module, names]) => names.map((name) => `${module}: ${name}`)));
   const imported = await stdImports();
   assertEquals([...imported.difference(known)], []);
@@ -113,7 +113,7 @@ Deno.test("only names that JSR's @std has are imported, each from npm's module o
   assertEquals(Object.fromEntries(entries), Object.fromEntries(expected));
 });
 
-Deno.test("the documented change takes the same packages from JSR", async () => {
+Deno.test("the documented change maps the same packages to JSR", async () => {
   const page = await Deno.readTextFile(new URL("../lib/service/README.md", import.meta.url));
   const [, json] = /<!-- @std from JSR -->\s+```json\n([^]*?)```/.exec(page)!;
   const packages = [...new Set(Object.keys(STD).map((name) => name.split("/").slice(0, 2).join("/")))];

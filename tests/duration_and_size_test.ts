@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { formatDuration, formatSize, parseDuration, parseSize } from "../lib/duration_and_size.ts";
 
-Deno.test("sizes: bytes, KiB, MiB and GiB, fractions that come out whole", () => {
+Deno.test("sizes: parses bytes, KiB, MiB and GiB, and fractions that are whole bytes", () => {
   for (
     const [text, bytes] of [
       ["0", 0],
@@ -16,13 +16,13 @@ Deno.test("sizes: bytes, KiB, MiB and GiB, fractions that come out whole", () =>
   ) assertEquals(parseSize(text), bytes, text);
 });
 
-Deno.test("sizes: anything else is refused with what is right and what was given", () => {
+Deno.test("sizes: rejects anything else with the required form and the given value", () => {
   for (const text of ["", "1KB", "1mib", "MiB", "-1", "0.5B", "1e3", "0x10", "1 2", "99999999GiB", "Infinity", "NaN"]) {
     assertThrows(() => parseSize(text), RangeError, `64KiB, 1MiB), not "${text}"`, text);
   }
 });
 
-Deno.test("durations: ms, s, m and h; only 0 goes without a unit", () => {
+Deno.test("durations: parses ms, s, m and h; only 0 needs no unit", () => {
   for (
     const [text, ms] of [
       ["0", 0],
@@ -40,7 +40,7 @@ Deno.test("durations: ms, s, m and h; only 0 goes without a unit", () => {
   }
 });
 
-Deno.test("sizes and durations are written short, and read back as they were", () => {
+Deno.test("sizes and durations: the short form parses to the same value", () => {
   assertEquals([0, 1, 1024, 1536, 1_048_576, 1_073_741_824].map(formatSize), [
     "0B",
     "1B",

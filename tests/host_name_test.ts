@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { canonicalHost } from "../lib/host_name.ts";
 
-Deno.test("names are taken in one form, and what is no name is refused", () => {
+Deno.test("host names are normalized, and invalid ones are rejected", () => {
   for (
     const [given, taken] of [
       ["Dev.Example.TEST", "dev.example.test"],

@@ -85,7 +85,7 @@ function graphOf(edges: Record<string, string[]>): Graph {
   return new Map(Object.entries(edges).map(([path, imports]) => [path, new Set(imports)]));
 }
 
-Deno.test("the house has no cycle and no import that goes up", async () => {
+Deno.test("the modules have no import cycle and no upward import", async () => {
   const graph = await wholeGraph();
   // Not an empty graph, and one that has followed types as well as code.
   assert(graph.get("main.ts")?.has("lib/cli/main.ts"));
@@ -94,7 +94,7 @@ Deno.test("the house has no cycle and no import that goes up", async () => {
   assertEquals(cycles(graph), []);
 });
 
-Deno.test("the house serves, upgrades and opens the C library in one place each, and reads the environment in config", () => {
+Deno.test("Deno.serve, Deno.upgradeWebSocket and Deno.dlopen are each used in one file, and Deno.env only in config", () => {
   const all = texts();
   assertEquals(strayUses(all), []);
   for (const member of ["serve(", "upgradeWebSocket(", "dlopen(", "env."]) {
@@ -102,18 +102,18 @@ Deno.test("the house serves, upgrades and opens the C library in one place each,
   }
 });
 
-Deno.test("the house has no long file", () => {
+Deno.test("no file has more than 400 lines", () => {
   assertEquals(longFiles(texts()), []);
   assertEquals(longFiles(texts("tests")), []);
 });
 
-Deno.test("the tests lie where the code lies that they test", () => {
+Deno.test("tests are in the folder of the code that they test", () => {
   const tests = [...texts("tests").keys()].filter((path) => path.endsWith("_test.ts"));
   assert(tests.includes("tests/house_test.ts"));
   assertEquals(misplacedTests(tests, [...texts().keys()]), []);
 });
 
-Deno.test("the house has nothing at the top that does not belong there", () => {
+Deno.test("the top folder has only known entries", () => {
   const tracked = new Deno.Command("git", { args: ["ls-files"], cwd: ROOT, stdout: "piped", stderr: "null" });
   let names: string[];
   try {
@@ -129,14 +129,14 @@ Deno.test("the house has nothing at the top that does not belong there", () => {
   assertEquals(strayEntries([...new Set(names)]), []);
 });
 
-Deno.test("the house pins every dependency exactly, in deno.json", () => {
+Deno.test("every dependency has an exact version in deno.json", () => {
   const { imports } = JSON.parse(Deno.readTextFileSync(join(ROOT, "deno.json"))) as { imports: Record<string, string> };
   assert(Object.keys(imports).length > 0);
   assertEquals(loosePins(imports), []);
   assertEquals(unmappedImports(texts()), []);
 });
 
-Deno.test("rule: an import that goes up is found", () => {
+Deno.test("house rules: find an upward import", () => {
   for (
     const [from, to] of [
       ["lib/errors.ts", "lib/log.ts"],
@@ -164,7 +164,7 @@ Deno.test("rule: an import that goes up is found", () => {
   assertEquals(upwardImports(graphOf({ "lib/ws/peer.ts": ["lib/ws/message.ts", "lib/errors.ts"] })), []);
 });
 
-Deno.test("rule: main.ts, a file on no floor and an import from outside are found", () => {
+Deno.test("house rules: find a wrong import of main.ts, an unknown folder and an import from outside", () => {
   assertEquals(upwardImports(graphOf({ "main.ts": ["lib/cli/main.ts"] })), []);
   assertMatch(
     upwardImports(graphOf({ "main.ts": ["lib/service/serve.ts"] })).join(),
@@ -179,7 +179,7 @@ Deno.test("rule: main.ts, a file on no floor and an import from outside are foun
   assertEquals(upwardImports(graphOf({ "lib/version.ts": ["deno.json"] })), []);
 });
 
-Deno.test("rule: a cycle is found, however long, and named", () => {
+Deno.test("house rules: find and name an import cycle of any length", () => {
   const ring = { a: ["b", "d"], b: ["c"], c: ["a"], d: [] };
   assertEquals(cycles(graphOf(ring)), ["a cycle: a -> b -> c -> a"]);
   assertEquals(cycles(graphOf({ a: ["a"] })), ["a cycle: a -> a"]);
@@ -187,7 +187,7 @@ Deno.test("rule: a cycle is found, however long, and named", () => {
   assertEquals(cycles(graphOf({ x: ["a"], a: ["b"], b: ["a"] })), ["a cycle: a -> b -> a"]);
 });
 
-Deno.test("rule: a second use, a use elsewhere and another spelling are found, a comment is none", () => {
+Deno.test("house rules: find a second use, a use in another file and another spelling, but not comments", () => {
   const right = new Map([
     ["lib/net/listener/accept_loop.ts", "// Deno.serve( is here\nDeno.serve(\n"],
     ["lib/net/ffi/libc.ts", "/**\n * Deno.dlopen(\n */\nDeno.dlopen(name)"],
@@ -227,7 +227,7 @@ Deno.test("rule: a second use, a use elsewhere and another spelling are found, a
   );
 });
 
-Deno.test("rule: a test in a folder that lib/ does not have, or under a file's name in another folder, is found", () => {
+Deno.test("house rules: find a test in an unknown folder, or named after a file of another folder", () => {
   const code = ["lib/log.ts", "lib/ws/peer.ts", "lib/tls/x509/der.ts"];
   const right = [
     ...["tests/log_test.ts", "tests/ws/peer_test.ts", "tests/ws/upgrade_test.ts", "tests/tls/x509/der_test.ts"],
@@ -241,7 +241,7 @@ Deno.test("rule: a test in a folder that lib/ does not have, or under a file's n
   ]);
 });
 
-Deno.test("rule: the 401st line, a stray entry, a loose version and a version past the map are found", () => {
+Deno.test("house rules: find a 401st line, an unknown entry, an inexact version and a version outside the import map", () => {
   assertEquals(longFiles(new Map([["lib/a.ts", "x\n".repeat(400)]])), []);
   assertEquals(longFiles(new Map([["lib/a.ts", "x\n".repeat(401)]])), ["lib/a.ts has 401 lines, and 400 is the most"]);
   assertEquals(strayEntries(["main.ts", ".ci", ".gitignore", "notes.md", "src"]), [

@@ -3,7 +3,7 @@ import node from "node:net";
 import { addressKey, addressSet, canonicalAddress, isIPv4, isIPv6, isLoopback, LOOPBACK } from "../lib/ip.ts";
 import { seeded } from "./support/seeded.ts";
 
-Deno.test("an address has one canonical form, and IPv4 in IPv6 is IPv4", () => {
+Deno.test("an address has one canonical form; IPv4-mapped IPv6 becomes IPv4", () => {
   for (
     const [text, canonical] of [
       ["192.0.2.1", "192.0.2.1"],
@@ -21,7 +21,7 @@ Deno.test("an address has one canonical form, and IPv4 in IPv6 is IPv4", () => {
   ) assertEquals(canonicalAddress(text), canonical, text);
 });
 
-Deno.test("what is no address is none: hexadecimal, octal, short and long forms, zones, ports, spaces", () => {
+Deno.test("rejects invalid addresses: hexadecimal, octal, short and long forms, zones, ports, spaces", () => {
   for (
     const text of [
       "",
@@ -59,7 +59,7 @@ Deno.test("loopback is 127.0.0.0/8 and ::1", () => {
   }
 });
 
-Deno.test("a client counts as its IPv4 address, or as its IPv6 /64", () => {
+Deno.test("the key of a client is its IPv4 address or its IPv6 /64", () => {
   assertEquals(addressKey("192.0.2.1"), "192.0.2.1");
   assertEquals(addressKey("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
   for (const address of ["2001:db8::1", "2001:db8::2:0:0:1", "2001:db8:0:0:ffff::"]) {
@@ -71,7 +71,7 @@ Deno.test("a client counts as its IPv4 address, or as its IPv6 /64", () => {
   assertEquals(addressKey("2001:db8:0:1::1") === addressKey("2001:db8::1"), false);
 });
 
-Deno.test("a set holds addresses and ranges, at their very edges, of both families", () => {
+Deno.test("an address set contains exactly its addresses and ranges, of both families", () => {
   const set = addressSet(["10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "::1", "198.51.100.0/31"]);
   for (
     const address of [
@@ -133,7 +133,7 @@ Deno.test("addresses and sets agree with node:net", () => {
   }
 });
 
-Deno.test("a set names the first entry that is neither an address nor a range", () => {
+Deno.test("an address set rejects an invalid entry by name", () => {
   for (
     const entry of [
       "",

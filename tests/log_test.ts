@@ -11,7 +11,7 @@ function recorded(options: LogOptions) {
 /** What a client may put into a header or a message to forge lines or to turn a terminal's text around. */
 const HOSTILE = "a\r\nb\x1b[31m\x00\x7f\x85\x9b\u2028\u2029\u202e\u2066\tc";
 
-Deno.test("text: time, level, message and fields; quotes only where they are needed", () => {
+Deno.test("text format: time, level, message and fields, quoted only if necessary", () => {
   const { lines, log } = recorded({ format: "text" });
   log.info("refused", { status: 403, reason: "not this one", address: "192.0.2.1", ok: false, none: undefined });
   log.warn("plain");
@@ -23,7 +23,7 @@ Deno.test("text: time, level, message and fields; quotes only where they are nee
   ]);
 });
 
-Deno.test("json: one object a line, which reads back as what was logged", () => {
+Deno.test("json format: one object per line with the logged values", () => {
   const { lines, log } = recorded({ format: "json" });
   log.info("refused", { status: 403, reason: HOSTILE, none: undefined });
   assertEquals(JSON.parse(lines[0]!), {
@@ -35,7 +35,7 @@ Deno.test("json: one object a line, which reads back as what was logged", () => 
   });
 });
 
-Deno.test("whatever a client sent stays on its line and leaves the terminal alone, in both formats", () => {
+Deno.test("client data cannot break a line or control the terminal, in both formats", () => {
   for (const format of ["text", "json"] as const) {
     const { lines, log } = recorded({ format });
     log.warn(HOSTILE, { reason: HOSTILE, short: "\x1b", zero: "\u202e" });
@@ -48,7 +48,7 @@ Deno.test("whatever a client sent stays on its line and leaves the terminal alon
   assertEquals(escapeControls("\n\u202e"), "\\u000a\\u202e");
 });
 
-Deno.test("a level lets itself and what is graver through, and says so beforehand", () => {
+Deno.test("a level enables itself and more severe levels", () => {
   const levels = ["error", "warn", "info", "debug"] as const;
   for (const [index, level] of levels.entries()) {
     const { lines, log } = recorded({ level, format: "json" });
@@ -59,7 +59,7 @@ Deno.test("a level lets itself and what is graver through, and says so beforehan
   assertEquals(silent.enabled("error"), false);
 });
 
-Deno.test("without a writer lines go to standard error, and a closed one ends nothing", async () => {
+Deno.test("without a writer, lines go to standard error; a closed standard error ends nothing", async () => {
   const script = `import { createLogger, flushLog } from ${
     JSON.stringify(new URL("../lib/log.ts", import.meta.url).href)
   };

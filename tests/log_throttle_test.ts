@@ -29,7 +29,7 @@ function collected(options: ThrottleOptions = {}) {
   };
 }
 
-Deno.test("the first refusals of an address are written, the rest are one line an interval, until it is quiet", () => {
+Deno.test("logs the first refusals of an address, then one summary per interval until it is quiet", () => {
   using log = collected();
   for (let i = 0; i < 317; i++) log.throttle.warn("refused", { address: "192.0.2.1", reason: `try ${i}` });
   assertEquals(log.written().map((line) => line.reason), ["try 0", "try 1", "try 2", "try 3", "try 4"]);
@@ -49,7 +49,7 @@ Deno.test("the first refusals of an address are written, the rest are one line a
   assertEquals(log.written().map((line) => line.message), ["refused"]);
 });
 
-Deno.test("address, event and level are counted apart; an IPv6 address by its /64", () => {
+Deno.test("counts separately by address (IPv6 by /64), event and level", () => {
   using log = collected({ burst: 1 });
   const all = () => {
     log.throttle.warn("refused", { address: "192.0.2.1" });
@@ -69,7 +69,7 @@ Deno.test("address, event and level are counted apart; an IPv6 address by its /6
   assertEquals(more.find((line) => line.address === "2001:db8:0:0::/64")?.more, 3);
 });
 
-Deno.test("whatever many clients do, an interval writes a bounded number of lines and loses no count", () => {
+Deno.test("writes a bounded number of lines per interval for many clients, and loses no count", () => {
   using log = collected();
   for (let round = 0; round < 3; round++) {
     for (let i = 0; i < 30_000; i++) {
@@ -83,7 +83,7 @@ Deno.test("whatever many clients do, an interval writes a bounded number of line
   }
 });
 
-Deno.test("no more than so many clients are remembered", () => {
+Deno.test("keeps counts of a bounded number of clients", () => {
   using log = collected({ keys: 3, burst: 1 });
   for (let i = 0; i < 10; i++) log.throttle.info("cut", { address: `192.0.2.${i}` });
   assertEquals(log.written().map((line) => line.address), ["192.0.2.0", "192.0.2.1", "192.0.2.2"]);
@@ -91,13 +91,13 @@ Deno.test("no more than so many clients are remembered", () => {
   assertEquals(log.written().map((line) => line.message), ["and 7 more events of further clients in the last 10 s"]);
 });
 
-Deno.test("a field is cut to 1,000 characters", () => {
+Deno.test("truncates a field to 1,000 characters", () => {
   using log = collected();
   log.throttle.warn("refused", { address: "192.0.2.1", reason: "x".repeat(60_000) });
   assertEquals(log.written()[0]?.reason, "x".repeat(1_000) + "…");
 });
 
-Deno.test("what the log leaves out is not counted either", () => {
+Deno.test("does not count events below the log level", () => {
   using log = collected();
   assertEquals([log.throttle.enabled("info"), log.throttle.enabled("debug")], [true, false]);
   for (let i = 0; i < 100; i++) log.throttle.debug("frame", { address: "192.0.2.1" });
@@ -105,7 +105,7 @@ Deno.test("what the log leaves out is not counted either", () => {
   assertEquals(log.written(), []);
 });
 
-Deno.test("the summary comes by itself, and disposing writes what is left and ends the timer", async () => {
+Deno.test("writes the summary by a timer; disposing writes the rest and ends the timer", async () => {
   const lines: Line[] = [];
   const summarised = Promise.withResolvers<void>();
   const log = createLogger({

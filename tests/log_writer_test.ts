@@ -37,7 +37,7 @@ async function drain(sink: ReturnType<typeof slowSink>): Promise<void> {
   for (await turn(); sink.writing; await turn()) sink.step();
 }
 
-Deno.test("lines of one turn go out together and in order, and flush waits for them", async () => {
+Deno.test("lines of one turn are written together and in order, and flush waits for them", async () => {
   const sink = slowSink();
   const writer = new LineWriter(sink);
   for (const line of ["one", "two", "three"]) writer.write(line, summary);
@@ -48,7 +48,7 @@ Deno.test("lines of one turn go out together and in order, and flush waits for t
   assertEquals(sink.text, "one\ntwo\nthree\n");
 });
 
-Deno.test("what does not fit is dropped, and counted in one line once the reader has caught up", async () => {
+Deno.test("drops lines that do not fit, and logs their number when the reader has caught up", async () => {
   const sink = slowSink();
   const writer = new LineWriter({ ...sink, write: sink.write, limit: 100 });
   writer.write("first", summary);
@@ -66,7 +66,7 @@ Deno.test("what does not fit is dropped, and counted in one line once the reader
   assertEquals(lines.length, kept.length + 3);
 });
 
-Deno.test("a line longer than the limit is written when nothing waits", async () => {
+Deno.test("writes a line longer than the limit if the buffer is empty", async () => {
   const sink = slowSink();
   const writer = new LineWriter({ ...sink, write: sink.write, limit: 10 });
   writer.write("x".repeat(50), summary);
@@ -74,7 +74,7 @@ Deno.test("a line longer than the limit is written when nothing waits", async ()
   assertEquals(sink.text, "x".repeat(50) + "\n");
 });
 
-Deno.test("a reader that stopped ends a flush after a second, and an exit at once", async () => {
+Deno.test("with a stopped reader, flush ends after a second, and exit at once", async () => {
   const sink = slowSink();
   const writer = new LineWriter(sink);
   writer.write("stuck", summary);
@@ -90,7 +90,7 @@ Deno.test("a reader that stopped ends a flush after a second, and an exit at onc
   assertEquals(sink.text, "stuck\nwaiting\n");
 });
 
-Deno.test("an exit writes what waits", async () => {
+Deno.test("an exit writes the buffered lines", async () => {
   const sink = slowSink();
   const writer = new LineWriter(sink);
   writer.write("last words", summary);
@@ -100,7 +100,7 @@ Deno.test("an exit writes what waits", async () => {
   assertEquals(sink.text, "last words\n");
 });
 
-Deno.test("a closed standard error ends nothing", async () => {
+Deno.test("a closed standard error does not end the process", async () => {
   let writes = 0;
   const fail = () => {
     writes++;
@@ -117,7 +117,7 @@ Deno.test("a closed standard error ends nothing", async () => {
 
 const LOG = JSON.stringify(new URL("../lib/log.ts", import.meta.url).href);
 
-Deno.test("a log that nobody reads does not hold up the event loop; read again, it says how much is missing", async () => {
+Deno.test("an unread log does not block the event loop, and later reports the number of dropped lines", async () => {
   const script = `import { createLogger, flushLog } from ${LOG};
     const log = createLogger({ format: "json" });
     for (let index = 0; index < 20; index++) {
@@ -156,7 +156,7 @@ Deno.test("a log that nobody reads does not hold up the event loop; read again, 
   }
 });
 
-Deno.test("a process whose log nobody reads can exit", async () => {
+Deno.test("a process with an unread log can exit", async () => {
   const script = `import { createLogger, flushLog } from ${LOG};
     const log = createLogger();
     for (let line = 0; line < 2_000; line++) log.info("line", { padding: "x".repeat(100) });
@@ -171,7 +171,7 @@ Deno.test("a process whose log nobody reads can exit", async () => {
   await child.stderr.cancel();
 });
 
-Deno.test("lines logged right before Deno.exit are written, a flush or not", async () => {
+Deno.test("lines logged before Deno.exit are written, with and without a flush", async () => {
   const count = 500;
   for (const wait of ["", "await new Promise((resolve) => setTimeout(resolve));"]) {
     const script = `import { createLogger } from ${LOG};

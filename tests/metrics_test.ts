@@ -20,7 +20,7 @@ function value(text: string, series: string): number {
   return Number(line.slice(series.length + 1));
 }
 
-peerTest("promtool", "promtool finds nothing wrong with the metrics", async () => {
+peerTest("promtool", "promtool accepts the metrics", async () => {
   await using served = await serving({ message() {} }, {
     admin: "127.0.0.1:0",
     broker: `local:${crypto.randomUUID()}`,
@@ -41,7 +41,7 @@ peerTest("promtool", "promtool finds nothing wrong with the metrics", async () =
   assertEquals([code, new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr)], [0, ""]);
 });
 
-Deno.test("the metrics count what happened", async () => {
+Deno.test("the metrics count connections, messages and refusals", async () => {
   await using served = await serving({
     upgrade: (request) => {
       if (request.url.endsWith("?no")) return new Response(null, { status: 403 });
@@ -106,7 +106,7 @@ Deno.test("the metrics count what happened", async () => {
   assertEquals(after.includes('code="4999"'), false, "a client chose a label");
 });
 
-Deno.test("a hook that stands still shows as lag of the event loop", async () => {
+Deno.test("a blocking hook shows as event loop lag", async () => {
   await using served = await serving({
     message(peer) {
       for (const until = performance.now() + 700; performance.now() < until;);
@@ -121,7 +121,7 @@ Deno.test("a hook that stands still shows as lag of the event loop", async () =>
   }
 });
 
-Deno.test("the metrics tell what waits for a slow reader, what the watchdog ended, and the open descriptors", async () => {
+Deno.test("the metrics report unsent bytes, connections closed by the watchdog, and open descriptors", async () => {
   await using served = await serving({
     message(peer) {
       for (let at = 0; at < 32; at++) peer.send(new Uint8Array(1024 * 1024));

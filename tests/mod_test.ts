@@ -16,12 +16,12 @@ async function deno(...args: string[]): Promise<{ code: number; stdout: string; 
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }
 
-Deno.test("deno doc --lint finds nothing to say about the library", async () => {
+Deno.test("deno doc --lint reports no problem of the library", async () => {
   const { code, stderr } = await deno("doc", "--lint", "lib/mod.ts");
   assertEquals([code, stderr.includes("error")], [0, false], stderr);
 });
 
-Deno.test("every exported function has an example that imports what a user would import", async () => {
+Deno.test("every exported function has an example that imports the public module", async () => {
   const { stdout } = await deno("doc", "--json", join("lib", "mod.ts"));
   const functions = [...declarations(JSON.parse(stdout))].filter(({ declaration }) => declaration.kind === "function");
   const names = new Set(functions.map(({ name }) => name));

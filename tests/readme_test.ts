@@ -13,7 +13,7 @@ const TABLE = /(<!-- options:[^>]*-->\n)([\s\S]*?)(<!-- \/options -->)/;
 
 const PROXY = /(<!-- proxy (\w+) -->\n)([\s\S]*?)(<!-- \/proxy -->)/g;
 
-Deno.test("the documented proxy configurations are what the command prints", async () => {
+Deno.test("the documented proxy configurations match the command's output", async () => {
   const readme = await Deno.readTextFile(PROXY_PAGE);
   const none = { flags: new Map(), problems: [] };
   const blocks = [...readme.matchAll(PROXY)];
@@ -28,7 +28,7 @@ Deno.test("the documented proxy configurations are what the command prints", asy
   if (Deno.env.get("WSS_UPDATE") === "1") await Deno.writeTextFile(PROXY_PAGE, fresh);
 });
 
-Deno.test("the documented options are the option table", async () => {
+Deno.test("the documented options match the option table", async () => {
   const readme = await Deno.readTextFile(OPTIONS_PAGE);
   const expected = optionsMarkdown(SERVE_OPTIONS) + "\n";
   if (Deno.env.get("WSS_UPDATE") === "1") {
@@ -52,7 +52,7 @@ async function pages(): Promise<URL[]> {
   return found;
 }
 
-Deno.test("every link of a page leads to a file or a heading", async () => {
+Deno.test("every link in the documentation has a target", async () => {
   for (const page of await pages()) {
     const text = await Deno.readTextFile(page);
     for (const [, target] of text.matchAll(/\]\(([^)]+)\)/g)) {
@@ -67,7 +67,7 @@ Deno.test("every link of a page leads to a file or a heading", async () => {
   }
 });
 
-Deno.test("every flag that the pages name exists", async () => {
+Deno.test("every flag in the documentation exists", async () => {
   const texts = await Promise.all((await pages()).map((page) => Deno.readTextFile(page)));
   const readme = texts.join("\n");
   const known = new Set((await loadCommands()).flatMap(({ options }) => Object.keys(options).map(flagOf)));

@@ -44,13 +44,13 @@ Deno.test("failures are counted and named, a leak among them; exit code 1; a tes
   assertEquals(named.filter((line) => line.startsWith("skipped")).length, 1);
 });
 
-Deno.test("a module that does not load is one failure, whatever else went well", async () => {
+Deno.test("a module that does not load is one failure", async () => {
   const { code, last, lines } = await run({ "one_test.ts": GOOD, "broken_test.ts": "const x: number = 'text';" });
   assertEquals([code, last], [1, "0 passed, 1 failed, 0 skipped"]);
   assert(lines.some((line) => /^FAILED: deno test .*: exit code 1$/.test(line)));
 });
 
-Deno.test("what is to run alone runs after the others, not beside them", async () => {
+Deno.test("files marked @alone run after the others", async () => {
   const { last, lines } = await run({
     "a_test.ts": `/** Measures.\n * @alone\n */\n${GOOD}`,
     "b_test.ts": `${GOOD}// @alone, but not at its head`,
@@ -62,7 +62,7 @@ Deno.test("what is to run alone runs after the others, not beside them", async (
   assertMatch(headings[1]!, /(?<!--parallel.*)a_test\.ts$/);
 });
 
-Deno.test("an absent peer is skipped, loudly; where peers are required it is a failure", async () => {
+Deno.test("a missing peer program is reported as skipped, or as a failure if peers are required", async () => {
   const files = {
     "peer_test.ts": `import { peerTest } from ${JSON.stringify(PEERS)};
       peerTest(["deno", "no-such-program"], "with a peer", () => {});

@@ -5,7 +5,7 @@ import { Client } from "./support/client.ts";
 import { LEAST_PERMISSIONS, makeFolder, type Program, ROOT, startProgram } from "./support/program.ts";
 import { Transcript } from "./support/transcript.ts";
 
-Deno.test("deno task start, from a fresh copy", async () => {
+Deno.test("deno task start works from a fresh copy", async () => {
   const folder = await makeFolder();
   try {
     for (const file of ["deno.json", "deno.lock", "main.ts"]) await Deno.copyFile(join(ROOT, file), join(folder, file));
@@ -43,7 +43,7 @@ async function quiet(program: Program, ...texts: string[]): Promise<void> {
   for (const text of texts) assert(warnings.some((line) => line.includes(text)), stderr);
 }
 
-Deno.test("its permissions: nothing is allowed that could be left out without a word", async (t) => {
+Deno.test("deno task start: every permission is necessary", async (t) => {
   assertEquals(LEAST_PERMISSIONS.filter((word) => /^(-A|--allow-all|--allow-run|--allow-write)$/.test(word)), []);
   for (const left of LEAST_PERMISSIONS.filter((word) => word.startsWith("--allow-"))) {
     const name = left.split("=")[0]!;

@@ -11,13 +11,13 @@ function utf16(text: string, littleEndian: boolean, mark: boolean): Uint8Array {
   return new Uint8Array(view.buffer);
 }
 
-Deno.test("text: UTF-8, its byte order mark skipped", () => {
+Deno.test("decodes UTF-8 and skips its byte order mark", () => {
   assertEquals(decodeText(bytes("naïve\r\n")), "naïve\r\n");
   assertEquals(decodeText(bytes("\ufeff{}")), "{}");
   assertEquals(decodeText(bytes("")), "");
 });
 
-Deno.test("text: UTF-16 is refused by its name, with and without a mark, and so is what is not UTF-8", () => {
+Deno.test("rejects UTF-16 by name, and other text that is not UTF-8", () => {
   for (const littleEndian of [true, false]) {
     for (const mark of [true, false]) {
       assertThrows(() => decodeText(utf16("{ }", littleEndian, mark)), RangeError, "it is UTF-16 text");

@@ -1,5 +1,5 @@
 /**
- * Calls the API of a running service, as the commands do.
+ * Calls the admin API of a running service, for the commands.
  * @module
  */
 import { parseAdminAddress } from "../config/admin_address.ts";
@@ -7,29 +7,29 @@ import { messageOf, StartError } from "../errors.ts";
 import { describe } from "../net/listener/accept_loop.ts";
 import { decodeText } from "../text_file.ts";
 
-/** Where the listener is, and how to be let in. */
+/** The admin listener's address, and the credentials for it. */
 export interface AdminTarget {
   /** `HOST:PORT`, `PORT` or `unix:PATH`. */
   readonly admin: string;
-  /** The first key in it is sent. */
+  /** A file of keys. The first key is sent. */
   readonly adminKeyFile?: string | undefined;
   readonly adminTls: boolean;
-  /** A further authority, PEM, that its certificate may be of. */
+  /** An additional CA certificate (PEM) to trust. */
   readonly ca?: string | undefined;
   /** Milliseconds. */
   readonly timeout: number;
 }
 
 /**
- * Calls a method; returns its result.
- * @throws {UsageError} the address is none
- * @throws {StartError} nobody answers, or the answer is an error
+ * Calls a method and returns its result.
+ * @throws {UsageError} if the address is invalid
+ * @throws {StartError} if the service does not respond, or responds with an error
  */
 export async function callAdmin(target: AdminTarget, method: string, parameters: object): Promise<unknown> {
   const address = parseAdminAddress(target.admin);
   const where = describe(address);
   const headers = new Headers({ "content-type": "application/json" });
-  if (target.adminKeyFile !== undefined) headers.set("authorization", `Bearer ${firstKey(target.adminKeyFile)}`);
+  if (target.adminKeyFile !== undefined) headers.set("authorization", `Bearer ${readFirstKey(target.adminKeyFile)}`);
   using client = Deno.createHttpClient({
     ...(target.ca === undefined ? {} : { caCerts: [read(target.ca)] }),
     ...(address.transport === "unix" ? { proxy: { transport: "unix", path: address.path } } : {}),
@@ -48,20 +48,22 @@ export async function callAdmin(target: AdminTarget, method: string, parameters:
   } catch (error) {
     const cause = error instanceof Error && error.cause !== undefined ? `: ${messageOf(error.cause)}` : "";
     throw new StartError(
-      `Cannot ask the service at ${where}: ${messageOf(error)}${cause}; is it started with --admin ${target.admin}?`,
+      `Cannot reach the service at ${where}: ${messageOf(error)}${cause}; was it started with --admin ${target.admin}?`,
       { cause: error },
     );
   }
   const { result, error } = (reply ?? {}) as { result?: unknown; error?: { message?: unknown } };
   if (result !== undefined) return result;
-  throw new StartError(`The service at ${where} refuses: ${error?.message ?? "its answer is none of the admin API"}`);
+  throw new StartError(
+    `The service at ${where} refused: ${error?.message ?? "the response is not from the admin API"}`,
+  );
 }
 
-function firstKey(file: string): string {
+function readFirstKey(file: string): string {
   const key = read(file).split(/\r?\n/).map((line) => line.trimEnd()).find((line) =>
     line !== "" && !line.startsWith("#")
   );
-  if (key === undefined) throw new StartError(`${file} holds no key: one a line is required`);
+  if (key === undefined) throw new StartError(`${file} contains no key: one key per line is required`);
   return key;
 }
 

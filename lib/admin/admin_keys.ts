@@ -1,5 +1,5 @@
 /**
- * Who may use the API: the keys of `--admin-key-file`, kept up to date.
+ * The keys of the admin API, from `--admin-key-file`. The file is watched.
  * @module
  */
 import { findSharedSecret, NoSecretError, parseSecrets, type SharedSecrets } from "../auth/shared_secrets.ts";
@@ -8,7 +8,7 @@ import type { Logger } from "../log.ts";
 import { decodeText } from "../text_file.ts";
 import { watchFiles } from "../tls/watch_files.ts";
 
-/** The keys in a file. */
+/** The keys from a file. */
 export class AdminKeys implements AsyncDisposable {
   readonly #file: string;
   readonly #log: Logger;
@@ -16,14 +16,14 @@ export class AdminKeys implements AsyncDisposable {
   #secrets: SharedSecrets;
 
   /**
-   * Reads the file, and watches it: what is in it is in force from then on.
-   * @throws {StartError} why it is not usable
+   * Reads the file and watches it. Later changes take effect by themselves.
+   * @throws {StartError} if the file is not usable
    */
   constructor(file: string, log: Logger) {
     this.#file = file;
     this.#log = log;
-    const options = { log, what: "the file of admin keys", missingIsEmpty: true };
-    // The watch comes first, so that no change falls between the two.
+    const options = { log, what: "the admin key file", missingIsEmpty: true };
+    // The watch starts before the file is read, so that no change is missed.
     this.#watch = watchFiles([file], () => this.#changed(), options);
     try {
       this.#secrets = read(file, log);
@@ -33,14 +33,14 @@ export class AdminKeys implements AsyncDisposable {
     }
   }
 
-  /** Whether the text is one of the keys; takes as long for a wrong one. */
+  /** Whether the text is one of the keys. Takes the same time for valid and invalid keys. */
   accepts(key: string): boolean {
     return findSharedSecret(key, this.#secrets) !== undefined;
   }
 
   /**
-   * Reads the file again. One that is empty or gone leaves no key valid.
-   * @throws {StartError} why it is not usable; the keys that there were stay in force
+   * Reads the file again. If it is empty or missing, no key is valid.
+   * @throws {StartError} if the file is not usable. The previous keys then stay valid
    */
   reload(): void {
     try {
@@ -63,7 +63,7 @@ export class AdminKeys implements AsyncDisposable {
       this.reload();
     } catch (error) {
       if (!(error instanceof StartError)) throw error;
-      this.#log.error(`the admin keys were not reloaded, those that there were stay valid: ${error.message}`);
+      this.#log.error(`reloading the admin keys failed, and the previous keys stay valid: ${error.message}`);
     }
   }
 }
@@ -74,13 +74,13 @@ function read(file: string, log: Logger): SharedSecrets {
     text = decodeText(Deno.readFileSync(file));
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) {
-      throw new NoSecretError(`Cannot read the admin keys: there is no ${file}`);
+      throw new NoSecretError(`Cannot read the admin keys: ${file} does not exist`);
     }
     throw new StartError(`Cannot read the admin keys (${file}): ${messageOf(error)}`, { cause: error });
   }
   const secrets = parseSecrets(text, file);
   for (const warning of secrets.warnings) {
-    // What concerns subprotocols does not concern keys.
+    // Warnings about subprotocols do not apply to admin keys.
     if (!warning.includes("subprotocol")) log.warn(warning);
   }
   return secrets;

@@ -1,5 +1,5 @@
 /**
- * The admin listener: the HTTP API, `/metrics` and `/healthz` for backends and operators, on an address of its own.
+ * The admin listener: the HTTP API, `/metrics` and `/healthz` for backends and operators, on a separate address.
  * @module
  */
 import { findCredentials } from "../auth/request_credentials.ts";
@@ -16,48 +16,48 @@ import { Api, type Reply } from "./api_dispatcher.ts";
 import { ApiError } from "./api_error.ts";
 import type { AdminKeys } from "./admin_keys.ts";
 import type { ApiCommand } from "./api_methods.ts";
-import { readJson } from "./read_json_body.ts";
+import { readJsonBody } from "./read_json_body.ts";
 
-/** Whether the service is well. */
+/** The health of the service. */
 export interface Health {
   readonly draining: boolean;
-  /** Whether its broker is connected; undefined where it has none. */
+  /** Whether the broker is connected. Undefined without a broker. */
   readonly broker: boolean | undefined;
 }
 
-/** The service behind the listener: of this process, or the workers of a supervisor. */
+/** The service behind the listener: the service of this process, or the workers of a supervisor. */
 export interface AdminBackend {
-  /** Does what a command says, on all nodes. @throws {ApiError} */
+  /** Executes a command on all nodes. @throws {ApiError} */
   execute(command: ApiCommand): Promise<object>;
   metrics(): Promise<MetricValues>;
   health(): Promise<Health>;
 }
 
-/** How to listen. */
+/** Options of an admin listener. */
 export interface AdminListenerOptions {
   readonly address: Address;
   /** Undefined: plain HTTP. */
   readonly tls: TlsText | undefined;
-  /** Undefined: the API answers on a unix socket only. */
+  /** Undefined: the API is available only on a unix socket. */
   readonly keys: AdminKeys | undefined;
   readonly backend: AdminBackend;
-  /** Bytes of the longest message. */
+  /** The maximum length of a message in bytes. */
   readonly maxPayload: number;
-  /** How long a request's head may take, and its body, ms. */
+  /** Milliseconds for a request's head, and for its body. */
   readonly handshakeTimeout: number;
-  /** A predecessor process shares the address. */
+  /** Whether a predecessor process shares the address. */
   readonly takeover: boolean;
-  /** Throttled. */
+  /** Must be throttled. */
   readonly log: Logger;
 }
 
-/** Bytes of a body beside its data, which base64 makes a third longer. */
+/** Bytes of a body besides its data. In base64 the data is a third longer. */
 const ENVELOPE = 4096;
-/** What the answer to a slow body has before the connection is cut, ms. */
-const ANSWER_GRACE = 1000;
+/** Milliseconds for the response to a slow body before the connection is closed. */
+const RESPONSE_TIME = 1000;
 const API = "/api/";
 
-/** See the module. */
+/** A running admin listener. */
 export class AdminListener implements AsyncDisposable {
   readonly #options: AdminListenerOptions;
   readonly #api: Api;
@@ -79,8 +79,8 @@ export class AdminListener implements AsyncDisposable {
   }
 
   /**
-   * Opens it.
-   * @throws {StartError} the port is taken or forbidden, and what to do
+   * Opens the listener.
+   * @throws {StartError} if the port is in use or forbidden. The message contains the remedy
    */
   static async open(options: AdminListenerOptions): Promise<AdminListener> {
     const { address, tls, log, takeover, handshakeTimeout, maxPayload } = options;
@@ -99,21 +99,23 @@ export class AdminListener implements AsyncDisposable {
         log,
       });
     } catch (error) {
-      throw explained(error, address);
+      throw explainError(error, address);
     }
-    // It cuts whoever goes on with a body that was refused: Deno would read it to its end.
-    const limits = { handshakeTimeout: handshakeTimeout + ANSWER_GRACE, maxPayload };
+    // Closes connections that continue to send a refused body. Deno would read it to its end.
+    const limits = { handshakeTimeout: handshakeTimeout + RESPONSE_TIME, maxPayload };
     admin.#watchdog = Watchdog.start({ addr: admin.addr, ...limits, log });
     if (!isLocalAddress(address) && tls === undefined) {
       log.warn(
-        `--admin ${describe(address)} can be reached from other machines without TLS: whoever is on the way can read ` +
-          "the keys; add --admin-tls, or listen on 127.0.0.1",
+        `--admin ${
+          describe(address)
+        } can be reached from other machines without TLS: anybody on the network path can ` +
+          "read the keys; add --admin-tls, or listen on 127.0.0.1",
       );
     }
     return admin;
   }
 
-  /** Where it listens, with the real port. */
+  /** The address that it listens on, with the actual port. */
   get addr(): Deno.Addr {
     return this.#listener.addr;
   }
@@ -125,16 +127,16 @@ export class AdminListener implements AsyncDisposable {
     return `${this.#options.tls ? "https" : "http"}://${describe({ ...addr, transport: "tcp" })}`;
   }
 
-  /** Serves with another certificate; nothing where it serves without TLS. Where it cannot, the log says why. */
+  /** Replaces the certificate. Does nothing without TLS. A failure is logged. */
   async replace(tls: TlsText): Promise<void> {
     try {
       if (this.#options.tls !== undefined) await this.#listener.replace(tls);
     } catch (error) {
-      this.#options.log.error(`the admin listener goes on with the old certificate: ${messageOf(error)}`);
+      this.#options.log.error(`the admin listener keeps the previous certificate: ${messageOf(error)}`);
     }
   }
 
-  /** Reads the file of keys again. @throws {StartError} why it is not usable */
+  /** Reads the key file again. @throws {StartError} if it is not usable */
   reloadKeys(): void {
     this.#options.keys?.reload();
   }
@@ -166,23 +168,23 @@ export class AdminListener implements AsyncDisposable {
 
   async #handle(request: Request, remote: Deno.Addr): Promise<Response> {
     this.#watchdog?.connection(remote, request.body !== null);
-    // Once a body is whole, the watchdog is to wait for the next request.
-    const whole = () => void this.#watchdog?.connection(remote, false);
-    const response = await this.#answer(request, whole);
+    // After a complete body the watchdog waits for the next request.
+    const bodyRead = () => void this.#watchdog?.connection(remote, false);
+    const response = await this.#respond(request, bodyRead);
     if (this.#leaving) response.headers.set("connection", "close");
-    // Over HTTP/2 Deno sends the body to a HEAD too, which ends its stream with PROTOCOL_ERROR (measured).
+    // Over HTTP/2 Deno also sends the body for HEAD, which ends the stream with PROTOCOL_ERROR (measured).
     return request.method === "HEAD" ? new Response(null, response) : response;
   }
 
-  async #answer(request: Request, whole: () => void): Promise<Response> {
+  async #respond(request: Request, bodyRead: () => void): Promise<Response> {
     const { method } = request;
     try {
       const pathname = pathOf(request);
       this.#refuseBrowsers(request.headers);
       const authorized = this.#hasKey(request.headers);
       if (!authorized) this.#checkHost(request);
-      if (pathname.startsWith(API)) return await this.#call(request, pathname.slice(API.length), authorized, whole);
-      if (pathname !== "/metrics" && pathname !== "/healthz") throw nothingHere(pathname);
+      if (pathname.startsWith(API)) return await this.#call(request, pathname.slice(API.length), authorized, bodyRead);
+      if (pathname !== "/metrics" && pathname !== "/healthz") throw unknownPath(pathname);
       if (method !== "GET" && method !== "HEAD") return notAllowed("GET, HEAD", method);
       return pathname === "/metrics" ? await this.#metrics() : await this.#health(request.url);
     } catch (error) {
@@ -194,7 +196,7 @@ export class AdminListener implements AsyncDisposable {
     }
   }
 
-  /** No page of a browser has any business here; each sends one of these with a request that it makes for a page. */
+  /** Refuses pages in browsers. A browser adds one of these headers to every request that a page makes. */
   #refuseBrowsers(headers: Headers): void {
     if (headers.get("origin") === null && headers.get("sec-fetch-site") === null) return;
     throw new ApiError(
@@ -211,40 +213,40 @@ export class AdminListener implements AsyncDisposable {
   }
 
   /**
-   * Of a name with a dot somebody else's DNS may have brought a browser here, whose page then has the listener's own
-   * origin (DNS rebinding). Whoever has a key is no such page.
+   * Refuses other host names for requests without a key. An attacker's DNS may resolve a name with a dot to this address;
+   * the attacker's page then has the same origin as the listener (DNS rebinding).
    */
   #checkHost({ url, headers }: Request): void {
     if (this.#unix) return;
-    // Over HTTP/2 there is no Host, and the URL has what took its place. Deno pastes any Host into the URL: one with
-    // these would move it.
+    // Over HTTP/2 there is no Host header, and the URL contains the authority. Deno copies any Host into the URL: these
+    // characters would change its host.
     const hostname = /[/\\?#@\s]/.test(headers.get("host") ?? "") ? "" : URL.parse(url)?.hostname ?? "";
     if (namesThisMachine(hostname)) return;
     const local = isLocalAddress(this.#options.address);
     if (!local && /^[a-z0-9_-]+$/.test(hostname)) return;
     throw new ApiError(
       "badRequest",
-      "Host: an address or localhost is required, or a key (--admin-key-file): of another name a page in a browser may " +
-        "have come here (DNS rebinding)",
+      "Host must be an IP address or localhost, unless the request has a key (--admin-key-file). This prevents access by " +
+        "pages in browsers (DNS rebinding)",
       421,
     );
   }
 
-  async #call(request: Request, method: string, authorized: boolean, whole: () => void): Promise<Response> {
+  async #call(request: Request, method: string, authorized: boolean, bodyRead: () => void): Promise<Response> {
     const { keys, maxPayload, handshakeTimeout } = this.#options;
     if (keys === undefined && !this.#unix) {
       throw new ApiError(
         "permissionDenied",
-        "the API needs a key: put one into a file (openssl rand -hex 32), give it to the service with --admin-key-file FILE, " +
-          "and send it as Authorization: Bearer KEY; on a unix socket (--admin unix:PATH) the file's mode decides instead",
+        "the API requires a key: write a key to a file (openssl rand -hex 32), start the service with --admin-key-file FILE, " +
+          "and send Authorization: Bearer KEY; on a unix socket (--admin unix:PATH) the file's mode controls access instead",
       );
     }
     if (keys !== undefined && !authorized) {
       throw new ApiError("unauthorized", "one of the keys in --admin-key-file is required: Authorization: Bearer KEY");
     }
     if (request.method !== "POST") return notAllowed("POST", request.method);
-    const body = await readJson(request, Math.ceil(maxPayload * 4 / 3) + ENVELOPE, handshakeTimeout);
-    whole();
+    const body = await readJsonBody(request, Math.ceil(maxPayload * 4 / 3) + ENVELOPE, handshakeTimeout);
+    bodyRead();
     return this.#json(await this.#api.call(method, body));
   }
 
@@ -255,11 +257,11 @@ export class AdminListener implements AsyncDisposable {
     });
   }
 
-  /** With `?broker` a broker that is away counts: for readiness, where a node alone is of no use. */
+  /** With `?broker` a disconnected broker also causes a 503, for readiness probes. */
   async #health(url: string): Promise<Response> {
     const { draining, broker } = await this.#options.backend.health();
-    const counts = new URLSearchParams(url.split("?")[1]).has("broker");
-    const bad = draining || (counts && broker === false);
+    const includeBroker = new URLSearchParams(url.split("?")[1]).has("broker");
+    const bad = draining || (includeBroker && broker === false);
     const body = {
       status: draining ? "draining" : bad ? "broker down" : "ok",
       broker: broker === undefined ? undefined : broker ? "up" : "down",
@@ -277,33 +279,35 @@ export class AdminListener implements AsyncDisposable {
 const COMMON = { "cache-control": "no-store", "x-content-type-options": "nosniff" } as const;
 
 function notAllowed(allow: string, method: string): Response {
-  const error = { code: 107, message: `this path answers ${allow}, not ${method}` };
+  const error = { code: 107, message: `this path allows only ${allow}, not ${method}` };
   return Response.json({ error }, { status: 405, headers: { ...COMMON, allow } });
 }
 
-function nothingHere(pathname: string): ApiError {
+function unknownPath(pathname: string): ApiError {
   return new ApiError(
     "methodNotFound",
-    `nothing is at ${pathname.slice(0, 100)}: there are /metrics, /healthz and POST ${API}METHOD`,
+    `${pathname.slice(0, 100)} does not exist: the paths are /metrics, /healthz and POST ${API}METHOD`,
   );
 }
 
-/** The path of the request. On a unix socket the URL has a scheme of Deno's own. */
+/** The path of the request. On a unix socket Deno uses a non-standard URL scheme. */
 function pathOf({ url }: Request): string {
   const path = /^[a-z+]+:\/\/[^/?#]*([^?#]*)/i.exec(url)?.[1];
   return path || "/";
 }
 
-/** The remedies of the service's own port do not fit this one. */
-function explained(error: unknown, address: Address): Error {
+/** Replaces the listener's error: the remedies for the service's port do not apply to this port. */
+function explainError(error: unknown, address: Address): Error {
   if (!(error instanceof StartError)) return error as Error;
   const where = `Cannot open the admin listener on ${describe(address)}: `;
   const { cause } = error;
   if (cause instanceof Deno.errors.AddrInUse) {
-    return new StartError(`${where}the port is in use by another program; stop that one, or give another --admin`);
+    return new StartError(
+      `${where}the port is in use by another program; stop that program, or choose another --admin`,
+    );
   }
   if (cause instanceof Deno.errors.PermissionDenied && address.transport === "tcp") {
-    return new StartError(`${where}a port below 1024 needs the right to bind it; give another --admin`);
+    return new StartError(`${where}binding a port below 1024 requires a privilege; choose another --admin`);
   }
   return new StartError(
     where + messageOf(error).replace(/^Cannot listen on [^ ]+: /, "").replaceAll(/--unix|--host/g, "--admin"),

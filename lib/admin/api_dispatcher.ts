@@ -1,37 +1,37 @@
 /**
- * The API without HTTP: from a method and its parameters to a reply.
+ * Dispatches API calls: turns a method and its parameters into a reply. Independent of HTTP.
  * @module
  */
 import { messageOf } from "../errors.ts";
 import { ApiError } from "./api_error.ts";
 import { type ApiCommand, readCommand } from "./api_methods.ts";
-import { Fields, wrong } from "./request_fields.ts";
+import { Fields, invalidField } from "./request_fields.ts";
 
-/** A reply: what goes to the caller, and the HTTP status. */
+/** A reply to the caller, with its HTTP status. */
 export interface Reply {
   readonly status: number;
   readonly body: { readonly result: object } | { readonly error: { readonly code: number; readonly message: string } };
 }
 
-/** How an API is made. */
+/** Options of the API. */
 export interface ApiOptions {
-  /** Does what a command says. @throws {ApiError} */
+  /** Executes a command. @throws {ApiError} */
   execute(command: ApiCommand): Promise<object>;
-  /** Bytes of the longest message. */
+  /** The maximum length of a message in bytes. */
   readonly maxPayload: number;
-  /** Says what went wrong where it was not the caller's mistake. */
+  /** Called with the message of an error that the caller did not cause. */
   failed(message: string): void;
-  /** Default: the current time, ms. */
+  /** Returns the time in milliseconds. Default: `Date.now`. */
   readonly now?: () => number;
 }
 
-/** How long a publication is remembered by its idempotency key, ms, and how many are; as Centrifugo has it. */
-const REMEMBER = 5 * 60_000;
-const MOST_REMEMBERED = 10_000;
-/** Commands in a batch. */
-const MOST_COMMANDS = 10_000;
+/** Milliseconds for which the result of an idempotency key is kept, and the maximum number of kept results, as in Centrifugo. */
+const RESULT_LIFETIME = 5 * 60_000;
+const MAX_RESULTS = 10_000;
+/** The maximum number of commands in a batch. */
+const MAX_COMMANDS = 10_000;
 
-/** See the module. */
+/** The API, independent of HTTP. */
 export class Api {
   readonly #options: ApiOptions;
   /** Publications by idempotency key, the oldest first. */
@@ -41,7 +41,7 @@ export class Api {
     this.#options = options;
   }
 
-  /** Answers one call. Never rejects. */
+  /** Executes one call and returns the reply. Never rejects. */
   async call(method: string, parameters: unknown): Promise<Reply> {
     try {
       return { status: 200, body: { result: await this.#call(method, parameters) } };
@@ -50,13 +50,13 @@ export class Api {
     }
   }
 
-  /** What is answered for an error. */
+  /** The reply for an error. */
   failure(error: unknown): Reply {
     if (error instanceof ApiError) {
       return { status: error.status, body: { error: { code: error.code, message: error.message } } };
     }
     this.#options.failed(messageOf(error));
-    return { status: 500, body: { error: { code: 100, message: "internal error; the service's log says more" } } };
+    return { status: 500, body: { error: { code: 100, message: "internal error; see the service's log" } } };
   }
 
   async #call(method: string, parameters: unknown): Promise<object> {
@@ -68,13 +68,13 @@ export class Api {
     return await this.#once(command.idempotencyKey, () => this.#options.execute(command));
   }
 
-  /** One after the other: what a batch publishes comes in its order. An error does not stop the rest. */
+  /** Executes the commands one after the other, so that publications keep their order. An error does not stop the rest. */
   async #batch(parameters: unknown): Promise<object> {
     const commands = new Fields(parameters, ["commands"]).get("commands");
     const required = 'an array of commands ([{"publish": {"topic": "news", "data": "hello"}}])';
-    if (!Array.isArray(commands)) throw wrong("commands", required, commands);
-    if (commands.length > MOST_COMMANDS) {
-      throw new ApiError("badRequest", `commands: up to ${MOST_COMMANDS} are required, not ${commands.length}`);
+    if (!Array.isArray(commands)) throw invalidField("commands", required, commands);
+    if (commands.length > MAX_COMMANDS) {
+      throw new ApiError("badRequest", `commands: at most ${MAX_COMMANDS} are allowed, not ${commands.length}`);
     }
     const replies: object[] = [];
     for (const [at, command] of commands.entries()) replies.push(await this.#one(command, at));
@@ -85,28 +85,29 @@ export class Api {
     const isObject = typeof command === "object" && command !== null && !Array.isArray(command);
     const entries = isObject ? Object.entries(command) : [];
     if (entries.length !== 1) {
-      return this.failure(wrong(`commands[${at}]`, 'an object with one method ({"publish": {…}})', command)).body;
+      return this.failure(invalidField(`commands[${at}]`, 'an object with one method ({"publish": {…}})', command))
+        .body;
     }
     const [method, parameters] = entries[0]!;
     if (method === "batch") {
-      return this.failure(new ApiError("badRequest", `commands[${at}]: a batch holds no batch`)).body;
+      return this.failure(new ApiError("badRequest", `commands[${at}]: a batch cannot contain a batch`)).body;
     }
     const { body } = await this.call(method, parameters);
     return "result" in body ? { [method]: body.result } : body;
   }
 
-  /** The result of the first call with this key: a caller that had no answer may ask again. */
+  /** Returns the result of the first call with this key, so that a caller that got no reply can repeat the call. */
   #once(key: string, run: () => Promise<object>): Promise<object> {
     const now = (this.#options.now ?? Date.now)();
     for (const [oldest, { at }] of this.#published) {
-      if (now - at < REMEMBER && this.#published.size < MOST_REMEMBERED) break;
+      if (now - at < RESULT_LIFETIME && this.#published.size < MAX_RESULTS) break;
       this.#published.delete(oldest);
     }
     const known = this.#published.get(key);
     if (known !== undefined) return known.result;
     const result = run();
     this.#published.set(key, { at: now, result });
-    // One that failed has published nothing.
+    // A failed call has published nothing, so it may be repeated.
     result.catch(() => this.#published.delete(key));
     return result;
   }

@@ -1,10 +1,10 @@
 /**
- * What the API answers in place of a result. Codes as Centrifugo's server API has them.
+ * Errors of the API, with the codes of Centrifugo's server API.
  * @see https://centrifugal.dev/docs/server/server_api
  * @module
  */
 
-/** Codes by what went wrong, and the HTTP status of each. */
+/** The code and the HTTP status of each kind of error. */
 const CODES = {
   internal: [100, 500],
   unauthorized: [101, 401],
@@ -14,13 +14,13 @@ const CODES = {
   notAvailable: [108, 503],
 } as const;
 
-/** A request that has no result. The message is for whoever wrote it: what is required, and what was given. */
+/** A failed call. The message tells the caller what is required and what was given. */
 export class ApiError extends Error {
   override readonly name = "ApiError";
   readonly code: number;
   readonly status: number;
 
-  /** @param status where HTTP has a closer one than the kind's */
+  /** @param status a more specific HTTP status than that of the kind */
   constructor(kind: keyof typeof CODES, message: string, status?: number) {
     super(message);
     const [code, usual] = CODES[kind];

@@ -1,6 +1,6 @@
 /**
- * The methods of the API: what each takes, and what it does. A command is plain JSON, so that it can be handed to
- * another process.
+ * The methods of the API: their parameters and their effects. A command is plain JSON, so that it can be sent to another
+ * process.
  * @module
  */
 import { isSendable } from "../close_codes.ts";
@@ -8,12 +8,12 @@ import { findNearestName } from "../config/nearest_name.ts";
 import type { ServiceCalls } from "../hub/service_calls.ts";
 import type { Target } from "../hub/cluster.ts";
 import { ApiError } from "./api_error.ts";
-import { Fields, wrong } from "./request_fields.ts";
+import { Fields, invalidField } from "./request_fields.ts";
 
 /** A message: text, or bytes in base64. */
 export type MessageData = { readonly text: string } | { readonly base64: string };
 
-/** A call that has been checked. */
+/** A validated call. */
 export type ApiCommand =
   | {
     readonly method: "publish";
@@ -33,53 +33,53 @@ export type ApiCommand =
 
 interface Method {
   readonly fields: readonly string[];
-  read(fields: Fields, longest: number): ApiCommand;
+  read(fields: Fields, maxPayload: number): ApiCommand;
 }
 
 const TARGET = ["user", "peer"] as const;
 const DATA = ["data", "b64data"] as const;
-/** Bytes of a close frame's reason (RFC 6455 section 5.5). */
-const LONGEST_REASON = 123;
-/** The longest idempotency key, characters. */
-const LONGEST_KEY = 200;
+/** The maximum length of a close frame's reason in bytes (RFC 6455, section 5.5). */
+const MAX_REASON_LENGTH = 123;
+/** The maximum length of an idempotency key in characters. */
+const MAX_KEY_LENGTH = 200;
 
 const METHODS: Readonly<Record<string, Method>> = {
   publish: {
     fields: ["topic", "topics", ...DATA, "except", "namespace", "idempotency_key"],
-    read: (fields, longest) => ({
+    read: (fields, maxPayload) => ({
       method: "publish",
-      topics: fields.one("topic", "topics") === "topic" ? [fields.text("topic")] : topicsOf(fields.get("topics")),
-      data: dataOf(fields, longest),
+      topics: fields.one("topic", "topics") === "topic" ? [fields.text("topic")] : readTopics(fields.get("topics")),
+      data: readData(fields, maxPayload),
       ...optional("except", fields.optionalText("except")),
       ...optional("namespace", fields.optionalText("namespace")),
-      ...optional("idempotencyKey", idempotencyKey(fields)),
+      ...optional("idempotencyKey", readIdempotencyKey(fields)),
     }),
   },
   send: {
     fields: [...TARGET, ...DATA],
-    read: (fields, longest) => ({ method: "send", to: targetOf(fields), data: dataOf(fields, longest) }),
+    read: (fields, maxPayload) => ({ method: "send", to: readTarget(fields), data: readData(fields, maxPayload) }),
   },
   subscribe: {
     fields: [...TARGET, "topic"],
-    read: (fields) => ({ method: "subscribe", to: targetOf(fields), topic: fields.text("topic") }),
+    read: (fields) => ({ method: "subscribe", to: readTarget(fields), topic: fields.text("topic") }),
   },
   unsubscribe: {
     fields: [...TARGET, "topic"],
-    read: (fields) => ({ method: "unsubscribe", to: targetOf(fields), topic: fields.text("topic") }),
+    read: (fields) => ({ method: "unsubscribe", to: readTarget(fields), topic: fields.text("topic") }),
   },
   disconnect: {
     fields: [...TARGET, "code", "reason"],
     read: (fields) => ({
       method: "disconnect",
-      to: targetOf(fields),
-      ...optional("code", closeCode(fields.get("code"))),
-      ...optional("reason", closeReason(fields.get("reason"))),
+      to: readTarget(fields),
+      ...optional("code", readCloseCode(fields.get("code"))),
+      ...optional("reason", readCloseReason(fields.get("reason"))),
     }),
   },
-  presence: { fields: ["topic", "namespace"], read: (fields) => ({ method: "presence", ...topicIn(fields) }) },
+  presence: { fields: ["topic", "namespace"], read: (fields) => ({ method: "presence", ...readTopic(fields) }) },
   presence_stats: {
     fields: ["topic", "namespace"],
-    read: (fields) => ({ method: "presence_stats", ...topicIn(fields) }),
+    read: (fields) => ({ method: "presence_stats", ...readTopic(fields) }),
   },
   online: { fields: ["user"], read: (fields) => ({ method: "online", user: fields.text("user") }) },
   topics: {
@@ -97,14 +97,14 @@ const METHODS: Readonly<Record<string, Method>> = {
 export const METHOD_NAMES: readonly string[] = [...Object.keys(METHODS), "batch"];
 
 /**
- * Checks a call.
- * @param longest bytes of the longest message
- * @throws {ApiError} an unknown method, or the field that is wrong
+ * Validates a call and returns its command.
+ * @param maxPayload the maximum length of a message in bytes
+ * @throws {ApiError} if the method is unknown or a field is invalid
  */
-export function readCommand(method: string, parameters: unknown, longest: number): ApiCommand {
+export function readCommand(method: string, parameters: unknown, maxPayload: number): ApiCommand {
   if (!Object.hasOwn(METHODS, method)) throw unknownMethod(method);
   const { fields, read } = METHODS[method]!;
-  return read(new Fields(parameters, fields), longest);
+  return read(new Fields(parameters, fields), maxPayload);
 }
 
 function unknownMethod(method: string): ApiError {
@@ -116,16 +116,16 @@ function unknownMethod(method: string): ApiError {
   );
 }
 
-/** Does what a command says, on all nodes; returns its result. */
-export async function perform(calls: ServiceCalls, command: ApiCommand): Promise<object> {
+/** Executes a command on all nodes and returns its result. */
+export async function executeCommand(calls: ServiceCalls, command: ApiCommand): Promise<object> {
   switch (command.method) {
     case "publish": {
       const { topics, data, except, namespace } = command;
-      calls.publish(topics, payloadOf(data), { except, namespace });
+      calls.publish(topics, decodeData(data), { except, namespace });
       return {};
     }
     case "send":
-      calls.send(command.to, payloadOf(command.data));
+      calls.send(command.to, decodeData(command.data));
       return {};
     case "subscribe":
     case "unsubscribe":
@@ -149,70 +149,72 @@ export async function perform(calls: ServiceCalls, command: ApiCommand): Promise
   }
 }
 
-function payloadOf(data: MessageData): string | Uint8Array {
+function decodeData(data: MessageData): string | Uint8Array {
   return "text" in data ? data.text : Uint8Array.fromBase64(data.base64);
 }
 
-/** A field that is left out where it has no value. */
+/** An object with one field, or without it if the value is undefined. */
 function optional<N extends string, V>(name: N, value: V | undefined): { readonly [K in N]?: V } {
   return value === undefined ? {} : { [name]: value } as { readonly [K in N]?: V };
 }
 
-function targetOf(fields: Fields): Target {
+function readTarget(fields: Fields): Target {
   return fields.one(...TARGET) === "user" ? { user: fields.text("user") } : { peer: fields.text("peer") };
 }
 
-function topicIn(fields: Fields): { readonly topic: string; readonly namespace?: string } {
+function readTopic(fields: Fields): { readonly topic: string; readonly namespace?: string } {
   return { topic: fields.text("topic"), ...optional("namespace", fields.optionalText("namespace")) };
 }
 
-function topicsOf(value: unknown): string[] {
-  if (!Array.isArray(value) || value.length === 0) throw wrong("topics", "an array of topics", value);
+function readTopics(value: unknown): string[] {
+  if (!Array.isArray(value) || value.length === 0) throw invalidField("topics", "an array of topics", value);
   for (const [at, topic] of value.entries()) {
-    if (typeof topic !== "string" || topic === "") throw wrong(`topics[${at}]`, "a text that is not empty", topic);
+    if (typeof topic !== "string" || topic === "") throw invalidField(`topics[${at}]`, "a non-empty string", topic);
   }
   return value;
 }
 
-/** What is to be sent: a text as it is, any other value as JSON text, base64 as bytes. */
-function dataOf(fields: Fields, longest: number): MessageData {
+/** The message to send: text as it is, any other value as JSON text, base64 as bytes. */
+function readData(fields: Fields, maxPayload: number): MessageData {
   const name = fields.one(...DATA);
   const value = fields.get(name);
   if (name === "data") {
     const text = typeof value === "string" ? value : JSON.stringify(value);
-    if (text.length * 3 > longest && new TextEncoder().encode(text).length > longest) throw tooLong(name, longest);
+    if (text.length * 3 > maxPayload && new TextEncoder().encode(text).length > maxPayload) {
+      throw tooLong(name, maxPayload);
+    }
     return { text };
   }
-  if (typeof value !== "string") throw wrong(name, "bytes in base64", value);
+  if (typeof value !== "string") throw invalidField(name, "bytes in base64", value);
   let bytes: Uint8Array;
   try {
     bytes = Uint8Array.fromBase64(value);
   } catch {
-    throw wrong(name, "bytes in base64 (RFC 4648, section 4)", value);
+    throw invalidField(name, "bytes in base64 (RFC 4648, section 4)", value);
   }
-  if (bytes.length > longest) throw tooLong(name, longest);
+  if (bytes.length > maxPayload) throw tooLong(name, maxPayload);
   return { base64: value };
 }
 
-function tooLong(name: string, longest: number): ApiError {
-  return new ApiError("badRequest", `${name}: a message has ${longest} bytes at the most (--max-payload)`, 413);
+function tooLong(name: string, maxPayload: number): ApiError {
+  return new ApiError("badRequest", `${name}: a message may have up to ${maxPayload} bytes (--max-payload)`, 413);
 }
 
-function closeCode(value: unknown): number | undefined {
+function readCloseCode(value: unknown): number | undefined {
   if (value === undefined || (typeof value === "number" && isSendable(value))) return value;
-  throw wrong("code", "a close code that may stand on the wire (1000, 1001, 1008, 3000 to 4999)", value);
+  throw invalidField("code", "a close code that may be sent (1000, 1001, 1008, 3000 to 4999)", value);
 }
 
-function closeReason(value: unknown): string | undefined {
+function readCloseReason(value: unknown): string | undefined {
   if (value === undefined) return undefined;
-  if (typeof value === "string" && new TextEncoder().encode(value).length <= LONGEST_REASON) return value;
-  throw wrong("reason", `a text of up to ${LONGEST_REASON} bytes`, value);
+  if (typeof value === "string" && new TextEncoder().encode(value).length <= MAX_REASON_LENGTH) return value;
+  throw invalidField("reason", `a string of up to ${MAX_REASON_LENGTH} bytes`, value);
 }
 
-function idempotencyKey(fields: Fields): string | undefined {
+function readIdempotencyKey(fields: Fields): string | undefined {
   const key = fields.optionalText("idempotency_key");
-  if (key !== undefined && key.length > LONGEST_KEY) {
-    throw wrong("idempotency_key", `a text of up to ${LONGEST_KEY} characters`, key);
+  if (key !== undefined && key.length > MAX_KEY_LENGTH) {
+    throw invalidField("idempotency_key", `a string of up to ${MAX_KEY_LENGTH} characters`, key);
   }
   return key;
 }

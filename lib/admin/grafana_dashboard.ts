@@ -7,10 +7,10 @@ import type { MetricName } from "../metrics.ts";
 
 interface Query {
   readonly legend: string;
-  /** What is asked; `$` stands for the metric with the dashboard's filter. */
+  /** The query in PromQL. `$` stands for the metric with the dashboard's filter. */
   readonly expression: string;
   readonly metric: MetricName;
-  /** Of a histogram. */
+  /** The suffix of a histogram's metric. */
   readonly suffix?: "_bucket";
 }
 
@@ -41,7 +41,7 @@ const PANELS: readonly Panel[] = [
   },
   { title: "Messages", unit: "ops", queries: [rate("wss_messages_total", "direction")] },
   { title: "Message bytes", unit: "Bps", queries: [rate("wss_message_bytes_total", "direction")] },
-  { title: "Waiting to be sent", unit: "bytes", queries: [sum("wss_send_buffer_bytes", "unsent")] },
+  { title: "Send buffers", unit: "bytes", queries: [sum("wss_send_buffer_bytes", "unsent")] },
   {
     title: "Topics and subscriptions",
     unit: "short",
@@ -66,7 +66,7 @@ const PANELS: readonly Panel[] = [
     queries: [{ metric: "wss_event_loop_lag_seconds", legend: "{{instance}} {{worker}}", expression: "$" }],
   },
   {
-    title: "Certificate ends in",
+    title: "Certificate expires in",
     unit: "s",
     queries: [{
       metric: "wss_certificate_expiry_timestamp_seconds",
@@ -112,8 +112,8 @@ const PANELS: readonly Panel[] = [
 const FILTER = '{job=~"$job", instance=~"$instance"}';
 const DATA_SOURCE = { type: "prometheus", uid: "${datasource}" } as const;
 
-/** The dashboard, as Grafana imports it. */
-export function grafanaDashboard(): object {
+/** Creates the dashboard in Grafana's import format. */
+export function createDashboard(): object {
   return {
     title: "wss",
     uid: "wss",

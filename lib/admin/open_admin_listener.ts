@@ -1,5 +1,5 @@
 /**
- * From the settings to an admin listener.
+ * Opens the admin listener according to the settings.
  * @module
  */
 import { parseAdminAddress } from "../config/admin_address.ts";
@@ -9,33 +9,33 @@ import type { Logger } from "../log.ts";
 import type { MetricValues } from "../metrics.ts";
 import type { TlsText } from "../net/listener/accept_loop.ts";
 import { type AdminBackend, AdminListener, type Health } from "./admin_listener.ts";
-import { perform } from "./api_methods.ts";
+import { executeCommand } from "./api_methods.ts";
 
-/** What the settings do not say. */
+/** The arguments that are not settings. */
 export interface OpenAdminOptions {
   readonly backend: AdminBackend;
-  /** The service's certificate; used with `--admin-tls`. */
+  /** The service's certificate, for `--admin-tls`. */
   readonly tls: TlsText | undefined;
-  /** A predecessor process shares the address, at this port; 0: a unix socket, or it has no admin listener. */
+  /** Set if a predecessor process shares the address. Its port; 0 means a unix socket or no admin listener. */
   readonly takeover: { readonly port: number } | undefined;
-  /** Throttled. */
+  /** Must be throttled. */
   readonly log: Logger;
 }
 
-/** A service of this process as what the listener asks. */
-export function localBackend(
+/** Creates the backend for a service of this process. */
+export function createLocalBackend(
   service: ServiceCalls & { health(): Health; metrics(): Promise<MetricValues> },
 ): AdminBackend {
   return {
-    execute: (command) => perform(service, command),
+    execute: (command) => executeCommand(service, command),
     health: () => Promise.resolve(service.health()),
     metrics: () => service.metrics(),
   };
 }
 
 /**
- * Opens the admin listener that the settings ask for.
- * @throws {StartError} the address or the file of keys cannot be used
+ * Opens the admin listener.
+ * @throws {StartError} if the address or the key file cannot be used
  */
 export async function openAdmin(
   settings: Settings & { readonly admin: string },
@@ -46,7 +46,7 @@ export async function openAdmin(
   const joins = takeover !== undefined && (address.transport === "unix" ||
     (takeover.port !== 0 && (address.port === 0 || address.port === takeover.port)));
   const { adminKeyFile: file, maxPayload, handshakeTimeout } = settings;
-  // node:crypto is loaded only where there are keys to compare.
+  // node:crypto is loaded only if there are keys to compare.
   const keys = file === undefined ? undefined : new (await import("./admin_keys.ts")).AdminKeys(file, log);
   try {
     return await AdminListener.open({

@@ -1,17 +1,17 @@
 /**
- * Reads the JSON of a request, bounded in bytes and time.
+ * Reads a request's JSON body, with a limit of bytes and time.
  * @module
  */
 import { messageOf } from "../errors.ts";
 import { ApiError } from "./api_error.ts";
 
 /**
- * Reads it; an empty body is an empty object.
- * @param limit bytes
- * @param timeout milliseconds until the body must be whole
- * @throws {ApiError} it is too long, too slow, or no JSON
+ * Reads a JSON body. An empty body is read as an empty object.
+ * @param limit the maximum length in bytes
+ * @param timeout milliseconds for the whole body
+ * @throws {ApiError} if the body is too long, too slow, or not JSON
  */
-export async function readJson(request: Request, limit: number, timeout: number): Promise<unknown> {
+export async function readJsonBody(request: Request, limit: number, timeout: number): Promise<unknown> {
   const bytes = await readBytes(request, limit, timeout);
   if (bytes.length === 0) return {};
   let text: string;
@@ -29,8 +29,7 @@ export async function readJson(request: Request, limit: number, timeout: number)
 
 async function readBytes(request: Request, limit: number, timeout: number): Promise<Uint8Array> {
   const tooLong = () => {
-    const allowed = `the body may have ${limit} bytes (--max-payload and what base64 adds)`;
-    return new ApiError("badRequest", `${allowed}, and has more`, 413);
+    return new ApiError("badRequest", `the body exceeds ${limit} bytes (--max-payload, longer by base64)`, 413);
   };
   if (Number(request.headers.get("content-length") ?? 0) > limit) throw tooLong();
   if (request.body === null) return new Uint8Array();
@@ -38,7 +37,7 @@ async function readBytes(request: Request, limit: number, timeout: number): Prom
   const late = Promise.withResolvers<never>();
   late.promise.catch(() => {});
   const timer = setTimeout(() => {
-    late.reject(new ApiError("badRequest", `the body was not whole within ${timeout} ms`, 408));
+    late.reject(new ApiError("badRequest", `the body was incomplete after ${timeout} ms`, 408));
   }, timeout);
   const parts: Uint8Array[] = [];
   let length = 0;
@@ -52,7 +51,9 @@ async function readBytes(request: Request, limit: number, timeout: number): Prom
     }
   } catch (error) {
     reader.cancel().catch(() => {});
-    throw error instanceof ApiError ? error : new ApiError("badRequest", `the body broke off: ${messageOf(error)}`);
+    throw error instanceof ApiError
+      ? error
+      : new ApiError("badRequest", `the body could not be read: ${messageOf(error)}`);
   } finally {
     clearTimeout(timer);
   }

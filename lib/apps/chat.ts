@@ -1,13 +1,13 @@
 /**
- * A small chat, over any number of nodes. Everything is a topic: a room; a name in a room, which `/who` lists; a name,
- * to which `/to` speaks. `/join ROOM`, `/name NAME`, `/who`, `/to NAME TEXT`; anything else is said to the room.
+ * A small chat that works over any number of nodes. Its topics are rooms, names in a room (for `/who`) and names (for
+ * `/to`). Commands: `/join ROOM`, `/name NAME`, `/who`, `/to NAME TEXT`. Any other line is sent to the room.
  * @module
  */
 import { defineApp, type Peer } from "../ws/app_types.ts";
 
 const HELP =
-  "/name NAME to be called so, /join ROOM to change rooms, /who for who is here, /to NAME TEXT for one alone; " +
-  "anything else is said";
+  "/name NAME changes your name, /join ROOM changes the room, /who lists the people here, /to NAME TEXT sends a private " +
+  "message; any other line goes to the room";
 const NAME = /^[\p{L}\p{N}_-]{1,32}$/u;
 /** Characters that move a terminal's cursor or change the direction of its text. */
 const CONTROLS = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu;
@@ -19,7 +19,7 @@ export default defineApp((service) => {
   const nameKey = (peer: Peer, name: string) => `${peer.namespace}\n${name}`;
 
   async function rename(peer: Peer, name: string): Promise<void> {
-    if (peer.user !== undefined) return say(peer, "your token says who you are");
+    if (peer.user !== undefined) return say(peer, "your name comes from your token and cannot be changed");
     if (!NAME.test(name)) return say(peer, "a name has 1 to 32 letters, digits, _ or -");
     const key = nameKey(peer, name);
     if (taken.has(key)) return say(peer, `${name} is taken`);
@@ -144,7 +144,7 @@ function roomTopic(room: string): string {
   return `chat/room/${room}`;
 }
 
-/** The topic of a name in the peer's room; of all of them it is the prefix. */
+/** The topic of a name in the peer's room. With an empty name, the prefix of all of them. */
 function namedTopic(peer: Peer, name: string): string {
   return `${roomTopic(roomOf(peer))}/${name}`;
 }

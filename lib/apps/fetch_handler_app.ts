@@ -1,6 +1,6 @@
 /**
- * An app that is a fetch handler, as h3 2 and Nitro export it: it answers an upgrade request with the hooks of its
- * route, on the response (`crossws`) or on the request (`Symbol.for("crossws.hooks")`).
+ * An app that is a fetch handler, as h3 2 and Nitro export it. It answers an upgrade request with the hooks of the route,
+ * in a property of the response (`crossws`) or of the request (`Symbol.for("crossws.hooks")`).
  * @module
  */
 import type { Peer, ServiceApp, UpgradeRequest, UpgradeResult } from "../ws/app_types.ts";
@@ -16,11 +16,11 @@ export const WEBSOCKET_HOOKS: symbol = Symbol.for("crossws.hooks");
 /** The key of a peer's hooks in its context. A symbol, so that apps do not see or send it. */
 const RESOLVED = Symbol("hooks");
 
-/** Creates an app from a fetch handler. The handler is called once per connection, and selects the hooks of the route. */
-export function fetchApp(fetch: FetchHandler): ServiceApp {
+/** Creates an app from a fetch handler. The handler is called once per connection and selects the hooks of the route. */
+export function createFetchApp(fetch: FetchHandler): ServiceApp {
   return {
     async upgrade(request) {
-      const { hooks, refusal } = found(await fetch(request), request);
+      const { hooks, refusal } = findHooks(await fetch(request), request);
       if (hooks === undefined) return refusal;
       const result = await hooks.upgrade?.(request) ?? {};
       if (result instanceof Response) return result;
@@ -38,12 +38,12 @@ function hooksOf(peer: Peer): Hooks {
   return (peer.context as { [RESOLVED]?: Hooks })[RESOLVED] ?? {};
 }
 
-interface Found {
+interface FoundHooks {
   readonly hooks?: Hooks;
   readonly refusal: Response;
 }
 
-function found(answer: unknown, request: UpgradeRequest): Found {
+function findHooks(answer: unknown, request: UpgradeRequest): FoundHooks {
   const { crossws } = (answer ?? {}) as { crossws?: Hooks };
   const { context } = request as { context?: Record<symbol, unknown> };
   const requested = (request as unknown as Record<symbol, unknown>)[WEBSOCKET_HOOKS] ?? context?.[WEBSOCKET_HOOKS];
@@ -61,7 +61,7 @@ function found(answer: unknown, request: UpgradeRequest): Found {
 }
 
 function notFound(): Response {
-  return new Response("404 Not Found\nThe app has no WebSocket at this path.\n", {
+  return new Response("404 Not Found\nThe app has no WebSocket endpoint at this path.\n", {
     status: 404,
     headers: { "content-type": "text/plain; charset=utf-8" },
   });

@@ -25,7 +25,7 @@ export async function loadApp(name: string, warn: (message: string) => void): Pr
     throw new StartError(
       `Cannot load the app "${name}": it is none of ${
         Object.keys(APPS).join(", ")
-      }; a module is given by its path (./${name}.ts)`,
+      }; to load a module, pass its path (./${name}.ts)`,
     );
   }
   let module: { default?: unknown };

@@ -6,7 +6,7 @@ import { findNearestName } from "../config/nearest_name.ts";
 import { messageOf, StartError } from "../errors.ts";
 import type { ServiceCalls } from "../hub/service_calls.ts";
 import type { AppFactory, ServiceApp } from "../ws/app_types.ts";
-import { fetchApp, type FetchHandler, WEBSOCKET_HOOKS } from "./fetch_handler_app.ts";
+import { createFetchApp, type FetchHandler, WEBSOCKET_HOOKS } from "./fetch_handler_app.ts";
 
 const HOOKS = ["upgrade", "open", "message", "close", "error", "drain", "gap"] as const;
 
@@ -14,12 +14,12 @@ const HOOKS = ["upgrade", "open", "message", "close", "error", "drain", "gap"] a
 const NEVER_CALLED: readonly string[] = ["ping", "pong"];
 
 /**
- * Checks an app: hooks, a function that makes them with the service's calls, a fetch handler (`{ fetch }`, as h3 and Nitro
- * export it), or an object that carries hooks under `Symbol.for("crossws.hooks")`.
+ * Validates an app: hooks, a function that returns them and gets the service's calls, a fetch handler (`{ fetch }`, as
+ * exported by h3 and Nitro), or an object with hooks in `Symbol.for("crossws.hooks")`.
  * @param name the app's name in messages: `app`, or the module's path
  * @param warn called for a hook that is valid but has no effect
  * @returns the app; a function is called, and its result validated, when the service is created
- * @throws {StartError} whose message says what is wrong and what is required
+ * @throws {StartError} if the app is invalid. The message says what is required
  */
 export function checkApp(
   app: unknown,
@@ -27,7 +27,7 @@ export function checkApp(
   warn: (message: string) => void,
 ): ServiceApp | ((service: ServiceCalls) => ServiceApp) {
   const fetch = fetchOf(app);
-  if (fetch !== undefined) return fetchApp(fetch);
+  if (fetch !== undefined) return createFetchApp(fetch);
   if (typeof app === "function") {
     return (service) => checkHooks(callFactory(app as AppFactory, service, name), name, "its function returned", warn);
   }
@@ -52,17 +52,17 @@ function callFactory(factory: AppFactory, service: ServiceCalls, name: string): 
   if (!(made instanceof Promise) && !(made instanceof Response)) return made;
   if (made instanceof Promise) made.catch(() => {});
   throw new StartError(
-    `Cannot use the app ${name}: a function gets the service's calls and returns hooks at once, and this one returned ` +
-      `a ${made.constructor.name}; a fetch handler is exported as { fetch }`,
+    `Cannot use the app ${name}: a function must return hooks synchronously, but this one returned ` +
+      `a ${made.constructor.name}; export a fetch handler as { fetch }`,
   );
 }
 
-/** @param found begins the sentence on what there is in place of an app */
+/** @param found the beginning of the sentence that describes the app: `it is` or `its function returned` */
 function checkHooks(app: unknown, name: string, found: string, warn: (message: string) => void): ServiceApp {
   const fail = (problem: string) => new StartError(`Cannot use the app ${name}: ${problem}`);
   if (typeof app !== "object" || app === null) {
     const what = app === undefined || app === null ? String(app) : `a ${typeof app}`;
-    throw fail(`${found} ${what}; an object of hooks is required, as defineApp({ … }) makes it`);
+    throw fail(`${found} ${what}; an object of hooks is required, as returned by defineApp({ … })`);
   }
   const carried = (app as Record<symbol, unknown>)[WEBSOCKET_HOOKS];
   if (typeof carried === "object" && carried !== null) return checkHooks(carried, name, found, warn);
@@ -70,13 +70,13 @@ function checkHooks(app: unknown, name: string, found: string, warn: (message: s
   const hooks = app as Record<string, unknown>;
   for (const hook of HOOKS) {
     if (hooks[hook] !== undefined && typeof hooks[hook] !== "function") {
-      throw fail(`its ${hook} is a ${typeof hooks[hook]}, and must be a function`);
+      throw fail(`its ${hook} must be a function, not a ${typeof hooks[hook]}`);
     }
   }
   for (const key of Object.keys(hooks)) {
     if (typeof hooks[key] !== "function" || (HOOKS as readonly string[]).includes(key)) continue;
     if (NEVER_CALLED.includes(key)) {
-      warn(`the app's hook ${key} is never called: Deno answers pings by itself and tells nobody`);
+      warn(`the app's hook ${key} is never called: Deno answers pings itself and does not report them`);
       continue;
     }
     const meant = findNearestName(key, HOOKS);

@@ -24,8 +24,8 @@ export interface KeySetTimes {
   readonly maxAge?: number;
 }
 
-/** The largest key set, in bytes. Real ones are far smaller; more would be a mistake or an attack. */
-const MOST_BYTES = 1024 ** 2;
+/** The maximum size of a key set in bytes. Real key sets are far smaller. */
+const MAX_BYTES = 1024 ** 2;
 
 /** Retry-After, in seconds, for a client whose token cannot be checked. */
 export const KEY_SET_RETRY_AFTER = 5;
@@ -79,7 +79,7 @@ async function readSet(target: string, init: RequestInit): Promise<string> {
   let bytes = 0;
   for await (const chunk of response.body ?? []) {
     bytes += chunk.length;
-    if (bytes > MOST_BYTES) throw new Error(`the response is larger than ${MOST_BYTES} bytes`);
+    if (bytes > MAX_BYTES) throw new Error(`the response is larger than ${MAX_BYTES} bytes`);
     text += decoder.decode(chunk, { stream: true });
   }
   const set: unknown = JSON.parse(text);

@@ -76,7 +76,7 @@ function textOf(content: Uint8Array): string | undefined {
 export async function publicKey(text: string, file: string): Promise<FileKey> {
   if (/-----BEGIN [A-Z ]*PRIVATE KEY-----/.test(text)) {
     throw new StartError(
-      `Cannot use ${file}: a public key is required, it holds a private key, which only the signer of tokens may have; ` +
+      `Cannot use ${file}: a public key is required, but it contains a private key, which only the signer of tokens may have; ` +
         `write the public key with: openssl pkey -in KEY -pubout`,
     );
   }

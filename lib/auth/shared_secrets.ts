@@ -50,7 +50,7 @@ export function parseSecrets(text: string, file: string): SharedSecrets {
     digests.push(sha256(secret));
   }
   if (digests.length === 0) {
-    throw new NoSecretError(`${file} holds no secret: at least one line with a secret is required`);
+    throw new NoSecretError(`${file} contains no secret: at least one line with a secret is required`);
   }
   return { digests, warnings };
 }

@@ -4,7 +4,7 @@
  */
 import type { Finding } from "../finding.ts";
 import { canonicalAddress, isLoopback } from "../ip.ts";
-import { EXTENSION, fieldsOf, titleOf } from "../tls/x509/certificate_fields.ts";
+import { certificateTitle, EXTENSION, readFields } from "../tls/x509/certificate_fields.ts";
 import { isSelfIssued } from "../tls/x509/find_issuer.ts";
 import type { CheckOptions, ClientName } from "./check_options.ts";
 import type { Evidence, Target } from "./probe_target.ts";
@@ -271,11 +271,11 @@ function checkForPython(input: ProfileInput): Finding[] {
 
 /** Finds missing extensions that OpenSSL's X509_V_FLAG_X509_STRICT requires (RFC 5280 section 4.2.1). */
 function findStrictProblems(certificate: NonNullable<Evidence["chain"]>["certificates"][number], at: number): string[] {
-  const extensions = fieldsOf(certificate)?.extensions;
+  const extensions = readFields(certificate)?.extensions;
   if (extensions === undefined) return [];
   const problems: string[] = [];
   const requireExtension = (id: string, name: string) =>
-    extensions.has(id) || problems.push(`${titleOf(certificate)} has no ${name}`);
+    extensions.has(id) || problems.push(`${certificateTitle(certificate)} has no ${name}`);
   if (!isSelfIssued(certificate)) requireExtension(EXTENSION.authorityKeyId, "authority key identifier");
   if (at > 0 && certificate.ca) {
     requireExtension(EXTENSION.subjectKeyId, "subject key identifier");

@@ -36,12 +36,12 @@ export function formatObservation(observation: Observation, { colour, width }: R
   const mark = coloured(level.padEnd(LEVEL_WIDTH), level, colour);
   const head = `${probe.padEnd(PROBE_WIDTH)}  ${mark}`;
   const text = `${escapeControls(fact)}${level === "ok" ? "" : ` [${code}]`}`;
-  const beside = width === undefined || width - INDENT >= MIN_TEXT_WIDTH;
-  const indent = beside ? INDENT : NARROW_INDENT;
+  const isTextInRow = width === undefined || width - INDENT >= MIN_TEXT_WIDTH;
+  const indent = isTextInRow ? INDENT : NARROW_INDENT;
   const paragraphs = [text];
   if (remedy !== undefined) paragraphs.push(escapeControls(remedy));
   const lines = paragraphs.flatMap((paragraph) => wrap(paragraph, width, indent));
-  if (!beside) return [head.trimEnd(), ...lines].join("\n");
+  if (!isTextInRow) return [head.trimEnd(), ...lines].join("\n");
   return [`${head}  ${lines[0]!.trimStart()}`, ...lines.slice(1)].join("\n");
 }
 

@@ -58,15 +58,15 @@ export const checkCommand: Command = {
   summary: "diagnoses a ws or wss endpoint of any server",
   details:
     "Tests each step of a connection in order: URL, DNS, TCP, TLS versions, certificate chain, upgrade, messages, ping, " +
-    "close. Exit code: 0 without findings; 1 after a warning or an error; 2 for wrong usage, an unreachable server, or " +
-    "a check that did not finish. lib/check/README.md explains each code in brackets, with cause and remedy.",
+    "close. Exit code: 0 without warnings and errors; 1 with a warning or an error; 2 for wrong usage, an unreachable " +
+    "server, or a check that did not finish. lib/check/README.md explains each code in brackets, with cause and remedy.",
   examples: [
     ["wss check wss://domain.com/wss", "why can't my client connect?"],
-    ["wss check wss://domain.com/wss --for wechat", "and a WeChat mini program?"],
+    ["wss check wss://domain.com/wss --for wechat", "can a WeChat mini program connect?"],
     ["wss check wss://domain.com/wss --send tom --expect ok", "does the service answer?"],
-    ["wss check wss://domain.com/wss --hold 90s", "does a proxy cut quiet connections?"],
-    ["wss check wss://domain.com/wss --connect-to 192.0.2.7:443", "before DNS points there"],
-    ["wss check wss://localhost:8282/ --ca certs/ca.pem", "the development service"],
+    ["wss check wss://domain.com/wss --hold 90s", "does a proxy close idle connections?"],
+    ["wss check wss://domain.com/wss --connect-to 192.0.2.7:443", "test a server before DNS points to it"],
+    ["wss check wss://localhost:8282/ --ca certs/ca.pem", "check the development service"],
   ],
   options: CHECK_OPTIONS,
   run,

@@ -63,7 +63,7 @@ export const serveCommand: Command = {
   details:
     "Without options it creates a development certificate in certs/ and serves wss://localhost:8282/. SIGTERM and SIGINT " +
     "stop it: connections get --drain-timeout to finish; a second signal ends it at once. SIGHUP reloads certificate and " +
-    "token files; a change of these files does so, too. SIGUSR2 starts a new process with the same command line, which " +
+    "token files, which are also reloaded when they change. SIGUSR2 starts a new process with the same command line, which " +
     "takes over the port, and this process drains its connections; with --workers the workers are replaced, and the PID " +
     "stays the same.",
   examples: [

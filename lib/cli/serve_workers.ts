@@ -42,8 +42,8 @@ export function validateWorkers(settings: WorkerSettings, given: ReadonlyMap<str
 export async function connectSupervisor(): Promise<SupervisorLink | undefined> {
   const text = readWorkerVariable();
   if (text === undefined) return undefined;
-  const { readWorkerNote, SupervisorLink } = await import("../workers/supervisor_link.ts");
-  return await SupervisorLink.connect(readWorkerNote(text));
+  const { parseWorkerParameters, SupervisorLink } = await import("../workers/supervisor_link.ts");
+  return await SupervisorLink.connect(parseWorkerParameters(text));
 }
 
 /** Serves until the supervisor requests a stop or exits. Returns the exit code. */

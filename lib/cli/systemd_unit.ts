@@ -85,7 +85,7 @@ export function generateUnit(
     "#   wss unit … > /etc/systemd/system/wss.service",
     "#   systemctl daemon-reload && systemctl enable --now wss",
     "#",
-    "# systemctl reload wss reloads certificate and token files; a change of these files does so, too.",
+    "# systemctl reload wss reloads certificate and token files, which are also reloaded when they change.",
     workers === undefined
       ? "# A new version requires a restart. With --workers, SIGUSR2 starts it without losing connections."
       : "# To start a new version without losing connections: systemctl kill -s USR2 --kill-whom=main wss",

@@ -46,7 +46,7 @@ export type CertificateChoice =
 export interface ProxiedMode {
   readonly kind: "proxied";
   readonly address: Address;
-  /** Addresses of proxies whose forwarding headers are trusted. Peers on a unix socket always are. */
+  /** Addresses of proxies whose forwarding headers are trusted. Peers on a unix socket are always trusted. */
   readonly trusted: AddressSet;
   /** The header in which proxies report the client's address. */
   readonly header: Settings["clientAddressHeader"];

@@ -1,25 +1,25 @@
-// The test page: connect, send, and a log of what comes back, the newest line at the bottom.
+// The test page: connects, sends messages, and shows a log with the newest line at the bottom.
 const byId = (id) => document.getElementById(id);
 const service = JSON.parse(byId("service").textContent);
 const [url, protocols, token, reconnect] = ["url", "protocols", "token", "reconnect"].map(byId);
 const [toggle, send, file, message, state, list] = ["toggle", "send", "file", "message", "state", "log"].map(byId);
 
-/** Lines that are kept. */
+/** The maximum number of lines in the log. */
 const MAX_LINES = 1_000;
-/** Characters of a message that are shown without unfolding it. */
+/** Characters of a message that are shown before it is unfolded. */
 const FOLD_AFTER = 300;
 /** Bytes of a binary message that the hex view shows. */
 const MAX_HEX = 4_096;
-/** Milliseconds before the first new attempt; each further one waits twice as long, up to the last. */
+/** Milliseconds before the first reconnect, and the maximum. The delay doubles with each attempt. */
 const BACKOFF = [500, 30_000];
 
 const MEANINGS = {
   1001: "the service is going away or restarting",
-  1006: "the connection ended without a close frame; the browser does not say why",
+  1006: "the connection ended without a close frame; the browser does not report the reason",
   1008: "the service refused a message or the rate of messages",
-  1009: "a message was longer than the service takes",
-  1011: "the service's app failed; its log says how",
-  1012: "the service restarts",
+  1009: "a message was longer than the service accepts",
+  1011: "the service's app failed; see the service's log",
+  1012: "the service is restarting",
   1013: "the service is overloaded, or this client read too slowly",
   3000: "the token is missing, wrong or expired",
 };
@@ -48,7 +48,7 @@ function time() {
   return `${now.toTimeString().slice(0, 8)}.${String(now.getMilliseconds()).padStart(3, "0")}`;
 }
 
-/** Whether the newest line is in view, and is to stay there. */
+/** Whether the log scrolls to each new line. */
 let following = true;
 
 function follow() {
@@ -60,7 +60,7 @@ list.addEventListener("scroll", () => {
 });
 new ResizeObserver(follow).observe(list);
 
-/** Adds a line; `content` is text or elements. */
+/** Adds a line to the log. `content` is text or elements. */
 function log(kind, meta, ...content) {
   const line = element("li", "", kind);
   const arrow = { in: "←", out: "→", bad: "!" }[kind] ?? "·";
@@ -98,7 +98,7 @@ function logMessage(kind, data, name) {
   log(kind, `${bytes.length} B binary`, folded(name ?? "hex view", hex(bytes)));
 }
 
-/** An error, with the command that explains the endpoint. */
+/** Logs an error, with a button that copies a command to diagnose the endpoint. */
 function logFailure(text) {
   const command = `wss check ${url.value}`;
   log("bad", "", text, copyButton("Copy the check command", () => command));
@@ -117,7 +117,7 @@ async function copy(text, button) {
     await navigator.clipboard.writeText(text);
     button.textContent = "Copied";
   } catch {
-    // Without TLS a page may not use the clipboard.
+    // Without TLS a page cannot use the clipboard.
     globalThis.prompt("Copy:", text);
   }
   setTimeout(() => button.textContent = label, 1_500);
@@ -134,7 +134,7 @@ function show(text, open) {
 function connect() {
   timer = undefined;
   const offered = protocols.value.split(",").map((name) => name.trim()).filter(Boolean);
-  // Beside a token something must be there to choose: the token's subprotocol is never echoed.
+  // With a token another subprotocol must be offered, because the service never chooses the token's.
   if (token.value) offered.push(...(offered.length === 0 ? ["wss.v1"] : []), `bearer.${token.value}`);
   let opened = false;
   try {
@@ -144,46 +144,46 @@ function connect() {
     show("Not connected", false);
     return logFailure(error.message);
   }
-  const mine = socket;
+  const current = socket;
   socket.binaryType = "arraybuffer";
   show(`Connecting to ${url.value}`, false);
   socket.addEventListener("open", () => {
     opened = true;
     attempts = 0;
-    const chosen = mine.protocol ? `, subprotocol ${mine.protocol}` : "";
+    const chosen = current.protocol ? `, subprotocol ${current.protocol}` : "";
     show(`Connected to ${url.value}${chosen}`, true);
     log("note", "", `connected${chosen}`);
     message.focus();
   });
   socket.addEventListener("message", ({ data }) => logMessage("in", data));
   socket.addEventListener("close", ({ code, reason }) => {
-    if (socket !== mine) return;
+    if (socket !== current) return;
     socket = undefined;
     const said = reason ? `: ${reason}` : "";
-    if (!opened) logFailure("The connection could not be opened; the browser does not say why.");
+    if (!opened) logFailure("The connection could not be opened. The browser does not report the reason.");
     else if (MEANINGS[code]) logFailure(`closed with ${code}${said} (${MEANINGS[code]})`);
     else log("note", "", `closed with ${code}${said}`);
-    again();
+    reconnectLater();
   });
 }
 
-/** After the end of a connection: another attempt where that is wanted. */
-function again() {
-  if (!reconnect.checked || !wanted) return show("Not connected", false);
+/** Reconnects after a delay, if the user has enabled it. */
+function reconnectLater() {
+  if (!reconnect.checked || !connectRequested) return show("Not connected", false);
   const [first, longest] = BACKOFF;
-  // Between half of the wait and the whole, so that many pages do not come back together.
+  // A random part of the delay (half to all), so that many pages do not reconnect at the same time.
   const wait = Math.min(first * 2 ** attempts++, longest) * (0.5 + Math.random() / 2);
   timer = setTimeout(connect, wait);
   show(`Not connected; trying again in ${(wait / 1000).toFixed(1)} s`, false);
 }
 
-/** Whether the person wants a connection. */
-let wanted = false;
+/** Whether the user has requested a connection. */
+let connectRequested = false;
 
 byId("connection").addEventListener("submit", (event) => {
   event.preventDefault();
-  wanted = !(socket || timer);
-  if (wanted) return connect();
+  connectRequested = !(socket || timer);
+  if (connectRequested) return connect();
   clearTimeout(timer);
   timer = undefined;
   if (socket) socket.close(1000);

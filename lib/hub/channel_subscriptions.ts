@@ -114,7 +114,7 @@ export function checkSequence(
   return (frame) => {
     // Not a frame of a node.
     if (frame.length < HEADER) return;
-    const missing = received.note(originOf(frame), epochOf(frame), numberOf(frame));
+    const missing = received.record(originOf(frame), epochOf(frame), numberOf(frame));
     if (missing < 0) return sequenceListener.late();
     if (missing > 0) sequenceListener.missed(key, missing);
     deliver(key, frame);

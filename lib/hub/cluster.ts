@@ -34,7 +34,7 @@ export interface LocalNode {
   act(action: Action): void;
 }
 
-/** After listening for this many milliseconds a node knows all others. */
+/** After listening for this many milliseconds a node has heard of all others. */
 const DISCOVERY_TIME = 1.5 * HEARTBEAT_INTERVAL;
 /** The most characters of JSON in one part of an answer. */
 const PART_LENGTH = 64 * 1024;
@@ -45,7 +45,7 @@ export class Cluster {
   readonly #local: LocalNode;
   readonly #nodes = new NodeRegistry();
   readonly #queries = new Queries();
-  /** Queries that are under way: who asks the key gets the key answer. */
+  /** Pending queries by question and timeout. The same question is asked only once at a time. */
   readonly #pendingQueries = new Map<string, Promise<QueryResult>>();
   readonly #timer: ReturnType<typeof setInterval>;
   /** When this node began to listen. Each live node announces itself within one heartbeat interval. */
@@ -130,7 +130,7 @@ export class Cluster {
 
   #addNode(info: NodeInfo): void {
     if (!this.#nodes.has(info.id)) this.#queries.nodeJoined(info.id);
-    this.#nodes.note(info, performance.now());
+    this.#nodes.record(info, performance.now());
   }
 
   #heartbeat(): void {

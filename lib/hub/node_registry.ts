@@ -41,7 +41,7 @@ export class NodeRegistry {
   }
 
   /** Records an announcement of a node. */
-  note(info: NodeInfo, now: number): void {
+  record(info: NodeInfo, now: number): void {
     this.#nodes.set(info.id, { info, seen: now });
   }
 

@@ -54,7 +54,7 @@ export class Received {
    * Records a frame.
    * @returns how many frames before this one are missing, or -1 if this one is repeated or late and must be dropped
    */
-  note(origin: number, epoch: number, number: number): number {
+  record(origin: number, epoch: number, number: number): number {
     const last = origin === this.#origin ? this.#last : this.#find(origin);
     if (last === undefined) {
       this.#add(origin, { epoch, number });

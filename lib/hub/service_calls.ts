@@ -8,7 +8,7 @@ import { topicKey } from "./topic_names.ts";
 import type { NodeInfo } from "./node_registry.ts";
 import type { Payload } from "./topics.ts";
 
-/** Whether every node has answered. False if a node did not answer in time, or if the broker is unreachable. */
+/** An answer that may be incomplete, because a node did not answer in time or the broker is unreachable. */
 export interface Complete {
   /** True if the answer covers every node. */
   readonly complete: boolean;
@@ -98,7 +98,7 @@ export interface ServiceCalls {
 
 const TIMEOUT = 1000;
 
-/** The calls over a hub. */
+/** Implements the calls with a hub. */
 export class HubCalls implements ServiceCalls {
   readonly #hub: Hub;
   readonly #toPayload: (data: unknown) => Payload;
@@ -123,19 +123,19 @@ export class HubCalls implements ServiceCalls {
   }
 
   send(to: Target, data: unknown): void {
-    this.#hub.send(checked("send", to), this.#toPayload(data));
+    this.#hub.send(validateTarget("send", to), this.#toPayload(data));
   }
 
   subscribe(to: Target, topic: string): void {
-    this.#hub.perform({ do: "subscribe", to: checked("subscribe", to), topic });
+    this.#hub.perform({ do: "subscribe", to: validateTarget("subscribe", to), topic });
   }
 
   unsubscribe(to: Target, topic: string): void {
-    this.#hub.perform({ do: "unsubscribe", to: checked("unsubscribe", to), topic });
+    this.#hub.perform({ do: "unsubscribe", to: validateTarget("unsubscribe", to), topic });
   }
 
   disconnect(to: Target, { code, reason }: { readonly code?: number; readonly reason?: string } = {}): void {
-    const action: Action = { do: "disconnect", to: checked("disconnect", to), code, reason };
+    const action: Action = { do: "disconnect", to: validateTarget("disconnect", to), code, reason };
     this.#hub.perform(action);
   }
 
@@ -182,7 +182,7 @@ export class HubCalls implements ServiceCalls {
  * Validates a target: an undefined user would otherwise match no peer without an error.
  * @throws {TypeError} if the target is neither `{ user }` nor `{ peer }`
  */
-function checked(call: string, to: Target): Target {
+function validateTarget(call: string, to: Target): Target {
   const { user, peer } = to as { user?: unknown; peer?: unknown };
   if ((typeof user === "string") !== (typeof peer === "string")) {
     return typeof user === "string" ? { user } : { peer: peer as string };

@@ -334,9 +334,9 @@ export class RunningService extends HubCalls implements Service {
   async #openAdmin(takeover: { readonly adminPort: number } | undefined): Promise<void> {
     const { admin } = this.settings;
     if (admin === undefined) return;
-    const { localBackend, openAdmin } = await import("../admin/open_admin_listener.ts");
+    const { createLocalBackend, openAdmin } = await import("../admin/open_admin_listener.ts");
     this.#admin = await openAdmin({ ...this.settings, admin }, {
-      backend: localBackend(this),
+      backend: createLocalBackend(this),
       tls: this.material,
       takeover: takeover && { port: takeover.adminPort },
       log: this.#refusals,

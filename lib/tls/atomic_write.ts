@@ -24,13 +24,13 @@ export async function lockFolder(folder: string): Promise<Disposable> {
  * @throws what `Deno.open` and `Deno.rename` throw; no temporary file is left then
  */
 export function writeAtomically(path: string, text: string, mode: number): void {
-  const passing = `${path}.${crypto.randomUUID()}`;
+  const temporary = `${path}.${crypto.randomUUID()}`;
   try {
-    Deno.writeTextFileSync(passing, text, { createNew: true, mode });
-    Deno.renameSync(passing, path);
+    Deno.writeTextFileSync(temporary, text, { createNew: true, mode });
+    Deno.renameSync(temporary, path);
   } catch (error) {
     try {
-      Deno.removeSync(passing);
+      Deno.removeSync(temporary);
     } catch {
       // It was not created.
     }
@@ -38,17 +38,17 @@ export function writeAtomically(path: string, text: string, mode: number): void 
   }
 }
 
-/** Why writing to a folder failed, and the remedy. */
-export function writeReason(error: unknown, folder: string): string {
-  const instead = "or give a certificate of yours with --cert and --key, or use --mode proxied";
+/** Explains why writing to a folder failed, with the remedy. */
+export function explainWriteFailure(error: unknown, folder: string): string {
+  const instead = "or give your own certificate with --cert and --key, or use --mode proxied";
   if (error instanceof Deno.errors.NotCapable) {
     return `Deno was started without --allow-write=${folder}; give it, ${instead}`;
   }
   if (error instanceof Deno.errors.PermissionDenied) {
-    return `this user may not write there; start in a folder of yours (or make that one yours), ${instead}`;
+    return `this user may not write there; start in a folder that this user may write, ${instead}`;
   }
   if (error instanceof Deno.errors.AlreadyExists || error instanceof Deno.errors.NotADirectory) {
     return `a file has that name; move it away, ${instead}`;
   }
-  return `${messageOf(error)}; start in a folder that can be written, ${instead}`;
+  return `${messageOf(error)}; start in a writable folder, ${instead}`;
 }

@@ -9,18 +9,18 @@ import { decodeText } from "../text_file.ts";
 import { messageOf, readFailure, StartError } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { inspectAndSort, validityOf } from "./x509/inspect_chain.ts";
-import { fieldsOf, titleOf } from "./x509/certificate_fields.ts";
+import { certificateTitle, readFields } from "./x509/certificate_fields.ts";
 import { type PrivateKey, readPrivateKey } from "./x509/private_key.ts";
 import type { TlsMaterial } from "./tls_material.ts";
 import { namesOf } from "./x509/certificate_names.ts";
 import { encodePem, parsePem } from "./x509/pem.ts";
-import { command, shellWord } from "./shell_command.ts";
+import { fillCommand, shellWord } from "./shell_command.ts";
 
 /** Messages for PEM blocks that are not certificates, by label. */
-const STRANGERS: readonly (readonly [label: RegExp, reason: string])[] = [
+const OTHER_LABELS: readonly (readonly [label: RegExp, reason: string])[] = [
   [/CERTIFICATE REQUEST$/, "it is a signing request: send it to the authority, and give the certificate it returns"],
   [/PUBLIC KEY$/, "it is a public key, not a certificate"],
-  [/PRIVATE KEY$/, "it holds a private key and no certificate: are --cert and --key swapped?"],
+  [/PRIVATE KEY$/, "it contains a private key but no certificate: are --cert and --key swapped?"],
   [/^X509 CRL$/, "it is a revocation list, not a certificate"],
 ];
 
@@ -44,16 +44,16 @@ export function loadCertificateFiles(files: CertificateFiles, now: Date = new Da
   const given = attempt(() => readCertificates(readFile(files.cert, "certificate"), files.cert)) ?? [];
   const { chain } = files;
   const appended = (chain && attempt(() => readCertificates(readFile(chain, "chain"), chain))) || [];
-  const passphrase = attempt(() => passphraseOf(files));
-  const waiting = files.keyPassphraseFile !== undefined && passphrase === undefined;
+  const passphrase = attempt(() => readPassphrase(files));
+  const lacksPassphrase = files.keyPassphraseFile !== undefined && passphrase === undefined;
   // Without the passphrase, the key would only be reported a second time.
   const key = attempt(() => {
     const bytes = readFile(files.key, "key");
-    return waiting ? undefined : readPrivateKey(bytes, files.key, passphrase);
+    return lacksPassphrase ? undefined : readPrivateKey(bytes, files.key, passphrase);
   });
 
   const all = [...given, ...appended];
-  const leaf = key && given.length > 0 ? attempt(() => leafFor(key, all, files)) : all[0];
+  const leaf = key && given.length > 0 ? attempt(() => findLeafForKey(key, all, files)) : all[0];
   const { findings, served } = leaf === undefined
     ? { findings: [], served: [] }
     : inspectAndSort(all, { now, leaf, sorted: true });
@@ -84,11 +84,11 @@ export function readCertificates(bytes: Uint8Array, file: string): X509Certifica
   const certificates: X509Certificate[] = [];
   for (const { label, der, line } of blocks) {
     if (label === "TRUSTED CERTIFICATE") {
-      const remedy = command("openssl x509 -in FILE -out NEW", file);
-      throw fail(`it is in OpenSSL's own form (TRUSTED CERTIFICATE); convert it with: ${remedy}`);
+      const remedy = fillCommand("openssl x509 -in FILE -out NEW", file);
+      throw fail(`it is in OpenSSL's own format (TRUSTED CERTIFICATE); convert it with: ${remedy}`);
     }
     if (label === "PKCS7" || label === "CMS") {
-      const remedy = command("openssl pkcs7 -in FILE -print_certs -out NEW", file);
+      const remedy = fillCommand("openssl pkcs7 -in FILE -print_certs -out NEW", file);
       throw fail(`it is a PKCS#7 bundle; convert it with: ${remedy}`);
     }
     if (label !== "CERTIFICATE" && label !== "X509 CERTIFICATE") continue;
@@ -102,8 +102,8 @@ export function readCertificates(bytes: Uint8Array, file: string): X509Certifica
   }
   if (certificates.length > 0) return certificates;
   const labels = blocks.map(({ label }) => label);
-  const known = STRANGERS.find(([pattern]) => labels.some((label) => pattern.test(label)));
-  throw fail(known?.[1] ?? `it holds ${[...new Set(labels)].join(", ")} and no certificate`);
+  const known = OTHER_LABELS.find(([pattern]) => labels.some((label) => pattern.test(label)));
+  throw fail(known?.[1] ?? `it contains ${[...new Set(labels)].join(", ")} but no certificate`);
 }
 
 /**
@@ -115,20 +115,20 @@ export function readFile(file: string, what: string): Uint8Array {
   try {
     return Deno.readFileSync(file);
   } catch (error) {
-    throw new StartError(`Cannot read the ${what} ${file}: ${reasonOf(error, file)}`, { cause: error });
+    throw new StartError(`Cannot read the ${what} ${file}: ${explainReadFailure(error, file)}`, { cause: error });
   }
 }
 
-function reasonOf(error: unknown, file: string): string {
-  if (error instanceof Deno.errors.NotFound) return linkReason(file);
+function explainReadFailure(error: unknown, file: string): string {
+  if (error instanceof Deno.errors.NotFound) return explainMissingFile(file);
   if (error instanceof Deno.errors.PermissionDenied) {
-    return "this user may not read it; run as one who may, or copy it to where this user can (certbot: --deploy-hook)";
+    return "this user may not read it; run as a user who may, or copy it to a folder of this user (certbot: --deploy-hook)";
   }
   if (error instanceof Deno.errors.NotCapable) return `Deno was started without --allow-read=${shellWord(file)}`;
   return readFailure(error);
 }
 
-function linkReason(file: string): string {
+function explainMissingFile(file: string): string {
   try {
     return `it is a symbolic link to ${Deno.readLinkSync(file)}, which does not exist`;
   } catch {
@@ -136,7 +136,7 @@ function linkReason(file: string): string {
   }
 }
 
-function passphraseOf({ keyPassphraseFile: file, keyPassphrase }: CertificateFiles): string | undefined {
+function readPassphrase({ keyPassphraseFile: file, keyPassphrase }: CertificateFiles): string | undefined {
   if (file === undefined) return keyPassphrase;
   let text: string;
   try {
@@ -150,15 +150,21 @@ function passphraseOf({ keyPassphraseFile: file, keyPassphrase }: CertificateFil
   return line;
 }
 
-function leafFor({ key }: PrivateKey, all: readonly X509Certificate[], files: CertificateFiles): X509Certificate {
+function findLeafForKey(
+  { key }: PrivateKey,
+  all: readonly X509Certificate[],
+  files: CertificateFiles,
+): X509Certificate {
   const leaf = all.find((certificate) => certificate.checkPrivateKey(key));
   if (leaf !== undefined) return leaf;
   const [first] = all;
-  const kind = fieldsOf(first!)?.key.label ?? "unknown";
+  const kind = readFields(first!)?.key.label ?? "unknown";
   throw new StartError(
-    `Cannot use the key ${files.key}: it does not belong to the certificate ${files.cert} (${titleOf(first!)}, key ` +
+    `Cannot use the key ${files.key}: it does not belong to the certificate ${files.cert} (${
+      certificateTitle(first!)
+    }, key ` +
       `${kind})${all.length > 1 ? " nor to any other of the chain" : ""}; give the key that the certificate was ` +
-      `requested with, or have one issued for this key. These print the same where they belong together: ` +
+      `requested with, or a certificate for this key. For a matching pair, these commands print the same: ` +
       `openssl x509 -noout -pubkey -in ${shellWord(files.cert)}, openssl pkey -pubout -in ${shellWord(files.key)}`,
   );
 }
@@ -167,7 +173,7 @@ function leafFor({ key }: PrivateKey, all: readonly X509Certificate[], files: Ce
 function inspectFiles(files: CertificateFiles, key: PrivateKey, passphrase: string | undefined): Finding[] {
   const found: Finding[] = [];
   if (passphrase !== undefined && !key.encrypted) {
-    const fact = `A passphrase is given, and the key ${files.key} is not encrypted.`;
+    const fact = `A passphrase is given, but the key ${files.key} is not encrypted.`;
     found.push({ code: "passphrase-unused", level: "note", fact });
   }
   const mode = Deno.build.os === "windows" ? null : Deno.statSync(files.key).mode;

@@ -6,11 +6,11 @@ import type { X509Certificate } from "node:crypto";
 import { join } from "node:path";
 import { StartError } from "../errors.ts";
 import { canonicalHost, isDnsName } from "../host_name.ts";
-import { SOON_DAYS, validityOf } from "./x509/inspect_chain.ts";
+import { RENEWAL_DAYS, validityOf } from "./x509/inspect_chain.ts";
 import { isIssuedBy } from "./x509/find_issuer.ts";
 import { subjectLines } from "./x509/certificate_fields.ts";
-import { lockFolder, writeAtomically, writeReason } from "./atomic_write.ts";
-import { makeAuthority, makeLeaf, ORGANISATION, type Pair } from "./issue_certificate.ts";
+import { explainWriteFailure, lockFolder, writeAtomically } from "./atomic_write.ts";
+import { type CertificateAndKey, createAuthority, issueCertificate, ORGANISATION } from "./issue_certificate.ts";
 import { readPrivateKey } from "./x509/private_key.ts";
 import { readCertificates, readFile } from "./certificate_files.ts";
 import type { TlsMaterial } from "./tls_material.ts";
@@ -25,7 +25,7 @@ export interface DevelopmentOptions {
   readonly hostname?: string;
   /** Additional names and addresses, in the form of {@link canonicalHost}. */
   readonly names?: readonly string[];
-  /** Whether to create everything anew, including the authority, which clients must then trust again. Default false. */
+  /** Whether to create all files again, including the authority, which clients must then trust again. Default false. */
   readonly force?: boolean;
   /** Default: the current time. */
   readonly now?: Date;
@@ -33,7 +33,7 @@ export interface DevelopmentOptions {
 
 /** Development material, and the authority that clients may trust for it. */
 export interface DevelopmentTlsMaterial extends TlsMaterial {
-  /** The file of the authority's certificate, PEM, which clients must trust. Its key is beside it. */
+  /** The file of the authority's certificate, PEM, which clients must trust. Its key is in the same folder. */
   readonly authorityFile: string;
   readonly authority: X509Certificate;
   /** Whether the certificate is new. */
@@ -47,7 +47,7 @@ const DAY = 86_400_000;
 /** An authority that expires within this time is replaced together with the certificate. */
 const AUTHORITY_SPARE_DAYS = 90;
 /** The largest number of names of the previous certificate that a renewal keeps. */
-const MOST_KEPT_NAMES = 40;
+const MAX_KEPT_NAMES = 40;
 
 /**
  * Loads the development certificate of the folder, or creates one, with a new authority if necessary. A certificate is
@@ -57,23 +57,27 @@ const MOST_KEPT_NAMES = 40;
  */
 export async function developmentMaterial(options: DevelopmentOptions = {}): Promise<DevelopmentTlsMaterial> {
   const { folder = "certs", force = false, now = new Date() } = options;
-  const wanted = wantedNames(options);
-  const there = force ? undefined : goodMaterial(folder, wanted, now);
-  if (there !== undefined) return there;
+  const required = requiredNames(options);
+  const existing = force ? undefined : loadUsableMaterial(folder, required, now);
+  if (existing !== undefined) return existing;
   try {
     Deno.mkdirSync(folder, { recursive: true });
     using _lock = await lockFolder(folder);
     // Another process may have created them while this one waited.
-    return (force ? undefined : goodMaterial(folder, wanted, now)) ?? await make(folder, wanted, force, now);
+    return (force ? undefined : loadUsableMaterial(folder, required, now)) ??
+      await createMaterial(folder, required, force, now);
   } catch (error) {
     if (error instanceof StartError) throw error;
-    throw new StartError(`Cannot make the development certificate in ${folder}: ${writeReason(error, folder)}`, {
-      cause: error,
-    });
+    throw new StartError(
+      `Cannot make the development certificate in ${folder}: ${explainWriteFailure(error, folder)}`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 
-function wantedNames({ hostname = systemName(), names = [] }: DevelopmentOptions): string[] {
+function requiredNames({ hostname = systemName(), names = [] }: DevelopmentOptions): string[] {
   const machine = (hostname ?? "").toLowerCase();
   const own = isDnsName(machine) ? [machine] : [];
   return [...new Set(["localhost", ...own, "127.0.0.1", "::1", ...names.map(canonicalHost)])];
@@ -86,16 +90,20 @@ function systemName(): string | undefined {
 }
 
 /** The material in the folder, or undefined if it must be renewed. */
-function goodMaterial(folder: string, wanted: readonly string[], now: Date): DevelopmentTlsMaterial | undefined {
-  const authority = ownCertificate(join(folder, FILES.authority));
-  const leaf = ownCertificate(join(folder, FILES.cert));
+function loadUsableMaterial(
+  folder: string,
+  required: readonly string[],
+  now: Date,
+): DevelopmentTlsMaterial | undefined {
+  const authority = readOwnCertificate(join(folder, FILES.authority));
+  const leaf = readOwnCertificate(join(folder, FILES.cert));
   if (authority === undefined || leaf === undefined || !isIssuedBy(leaf, authority)) return undefined;
   // The authority is valid for at least as long, because no certificate outlives it.
-  if (!hasDaysLeft(leaf, SOON_DAYS, now)) return undefined;
+  if (!hasDaysLeft(leaf, RENEWAL_DAYS, now)) return undefined;
   const names = namesOf(leaf);
   const all = [...names.dns, ...names.addresses];
-  if (!wanted.every((name) => all.includes(name) || coversHost(names, name))) return undefined;
-  const key = keyFor(leaf, join(folder, FILES.key));
+  if (!required.every((name) => all.includes(name) || coversHost(names, name))) return undefined;
+  const key = readMatchingKey(leaf, join(folder, FILES.key));
   if (key === undefined) return undefined;
   return {
     cert: encodePem("CERTIFICATE", leaf.raw),
@@ -112,36 +120,36 @@ function goodMaterial(folder: string, wanted: readonly string[], now: Date): Dev
   };
 }
 
-async function make(
+async function createMaterial(
   folder: string,
-  wanted: readonly string[],
+  required: readonly string[],
   force: boolean,
   now: Date,
 ): Promise<DevelopmentTlsMaterial> {
-  const previous = ownCertificate(join(folder, FILES.cert));
-  const usable = usableAuthority(folder, now);
+  const previous = readOwnCertificate(join(folder, FILES.cert));
+  const usable = loadUsableAuthority(folder, now);
   const old = force ? undefined : usable;
-  const authority = old ?? await makeAuthority(now);
+  const authority = old ?? await createAuthority(now);
   const kept = previous === undefined || force ? { dns: [], addresses: [] } : namesOf(previous);
-  const earlier = [...kept.dns, ...kept.addresses].slice(0, MOST_KEPT_NAMES);
-  const leaf = await makeLeaf(authority, [...new Set([...wanted, ...earlier])], now);
+  const earlier = [...kept.dns, ...kept.addresses].slice(0, MAX_KEPT_NAMES);
+  const leaf = await issueCertificate(authority, [...new Set([...required, ...earlier])], now);
   if (old === undefined) {
     writeAtomically(join(folder, FILES.authorityKey), authority.key, 0o600);
     writeAtomically(join(folder, FILES.authority), authority.cert, 0o644);
   }
   writeAtomically(join(folder, FILES.key), leaf.key, 0o600);
   writeAtomically(join(folder, FILES.cert), leaf.cert, 0o644);
-  const material = goodMaterial(folder, wanted, now);
+  const material = loadUsableMaterial(folder, required, now);
   if (material === undefined) {
-    throw new StartError(`Cannot make the development certificate in ${folder}: what was written reads back otherwise`);
+    throw new StartError(`Cannot make the development certificate in ${folder}: the written files cannot be used`);
   }
   return { ...material, made: true, authorityMade: old === undefined };
 }
 
-function usableAuthority(folder: string, now: Date): Pair | undefined {
-  const certificate = ownCertificate(join(folder, FILES.authority));
+function loadUsableAuthority(folder: string, now: Date): CertificateAndKey | undefined {
+  const certificate = readOwnCertificate(join(folder, FILES.authority));
   if (certificate === undefined || !hasDaysLeft(certificate, AUTHORITY_SPARE_DAYS, now)) return undefined;
-  const key = keyFor(certificate, join(folder, FILES.authorityKey));
+  const key = readMatchingKey(certificate, join(folder, FILES.authorityKey));
   return key === undefined ? undefined : { cert: encodePem("CERTIFICATE", certificate.raw), key };
 }
 
@@ -153,23 +161,23 @@ function hasDaysLeft(certificate: X509Certificate, days: number, now: Date): boo
 /**
  * The certificate in a file; undefined if there is none or it is damaged. Others' certificates are never overwritten.
  */
-function ownCertificate(file: string): X509Certificate | undefined {
-  const certificate = unlessUnreadable(() => readCertificates(readFile(file, "development certificate"), file)[0]);
+function readOwnCertificate(file: string): X509Certificate | undefined {
+  const certificate = undefinedIfUnreadable(() => readCertificates(readFile(file, "development certificate"), file)[0]);
   if (certificate === undefined || subjectLines(certificate).includes(`O=${ORGANISATION}`)) return certificate;
   throw new StartError(
-    `Cannot use ${file} as the development certificate: this program did not make it. If it is yours, give it with ` +
-      `--cert and --key (best from another folder); if not, move it away`,
+    `Cannot use ${file} as the development certificate: this program did not create it. To use it, give it with ` +
+      `--cert and --key (preferably from another folder); otherwise move it away`,
   );
 }
 
 /** The key in a file, if it belongs to the certificate. */
-function keyFor(certificate: X509Certificate, file: string): string | undefined {
-  const key = unlessUnreadable(() => readPrivateKey(readFile(file, "development key"), file));
+function readMatchingKey(certificate: X509Certificate, file: string): string | undefined {
+  const key = undefinedIfUnreadable(() => readPrivateKey(readFile(file, "development key"), file));
   if (key === undefined || !certificate.checkPrivateKey(key.key)) return undefined;
   return key.pem;
 }
 
-function unlessUnreadable<T>(read: () => T): T | undefined {
+function undefinedIfUnreadable<T>(read: () => T): T | undefined {
   try {
     return read();
   } catch (error) {

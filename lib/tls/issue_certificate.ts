@@ -8,7 +8,7 @@ import { createPrivateKey, X509Certificate } from "node:crypto";
 import { addressIn } from "./x509/certificate_names.ts";
 
 /** A certificate and its private key, both PEM; the key PKCS#8. */
-export interface Pair {
+export interface CertificateAndKey {
   readonly cert: string;
   readonly key: string;
 }
@@ -24,8 +24,8 @@ const AUTHORITY_DAYS = 3650;
 const LEAF_DAYS = 397;
 
 /** Makes an authority: valid for ten years, for signing server certificates directly and nothing else. */
-export async function makeAuthority(now: Date): Promise<Pair> {
-  const x509 = await library();
+export async function createAuthority(now: Date): Promise<CertificateAndKey> {
+  const x509 = await importX509();
   const keys = await crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
   // Each authority has a unique name, so that clients do not confuse it with an older one.
   const tag = crypto.getRandomValues(new Uint8Array(3)).toHex();
@@ -49,8 +49,12 @@ export async function makeAuthority(now: Date): Promise<Pair> {
  * Makes a server certificate: valid for 397 days, but never longer than its authority.
  * @param names DNS names (with an optional wildcard on the left) and addresses; the first is the common name
  */
-export async function makeLeaf(authority: Pair, names: readonly string[], now: Date): Promise<Pair> {
-  const x509 = await library();
+export async function issueCertificate(
+  authority: CertificateAndKey,
+  names: readonly string[],
+  now: Date,
+): Promise<CertificateAndKey> {
+  const x509 = await importX509();
   const issuer = new x509.X509Certificate(authority.cert);
   const issuerEnd = new Date(new X509Certificate(authority.cert).validTo).getTime();
   const keys = await crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
@@ -79,7 +83,7 @@ export async function makeLeaf(authority: Pair, names: readonly string[], now: D
   return { cert: certificate.toString("pem") + "\n", key: await exportKey(keys.privateKey) };
 }
 
-async function library(): Promise<typeof import("@peculiar/x509")> {
+async function importX509(): Promise<typeof import("@peculiar/x509")> {
   // The library's dependency injection needs this polyfill and does not import it itself.
   await import("reflect-metadata");
   return await import("@peculiar/x509");

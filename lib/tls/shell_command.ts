@@ -9,7 +9,7 @@ export function shellWord(path: string): string {
 }
 
 /** Fills in a command: `FILE` becomes the file, `NEW` the file to write. */
-export function command(template: string, file: string): string {
+export function fillCommand(template: string, file: string): string {
   const made = /\.\w{1,4}$/.test(file) ? file.replace(/\.\w{1,4}$/, ".new.pem") : `${file}.new.pem`;
   return template.replaceAll("FILE", shellWord(file)).replaceAll("NEW", shellWord(made));
 }

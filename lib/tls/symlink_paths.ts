@@ -1,5 +1,5 @@
 /**
- * Finds the places on disk where the content of a path can change: the file, and every symbolic link on the way to it.
+ * Resolves the paths to watch for changes of a file: the file, and every symbolic link on its path.
  * @module
  */
 import { dirname, join, parse, resolve, sep } from "node:path";
@@ -9,27 +9,27 @@ export interface WatchPaths {
   /** The folders that contain the links and files. */
   readonly folders: readonly string[];
   /** The absolute paths of the links and files to watch, including the folders themselves. */
-  readonly spots: ReadonlySet<string>;
+  readonly watched: ReadonlySet<string>;
   /** A text that changes when a folder is replaced: each folder with its inode and creation time. */
   readonly identity: string;
 }
 
 /** The largest number of links, as on Linux (path_resolution(7)); a loop ends there. */
-const MOST_LINKS = 40;
+const MAX_LINKS = 40;
 
 /**
  * Resolves each path part by part, like the system, and records each symbolic link. Examples: certbot links
  * live/x/cert.pem into archive/x/; Kubernetes links tls.crt into ..data, which links into a dated folder.
  */
-export function watchPathsOf(paths: readonly string[]): WatchPaths {
-  const spots = new Set<string>();
-  for (const path of paths) follow(resolve(path), spots, MOST_LINKS);
-  const folders = [...new Set([...spots].map((spot) => dirname(spot)))].sort();
-  const identity = folders.map((folder) => `${folder} ${identityOf(folder)}`).join("\n");
-  return { folders, spots: new Set([...spots, ...folders]), identity };
+export function resolveWatchPaths(paths: readonly string[]): WatchPaths {
+  const watched = new Set<string>();
+  for (const path of paths) followLinks(resolve(path), watched, MAX_LINKS);
+  const folders = [...new Set([...watched].map((path) => dirname(path)))].sort();
+  const identity = folders.map((folder) => `${folder} ${folderIdentity(folder)}`).join("\n");
+  return { folders, watched: new Set([...watched, ...folders]), identity };
 }
 
-function follow(path: string, spots: Set<string>, linksLeft: number): void {
+function followLinks(path: string, watched: Set<string>, linksLeft: number): void {
   const { root } = parse(path);
   const parts = path.slice(root.length).split(sep).filter((part) => part !== "");
   let at = root;
@@ -37,11 +37,11 @@ function follow(path: string, spots: Set<string>, linksLeft: number): void {
     at = join(at, part);
     const target = linkTarget(at);
     if (target === undefined) continue;
-    spots.add(at);
-    if (linksLeft > 0) follow(resolve(dirname(at), target, ...parts.slice(index + 1)), spots, linksLeft - 1);
+    watched.add(at);
+    if (linksLeft > 0) followLinks(resolve(dirname(at), target, ...parts.slice(index + 1)), watched, linksLeft - 1);
     return;
   }
-  spots.add(at);
+  watched.add(at);
 }
 
 function linkTarget(path: string): string | undefined {
@@ -53,7 +53,7 @@ function linkTarget(path: string): string | undefined {
 }
 
 /** The creation time is part of it, because a new folder may get the inode of the previous one. */
-function identityOf(folder: string): string {
+function folderIdentity(folder: string): string {
   try {
     const { dev, ino, birthtime } = Deno.statSync(folder);
     return `${dev}:${ino}:${birthtime?.getTime()}`;

@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { messageOf, readFailure } from "../errors.ts";
 import { type Logger, silent } from "../log.ts";
-import { type WatchPaths, watchPathsOf } from "./symlink_paths.ts";
+import { resolveWatchPaths, type WatchPaths } from "./symlink_paths.ts";
 
 /** Options of {@link watchFiles}. */
 export interface WatchOptions {
@@ -52,18 +52,18 @@ class FileWatch implements AsyncDisposable {
   readonly #log: Logger;
   readonly #settle: number;
   readonly #poll: number;
-  readonly #what: string;
+  readonly #fileDescription: string;
   readonly #missingIsEmpty: boolean;
-  #known: string | undefined;
-  #places: WatchPaths;
+  #fingerprintInUse: string | undefined;
+  #watchPaths: WatchPaths;
   #watcher: Deno.FsWatcher | undefined;
   #reading: Promise<void> = Promise.resolve();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #checking: Promise<void> | undefined;
   #eventsSeen = false;
   #comparedAt = performance.now();
-  #complained = "";
-  #endWait: () => void = () => {};
+  #lastWarning = "";
+  #cancelWait: () => void = () => {};
   #closed = false;
 
   constructor(paths: readonly string[], onChange: () => void | Promise<void>, options: WatchOptions) {
@@ -73,20 +73,20 @@ class FileWatch implements AsyncDisposable {
     this.#log = log;
     this.#settle = settle;
     this.#poll = poll;
-    this.#what = what;
+    this.#fileDescription = what;
     this.#missingIsEmpty = missingIsEmpty;
-    this.#places = watchPathsOf(this.#paths);
+    this.#watchPaths = resolveWatchPaths(this.#paths);
     // Watch before the first reading, so that no change is missed in between.
     this.#watch();
     // The loader reports current problems of the files; the watch reports only later ones.
-    this.#known = this.#fingerprint(() => {});
-    this.#schedule(this.#pause());
+    this.#fingerprintInUse = this.#fingerprint(() => {});
+    this.#schedule(this.#checkInterval());
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
-    this.#endWait();
+    this.#cancelWait();
     this.#close();
     await this.#reading;
     await this.#checking;
@@ -95,11 +95,11 @@ class FileWatch implements AsyncDisposable {
   #watch(): void {
     this.#close();
     try {
-      const folders = this.#places.folders.filter((folder) => exists(folder));
+      const folders = this.#watchPaths.folders.filter((folder) => exists(folder));
       this.#watcher = Deno.watchFs(folders, { recursive: false });
       this.#reading = Promise.all([this.#reading, this.#read(this.#watcher)]).then(() => {});
     } catch (error) {
-      this.#complain(`${this.#what} cannot be watched, only compared at intervals`, messageOf(error));
+      this.#logOnce(`${this.#fileDescription} cannot be watched, only compared at intervals`, messageOf(error));
     }
   }
 
@@ -113,11 +113,12 @@ class FileWatch implements AsyncDisposable {
       for await (const { kind, paths, flag } of watcher) {
         // Reading raises events too, including the reads of this watch.
         if (kind === "access") continue;
-        const matters = flag === "rescan" || paths.length === 0 || paths.some((path) => this.#places.spots.has(path));
+        const matters = flag === "rescan" || paths.length === 0 ||
+          paths.some((path) => this.#watchPaths.watched.has(path));
         if (matters && !this.#closed) this.#changed();
       }
     } catch (error) {
-      this.#log.warn(`watching ${this.#what} ended`, { reason: messageOf(error) });
+      this.#log.warn(`watching ${this.#fileDescription} ended`, { reason: messageOf(error) });
     }
   }
 
@@ -134,33 +135,33 @@ class FileWatch implements AsyncDisposable {
     this.#timer = setTimeout(() => {
       this.#checking = this.#check().finally(() => {
         this.#checking = undefined;
-        this.#schedule(this.#pause());
+        this.#schedule(this.#checkInterval());
       });
     }, wait);
   }
 
   /** Milliseconds until the next check. */
-  #pause(): number {
+  #checkInterval(): number {
     return this.#eventsSeen ? this.#settle : Math.min(this.#poll, FOLDER_POLL);
   }
 
   async #check(): Promise<void> {
-    const places = watchPathsOf(this.#paths);
-    const moved = places.identity !== this.#places.identity;
+    const watchPaths = resolveWatchPaths(this.#paths);
+    const replaced = watchPaths.identity !== this.#watchPaths.identity;
     const due = performance.now() - this.#comparedAt >= this.#poll;
-    if (!moved && !due && !this.#eventsSeen && this.#watcher !== undefined) return;
+    if (!replaced && !due && !this.#eventsSeen && this.#watcher !== undefined) return;
     this.#eventsSeen = false;
-    this.#places = places;
-    if (moved || this.#watcher === undefined) this.#watch();
+    this.#watchPaths = watchPaths;
+    if (replaced || this.#watcher === undefined) this.#watch();
     this.#comparedAt = performance.now();
 
-    const fresh = await this.#settled();
+    const fresh = await this.#awaitSettled();
     if (fresh === undefined || this.#closed) return;
-    this.#known = fresh;
+    this.#fingerprintInUse = fresh;
     try {
       await this.#onChange();
     } catch (error) {
-      this.#log.error(`the change of ${this.#what} could not be handled`, { reason: messageOf(error) });
+      this.#log.error(`the change of ${this.#fileDescription} could not be applied`, { reason: messageOf(error) });
     }
   }
 
@@ -168,12 +169,12 @@ class FileWatch implements AsyncDisposable {
    * The new fingerprint after it stayed the same for the settling time; undefined if nothing changed or a file is
    * missing.
    */
-  async #settled(): Promise<string | undefined> {
+  async #awaitSettled(): Promise<string | undefined> {
     for (;;) {
       const seen = this.#fingerprint();
-      if (seen === undefined || seen === this.#known) return undefined;
+      if (seen === undefined || seen === this.#fingerprintInUse) return undefined;
       await new Promise<void>((resolve) => {
-        this.#endWait = resolve;
+        this.#cancelWait = resolve;
         this.#timer = setTimeout(resolve, this.#settle);
       });
       if (this.#closed) return undefined;
@@ -182,7 +183,7 @@ class FileWatch implements AsyncDisposable {
   }
 
   /** A text that identifies the content of all files; undefined while one cannot be read. */
-  #fingerprint(complain = (what: string, reason: string) => this.#complain(what, reason)): string | undefined {
+  #fingerprint(warn = (message: string, reason: string) => this.#logOnce(message, reason)): string | undefined {
     const hash = createHash("sha256");
     for (const path of this.#paths) {
       try {
@@ -193,18 +194,18 @@ class FileWatch implements AsyncDisposable {
           hash.update("gone:");
           continue;
         }
-        complain(`${path} cannot be read; what was loaded stays in use`, readFailure(error));
+        warn(`${path} cannot be read; the loaded content stays in use`, readFailure(error));
         return undefined;
       }
     }
-    this.#complained = "";
+    this.#lastWarning = "";
     return hash.digest("hex");
   }
 
   /** Logs a message once, not at every check. */
-  #complain(message: string, reason: string): void {
-    if (this.#complained === message) return;
-    this.#complained = message;
+  #logOnce(message: string, reason: string): void {
+    if (this.#lastWarning === message) return;
+    this.#lastWarning = message;
     this.#log.warn(message, { reason });
   }
 }

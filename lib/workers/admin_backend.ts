@@ -1,5 +1,5 @@
 /**
- * The workers as the service behind the supervisor's admin listener.
+ * Answers the requests of the supervisor's admin listener by asking the workers.
  * @module
  */
 import { deadline } from "@std/async/deadline";
@@ -13,86 +13,86 @@ import type { Supervisor } from "./supervisor.ts";
 import type { WorkerProcess } from "./worker_process.ts";
 import type { WorkerRequests } from "./control_channel.ts";
 
-/** How long a worker may take to answer, ms; the service's own questions to other nodes take a second. */
-const PATIENCE = 5_000;
-/** The same for a scrape, whose scraper commonly waits for ten seconds. */
-const SCRAPE_PATIENCE = 2_000;
+/** How long a worker may take to answer, ms. The worker itself waits one second for other nodes. */
+const REQUEST_TIMEOUT = 5_000;
+/** How long a worker may take to send its metrics, ms. Prometheus waits ten seconds for a scrape. */
+const METRICS_TIMEOUT = 2_000;
 
-/** See the module. */
+/** The admin backend of a service with workers. */
 export class WorkersBackend implements AdminBackend {
   readonly #supervisor: Supervisor;
-  /** What each process said last. */
-  readonly #known = new Map<WorkerProcess, MetricValues>();
-  /** The counts of processes that have ended. */
-  #ended: MetricValues = {};
-  #next = 0;
+  /** The last metrics of each process. */
+  readonly #lastMetrics = new Map<WorkerProcess, MetricValues>();
+  /** The sums of the counters of processes that have exited. */
+  #exited: MetricValues = {};
+  #requests = 0;
 
   constructor(supervisor: Supervisor) {
     this.#supervisor = supervisor;
   }
 
   async execute(command: ApiCommand): Promise<object> {
-    return await this.#ask("call", command);
+    return await this.#request("call", command);
   }
 
   async health(): Promise<Health> {
-    return await this.#ask("health", undefined);
+    return await this.#request("health", undefined);
   }
 
-  /** The certificate that the workers serve with. */
+  /** Returns the certificate that the workers use. */
   async certificate(): Promise<TlsText | undefined> {
-    return await this.#ask("certificate", undefined);
+    return await this.#request("certificate", undefined);
   }
 
   async metrics(): Promise<MetricValues> {
     const serving = this.#supervisor.answering();
-    // Those that are being replaced still have connections.
-    const workers = [...new Set([...serving, ...this.#known.keys()])];
-    await Promise.all(workers.map((worker) => this.#scrape(worker)));
-    const parts = new Map([["ended", this.#ended], ["supervisor", processMetrics()]]);
-    for (const [worker, values] of this.#known) {
+    // Workers that are being replaced still have connections.
+    const workers = [...new Set([...serving, ...this.#lastMetrics.keys()])];
+    await Promise.all(workers.map((worker) => this.#updateMetrics(worker)));
+    const parts = new Map([["ended", this.#exited], ["supervisor", processMetrics()]]);
+    for (const [worker, values] of this.#lastMetrics) {
       const current = serving.includes(worker);
       parts.set(current ? `${worker.index}` : `${worker.pid}`, current ? values : sharedMetrics(values));
     }
     return mergeMetrics(parts);
   }
 
-  async #scrape(worker: WorkerProcess): Promise<void> {
+  async #updateMetrics(worker: WorkerProcess): Promise<void> {
     let values: MetricValues;
     try {
-      values = await deadline(worker.request("metrics", undefined), SCRAPE_PATIENCE);
+      values = await deadline(worker.request("metrics", undefined), METRICS_TIMEOUT);
     } catch {
-      // It hangs or has gone: what it said last stands.
+      // The worker hangs or has exited: its last metrics are used.
       return;
     }
     if (worker.hasExited) return;
-    if (!this.#known.has(worker)) void worker.exited.then(() => this.#forget(worker));
-    this.#known.set(worker, values);
+    if (!this.#lastMetrics.has(worker)) void worker.exited.then(() => this.#addToExited(worker));
+    this.#lastMetrics.set(worker, values);
   }
 
-  #forget(worker: WorkerProcess): void {
-    const last = this.#known.get(worker);
-    this.#known.delete(worker);
-    if (last !== undefined) this.#ended = mergeMetrics(new Map([["", this.#ended], [" ", countsOf(last)]]));
+  #addToExited(worker: WorkerProcess): void {
+    const last = this.#lastMetrics.get(worker);
+    this.#lastMetrics.delete(worker);
+    if (last !== undefined) this.#exited = mergeMetrics(new Map([["", this.#exited], [" ", countsOf(last)]]));
   }
 
   /**
-   * Asks one worker, each in its turn.
-   * @throws {ApiError} none answers
+   * Sends a request to the next worker in turn.
+   * @throws {ApiError} if no worker answers
    */
-  async #ask<Name extends "call" | "health" | "certificate">(
+  async #request<Name extends "call" | "health" | "certificate">(
     name: Name,
     argument: WorkerRequests[Name]["argument"],
   ): Promise<WorkerRequests[Name]["reply"]> {
     const workers = this.#supervisor.answering();
-    const worker = workers[this.#next++ % workers.length];
-    if (worker === undefined) throw new ApiError("notAvailable", "no worker of the service answers at the moment");
+    const worker = workers[this.#requests++ % workers.length];
+    if (worker === undefined) throw new ApiError("notAvailable", "no worker answers at the moment; try again");
     try {
-      return await deadline(worker.request(name, argument), PATIENCE);
+      return await deadline(worker.request(name, argument), REQUEST_TIMEOUT);
     } catch (error) {
-      // Whether it was done is not known: it is not asked of another one.
+      // The worker may have executed the command, so it is not sent to another worker.
       if (worker.hasExited || !this.#supervisor.answering().includes(worker) || error instanceof DOMException) {
-        throw new ApiError("notAvailable", "the worker that was asked has ended or does not answer; try again");
+        throw new ApiError("notAvailable", "the worker has exited or does not answer; try again");
       }
       throw error;
     }

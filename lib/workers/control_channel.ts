@@ -32,11 +32,13 @@ export type WorkerRequests = {
   dropNext: { argument: undefined; reply: void };
   /** Applies (true) or discards (false) the certificate that `load` read. */
   settle: { argument: boolean; reply: void };
-  /** Does what the admin API was asked for, on all nodes; replies with the result. */
+  /** Executes a command of the admin API on all nodes. */
   call: { argument: ApiCommand; reply: object };
+  /** Returns the metrics of the worker. */
   metrics: { argument: undefined; reply: MetricValues };
+  /** Returns the health of the service. */
   health: { argument: undefined; reply: Health };
-  /** The certificate in use and its key, for the admin listener; undefined in proxied mode. */
+  /** Returns the certificate in use and its key, for the admin listener; undefined in proxied mode. */
   certificate: { argument: undefined; reply: TlsText | undefined };
 };
 
@@ -46,8 +48,8 @@ export type SupervisorRequests = {
   reload: { argument: undefined; reply: void };
 };
 
-/** How a worker describes its listening service. */
-export interface Listening {
+/** The description of a listening service. */
+export interface ServiceDescription {
   /** The port, or 0 without one. */
   readonly port: number;
   /** The description for a terminal. */
@@ -58,9 +60,9 @@ export interface Listening {
 
 /** Notifications of a worker. */
 export type WorkerMessage =
-  /** The worker is ready and waits for `listen`. Workers listen one at a time, so that the order of the sockets is known. */
+  /** The worker waits for `listen`. Workers listen one at a time, so that the order of the sockets is known. */
   | { readonly type: "prepared" }
-  | { readonly type: "listening"; readonly service: Listening }
+  | { readonly type: "listening"; readonly service: ServiceDescription }
   | { readonly type: "heartbeat" }
   | { readonly type: "socket"; readonly change: "lost" | "joined" }
   | { readonly type: "counts"; readonly counts: ConnectionTotals };
@@ -76,8 +78,8 @@ export type SupervisorMessage =
 
 type Requests = Readonly<Record<string, { argument: unknown; reply: unknown }>>;
 
-/** A function for each request. An error that it throws rejects the request. */
-export type Answers<R extends Requests> = {
+/** A handler for each request. An error that it throws rejects the request. */
+export type ChannelHandlers<R extends Requests> = {
   readonly [Name in keyof R]: (argument: R[Name]["argument"]) => Promise<R[Name]["reply"]> | R[Name]["reply"];
 };
 
@@ -91,8 +93,8 @@ interface Envelope {
   readonly error?: string;
 }
 
-/** One end of the channel. The other end answers the requests `Asked`; this end answers the requests `Answered`. */
-export class ControlChannel<Asked extends Requests, Answered extends Requests, In, Out> {
+/** One end of the channel. The other end handles the requests `Sent`; this end handles the requests `Received`. */
+export class ControlChannel<Sent extends Requests, Received extends Requests, In, Out> {
   /** Resolves when the connection has ended. Never rejects. */
   readonly ended: Promise<void>;
   readonly #connection: Deno.Conn;
@@ -104,12 +106,12 @@ export class ControlChannel<Asked extends Requests, Answered extends Requests, I
 
   /**
    * @param onMessage handles notifications of the other end
-   * @param answers handle requests of the other end
+   * @param handlers handle requests of the other end
    */
-  constructor(connection: Deno.Conn, onMessage: (message: In) => void, answers: Answers<Answered>) {
+  constructor(connection: Deno.Conn, onMessage: (message: In) => void, handlers: ChannelHandlers<Received>) {
     this.#connection = connection;
     this.#writer = connection.writable.getWriter();
-    this.ended = this.#read(onMessage, answers);
+    this.ended = this.#read(onMessage, handlers);
   }
 
   /** Sends a notification. Does nothing after the channel has ended. */
@@ -121,16 +123,16 @@ export class ControlChannel<Asked extends Requests, Answered extends Requests, I
    * Sends a request and waits for the reply.
    * @throws {Error} if the other end threw an error, or the connection ended before the reply
    */
-  request<Name extends keyof Asked & string>(
+  request<Name extends keyof Sent & string>(
     name: Name,
-    argument: Asked[Name]["argument"],
-  ): Promise<Asked[Name]["reply"]> {
+    argument: Sent[Name]["argument"],
+  ): Promise<Sent[Name]["reply"]> {
     const request = ++this.#requests;
     const pending = Promise.withResolvers<unknown>();
     this.#pending.set(request, pending);
     if (this.#closed) this.#fail();
     else this.#write({ request, name, argument });
-    return pending.promise as Promise<Asked[Name]["reply"]>;
+    return pending.promise as Promise<Sent[Name]["reply"]>;
   }
 
   /** Ends the connection. */
@@ -149,14 +151,14 @@ export class ControlChannel<Asked extends Requests, Answered extends Requests, I
     this.#writer.write(this.#encoder.encode(JSON.stringify(envelope) + "\n")).catch(() => {});
   }
 
-  async #read(onMessage: (message: In) => void, answers: Answers<Answered>): Promise<void> {
+  async #read(onMessage: (message: In) => void, handlers: ChannelHandlers<Received>): Promise<void> {
     try {
       const lines = this.#connection.readable.pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream());
       for await (const line of lines) {
         const envelope = JSON.parse(line as string) as Envelope;
         if (envelope.request !== undefined) {
           const { request: reply, name = "", argument } = envelope;
-          new Promise((resolve) => resolve(answers[name]!(argument))).then(
+          new Promise((resolve) => resolve(handlers[name]!(argument))).then(
             (value) => this.#write({ reply, value }),
             (error) => this.#write({ reply, error: messageOf(error) }),
           );
@@ -177,7 +179,7 @@ export class ControlChannel<Asked extends Requests, Answered extends Requests, I
   }
 
   #fail(): void {
-    for (const { reject } of this.#pending.values()) reject(new Error("the process at the other end has ended"));
+    for (const { reject } of this.#pending.values()) reject(new Error("the process at the other end has exited"));
     this.#pending.clear();
   }
 }

@@ -1,5 +1,5 @@
 /**
- * The sockets of all workers on their shared port: keeps their list, and replaces them without losing a connection.
+ * The sockets of all workers on their shared port, and their replacement without losing a connection.
  * @module
  */
 import { ReusePortGroup, spreadOver } from "../net/listener/reuseport_group.ts";
@@ -9,8 +9,8 @@ interface Socket {
   readonly worker: WorkerProcess;
 }
 
-/** How often a replacement is attempted if a worker dies during it. */
-const ATTEMPTS = 5;
+/** The most attempts of a replacement. An attempt fails if a worker dies during it. */
+const MAX_ATTEMPTS = 5;
 
 /** The sockets of the port. Methods that change sockets must not run concurrently. */
 export class SharedPort {
@@ -22,7 +22,7 @@ export class SharedPort {
     this.#hung = hung;
   }
 
-  /** Whether a worker listens. */
+  /** Whether at least one worker listens. */
   get isOpen(): boolean {
     return this.#group.sockets.length > 0;
   }
@@ -33,28 +33,28 @@ export class SharedPort {
   }
 
   /** Removes the newest socket of a worker. */
-  lose(worker: WorkerProcess): void {
+  removeNewest(worker: WorkerProcess): void {
     const socket = this.#group.sockets.findLast((each) => each.worker === worker);
     if (socket) this.#group.remove(socket);
   }
 
-  /** Removes all sockets of a worker that exited, in the order in which they were opened: the kernel closes them so. */
+  /** Removes all sockets of a worker that exited, in the order in which they were opened, as the kernel does. */
   remove(worker: WorkerProcess): void {
     for (const socket of this.#group.sockets.filter((each) => each.worker === worker)) this.#group.remove(socket);
   }
 
   /** Directs new connections to the workers that answer. If all answer, the kernel's hash chooses. */
   async steer(): Promise<void> {
-    const answers = ({ worker }: Socket) => !this.#hung.has(worker);
-    const steering = this.#group.sockets.find(answers)?.worker;
+    const isAnswering = ({ worker }: Socket) => !this.#hung.has(worker);
+    const steering = this.#group.sockets.find(isAnswering)?.worker;
     if (steering === undefined) return;
-    const all = this.#group.sockets.every(answers);
-    await steering.request("steer", all ? null : spreadOver(this.#group.indexesOf(answers)));
+    const all = this.#group.sockets.every(isAnswering);
+    await steering.request("steer", all ? null : spreadOver(this.#group.indexesOf(isAnswering)));
   }
 
   /**
    * Replaces all sockets: directs new connections to the new sockets, waits until the accept queues of the old ones are
-   * empty, and closes the old ones. If a worker dies meanwhile, it starts over and treats every socket as old.
+   * empty, and closes the old ones. If a worker dies meanwhile, the replacement starts again and treats every socket as old.
    * @param open opens the new sockets and calls `add` for each
    * @throws {Error} the error of `open`; the old sockets then stay in use
    */
@@ -65,17 +65,17 @@ export class SharedPort {
       try {
         return await this.#switch(old);
       } catch (error) {
-        if (attempt === ATTEMPTS || !this.isOpen) throw error;
+        if (attempt === MAX_ATTEMPTS || !this.isOpen) throw error;
       }
     }
   }
 
   /** Closes all sockets that are not in `known`. */
-  async dropSince(known: readonly unknown[]): Promise<void> {
+  async closeOthers(known: readonly unknown[]): Promise<void> {
     const isKnown = (socket: Socket) => known.includes(socket);
     const added = this.#group.sockets.filter((socket) => !isKnown(socket));
     if (added.length === 0) return;
-    const steering = this.#group.sockets.find((socket) => isKnown(socket) && this.#reachable(socket.worker))?.worker;
+    const steering = this.#group.sockets.find((socket) => isKnown(socket) && this.#isReachable(socket.worker))?.worker;
     if (steering !== undefined) {
       await steering.request("steer", spreadOver(this.#group.indexesOf(isKnown))).catch(() => {});
     }
@@ -87,7 +87,7 @@ export class SharedPort {
     await this.steer().catch(() => {});
   }
 
-  /** The current sockets, for `dropSince`. */
+  /** The current sockets, for `closeOthers`. */
   get sockets(): readonly unknown[] {
     return [...this.#group.sockets];
   }
@@ -96,7 +96,7 @@ export class SharedPort {
     const isNew = (socket: Socket) => !old.has(socket);
     const steering = this.#group.sockets.find(isNew)!.worker;
     await steering.request("steer", spreadOver(this.#group.indexesOf(isNew)));
-    const leaving = new Set([...old].map(({ worker }) => worker).filter((worker) => this.#reachable(worker)));
+    const leaving = new Set([...old].map(({ worker }) => worker).filter((worker) => this.#isReachable(worker)));
     const which = (worker: WorkerProcess) =>
       this.#group.sockets.some((socket) => socket.worker === worker && isNew(socket)) ? "old" : "all";
     await Promise.all([...leaving].map((worker) => worker.request("emptyQueues", which(worker))));
@@ -110,7 +110,7 @@ export class SharedPort {
     await this.steer();
   }
 
-  #reachable(worker: WorkerProcess): boolean {
+  #isReachable(worker: WorkerProcess): boolean {
     return !worker.hasExited && !this.#hung.has(worker);
   }
 }

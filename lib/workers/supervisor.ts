@@ -8,8 +8,8 @@ import { join } from "node:path";
 import { messageOf, StartError } from "../errors.ts";
 import { IpcServer } from "../hub/brokers/ipc_server.ts";
 import type { Logger } from "../log.ts";
-import { TotalCounts } from "./connection_totals.ts";
-import type { Listening } from "./control_channel.ts";
+import { ConnectionSums } from "./connection_totals.ts";
+import type { ServiceDescription } from "./control_channel.ts";
 import { SharedPort } from "./shared_port.ts";
 import { ControlListener, describeStatus, WorkerProcess } from "./worker_process.ts";
 
@@ -19,9 +19,9 @@ export interface SupervisorOptions {
   readonly count: number;
   /** The program and the arguments of a worker. */
   readonly command: () => readonly string[];
-  /** Whether the supervisor relays messages between the workers. False if a broker does. */
+  /** Whether the supervisor relays messages between the workers. False if a broker connects them. */
   readonly relay: boolean;
-  /** Milliseconds without a heartbeat after which a worker is replaced. After a tenth of it new connections avoid it. */
+  /** Milliseconds without a heartbeat after which a worker is replaced. After a tenth of it, new connections go elsewhere. */
   readonly workerTimeout: number;
   /** Milliseconds within which a worker must listen. */
   readonly startTimeout: number;
@@ -45,27 +45,27 @@ export class Supervisor {
   readonly #ipcServer: IpcServer | undefined;
   readonly #hung = new Set<WorkerProcess>();
   readonly #port = new SharedPort(this.#hung);
-  readonly #counts: TotalCounts<WorkerProcess>;
+  readonly #counts: ConnectionSums<WorkerProcess>;
   /** All processes that have not exited. */
   readonly #processes = new Set<WorkerProcess>();
-  /** The current worker of each place. */
-  readonly #places: (WorkerProcess | undefined)[];
+  /** The current worker of each slot. */
+  readonly #slots: (WorkerProcess | undefined)[];
   readonly #failures: number[];
   readonly #stopping = new AbortController();
-  #listening: Listening | undefined;
-  /** Resolves when the previous change of sockets is done. */
-  #turn: Promise<unknown> = Promise.resolve();
+  #listening: ServiceDescription | undefined;
+  /** Resolves when the latest change of sockets is done. */
+  #lastChange: Promise<unknown> = Promise.resolve();
   #reloading: { readonly done: Promise<void>; begun: boolean } | undefined;
-  #watch: ReturnType<typeof setInterval> | undefined;
+  #heartbeatTimer: ReturnType<typeof setInterval> | undefined;
   #checkedAt = performance.now();
   #stopped: Promise<void> | undefined;
 
   private constructor(options: SupervisorOptions, folder: string) {
     this.#options = options;
     this.#folder = folder;
-    this.#places = new Array(options.count).fill(undefined);
+    this.#slots = new Array(options.count).fill(undefined);
     this.#failures = new Array(options.count).fill(0);
-    this.#counts = new TotalCounts((worker, counts) => worker.send({ type: "counts", counts }));
+    this.#counts = new ConnectionSums((worker, counts) => worker.send({ type: "counts", counts }));
     this.#control = new ControlListener(
       join(folder, "control.sock"),
       (token) => [...this.#processes].find((worker) => worker.token === token),
@@ -75,7 +75,7 @@ export class Supervisor {
         path: join(folder, "relay.sock"),
         onStall: () =>
           options.log.warn(
-            "a worker accepted no messages for a second; its connection to the relay was closed and will be reopened",
+            "a worker accepted no messages for a second; its connection to the relay was closed, and it will reconnect",
           ),
       })
       : undefined;
@@ -91,14 +91,14 @@ export class Supervisor {
     const supervisor = new Supervisor(options, folder);
     try {
       await supervisor.#startWorker(0);
-      await Promise.all(supervisor.#places.slice(1).map((_, place) => supervisor.#startWorker(place + 1)));
+      await Promise.all(supervisor.#slots.slice(1).map((_, slot) => supervisor.#startWorker(slot + 1)));
     } catch (error) {
       supervisor.#stopping.abort();
       for (const worker of supervisor.#processes) worker.kill();
       await supervisor.#close();
       throw error;
     }
-    supervisor.#watch = setInterval(() => supervisor.#checkHeartbeats(), supervisor.#checkInterval);
+    supervisor.#heartbeatTimer = setInterval(() => supervisor.#checkHeartbeats(), supervisor.#checkInterval);
     return supervisor;
   }
 
@@ -106,11 +106,11 @@ export class Supervisor {
     return this.#options.workerTimeout / 20;
   }
 
-  /** Called when all workers serve with another certificate. */
+  /** Called after all workers have switched to another certificate. */
   onReload: () => Promise<void> = () => Promise.resolve();
 
   /** The first worker's description of the service. */
-  get listening(): Listening {
+  get listening(): ServiceDescription {
     return this.#listening!;
   }
 
@@ -137,12 +137,12 @@ export class Supervisor {
    */
   replace(): Promise<void> {
     return this.#exclusively(async () => {
-      const before = this.#places.filter((worker) => worker !== undefined);
+      const before = this.#slots.filter((worker) => worker !== undefined);
       const known = this.#port.sockets;
       const fresh: WorkerProcess[] = [];
       try {
         await this.#port.replace(async () => {
-          // A further attempt replaces only the new workers that have died; the others keep their sockets.
+          // Another attempt replaces only the new workers that have died. The others keep their sockets.
           while (fresh.filter((worker) => !worker.hasExited).length < this.#options.count) {
             const worker = this.#spawn(fresh.length % this.#options.count);
             fresh.push(worker);
@@ -152,16 +152,16 @@ export class Supervisor {
       } catch (error) {
         for (const worker of fresh) worker.kill();
         await Promise.all(fresh.map(({ exited }) => exited));
-        await this.#port.dropSince(known);
+        await this.#port.closeOthers(known);
         throw new StartError(`Cannot replace the workers; the old ones keep serving: ${messageOf(error)}`, {
           cause: error,
         });
       }
       const alive = fresh.filter((worker) => !worker.hasExited);
-      for (const [place] of this.#places.entries()) {
-        this.#places[place] = alive[place];
-        this.#failures[place] = 0;
-        this.#watchExit(place, alive[place]!);
+      for (const [slot] of this.#slots.entries()) {
+        this.#slots[slot] = alive[slot];
+        this.#failures[slot] = 0;
+        this.#watchExit(slot, alive[slot]!);
       }
       for (const worker of before) if (!worker.stopping) this.#stopWorker(worker, true);
     });
@@ -171,10 +171,10 @@ export class Supervisor {
   stop(): Promise<void> {
     return this.#stopped ??= (async () => {
       this.#stopping.abort();
-      clearInterval(this.#watch);
+      clearInterval(this.#heartbeatTimer);
       for (const worker of this.#processes) this.#stopWorker(worker, false);
-      // A replacement in progress starts no further worker now. The workers that it has started stop, too.
-      await this.#turn;
+      // A replacement in progress now starts no other worker. The workers that it has already started are stopped, too.
+      await this.#lastChange;
       for (const worker of this.#processes) if (!worker.stopping) this.#stopWorker(worker, false);
       await this.#close();
     })();
@@ -195,28 +195,28 @@ export class Supervisor {
 
   /** Runs a change of sockets after all earlier ones. */
   #exclusively<T>(run: () => Promise<T>): Promise<T> {
-    const done = this.#turn.then(run);
-    this.#turn = done.catch(() => {});
+    const done = this.#lastChange.then(run);
+    this.#lastChange = done.catch(() => {});
     return done;
   }
 
   /** @throws {StartError} if the supervisor is stopping, or the program cannot be started */
-  #spawn(place: number): WorkerProcess {
+  #spawn(slot: number): WorkerProcess {
     if (this.#stopping.signal.aborted) throw new StartError("Cannot start a worker: the service is stopping");
     const { count, command } = this.#options;
-    const note = {
-      index: place + 1,
+    const parameters = {
+      index: slot + 1,
       count,
       control: join(this.#folder, "control.sock"),
       ...(this.#ipcServer ? { relay: join(this.#folder, "relay.sock") } : {}),
       token: crypto.randomUUID(),
     };
     const prepared = Promise.withResolvers<void>();
-    const worker = new WorkerProcess({ command: command(), note, log: this.#options.log }, {
+    const worker = new WorkerProcess({ command: command(), parameters }, {
       prepared: () => prepared.resolve(),
-      socket: (lost, change) => {
-        if (change === "lost") this.#port.lose(lost);
-        else this.#port.add(lost);
+      socket: (worker, change) => {
+        if (change === "lost") this.#port.removeNewest(worker);
+        else this.#port.add(worker);
       },
       counts: (from, counts) => this.#counts.update(from, counts),
       reload: () => this.reload(),
@@ -227,7 +227,7 @@ export class Supervisor {
       this.#processes.delete(worker);
       this.#port.remove(worker);
       this.#counts.remove(worker);
-      // The program that directs connections around a hanging worker refers to socket indexes, which have changed.
+      // New connections avoid a hanging worker by socket indexes, which have changed.
       if (this.#hung.size > 0) void this.#steer();
       this.#hung.delete(worker);
     });
@@ -242,7 +242,7 @@ export class Supervisor {
    * @throws {WorkerFailure} if the worker exited
    * @throws {StartError} if the worker did not listen in time
    */
-  async #listen(worker: WorkerProcess, exclusive: boolean): Promise<Listening> {
+  async #listen(worker: WorkerProcess, exclusive: boolean): Promise<ServiceDescription> {
     const { startTimeout } = this.#options;
     const timeout = new AbortController();
     const late = delay(startTimeout, { signal: timeout.signal }).then(() => {
@@ -251,7 +251,7 @@ export class Supervisor {
     });
     try {
       await Promise.race([this.#prepared.get(worker), worker.listening, late]);
-      const grant = async () => {
+      const letListen = async () => {
         const join = this.#port.isOpen;
         const port = this.#listening?.port;
         worker.send({ type: "listen", join, ...(port ? { port } : {}) });
@@ -260,7 +260,7 @@ export class Supervisor {
         if (this.#hung.size > 0) await this.#port.steer();
         return service;
       };
-      const service = exclusive ? await grant() : await this.#exclusively(grant);
+      const service = exclusive ? await letListen() : await this.#exclusively(letListen);
       this.#counts.add(worker);
       worker.heardAt = performance.now();
       return service;
@@ -270,44 +270,44 @@ export class Supervisor {
     }
   }
 
-  async #startWorker(place: number): Promise<void> {
-    const worker = this.#spawn(place);
-    this.#places[place] = worker;
+  async #startWorker(slot: number): Promise<void> {
+    const worker = this.#spawn(slot);
+    this.#slots[slot] = worker;
     this.#listening = await this.#listen(worker, false);
-    this.#watchExit(place, worker);
+    this.#watchExit(slot, worker);
   }
 
-  /** Restarts a worker when it exits without having been asked to. */
-  #watchExit(place: number, worker: WorkerProcess): void {
+  /** Restarts a worker that exits unexpectedly. */
+  #watchExit(slot: number, worker: WorkerProcess): void {
     const startedAt = performance.now();
     void worker.exited.then((status) => {
-      if (this.#places[place] !== worker || this.#stopping.signal.aborted) return;
+      if (this.#slots[slot] !== worker || this.#stopping.signal.aborted) return;
       const { log } = this.#options;
-      const died = worker.stopping ? "warn" : "error";
-      log[died](`worker ${place + 1} exited (${describeStatus(status)}); restarting it`, { pid: worker.pid });
-      if (performance.now() - startedAt > STABLE_AFTER) this.#failures[place] = 0;
-      void this.#restart(place);
+      const level = worker.stopping ? "warn" : "error";
+      log[level](`worker ${slot + 1} exited (${describeStatus(status)}); restarting it`, { pid: worker.pid });
+      if (performance.now() - startedAt > STABLE_AFTER) this.#failures[slot] = 0;
+      void this.#restart(slot);
     });
   }
 
-  async #restart(place: number): Promise<void> {
+  async #restart(slot: number): Promise<void> {
     const { log } = this.#options;
     const { signal } = this.#stopping;
     while (!signal.aborted) {
       const [first, longest] = BACKOFF;
-      await delay(Math.min(first * 2 ** this.#failures[place]!++, longest), { signal }).catch(() => {});
+      await delay(Math.min(first * 2 ** this.#failures[slot]!++, longest), { signal }).catch(() => {});
       if (signal.aborted) return;
-      const worker = this.#spawn(place);
-      this.#places[place] = worker;
+      const worker = this.#spawn(slot);
+      this.#slots[slot] = worker;
       try {
         await this.#listen(worker, false);
       } catch (error) {
-        if (signal.aborted || this.#places[place] !== worker) return;
-        log.error(`worker ${place + 1} did not start: ${messageOf(error)}; retrying`);
+        if (signal.aborted || this.#slots[slot] !== worker) return;
+        log.error(`worker ${slot + 1} did not start: ${messageOf(error)}; retrying`);
         continue;
       }
-      log.info(`worker ${place + 1} is serving again`, { pid: worker.pid });
-      this.#watchExit(place, worker);
+      log.info(`worker ${slot + 1} is serving again`, { pid: worker.pid });
+      this.#watchExit(slot, worker);
       return;
     }
   }
@@ -349,7 +349,7 @@ export class Supervisor {
         }
       });
     } catch (error) {
-      await this.#port.dropSince(known);
+      await this.#port.closeOthers(known);
       await this.#settle(false);
       throw new StartError(messageOf(error), { cause: error });
     }
@@ -362,7 +362,7 @@ export class Supervisor {
 
   /** The workers that listen. */
   #serving(): WorkerProcess[] {
-    return this.#places.filter((worker) => worker !== undefined && worker.isListening && !worker.hasExited) as [];
+    return this.#slots.filter((worker) => worker !== undefined && worker.isListening && !worker.hasExited) as [];
   }
 
   /** The listening workers that answer. */
@@ -373,10 +373,10 @@ export class Supervisor {
   #checkHeartbeats(): void {
     const { workerTimeout, log } = this.#options;
     const now = performance.now();
-    const late = now - this.#checkedAt > 3 * this.#checkInterval;
+    const delayed = now - this.#checkedAt > 3 * this.#checkInterval;
     this.#checkedAt = now;
-    // After a suspension of the machine, or a stall of the supervisor, heartbeats are unread: all workers get a new deadline.
-    if (late) {
+    // If the machine was suspended or the supervisor was blocked, heartbeats are unread. All workers get a new deadline.
+    if (delayed) {
       for (const worker of this.#serving()) worker.heardAt = now;
       return;
     }
@@ -390,7 +390,7 @@ export class Supervisor {
         if (hung) this.#hung.add(worker);
         else this.#hung.delete(worker);
         const what = hung ? "does not answer; new connections go to the other workers" : "answers again";
-        // Said once it is so.
+        // Logged after the change has taken effect.
         void this.#steer().then(() => log.warn(`worker ${worker.index} ${what}`, { pid: worker.pid }));
         // The worker may have missed a reload.
         if (!hung) this.reload().catch((error) => log.error(messageOf(error)));

@@ -1,5 +1,5 @@
 /**
- * A worker's link to its supervisor. The supervisor says when to listen, reload and stop; the worker reports connections.
+ * A worker's link to its supervisor. The supervisor requests listening, reloads and stops. The worker reports connections.
  * @module
  */
 import { messageOf, StartError, UsageError } from "../errors.ts";
@@ -7,25 +7,25 @@ import type { RunningService } from "../service/running_service.ts";
 import type { ConnectionTotals, WorkerContext } from "../service/worker_context.ts";
 import {
   ControlChannel,
-  type Listening,
+  type ServiceDescription,
   type SupervisorMessage,
   type SupervisorRequests,
   type WorkerMessage,
   type WorkerRequests,
 } from "./control_channel.ts";
-import { greeting, type WorkerNote } from "./worker_process.ts";
+import { formatGreeting, type WorkerParameters } from "./worker_process.ts";
 
 /**
- * Parses the environment variable that the supervisor sets.
- * @throws {UsageError} if the value is not from a supervisor
+ * Parses the value of the environment variable that the supervisor sets.
+ * @throws {UsageError} if the value has another form
  */
-export function readWorkerNote(text: string): WorkerNote {
+export function parseWorkerParameters(text: string): WorkerParameters {
   try {
-    const note = JSON.parse(text) as Partial<WorkerNote>;
-    const { index, count, control, token } = note;
+    const parameters = JSON.parse(text) as Partial<WorkerParameters>;
+    const { index, count, control, token } = parameters;
     if (
       typeof index === "number" && typeof count === "number" && typeof control === "string" && typeof token === "string"
-    ) return note as WorkerNote;
+    ) return parameters as WorkerParameters;
   } catch (error) {
     if (!(error instanceof SyntaxError) && !(error instanceof TypeError)) throw error;
   }
@@ -42,32 +42,32 @@ export class SupervisorLink implements WorkerContext {
   readonly stopped: AbortSignal;
   readonly #channel: ControlChannel<SupervisorRequests, WorkerRequests, SupervisorMessage, WorkerMessage>;
   readonly #stop = new AbortController();
-  readonly #turn = Promise.withResolvers<{ readonly port?: number; readonly join: boolean }>();
+  readonly #listenRequest = Promise.withResolvers<{ readonly port?: number; readonly join: boolean }>();
   #service: RunningService | undefined;
   #heartbeat: ReturnType<typeof setInterval> | undefined;
   onCounts: (others: ConnectionTotals) => void = () => {};
 
   /** @throws {StartError} if the supervisor cannot be reached */
-  static async connect(note: WorkerNote): Promise<SupervisorLink> {
+  static async connect(parameters: WorkerParameters): Promise<SupervisorLink> {
     let connection: Deno.UnixConn;
     try {
-      connection = await Deno.connect({ transport: "unix", path: note.control });
-      await connection.write(greeting(note.token));
+      connection = await Deno.connect({ transport: "unix", path: parameters.control });
+      await connection.write(formatGreeting(parameters.token));
     } catch (error) {
       throw new StartError(`Cannot reach the supervisor: ${messageOf(error)}`, { cause: error });
     }
-    return new SupervisorLink(note, connection);
+    return new SupervisorLink(parameters, connection);
   }
 
-  private constructor({ index, count, relay }: WorkerNote, connection: Deno.Conn) {
+  private constructor({ index, count, relay }: WorkerParameters, connection: Deno.Conn) {
     this.index = index;
     this.count = count;
     this.relay = relay;
     this.stopped = this.#stop.signal;
-    this.#turn.promise.catch(() => {});
+    this.#listenRequest.promise.catch(() => {});
     this.#channel = new ControlChannel<SupervisorRequests, WorkerRequests, SupervisorMessage, WorkerMessage>(
       connection,
-      (message) => this.#take(message),
+      (message) => this.#handleMessage(message),
       {
         load: async () => ({ changed: await this.#running().credentials.stage() }),
         bind: () => {
@@ -75,12 +75,12 @@ export class SupervisorLink implements WorkerContext {
           // A worker that started during a reload already has the new certificate.
           listener.bindNext(credentials.staged ?? credentials.material);
         },
-        steer: (program) => this.#running().listener.steer(program ?? undefined),
+        steer: (instructions) => this.#running().listener.steer(instructions ?? undefined),
         emptyQueues: (which) => this.#running().listener.queuesEmptied(which),
         closeSockets: (which) => this.#running().listener.closeSockets(which),
         dropNext: () => this.#running().listener.dropNext(),
         settle: (use) => this.#running().credentials.settle(use),
-        call: async (command) => (await import("../admin/api_methods.ts")).perform(this.#running(), command),
+        call: async (command) => (await import("../admin/api_methods.ts")).executeCommand(this.#running(), command),
         metrics: () => this.#running().metrics(),
         health: () => this.#running().health(),
         certificate: () => {
@@ -90,14 +90,14 @@ export class SupervisorLink implements WorkerContext {
       },
     );
     void this.#channel.ended.then(() => {
-      this.#turn.reject(new StartError("Cannot serve: the supervisor has exited"));
+      this.#listenRequest.reject(new StartError("Cannot serve: the supervisor has exited"));
       if (!this.stopped.aborted) this.#stop.abort("orphaned");
     });
   }
 
   turnToListen(): Promise<{ readonly port?: number; readonly join: boolean }> {
     this.#channel.send({ type: "prepared" });
-    return this.#turn.promise;
+    return this.#listenRequest.promise;
   }
 
   groupChanged(change: "lost" | "joined"): void {
@@ -120,9 +120,9 @@ export class SupervisorLink implements WorkerContext {
    * Reports that the service listens. From now on it handles the supervisor's requests.
    * @param timeout milliseconds without a heartbeat after which the supervisor replaces this worker
    */
-  listening(service: RunningService, introduction: Listening, timeout: number): void {
+  listening(service: RunningService, description: ServiceDescription, timeout: number): void {
     this.#service = service;
-    this.#channel.send({ type: "listening", service: introduction });
+    this.#channel.send({ type: "listening", service: description });
     this.#heartbeat = setInterval(() => this.#channel.send({ type: "heartbeat" }), timeout / 20);
   }
 
@@ -132,10 +132,10 @@ export class SupervisorLink implements WorkerContext {
     this.#channel.close();
   }
 
-  #take(message: SupervisorMessage): void {
+  #handleMessage(message: SupervisorMessage): void {
     switch (message.type) {
       case "listen":
-        return this.#turn.resolve(message);
+        return this.#listenRequest.resolve(message);
       case "counts":
         return this.onCounts(message.counts);
       case "stop":
@@ -144,7 +144,7 @@ export class SupervisorLink implements WorkerContext {
   }
 
   #running(): RunningService {
-    if (this.#service === undefined) throw new Error("the service does not listen yet");
+    if (this.#service === undefined) throw new Error("the service is not listening yet");
     return this.#service;
   }
 }

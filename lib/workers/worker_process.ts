@@ -3,20 +3,19 @@
  * @module
  */
 import { messageOf, StartError } from "../errors.ts";
-import type { Logger } from "../log.ts";
 import type { ConnectionTotals } from "../service/worker_context.ts";
 import {
   ControlChannel,
-  type Listening,
   PROTOCOL,
+  type ServiceDescription,
   type SupervisorMessage,
   type SupervisorRequests,
   type WorkerMessage,
   type WorkerRequests,
 } from "./control_channel.ts";
 
-/** The data that a worker gets through its environment. */
-export interface WorkerNote {
+/** The parameters that a worker gets in its environment. */
+export interface WorkerParameters {
   /** The worker's number, from 1. */
   readonly index: number;
   readonly count: number;
@@ -35,8 +34,7 @@ export type WorkerChannel = ControlChannel<WorkerRequests, SupervisorRequests, W
 export interface WorkerStart {
   /** The program and its arguments. */
   readonly command: readonly string[];
-  readonly note: WorkerNote;
-  readonly log: Logger;
+  readonly parameters: WorkerParameters;
 }
 
 /** Receives the events of a worker. */
@@ -55,7 +53,7 @@ export class WorkerProcess {
   readonly token: string;
   readonly pid: number;
   /** The worker's description of its service. Rejects with {@link WorkerFailure} if the worker exits before it listens. */
-  readonly listening: Promise<Listening>;
+  readonly listening: Promise<ServiceDescription>;
   /** Resolves when the process has exited. Never rejects. */
   readonly exited: Promise<Deno.CommandStatus>;
   /** When the last message arrived, ms of `performance.now()`. */
@@ -66,26 +64,26 @@ export class WorkerProcess {
   hasExited = false;
   readonly #child: Deno.ChildProcess;
   readonly #events: WorkerEvents;
-  readonly #listening = Promise.withResolvers<Listening>();
+  readonly #listening = Promise.withResolvers<ServiceDescription>();
   #channel: WorkerChannel | undefined;
 
   /** @throws {StartError} if the program cannot be started */
-  constructor({ command, note }: WorkerStart, events: WorkerEvents) {
-    this.index = note.index;
-    this.token = note.token;
+  constructor({ command, parameters }: WorkerStart, events: WorkerEvents) {
+    this.index = parameters.index;
+    this.token = parameters.token;
     this.#events = events;
     const [program, ...args] = command;
     try {
       this.#child = new Deno.Command(program!, {
         args,
-        env: { WSS_WORKER: JSON.stringify(note) },
+        env: { WSS_WORKER: JSON.stringify(parameters) },
         stdin: "null",
         stdout: "inherit",
         stderr: "inherit",
       }).spawn();
     } catch (error) {
       throw new StartError(
-        `Cannot start a worker: the permission --allow-run is required, ${program} did not run (${messageOf(error)})`,
+        `Cannot start a worker: the permission --allow-run is required, and ${program} failed (${messageOf(error)})`,
         { cause: error },
       );
     }
@@ -100,11 +98,11 @@ export class WorkerProcess {
     });
   }
 
-  /** Called with the worker's connection. */
-  connected(connection: Deno.Conn): void {
+  /** Opens the control channel on the worker's connection. */
+  connect(connection: Deno.Conn): void {
     this.#channel = new ControlChannel<WorkerRequests, SupervisorRequests, WorkerMessage, SupervisorMessage>(
       connection,
-      (message) => this.#take(message),
+      (message) => this.#handleMessage(message),
       { reload: () => this.#events.reload() },
     );
   }
@@ -148,7 +146,7 @@ export class WorkerProcess {
     }
   }
 
-  #take(message: WorkerMessage): void {
+  #handleMessage(message: WorkerMessage): void {
     this.heardAt = performance.now();
     switch (message.type) {
       case "prepared":
@@ -197,14 +195,14 @@ export class ControlListener implements Disposable {
 
   async #accept(): Promise<void> {
     try {
-      for await (const connection of this.#listener) void this.#greet(connection);
+      for await (const connection of this.#listener) void this.#readGreeting(connection);
     } catch {
-      // Closed.
+      // The listener was closed.
     }
   }
 
   /** Reads the first line: the token and the protocol version. */
-  async #greet(connection: Deno.Conn): Promise<void> {
+  async #readGreeting(connection: Deno.Conn): Promise<void> {
     const buffer = new Uint8Array(GREETING_BYTES);
     for (let length = 0; length < buffer.length;) {
       const count = await connection.read(buffer.subarray(length)).catch(() => null);
@@ -214,14 +212,14 @@ export class ControlListener implements Disposable {
     const [token = "", protocol] = new TextDecoder().decode(buffer).split(" ");
     const worker = this.#find(token);
     if (worker === undefined || Number(protocol) !== PROTOCOL) return connection.close();
-    worker.connected(connection);
+    worker.connect(connection);
   }
 }
 
-/** The length of the greeting: a UUID, a space, a version of three digits, a newline. */
+/** The length of the greeting: a UUID, a space, a version with three digits, and a line feed. */
 const GREETING_BYTES = 41;
 
-/** The first line that a worker sends. */
-export function greeting(token: string): Uint8Array<ArrayBuffer> {
+/** Formats the first line that a worker sends. */
+export function formatGreeting(token: string): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(`${token} ${String(PROTOCOL).padStart(3, "0")}\n`);
 }

@@ -1,6 +1,7 @@
-/** Who may call the admin listener, and what hostile clients get. */
+/** Access control of the admin listener, and hostile clients. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
+import { peerTest } from "../peers/require.ts";
 import { adminUrl, call, KEY, OTHER_KEY, servingAdmin } from "./admin.ts";
 
 /** Sends bytes and reads until the listener closes. */
@@ -22,7 +23,7 @@ function portOf(addr: Deno.Addr): number {
   return (addr as Deno.NetAddr).port;
 }
 
-Deno.test("the API needs one of the keys", async () => {
+Deno.test("admin listener: the API requires one of the keys", async () => {
   await using served = await servingAdmin();
   const { service } = served;
   for (const key of [KEY, OTHER_KEY]) {
@@ -42,7 +43,7 @@ Deno.test("the API needs one of the keys", async () => {
   assert(served.lines.every((line) => !JSON.stringify(line).includes(KEY)), "a key is in the log");
 });
 
-Deno.test("without keys the API says how to set one, and the rest answers", async () => {
+Deno.test("admin listener: without a key file the API explains how to set a key, and /healthz works", async () => {
   await using served = await servingAdmin({ adminKeyFile: undefined });
   const { status, body } = await call(served.service, "nodes");
   assertEquals([status, body.error.code], [403, 103]);
@@ -51,7 +52,7 @@ Deno.test("without keys the API says how to set one, and the rest answers", asyn
   assertEquals([health.status, await health.json()], [200, { status: "ok" }]);
 });
 
-Deno.test("keys are reloaded, by the service's reload and when the file changes", async () => {
+Deno.test("admin listener: keys are reloaded on request and when the file changes", async () => {
   await using served = await servingAdmin();
   const { service, folder } = served;
   const status = async (key: string) => (await call(service, "nodes", {}, { authorization: `Bearer ${key}` })).status;
@@ -66,7 +67,7 @@ Deno.test("keys are reloaded, by the service's reload and when the file changes"
   assertEquals(await status(KEY), 401);
 });
 
-Deno.test("on a unix socket the file's mode decides", async () => {
+Deno.test("admin listener: on a unix socket the file's mode controls access", async () => {
   const folder = await Deno.makeTempDir();
   try {
     const path = join(folder, "admin.sock");
@@ -84,7 +85,7 @@ Deno.test("on a unix socket the file's mode decides", async () => {
   }
 });
 
-Deno.test("with TLS it has the service's certificate", async () => {
+Deno.test("admin listener: --admin-tls uses the service's certificate", async () => {
   await using served = await servingAdmin({ adminTls: true });
   assertMatch(adminUrl(served.service), /^https:/);
   using client = Deno.createHttpClient({ caCerts: [await Deno.readTextFile(served.ca)] });
@@ -94,14 +95,14 @@ Deno.test("with TLS it has the service's certificate", async () => {
   }
 });
 
-Deno.test("an address that others reach is a warning without TLS", async () => {
+Deno.test("admin listener: warns of an address that other machines can reach without TLS", async () => {
   await using plain = await servingAdmin({ admin: "0.0.0.0:0" });
   assertEquals(plain.logged("without TLS").map(({ level }) => level), ["warn"]);
   await using tls = await servingAdmin({ admin: "0.0.0.0:0", adminTls: true });
   assertEquals(tls.logged("without TLS"), []);
 });
 
-Deno.test("pages in browsers are refused: Origin, Sec-Fetch-Site, and a Host of somebody else's DNS", async () => {
+Deno.test("admin listener: refuses pages in browsers by Origin, Sec-Fetch-Site and foreign Host", async () => {
   await using served = await servingAdmin();
   const port = portOf(served.service.admin!.addr);
   const status = async (path: string, headers: string) => {
@@ -123,7 +124,36 @@ Deno.test("pages in browsers are refused: Origin, Sec-Fetch-Site, and a Host of 
   assertEquals(await status("/healthz", `Host: admin.example\r\nAuthorization: Bearer ${KEY}`), 200);
 });
 
-Deno.test("bodies are bounded in length and in time", async () => {
+peerTest(
+  "curl",
+  "admin listener: refuses pages in browsers over HTTP/2, by :authority instead of Host",
+  async () => {
+    await using served = await servingAdmin({ adminTls: true });
+    const curl = async (...args: string[]) => {
+      const common = ["--silent", "--http2", "--cacert", served.ca, "--output", "/dev/null"];
+      const { code, stdout, stderr } = await new Deno.Command("curl", {
+        args: [
+          ...common,
+          "--write-out",
+          "%{http_version} %{http_code}",
+          ...args,
+          `${adminUrl(served.service)}/healthz`,
+        ],
+      }).output();
+      assertEquals([code, new TextDecoder().decode(stderr)], [0, ""]);
+      return new TextDecoder().decode(stdout);
+    };
+    assertEquals(await curl(), "2 200");
+    assertEquals(await curl("--header", "Host: evil.example"), "2 421");
+    assertEquals(await curl("--header", "Host: evil.example", "--header", `Authorization: Bearer ${KEY}`), "2 200");
+    assertEquals(
+      await curl("--header", "Origin: https://127.0.0.1", "--header", `Authorization: Bearer ${KEY}`),
+      "2 403",
+    );
+  },
+);
+
+Deno.test("admin listener: limits bodies in length and time", async () => {
   await using served = await servingAdmin({ maxPayload: "64KiB", handshakeTimeout: "1s" });
   const { service } = served;
   const port = portOf(service.admin!.addr);
@@ -144,10 +174,10 @@ Deno.test("bodies are bounded in length and in time", async () => {
   assertMatch(chunked, /^HTTP\/1.1 413 /);
   const slow = await raw(port, `${head}Content-Length: 100\r\n\r\n{`);
   assertMatch(slow, /^HTTP\/1.1 408 /);
-  assertEquals(await raw(port, "POST /api/nodes HTT"), "", "a slow head is cut");
+  assertEquals(await raw(port, "POST /api/nodes HTT"), "", "a slow head closes the connection");
 });
 
-Deno.test("deep JSON, bytes that are no UTF-8, and other nonsense harm nobody", async () => {
+Deno.test("admin listener: answers deep JSON, invalid UTF-8 and wrong methods with an error, and keeps working", async () => {
   await using served = await servingAdmin();
   const { service } = served;
   const deep = "[".repeat(200_000) + "]".repeat(200_000);

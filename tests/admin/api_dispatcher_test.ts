@@ -1,10 +1,10 @@
-/** The HTTP API: each method reaches the peers it names, and says of a wrong request what is required. */
+/** The methods of the HTTP API, and its errors for invalid requests. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { call, servingAdmin } from "./admin.ts";
 
 const ALONE = { complete: true, nodes: { asked: 1, answered: 1 } };
 
-Deno.test("publish, send, subscribe, unsubscribe, disconnect", async () => {
+Deno.test("admin API: publish, send, subscribe, unsubscribe and disconnect reach their peers", async () => {
   await using served = await servingAdmin();
   const { service } = served;
   await using tom = await served.connect({ path: "/?user=tom" });
@@ -45,7 +45,7 @@ Deno.test("publish, send, subscribe, unsubscribe, disconnect", async () => {
   assertEquals({ code, reason }, { code: 4001, reason: "bye" });
 });
 
-Deno.test("presence, presence_stats, online, topics, nodes", async () => {
+Deno.test("admin API: presence, presence_stats, online, topics and nodes report the state", async () => {
   await using served = await servingAdmin();
   const { service } = served;
   await using tom = await served.connect({ path: "/?user=tom" });
@@ -67,7 +67,7 @@ Deno.test("presence, presence_stats, online, topics, nodes", async () => {
   assertEquals([nodes.length, nodes[0].id, nodes[0].peers, complete], [1, service.nodeId, 2, true]);
 });
 
-Deno.test("a batch answers each of its commands in their order", async () => {
+Deno.test("admin API: a batch executes its commands in order and replies to each", async () => {
   await using served = await servingAdmin();
   await using client = await served.connect();
   assertEquals(await client.ask("news"), "joined");
@@ -85,13 +85,13 @@ Deno.test("a batch answers each of its commands in their order", async () => {
     assertEquals(replies[at], { publish: {} });
     assertEquals(await client.next(), `${at}`);
   }
-  assertMatch(replies[100].error.message, /^data, b64data: one of them is required/);
+  assertMatch(replies[100].error.message, /^data, b64data: exactly one of them is required/);
   assertEquals(replies[101], { online: { online: false, peers: 0, ...ALONE } });
-  assertMatch(replies[102].error.message, /a batch holds no batch/);
+  assertMatch(replies[102].error.message, /a batch cannot contain a batch/);
   assertMatch(replies[103].error.message, /^commands\[103\]/);
 });
 
-Deno.test("a publication with an idempotency key is published once", async () => {
+Deno.test("admin API: a publication with an idempotency key is published once", async () => {
   await using served = await servingAdmin();
   await using client = await served.connect();
   assertEquals(await client.ask("news"), "joined");
@@ -103,28 +103,28 @@ Deno.test("a publication with an idempotency key is published once", async () =>
   assertEquals([await client.next(), await client.next()], ["one", "two"]);
 });
 
-Deno.test("a wrong request is a 400 that names the field", async () => {
+Deno.test("admin API: an invalid request is a 400 that names the field", async () => {
   await using served = await servingAdmin();
   const wrongs: [method: string, parameters: unknown, message: RegExp][] = [
-    ["publish", {}, /^topic, topics: one of them is required, and none is there/],
-    ["publish", { topic: "a", topics: ["b"], data: "x" }, /^topic, topics: .* topic and topics are there/],
-    ["publish", { topic: 7, data: "x" }, /^topic: a text that is not empty is required, not 7/],
+    ["publish", {}, /^topic, topics: exactly one of them is required, but none was given/],
+    ["publish", { topic: "a", topics: ["b"], data: "x" }, /^topic, topics: .* topic and topics were given/],
+    ["publish", { topic: 7, data: "x" }, /^topic: a non-empty string is required, not 7/],
     ["publish", { topics: [], data: "x" }, /^topics: an array of topics is required, not an empty array/],
     ["publish", { topics: ["a", 1], data: "x" }, /^topics\[1\]: /],
-    ["publish", { topic: "a" }, /^data, b64data: one of them is required/],
+    ["publish", { topic: "a" }, /^data, b64data: exactly one of them is required/],
     ["publish", { topic: "a", b64data: "%" }, /^b64data: bytes in base64/],
-    ["publish", { topic: "a", dat: "x" }, /^dat: there is no such field; did you mean data\?/],
-    ["publish", '{"topic":"a","data":"x","__proto__":{"topic":"b"}}', /^__proto__: there is no such field/],
-    ["publish", { topic: "a", data: "x", constructor: 1 }, /^constructor: there is no such field/],
+    ["publish", { topic: "a", dat: "x" }, /^dat: unknown field; did you mean data\?/],
+    ["publish", '{"topic":"a","data":"x","__proto__":{"topic":"b"}}', /^__proto__: unknown field/],
+    ["publish", { topic: "a", data: "x", constructor: 1 }, /^constructor: unknown field/],
     ["publish", { topic: "a", data: "x", idempotency_key: 1 }, /^idempotency_key: /],
-    ["send", { data: "x" }, /^user, peer: one of them is required/],
-    ["subscribe", { user: "tom" }, /^topic: it is required/],
+    ["send", { data: "x" }, /^user, peer: exactly one of them is required/],
+    ["subscribe", { user: "tom" }, /^topic is required/],
     ["disconnect", { user: "tom", code: 1005 }, /^code: a close code/],
     ["disconnect", { user: "tom", code: "1000" }, /^code: /],
-    ["disconnect", { user: "tom", reason: "x".repeat(124) }, /^reason: a text of up to 123 bytes/],
-    ["presence", { topic: null }, /^topic: a text that is not empty is required, not null/],
+    ["disconnect", { user: "tom", reason: "x".repeat(124) }, /^reason: a string of up to 123 bytes/],
+    ["presence", { topic: null }, /^topic: a non-empty string is required, not null/],
     ["online", [], /^a JSON object is required, not an empty array/],
-    ["nodes", { all: true }, /^all: there is no such field; there are no fields/],
+    ["nodes", { all: true }, /^all: unknown field; the method has no fields/],
     ["batch", { commands: {} }, /^commands: an array of commands/],
     ["publish", "{", /^the body is not JSON/],
   ];

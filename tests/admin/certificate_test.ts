@@ -70,7 +70,7 @@ function asking(port: number, ca: string): { readonly times: number; stop(): Pro
 async function untilServed(port: number, ca: string, serial: string): Promise<void> {
   const deadline = performance.now() + 30_000;
   while (await serialOf(port, ca) !== serial) {
-    assert(performance.now() < deadline, "the admin listener goes on with the old certificate");
+    assert(performance.now() < deadline, "the admin listener keeps the previous certificate");
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   for (let i = 0; i < 10; i++) assertEquals(await serialOf(port, ca), serial);
@@ -88,14 +88,14 @@ peerTest("openssl", "--admin-tls: the renewed certificate serves, a bad one chan
     await install(next);
     // The first time the change of the files is noticed, the second time the service is told.
     if (round === 1) program.signal("SIGHUP");
-    await program.stderr.until(/"message":"the new certificate serves"/, from);
+    await program.stderr.until(/"message":"the new certificate is in use"/, from);
     // Both listeners had it before the log said so.
     for (const each of [port, program.port]) assertEquals(await serialOf(each, ca), await serialIn(next));
   }
   const from = program.stderr.text.length;
   await install({ cert: leaves[0]!.cert, key: leaves[1]!.key });
   program.signal("SIGHUP");
-  await program.stderr.until(/"level":"error","message":"nothing was reloaded/, from);
+  await program.stderr.until(/"level":"error","message":"the reload failed/, from);
   for (const each of [port, program.port]) assertEquals(await serialOf(each, ca), await serialIn(leaves[2]!));
   const { times } = calls;
   while (calls.times < times + 10) await new Promise((resolve) => setTimeout(resolve, 20));
@@ -114,7 +114,7 @@ peerTest("openssl", "--admin-tls with --workers: the supervisor takes the renewe
     const from = program.stderr.text.length;
     await install(next);
     if (round === 1) program.signal("SIGHUP");
-    await program.stderr.until(/(?:"message":"the new certificate serves"[^]*?){2}/, from);
+    await program.stderr.until(/(?:"message":"the new certificate is in use"[^]*?){2}/, from);
     await untilServed(port, ca, await serialIn(next));
   }
   // New workers bring no old certificate back.

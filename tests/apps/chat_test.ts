@@ -18,16 +18,19 @@ Deno.test("chat", async (t) => {
   await using ben = await enter(service, "Ben");
   await anna.until(/is now Ben$/);
 
-  await t.step("what is said reaches the room, the speaker too, once", async () => {
+  await t.step("a line reaches everybody in the room once, including the sender", async () => {
     assertEquals(await anna.ask("hello"), "Anna: hello");
     assertEquals(await ben.next(), "Anna: hello");
     assertEquals(await ben.ask("  and hello to you "), "Ben: and hello to you");
     assertEquals(await anna.next(), "Ben: and hello to you");
   });
 
-  await t.step("who is here", async () => assertEquals(await ben.ask("/who"), "in lobby: Anna, Ben"));
+  await t.step(
+    "/who lists the names in the room",
+    async () => assertEquals(await ben.ask("/who"), "in lobby: Anna, Ben"),
+  );
 
-  await t.step("another room hears nothing of this one", async () => {
+  await t.step("a line does not reach other rooms", async () => {
     assertEquals(await ben.ask("/join garden"), "* Ben joined garden");
     assertEquals(await anna.next(), "* Ben left lobby");
     assertEquals(await anna.ask("anybody?"), "Anna: anybody?");
@@ -38,14 +41,14 @@ Deno.test("chat", async (t) => {
     assertEquals(await anna.next(), "* Ben joined lobby");
   });
 
-  await t.step("one alone, by name", async () => {
+  await t.step("/to sends a private message", async () => {
     assertEquals(await anna.ask("/to Ben a word"), "Anna to Ben: a word");
     assertEquals(await ben.next(), "Anna to Ben: a word");
     assertEquals(await anna.ask("/to Be a word"), "nobody is called Be");
     assertEquals(await anna.ask("/to"), "nobody is called ");
   });
 
-  await t.step("names and rooms that are none; unknown commands; empty lines", async () => {
+  await t.step("rejects invalid names, invalid rooms and unknown commands, and ignores empty lines", async () => {
     assertMatch(await ben.ask("/name two words") as string, /^\* Ben is now two$/);
     assertMatch(await ben.ask("/name <b>") as string, /^a name has 1 to 32 letters/);
     assertMatch(await ben.ask("/name") as string, /^a name has 1 to 32 letters/);
@@ -57,7 +60,7 @@ Deno.test("chat", async (t) => {
     await anna.until(/汤姆/);
   });
 
-  await t.step("a name that somebody has is refused, and free again when it is given up", async () => {
+  await t.step("a name in use is refused, and free again after a change", async () => {
     assertEquals(await ben.ask("/name Anna"), "Anna is taken");
     assertEquals(await ben.ask("/who"), "in lobby: Anna, two");
     assertEquals(await ben.ask("/name Ben"), "* two is now Ben");
@@ -70,7 +73,7 @@ Deno.test("chat", async (t) => {
     await anna.until(/is now two$/);
   });
 
-  await t.step("two who ask for one name at once: one gets it", async () => {
+  await t.step("of two simultaneous requests for a name, one succeeds", async () => {
     await using one = await enter(service, "one");
     await using other = await enter(service, "other");
     one.send("/name same");
@@ -86,7 +89,7 @@ Deno.test("chat", async (t) => {
     await client.until(/left lobby$/);
   }
 
-  await t.step("what would move a terminal's cursor reaches nobody", async () => {
+  await t.step("rejects lines with control characters", async () => {
     for (const line of ["a\u001b[2Jb", "a\nAnna: forged", "\u202eevil", "tab\there"]) {
       assertEquals(await anna.ask(line), "a line has no control characters");
     }
@@ -99,7 +102,7 @@ Deno.test("chat", async (t) => {
     await ben.until(/^Anna: bytes$/);
   });
 
-  await t.step("who leaves is said to have left", async () => {
+  await t.step("announces a client that closes its connection", async () => {
     const carl = await enter(service, "Carl");
     await anna.until(/is now Carl$/);
     await carl.close();
@@ -107,7 +110,7 @@ Deno.test("chat", async (t) => {
     assertEquals(await anna.ask("/who"), "in lobby: Anna, two");
   });
 
-  await t.step("who vanishes without a close has left, too", async () => {
+  await t.step("announces a client that vanishes without a close", async () => {
     const { hostname, port } = service.addr as Deno.NetAddr;
     const raw = await Deno.connect({ hostname, port });
     const head = `GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +

@@ -15,7 +15,7 @@ const PROJECTS = {
 };
 
 for (const [name, project] of Object.entries(PROJECTS)) {
-  Deno.test(`an app beside its own ${name}: the error has the recipe, and the recipe works`, async () => {
+  Deno.test(`an app with its own ${name}: the error explains the fix, and the fix works`, async () => {
     const folder = await makeFolder({ "my_app.ts": APP, [name]: JSON.stringify(project) });
     try {
       const refused = await runProgram(["--app", "./my_app.ts", "--mode", "proxied"], { folder });
@@ -36,7 +36,7 @@ for (const [name, project] of Object.entries(PROJECTS)) {
   });
 }
 
-Deno.test("another project imports the library as its page says", async () => {
+Deno.test("another project can import the library as documented", async () => {
   const readme = await Deno.readTextFile(join(ROOT, "lib/apps/README.md"));
   const config = /```json\n(\{ "links"[^`]*)```/.exec(readme)![1]!.replace("../wss", ROOT);
   const folder = await makeFolder({

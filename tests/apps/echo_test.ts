@@ -3,7 +3,7 @@ import { serve } from "../../lib/service/serve.ts";
 import echo from "../../lib/apps/echo.ts";
 import { Client } from "../support/client.ts";
 
-Deno.test("echo sends text back as text and binary as binary", async (t) => {
+Deno.test("echo returns text as text and binary as binary", async (t) => {
   await using service = await serve(echo, { mode: "proxied", port: 0 });
   await using client = await Client.open(service.url);
   const megabyte = new Uint8Array(2 ** 20).map((_, i) => i * 7);
@@ -21,7 +21,7 @@ Deno.test("echo sends text back as text and binary as binary", async (t) => {
     });
   }
 
-  await t.step("a byte more than 1 MiB is too long", async () => {
+  await t.step("one byte more than 1 MiB is too long", async () => {
     client.send("x".repeat(2 ** 20 + 1));
     assertEquals((await client.closed).code, 1009);
   });

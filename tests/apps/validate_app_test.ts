@@ -18,15 +18,15 @@ function check(app: unknown): { app: unknown; warnings: string[] } {
   return { app: typeof checked === "function" ? checked(none) : checked, warnings };
 }
 
-Deno.test("an app that is none is refused, and the message says what it is and what is required", () => {
+Deno.test("rejects an invalid app with a message that says what is required", () => {
   const message = () => {};
   for (
     const [app, expected] of [
-      [undefined, "it is undefined; an object of hooks is required, as defineApp({ … }) makes it"],
+      [undefined, "it is undefined; an object of hooks is required, as returned by defineApp({ … })"],
       [null, "it is null; an object of hooks"],
       ["echo", "it is a string; an object of hooks"],
       [{}, "it has none of the hooks upgrade, open, message, close, error, drain, gap"],
-      [{ message: "ok" }, "its message is a string, and must be a function"],
+      [{ message: "ok" }, "its message must be a function, not a string"],
       [{ mesage: message }, "it has no hook mesage: did you mean message?"],
       [{ open: message, Message: message }, "it has no hook Message: did you mean message?"],
       [{ message, clsoe: message }, "it has no hook clsoe: did you mean close?"],
@@ -37,9 +37,9 @@ Deno.test("an app that is none is refused, and the message says what it is and w
       }, "its function threw: no database"],
       [
         () => Promise.reject(new Error("late")),
-        "this one returned a Promise; a fetch handler is exported as { fetch }",
+        "but this one returned a Promise; export a fetch handler as { fetch }",
       ],
-      [() => new Response("hello"), "this one returned a Response; a fetch handler is exported as { fetch }"],
+      [() => new Response("hello"), "but this one returned a Response; export a fetch handler as { fetch }"],
     ] as const
   ) {
     const error = assertThrows(() => check(app), StartError);
@@ -48,18 +48,18 @@ Deno.test("an app that is none is refused, and the message says what it is and w
   }
 });
 
-Deno.test("hooks that nothing calls are one warning each; what else an app carries is its own matter", () => {
+Deno.test("warns of each hook that is never called, and accepts other properties", () => {
   const app = { message() {}, ping() {}, pong() {}, helper() {}, name: "mine" };
   assertEquals(check(app).app, app);
   assertEquals(check(app).warnings, [
-    "the app's hook ping is never called: Deno answers pings by itself and tells nobody",
-    "the app's hook pong is never called: Deno answers pings by itself and tells nobody",
+    "the app's hook ping is never called: Deno answers pings itself and does not report them",
+    "the app's hook pong is never called: Deno answers pings itself and does not report them",
   ]);
   const hooks = { message() {} };
   assertEquals(check({ [Symbol.for("crossws.hooks")]: hooks }).app, hooks);
 });
 
-Deno.test("serve checks the app, too", async () => {
+Deno.test("serve also validates the app", async () => {
   for (const app of [undefined, {}, { opne() {} }]) {
     await assertRejects(() => serve(app as App, { mode: "proxied", port: 0 }), StartError, "Cannot use the app app: ");
   }
@@ -69,7 +69,7 @@ Deno.test("serve checks the app, too", async () => {
   assertEquals(lines.filter((line) => line.includes("hook ping is never called")).length, 1);
 });
 
-Deno.test("the library writes warnings to standard error by default, and nothing else", async () => {
+Deno.test("the library by default writes only warnings to standard error", async () => {
   const program = `
     import { serve } from ${JSON.stringify(new URL("../../lib/mod.ts", import.meta.url).href)};
     await using service = await serve({ message() {}, pong() {} }, { mode: "proxied", port: 0 });
@@ -83,7 +83,7 @@ Deno.test("the library writes warnings to standard error by default, and nothing
   const decoder = new TextDecoder();
   assertEquals([code, decoder.decode(stdout)], [0, ""], decoder.decode(stderr));
   assertEquals(decoder.decode(stderr).trim().split("\n").map((line) => line.slice(25)), [
-    "warn  the app's hook pong is never called: Deno answers pings by itself and tells nobody",
+    "warn  the app's hook pong is never called: Deno answers pings itself and does not report them",
   ]);
 });
 
@@ -92,7 +92,7 @@ async function refused({ raw }: Served, target: string) {
   return [status, body.split("\n").at(-2)];
 }
 
-Deno.test("an h3 app: the hooks of its routes, its refusals, and no WebSocket where it has none", async () => {
+Deno.test("an h3 app: uses the hooks and refusals of its routes, and answers 404 on other paths", async () => {
   const app = new H3();
   app.get(
     "/rooms/:id",
@@ -114,11 +114,11 @@ Deno.test("an h3 app: the hooks of its routes, its refusals, and no WebSocket wh
   assertEquals([await a.ask("tom"), await b.ask("tom")], ["a: tom", "b: tom"]);
   assertEquals(await refused(served, "/closed"), [403, "closed"]);
   assertEquals(await refused(served, "/secret"), [401, "log in"]);
-  assertEquals(await refused(served, "/page"), [404, "The app has no WebSocket at this path."]);
+  assertEquals(await refused(served, "/page"), [404, "The app has no WebSocket endpoint at this path."]);
   assertEquals((await refused(served, "/other"))[0], 404);
 });
 
-Deno.test("a fetch handler may put its hooks on the request, on the answer, or into a handler of its own", async () => {
+Deno.test("a fetch handler may return its hooks on the request, on the response or by a nested handler", async () => {
   const hooks = { message: (peer: { send(data: unknown): unknown }) => void peer.send("ok") };
   const handlers: ((request: Request) => unknown)[] = [
     (request) => {

@@ -24,7 +24,7 @@ Deno.test("a key that does not do is an error that says why, and names the file"
     ["sign", "verify"],
   );
   const cases: readonly (readonly [pem: string, why: string])[] = [
-    [await exportPKCS8(privateKey), "holds a private key"],
+    [await exportPKCS8(privateKey), "contains a private key"],
     [await spki("ES384"), "a key on the curve P-256, this one is on secp384r1"],
     [await exportSPKI(short.publicKey), "at least 2048 bits (RFC 7518 section 3.3), the key has 1024"],
     [await spki("ECDH-ES", { crv: "X25519" }), "an RSA, P-256 or Ed25519 key is required, this one is x25519"],

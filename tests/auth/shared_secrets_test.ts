@@ -29,7 +29,7 @@ Deno.test("a line that can be no token is an error that names the line and not t
 });
 
 Deno.test("a file without a secret is an error", () => {
-  assertThrows(() => parseSecrets("# none\n\n", "tokens"), StartError, "tokens holds no secret");
+  assertThrows(() => parseSecrets("# none\n\n", "tokens"), StartError, "tokens contains no secret");
 });
 
 Deno.test("a secret that can be guessed, and one that no browser can send, are warned of by line", () => {

@@ -45,6 +45,24 @@ const CPU: Goal = {
   unit: "×",
 };
 
+/** What the metrics may cost, where the other ways to run this service take part. */
+const METRICS: readonly Goal[] = [
+  {
+    what: "CPU per message over the same without counting",
+    beside: "wss-counting",
+    figure: (counting, without) => cpuPerMessage(counting) / cpuPerMessage(without),
+    most: 1.01,
+    unit: "×",
+  },
+  {
+    what: "CPU per message with a scrape a second over the same without",
+    beside: "wss+scrape",
+    figure: (quiet, scraped) => cpuPerMessage(scraped) / cpuPerMessage(quiet),
+    most: 1.01,
+    unit: "×",
+  },
+];
+
 const SERVED: Goal = { what: "connections refused or lost", figure: (ours) => ours.failed, most: 0, unit: "" };
 
 /**
@@ -58,7 +76,7 @@ export function cases(idle: number): readonly Case[] {
       title: "echo 64 B, 64 connections, 1 in flight",
       unit: "messages",
       load: { kind: "echo", connections: 64, inFlight: 1, size: 64 },
-      goals: [CPU],
+      goals: [CPU, ...METRICS],
       timed: true,
     },
     {
@@ -66,7 +84,7 @@ export function cases(idle: number): readonly Case[] {
       title: "echo 64 B, 64 connections, 4 in flight",
       unit: "messages",
       load: { kind: "echo", connections: 64, inFlight: 4, size: 64 },
-      goals: [CPU],
+      goals: [CPU, ...METRICS],
       timed: true,
     },
     {
@@ -74,7 +92,7 @@ export function cases(idle: number): readonly Case[] {
       title: "echo 64 B, 64 connections, 16 in flight",
       unit: "messages",
       load: { kind: "echo", connections: 64, inFlight: 16, size: 64 },
-      goals: [CPU],
+      goals: [CPU, ...METRICS],
       timed: true,
     },
     {
@@ -82,7 +100,7 @@ export function cases(idle: number): readonly Case[] {
       title: "echo 16 KiB, 16 connections, 4 in flight",
       unit: "messages",
       load: { kind: "echo", connections: 16, inFlight: 4, size: 16_384 },
-      goals: [CPU],
+      goals: [CPU, ...METRICS],
       timed: true,
     },
     {
@@ -112,7 +130,7 @@ export function cases(idle: number): readonly Case[] {
       title: "fan-out of 64 B to 1,000, 1 publication in flight",
       unit: "deliveries",
       load: { kind: "fanout", connections: 1_000, inFlight: 1, size: 64 },
-      goals: [CPU],
+      goals: [CPU, ...METRICS],
       timed: true,
     },
     {
@@ -120,7 +138,7 @@ export function cases(idle: number): readonly Case[] {
       title: "fan-out of 64 B to 1,000, 4 publications in flight",
       unit: "deliveries",
       load: { kind: "fanout", connections: 1_000, inFlight: 4, size: 64 },
-      goals: [CPU],
+      goals: [CPU, ...METRICS],
       timed: true,
     },
     {
@@ -128,7 +146,7 @@ export function cases(idle: number): readonly Case[] {
       title: "fan-out of 64 B to 1,000, 16 publications in flight",
       unit: "deliveries",
       load: { kind: "fanout", connections: 1_000, inFlight: 16, size: 64 },
-      goals: [CPU],
+      goals: [CPU, ...METRICS],
       timed: true,
     },
     {

@@ -2,7 +2,7 @@
  * `deno task bench`: this service, Deno alone, ws on Node and Bun side by side, each on the first core, the load
  * generator on the second. `deno task bench -- soak` mixes good and bad peers, `deno task bench -- attack`
  * measures what attacks do to others, `deno task bench -- broker` three nodes with NATS and Redis between them,
- * `deno task bench -- workers` one process beside several.
+ * `deno task bench -- workers` one process beside several, `deno task bench -- metrics` what the metrics cost.
  * @module
  */
 import { parseArgs } from "@std/cli/parse-args";
@@ -11,6 +11,7 @@ import { attackCommand } from "./attack.ts";
 import { brokerCommand } from "./broker.ts";
 import { type Case, cases } from "./cases.ts";
 import type { Job, Measured } from "./job.ts";
+import { countingCost, METRICS_CASES, METRICS_ROUNDS, METRICS_SERVERS, scrapeCost } from "./metrics.ts";
 import { describe, reached, type Rounds } from "./report.ts";
 import {
   absence,
@@ -22,19 +23,24 @@ import {
   type ServerName,
   SERVERS,
   startServer,
+  VARIANTS,
 } from "./server.ts";
 import { soakCommand } from "./soak.ts";
 import { describeStarts, measureStarts } from "./start.ts";
 import { workersCommand } from "./workers.ts";
 
-const USAGE = `deno task bench [-- CASE… | start | soak | attack [NAME…] | broker | workers] [options]
+const USAGE = `deno task bench [-- CASE… | start | soak | attack [NAME…] | broker | workers | metrics [CASE…]]
+                [options]
   start           a warm start and idle memory, beside raw Deno.serve with TLS
   workers         one process beside --workers 2, with and without work, and messages between workers
+  metrics         this service beside itself without counting, and while it is scraped once a second
   CASE            echo-64 echo-64x4 echo-64x16 echo-16k echo-16k-1 handshake fanout fanout-x4 fanout-x16 idle
                   burst; all by default
   --seconds N     measured in each round (3); soak: how long (60), broker: 5, workers: 3
-  --rounds N      rounds, of which the median counts (3)
-  --servers A,B   of ${SERVERS.join(" ")}; all that are installed by default
+  --rounds N      rounds, of which the median counts (3; metrics: ${METRICS_ROUNDS})
+  --servers A,B   of ${SERVERS.join(" ")}, all that are installed by default; and
+                  ${VARIANTS.join(" ")}
+  --scrape        this service takes part a second time, with a scrape of its metrics each second
   --idle N        connections of the idle case (2000)
   --warm-up N     seconds before a measurement (1)
   --seed N        soak: repeats a run (random by default)
@@ -75,8 +81,8 @@ function whole(name: string, text: unknown): number {
 async function present(names: readonly string[]): Promise<ServerName[]> {
   const servers: ServerName[] = [];
   for (const name of names) {
-    const known = SERVERS.find((server) => server === name);
-    if (!known) throw new RangeError(`there is no server ${name}: ${SERVERS.join(" ")}`);
+    const known = [...SERVERS, ...VARIANTS].find((server) => server === name);
+    if (!known) throw new RangeError(`there is no server ${name}: ${[...SERVERS, ...VARIANTS].join(" ")}`);
     const reason = await absence(known);
     if (reason === undefined) servers.push(known);
     else note(reason);
@@ -84,7 +90,7 @@ async function present(names: readonly string[]): Promise<ServerName[]> {
   return servers;
 }
 
-async function readOptions(flags: Record<string, unknown>, names: readonly unknown[]): Promise<Options> {
+async function readOptions(flags: Readonly<Record<string, unknown>>, names: readonly unknown[]): Promise<Options> {
   const all = cases(whole("idle", flags.idle));
   const chosen = names.map((name) => {
     const found = all.find((it) => it.name === name);
@@ -92,12 +98,13 @@ async function readOptions(flags: Record<string, unknown>, names: readonly unkno
     return found;
   });
   const servers = await present(flags.servers === "" ? SERVERS : String(flags.servers).split(","));
+  if (flags.scrape === true && !servers.includes("wss+scrape")) servers.push("wss+scrape");
   return {
     cases: chosen.length > 0 ? chosen : all,
     servers,
     seconds: positive("seconds", flags.seconds || 3),
     warmUp: positive("warm-up", flags["warm-up"]),
-    rounds: whole("rounds", flags.rounds),
+    rounds: whole("rounds", flags.rounds || 3),
     json: flags.json === true,
   };
 }
@@ -110,7 +117,7 @@ async function generate(job: Job, pin: boolean): Promise<Measured> {
   return JSON.parse(new TextDecoder().decode(stdout)) as Measured;
 }
 
-/** A case, its rounds interleaved: A B A B, since what disturbs a shared machine comes and goes. */
+/** A case, its rounds interleaved: A B B A, since what disturbs a shared machine comes and goes. */
 async function runCase(it: Case, options: Options, certificate: Certificate, pin: boolean): Promise<Rounds> {
   const { servers, seconds, warmUp, rounds } = options;
   await using running = new AsyncDisposableStack();
@@ -119,7 +126,8 @@ async function runCase(it: Case, options: Options, certificate: Certificate, pin
   const lasting = new Map<ServerName, RunningServer>();
   const results = new Map<ServerName, Measured[]>(servers.map((name) => [name, []]));
   for (let round = 0; round < rounds; round++) {
-    for (const name of servers) {
+    // Back and forth, so that none always comes after the same other one.
+    for (const name of round % 2 === 0 ? servers : servers.toReversed()) {
       const server = (it.fresh ? undefined : lasting.get(name)) ?? await start(name);
       lasting.set(name, server);
       const target = { port: server.port, ca: certificate.ca };
@@ -152,9 +160,9 @@ async function compare(options: Options): Promise<void> {
 
 async function main(): Promise<number> {
   const flags = parseArgs(Deno.args, {
-    boolean: ["json", "help"],
+    boolean: ["json", "help", "scrape"],
     string: ["seconds", "rounds", "servers", "idle", "warm-up", "seed", "workers"],
-    default: { seconds: "", rounds: "3", servers: "", idle: "2000", "warm-up": "1", seed: "", workers: "" },
+    default: { seconds: "", rounds: "", servers: "", idle: "2000", "warm-up": "1", seed: "", workers: "" },
     unknown: (name: string, key?: string) => {
       if (key !== undefined) throw new RangeError(`unknown option ${name}`);
     },
@@ -165,7 +173,7 @@ async function main(): Promise<number> {
   }
   const names = flags._.filter((name) => name !== "--");
   if (names[0] === "start") {
-    const starts = await measureStarts(whole("rounds", flags.rounds), note);
+    const starts = await measureStarts(whole("rounds", flags.rounds || 3), note);
     print(flags.json === true ? JSON.stringify(Object.fromEntries(starts), null, 2) : describeStarts(starts));
     return 0;
   }
@@ -203,11 +211,22 @@ async function main(): Promise<number> {
     return await workersCommand({
       seconds: positive("seconds", flags.seconds || 3),
       warmUp: positive("warm-up", flags["warm-up"]),
-      rounds: whole("rounds", flags.rounds),
+      rounds: whole("rounds", flags.rounds || 3),
       json: flags.json === true,
       generate: (job) => generate(job, false),
       print,
     });
+  }
+  if (names[0] === "metrics") {
+    const cases = names.length > 1 ? names.slice(1) : METRICS_CASES;
+    const servers = flags.servers || METRICS_SERVERS.join();
+    await compare(await readOptions({ ...flags, servers, rounds: flags.rounds || METRICS_ROUNDS }, cases));
+    await using certificate = await makeCertificate();
+    const counting = countingCost();
+    const { connections, ms } = await scrapeCost(certificate, await canPin());
+    note(`counting alone: ${counting.toFixed(1)} ns a message`);
+    note(`one scrape with ${connections} connections: ${ms.toFixed(2)} ms of CPU`);
+    return 0;
   }
   const options = await readOptions(flags, names);
   await compare(options);

@@ -11,6 +11,8 @@ export type Rounds = ReadonlyMap<ServerName, readonly Measured[]>;
 
 /** From here on the generator is taken for the limit. */
 const SATURATED = 0.9;
+/** Of a goal's figure: goals go down to one percent. */
+const DECIMALS = 3;
 
 /** The one in the middle; of an even number, the mean of the two. */
 export function median(values: readonly number[]): number {
@@ -19,14 +21,24 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[Math.floor(middle)]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
-/** A goal, what was reached, and whether that is enough. Undefined where the other server did not take part. */
-export function reached(goal: Goal, rounds: Rounds): { figure: number; met: boolean } | undefined {
+/** What was reached: the median of the rounds, the quartiles around it, and whether that is enough. */
+export interface Reached {
+  readonly figure: number;
+  readonly quartiles: readonly [lower: number, upper: number];
+  readonly met: boolean;
+}
+
+/** A goal and what was reached. Undefined where the other server did not take part. */
+export function reached(goal: Goal, rounds: Rounds): Reached | undefined {
   const ours = rounds.get("wss");
   const theirs = goal.beside === undefined ? ours : rounds.get(goal.beside);
   if (!ours || !theirs) return undefined;
   // Round by round: what disturbs a round disturbs both.
-  const figure = median(ours.map((measured, i) => goal.figure(measured, theirs[i]!)));
-  return { figure, met: figure <= (goal.most ?? Infinity) && figure >= (goal.least ?? -Infinity) };
+  const figures = ours.map((measured, i) => goal.figure(measured, theirs[i]!)).sort((one, other) => one - other);
+  const figure = median(figures);
+  const quartile = (part: number) => figures[Math.round((figures.length - 1) * part)]!;
+  const met = figure <= (goal.most ?? Infinity) && figure >= (goal.least ?? -Infinity);
+  return { figure, quartiles: [quartile(0.25), quartile(0.75)], met };
 }
 
 /** A case as a table, its goals under it. */
@@ -44,10 +56,10 @@ export function describe(it: Case, rounds: Rounds): string {
     const result = reached(goal, rounds);
     if (result === undefined) continue;
     const bound = goal.most !== undefined ? `at most ${goal.most}` : `at least ${goal.least}`;
+    const [figure, lower, upper] = [result.figure, ...result.quartiles].map((each) => each.toFixed(DECIMALS));
+    const spread = `half of the rounds ${lower} to ${upper}`;
     lines.push(
-      `  ${result.met ? "met" : "MISSED"}: ${goal.what}: ${
-        result.figure.toFixed(2)
-      }${goal.unit} (${bound}${goal.unit})`,
+      `  ${result.met ? "met" : "MISSED"}: ${goal.what}: ${figure}${goal.unit} (${bound}${goal.unit}; ${spread})`,
     );
   }
   return lines.join("\n");

@@ -4,11 +4,15 @@
  */
 import { TextLineStream } from "@std/streams/text-line-stream";
 import { join } from "node:path";
-import { makeAuthority, makeLeaf } from "../../lib/tls/issue_certificate.ts";
+import { createAuthority, issueCertificate } from "../../lib/tls/issue_certificate.ts";
+import { Scraper } from "./scraper.ts";
+import { copyWithoutCounting } from "./without_counting.ts";
 
 /** Who serves. `wss` is this service; the others are what it is compared with. */
 export const SERVERS = ["wss", "deno", "deno+nodelay", "ws", "bun"] as const;
-export type ServerName = typeof SERVERS[number];
+/** This service in other ways: with a scraper of its metrics, and without what counts messages for them. */
+export const VARIANTS = ["wss+scrape", "wss-counting"] as const;
+export type ServerName = typeof SERVERS[number] | typeof VARIANTS[number];
 
 /** A certificate for all of them. */
 export interface Certificate extends AsyncDisposable {
@@ -24,6 +28,10 @@ export interface RunningServer extends AsyncDisposable {
   readonly name: ServerName;
   readonly pid: number;
   readonly port: number;
+  /** Its admin listener: `http://HOST:PORT`. */
+  readonly admin: string | undefined;
+  /** How often it was scraped by its scraper. */
+  scrapes(): number;
   /** The last lines that it wrote. */
   said(): string;
   /** Asks it to end, and tells how it did. */
@@ -33,8 +41,8 @@ export interface RunningServer extends AsyncDisposable {
 /** A leaf for localhost and 127.0.0.1, in a temporary folder. */
 export async function makeCertificate(): Promise<Certificate> {
   const folder = await Deno.makeTempDir({ prefix: "wss-bench-" });
-  const authority = await makeAuthority(new Date());
-  const leaf = await makeLeaf(authority, ["localhost", "127.0.0.1"], new Date());
+  const authority = await createAuthority(new Date());
+  const leaf = await issueCertificate(authority, ["localhost", "127.0.0.1"], new Date());
   const cert = join(folder, "cert.pem");
   const key = join(folder, "key.pem");
   await Deno.writeTextFile(cert, leaf.cert);
@@ -80,19 +88,24 @@ function path(file: string): string {
   return new URL(file, import.meta.url).pathname;
 }
 
-function commandOf(
+async function commandOf(
   name: ServerName,
-  { cert, key }: Certificate,
+  { cert, key, folder }: Certificate,
   { options = [], app = "servers/app.ts", tight }: StartOptions,
-): string[] {
+): Promise<string[]> {
   const v8 = ["--expose-gc", ...(tight ? ["--max-semi-space-size=1"] : [])];
   const deno = [Deno.execPath(), "run", "-A", `--v8-flags=${v8.join(",")}`];
+  const wss = (main: string, ...more: string[]) => [
+    ...[...deno, main, "serve", "--cert", cert, "--key", key, "--host", "127.0.0.1"],
+    ...["--port", "0", "--app", path(app), "--log-format", "json", ...more, ...options],
+  ];
   switch (name) {
     case "wss":
-      return [
-        ...[...deno, path("../../main.ts"), "serve", "--cert", cert, "--key", key, "--host", "127.0.0.1"],
-        ...["--port", "0", "--app", path(app), "--log-format", "json", ...options],
-      ];
+      return wss(path("../../main.ts"));
+    case "wss+scrape":
+      return wss(path("../../main.ts"), "--admin", "127.0.0.1:0");
+    case "wss-counting":
+      return wss(await copyWithoutCounting(folder));
     case "deno":
       return [...deno, path("servers/raw.ts"), cert, key];
     case "deno+nodelay":
@@ -129,7 +142,7 @@ export async function startServer(
   certificate: Certificate,
   how: StartOptions = {},
 ): Promise<RunningServer> {
-  const [program, ...args] = onCore(0, how.pin ?? false, commandOf(name, certificate, how));
+  const [program, ...args] = onCore(0, how.pin ?? false, await commandOf(name, certificate, how));
   const child = new Deno.Command(program!, {
     args,
     // No wss.json of a working directory takes part.
@@ -139,19 +152,24 @@ export async function startServer(
     stderr: "piped",
   }).spawn();
   const said: string[] = [];
-  const listening = Promise.withResolvers<number>();
+  const listening = Promise.withResolvers<Listening>();
   const reading = [child.stdout, child.stderr].map((stream) => read(stream, said, listening.resolve));
   Promise.all(reading).then(() => listening.reject(new Error(`Cannot start ${name}: ${said.join("\n")}`)));
   const timer = setTimeout(() => {
     listening.reject(new Error(`Cannot start ${name}: it named no port within ${PATIENCE / 1000} s`));
     child.kill("SIGKILL");
   }, PATIENCE);
-  const port = await listening.promise.finally(() => clearTimeout(timer));
+  const { port, admin } = await listening.promise.finally(() => clearTimeout(timer));
+  const scraper = name === "wss+scrape" && admin !== undefined ? await Scraper.start(admin) : undefined;
 
   let stopped: Promise<Deno.CommandStatus> | undefined;
   const stop = () =>
     stopped ??= (async () => {
-      child.kill("SIGTERM");
+      try {
+        await scraper?.stop();
+      } finally {
+        child.kill("SIGTERM");
+      }
       const timer = setTimeout(() => child.kill("SIGKILL"), PATIENCE);
       const status = await child.status;
       clearTimeout(timer);
@@ -162,6 +180,8 @@ export async function startServer(
     name,
     pid: child.pid,
     port,
+    admin,
+    scrapes: () => scraper?.answered ?? 0,
     said: () => said.join("\n"),
     stop,
     [Symbol.asyncDispose]: async () => void await stop(),
@@ -173,13 +193,24 @@ const PATIENCE = 20_000;
 /** Lines kept for an error message. */
 const LINES = 20;
 
+/** What a server says as it listens. */
+interface Listening {
+  readonly port: number;
+  /** Of this service with an admin listener. */
+  readonly admin: string | undefined;
+}
+
 /** Every server names its port in a line of JSON: `port`, or the `url` of this service. */
-async function read(stream: ReadableStream<Uint8Array>, said: string[], found: (port: number) => void): Promise<void> {
+async function read(
+  stream: ReadableStream<Uint8Array>,
+  said: string[],
+  found: (listening: Listening) => void,
+): Promise<void> {
   const lines: ReadableStream<string> = stream.pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream());
   for await (const line of lines) {
     said.push(line);
     if (said.length > LINES) said.shift();
     const match = /"port":(\d+)|"url":"wss:\/\/[^"]*:(\d+)\//.exec(line);
-    if (match) found(Number(match[1] ?? match[2]));
+    if (match) found({ port: Number(match[1] ?? match[2]), admin: /"admin":"([^"]+)"/.exec(line)?.[1] });
   }
 }

@@ -34,12 +34,12 @@ Deno.test("the admin commands report wrong arguments, a missing key and an unrea
   assertMatch(none.stderr, /--admin HOST:PORT or --admin unix:PATH is required/);
   const refused = await runProgram(["nodes", "--admin", admin]);
   assertEquals([refused.code, refused.stdout], [1, ""]);
-  assertMatch(refused.stderr, /^wss: The service at .* refuses: one of the keys/);
+  assertMatch(refused.stderr, /^wss: The service at .* refused: one of the keys/);
   const target = await runProgram(["disconnect", "--admin", admin]);
   assertEquals(target.code, 2);
   const nobody = await runProgram(["nodes", "--admin", "unix:/nowhere/admin.sock"]);
   assertEquals(nobody.code, 1);
-  assertMatch(nobody.stderr, /^wss: Cannot ask the service at \/nowhere\/admin.sock: /);
+  assertMatch(nobody.stderr, /^wss: Cannot reach the service at \/nowhere\/admin.sock: /);
 });
 
 Deno.test("on a unix socket, named in wss.json: no key is needed, and publish - sends standard input", async () => {
@@ -76,8 +76,8 @@ Deno.test("over TLS: the certificate is verified, by the authority that --ca nam
   assertEquals([code, nodes.length, nodes[0].id], [0, 1, served.service.nodeId]);
   const untrusted = await runProgram([...args, "--admin-tls"]);
   assertEquals([untrusted.code, untrusted.stdout], [1, ""]);
-  assertMatch(untrusted.stderr, /^wss: Cannot ask the service at .*certificate/i);
+  assertMatch(untrusted.stderr, /^wss: Cannot reach the service at .*certificate/i);
   const plain = await runProgram(args);
   assertEquals([plain.code, plain.stdout], [1, ""]);
-  assertMatch(plain.stderr, /^wss: Cannot ask the service at /);
+  assertMatch(plain.stderr, /^wss: Cannot reach the service at /);
 });

@@ -1,4 +1,4 @@
-/** What `serve` prints first: on a terminal, through a pipe, with long names; and that the command in it gets through. */
+/** The banner of `serve`: on a terminal, through a pipe, with long names, and its commands. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { peerTest } from "../peers/require.ts";
@@ -7,7 +7,7 @@ import { Transcript } from "../support/transcript.ts";
 
 const TEXT = ["--log-format", "text"];
 
-/** Runs a line of the banner in a shell, as somebody who copies it does. */
+/** Runs a line of the banner in a shell. */
 async function runLine(line: string, folder: string): Promise<{ code: number; stdout: string; stderr: string }> {
   const { code, stdout, stderr } = await new Deno.Command("sh", {
     args: ["-c", line],
@@ -19,7 +19,7 @@ async function runLine(line: string, folder: string): Promise<{ code: number; st
   return { code, stdout: text(stdout), stderr: text(stderr) };
 }
 
-/** The command of a row, its lines together. */
+/** Returns the command of a row, which may have several lines. */
 function commandOf(banner: string, label: string): string {
   const lines = banner.split("\n");
   const first = lines.findIndex((line) => line.startsWith(label.padEnd(12)));
@@ -32,7 +32,7 @@ function commandOf(banner: string, label: string): string {
 function assertFits(banner: string, columns: number): void {
   for (const line of banner.split("\n")) {
     const text = line.slice(line.startsWith("  ") ? 14 : 12).replace(/ \\$/, "").trimStart();
-    // A word that is longer than a line stands alone.
+    // A word that is longer than a line has its own line.
     assert(line.length <= columns || !text.includes(" "), line);
   }
 }
@@ -53,7 +53,7 @@ Deno.test("the banner fits 80 columns, and its commands work", async () => {
 Deno.test("in the project folder, the banner shows the short commands of the README", async () => {
   const folder = await makeFolder();
   try {
-    // The program in a folder of its own: the tests leave no certs/ in the project's.
+    // The program runs in its own folder, so that it does not create certs/ in the project.
     for (const name of ["lib", "main.ts", "deno.json", "deno.lock"]) {
       await Deno.symlink(join(ROOT, name), join(folder, name));
     }
@@ -98,7 +98,7 @@ Deno.test("the banner wraps long values only between words", async () => {
   assert(banner.split("\n").some((line) => line.endsWith(`${path}`)), banner);
 });
 
-/** The banner on a terminal of so many columns; Ctrl-C ends the service. */
+/** Returns the banner on a terminal with `columns` columns, and stops the service with Ctrl-C. */
 async function onTerminal(columns: number, env: Readonly<Record<string, string>>): Promise<string> {
   const folder = await makeFolder();
   try {

@@ -16,7 +16,7 @@ function run(...args: string[]): Promise<number> {
   return certCommand.run({ flags: values, positionals, problems });
 }
 
-/** The command in a process of its own, in a folder. */
+/** Runs the command in its own process with `cwd` as working directory. */
 async function command(cwd: string, ...args: string[]): Promise<string> {
   const script = `import { parseFlags } from "${new URL("lib/config/command_line.ts", root)}";
     import { CERT_OPTIONS, certCommand } from "${new URL("lib/cli/cert.ts", root)}";
@@ -77,12 +77,12 @@ Deno.test("cert reports all errors together and creates no file", async () => {
 async function isThere(program: string): Promise<boolean> {
   const { success } = await new Deno.Command("sh", { args: ["-c", `command -v ${program}`], stdout: "null" }).output();
   if (success || Deno.env.get("WSS_TEST_PEERS") === "required") return true;
-  // deno-lint-ignore no-console -- a skipped peer is to be seen
+  // deno-lint-ignore no-console -- a skipped peer must be visible
   console.warn(`SKIPPED: ${program} is not installed`);
   return false;
 }
 
-/** Runs a line of shell; its output, or what went wrong. */
+/** Runs a shell command. Returns its output, including standard error. */
 async function shell(line: string, cwd: string): Promise<string> {
   const options: Deno.CommandOptions = { cwd, env: { HOME: cwd }, args: ["-c", line], stdin: "null" };
   const { stdout, stderr } = await new Deno.Command("sh", options).output();

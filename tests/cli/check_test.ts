@@ -85,7 +85,7 @@ Deno.test({ name: "check supports --json, --ca and --connect-to", ignore: !await
   assertEquals(untrusted.code, 1);
   assertEquals(JSON.parse(untrusted.stdout).first.code, "chain-incomplete");
 
-  // What the runtime trusts of itself needs no --ca.
+  // A certificate that the runtime trusts needs no --ca.
   const known = await runCommand(["check", urlOf("wss", echo, "/", "localhost"), "--json"], "", {
     DENO_CERT: root.cert,
   });

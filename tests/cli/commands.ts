@@ -2,19 +2,19 @@
 
 const SCRIPT = new URL("./run_command.ts", import.meta.url).pathname;
 
-/** A command line for `Deno.Command`. */
+/** Returns the arguments of `Deno.Command` for a command. */
 export function commandLine(...args: string[]): string[] {
   return ["run", "-A", "--config", new URL("../../deno.json", import.meta.url).pathname, SCRIPT, ...args];
 }
 
-/** What a command did. */
+/** The exit code and the output of a command. */
 export interface Outcome {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-/** Runs a command to its end; `input` is its standard input, `env` goes on top of the environment. */
+/** Runs a command until it exits. `input` is its standard input, `env` is added to the environment. */
 export async function runCommand(
   args: readonly string[],
   input = "",
@@ -28,7 +28,7 @@ export async function runCommand(
     stderr: "piped",
   }).spawn();
   const writer = child.stdin.getWriter();
-  // A command that ends before it has read its input is as good.
+  // A command may exit before it has read its input.
   const written = writer.write(new TextEncoder().encode(input)).then(() => writer.close()).catch(() => {});
   const { code, stdout, stderr } = await child.output();
   await written;

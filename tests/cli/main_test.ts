@@ -1,4 +1,4 @@
-/** The command line: help, version, and what a mistake or a failed start looks like. */
+/** The command line: help, version, invalid command lines, and failed starts. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { loadCommands } from "../../lib/cli/main.ts";
 import { SERVE_OPTIONS } from "../../lib/cli/serve.ts";
@@ -6,10 +6,10 @@ import { flagOf, TOPICS, variableOf } from "../../lib/config/option_table.ts";
 import project from "../../deno.json" with { type: "json" };
 import { type ProgramOptions, runProgram } from "../support/program.ts";
 
-/** What must never be seen by a user who made a mistake. */
+/** Texts that an error message must not contain. */
 const TRACE = /^ +at |file:\/\/|Uncaught|\.ts:\d/m;
 
-/** Runs what must fail: nothing on standard output, only our own lines on standard error, no stack trace. */
+/** Runs a command line that must fail, with only lines of this program on standard error. Returns these lines. */
 async function fails(code: number, args: readonly string[], options: ProgramOptions = {}): Promise<string[]> {
   const ended = await runProgram(args, options);
   assertEquals({ code: ended.code, stdout: ended.stdout }, { code, stdout: "" }, ended.stderr);
@@ -19,7 +19,7 @@ async function fails(code: number, args: readonly string[], options: ProgramOpti
   return lines.map((line) => line.slice(5));
 }
 
-/** Every one of the patterns has its line, in whatever order, and there is no further line. */
+/** Asserts that each pattern matches a line, in any order, and that there is no other line. */
 function assertLines(lines: readonly string[], patterns: readonly RegExp[]): void {
   for (const pattern of patterns) {
     assert(lines.some((line) => pattern.test(line)), `${pattern} in\n${lines.join("\n")}`);
@@ -38,7 +38,7 @@ Deno.test("--help and --version", async (t) => {
         const expected = group === undefined ? `^  ${name}\\b.*  ${summary}` : `^ .* ${name}\\b.*  ${group}$`;
         assertMatch(stdout, new RegExp(expected, "m"));
       }
-      // One screen of a terminal, the line of the next command included.
+      // The help fits one screen of a terminal with the next prompt.
       const lines = stdout.split("\n");
       assert(lines.length <= 24, `${lines.length} lines`);
       assertEquals(lines.filter((line) => line.length > 80 && !line.startsWith("deno run")), []);
@@ -244,7 +244,7 @@ Deno.test("a failed start exits with 1 and one line", async (t) => {
   });
 });
 
-/** Below this, a port needs CAP_NET_BIND_SERVICE. */
+/** A port below this number requires CAP_NET_BIND_SERVICE. */
 function firstFreePort(): number {
   try {
     return Number(Deno.readTextFileSync("/proc/sys/net/ipv4/ip_unprivileged_port_start"));
@@ -253,11 +253,11 @@ function firstFreePort(): number {
   }
 }
 
-/** Takes the capability from root; another user has none. */
+/** Removes the capability from root. Another user does not have it. */
 const UNPRIVILEGED = Deno.uid() === 0 ? ["setpriv", "--bounding-set", "-net_bind_service"] : [];
 const portsAreFree = firstFreePort() <= 443;
 if (portsAreFree) {
-  // deno-lint-ignore no-console -- a skipped test is to be seen
+  // deno-lint-ignore no-console -- a skipped test must be visible
   console.warn("SKIPPED: this system lets anybody bind port 443 (ip_unprivileged_port_start)");
 }
 

@@ -1,4 +1,4 @@
-/** Runs `check` or `connect` as the program does: `deno run -A tests/cli/run_command.ts check URL --json`. */
+/** Runs `check` or `connect` like the program: `deno run -A tests/cli/run_command.ts check URL --json`. */
 import { checkCommand } from "../../lib/cli/check.ts";
 import { connectCommand } from "../../lib/cli/connect.ts";
 import { parseFlags } from "../../lib/config/command_line.ts";

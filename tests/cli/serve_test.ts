@@ -1,11 +1,11 @@
-/** `serve`: the first run and the second, apps of the user's, variables and file, and stopping. */
+/** `serve`: the first and the second run, user apps, variables and the configuration file, and stopping. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { Client } from "../support/client.ts";
 import { hasOpenssl, openPki } from "../support/openssl.ts";
 import { makeFolder, runProgram, startProgram } from "../support/program.ts";
 
-/** Far above the second that is promised: other tests run beside this one. */
+/** Far above the documented second, because other tests run at the same time. */
 const SOON = 10_000;
 
 async function modeOf(path: string): Promise<number> {
@@ -30,7 +30,7 @@ Deno.test("serve starts with Kubernetes service links, empty variables, and a BO
 
   const refused = await runProgram(["--check"], { files: { "wss.json": '{ "idleTimeout": 30 }' } });
   assertEquals(refused.code, 2);
-  assertStringIncludes(refused.stderr, "wss.json: idleTimeout: a duration has a unit: ms, s, m or h");
+  assertStringIncludes(refused.stderr, "wss.json: idleTimeout: a duration requires a unit: ms, s, m or h");
 });
 
 Deno.test("the first run creates a certificate, and the second run keeps it", async (t) => {
@@ -77,7 +77,7 @@ Deno.test("the first run creates a certificate, and the second run keeps it", as
 });
 
 function report(what: string, milliseconds: number): void {
-  // deno-lint-ignore no-console -- the figure is to be seen
+  // deno-lint-ignore no-console -- the measurement must be visible
   console.info(`${what}: listening after ${Math.round(milliseconds)} ms`);
 }
 
@@ -110,7 +110,7 @@ Deno.test("relative paths in the --config file are relative to its folder", asyn
     await using program = await startProgram(args, { folder });
     await using client = await Client.open(program.url, { ca: join(folder, "tls/ca.pem") });
     assertEquals(await client.ask("tom"), "ok");
-    // With a certificate of one's own there is no page.
+    // With --cert there is no test page.
     const http = Deno.createHttpClient({ caCerts: [await Deno.readTextFile(join(folder, "tls/ca.pem"))] });
     const response = await fetch(program.http(), { client: http });
     assertEquals(response.status, 426);
@@ -174,9 +174,9 @@ const BAD_APPS: [what: string, content: string, lines: RegExp][] = [
     /^wss: Cannot use the app \.\/app\.ts: it has none of the hooks upgrade, open/,
   ],
   [
-    "with a hook that is no function",
+    "with a hook that is not a function",
     "export default { open: 5 };",
-    /app\.ts: its open is a number, and must be a function$/,
+    /app\.ts: its open must be a function, not a number$/,
   ],
   ["with a syntax error", "export default {\n  open( ", /^wss: Cannot load the app \.\/app\.ts: [^]*app\.ts:2:\d+$/],
   [
@@ -186,7 +186,7 @@ const BAD_APPS: [what: string, content: string, lines: RegExp][] = [
   ],
   ["that rejects", "await Promise.reject('boom');", /^wss: Cannot load the app \.\/app\.ts: boom$/],
   [
-    "that imports what is not there",
+    "that imports a missing file",
     'import "./gone.ts";',
     /^wss: Cannot load the app \.\/app\.ts: Module not found .*gone\.ts/,
   ],
@@ -195,7 +195,7 @@ const BAD_APPS: [what: string, content: string, lines: RegExp][] = [
 Deno.test("a module that is not an app exits with 1, and the message names it", async (t) => {
   for (const [what, content, lines] of BAD_APPS) {
     await t.step(what, async () => {
-      // Colours would stand in Deno's own messages: they are for a terminal.
+      // Otherwise Deno's messages may contain colours.
       const { code, stdout, stderr } = await runProgram(["--app", "./app.ts"], {
         files: { "app.ts": content },
         env: { NO_COLOR: "" },
@@ -218,9 +218,9 @@ Deno.test({
   const cert = await pki.bundle("full.pem", leaf.cert, middle.cert, root.cert);
   const files = ["--cert", cert, "--key", leaf.key, "--host", "127.0.0.1"];
   await using program = await startProgram(files);
-  // A private root is in no list, so a client refuses what the files alone do not show to be wrong.
+  // Clients refuse a private root, which the check of the files alone does not report.
   await program.stderr.until(/"level":"warn","message":"self-check: [^\n]*"code":"issuer-untrusted"/);
-  // What the files show already is not said twice.
+  // A finding of the certificate files is not logged twice.
   const bare = ["--cert", leaf.cert, "--key", leaf.key, "--host", "127.0.0.1", "--log-level", "debug"];
   await using known = await startProgram(bare);
   await known.stderr.until(/"level":"warn","message":"The chain ends at/);

@@ -1,4 +1,4 @@
-/** `wss unit`: what systemd says of it, and that its command line serves. */
+/** `wss unit`: systemd accepts the unit, and its command line starts the service. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { peerTest } from "../peers/require.ts";

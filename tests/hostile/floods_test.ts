@@ -22,7 +22,7 @@ const FLOODS: readonly (readonly [FloodKind, codes: readonly number[], reason: R
   ["continuation", [1009, 1008], /^unfinished message exceeds maxPayload|^frame flood/],
 ];
 
-Deno.test("a flood over TLS ends its own connection, and nobody else waits for it", async (t) => {
+Deno.test("a flood over TLS is closed, and other clients are served without delay", async (t) => {
   await using service = await RecordedService.start();
   for (const [kind, codes, expected] of FLOODS) {
     await t.step(kind, async () => {
@@ -52,7 +52,7 @@ Deno.test("a flood over TLS ends its own connection, and nobody else waits for i
   await service.until(0);
 });
 
-Deno.test("--message-rate: a burst of twice the rate passes, one more closes with 1008, and a steady client stays", async () => {
+Deno.test("--message-rate: accepts a burst of twice the rate, closes with 1008 for one more, and keeps a steady client", async () => {
   await using service = await RecordedService.start(["--message-rate", "20", "--mode", "proxied"]);
   await using steady = await RawPeer.open(service, { name: "steady" });
   await using hasty = await RawPeer.open(service, { name: "hasty" });
@@ -95,7 +95,7 @@ function assertRefused(head: string): void {
   assert(/^retry-after: 10$/mi.test(head), head);
 }
 
-Deno.test("--max-connections and --max-connections-per-address answer 503 with Retry-After, and count back", async (t) => {
+Deno.test("--max-connections and --max-connections-per-address answer 503 with Retry-After until connections close", async (t) => {
   for (const option of ["--max-connections", "--max-connections-per-address"]) {
     await t.step(option, async () => {
       await using service = await RecordedService.start([option, "3"]);
@@ -122,7 +122,7 @@ Deno.test("--max-connections and --max-connections-per-address answer 503 with R
   }
 });
 
-Deno.test("an IPv6 client counts by its /64, an IPv4 client by itself, as the proxy names them", async () => {
+Deno.test("clients reported by a proxy are counted by IPv4 address or IPv6 /64", async () => {
   await using service = await RecordedService.start(["--mode", "proxied", "--max-connections-per-address", "2"]);
   const from = (address: string) => answer(service, undefined, `X-Forwarded-For: ${address}\r\n`);
   const hold = async (address: string) => {
@@ -142,7 +142,7 @@ Deno.test("an IPv6 client counts by its /64, an IPv4 client by itself, as the pr
   await service.until(0);
 });
 
-Deno.test("::1 counts by its /64 on a dual-stack service, and apart from 127.0.0.1", async () => {
+Deno.test("::1 and 127.0.0.1 are counted separately on a dual-stack service", async () => {
   try {
     Deno.listen({ hostname: "::1", port: 0 }).close();
   } catch {
@@ -156,7 +156,7 @@ Deno.test("::1 counts by its /64 on a dual-stack service, and apart from 127.0.0
 });
 
 for (const mode of ["direct", "proxied"]) {
-  Deno.test(`whatever opens, closes and breaks off, the counts come back to zero and the quota is whole (${mode})`, async () => {
+  Deno.test(`connection counts return to zero after any opening, closing and breaking of connections (${mode})`, async () => {
     const quota = 12;
     const seed = 20_261_123;
     const random = seeded(seed);

@@ -170,7 +170,7 @@ const CASES: readonly Case[] = [
 ];
 
 for (const mode of ["direct", "proxied"]) {
-  Deno.test(`hostile frames end their own connection, are logged once and told once (${mode})`, async (t) => {
+  Deno.test(`invalid frames close their own connection, and are logged and reported once (${mode})`, async (t) => {
     await using service = await RecordedService.start(["--mode", mode]);
     await using bystander = await RawPeer.open(service, { name: "bystander" });
     for (const { name, sends, sees, told, error, messages = [], rfc } of CASES) {
@@ -204,7 +204,7 @@ for (const mode of ["direct", "proxied"]) {
   });
 }
 
-Deno.test("half a frame and silence: pinged, closed, and told as vanished", async () => {
+Deno.test("an incomplete frame and silence: the client is pinged, closed and reported as vanished", async () => {
   await using service = await RecordedService.start(["--idle-timeout", "2s"]);
   const halves = [
     bytes(0x81),

@@ -93,7 +93,7 @@ async function descriptorsBack(pid: number, before: number): Promise<void> {
 
 const ARGS = ["--app", "echo", "--handshake-timeout", "1s", "--drain-timeout", "0"];
 
-Deno.test("5,000 mutated handshakes, direct", async () => {
+Deno.test("survives 5,000 mutated handshakes in direct mode", async () => {
   await using program = await startProgram(ARGS);
   const caCerts = [await Deno.readTextFile(program.ca)];
   const connect = () =>
@@ -101,13 +101,13 @@ Deno.test("5,000 mutated handshakes, direct", async () => {
   await fuzz(program, 0, 5_000, connect, () => Client.open(program.url, { ca: program.ca }));
 });
 
-Deno.test("8,000 mutated handshakes, proxied over a port", async () => {
+Deno.test("survives 8,000 mutated handshakes in proxied mode over a port", async () => {
   await using program = await startProgram([...ARGS, "--mode", "proxied"]);
   const connect = () => Deno.connect({ hostname: "127.0.0.1", port: program.port });
   await fuzz(program, 5_000, 8_000, connect, () => Client.open(program.url));
 });
 
-Deno.test("7,000 mutated handshakes, proxied over a unix socket", async () => {
+Deno.test("survives 7,000 mutated handshakes in proxied mode over a unix socket", async () => {
   const folder = await makeFolder();
   try {
     const path = join(folder, "wss.sock");

@@ -3,7 +3,7 @@ import { textFrame } from "../support/frames.ts";
 import { RawPeer } from "../support/raw_peer.ts";
 import { eventually, RecordedService } from "./recorded_service.ts";
 
-Deno.test("a hook that throws or rejects closes its own peer with 1011, is told to the error hook, and nothing else", async (t) => {
+Deno.test("a hook that throws or rejects closes only its own peer with 1011, and calls the error hook", async (t) => {
   await using service = await RecordedService.start();
   await using bystander = await RawPeer.open(service, { name: "bystander" });
   const cases = [
@@ -38,7 +38,7 @@ Deno.test("a hook that throws or rejects closes its own peer with 1011, is told 
   );
 });
 
-Deno.test("no code that an app invents gets on the wire unless it may stand there", async (t) => {
+Deno.test("close codes of an app are sent only if they are valid", async (t) => {
   await using service = await RecordedService.start(["--mode", "proxied"]);
   const forbidden = [
     0,
@@ -84,7 +84,7 @@ Deno.test("no code that an app invents gets on the wire unless it may stand ther
   assertEquals(warnings().reduce((sum, { more }) => sum + Number(more ?? 1), 0), forbidden.length);
 });
 
-Deno.test("a reason that is too long is cut to whole characters; a peer that ignores its close is let go of", async () => {
+Deno.test("truncates a long close reason between characters, and drops a peer that ignores its close frame", async () => {
   await using service = await RecordedService.start(["--mode", "proxied"]);
   await using peer = await RawPeer.open(service, { name: "deaf", answering: false });
   await peer.send(textFrame(`!close 4000 ${"字".repeat(50)}`));

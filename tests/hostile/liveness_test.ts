@@ -8,7 +8,7 @@ import { Transcript } from "../support/transcript.ts";
 import { eventually, RecordedService } from "./recorded_service.ts";
 import { NEAR, VethLink } from "../support/veth_link.ts";
 
-Deno.test("pings keep a quiet connection; whoever leaves them unanswered is told as vanished", async () => {
+Deno.test("pings keep an idle connection open, and an unanswered ping is reported as 1006", async () => {
   await using service = await RecordedService.start(["--idle-timeout", "2s"]);
   await using quiet = await service.client("patient");
   await using mute = await RawPeer.open(service, { name: "mute" });
@@ -47,7 +47,7 @@ async function remoteClient(link: VethLink, ...args: string[]): Promise<AsyncDis
   };
 }
 
-Deno.test("a peer whose packets are lost is noticed within --idle-timeout, with unsent data or without", async (t) => {
+Deno.test("a peer whose packets are lost is closed within --idle-timeout, with and without unsent data", async (t) => {
   const link = await VethLink.open();
   if (link === undefined) return;
   await using _link = link;
@@ -137,7 +137,7 @@ const ENDINGS: Readonly<Record<string, (peer: RawPeer) => Promise<readonly numbe
 };
 
 for (const mode of ["direct", "proxied"]) {
-  Deno.test(`whatever ends a connection, its close hook runs exactly once (${mode})`, async () => {
+  Deno.test(`the close hook runs exactly once, however the connection ends (${mode})`, async () => {
     const seed = 3_104;
     const random = seeded(seed);
     await using service = await RecordedService.start([

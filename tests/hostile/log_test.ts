@@ -42,7 +42,7 @@ function status(head: string): number {
 }
 
 for (const format of ["json", "text"]) {
-  Deno.test(`no message and no token gets into the log, at debug neither (${format})`, async () => {
+  Deno.test(`no message and no token is logged, not even at debug (${format})`, async () => {
     const folder = await Deno.makeTempDir({ prefix: "wss-test-" });
     try {
       await Deno.writeTextFile(`${folder}/tokens`, `${TOKEN}\n`);
@@ -102,7 +102,7 @@ for (const format of ["json", "text"]) {
     }
   });
 
-  Deno.test(`whatever a client sends, a line of the log stays a line (${format})`, async () => {
+  Deno.test(`client data cannot break a log line (${format})`, async () => {
     await using service = await RecordedService.start(["--log-format", format, "--mode", "proxied"]);
     const line = 'x" level=error message="forged\t\u0085\u009b31m\u00ff';
     await request(

@@ -16,7 +16,7 @@ function fragments(count: number, size: number): Uint8Array<ArrayBuffer>[] {
 }
 
 for (const mode of ["direct", "proxied"]) {
-  Deno.test(`a message as long as the limit passes, a byte more closes with 1009 and reaches no app (${mode})`, async (t) => {
+  Deno.test(`accepts a message of the maximum length; one byte more closes with 1009 and does not reach the app (${mode})`, async (t) => {
     await using service = await RecordedService.start([...START, "--mode", mode]);
     await using bystander = await RawPeer.open(service, { name: "bystander" });
     // Of two, three and four bytes a character: the limit counts bytes, not characters.

@@ -4,7 +4,7 @@ import { healthResponse } from "../../lib/http/health.ts";
 import { rawResponse } from "../support/raw.ts";
 import { serving } from "../support/serving.ts";
 
-Deno.test("health: 200 while connections are taken, 503 while draining, never cached", async () => {
+Deno.test("health: 200 while connections are accepted, 503 while draining, never cached", async () => {
   const fine = healthResponse(false, 3);
   assertEquals([fine.status, fine.headers.get("cache-control")], [200, "no-store"]);
   assertEquals(await fine.json(), { status: "ok", peers: 3 });
@@ -13,7 +13,7 @@ Deno.test("health: 200 while connections are taken, 503 while draining, never ca
   assertEquals(await draining.json(), { status: "draining", peers: 1 });
 });
 
-Deno.test("health: GET and HEAD on /healthz, whatever the paths; anything else is 405", async () => {
+Deno.test("health: allows GET and HEAD on /healthz for any paths, and answers 405 otherwise", async () => {
   await using served = await serving(defineApp({ open() {} }), { path: ["/only"] });
   await using _client = await served.connect();
   const ask = (method: string) =>
@@ -28,7 +28,7 @@ Deno.test("health: GET and HEAD on /healthz, whatever the paths; anything else i
   assertEquals(post.body, "405 Method Not Allowed\nOnly GET and HEAD are allowed here, not POST.\n");
 });
 
-Deno.test("health: how many are connected is told on this machine alone", async () => {
+Deno.test("health: shows the number of connections only to loopback", async () => {
   await using served = await serving(defineApp({ open() {} }), { mode: "proxied" });
   const ask = async (headers: string) =>
     JSON.parse((await rawResponse(served.raw, `GET /healthz HTTP/1.1\r\nHost: localhost\r\n${headers}\r\n`)).body);

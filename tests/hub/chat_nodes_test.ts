@@ -24,7 +24,7 @@ async function who(client: Client, expected: string): Promise<void> {
   throw new Error(`it is not: ${expected}`);
 }
 
-peerTest("nats-server", "chat over three nodes: rooms, names and who is there are those of all of them", async () => {
+peerTest("nats-server", "chat over three nodes: rooms, names and /who cover all nodes", async () => {
   await using server = await natsServer();
   const start = () =>
     startProgram(["--mode", "proxied", "--app", "chat", "--log-format", "json", "--broker", server.url]);

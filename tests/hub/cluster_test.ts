@@ -26,76 +26,84 @@ function complete<T extends Complete>(client: NodeClient, command: Command): Pro
 const occurrences = (line: string, program: { stderr: { text: string } }) => program.stderr.text.split(line).length - 1;
 
 for (const [name, start] of ENGINES) {
-  peerTest(name, `three nodes over ${name}: topics, users, presence, nodes, and one that is killed`, async () => {
-    await using server = await start();
-    await using one = await startNode(server.url);
-    await using two = await startNode(server.url, ["--drain-timeout", "0"]);
-    await using three = await startNode(server.url);
-    await using a = await one.client("?user=tom");
-    await using b = await two.client("?user=tom");
-    await using c = await three.client("?user=eve");
-    for (const client of [a, b, c]) await client.ask({ do: "subscribe", topic: "room" });
-    await acquainted(3, a, b, c);
-    for (const client of [a, b, c]) {
-      const presence = await complete<Presence>(client, { do: "presence", name: "room" });
-      assertEquals(
-        [presence.peers.map(({ id }) => id).sort(), [...presence.users].sort(), presence.complete],
-        [[a.id, b.id, c.id].sort(), ["eve", "tom"], true],
+  peerTest(
+    name,
+    `three nodes over ${name}: topics, users, presence and nodes work, and a killed node is removed`,
+    async () => {
+      await using server = await start();
+      await using one = await startNode(server.url);
+      await using two = await startNode(server.url, ["--drain-timeout", "0"]);
+      await using three = await startNode(server.url);
+      await using a = await one.client("?user=tom");
+      await using b = await two.client("?user=tom");
+      await using c = await three.client("?user=eve");
+      for (const client of [a, b, c]) await client.ask({ do: "subscribe", topic: "room" });
+      await acquainted(3, a, b, c);
+      for (const client of [a, b, c]) {
+        const presence = await complete<Presence>(client, { do: "presence", name: "room" });
+        assertEquals(
+          [presence.peers.map(({ id }) => id).sort(), [...presence.users].sort(), presence.complete],
+          [[a.id, b.id, c.id].sort(), ["eve", "tom"], true],
+        );
+      }
+      assertEquals(await complete<Online>(c, { do: "online", user: "tom" }), {
+        online: true,
+        peers: 2,
+        complete: true,
+        nodes: { asked: 3, answered: 3 },
+      });
+      assertEquals(await complete<TopicList>(b, { do: "topics", name: "ro" }), {
+        topics: [{ topic: "room", subscribers: 3 }],
+        complete: true,
+        nodes: { asked: 3, answered: 3 },
+      });
+
+      await a.ask({ do: "stream", topic: "room", from: 0, count: 1000, every: 0 });
+      await Promise.all([a, b, c].map((client) => client.until(999)));
+      for (const { numbers } of [a, b, c]) assertEquals(numbers, Array.from({ length: 1000 }, (_, i) => i));
+      c.tell({ do: "send", user: "tom", data: "to tom" });
+      await Promise.all(
+        [a, b].map((client) => eventually(() => Promise.resolve(client.texts), (texts) => texts.length === 1)),
       );
-    }
-    assertEquals(await complete<Online>(c, { do: "online", user: "tom" }), {
-      online: true,
-      peers: 2,
-      complete: true,
-      nodes: { asked: 3, answered: 3 },
-    });
-    assertEquals(await complete<TopicList>(b, { do: "topics", name: "ro" }), {
-      topics: [{ topic: "room", subscribers: 3 }],
-      complete: true,
-      nodes: { asked: 3, answered: 3 },
-    });
+      assertEquals([a.texts, b.texts, c.texts], [["to tom"], ["to tom"], []]);
 
-    await a.ask({ do: "stream", topic: "room", from: 0, count: 1000, every: 0 });
-    await Promise.all([a, b, c].map((client) => client.until(999)));
-    for (const { numbers } of [a, b, c]) assertEquals(numbers, Array.from({ length: 1000 }, (_, i) => i));
-    c.tell({ do: "send", user: "tom", data: "to tom" });
-    await Promise.all(
-      [a, b].map((client) => eventually(() => Promise.resolve(client.texts), (texts) => texts.length === 1)),
-    );
-    assertEquals([a.texts, b.texts, c.texts], [["to tom"], ["to tom"], []]);
+      const asked = performance.now();
+      three.program.signal("SIGKILL");
+      await three.program.exited;
+      const killed = performance.now();
+      // Nobody waits for the dead longer than the bound, and then says that it is missing.
+      const meanwhile = await a.ask<Presence>({ do: "presence", name: "room" });
+      assert(meanwhile.peers.length === 2 && performance.now() - killed < 10_000);
+      await eventually(() => a.ask<NodeList>({ do: "nodes" }), ({ nodes }) => nodes.length === 2);
+      const gone = performance.now() - killed;
+      assert(gone < 10_000, `${gone} ms`);
+      const after = await complete<Presence>(a, { do: "presence", name: "room" });
+      assertEquals([after.peers.length, after.complete, after.users], [2, true, ["tom"]]);
+      assert(asked <= killed);
 
-    const asked = performance.now();
-    three.program.signal("SIGKILL");
-    await three.program.exited;
-    const killed = performance.now();
-    // Nobody waits for the dead longer than the bound, and then says that it is missing.
-    const meanwhile = await a.ask<Presence>({ do: "presence", name: "room" });
-    assert(meanwhile.peers.length === 2 && performance.now() - killed < 10_000);
-    await eventually(() => a.ask<NodeList>({ do: "nodes" }), ({ nodes }) => nodes.length === 2);
-    const gone = performance.now() - killed;
-    assert(gone < 10_000, `${gone} ms`);
-    const after = await complete<Presence>(a, { do: "presence", name: "room" });
-    assertEquals([after.peers.length, after.complete, after.users], [2, true, ["tom"]]);
-    assert(asked <= killed);
+      // A node that stops leaves at once, sooner than its silence would tell.
+      const { code } = await two.program.stop();
+      assertEquals(code, 0);
+      const stopped = performance.now();
+      await eventually(() => a.ask<NodeList>({ do: "nodes" }), ({ nodes }) => nodes.length === 1);
+      assert(performance.now() - stopped < 4000);
+    },
+  );
 
-    // A node that stops leaves at once, sooner than its silence would tell.
-    const { code } = await two.program.stop();
-    assertEquals(code, 0);
-    const stopped = performance.now();
-    await eventually(() => a.ask<NodeList>({ do: "nodes" }), ({ nodes }) => nodes.length === 1);
-    assert(performance.now() - stopped < 4000);
-  });
+  peerTest(
+    name,
+    `${name} killed and restarted after 3 s: losses are counted and reported, nothing is delivered twice`,
+    async () => {
+      await using server = await start();
+      await outage(server, async () => {
+        await server.kill();
+        await new Promise((resolve) => setTimeout(resolve, 3000));
+        await server.restart();
+      });
+    },
+  );
 
-  peerTest(name, `${name} killed, and started again after 3 s: counted, told, nothing twice`, async () => {
-    await using server = await start();
-    await outage(server, async () => {
-      await server.kill();
-      await new Promise((resolve) => setTimeout(resolve, 3000));
-      await server.restart();
-    });
-  });
-
-  peerTest(name, `${name} stopped for 10 s: counted, told, nothing twice`, async () => {
+  peerTest(name, `${name} stopped for 10 s: losses are counted and reported, nothing is delivered twice`, async () => {
     await using server = await start();
     await outage(server, async () => {
       server.signal("SIGSTOP");
@@ -104,18 +112,22 @@ for (const [name, start] of ENGINES) {
     });
   });
 
-  peerTest([name, "ip"], `a partition between a node and ${name}: counted, told, nothing twice`, async () => {
-    await using link = await VethLink.open();
-    if (link === undefined) return;
-    await using server = await start({ host: NEAR, wrapper: link.near });
-    await outage(server, async () => {
-      await link.pull();
-      await new Promise((resolve) => setTimeout(resolve, 8000));
-      await link.plug();
-    }, link);
-  });
+  peerTest(
+    [name, "ip"],
+    `a partition between a node and ${name}: losses are counted and reported, nothing is delivered twice`,
+    async () => {
+      await using link = await VethLink.open();
+      if (link === undefined) return;
+      await using server = await start({ host: NEAR, wrapper: link.near });
+      await outage(server, async () => {
+        await link.pull();
+        await new Promise((resolve) => setTimeout(resolve, 8000));
+        await link.plug();
+      }, link);
+    },
+  );
 
-  peerTest(name, `a node that stands still for 10 s behind ${name}: what it missed is counted`, async () => {
+  peerTest(name, `a node that is suspended for 10 s over ${name}: its missed messages are counted`, async () => {
     await using server = await start();
     await using one = await startNode(server.url);
     // What the broker has kept comes at once when the node goes on: more than a client may have unread.
@@ -215,20 +227,24 @@ async function assertGap(client: NodeClient, topics: readonly string[]): Promise
   assertEquals([...new Set(gaps.flatMap(({ topics }) => topics))].sort(), topics);
 }
 
-peerTest("nats-server", "at the start: a broker that is away is one clear error, or is waited for", async () => {
-  await using server = await natsServer();
-  await server.kill();
-  const refused = await startProgram(["--mode", "proxied", "--broker", server.url]).then(
-    () => "it started",
-    (error) => error.message as string,
-  );
-  assertMatch(
-    refused,
-    /ended with 1 before it listened:\nwss: Cannot use the broker nats:\/\/127\.0\.0\.1:\d+: it cannot be reached: [^\n]+\n$/,
-  );
-  await using node = await startNode(server.url, ["--broker-optional"]);
-  await using client = await node.client();
-  assertEquals((await client.ask<NodeList>({ do: "nodes" })).complete, false);
-  await server.restart();
-  await eventually(() => client.ask<NodeList>({ do: "nodes" }), ({ complete }) => complete);
-});
+peerTest(
+  "nats-server",
+  "start: an unreachable broker is an error, or with --broker-optional the node waits for it",
+  async () => {
+    await using server = await natsServer();
+    await server.kill();
+    const refused = await startProgram(["--mode", "proxied", "--broker", server.url]).then(
+      () => "it started",
+      (error) => error.message as string,
+    );
+    assertMatch(
+      refused,
+      /ended with 1 before it listened:\nwss: Cannot use the broker nats:\/\/127\.0\.0\.1:\d+: it cannot be reached: [^\n]+\n$/,
+    );
+    await using node = await startNode(server.url, ["--broker-optional"]);
+    await using client = await node.client();
+    assertEquals((await client.ask<NodeList>({ do: "nodes" })).complete, false);
+    await server.restart();
+    await eventually(() => client.ask<NodeList>({ do: "nodes" }), ({ complete }) => complete);
+  },
+);

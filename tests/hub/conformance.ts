@@ -20,7 +20,7 @@ export function conformance(name: string, start: () => Promise<Engine>, programs
       await run(engine);
     });
 
-  test("a frame reaches each other subscribed node once, byte for byte, and nobody else", async (engine) => {
+  test("a frame reaches each other subscribed node once, unchanged, and no other node", async (engine) => {
     await using a = await node(engine);
     await using b = await node(engine);
     await using c = await node(engine);
@@ -40,7 +40,7 @@ export function conformance(name: string, start: () => Promise<Engine>, programs
     assertEquals([a.frames, stranger.frames], [[], []]);
   });
 
-  test("frames of one node in one channel keep their order, in bursts too, and none comes twice", async (engine) => {
+  test("frames of one node in one channel arrive in order and once, also in bursts", async (engine) => {
     await using a = await node(engine);
     await using b = await node(engine);
     await using c = await node(engine);
@@ -59,7 +59,7 @@ export function conformance(name: string, start: () => Promise<Engine>, programs
     for (const each of [b, c]) assertEquals(each.frames.map(({ body }) => asUint32(body)), expected);
   });
 
-  test("after an unsubscription nothing comes; a new subscription in the same turn works", async (engine) => {
+  test("after an unsubscription no frame arrives; a new subscription in the same turn works", async (engine) => {
     await using a = await node(engine);
     await using b = await node(engine);
     b.listen("x.t.left");
@@ -76,7 +76,7 @@ export function conformance(name: string, start: () => Promise<Engine>, programs
     assertEquals(b.frames.map(({ channel, body }) => [channel, asUint32(body)]), [["x.t.again", 2]]);
   });
 
-  test("any Unicode name is a channel of its own", async (engine) => {
+  test("every Unicode name has its own channel", async (engine) => {
     await using a = await node(engine);
     await using b = await node(engine);
     const channels = new Channels("wss");
@@ -114,7 +114,7 @@ export function conformance(name: string, start: () => Promise<Engine>, programs
     assertEquals(frames, all.map((channel, at) => ({ channel, at })));
   });
 
-  test("10,000 channels with one subscriber each", async (engine) => {
+  test("delivers on 10,000 channels with one subscriber each", async (engine) => {
     await using a = await node(engine);
     await using b = await node(engine);
     const count = 10_000;
@@ -128,7 +128,7 @@ export function conformance(name: string, start: () => Promise<Engine>, programs
     assertEquals(new Set(b.frames.map(({ channel, body }) => `${channel}=${asUint32(body)}`)).size, count);
   });
 
-  test("what it is asked after its end does nothing", async (engine) => {
+  test("calls after disposal do nothing", async (engine) => {
     const a = await node(engine);
     a.listen("x.t.one");
     await a[Symbol.asyncDispose]();

@@ -19,7 +19,7 @@ async function refusal(url: string, options?: OpenOptions): Promise<string> {
 
 peerTest(
   "redis-server",
-  "broker: one that cannot be reached, one that is something else, and one that says nothing are told apart",
+  "broker: distinguishes an unreachable broker, another protocol and a silent server",
   async () => {
     const closed = freePort();
     for (const scheme of ["nats", "redis", "tls", "rediss"]) {
@@ -36,7 +36,7 @@ peerTest(
   },
 );
 
-peerTest(["nats-server", "redis-server"], "broker: a wrong password is told, and is not in the message", async () => {
+peerTest(["nats-server", "redis-server"], "broker: reports a wrong password without quoting it", async () => {
   await using nats = await natsServer({ config: `authorization { user: "app", password: "right" }` });
   await using redis = await redisServer({ config: "requirepass right" });
   for (const { url } of [nats, redis]) {
@@ -58,7 +58,7 @@ function withUrl(url: string, options?: OpenOptions): Engine {
   };
 }
 
-Deno.test("broker: credentials come from a file as user and password, token or password", () => {
+Deno.test("broker: reads credentials from a file: user and password, token, or password", () => {
   assertEquals(parseCredentials("# ours\n\n app:pass:word \n", "nats"), { user: "app", password: "pass:word" });
   assertEquals(parseCredentials("s3cret", "nats"), { token: "s3cret" });
   assertEquals(parseCredentials("s3cret", "redis"), { user: "default", password: "s3cret" });
@@ -69,7 +69,7 @@ Deno.test("broker: credentials come from a file as user and password, token or p
 for (const [name, start] of [["nats", natsServer], ["redis", redisServer]] as const) {
   peerTest(
     `${name}-server`,
-    `broker ${name}: killed and started again after a while, it carries again what is subscribed`,
+    `broker ${name}: after a restart it delivers to existing subscriptions`,
     async () => {
       await using server: Server = await start();
       await using a = await node(server);
@@ -95,7 +95,7 @@ for (const [name, start] of [["nats", natsServer], ["redis", redisServer]] as co
 
   peerTest(
     `${name}-server`,
-    `broker ${name}: one that hangs is noticed within seconds, and used again when it goes on`,
+    `broker ${name}: a hang is detected within seconds, and the broker is used again after it`,
     async () => {
       await using server: Server = await start();
       await using a = await node(server);
@@ -117,7 +117,7 @@ for (const [name, start] of [["nats", natsServer], ["redis", redisServer]] as co
     },
   );
 
-  peerTest(`${name}-server`, `broker ${name}: an optional one may come later`, async () => {
+  peerTest(`${name}-server`, `broker ${name}: an optional broker may start later`, async () => {
     await using server: Server = await start();
     await server.kill();
     const target = parseBroker(server.url);
@@ -132,7 +132,7 @@ for (const [name, start] of [["nats", natsServer], ["redis", redisServer]] as co
   });
 }
 
-peerTest("redis-server", "broker redis cluster: a member that is killed and started again carries again", async () => {
+peerTest("redis-server", "broker redis cluster: delivers again after a member was killed and restarted", async () => {
   await using cluster = await redisCluster();
   await using a = await node(cluster);
   await using b = await node(cluster);
@@ -160,7 +160,7 @@ async function until(condition: () => boolean): Promise<void> {
 
 peerTest(
   ["openssl", "nats-server", "redis-server"],
-  "broker: over TLS its certificate is checked, and TLS where there is none is told",
+  "broker: verifies the certificate over TLS, and reports a server without TLS",
   async () => {
     await using pki = await openPki();
     const authority = await pki.authority("authority");
@@ -200,7 +200,7 @@ peerTest(
   },
 );
 
-Deno.test("broker: what is wrong with its URL is told, without the password", () => {
+Deno.test("broker: reports an invalid URL without the password", () => {
   const problems: [url: string, message: RegExp][] = [
     ["localhost:4222", /a URL that begins with nats:\/\/.* is required, not localhost:\/\/…$/],
     ["http://user:hidden@localhost", /begins with nats:\/\/.* is required, not http:\/\/…$/],

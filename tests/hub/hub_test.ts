@@ -22,7 +22,7 @@ const ENGINES: [name: string, start: () => Promise<Engine>, programs: string[]][
 for (const [name, start, programs] of ENGINES) {
   peerTest(
     programs,
-    `hub over ${name}: messages reach a topic's subscribers on every node, as text and as bytes`,
+    `hub over ${name}: delivers text and bytes to a topic's subscribers on every node`,
     async () => {
       await using engine = await start();
       await using a = await hubOn(engine);
@@ -47,7 +47,7 @@ for (const [name, start, programs] of ENGINES) {
     },
   );
 
-  peerTest(programs, `hub over ${name}: a node hears of no topic that nobody there is subscribed to`, async () => {
+  peerTest(programs, `hub over ${name}: a node receives no messages of topics without local subscribers`, async () => {
     await using engine = await start();
     await using a = await hubOn(engine);
     await using b = await hubOn(engine);
@@ -62,7 +62,7 @@ for (const [name, start, programs] of ENGINES) {
     assertEquals(a.hub.info().counts!.missed, 0);
   });
 
-  peerTest(programs, `hub over ${name}: users and peers are reached wherever they are`, async () => {
+  peerTest(programs, `hub over ${name}: reaches users and peers on any node`, async () => {
     await using engine = await start();
     await using a = await hubOn(engine);
     await using b = await hubOn(engine);
@@ -96,7 +96,7 @@ for (const [name, start, programs] of ENGINES) {
 
   peerTest(
     programs,
-    `hub over ${name}: presence, users, topics and nodes are those of all nodes, and complete`,
+    `hub over ${name}: presence, users, topics and nodes cover all nodes`,
     async () => {
       await using engine = await start();
       await using a = await hubOn(engine);
@@ -135,7 +135,7 @@ for (const [name, start, programs] of ENGINES) {
     },
   );
 
-  peerTest(programs, `hub over ${name}: an answer of any length comes whole`, async () => {
+  peerTest(programs, `hub over ${name}: a long answer arrives complete`, async () => {
     await using engine = await start();
     await using a = await hubOn(engine);
     await using b = await hubOn(engine);
@@ -146,7 +146,7 @@ for (const [name, start, programs] of ENGINES) {
     assertEquals([presence.peers.length, presence.users.length, presence.complete], [count, count, true]);
   });
 
-  peerTest(programs, `hub over ${name}: services with different prefixes do not hear each other`, async () => {
+  peerTest(programs, `hub over ${name}: services with different prefixes are separate`, async () => {
     await using engine = await start();
     await using a = await hubOn(engine, "one");
     await using b = await hubOn(engine, "two");
@@ -160,7 +160,7 @@ for (const [name, start, programs] of ENGINES) {
 
   peerTest(
     programs,
-    `hub over ${name}: a node that stops leaves at once, and one that starts again is another`,
+    `hub over ${name}: a stopping node leaves at once, and a restarted node has a new id`,
     async () => {
       await using engine = await start();
       await using a = await hubOn(engine);
@@ -181,7 +181,7 @@ for (const [name, start, programs] of ENGINES) {
 
 const OF_THREE = { complete: true, nodes: { asked: 3, answered: 3 } };
 
-Deno.test("hub without a broker: the calls mean the same, and are complete", async () => {
+Deno.test("hub without a broker: the calls work for one node and are complete", async () => {
   await using one = await hubOn(undefined);
   const [tom, eve] = [one.join({ user: "tom", topics: ["news"] }), one.join({ topics: ["news"] })];
   one.calls.publish("news", "1", { except: tom.id });
@@ -202,7 +202,7 @@ Deno.test("hub without a broker: the calls mean the same, and are complete", asy
   assertThrows(() => one.calls.subscribe({ user: "a", peer: "b" } as never, "x"), TypeError, "Cannot subscribe");
 });
 
-Deno.test("hub: a peer's id is a UUID that ends in its node's id", () => {
+Deno.test("hub: a peer's id is a UUID that ends with its node's id", () => {
   const hub = new Hub(silent);
   const ids = Array.from({ length: 1000 }, () => hub.peerId());
   assertEquals(new Set(ids).size, 1000);
@@ -211,7 +211,7 @@ Deno.test("hub: a peer's id is a UUID that ends in its node's id", () => {
   }
 });
 
-Deno.test("hub: what a node misses is counted exactly, and reported as a gap of its topic", async () => {
+Deno.test("hub: counts missed messages exactly, and reports a gap of their topics", async () => {
   await using engine = await faultyEngine();
   await using a = await hubOn(engine);
   await using b = await hubOn(engine);
@@ -234,7 +234,7 @@ Deno.test("hub: what a node misses is counted exactly, and reported as a gap of 
   assertEquals(peer.got, Array.from({ length: 25 }, (_, i) => `${i}`).filter((_, i) => i < 10 || i >= 15));
 });
 
-Deno.test("hub: frames that come twice or late are dropped", async () => {
+Deno.test("hub: drops repeated and late frames", async () => {
   await using engine = await faultyEngine();
   await using a = await hubOn(engine);
   await using b = await hubOn(engine);
@@ -287,7 +287,7 @@ Deno.test("hub: without the broker a node serves its own peers; missed messages 
   assertEquals((await a.calls.presence("news", LONG)).peers.length, 2);
 });
 
-Deno.test("hub: the last subscriber's topic is given up after a second, and kept for one who comes back", async () => {
+Deno.test("hub: unsubscribes a channel one second after the last subscriber left, unless one returns", async () => {
   await using engine = await faultyEngine();
   await using a = await hubOn(engine);
   const peer = a.join();
@@ -302,7 +302,7 @@ Deno.test("hub: the last subscriber's topic is given up after a second, and kept
   assert(engine.channels.has("wss.t.@.stays"));
 });
 
-Deno.test("hub: a node that hangs makes answers incomplete within the bound, and is gone after five seconds", async () => {
+Deno.test("hub: a hanging node makes answers incomplete within the timeout, and is removed after five seconds", async () => {
   await using engine = await faultyEngine();
   await using a = await hubOn(engine);
   const b = await hubOn(engine);
@@ -324,7 +324,7 @@ Deno.test("hub: a node that hangs makes answers incomplete within the bound, and
 
 peerTest(
   "nats-server",
-  "hub: a message that the broker cannot carry is dropped for other nodes, with an error",
+  "hub: a message above the broker's limit is not relayed, and logged as an error",
   async () => {
     await using engine = await natsServer({ config: "max_payload: 2000" });
     await using a = await hubOn(engine);
@@ -358,7 +358,7 @@ peerTest(["nats-server", "redis-server"], "hub: a missing permission is reported
   }
 });
 
-Deno.test("hub: what is published on its channels by others does it no harm", async () => {
+Deno.test("hub: ignores foreign data on its channels", async () => {
   await using engine = await faultyEngine();
   await using a = await hubOn(engine);
   const peer = a.join({ topics: ["news"], user: "tom" });

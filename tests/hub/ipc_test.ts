@@ -31,7 +31,7 @@ async function relayEngine(): Promise<RelayEngine> {
 
 conformance("ipc", relayEngine);
 
-Deno.test("ipc: 1,000,000 frames of 64 bytes between four nodes: none is lost, each node's come in order", async () => {
+Deno.test("ipc: delivers 1,000,000 frames between four nodes without loss and in order", async () => {
   await using engine = await relayEngine();
   const each = 250_000;
   const nodes = await Promise.all([0, 1, 2, 3].map(async (which) => {
@@ -73,7 +73,7 @@ function fail(reason: string): never {
   throw new Error(reason);
 }
 
-Deno.test("ipc: a node that takes nothing is cut off, and the others go on", async () => {
+Deno.test("ipc: drops a node that does not read, and keeps serving the others", async () => {
   await using engine = await relayEngine();
   await using sender = await node(engine);
   await using receiver = await node(engine);

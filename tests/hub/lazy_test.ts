@@ -23,7 +23,7 @@ async function downloads(...args: readonly string[]): Promise<string[]> {
   }
 }
 
-Deno.test("without --broker no client of a broker is downloaded; with it, that one", async () => {
+Deno.test("downloads a broker's client only with --broker, and only that one", async () => {
   const without = await downloads("--version");
   assert(without.includes("jose"), without.join());
   assertEquals(without.filter((name) => CLIENTS.includes(name)), []);

@@ -5,7 +5,7 @@ function subscriber(name: string, record: string[]) {
   return { deliver: (payload: Payload) => void record.push(`${name}:${payload}`) };
 }
 
-Deno.test("topics: delivery to every subscriber of the topic, in order, but not to the one left out", () => {
+Deno.test("topics: delivers in order to every subscriber except the excluded one", () => {
   const record: string[] = [];
   const topics = new Topics();
   const [a, b, c] = ["a", "b", "c"].map((name) => subscriber(name, record)) as [
@@ -23,7 +23,7 @@ Deno.test("topics: delivery to every subscriber of the topic, in order, but not 
   assertEquals(record, ["a:1", "b:1", "b:2", "c:4"]);
 });
 
-Deno.test("topics: subscribing twice delivers once, unsubscribing ends it, and nothing is left of an empty topic", () => {
+Deno.test("topics: a repeated subscription delivers once, and an empty topic is removed", () => {
   const record: string[] = [];
   const topics = new Topics();
   const a = subscriber("a", record);
@@ -38,7 +38,7 @@ Deno.test("topics: subscribing twice delivers once, unsubscribing ends it, and n
   assertEquals([record, topics.size("news"), topics.size("never")], [["a:1"], 0, 0]);
 });
 
-Deno.test("topics: a subscriber that leaves while it is delivered to harms nobody", () => {
+Deno.test("topics: a subscriber may unsubscribe during delivery", () => {
   const record: string[] = [];
   const topics = new Topics();
   const leaver = {

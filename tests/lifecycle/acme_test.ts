@@ -35,7 +35,7 @@ peerTest("pebble", "acme: a domain and nothing else serves; a restart asks nobod
     await redirect.body?.cancel();
     assertEquals(redirect.status, 308);
     assertEquals(redirect.headers.get("location"), `https://${pebble.address}:${program.port}/wss?a=b`);
-    await program.stderr.until(/"the certificate is renewed at /);
+    await program.stderr.until(/"the certificate will be renewed at /);
     before = pebble.requests.length;
     assertEquals((await program.stop()).code, 0);
   }

@@ -177,7 +177,7 @@ Deno.test("SIGUSR2: the admin listener of a changed configuration, and one that 
       await configure(folder, `127.0.0.1:${taken.addr.port}`);
       const from = program.stderr.text.length;
       Deno.kill(pid, "SIGUSR2");
-      await program.stderr.until(/"level":"error","message":"Cannot hand over: the successor ended/, from);
+      await program.stderr.until(/"level":"error","message":"Cannot hand over: the successor exited/, from);
       assertMatch(program.stderr.text.slice(from), /Cannot open the admin listener on [^ ]+: the port is in use/);
       assertEquals(await answers(wayTo(first)), before);
     });

@@ -192,7 +192,7 @@ Deno.test("SIGUSR2: a successor that cannot start leaves the old one serving, an
         await Deno.writeTextFile(path, content);
         program.signal("SIGUSR2");
         await program.stderr.until(
-          /"level":"error","message":"Cannot hand over: the successor ended with exit code [12]/,
+          /"level":"error","message":"Cannot hand over: the successor exited with code [12]/,
           from,
         );
         assertMatch(program.stderr.text.slice(from), why);

@@ -125,7 +125,7 @@ Deno.test({ name: "Chromium: what the test page shows and offers", ignore }, asy
   });
   await t.step("errors say what their code means, and hand out the check command", async () => {
     await test.send("y".repeat(3000));
-    await page.getByText(/closed with 1009.*longer than the service takes/).waitFor();
+    await page.getByText(/closed with 1009.*longer than the service accepts/).waitFor();
     await test.connect();
     await test.send("fail");
     await page.getByText(/closed with 1011.*the service's app failed/).waitFor();

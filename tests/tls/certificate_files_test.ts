@@ -20,7 +20,7 @@ async function chain(pki: Pki): Promise<{ root: Issued; middle: Issued; leaf: Is
   return { root, middle, leaf: await pki.leaf("leaf", { issuer: middle }) };
 }
 
-Deno.test("certificate, chain and key become what Deno.serve takes, from one file or two", { ignore }, async () => {
+Deno.test("loads certificate, chain and key for Deno.serve, from one file or two", { ignore }, async () => {
   await using pki = await openPki();
   const { root, middle, leaf } = await chain(pki);
   const full = await pki.bundle("full.pem", leaf.cert, middle.cert, root.cert);
@@ -40,7 +40,7 @@ Deno.test("certificate, chain and key become what Deno.serve takes, from one fil
   assertEquals(await (await fetch(`https://localhost:${server.addr.port}/`, { client })).text(), "ok");
 });
 
-Deno.test("a chain in the wrong order is served in the right one, with a note", { ignore }, async () => {
+Deno.test("sorts a chain that is in the wrong order, with a note", { ignore }, async () => {
   await using pki = await openPki();
   const { root, middle, leaf } = await chain(pki);
   const other = await pki.authority("other");
@@ -55,7 +55,7 @@ Deno.test("a chain in the wrong order is served in the right one, with a note", 
   ]);
 });
 
-Deno.test("an expired cross-certificate is left out, and clients accept what is served", { ignore }, async () => {
+Deno.test("omits an expired cross-certificate, and clients accept the served chain", { ignore }, async () => {
   await using pki = await openPki();
   const { root, middle, leaf } = await chain(pki);
   const expired = { from: -100, to: -10 };
@@ -76,7 +76,9 @@ Deno.test("an expired cross-certificate is left out, and clients accept what is 
   assertStringIncludes(problems({ cert, key: leaf.key })[0]!, 'The chain\'s certificate "middle" expired on ');
 });
 
-Deno.test("warnings: missing intermediate, self-signed, soon to expire, key for everybody", { ignore }, async () => {
+Deno.test("warns about a missing intermediate, a self-signed or soon expiring certificate, and a readable key", {
+  ignore,
+}, async () => {
   await using pki = await openPki();
   const { leaf } = await chain(pki);
   assertEquals(codes({ cert: leaf.cert, key: leaf.key }), ["warning chain-incomplete"]);
@@ -91,7 +93,7 @@ Deno.test("warnings: missing intermediate, self-signed, soon to expire, key for 
   assertEquals([last?.code, last?.remedy], ["key-readable", `Restrict it: chmod o-r ${open.key}.`]);
 });
 
-Deno.test("an expired certificate is refused, and one that is not valid yet", { ignore }, async () => {
+Deno.test("rejects an expired certificate, and one that is not valid yet", { ignore }, async () => {
   await using pki = await openPki();
   const { cert, key } = await pki.leaf("leaf", { from: -9, to: -2 });
   const [line, ...more] = problems({ cert, key });
@@ -101,7 +103,7 @@ Deno.test("an expired certificate is refused, and one that is not valid yet", { 
   assertStringIncludes(problems({ cert, key }, new Date(0))[0]!, "is not valid before");
 });
 
-Deno.test("a key of another certificate is refused, whatever the kinds", { ignore }, async () => {
+Deno.test("rejects a key that does not match the certificate, for every key type", { ignore }, async () => {
   await using pki = await openPki();
   const kinds = ["rsa2048", "P-256", "P-384", "P-521", "ed25519"] as const;
   const pairs = await Promise.all(kinds.map((key) => pki.leaf(key, { key })));
@@ -116,7 +118,7 @@ Deno.test("a key of another certificate is refused, whatever the kinds", { ignor
   }
 });
 
-Deno.test("an encrypted key opens with the first line of a file, or with the variable's text", { ignore }, async () => {
+Deno.test("decrypts a key with the first line of the passphrase file, or with the variable", { ignore }, async () => {
   await using pki = await openPki();
   const { cert, key: plain } = await pki.leaf("leaf");
   const key = pki.path("encrypted.key");
@@ -138,7 +140,7 @@ Deno.test("an encrypted key opens with the first line of a file, or with the var
   assert(unused.includes("passphrase-unused"));
 });
 
-Deno.test("every problem is reported, each with its file", { ignore }, async () => {
+Deno.test("reports every problem with its file", { ignore }, async () => {
   await using pki = await openPki();
   const { cert, key } = await pki.leaf("leaf");
   const gone = pki.path("gone.pem");
@@ -149,8 +151,8 @@ Deno.test("every problem is reported, each with its file", { ignore }, async () 
     `Cannot read the key ${pki.folder}: it is a folder; a file is required`,
   ]);
   const swapped = problems({ cert: key, key: cert });
-  assertStringIncludes(swapped[0]!, `Cannot use the certificate ${key}: it holds a private key and no certificate`);
-  assertStringIncludes(swapped[1]!, `Cannot use the key ${cert}: it holds a certificate, not a private key`);
+  assertStringIncludes(swapped[0]!, `Cannot use the certificate ${key}: it contains a private key but no certificate`);
+  assertStringIncludes(swapped[1]!, `Cannot use the key ${cert}: it contains a certificate, not a private key`);
   await Deno.symlink("nowhere.pem", pki.path("link.pem"));
   assertStringIncludes(problems({ cert: pki.path("link.pem"), key })[0]!, "a symbolic link to nowhere.pem");
   const expired = await pki.leaf("expired", { from: -9, to: -2, extensions: ["extendedKeyUsage=clientAuth"] });
@@ -159,7 +161,7 @@ Deno.test("every problem is reported, each with its file", { ignore }, async () 
   assertEquals(problems({ cert: expired.cert, key: expired.key }).length, 2);
 });
 
-Deno.test("what is no certificate is named", { ignore }, async () => {
+Deno.test("names the content of a file without a certificate", { ignore }, async () => {
   await using pki = await openPki();
   const { cert, key } = await pki.leaf("leaf");
   const refuse = (file: string) => problems({ cert: file, key })[0]!;
@@ -174,7 +176,7 @@ Deno.test("what is no certificate is named", { ignore }, async () => {
   assertStringIncludes(refuse(pki.path("public.pem")), "it is a public key");
 });
 
-Deno.test("a file that this user or Deno may not read", { ignore }, async () => {
+Deno.test("explains why a file cannot be read without permission", { ignore }, async () => {
   await using pki = await openPki();
   const { cert, key } = await pki.leaf("leaf");
   const file = await pki.write(
@@ -186,12 +188,12 @@ Deno.test("a file that this user or Deno may not read", { ignore }, async () => 
   );
   const run = async (permission: string) => {
     const command = [Deno.execPath(), "run", "--no-prompt", permission, file];
-    // Root reads everything, unless it gives that up.
+    // Root can read every file, unless it drops its capabilities.
     if (Deno.uid() === 0) command.unshift("setpriv", "--bounding-set=-dac_override,-dac_read_search");
     const { stdout, stderr } = await new Deno.Command(command[0]!, { args: command.slice(1) }).output();
     return new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
   };
-  // Without --allow-sys the list of public roots is out of reach, which must not matter here.
+  // Without --allow-sys, the list of public roots cannot be read. The result must be the same.
   assertEquals(await run(`--allow-read=${pki.folder}`), "certificate-self-signed\n");
   assertStringIncludes(
     await run(`--allow-read=${cert}`),

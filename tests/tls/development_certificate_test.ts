@@ -33,7 +33,7 @@ async function scratch(): Promise<Scratch> {
 
 const inDays = (days: number) => new Date(Date.now() + days * DAY);
 
-Deno.test("the first run makes an authority and a certificate that openssl finds right", { ignore }, async () => {
+Deno.test("creates an authority and a certificate that openssl verifies", { ignore }, async () => {
   await using it = await scratch();
   const material = await it.make();
   assertEquals([material.made, material.authorityMade], [true, true]);
@@ -73,22 +73,26 @@ Deno.test("the first run makes an authority and a certificate that openssl finds
   assertEquals(inspectChain([material.leaf], { authorities: [material.authority], host: "localhost" }), []);
 });
 
-Deno.test("keys are 0600, nothing passing is left", { ignore: Deno.build.os === "windows" }, async () => {
-  await using it = await scratch();
-  await it.make();
-  const modes = [...Deno.readDirSync(it.folder)].map(({ name }) => {
-    return [name, (Deno.statSync(it.path(name)).mode! & 0o777).toString(8)];
-  });
-  assertEquals(Object.fromEntries(modes), {
-    ".lock": "600",
-    "ca.key": "600",
-    "ca.pem": "644",
-    "cert.pem": "644",
-    "key.pem": "600",
-  });
-});
+Deno.test(
+  "writes keys with mode 0600 and leaves no temporary file",
+  { ignore: Deno.build.os === "windows" },
+  async () => {
+    await using it = await scratch();
+    await it.make();
+    const modes = [...Deno.readDirSync(it.folder)].map(({ name }) => {
+      return [name, (Deno.statSync(it.path(name)).mode! & 0o777).toString(8)];
+    });
+    assertEquals(Object.fromEntries(modes), {
+      ".lock": "600",
+      "ca.key": "600",
+      "ca.pem": "644",
+      "cert.pem": "644",
+      "key.pem": "600",
+    });
+  },
+);
 
-Deno.test("a client that trusts the authority is served", async () => {
+Deno.test("serves a client that trusts the authority", async () => {
   await using it = await scratch();
   const { cert, key, authorityFile } = await it.make();
   await using server = Deno.serve(
@@ -101,7 +105,7 @@ Deno.test("a client that trusts the authority is served", async () => {
   }
 });
 
-Deno.test("good material is used again, byte for byte", async () => {
+Deno.test("reuses valid files unchanged", async () => {
   await using it = await scratch();
   const first = await it.make();
   const again = await it.make();
@@ -110,7 +114,7 @@ Deno.test("good material is used again, byte for byte", async () => {
   assertEquals((await it.make({ now: inDays(360) })).made, false);
 });
 
-Deno.test("with under 30 days left the certificate is renewed, and the authority kept", { ignore }, async () => {
+Deno.test("renews a certificate with under 30 days left, and keeps the authority", { ignore }, async () => {
   await using it = await scratch();
   const first = await it.make({ names: ["kept.test"] });
   for (const now of [inDays(370), inDays(3000)]) {
@@ -125,7 +129,7 @@ Deno.test("with under 30 days left the certificate is renewed, and the authority
   }
 });
 
-Deno.test("a certificate never outlives its authority, which is replaced before its end", async () => {
+Deno.test("limits a certificate to its authority's lifetime, and replaces the authority before it expires", async () => {
   await using it = await scratch();
   const first = await it.make();
   const late = await it.make({ now: inDays(3500) });
@@ -135,7 +139,7 @@ Deno.test("a certificate never outlives its authority, which is replaced before 
   assertEquals([last.made, last.authorityMade], [true, true]);
 });
 
-Deno.test("a name that is missing calls for a new certificate; a wildcard covers", async () => {
+Deno.test("issues a new certificate if a name is missing, unless a wildcard covers it", async () => {
   await using it = await scratch();
   const first = await it.make();
   const second = await it.make({ hostname: "moved.test" });
@@ -147,7 +151,7 @@ Deno.test("a name that is missing calls for a new certificate; a wildcard covers
   assertEquals((await it.make({ hostname: "not a name!" })).made, false);
 });
 
-Deno.test("files that do not fit, are damaged or gone are replaced", async () => {
+Deno.test("replaces files that do not match, are damaged or are missing", async () => {
   await using it = await scratch();
   const first = await it.make();
   await using elsewhere = await scratch();
@@ -168,13 +172,13 @@ Deno.test("files that do not fit, are damaged or gone are replaced", async () =>
     assertEquals(loadCertificateFiles({ cert: next.file, key: it.path("key.pem") }).key, next.key);
   }
   assertNotEquals((await it.make()).authority.fingerprint256, first.authority.fingerprint256);
-  // Without the authority's key all goes well until something is to be made.
+  // The authority's key is needed only to issue a certificate.
   await Deno.remove(it.path("ca.key"));
   assertEquals((await it.make()).made, false);
   assertEquals((await it.make({ now: inDays(380) })).authorityMade, true);
 });
 
-Deno.test("force makes all anew and forgets former names", async () => {
+Deno.test("creates all files again with force, without the previous names", async () => {
   await using it = await scratch();
   const first = await it.make({ names: ["former.test"] });
   const second = await it.make({ force: true });
@@ -184,7 +188,7 @@ Deno.test("force makes all anew and forgets former names", async () => {
   assertEquals(second.names.includes("former.test"), false);
 });
 
-Deno.test("somebody else's certificate is never written over", { ignore }, async () => {
+Deno.test("never overwrites a certificate of another origin", { ignore }, async () => {
   await using it = await scratch();
   await using pki = await openPki();
   const { cert, key } = await pki.leaf("leaf");
@@ -200,7 +204,7 @@ Deno.test("somebody else's certificate is never written over", { ignore }, async
   assertEquals([...Deno.readDirSync(it.folder)].map(({ name }) => name).toSorted(), [".lock", "cert.pem", "key.pem"]);
 });
 
-Deno.test("processes that start at the same moment agree on one pair", async () => {
+Deno.test("processes that start at the same time use the same certificate", async () => {
   await using it = await scratch();
   const script = join(it.folder, "..", "start.ts");
   await Deno.writeTextFile(
@@ -220,7 +224,7 @@ Deno.test("processes that start at the same moment agree on one pair", async () 
   assertEquals(starts.filter(([, made]) => made).length, 1);
 });
 
-Deno.test("a folder that cannot be made says what to do", async () => {
+Deno.test("explains how to fix a folder that cannot be created", async () => {
   await using it = await scratch();
   await Deno.writeTextFile(it.folder, "a file");
   const error: StartError = await assertRejects(() => it.make(), StartError);
@@ -228,7 +232,7 @@ Deno.test("a folder that cannot be made says what to do", async () => {
   assertStringIncludes(error.message, "--cert and --key");
 });
 
-Deno.test("permissions that are missing: no system name is done without, no writing is said", async () => {
+Deno.test("works without permission for the host name, and reports a missing write permission", async () => {
   await using it = await scratch();
   const script = join(it.folder, "..", "start.ts");
   await Deno.writeTextFile(
@@ -250,7 +254,7 @@ Deno.test("permissions that are missing: no system name is done without, no writ
   assertStringIncludes(await run(`--allow-write=${it.folder}`), "Deno was started without --allow-read=");
 });
 
-Deno.test("a start with good material does not load the library that makes them", async () => {
+Deno.test("does not import the X.509 library if the certificate is usable", async () => {
   await using it = await scratch();
   await it.make();
   const script = `import { developmentMaterial } from "${new URL(

@@ -1,13 +1,13 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { dirname, join } from "node:path";
 import { createLogger } from "../../lib/log.ts";
-import { watchPathsOf } from "../../lib/tls/symlink_paths.ts";
+import { resolveWatchPaths } from "../../lib/tls/symlink_paths.ts";
 import { watchFiles, type WatchOptions } from "../../lib/tls/watch_files.ts";
 
-/** How long an event may take on a busy machine before a test gives up. */
+/** How long a test waits for an event, ms. Busy machines can be slow. */
 const PATIENCE = 20_000;
 
-/** A folder, and a watch in it whose reports can be awaited one by one. */
+/** A temporary folder with a watch whose reports can be awaited. */
 class WatchedFolder implements AsyncDisposable {
   readonly folder = Deno.realPathSync(Deno.makeTempDirSync());
   readonly lines: string[] = [];
@@ -35,7 +35,7 @@ class WatchedFolder implements AsyncDisposable {
     }, { log, settle: 30, ...options });
   }
 
-  /** Waits until there have been so many reports. */
+  /** Waits for a number of reports. */
   async reported(count: number): Promise<void> {
     const late = Promise.withResolvers<void>();
     const timer = setTimeout(() => late.reject(new Error(`${this.reports} reports, not ${count}`)), PATIENCE);
@@ -57,7 +57,7 @@ class WatchedFolder implements AsyncDisposable {
   }
 }
 
-Deno.test("files written in place, renamed over, and removed and made again are each reported once", async () => {
+Deno.test("reports each change once: written in place, renamed over, removed and created again", async () => {
   await using it = new WatchedFolder();
   it.write("cert.pem", "cert 1");
   it.write("key.pem", "key 1");
@@ -73,7 +73,7 @@ Deno.test("files written in place, renamed over, and removed and made again are 
   await it.reported(3);
 });
 
-Deno.test("what leaves the content as it is is not reported: reading, touching, writing the same, other files", async () => {
+Deno.test("does not report reads, touches, writes of the same content, and other files", async () => {
   await using it = new WatchedFolder();
   it.write("cert.pem", "cert 1");
   it.watch(["cert.pem"], { poll: 20 });
@@ -81,13 +81,13 @@ Deno.test("what leaves the content as it is is not reported: reading, touching, 
   Deno.utimeSync(it.path("cert.pem"), new Date(), new Date());
   it.write("cert.pem", "cert 1");
   it.write("other.pem", "other");
-  // The change that counts is the one report; anything before it would have made it the second.
+  // An earlier report would make this one the second.
   await new Promise((resolve) => setTimeout(resolve, 300));
   it.write("cert.pem", "cert 2");
   await it.reported(1);
 });
 
-Deno.test("a link that comes to point to a newer file (certbot)", async () => {
+Deno.test("detects a symbolic link that is changed to a newer file (certbot)", async () => {
   await using it = new WatchedFolder();
   for (const version of [1, 2]) it.write(`archive/x/cert${version}.pem`, `cert ${version}`);
   Deno.mkdirSync(it.path("live", "x"), { recursive: true });
@@ -100,7 +100,7 @@ Deno.test("a link that comes to point to a newer file (certbot)", async () => {
   await it.reported(2);
 });
 
-Deno.test("a folder's link swapped under the files (Kubernetes), again and again", async () => {
+Deno.test("detects each swap of a folder's symbolic link (Kubernetes)", async () => {
   await using it = new WatchedFolder();
   const publish = (version: number) => {
     for (const name of ["tls.crt", "tls.key"]) it.write(`..v${version}/${name}`, `${name} ${version}`);
@@ -117,7 +117,7 @@ Deno.test("a folder's link swapped under the files (Kubernetes), again and again
   }
 });
 
-Deno.test("a link further up the path (releases/current)", async () => {
+Deno.test("detects a changed symbolic link higher up in the path (releases/current)", async () => {
   await using it = new WatchedFolder();
   for (const version of [1, 2]) it.write(`release${version}/tls/cert.pem`, `cert ${version}`);
   Deno.symlinkSync("release1", it.path("current"));
@@ -129,7 +129,7 @@ Deno.test("a link further up the path (releases/current)", async () => {
   await it.reported(2);
 });
 
-Deno.test("a whole folder replaced raises no event in it: the comparison at intervals sees it", async () => {
+Deno.test("detects a replaced folder by the periodic comparison, because no event is raised", async () => {
   await using it = new WatchedFolder();
   it.write("tls/cert.pem", "cert 1");
   it.write("new/cert.pem", "cert 2");
@@ -141,7 +141,7 @@ Deno.test("a whole folder replaced raises no event in it: the comparison at inte
   await it.reported(2);
 });
 
-Deno.test("the folder need not be there yet, and what is missing is said once", async () => {
+Deno.test("waits for a folder that does not exist, and logs a missing file once", async () => {
   await using it = new WatchedFolder();
   it.watch(["later/cert.pem"], { poll: 20 });
   await new Promise((resolve) => setTimeout(resolve, 200));
@@ -154,7 +154,7 @@ Deno.test("the folder need not be there yet, and what is missing is said once", 
   await it.reported(1);
 });
 
-Deno.test("a write in parts is reported when it is whole", async () => {
+Deno.test("reports a write in several parts only when it is complete", async () => {
   await using it = new WatchedFolder();
   it.write("cert.pem", "cert 1");
   const seen: string[] = [];
@@ -162,7 +162,7 @@ Deno.test("a write in parts is reported when it is whole", async () => {
     seen.push(Deno.readTextFileSync(it.path("cert.pem")));
     return Promise.resolve();
   });
-  // For longer than it settles, in pauses far shorter than that.
+  // Writes for longer than the settling time, with much shorter pauses.
   let content = "";
   for (let part = 0; part < 60; part++) {
     content += `part ${part}\n`;
@@ -173,7 +173,7 @@ Deno.test("a write in parts is reported when it is whole", async () => {
   assertEquals(seen, [content]);
 });
 
-Deno.test("reports do not overlap, and one that fails is logged and ends nothing", async () => {
+Deno.test("calls onChange without overlap, and logs its errors and continues", async () => {
   await using it = new WatchedFolder();
   it.write("cert.pem", "cert 1");
   let running = 0;
@@ -193,7 +193,7 @@ Deno.test("reports do not overlap, and one that fails is logged and ends nothing
   assertStringIncludes(it.lines.join("\n"), "key and certificate differ");
 });
 
-Deno.test("once disposed nothing is reported, also in the middle of a change", async () => {
+Deno.test("reports nothing after it is disposed of, even during a change", async () => {
   await using it = new WatchedFolder();
   it.write("cert.pem", "cert 1");
   it.watch(["cert.pem"], { settle: 100 });
@@ -206,26 +206,26 @@ Deno.test("once disposed nothing is reported, also in the middle of a change", a
   assertEquals(it.reports, before);
 });
 
-Deno.test("places: each link on the way and the file itself; a loop of links ends", async () => {
+Deno.test("resolves each symbolic link on the path and the file itself, and stops at a loop", async () => {
   await using it = new WatchedFolder();
   it.write("real/cert.pem", "cert");
   Deno.symlinkSync("real", it.path("one"));
   Deno.symlinkSync("one/cert.pem", it.path("two"));
-  const { folders, spots } = watchPathsOf([it.path("two")]);
+  const { folders, watched } = resolveWatchPaths([it.path("two")]);
   assertEquals(folders, [it.folder, it.path("real")]);
-  assertEquals(spots, new Set([it.path("two"), it.path("one"), it.path("real/cert.pem"), ...folders]));
+  assertEquals(watched, new Set([it.path("two"), it.path("one"), it.path("real/cert.pem"), ...folders]));
   Deno.symlinkSync("loop", it.path("loop"));
-  assertEquals(watchPathsOf([it.path("loop", "cert.pem")]).folders.includes(it.folder), true);
+  assertEquals(resolveWatchPaths([it.path("loop", "cert.pem")]).folders.includes(it.folder), true);
 });
 
-Deno.test("a folder that is removed and made again, and one that is replaced above the files, are noticed", async () => {
+Deno.test("detects a folder that is removed and created again, and a replaced parent folder", async () => {
   await using it = new WatchedFolder();
   it.write("certs/live/cert.pem", "cert 1");
   it.watch(["certs/live/cert.pem"]);
   Deno.removeSync(it.path("certs/live"), { recursive: true });
   it.write("certs/live/cert.pem", "cert 2");
   await it.reported(1);
-  // Gone for longer: nothing is left to be watched.
+  // The folder is missing for some time, so nothing can be watched.
   Deno.removeSync(it.path("certs"), { recursive: true });
   while (!it.lines.some((line) => line.includes("cannot be read"))) await new Promise((done) => setTimeout(done, 20));
   it.write("certs/live/cert.pem", "cert 3");
@@ -236,7 +236,7 @@ Deno.test("a folder that is removed and made again, and one that is replaced abo
   await it.reported(3);
 });
 
-Deno.test("a file that is gone is waited for, or counts as empty; the log says which files", async () => {
+Deno.test("waits for a missing file or treats it as empty, and names it in the log", async () => {
   for (const missingIsEmpty of [false, true]) {
     await using it = new WatchedFolder();
     it.write("tokens", "secret");

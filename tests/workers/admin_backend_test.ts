@@ -1,4 +1,4 @@
-/** One admin listener for several workers: it outlives each of them, and what it tells is of all. Linux. */
+/** The admin listener of several workers: it survives the exit of a worker, and its results cover all workers. Linux only. */
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { KEY, value } from "../admin/admin.ts";
@@ -11,7 +11,7 @@ async function adminOf(program: Program): Promise<string> {
   return (await program.stderr.until(/"admin":"([^"]+)"/))[1]!;
 }
 
-// deno-lint-ignore no-explicit-any -- JSON of a reply, of which each test knows what it is
+// deno-lint-ignore no-explicit-any -- each test expects a different JSON reply
 async function call(admin: string, method: string, parameters: object = {}): Promise<any> {
   const headers = { authorization: `Bearer ${KEY}` };
   const response = await fetch(`${admin}/api/${method}`, { method: "POST", body: JSON.stringify(parameters), headers });
@@ -19,7 +19,7 @@ async function call(admin: string, method: string, parameters: object = {}): Pro
 }
 
 Deno.test(
-  "calls reach the clients of all workers, metrics are their sums, also when a worker dies",
+  "API calls reach the clients of all workers, and metrics are sums, even after a worker dies",
   { ignore },
   async () => {
     const files = { "keys": KEY };
@@ -29,7 +29,7 @@ Deno.test(
     for (const client of clients.values()) assertEquals(await client.ask("join news"), "joined");
     assertEquals(await call(admin, "publish", { topic: "news", data: "hello" }), { result: {} });
     for (const client of clients.values()) assertEquals(await client.next(), "hello");
-    // Just after the start a worker does not know whether there are more.
+    // Directly after the start, a worker does not know the other workers yet.
     let result;
     const until = Date.now() + 20_000;
     do result = (await call(admin, "presence", { topic: "news" })).result; while (
@@ -71,7 +71,7 @@ Deno.test(
   },
 );
 
-Deno.test("with TLS the supervisor has the workers' certificate", { ignore }, async () => {
+Deno.test("--admin-tls serves the certificate of the workers", { ignore }, async () => {
   await using program = await startWorkers(1, ["--admin", "127.0.0.1:0", "--admin-tls"]);
   const admin = await adminOf(program);
   using client = Deno.createHttpClient({ caCerts: [await Deno.readTextFile(program.ca)] });

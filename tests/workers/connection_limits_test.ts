@@ -1,4 +1,4 @@
-/** Limits of connections are meant for all workers together. Linux. */
+/** Connection limits apply to all workers together. Linux only. */
 import { assert, assertEquals } from "@std/assert";
 import { delay } from "@std/async/delay";
 import { Client } from "../support/client.ts";
@@ -6,19 +6,19 @@ import { startWorkers } from "./workers.ts";
 
 const ignore = Deno.build.os !== "linux";
 
-/** Opens one after the other, each once the workers know of the one before; how many were let in. */
+/** Opens connections one after another, and waits until the workers have exchanged counts. Returns the accepted ones. */
 async function admitted(attempts: number, open: () => Promise<Client>): Promise<Client[]> {
   const clients: Client[] = [];
   for (let i = 0; i < attempts; i++) {
     const client = await open().catch(() => undefined);
     if (client !== undefined) clients.push(client);
-    // What the workers tell each other takes some ten milliseconds; nothing outside shows that it is done.
+    // The exchange of counts takes about ten milliseconds, and no event outside reports its end.
     await delay(150);
   }
   return clients;
 }
 
-Deno.test("--max-connections, and what a connection that ends gives back", { ignore }, async () => {
+Deno.test("--max-connections applies to all workers, and a closed connection frees its place", { ignore }, async () => {
   await using program = await startWorkers(3, ["--max-connections", "6", "--drain-timeout", "0s"]);
   const open = () => Client.open(program.url, { ca: program.ca });
   const clients = await admitted(14, open);
@@ -33,7 +33,7 @@ Deno.test("--max-connections, and what a connection that ends gives back", { ign
   for (const client of clients) await client.close();
 });
 
-Deno.test("--max-connections-per-address", { ignore }, async () => {
+Deno.test("--max-connections-per-address applies to all workers", { ignore }, async () => {
   await using program = await startWorkers(3, [
     ...["--mode", "proxied", "--max-connections-per-address", "4", "--drain-timeout", "0s"],
   ]);
@@ -45,7 +45,7 @@ Deno.test("--max-connections-per-address", { ignore }, async () => {
   for (const client of [...one, ...other]) await client.close();
 });
 
-Deno.test("--max-connections-per-user", { ignore }, async () => {
+Deno.test("--max-connections-per-user applies to all workers", { ignore }, async () => {
   await using program = await startWorkers(3, ["--app", "./users.ts", "--max-connections-per-user", "2"], {
     files: {
       "users.ts": `import { defineApp } from "@wss/wss";
@@ -58,7 +58,7 @@ Deno.test("--max-connections-per-user", { ignore }, async () => {
   const open = async (user: string) => {
     const client = await Client.open(`${program.url}?user=${user}`, { ca: program.ca });
     client.send("hello");
-    // One too many may be told by a close frame.
+    // A connection above the limit may be refused by a close frame.
     await client.next();
     return client;
   };
@@ -69,7 +69,7 @@ Deno.test("--max-connections-per-user", { ignore }, async () => {
   for (const client of [...anna, ...ben]) await client.close();
 });
 
-Deno.test("the connections of a worker that died count no more", { ignore }, async () => {
+Deno.test("the connections of a dead worker no longer count", { ignore }, async () => {
   await using program = await startWorkers(2, ["--max-connections", "4", "--drain-timeout", "0s"]);
   const open = () => Client.open(program.url, { ca: program.ca });
   const clients = await admitted(6, open);

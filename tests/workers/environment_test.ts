@@ -1,4 +1,4 @@
-/** Workers as systems run them: PID 1 of a container, a terminal's Ctrl-C, few descriptors. Linux. */
+/** Workers in different environments: as PID 1 of a container, on a terminal, with few descriptors. Linux only. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { isAlive } from "../support/processes.ts";
 import { Client } from "../support/client.ts";
@@ -6,32 +6,36 @@ import { childrenOf, clientOfEach, startWorkers } from "./workers.ts";
 
 const ignore = Deno.build.os !== "linux" || Deno.uid() !== 0;
 
-Deno.test("SIGUSR2 as PID 1 of a PID namespace: new workers, no end", { ignore }, async () => {
-  await using program = await startWorkers(2, ["--drain-timeout", "0s"], {
-    wrapper: ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"],
-  });
-  // unshare's child is PID 1 in there.
-  const [init] = childrenOf(program.pid);
-  const before = childrenOf(init!);
-  assertEquals(before.length, 2);
-  await using held = await Client.open(program.url, { ca: program.ca });
-  Deno.kill(init!, "SIGUSR2");
-  await program.stderr.until(/the workers have been replaced/);
-  assertEquals(isAlive(init!), true);
-  assertEquals((await held.closed).code, 1001);
-  await using client = await Client.open(program.url, { ca: program.ca });
-  assertEquals(await client.ask("new"), "new");
-  const deadline = performance.now() + 20_000;
-  while (childrenOf(init!).some((pid) => before.includes(pid))) {
-    assert(performance.now() < deadline, "the old workers are still there");
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  Deno.kill(init!, "SIGTERM");
-  assertEquals((await program.ended).code, 0);
-});
+Deno.test(
+  "SIGUSR2 as PID 1 of a PID namespace replaces the workers, and the service continues",
+  { ignore },
+  async () => {
+    await using program = await startWorkers(2, ["--drain-timeout", "0s"], {
+      wrapper: ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"],
+    });
+    // The child of unshare is PID 1 in the namespace.
+    const [init] = childrenOf(program.pid);
+    const before = childrenOf(init!);
+    assertEquals(before.length, 2);
+    await using held = await Client.open(program.url, { ca: program.ca });
+    Deno.kill(init!, "SIGUSR2");
+    await program.stderr.until(/the workers have been replaced/);
+    assertEquals(isAlive(init!), true);
+    assertEquals((await held.closed).code, 1001);
+    await using client = await Client.open(program.url, { ca: program.ca });
+    assertEquals(await client.ask("new"), "new");
+    const deadline = performance.now() + 20_000;
+    while (childrenOf(init!).some((pid) => before.includes(pid))) {
+      assert(performance.now() < deadline, "the old workers are still there");
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    Deno.kill(init!, "SIGTERM");
+    assertEquals((await program.ended).code, 0);
+  },
+);
 
 Deno.test(
-  "Ctrl-C reaches the supervisor and its workers at once: connections still get their time",
+  "connections can finish after a Ctrl-C that the supervisor and the workers receive at once",
   { ignore },
   async () => {
     await using program = await startWorkers(2, ["--drain-timeout", "30s"], { wrapper: ["setsid", "--wait"] });
@@ -46,24 +50,28 @@ Deno.test(
   },
 );
 
-Deno.test("with few descriptors each worker has its own limit, and the port stays", { ignore }, async () => {
-  await using program = await startWorkers(2, ["--drain-timeout", "0s"], {
-    wrapper: ["prlimit", "--nofile=160:160"],
-  });
-  const options = { ca: program.ca };
-  const clients: Client[] = [];
-  let refused = 0;
-  for (let i = 0; i < 260; i++) {
-    try {
-      clients.push(await Client.open(program.url, options));
-    } catch {
-      refused++;
+Deno.test(
+  "with few descriptors, each worker has its own connection limit, and the port stays open",
+  { ignore },
+  async () => {
+    await using program = await startWorkers(2, ["--drain-timeout", "0s"], {
+      wrapper: ["prlimit", "--nofile=160:160"],
+    });
+    const options = { ca: program.ca };
+    const clients: Client[] = [];
+    let refused = 0;
+    for (let i = 0; i < 260; i++) {
+      try {
+        clients.push(await Client.open(program.url, options));
+      } catch {
+        refused++;
+      }
     }
-  }
-  // Nine tenths of 160, less 64, for each.
-  assert(clients.length >= 100 && refused > 0, `${clients.length} connected, ${refused} refused`);
-  for (const client of clients) await client.close();
-  await using client = await Client.open(program.url, options);
-  assertEquals(await client.ask("new"), "new");
-  assertMatch(program.url, /^wss:/);
-});
+    // Each worker allows nine tenths of 160, minus 64.
+    assert(clients.length >= 100 && refused > 0, `${clients.length} connected, ${refused} refused`);
+    for (const client of clients) await client.close();
+    await using client = await Client.open(program.url, options);
+    assertEquals(await client.ask("new"), "new");
+    assertMatch(program.url, /^wss:/);
+  },
+);

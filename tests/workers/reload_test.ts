@@ -1,4 +1,4 @@
-/** Certificates and tokens are renewed in all workers together: nothing is lost, and what is bad changes nothing. Linux. */
+/** Certificates and tokens are reloaded in all workers together, without losing a connection. Linux only. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { X509Certificate } from "node:crypto";
 import { join } from "node:path";
@@ -20,14 +20,14 @@ async function install(folder: string, { cert, key }: Issued): Promise<void> {
   await Deno.copyFile(key, join(folder, "key.pem"));
 }
 
-/** Waits until so many workers have said that a certificate serves. */
+/** Waits until `workers` workers have logged that they use the certificate. */
 async function served(program: Program, workers: number, { cert }: Issued, from: number): Promise<void> {
   const { serialNumber } = new X509Certificate(await Deno.readTextFile(cert));
   const lines = `(?:"message":"the new certificate is in use","serial":"${serialNumber}"[^]*?){${workers}}`;
   await program.stderr.until(new RegExp(lines, "i"), from);
 }
 
-/** The serial numbers that so many new connections see. */
+/** Returns the serial numbers of the certificates of `count` new connections. */
 async function serials(port: number, ca: string, count = 12): Promise<Set<string>> {
   const seen = new Set<string>();
   for (let i = 0; i < count; i++) seen.add(await serialOf(port, ca));
@@ -37,7 +37,7 @@ async function serials(port: number, ca: string, count = 12): Promise<Set<string
 for (const workers of [2, 4]) {
   peerTest(
     "openssl",
-    `${workers} workers: ten certificate reloads under load: nothing lost, nothing refused, all serve the new one`,
+    `${workers} workers reload a certificate ten times under load without losing or refusing a connection`,
     async () => {
       await using pki = await openPki();
       const root = await pki.authority("root");
@@ -69,7 +69,7 @@ for (const workers of [2, 4]) {
 
 peerTest(
   "openssl",
-  "a worker that is killed in the middle of a reload: the others serve the new certificate",
+  "the other workers serve the new certificate if a worker is killed during a reload",
   async () => {
     await using pki = await openPki();
     const root = await pki.authority("root");
@@ -88,7 +88,7 @@ peerTest(
       const from = program.stderr.text.length;
       await install(live, next);
       program.signal("SIGHUP");
-      // The queues of the old sockets are waited for a second: that is the middle.
+      // The workers wait one second for the accept queues of the old sockets: this kill happens during the wait.
       await new Promise((resolve) => setTimeout(resolve, 300 * (round + 1)));
       Deno.kill(victim!, "SIGKILL");
       await served(program, 2, next, from);
@@ -102,7 +102,7 @@ peerTest(
   },
 );
 
-peerTest("openssl", "a certificate that is not usable changes nothing in any worker", async () => {
+peerTest("openssl", "all workers keep the old certificate if the new one is unusable", async () => {
   await using pki = await openPki();
   const root = await pki.authority("root");
   const ca = await Deno.readTextFile(root.cert);
@@ -119,7 +119,7 @@ peerTest("openssl", "a certificate that is not usable changes nothing in any wor
   assertEquals(await serials(program.port, ca), new Set([await serial(first)]));
 });
 
-peerTest("openssl", "tokens that are added to the file or removed from it are so in every worker", async () => {
+peerTest("openssl", "every worker accepts added tokens and rejects removed tokens", async () => {
   const tokens = ["first-secret-that-is-long-enough", "second-secret-that-is-long-enough"];
   await using program = await startWorkers(2, ["--auth-token-file", "tokens.txt", "--drain-timeout", "0s"], {
     files: { "tokens.txt": `${tokens[0]}\n` },
@@ -133,7 +133,7 @@ peerTest("openssl", "tokens that are added to the file or removed from it are so
   assert(second.size === 2);
   const refused = await Client.open(program.url, options("a-secret-that-nobody-knows-at-all")).catch(String);
   assertMatch(String(refused), /Error/);
-  // Taken back: its connections end in every worker, the others stay.
+  // The removed token's connections end in every worker. The others stay open.
   await Deno.writeTextFile(join(program.folder, "tokens.txt"), `${tokens[1]}\n`);
   program.signal("SIGHUP");
   for (const client of first.values()) assertEquals((await client.closed).code, 3000);

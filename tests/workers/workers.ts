@@ -1,12 +1,12 @@
 /**
- * The program with several workers, and what tests ask of it.
+ * Starts the program with several workers, for the tests.
  * @module
  */
 import { assert } from "@std/assert";
 import { Client, type ClientOptions } from "../support/client.ts";
 import { type Program, type ProgramOptions, startProgram } from "../support/program.ts";
 
-/** Answers `pid`, freezes its event loop at `freeze MS`, joins a room at `join ROOM`, publishes at `say ROOM TEXT`. */
+/** Answers `pid`, blocks its event loop for `freeze MS`, subscribes for `join ROOM`, publishes for `say ROOM TEXT`. */
 export const WORKER_APP = {
   "worker.ts": `import { defineApp } from "@wss/wss";
     export default defineApp({
@@ -23,7 +23,7 @@ export const WORKER_APP = {
     });`,
 };
 
-/** Starts the program with so many workers. */
+/** Starts the program with `count` workers. */
 export async function startWorkers(
   count: number,
   args: readonly string[] = [],
@@ -35,7 +35,7 @@ export async function startWorkers(
   });
 }
 
-/** A client of each worker, by the worker's process number: connects until it has met all. */
+/** Connects until every worker has a client. Returns the clients by the process id of their worker. */
 export async function clientOfEach(
   count: number,
   url: string,
@@ -56,7 +56,7 @@ export async function clientOfEach(
   });
 }
 
-/** The processes whose parent is this one. */
+/** Returns the child processes of a process. */
 export function childrenOf(pid: number): number[] {
   return Deno.readTextFileSync(`/proc/${pid}/task/${pid}/children`).trim().split(" ").filter(Boolean).map(Number);
 }

@@ -1,4 +1,4 @@
-/** Several workers on one port are one service. Linux. */
+/** Several workers on one port are one service. Linux only. */
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { isAlive } from "../support/processes.ts";
 import { Client } from "../support/client.ts";
@@ -8,7 +8,7 @@ import { childrenOf, clientOfEach, startWorkers, WORKER_APP } from "./workers.ts
 const ignore = Deno.build.os !== "linux";
 
 Deno.test(
-  "two workers serve one port, and what one publishes reaches the subscribers of the other",
+  "two workers serve one port, and a message of one reaches the subscribers of the other",
   { ignore },
   async () => {
     await using program = await startWorkers(2, ["--drain-timeout", "0s"]);
@@ -22,7 +22,7 @@ Deno.test(
     assertEquals(await other.next(), "hello");
     assertEquals(await other.ask("say news back"), "said");
     assertEquals(await one.next(), "back");
-    // In order, in a burst.
+    // A burst of messages arrives in order.
     for (let i = 0; i < 500; i++) one.send(`say news ${i}`);
     for (let i = 0; i < 500; i++) assertEquals(await other.next(), `${i}`);
     const { code, stderr } = await program.stop();
@@ -31,7 +31,7 @@ Deno.test(
   },
 );
 
-Deno.test("one worker under a supervisor, behind a proxy", { ignore }, async () => {
+Deno.test("one worker serves under a supervisor in proxied mode", { ignore }, async () => {
   await using program = await startWorkers(1, ["--mode", "proxied"]);
   const [worker, ...more] = childrenOf(program.pid);
   assertEquals(more, []);
@@ -39,8 +39,8 @@ Deno.test("one worker under a supervisor, behind a proxy", { ignore }, async () 
   assertEquals(await client.ask("pid"), `${worker}`);
 });
 
-Deno.test("SIGTERM lets connections finish in every worker; a second one ends at once", { ignore }, async (t) => {
-  await t.step("drains, exit code 0", async () => {
+Deno.test("SIGTERM drains every worker, and a second SIGTERM exits at once", { ignore }, async (t) => {
+  await t.step("the first SIGTERM drains and exits with 0", async () => {
     await using program = await startWorkers(2, ["--drain-timeout", "20s"]);
     await using clients = await clientOfEach(2, program.url, { ca: program.ca });
     program.signal("SIGTERM");
@@ -49,7 +49,7 @@ Deno.test("SIGTERM lets connections finish in every worker; a second one ends at
     for (const client of clients.values()) await client.close();
     assertEquals(await program.exited, 0);
   });
-  await t.step("a second one", async () => {
+  await t.step("the second SIGTERM exits at once", async () => {
     await using program = await startWorkers(2, ["--drain-timeout", "60s"]);
     const workers = childrenOf(program.pid);
     await using _clients = await clientOfEach(2, program.url, { ca: program.ca });
@@ -62,7 +62,7 @@ Deno.test("SIGTERM lets connections finish in every worker; a second one ends at
   });
 });
 
-Deno.test("a worker that is killed costs its own clients only, and another takes its place", { ignore }, async () => {
+Deno.test("a killed worker loses only its own clients, and is replaced", { ignore }, async () => {
   await using program = await startWorkers(2);
   const options = { ca: program.ca };
   for (let round = 0; round < 3; round++) {
@@ -70,11 +70,11 @@ Deno.test("a worker that is killed costs its own clients only, and another takes
     const [[victim, lost], [survivor, kept]] = [...clients] as [[number, Client], [number, Client]];
     const from = program.stderr.text.length;
     Deno.kill(victim, "SIGKILL");
-    // What Deno's client says of a connection that was reset.
+    // The code that Deno's client reports for a reset connection.
     assertEquals((await lost.closed).code, 0);
-    // While the kernel takes the process apart, its listening socket may still get a connection: that is one of its own.
+    // Until the process has exited, its listening socket may still get connections.
     while (isAlive(victim)) await new Promise((resolve) => setTimeout(resolve, 5));
-    // Nobody is refused meanwhile.
+    // From then on, the other worker gets every connection.
     for (let i = 0; i < 10; i++) {
       await using client = await Client.open(program.url, options);
       assertEquals(await client.ask("new"), "new");
@@ -89,10 +89,10 @@ Deno.test("a worker that is killed costs its own clients only, and another takes
 });
 
 Deno.test(
-  "a worker that ends by itself or runs out of memory is replaced, and the log says how it died",
+  "a worker that exits or runs out of memory is replaced, and the log has the cause",
   { ignore },
   async () => {
-    // A small heap, so that it is full soon.
+    // A small heap is full soon.
     await using program = await startWorkers(2, [], { permissions: ["-A", "--v8-flags=--max-old-space-size=128"] });
     for (
       const [command, how] of [["exit", "exit code 3"], [
@@ -111,7 +111,7 @@ Deno.test(
   },
 );
 
-Deno.test("new connections avoid a worker that hangs, until it answers again", { ignore }, async () => {
+Deno.test("new connections avoid a hanging worker until it answers again", { ignore }, async () => {
   await using program = await startWorkers(2, ["--worker-timeout", "40s", "--drain-timeout", "0s"]);
   const options = { ca: program.ca };
   await using clients = await clientOfEach(2, program.url, options);
@@ -127,7 +127,7 @@ Deno.test("new connections avoid a worker that hangs, until it answers again", {
   await using _both = await clientOfEach(2, program.url, options);
 });
 
-Deno.test("a worker that hangs is replaced in the end", { ignore }, async () => {
+Deno.test("a hanging worker is replaced after --worker-timeout", { ignore }, async () => {
   await using program = await startWorkers(2, ["--worker-timeout", "5s", "--drain-timeout", "0s"]);
   const options = { ca: program.ca };
   await using clients = await clientOfEach(2, program.url, options);
@@ -139,7 +139,7 @@ Deno.test("a worker that hangs is replaced in the end", { ignore }, async () => 
   assertEquals(fresh.has(hung), false);
 });
 
-Deno.test("workers end in an orderly way when the supervisor is killed", { ignore }, async () => {
+Deno.test("the workers stop if the supervisor is killed", { ignore }, async () => {
   await using program = await startWorkers(2, ["--drain-timeout", "0s"]);
   const workers = childrenOf(program.pid);
   await using clients = await clientOfEach(2, program.url, { ca: program.ca });
@@ -151,7 +151,7 @@ Deno.test("workers end in an orderly way when the supervisor is killed", { ignor
 });
 
 Deno.test(
-  "SIGUSR2 replaces the workers under load: nobody is lost or refused, and the PID stays",
+  "SIGUSR2 replaces the workers under load without losing or refusing a client, and keeps the PID",
   { ignore },
   async () => {
     await using program = await startWorkers(2, ["--drain-timeout", "30s"]);
@@ -171,7 +171,7 @@ Deno.test(
       program.signal("SIGUSR2");
       await program.stderr.until(/SIGUSR2/);
       const deadline = performance.now() + 30_000;
-      // The old ones stay for their connections.
+      // The old workers still serve their connections.
       while (childrenOf(program.pid).length < 4) {
         assert(performance.now() < deadline);
         await new Promise((resolve) => setTimeout(resolve, 20));
@@ -196,7 +196,7 @@ Deno.test(
   },
 );
 
-Deno.test("SIGUSR2 with code that does not start leaves the old workers serving", { ignore }, async () => {
+Deno.test("SIGUSR2 keeps the old workers if the new code does not start", { ignore }, async () => {
   await using program = await startWorkers(2);
   const options = { ca: program.ca };
   const before = childrenOf(program.pid);
@@ -214,11 +214,11 @@ Deno.test("SIGUSR2 with code that does not start leaves the old workers serving"
   for (const pid of fresh.keys()) assertNotEquals(before.includes(pid), true);
 });
 
-Deno.test("SIGTERM in the middle of a replacement leaves no process behind", { ignore }, async () => {
+Deno.test("SIGTERM during a replacement leaves no process behind", { ignore }, async () => {
   await using program = await startWorkers(2, ["--drain-timeout", "0s"]);
   const workers = new Set(childrenOf(program.pid));
   program.signal("SIGUSR2");
-  // As soon as there is a new worker, which does not listen yet.
+  // Waits for a new worker, which does not listen yet.
   const deadline = performance.now() + 20_000;
   while (workers.size < 3) {
     assert(performance.now() < deadline);
@@ -230,11 +230,11 @@ Deno.test("SIGTERM in the middle of a replacement leaves no process behind", { i
   assertEquals([...workers].filter(isAlive), []);
 });
 
-Deno.test("what keeps workers from starting is said once", { ignore }, async (t) => {
+Deno.test("a failed start of workers is reported once", { ignore }, async (t) => {
   const files = WORKER_APP;
   const folder = await makeFolder({ ...files, "broken.ts": "throw new Error('no app today');" });
   try {
-    await t.step("a port that is taken", async () => {
+    await t.step("a port in use", async () => {
       using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
       const { port } = taken.addr;
       const { code, stderr } = await runProgram(["--workers", "2", "--host", "127.0.0.1", "--port", `${port}`], {
@@ -248,7 +248,7 @@ Deno.test("what keeps workers from starting is said once", { ignore }, async (t)
       assertEquals(code, 1);
       assertEquals(stderr.match(/no app today/g)?.length, 1, stderr);
     });
-    await t.step("a number that is none", async () => {
+    await t.step("an invalid number of workers", async () => {
       const { code, stderr } = await runProgram(["--workers", "many"], { folder });
       assertEquals(code, 2);
       assertMatch(stderr, /--workers: must be auto or a number from 1 to 1024, not "many"/);
@@ -260,11 +260,11 @@ Deno.test("what keeps workers from starting is said once", { ignore }, async (t)
       assertEquals(code, 2);
       assertMatch(stderr, /several processes cannot share a unix socket/);
     });
-    await t.step("no C library", async () => {
+    await t.step("no access to the C library", async () => {
       const permissions = ["--allow-net", "--allow-read", "--allow-write", "--allow-env", "--allow-sys", "--allow-run"];
       const { code, stderr } = await runProgram(["--workers", "2", "--port", "0"], { folder, permissions });
       assertEquals(code, 1);
-      assertMatch(stderr, /Cannot run workers: the C library is required/);
+      assertMatch(stderr, /Cannot run workers: access to the C library is required/);
     });
   } finally {
     await Deno.remove(folder, { recursive: true });

@@ -10,7 +10,7 @@ const app = {
 };
 
 for (const accessLog of [false, true]) {
-  Deno.test(`a connection's opening and end are logged at ${accessLog ? "info" : "debug"}`, async () => {
+  Deno.test(`logs the opening and the end of a connection at ${accessLog ? "info" : "debug"}`, async () => {
     await using service = await serving(app, { accessLog, path: ["/room"] });
     const client = await service.connect({ path: "/room?token=secret" });
     assertEquals(await client.ask("12345"), "12345!");

@@ -18,7 +18,7 @@ import {
 const closed = (code: number, reason = "", wasClean = false) => new CloseEvent("close", { code, reason, wasClean });
 const vanished = (yes: boolean) => ({ vanished: () => yes }) as unknown as WatchedConnection;
 
-Deno.test("a close frame of the client's is told as it came", () => {
+Deno.test("reports the client's close frame unchanged", () => {
   assertEquals(closeReasonOf(closed(1000, "bye", true), undefined), { code: 1000, reason: "bye" });
   assertEquals(closeReasonOf(closed(1001, "", true), vanished(true)), { code: 1001, reason: "" });
   assertEquals(closeReasonOf(closed(4711, "x", true), undefined), { code: 4711, reason: "x" });
@@ -26,7 +26,7 @@ Deno.test("a close frame of the client's is told as it came", () => {
   assertEquals(closeReasonOf(closed(1001, NO_PONG, true), undefined), { code: 1001, reason: NO_PONG });
 });
 
-Deno.test("an unanswered ping, unanswered data and a broken connection are 1006, each with its reason", () => {
+Deno.test("reports an unanswered ping, unanswered data and a broken connection as 1006 with a reason", () => {
   const reasons = [
     closeReasonOf(closed(1001, NO_PONG), undefined),
     closeReasonOf(closed(0), vanished(true)),
@@ -42,7 +42,7 @@ Deno.test("an unanswered ping, unanswered data and a broken connection are 1006,
   ]);
 });
 
-Deno.test("what the watchdog ended is told by its cause, and counts as a limit", () => {
+Deno.test("reports the cause of a connection that the watchdog ended", () => {
   const otherwise = { code: 1006, reason: "otherwise" };
   assertEquals(watchdogCloseReason(undefined, otherwise), otherwise);
   assertEquals(watchdogCloseReason("handshake", otherwise), otherwise);
@@ -52,7 +52,7 @@ Deno.test("what the watchdog ended is told by its cause, and counts as a limit",
   }
 });
 
-Deno.test("every frame of the service's own may stand on the wire; 1006 does not", () => {
+Deno.test("every close code that the service uses may be sent, but not 1006", () => {
   for (const frame of [TOKEN_EXPIRED, FAILED, OVER_BUDGET, USER_FULL, tooSlow(2 ** 53)]) {
     assert(isSendable(frame.code), frame.reason);
     assertEquals(fittedFrame(frame), frame, "it is cut");
@@ -60,7 +60,7 @@ Deno.test("every frame of the service's own may stand on the wire; 1006 does not
   assertEquals(TERMINATED.code, 1006);
 });
 
-Deno.test("a reason of any length is cut to 123 bytes, between characters", () => {
+Deno.test("truncates a close reason to 123 bytes between characters", () => {
   const { code, reason } = fittedFrame({ code: 1000, reason: "ü".repeat(1_000_000) });
   assertEquals([code, reason], [1000, "ü".repeat(61)]);
 });

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { ReadProgress } from "../../lib/ws/close_timer.ts";
 
-Deno.test("a peer reads as long as the number grows; what falls or stays is no reading", () => {
+Deno.test("a peer counts as reading only while the number of acknowledged bytes grows", () => {
   const begun = performance.now();
   let value: number | undefined = 10;
   const progress = new ReadProgress(() => value);
@@ -16,7 +16,7 @@ Deno.test("a peer reads as long as the number grows; what falls or stays is no r
   assertEquals([stalled(9_100), stalled(9_300)], [5, 0]);
 });
 
-Deno.test("where nobody knows what a peer reads, it is given its time", () => {
+Deno.test("a peer gets the whole timeout if its progress is unknown", () => {
   const progress = new ReadProgress(() => undefined);
   assertEquals(progress.stalledFor(performance.now() + 60_000), 0);
 });

@@ -10,7 +10,7 @@ import { serving } from "../support/serving.ts";
 const BURST = 8;
 const MESSAGE = "x".repeat(64);
 
-Deno.test("the messages of a burst share segments", async () => {
+Deno.test("a burst of messages shares TCP segments", async () => {
   const app = defineApp({
     message(peer) {
       for (let sent = 0; sent < BURST; sent++) peer.send(MESSAGE);
@@ -49,7 +49,7 @@ class Line {
   }
 }
 
-Deno.test("the second message that waits corks the socket, once, and the timer ends it", async () => {
+Deno.test("the second waiting message corks the socket once, and the timer uncorks it", async () => {
   using timer = new CorkTimer();
   const [burst, single] = [new Line(timer), new Line(timer)];
   for (let round = 0; round < 2; round++) {
@@ -65,7 +65,7 @@ Deno.test("the second message that waits corks the socket, once, and the timer e
   assertEquals(single.corks, []);
 });
 
-Deno.test("a cork ends when the peer closes, when what waited has left, and with the timer's service", () => {
+Deno.test("the socket is uncorked when the peer closes, when all is sent, and when the timer is disposed", () => {
   const timer = new CorkTimer();
   const begin = () => {
     const line = new Line(timer);

@@ -7,7 +7,7 @@ import { defineHooks, type Peer } from "crossws";
 import { handshake, rawExchange } from "../support/raw.ts";
 import { serving } from "../support/serving.ts";
 
-Deno.test("crossws: peer and message are text by themselves, and a message knows its id and peer", async () => {
+Deno.test("crossws: peers and messages convert to text, and a message has its id and peer", async () => {
   const app = defineHooks({
     open: (peer) => void peer.send(`${peer} ${peer.id}`),
     message: (peer, message) =>
@@ -19,7 +19,7 @@ Deno.test("crossws: peer and message are text by themselves, and a message knows
   assertMatch(String(await client.ask("tom")), /^tom true true [0-9a-f-]{36}$/);
 });
 
-Deno.test("crossws: what is sent of nothing, numbers and objects", async () => {
+Deno.test("crossws: sends undefined, numbers and objects as crossws does", async () => {
   const values: unknown[] = [null, undefined, 7, 10n, false, { a: 1 }];
   const app = defineHooks({ message: (peer, message) => void peer.send(values[Number(message.text())]) });
   await using served = await serving(app, { mode: "proxied" });
@@ -29,7 +29,7 @@ Deno.test("crossws: what is sent of nothing, numbers and objects", async () => {
   assertEquals(seen, ["", "", "7", "10", "false", '{"a":1}']);
 });
 
-Deno.test("crossws: a namespace has its own topics and peers, and is the path unless the app names another", async () => {
+Deno.test("crossws: a namespace has its own topics and peers; its default is the path", async () => {
   const app = defineHooks({
     upgrade: (request) => {
       const namespace = new URL(request.url).searchParams.get("in");
@@ -69,7 +69,7 @@ Deno.test("crossws: a namespace has its own topics and peers, and is the path un
   assertEquals(await who(), told);
 });
 
-Deno.test("crossws: waitForDrain waits for the buffer, and no longer than the peer or its signal", async () => {
+Deno.test("crossws: waitForDrain ends with the empty buffer, the peer's close or the signal", async () => {
   const { promise, resolve } = Promise.withResolvers<Peer>();
   const app = defineHooks({ open: (peer) => resolve(peer) });
   await using served = await serving(app, { mode: "proxied", maxBackpressure: "64MiB" });
@@ -89,7 +89,7 @@ Deno.test("crossws: waitForDrain waits for the buffer, and no longer than the pe
   assertEquals(failure, "Error: enough");
 });
 
-Deno.test("upgrade: the context is each peer's own, whatever object the app returns", async () => {
+Deno.test("upgrade: each peer has its own context, even if the app returns a shared object", async () => {
   const shared = Object.freeze({ room: "lobby" });
   const app = defineHooks({
     upgrade: () => ({ context: shared }),
@@ -105,7 +105,7 @@ Deno.test("upgrade: the context is each peer's own, whatever object the app retu
   assertEquals(await tom.ask("again"), '{"room":"lobby","name":"tom"}');
 });
 
-Deno.test("upgrade: headers of the app's, cookies each on a line, and none that would break the handshake", async () => {
+Deno.test("upgrade: sends the app's headers and cookies, except those that would break the handshake", async () => {
   const headers = new Headers({ "x-who": "me", connection: "close", "content-length": "5", upgrade: "h2c" });
   headers.append("set-cookie", "a=1; Path=/");
   headers.append("set-cookie", "b=2");
@@ -122,7 +122,7 @@ Deno.test("upgrade: headers of the app's, cookies each on a line, and none that 
   );
 });
 
-Deno.test("upgrade: a Response returned, thrown, or carried by what was thrown refuses", async () => {
+Deno.test("upgrade: a Response that is returned, thrown or attached to an error refuses the handshake", async () => {
   const refusal = () => new Response("not you", { status: 403, headers: { "x-why": "because" } });
   const app = defineHooks({
     upgrade(request) {
@@ -139,7 +139,7 @@ Deno.test("upgrade: a Response returned, thrown, or carried by what was thrown r
   }
 });
 
-Deno.test("upgrade: a hook that is still asked when the service stops gets nobody in", async () => {
+Deno.test("upgrade: a pending hook cannot admit a client after the service has stopped", async () => {
   const asked = Promise.withResolvers<void>();
   const answer = Promise.withResolvers<void>();
   const opened: string[] = [];
@@ -161,7 +161,7 @@ Deno.test("upgrade: a hook that is still asked when the service stops gets nobod
   assertEquals(opened, []);
 });
 
-Deno.test("crossws: a Blob is sent as its bytes, in its place among the others, before a close too", async () => {
+Deno.test("crossws: sends a Blob as bytes in order, also before a close", async () => {
   const app = defineHooks({
     open: (peer) => peer.subscribe("news"),
     message(peer) {
@@ -194,7 +194,7 @@ Deno.test("crossws: a Blob is sent as its bytes, in its place among the others, 
   assertEquals(served.logged("compress is ignored").length, 1);
 });
 
-Deno.test("crossws: what cannot be sent closes the peer of the hook that tried, with the reason in the log", async () => {
+Deno.test("crossws: sending an unsupported value closes the peer, and the reason is logged", async () => {
   const app = defineHooks({ message: (peer) => void peer.send(new Map([["a", 1]])) });
   await using served = await serving(app, { mode: "proxied" });
   await using client = await served.connect();

@@ -4,7 +4,7 @@ import { InboundLimits } from "../../lib/ws/inbound_limits.ts";
 
 const UNLIMITED = { maxPayload: 1_000, messageRate: 0 };
 
-Deno.test("a message of maxPayload bytes is taken, in text as UTF-8, and one byte more is 1009", () => {
+Deno.test("accepts a message of maxPayload bytes, and closes with 1009 for one byte more", () => {
   const limits = new InboundLimits(UNLIMITED);
   for (const fits of ["x".repeat(1_000), "ü".repeat(500), new ArrayBuffer(1_000), ""]) {
     assertEquals(limits.check(fits), undefined);
@@ -14,7 +14,7 @@ Deno.test("a message of maxPayload bytes is taken, in text as UTF-8, and one byt
   }
 });
 
-Deno.test("twice the rate in a burst is taken, one more is 1008 and names the rate; 0 is no limit", () => {
+Deno.test("accepts a burst of twice the rate, and closes with 1008 for one more; 0 means no limit", () => {
   const limits = new InboundLimits({ maxPayload: 10, messageRate: 1_000 });
   let taken = 0;
   let refused;
@@ -25,7 +25,7 @@ Deno.test("twice the rate in a burst is taken, one more is 1008 and names the ra
   for (let count = 0; count < 100_000; count++) assertEquals(unlimited.check("x"), undefined);
 });
 
-Deno.test("what waits comes out in order, and costs nothing once it is out", () => {
+Deno.test("queued messages leave in order, and are then no longer counted", () => {
   const limits = new InboundLimits(UNLIMITED);
   let next = 0;
   let out = 0;
@@ -40,7 +40,7 @@ Deno.test("what waits comes out in order, and costs nothing once it is out", () 
   assertEquals([limits.waiting, limits.cost, limits.dequeue()], [0, 0, undefined]);
 });
 
-Deno.test("20,000 messages may wait, or 16 MiB, or four of the greatest length", () => {
+Deno.test("queues up to 20,000 messages, 16 MiB, or four of the maximum length", () => {
   const fill = (maxPayload: number, size: number) => {
     const limits = new InboundLimits({ maxPayload, messageRate: 0 });
     let taken = 0;
@@ -54,7 +54,7 @@ Deno.test("20,000 messages may wait, or 16 MiB, or four of the greatest length",
   assertEquals(fill(8 * 1024 ** 2, 8 * 1024 ** 2), 4);
 });
 
-Deno.test("what is dropped is forgotten, and what comes then begins anew", () => {
+Deno.test("dropping the queue resets its counts", () => {
   const limits = new InboundLimits(UNLIMITED);
   for (const message of ["a", "b"]) limits.enqueue(message);
   limits.dropQueue();

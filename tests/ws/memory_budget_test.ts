@@ -23,7 +23,7 @@ class Member implements BudgetMember {
   }
 }
 
-Deno.test("over the budget the fullest are released, and no more than needed", () => {
+Deno.test("over the budget, the peers with the most unsent bytes are closed, and no more than needed", () => {
   const budget = new MemoryBudget(1_000);
   const [small, big, middle] = [100, 600, 300].map((bytes) => new Member(budget, bytes));
   budget.enforce();
@@ -31,7 +31,7 @@ Deno.test("over the budget the fullest are released, and no more than needed", (
   assertEquals(budget.used, 400);
 });
 
-Deno.test("what has left since it was counted is nobody's fault", () => {
+Deno.test("messages that were sent since the last count are not counted", () => {
   const budget = new MemoryBudget(1_000);
   const one = new Member(budget, 0);
   const other = new Member(budget, 200);
@@ -82,7 +82,7 @@ class Line {
   }
 }
 
-Deno.test("short messages count as many, until they leave", () => {
+Deno.test("the overhead of short messages is counted until they are sent", () => {
   const line = new Line(MIB);
   const seen: SendStatus[] = [];
   for (let sent = 0; sent < 9_000; sent++) {
@@ -98,7 +98,7 @@ Deno.test("short messages count as many, until they leave", () => {
   assertEquals([line.buffer.measure(), line.buffer.over, line.buffer.left], [0, false, 9_000]);
 });
 
-Deno.test("a peer that reads never looks full, however much it was sent and though something always waits", () => {
+Deno.test("a reading peer is never closed, however much it receives", () => {
   for (const lengths of [[1], [0], [26], [0, 5_000], [2, 30_000]]) {
     const line = new Line(MIB);
     for (let sent = 0; sent < 200_000; sent++) {
@@ -110,7 +110,7 @@ Deno.test("a peer that reads never looks full, however much it was sent and thou
   }
 });
 
-Deno.test("messages without payload count too, where the peer takes none", () => {
+Deno.test("empty messages to a peer that does not read are counted", () => {
   const line = new Line(MIB);
   let status: SendStatus = "fine";
   for (let sent = 0; sent < 5_000 && status === "fine"; sent++) status = line.buffer.send("");
@@ -121,7 +121,7 @@ Deno.test("messages without payload count too, where the peer takes none", () =>
   assertEquals(line.buffer.measure(), 0);
 });
 
-Deno.test("one message over an empty buffer may be of any length; a second one may not", () => {
+Deno.test("with an empty buffer one message of any length is allowed, but not a second one", () => {
   const line = new Line(KIB);
   assertEquals(line.buffer.send("x".repeat(10 * MIB)), "over");
   line.take(1);

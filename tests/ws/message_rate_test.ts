@@ -2,7 +2,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { MessageRate } from "../../lib/ws/message_rate.ts";
 import { seeded } from "../support/seeded.ts";
 
-Deno.test("a message rate takes a burst of twice the rate, then the rate", () => {
+Deno.test("a message rate allows a burst of twice the rate, then the rate", () => {
   for (const rate of [1, 3, 7, 1_000]) {
     const bucket = new MessageRate(rate);
     const count = (now: number) => {
@@ -17,7 +17,7 @@ Deno.test("a message rate takes a burst of twice the rate, then the rate", () =>
   }
 });
 
-Deno.test("whatever the times, a message rate grants no more than rate times time plus the burst, and no less", () => {
+Deno.test("a message rate allows exactly rate times time plus the burst, at any times", () => {
   for (let seed = 1; seed <= 20; seed++) {
     const random = seeded(seed);
     const rate = 1 + random(50);
@@ -36,6 +36,6 @@ Deno.test("whatever the times, a message rate grants no more than rate times tim
   }
 });
 
-Deno.test("a message rate below one a second, or none, is an error that names it", () => {
+Deno.test("rejects a message rate that is not at least one per second", () => {
   for (const rate of [0, -1, NaN, Infinity]) assertThrows(() => new MessageRate(rate), RangeError, String(rate));
 });

@@ -49,7 +49,7 @@ async function turnsUntil(condition: () => boolean): Promise<number> {
   return turns;
 }
 
-Deno.test("a burst is handled over several turns, in order and whole, and another peer's message comes in between", async () => {
+Deno.test("handles a burst in order over several turns, and other peers' messages in between", async () => {
   using scheduler = new MessageScheduler(new MemoryBudget(Infinity));
   const order: string[] = [];
   const busy = new Sender("busy", 2, scheduler, order);
@@ -63,7 +63,7 @@ Deno.test("a burst is handled over several turns, in order and whole, and anothe
   assert(order.indexOf("light") < 80, `the other peer's message came as number ${order.indexOf("light")}`);
 });
 
-Deno.test("of those that wait the one with the fewest messages is first", async () => {
+Deno.test("serves the waiting peer with the fewest messages first", async () => {
   using scheduler = new MessageScheduler(new MemoryBudget(Infinity));
   const order: string[] = [];
   const first = new Sender("first", 1, scheduler, order);
@@ -77,7 +77,7 @@ Deno.test("of those that wait the one with the fewest messages is first", async 
   assertEquals(last, last.toSorted((one, other) => one - other));
 });
 
-Deno.test("what waits goes on once what was sent has left, or after a time where it does not leave", async () => {
+Deno.test("continues when the sent bytes have left, or after a timeout", async () => {
   const budget = new MemoryBudget(Infinity);
   using scheduler = new MessageScheduler(budget);
   const readers = Array.from({ length: 8 }, () => ({ buffered: 100 }));
@@ -106,7 +106,7 @@ Deno.test("what waits goes on once what was sent has left, or after a time where
   assert(turns < 10, `${turns} turns`);
 });
 
-Deno.test("a peer that is forgotten is not called again", async () => {
+Deno.test("does not call a removed peer again", async () => {
   using scheduler = new MessageScheduler(new MemoryBudget(Infinity));
   const gone = new Sender("gone", 12, scheduler);
   const other = new Sender("other", 12, scheduler);

@@ -4,7 +4,7 @@ import { seeded } from "../support/seeded.ts";
 
 const encode = (text: string) => new TextEncoder().encode(text);
 
-Deno.test("a message's length is counted in bytes, exact at the limit, for every width of character", () => {
+Deno.test("counts a message's length in bytes, exactly at the limit, for characters of every width", () => {
   // One to four bytes each, at the edges of every width.
   for (const character of ["x", "\x7f", "\x80", "é", "\u07ff", "\u0800", "€", "\uffff", "😀", "\u{10ffff}"]) {
     for (const count of [1, 2, 7, 100]) {
@@ -17,7 +17,7 @@ Deno.test("a message's length is counted in bytes, exact at the limit, for every
   }
 });
 
-Deno.test("a message's length agrees with the encoder for any mixture, one byte below, at and above the limit", () => {
+Deno.test("the length of random text agrees with TextEncoder around the limit", () => {
   const random = seeded(6455);
   const alphabet = ["a", "Z", "é", "ß", "€", "語", "😀", "🏳️‍🌈", "\n"];
   for (let round = 0; round < 500; round++) {
@@ -30,13 +30,13 @@ Deno.test("a message's length agrees with the encoder for any mixture, one byte 
   }
 });
 
-Deno.test("a binary message's length is its bytes", () => {
+Deno.test("the length of a binary message is its number of bytes", () => {
   assertEquals([9, 10, 11].map((limit) => longerThan(new ArrayBuffer(10), limit)), [true, false, false]);
   assertEquals(longerThan(new ArrayBuffer(0), 0), false);
   assertEquals(longerThan("", 0), false);
 });
 
-Deno.test("a message gives text, bytes and JSON of either kind", async () => {
+Deno.test("text and binary messages convert to text, bytes and JSON", async () => {
   const json = '{"name":"tom é"}';
   for (const data of [json, encode(json).buffer]) {
     const message = new IncomingMessage(data);
@@ -52,7 +52,7 @@ Deno.test("a message gives text, bytes and JSON of either kind", async () => {
   assertThrows(() => new IncomingMessage("{").json(), SyntaxError);
 });
 
-Deno.test("what is sent: text and bytes as they are, a message as what it carries, all else as JSON", () => {
+Deno.test("sends text and bytes unchanged, a message as its data, and anything else as JSON", () => {
   const buffer = encode("hello").buffer;
   assertEquals(toPayload("tom"), "tom");
   assertEquals(toPayload(""), "");
@@ -71,7 +71,7 @@ Deno.test("what is sent: text and bytes as they are, a message as what it carrie
   ]);
 });
 
-Deno.test("what JSON would show as an empty object, and a function, are errors that say what is required", () => {
+Deno.test("rejects functions and objects that JSON would make empty", () => {
   class Empty {}
   for (
     const [data, shown] of [

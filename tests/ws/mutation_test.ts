@@ -159,7 +159,7 @@ function isRight(status: number): boolean {
 }
 
 for (const [mode, count] of [["proxied", PLAIN], ["direct", TLS]] as const) {
-  Deno.test(`a client's mistake is never answered with 500, and the service goes on (${mode}, seed ${SEED})`, async () => {
+  Deno.test(`an invalid request never causes a 500, and the service keeps running (${mode}, seed ${SEED})`, async () => {
     const app = defineApp({ message: (peer) => void peer.send("ok") });
     await using served = await serving(app, { mode, handshakeTimeout: "3s" });
     const random = seeded(SEED);

@@ -4,7 +4,7 @@ import { handshake } from "../support/raw.ts";
 import { type Served, serving } from "../support/serving.ts";
 import { Notes } from "./notes.ts";
 
-Deno.test("the hooks run in order, once each, and know the request, the address and the context", async () => {
+Deno.test("the hooks run in order, once each, with the request, the address and the context", async () => {
   const notes = new Notes<string>();
   let seen: Peer | undefined;
   const app = defineApp({
@@ -48,7 +48,7 @@ Deno.test("the hooks run in order, once each, and know the request, the address 
   assertEquals([peer.topics.size, served.service.peers.size, notes.all.length], [0, 0, 6]);
 });
 
-Deno.test("text, binary and JSON go out as such, and echo comes back as it went", async () => {
+Deno.test("text, binary and JSON are sent and echoed unchanged", async () => {
   const app = defineApp({
     message(peer, message) {
       peer.send(message.rawData);
@@ -93,7 +93,7 @@ function failing(hook: "open" | "message" | "drain", how: "throws" | "rejects", 
 
 for (const hook of ["open", "message", "drain"] as const) {
   for (const how of ["throws", "rejects"] as const) {
-    Deno.test(`a hook that fails closes its peer alone with 1011: ${hook} ${how}`, async () => {
+    Deno.test(`a failing hook closes only its own peer with 1011: ${hook} ${how}`, async () => {
       const errors = new Notes<string>();
       await using served = await serving(failing(hook, how, errors));
       await using other = await served.connect();
@@ -114,7 +114,7 @@ for (const hook of ["open", "message", "drain"] as const) {
 }
 
 for (const how of ["throws", "rejects"] as const) {
-  Deno.test(`close and error hooks that fail harm nobody: ${how}`, async () => {
+  Deno.test(`failing close and error hooks have no further effect: ${how}`, async () => {
     const notes = new Notes<string>();
     const fail = (what: string): void | Promise<void> => {
       notes.add(what);
@@ -137,7 +137,7 @@ for (const how of ["throws", "rejects"] as const) {
   });
 }
 
-Deno.test("a message of exactly maxPayload is taken, one byte more closes with 1009: text, binary, multi-byte", async () => {
+Deno.test("accepts a message of exactly maxPayload, and closes with 1009 for one byte more", async () => {
   const seen = new Notes<number>();
   const app = defineApp({
     message(peer, message) {
@@ -164,7 +164,7 @@ Deno.test("a message of exactly maxPayload is taken, one byte more closes with 1
   assertEquals(await seen.until(5), [4096, 4096, 4096, 4096, 4096]);
 });
 
-Deno.test("close: codes that are not allowed in a close frame become 1000 and are logged, the others go as they are", async () => {
+Deno.test("close: replaces codes that must not be sent by 1000 and logs them", async () => {
   const app = defineApp({
     message(peer, message) {
       const { code, reason } = message.json<{ code?: number; reason?: string }>();
@@ -287,7 +287,7 @@ function fails(): never {
   throw new Error("odd");
 }
 
-Deno.test("whatever a hook throws, rejects with or returns costs its own peer alone", async (t) => {
+Deno.test("any thrown, rejected or returned value of a hook affects only its own peer", async (t) => {
   let odd: () => unknown;
   const app: App = {
     message(peer, message) {
@@ -326,7 +326,7 @@ Deno.test("whatever a hook throws, rejects with or returns costs its own peer al
   assertEquals(served.logged("the app's error hook threw").length, 5);
 });
 
-Deno.test("messages that came before the client left reach the app, then close runs", async () => {
+Deno.test("messages received before the disconnect reach the app before the close hook", async () => {
   const seen = new Notes<string>();
   const app = defineApp({
     message(_peer, message) {
@@ -345,7 +345,7 @@ Deno.test("messages that came before the client left reach the app, then close r
   assertEquals(served.service.peers.size, 0);
 });
 
-Deno.test("topics: publish reaches the others in order, the service all of them, and a peer that left nobody", async () => {
+Deno.test("topics: a peer publishes to the others in order, and the service to all", async () => {
   const app = defineApp({
     open: (peer) => peer.subscribe("room"),
     message(peer, message) {

@@ -4,7 +4,7 @@ import { defineApp } from "../../lib/ws/app_types.ts";
 import { serving } from "../support/serving.ts";
 import { Notes } from "./notes.ts";
 
-Deno.test("send tells when the buffer is over half its limit, drain when it is empty, and all of it arrives", async () => {
+Deno.test("send returns false above half of the limit, drain is called when the buffer is empty, and everything arrives", async () => {
   const chunk = "x".repeat(64 * 1024);
   let held = 0;
   const app = defineApp({
@@ -31,7 +31,7 @@ Deno.test("send tells when the buffer is over half its limit, drain when it is e
   }
 });
 
-Deno.test("a peer that has more waiting than maxBackpressure is closed with 1013, and nobody else", async () => {
+Deno.test("a peer with more unsent bytes than maxBackpressure is closed with 1013, and no other", async () => {
   const closed = new Notes<number | undefined>();
   const app = defineApp({
     message(peer, message) {
@@ -49,7 +49,7 @@ Deno.test("a peer that has more waiting than maxBackpressure is closed with 1013
   assertEquals(await other.ask("tom"), "ok");
 });
 
-Deno.test("what is sent at once to a client that reads arrives, past the limit too: in open, as an echo, in one burst", async () => {
+Deno.test("a reading client gets everything, even beyond the limit: in open, as an echo, in one burst", async () => {
   const app = defineApp({
     open(peer) {
       const kind = new URL(peer.request.url).searchParams.get("send");

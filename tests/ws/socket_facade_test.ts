@@ -3,7 +3,7 @@ import { defineApp } from "../../lib/ws/app_types.ts";
 import { serving } from "../support/serving.ts";
 import { Notes } from "./notes.ts";
 
-Deno.test("peer.websocket is a WebSocket as far as libraries use one, over the same bounds", async () => {
+Deno.test("peer.websocket has the WebSocket API that libraries use, with the same limits", async () => {
   const notes = new Notes<string>();
   interface Facade {
     readonly readyState: number;

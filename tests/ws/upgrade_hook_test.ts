@@ -23,7 +23,7 @@ function wrongAtRoot(upgrade: NonNullable<App["upgrade"]>): App {
   };
 }
 
-Deno.test("an upgrade hook that never resolves: 503 when the handshake's time is up, and the place is free again", async () => {
+Deno.test("an upgrade hook that never resolves: 503 after the handshake timeout, and the slot is released", async () => {
   const app = wrongAtRoot(() => new Promise(() => {}));
   await using served = await serving(app, { mode: "proxied", handshakeTimeout: "100ms", maxConnections: 1 });
   for (let time = 0; time < 2; time++) {
@@ -36,7 +36,7 @@ Deno.test("an upgrade hook that never resolves: 503 when the handshake's time is
 });
 
 for (const mode of ["direct", "proxied"] as const) {
-  Deno.test(`an upgrade hook that never resolves: the place of a client that leaves is free at once, ${mode}`, async () => {
+  Deno.test(`an upgrade hook that never resolves: the slot is released when the client disconnects, ${mode}`, async () => {
     const asked = Promise.withResolvers<void>();
     const left = Promise.withResolvers<void>();
     const app = wrongAtRoot((request) => {
@@ -58,7 +58,7 @@ for (const mode of ["direct", "proxied"] as const) {
   });
 }
 
-Deno.test("what an upgrade hook comes to after its client was answered harms nobody", async () => {
+Deno.test("a late result of an upgrade hook is ignored", async () => {
   const late = Promise.withResolvers<Response>();
   const failing = Promise.withResolvers<Response>();
   const hooks = [late.promise, failing.promise];
@@ -73,7 +73,7 @@ Deno.test("what an upgrade hook comes to after its client was answered harms nob
   assertEquals(served.logged("failed after its client was answered").length, 1);
 });
 
-Deno.test("a Response that cannot be sent is the app's mistake, said in the log, and costs one request", async () => {
+Deno.test("a Response that cannot be sent is a 500, logged as an error of the app", async () => {
   const once = new Response("members only", { status: 402 });
   const locked = new Response("x");
   locked.body!.getReader();
@@ -122,7 +122,7 @@ Deno.test("a Response that cannot be sent is the app's mistake, said in the log,
   }
 });
 
-Deno.test("crossws: what upgrade writes into request.context is the peer's, and so is what it returns", async () => {
+Deno.test("crossws: the peer's context has what upgrade writes into request.context and what it returns", async () => {
   const app = defineApp({
     upgrade(request) {
       request.context!.user = "ann";

@@ -11,7 +11,7 @@ function ask({ raw }: Served, change: Changes = {}) {
 
 const offering = (list: string): Changes => ({ headers: { "Sec-WebSocket-Protocol": list } });
 
-Deno.test("an app refuses with a Response of its own, returned or thrown, sooner or later", async () => {
+Deno.test("an app refuses with its own Response, returned or thrown, synchronously or not", async () => {
   const refusal = () => new Response("members only", { status: 402, headers: { "x-why": "unpaid" } });
   const hooks: NonNullable<App["upgrade"]>[] = [
     () => refusal(),
@@ -34,7 +34,7 @@ Deno.test("an app refuses with a Response of its own, returned or thrown, sooner
   assertEquals(opened, 0);
 });
 
-Deno.test("an app adds headers to the 101, but none that are the handshake's", async () => {
+Deno.test("an app can add headers to the 101, except those of the handshake", async () => {
   const app = defineApp({
     upgrade: () => ({
       headers: [["Set-Cookie", "a=1"], ["Set-Cookie", "b=2"], ["X-Mine", "yes"], ["Sec-WebSocket-Accept", "forged"]],
@@ -46,7 +46,7 @@ Deno.test("an app adds headers to the 101, but none that are the handshake's", a
   assertEquals(headers.get("sec-websocket-accept"), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
 });
 
-Deno.test("an app chooses among the subprotocols offered, as a protocol or as a header; without a word none is", async () => {
+Deno.test("an app chooses an offered subprotocol by property or header; by default none", async () => {
   const chosen: (string | undefined)[] = [];
   const app = (upgrade?: App["upgrade"]) => defineApp({ upgrade, open: (peer) => void chosen.push(peer.protocol) });
   const choices: [App["upgrade"], string, string | null][] = [
@@ -67,7 +67,7 @@ Deno.test("an app chooses among the subprotocols offered, as a protocol or as a 
   }
 });
 
-Deno.test("an app's own mistake in upgrade is a 500 that says whose it was, with the fact in the log; nobody else notices", async () => {
+Deno.test("an error in upgrade is a 500 with the details in the log; other clients are not affected", async () => {
   const mistakes: [NonNullable<App["upgrade"]>, RegExp][] = [
     [() => {
       throw new TypeError("no database");
@@ -108,7 +108,7 @@ const recorder = defineApp({
   open: (peer) => void peer.send({ url: peer.request.url, headers: [...peer.request.headers], context: peer.context }),
 });
 
-Deno.test("with a shared secret: 401 and its challenge without or with a wrong one, and the token hidden from the app", async () => {
+Deno.test("shared secret: a missing or wrong token is a 401 with a challenge, and the app does not see the token", async () => {
   let gone = Promise.withResolvers<void>();
   const app = { ...recorder, close: () => gone.resolve() };
   await using served = await serving(app, async (folder) => {
@@ -156,7 +156,7 @@ Deno.test("with a shared secret: 401 and its challenge without or with a wrong o
   assertEquals(JSON.stringify(served.lines).includes("wrong-wrong"), false);
 });
 
-Deno.test("with a JWT: its claims are the app's, and the connection ends with 3000 when it expires", async () => {
+Deno.test("JWT: the app gets the claims, and the connection is closed with 3000 at expiry", async () => {
   const by: Signer = { algorithm: "HS256", privateKey: new TextEncoder().encode("0123456789abcdef0123456789abcdef") };
   const ended = Promise.withResolvers<number | undefined>();
   const app = { ...recorder, close: (_peer: Peer, { code }: { code?: number }) => ended.resolve(code) };
@@ -186,7 +186,7 @@ Deno.test("with a JWT: its claims are the app's, and the connection ends with 30
   assertEquals([await ended.promise, served.service.peers.size], [3000, 1]);
 });
 
-Deno.test("without its token a client is refused before it is asked what it wants", async () => {
+Deno.test("a client without a token is refused before the upgrade hook is called", async () => {
   let asked = 0;
   const app = defineApp({ upgrade: () => void asked++ });
   await using served = await serving(app, async (folder) => {

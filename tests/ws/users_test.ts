@@ -12,7 +12,7 @@ const withSecret = (folder: string) => Deno.writeTextFileSync(join(folder, "secr
 
 const telling = { message: (peer: { user?: string; send(data: unknown): unknown }) => void peer.send(`${peer.user}`) };
 
-Deno.test("user: what upgrade returns, else the sub of the token, else nobody", async () => {
+Deno.test("user: from upgrade, else the token's sub, else undefined", async () => {
   const bearer = async (claims: Record<string, unknown>) => ({
     headers: { authorization: `Bearer ${await sign(by, claims, { exp: 60 })}` },
   });
@@ -36,14 +36,14 @@ Deno.test("user: what upgrade returns, else the sub of the token, else nobody", 
   assertEquals(await client.ask("?"), "undefined");
 });
 
-Deno.test("user: one that is no string is the app's mistake", async () => {
+Deno.test("user: a value that is not a string is an error of the app", async () => {
   const app = defineApp({ upgrade: () => ({ user: 42 as unknown as string }) });
   await using served = await serving(app, { mode: "proxied" });
   assertEquals((await rawResponse(served.raw, handshake())).status, 500);
   assertEquals(served.logged("user must be a string, got number").length, 1);
 });
 
-Deno.test("maxConnectionsPerUser: 503 before the upgrade where the token names the user, and a place back with every end", async () => {
+Deno.test("maxConnectionsPerUser: 503 before the upgrade for the token's user, until a connection closes", async () => {
   await using served = await serving(telling, (folder) => {
     withSecret(folder);
     return { mode: "proxied", jwtSecretFile: join(folder, "secret"), maxConnectionsPerUser: 2 };
@@ -67,7 +67,7 @@ Deno.test("maxConnectionsPerUser: 503 before the upgrade where the token names t
   assertEquals(await three.ask("?"), "tom");
 });
 
-Deno.test("maxConnectionsPerUser: 1008 where upgrade names the user; its hooks do not run", async () => {
+Deno.test("maxConnectionsPerUser: 1008 for a user returned by upgrade, without calling hooks", async () => {
   const ran: string[] = [];
   const app = defineApp({
     upgrade: () => ({ user: "tom" }),

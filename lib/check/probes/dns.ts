@@ -125,9 +125,7 @@ export function inspectAddresses(hostname: string, addresses: readonly string[],
     findings.push(finding(
       "dns-unspecified",
       "warning",
-      `${hostname} resolves to ${
-        unspecified.join(", ")
-      }, which is not a destination but stands for every address of a ` +
+      `${hostname} resolves to ${unspecified.join(", ")}, which is not a destination but means every address of a ` +
         "machine. Ad blockers and parental controls return it for names that they block.",
       "Give the name its public address. If a DNS filter of this network causes this, allow the name there.",
     ));

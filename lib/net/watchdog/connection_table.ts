@@ -1,18 +1,18 @@
 /**
- * What the service and its watchdog both see: one row a descriptor, in shared memory. The service writes what it knows of
- * a connection, the watchdog's thread what it decides; neither waits for the other.
+ * The table that the service and the watchdog's thread share: one row per descriptor, in shared memory. The service writes
+ * the state of each connection, the thread its decisions. Neither waits for the other.
  * @module
  */
 
-/** What the service knows of the connection on a descriptor. */
+/** The state of the connection on a descriptor. */
 export const State = {
-  /** Nothing: it has not made a request. */
+  /** The connection has made no request. */
   none: 0,
-  /** It made a request that has no body, and may make another. */
+  /** It has made a request without a body, and may make another one. */
   request: 1,
-  /** It made a request with a body, after which Deno closes. */
+  /** It has made a request with a body, after which Deno closes the connection. */
   body: 2,
-  /** Its 101 is on its way. */
+  /** The 101 is being sent. */
   upgrading: 3,
   /** It is a WebSocket. */
   open: 4,
@@ -20,7 +20,7 @@ export const State = {
   closing: 5,
 } as const;
 
-/** Why the watchdog ended a connection: the index is what the table holds. */
+/** The reasons for which the watchdog aborts a connection. The table contains their indexes. */
 export const ABORT_REASONS = [
   "",
   "handshake",
@@ -36,15 +36,15 @@ export const ABORT_REASONS = [
 ] as const;
 export type AbortReason = Exclude<typeof ABORT_REASONS[number], "">;
 
-/** Rows that are reserved at most; a descriptor beyond goes unwatched. */
+/** The maximum number of rows. Descriptors beyond it are not watched. */
 const MOST_ROWS = 1 << 20;
-/** Places of the header. */
+/** The indexes of the header. */
 export const Header = {
-  /** Counts on while the event loop turns. */
+  /** Incremented regularly while the event loop is running. */
   beat: 0,
-  /** Not 0: the watchdog is asked to stop. */
+  /** Not 0: the watchdog must stop. */
   stop: 1,
-  /** Scans so far, and those of them that were full: of every connection. */
+  /** The number of scans, and of full scans, which cover every connection. */
   scans: 2,
   fullScans: 3,
   /** Microseconds that they took. */
@@ -55,18 +55,18 @@ export const Header = {
 const HEADER_LENGTH = 8;
 const BYTES_PER_ROW = 40;
 
-/** Typed views on one SharedArrayBuffer. The row after the last is a place for those who have none. */
+/** Typed views of one SharedArrayBuffer. The row after the last is used by connections without a row. */
 export class ConnectionTable {
   readonly buffer: SharedArrayBuffer;
   readonly rows: number;
   /** See `Header`. */
   readonly header: Int32Array;
-  /** The socket's cookie, which tells whether the row still speaks of the socket at hand. */
+  /** The socket's cookie, which shows whether the row still belongs to a socket. */
   readonly cookie: Float64Array;
   readonly state: Int32Array;
-  /** Counts requests, so that a repeated one is seen. */
+  /** Counts requests, so that a further request is detected. */
   readonly turn: Uint32Array;
-  /** Bytes of messages that reached the app, with what their frames took. Wraps around. */
+  /** Bytes of messages that reached the app, with the overhead of their frames. Wraps around. */
   readonly delivered: Uint32Array;
   /** What this process had read of the connection when `deliveredThen` was `delivered`. 0: it was never measured. */
   readonly read: Float64Array;

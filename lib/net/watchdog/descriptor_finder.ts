@@ -1,15 +1,15 @@
 /**
- * Which descriptor a connection is on: Deno tells a handler the peer's address and never the descriptor.
+ * Finds the descriptor of a connection, because Deno passes only the peer's address to a handler.
  * @module
  */
 import type { PeerAddress, Sockets } from "../ffi/sockets.ts";
 
-/** The search ends after so many descriptors that are no connections. */
+/** The search ends after this many descriptors in a row that are not connections. */
 const BEYOND = 64;
 /** Milliseconds between two searches of all descriptors, those of live WebSockets too, in case that one was missed. */
 const DOUBT_EVERY = 100;
 
-/** What `#seen` holds of a descriptor that is no connection. */
+/** The value in `#seen` for a descriptor that is not a connection. */
 const NONE = -1;
 /**
  * The same of one that was a connection: the kernel gives the lowest free number to the next, so it is examined again.
@@ -43,7 +43,7 @@ export class DescriptorFinder {
     this.#owned[fd >> 5]! |= 1 << (fd & 31);
   }
 
-  /** The WebSocket has gone: the kernel gives the number to the next. */
+  /** The WebSocket has ended. The kernel may reuse the number. */
   disown(fd: number): void {
     this.#owned[fd >> 5]! &= ~(1 << (fd & 31));
     this.#seen[fd] = FREED;

@@ -1,11 +1,12 @@
 /**
- * Which connections go when descriptors run short. Deno ends its accept loop for good when there is none left, and a
- * connection that makes no request is one that no handler sees: whoever opens enough of them keeps everybody else out.
+ * Selects the connections to close when descriptors run short. Without a free descriptor Deno ends its accept loop
+ * permanently. A connection that makes no request reaches no handler, so a client that opens enough of them could otherwise
+ * block all others.
  * @module
  */
 import { State } from "./connection_table.ts";
 
-/** A connection that is no WebSocket. */
+/** A connection that is not a WebSocket. */
 export interface IdleConnection {
   readonly fd: number;
   /** One of {@link State}: `none`, `request` or `body`. */
@@ -16,10 +17,10 @@ export interface IdleConnection {
 
 /** Descriptors are short while fewer than this part of the limit is free: 64 of 1,024. */
 const SHORT = 1 / 16;
-/** Bounds of that number: Deno and the listener's reserve take their share of a low limit, and a high one has room. */
+/** The minimum and maximum of that number. Deno and the listener's reserve need a part of a low limit. */
 const LEAST = 16;
 const MOST = 1_024;
-/** Of those that made no request the youngest stay, so that a newcomer gets to make one; as a part of the same number. */
+/** The newest connections without a request are kept, so that a new client can make one. A fraction of the same number. */
 const SPARED = 1 / 4;
 /** Milliseconds since a request after which a connection counts as idle: until then it may be about to be upgraded. */
 const ANSWERED_AFTER = 1_000;
@@ -30,8 +31,8 @@ export function shortBelow(limit: number): number {
 }
 
 /**
- * The connections to close so that four times the number of {@link shortBelow} are free, or fewer where there are not as many.
- * First those that made no request, then those that made one a while ago and none since; the oldest first.
+ * Selects the connections to close, so that four times the number of {@link shortBelow} are free, or fewer if there are not
+ * enough. First those without a request, then those with an old request; the oldest first.
  */
 export function connectionsToClose(
   idle: readonly IdleConnection[],

@@ -1,6 +1,6 @@
 /**
- * The watchdog's thread: scans every socket on the service's port, also while the event loop of the service stands
- * still, and ends those that the rules of watchdog_rules.ts name. Started by watchdog.ts.
+ * The watchdog's thread: scans every socket on the service's port, also while the service's event loop is blocked, and
+ * aborts connections by the rules of watchdog_rules.ts. Started by watchdog.ts.
  * @module
  */
 import { ABORT_REASONS, type AbortReason, ConnectionTable, Header, State } from "./connection_table.ts";
@@ -9,14 +9,14 @@ import { Sockets } from "../ffi/sockets.ts";
 import { connectionsToClose, type IdleConnection, shortBelow } from "./descriptor_shortage.ts";
 import { TrackedSocket, type WatchdogLimits } from "./watchdog_rules.ts";
 
-/** What the thread is started with. */
+/** The arguments of the thread. */
 export interface ScannerTask {
   readonly buffer: SharedArrayBuffer;
   readonly port: number;
   readonly limits: WatchdogLimits;
 }
 
-/** What it reports. */
+/** The reports of the thread. */
 export type ScannerReport =
   | { readonly kind: "ready" }
   | { readonly kind: "stopped" }
@@ -24,11 +24,11 @@ export type ScannerReport =
   | { readonly kind: "short"; readonly closed: number; readonly open: number; readonly limit: number }
   | { readonly kind: "ended"; readonly reason: AbortReason; readonly peer: string; readonly received: number };
 
-/** Milliseconds between two readings of the heartbeat: at rest, while much comes in, and while the loop stands still. */
+/** Milliseconds between two readings of the heartbeat: normally, under high traffic, and while the loop is blocked. */
 const TICK = 100;
 const BUSY_TICK = 25;
 const STALL_TICK = 5;
-/** The same while descriptors run short: whoever was closed may be back already. */
+/** The same while descriptors run short, because closed clients may have returned already. */
 const SHORT_TICK = 10;
 /**
  * Milliseconds without a beat after which the loop counts as standing still, and floods are sought. It beats every 100;
@@ -110,7 +110,7 @@ class Scanner {
   }
 
   /**
-   * Until the table says stop. The thread sleeps in `Atomics.wait`: the first timer of a thread makes Deno load
+   * Runs until the table's header says stop. The thread sleeps in `Atomics.wait`: the first timer of a thread makes Deno load
    * `node:timers`, which takes 8 ms and 3 MB (measured), and a stop would wait for the next tick.
    */
   run(): void {
@@ -129,7 +129,7 @@ class Scanner {
       const seen = Atomics.load(header, Header.beat);
       if (seen !== beat) [beat, beatAt] = [seen, now];
       const stalled = now - beatAt > STALL;
-      // While the service cannot take a request, nobody can be late with one.
+      // While the loop is blocked the service cannot accept requests, so the clock of the timeouts stops.
       if (!stalled) clock += Math.min(now - last, LEAP);
       last = now;
       if (now >= counted) {

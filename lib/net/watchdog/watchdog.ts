@@ -1,6 +1,6 @@
 /**
  * Ends connections that never become a request, flood the service, never finish a message or do not answer a close frame,
- * and keeps upgrades whose client has gone from leaking. Its thread is scanner_worker.ts.
+ * and prevents leaks by upgrades whose client has disconnected. Its thread is scanner_worker.ts.
  * @module
  */
 import { canonicalAddress } from "../../ip.ts";
@@ -12,7 +12,7 @@ import type { ScannerReport, ScannerTask } from "./scanner_worker.ts";
 import { type Ffi, loadFfi } from "../ffi/load_ffi.ts";
 import type { WatchdogLimits } from "./watchdog_rules.ts";
 
-/** What to watch, and the bounds. */
+/** The listener to watch, and the limits. */
 export interface WatchdogOptions extends Partial<WatchdogLimits> {
   /** Where the service listens (`Listener.addr`). A unix socket has no watchdog: its peers have no addresses to find. */
   readonly addr: Deno.Addr;
@@ -27,16 +27,16 @@ export interface WatchdogOptions extends Partial<WatchdogLimits> {
   readonly log: Logger;
 }
 
-/** What the watchdog has done. */
+/** Statistics of the watchdog. */
 export interface WatchdogStats {
   /** Connections ended, by reason. */
   readonly ended: Readonly<Record<AbortReason, number>>;
   readonly scans: number;
-  /** Scans of every connection, not only of those that are no WebSocket yet. */
+  /** Scans of every connection, not only of those before the upgrade. */
   readonly fullScans: number;
   /** Microseconds that the scans took. */
   readonly spent: number;
-  /** Upgrades that were not begun because the client had gone. */
+  /** Upgrades that were not started because the client had disconnected. */
   readonly gone: number;
 }
 
@@ -46,7 +46,7 @@ const BEAT_EVERY = 100;
 /** Milliseconds to wait for the thread to start or end. */
 const THREAD_TIMEOUT = 5_000;
 
-/** See the module. */
+/** The watchdog of one listener. */
 export class Watchdog {
   readonly #context: WatchdogContext;
   #worker: Worker | undefined;
@@ -56,7 +56,7 @@ export class Watchdog {
   readonly #ended = new Map<AbortReason, number>();
   #stopped: (() => void) | undefined;
 
-  /** Whether its thread runs; resolves once that is known. Connections are written down from the start. */
+  /** Resolves to whether the thread is running. Connections are recorded from the start. */
   readonly ready: Promise<boolean>;
 
   /**

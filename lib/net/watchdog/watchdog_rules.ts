@@ -1,36 +1,36 @@
 /**
- * When the watchdog ends a connection: rules on what was seen of it, apart from how it was seen.
+ * The rules by which the watchdog closes a connection. They use samples, independent of how these are taken.
  * @module
  */
 import { type AbortReason, State } from "./connection_table.ts";
 
-/** The bounds, in milliseconds and bytes. */
+/** The limits, in milliseconds and bytes. */
 export interface WatchdogLimits {
-  /** Until a connection has made a request, until a request's body is whole, until a 101 is out. */
+  /** For the first request of a connection, for the body of a request, and for sending a 101. */
   readonly handshakeTimeout: number;
   /** Between two requests over one connection. */
   readonly keepAliveTimeout: number;
   /** Between a close frame and the end of the connection. */
   readonly closeTimeout: number;
-  /** The longest message that the service takes. */
+  /** The maximum length of a message. */
   readonly maxPayload: number;
   /** From the first bytes of a message to its last. */
   readonly messageTimeout: number;
-  /** What the unfinished messages of all connections may have. */
+  /** The maximum bytes of the unfinished messages of all connections together. */
   readonly unfinishedBudget: number;
 }
 
-/** What one scan showed of a connection. */
+/** The state of a connection at one scan. */
 export interface Sample {
   readonly state: number;
   readonly turn: number;
   readonly delivered: number;
-  /** What this process had read when it was last measured, 0 where it never was; and what was delivered since. */
+  /** The bytes that this process had read at the last measurement (0 without one), and those delivered since then. */
   readonly read: number;
   readonly deliveredSince: number;
-  /** Bytes that the peer sent and the kernel took. */
+  /** Bytes that the kernel received from the peer. */
   readonly received: number;
-  /** Those of them that this process has not read: asked for only where it matters. */
+  /** The received bytes that this process has not read. A function, because it is rarely needed. */
   readonly unread: () => number;
   /** Bytes that this end sent. */
   readonly sent: number;
@@ -42,31 +42,34 @@ export interface Sample {
  */
 const OVERHEAD = 2;
 const SLACK = 256 * 1024;
-/** The same for messages that were delivered since what was read was measured, a few at the most. */
+/** The factor for the few messages that were delivered since the last measurement. */
 const DELIVERED_OVERHEAD = 1.5;
-/** Bytes a second of pings and pongs, of which no event tells. 256 is one of the longest, once a second, in TLS. */
+/** Bytes per second for pings and pongs, which cause no event. 256 allows one of maximum length per second, with TLS. */
 const CONTROL_RATE = 256;
-/** Pongs that Deno sent prove pings; but no more than these bytes a second, or a fed subscriber could send for ever. */
+/**
+ * Bytes per second that sent pongs may account for. Sent bytes are evidence of pings only up to this rate; otherwise a
+ * subscriber that receives much could send without limit.
+ */
 const ANSWERED_RATE = 1024;
-/** Bytes without a delivery, besides control frames, from which on a message counts as begun. */
+/** Bytes without a delivery, besides control frames, from which on a message is considered unfinished. */
 const BEGUN = 16 * 1024;
-/** While the loop stands still: bytes that still wait to be read of a peer that sends faster than it is read. */
+/** While the event loop is blocked: unread bytes of a peer that sends faster than it is read. */
 const BACKLOG = 16 * 1024;
 
-/** What is remembered of a connection from one scan to the next. */
+/** The state of a connection that is kept between scans. */
 export class TrackedSocket {
   readonly cookie: number;
   #state: number = State.none;
   #turn = 0;
   #since: number;
   #delivered = 0;
-  /** What the last delivery ended with, what was sent until then, and when; as of the first scan after it. */
+  /** The received and sent bytes, and the time, at the first scan after the last delivery. */
   #base: { received: number; sent: number; at: number } | undefined;
   /** When an unfinished message was first seen. */
   #begunAt: number | undefined;
-  /** What the unfinished message has so far; 0 where there is none. */
+  /** The bytes of the unfinished message so far; 0 without one. */
   unfinished = 0;
-  /** What was read at the last scan while the loop stood still, and in how many scans it read on. */
+  /** The bytes read at the last scan while the loop was blocked, and the number of scans in which they grew. */
   #consumed = -1;
   #floods = 0;
 
@@ -80,10 +83,10 @@ export class TrackedSocket {
     return this.#since;
   }
 
-  /** Takes in what was seen at `now` and says whether the connection is to end, and why. */
+  /** Records a sample taken at `now`. Returns the reason if the connection must be closed. */
   judge(sample: Sample, now: number, limits: WatchdogLimits): AbortReason | undefined {
     if (sample.state !== this.#state || sample.turn !== this.#turn) {
-      // A connection that has made no request has had all its time since it was accepted.
+      // The timeout of a connection without a request runs since it was accepted.
       if (sample.state !== State.none) this.#since = now;
       this.#state = sample.state;
       this.#turn = sample.turn;
@@ -107,8 +110,8 @@ export class TrackedSocket {
   }
 
   /**
-   * Takes in what was read while the loop stood still. Returns in how many scans the peer was read on although it sends
-   * faster than it is read: nothing of that reaches the app, so it is a flood, or a part of one message.
+   * Records the bytes read while the loop was blocked. Returns the number of scans in which the peer's bytes were read while
+   * more were waiting. None of them reach the app, so they are a flood or a part of one message.
    */
   floods(consumed: number, unread: number): number {
     if (this.#consumed >= 0 && consumed > this.#consumed && unread >= BACKLOG) this.#floods++;

@@ -1,5 +1,5 @@
 /**
- * What the service tells its watchdog of one connection, and asks of it.
+ * The service's interface to the watchdog, for one connection.
  * @module
  */
 import type { DescriptorFinder } from "./descriptor_finder.ts";
@@ -7,46 +7,46 @@ import { ABORT_REASONS, type AbortReason, ConnectionTable, State } from "./conne
 import { LINUX } from "../ffi/libc.ts";
 import { assemble, type Program, type Sockets, TCP_ESTABLISHED } from "../ffi/sockets.ts";
 
-/** What all connections of a watchdog have in common. */
+/** The state that all connections of a watchdog share. */
 export interface WatchdogContext {
   readonly table: ConnectionTable;
   readonly finder: DescriptorFinder;
   readonly sockets: Sockets;
   readonly solSocket: number;
   readonly noLeaving: Program;
-  /** Upgrades that were not begun because the client had gone. */
+  /** The number of upgrades that were not started because the client had disconnected. */
   gone: number;
 }
 
-/** Seconds of silence after which a client that may have left is asked. */
+/** Seconds of silence after which a client that may have disconnected is probed. */
 const PROBE_AFTER = 1;
 const IPPROTO_TCP = 6;
-/** What a client's frame takes besides its payload: header and mask (RFC 6455 section 5.2), and a TLS record of its own. */
+/** Bytes of a client's frame besides its payload: header and mask (RFC 6455, section 5.2), and a separate TLS record. */
 const FRAME = 14 + 29;
 /**
- * How far deliveries may go on before it is measured again how much was read: bytes, a message counting as so many more.
- * Each measurement takes two system calls, 1.5 µs.
+ * Delivered bytes after which the read bytes are measured again. Each message adds `MESSAGE` to its bytes. A measurement
+ * takes two system calls, 1.5 µs.
  */
 const MEASURE_AFTER = 256 * 1024;
 const MESSAGE = 2 * 1024;
 /**
- * Classic BPF that drops a segment with FIN or RST set (`ldb [13]; jset #5`); the kernel starts it at TCP's header.
- * A client that leaves between a handler's decision and the 101 makes Deno 2.9 forget the connection without letting go
- * of it: descriptor, TLS state and buffers, for good, and no event fires. For this moment its leaving is held back.
+ * A classic BPF program that drops segments with FIN or RST set (`ldb [13]; jset #5`). The kernel starts it at the TCP
+ * header. If a client disconnects between a handler's decision and the 101, Deno 2.9 leaks the connection (descriptor, TLS
+ * state and buffers) and fires no event. The program hides the disconnect from Deno for that time.
  */
 const NO_LEAVING = [[0x30, 0, 0, 13], [0x45, 0, 1, 0x05], [0x06, 0, 0, 0], [0x06, 0, 0, 0xffffffff]] as const;
 
-/** Makes a context; needs the C library. */
+/** Creates a context. Requires the C library. */
 export function createWatchdogContext(parts: Omit<WatchdogContext, "noLeaving" | "gone">): WatchdogContext {
   return { ...parts, noLeaving: assemble(NO_LEAVING), gone: 0 };
 }
 
-/** One request, and the WebSocket that it may become. Every method may be called late or twice without harm. */
+/** One request, and the WebSocket that it may become. Every method may be called late or repeatedly. */
 export class WatchedConnection {
   readonly #context: WatchdogContext;
   readonly #cookie: number;
   readonly #delivered: Uint32Array;
-  /** The descriptor; the row after the last where there is none, so that the hot path need not ask. */
+  /** The descriptor. Without one, the row after the last, so that the hot path needs no check. */
   #row: number;
   #drops = 0;
   /** See `MEASURE_AFTER`. */
@@ -66,8 +66,10 @@ export class WatchedConnection {
   }
 
   /**
-   * Right before `Deno.upgradeWebSocket`, with no refusal and no await to follow. False: the client has gone; do not
-   * upgrade, for Deno would never let go of it, but answer anything. From here until `opened()` its leaving is held back.
+   * Must be called right before `Deno.upgradeWebSocket`, with no refusal and no await in between. Until `opened` is called,
+   * a disconnect is hidden from Deno.
+   * @returns false if the client has disconnected. Do not upgrade then, because Deno would leak the connection; send any
+   * other response
    */
   upgrading(): boolean {
     const { table, sockets, finder } = this.#context;
@@ -88,27 +90,27 @@ export class WatchedConnection {
     return false;
   }
 
-  /** In `onopen`. */
+  /** Must be called in `onopen`. */
   opened(): void {
     if (!this.#lives()) return;
     this.#release();
     this.#measure();
     Atomics.store(this.#context.table.state, this.#row, State.open);
-    // It may have left meanwhile: a FIN comes again by itself, but a reset does not. Segments are dropped for other causes
-    // too, so ask it: who has left answers the probe with a reset.
+    // The client may have disconnected meanwhile. A FIN is repeated, but a reset is not. Segments may also be dropped for
+    // other reasons, so a keepalive probe is sent: a disconnected client answers it with a reset.
     const { sockets, solSocket } = this.#context;
     if (sockets.drops(this.#row) === this.#drops) return;
     sockets.setOption(this.#row, IPPROTO_TCP, LINUX.TCP_KEEPIDLE, PROBE_AFTER);
     sockets.setOption(this.#row, solSocket, LINUX.SO_KEEPALIVE, 1);
   }
 
-  /** For each message that reached the app: its bytes. */
+  /** Must be called with the bytes of each message that reached the app. */
   delivered(bytes: number): void {
     this.#delivered[this.#row]! += bytes + FRAME;
     if ((this.#unmeasured += bytes + MESSAGE) >= MEASURE_AFTER) this.#measure();
   }
 
-  /** A close frame was sent: the peer has the watchdog's `closeTimeout` to answer. */
+  /** Must be called when a close frame was sent. The peer must answer it within the watchdog's `closeTimeout`. */
   closing(): void {
     const { table } = this.#context;
     if (this.#lives() && table.state[this.#row]! >= State.upgrading) {
@@ -116,7 +118,7 @@ export class WatchedConnection {
     }
   }
 
-  /** Bytes sent that the peer has taken; undefined where it has gone. */
+  /** The sent bytes that the peer has acknowledged. Undefined if the connection has ended. */
   acknowledged(): number | undefined {
     return this.#lives() ? this.#context.sockets.info(this.#row)?.bytesAcknowledged : undefined;
   }
@@ -127,26 +129,26 @@ export class WatchedConnection {
   }
 
   /**
-   * Holds segments that are not full back (TCP_CORK, tcp(7)), or lets them go. The kernel itself lets them go after
-   * 200 ms. False: the connection has gone.
+   * Holds back segments that are not full (TCP_CORK, tcp(7)), or sends them. The kernel sends them after 200 ms.
+   * @returns false if the connection has ended
    */
   cork(on: boolean): boolean {
     return this.#lives() && this.#context.sockets.setOption(this.#row, IPPROTO_TCP, LINUX.TCP_CORK, on ? 1 : 0);
   }
 
-  /** Whether the peer left unanswered what the kernel sent it again; of a connection that ended, the cause. */
+  /** Whether the peer does not acknowledge retransmissions. For a connection that ended this is the cause. */
   vanished(): boolean {
     const { sockets } = this.#context;
     return this.#lives() && sockets.cookie(this.#row) === this.#cookie &&
       (sockets.info(this.#row)?.unanswered ?? 0) > 0;
   }
 
-  /** Ends the connection at once, without a close frame; the close event follows. False: it has gone already. */
+  /** Aborts the connection without a close frame. The close event follows. Returns false if it has already ended. */
   terminate(): boolean {
     return this.#lives() && this.#context.sockets.abort(this.#row, this.#cookie);
   }
 
-  /** In `onclose`, and when an upgrade threw. Returns why the watchdog ended it, if it did. */
+  /** Must be called in `onclose` and when an upgrade threw. Returns the reason if the watchdog aborted the connection. */
   gone(): AbortReason | undefined {
     if (!this.#lives()) return undefined;
     const { table, finder } = this.#context;
@@ -160,7 +162,7 @@ export class WatchedConnection {
     return (abortMark && ABORT_REASONS[table.reason[row]!]) || undefined;
   }
 
-  /** Notes how much was read up to here: what comes after it belongs to messages that are not whole. */
+  /** Records how much was read so far. Later bytes belong to incomplete messages. */
   #measure(): void {
     this.#unmeasured = 0;
     if (!this.#lives()) return;
@@ -170,7 +172,7 @@ export class WatchedConnection {
     table.deliveredThen[row] = this.#delivered[row]!;
   }
 
-  /** Whether the row still speaks of this connection. */
+  /** Whether the row still belongs to this connection. */
   #lives(): boolean {
     const { table } = this.#context;
     return this.#row < table.rows && table.cookie[this.#row] === this.#cookie;

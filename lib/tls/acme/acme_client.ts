@@ -1,12 +1,12 @@
 /**
  * The transport of ACME (RFC 8555 section 6): the directory, nonces, signed requests, POST-as-GET, and the account
- * (section 7.3). Orders are in order.ts.
+ * (section 7.3). Orders are in order_certificate.ts.
  * @module
  */
 import { delay } from "@std/async/delay";
 import { exportJWK, FlattenedSign, type JWK } from "jose";
 import { messageOf } from "../../errors.ts";
-import { AcmeError, readProblem } from "./problem.ts";
+import { AcmeError, readProblem } from "./acme_error.ts";
 
 /** A directory (RFC 8555 section 7.1.1). */
 export interface Directory {
@@ -23,8 +23,8 @@ export interface Directory {
   };
 }
 
-/** A response with its whole body. */
-export interface Answer<T> {
+/** A response with its complete body. */
+export interface AcmeResponse<T> {
   readonly status: number;
   readonly headers: Headers;
   readonly text: string;
@@ -57,11 +57,11 @@ const REQUEST_TIMEOUT = 30_000;
 /** Delays before retries after a network failure or an internal error of the authority, ms. */
 const RETRY_AFTER: readonly number[] = [500, 1_000, 2_000];
 /** Attempts per request, because a valid nonce may be refused (RFC 8555 section 6.5); Pebble does it on purpose. */
-const NONCE_TRIES = 10;
+const MAX_NONCE_ATTEMPTS = 10;
 /** The longest Retry-After that is waited for here, ms. A longer one is thrown to the caller. */
-const LONGEST_WAIT = 10_000;
+const MAX_RETRY_AFTER = 10_000;
 /** The largest response, in bytes. A chain has a few KiB; more is a mistake or an attack. */
-const MOST_BYTES = 1024 ** 2;
+const MAX_RESPONSE_BYTES = 1024 ** 2;
 
 /** A client of one authority. Disposing of it closes its connections. */
 export class AcmeClient implements Disposable {
@@ -138,7 +138,7 @@ export class AcmeClient implements Disposable {
       ...(contact.length > 0 ? { contact: contact.map((address) => `mailto:${address}`) } : {}),
       ...(external ? { externalAccountBinding: await this.#bind(external, url) } : {}),
     });
-    return this.#account = locationOf(headers, url);
+    return this.#account = readLocation(headers, url);
   }
 
   /** Replaces the account's contact (RFC 8555 section 7.3.2). */
@@ -147,28 +147,28 @@ export class AcmeClient implements Disposable {
   }
 
   /** An unsigned GET, which only the directory and renewal information allow. */
-  get<T>(url: string): Promise<Answer<T>> {
+  get<T>(url: string): Promise<AcmeResponse<T>> {
     return this.#withRetries(() => this.#send<T>(url, { headers: { accept: "application/json" } }));
   }
 
   /** A signed POST; without a payload, POST-as-GET (RFC 8555 section 6.3). */
-  async post<T = unknown>(url: string, payload?: unknown): Promise<Answer<T>> {
-    for (let left = NONCE_TRIES;; left--) {
+  async post<T = unknown>(url: string, payload?: unknown): Promise<AcmeResponse<T>> {
+    for (let attemptsLeft = MAX_NONCE_ATTEMPTS;; attemptsLeft--) {
       try {
         return await this.#withRetries(() => this.#post<T>(url, payload));
       } catch (error) {
-        // The refusal brought a fresh nonce (RFC 8555 section 6.5).
-        if (!(error instanceof AcmeError) || error.type !== "badNonce" || left <= 1) throw error;
+        // The error response contains a new nonce (RFC 8555 section 6.5).
+        if (!(error instanceof AcmeError) || error.type !== "badNonce" || attemptsLeft <= 1) throw error;
       }
     }
   }
 
-  async #post<T>(url: string, payload: unknown): Promise<Answer<T>> {
+  async #post<T>(url: string, payload: unknown): Promise<AcmeResponse<T>> {
     const nonce = this.#nonces.pop() ?? await this.#newNonce();
-    const who = this.#account === undefined ? { jwk: this.#jwk } : { kid: this.#account };
+    const signer = this.#account === undefined ? { jwk: this.#jwk } : { kid: this.#account };
     const bytes = new TextEncoder().encode(payload === undefined ? "" : JSON.stringify(payload));
     const jws = await new FlattenedSign(bytes)
-      .setProtectedHeader({ alg: "ES256", nonce, url, ...who })
+      .setProtectedHeader({ alg: "ES256", nonce, url, ...signer })
       .sign(this.#options.key.privateKey);
     return await this.#send<T>(url, {
       method: "POST",
@@ -180,7 +180,9 @@ export class AcmeClient implements Disposable {
   async #newNonce(): Promise<string> {
     await this.#send(this.#directory.newNonce, { method: "HEAD" });
     const nonce = this.#nonces.pop();
-    if (nonce === undefined) throw new AcmeError({ type: "unexpected", detail: "newNonce came without Replay-Nonce" });
+    if (nonce === undefined) {
+      throw new AcmeError({ type: "unexpected", detail: "the newNonce response has no Replay-Nonce" });
+    }
     return nonce;
   }
 
@@ -197,16 +199,16 @@ export class AcmeClient implements Disposable {
       try {
         return await send();
       } catch (error) {
-        if (!(error instanceof AcmeError) || !mayPass(error)) throw error;
+        if (!(error instanceof AcmeError) || !isTemporary(error)) throw error;
         const after = error.retryAfter ?? wait;
-        if (after > LONGEST_WAIT) throw error;
+        if (after > MAX_RETRY_AFTER) throw error;
         await delay(after, { signal: this.signal });
       }
     }
     return await send();
   }
 
-  async #send<T>(url: string, init: RequestInit): Promise<Answer<T>> {
+  async #send<T>(url: string, init: RequestInit): Promise<AcmeResponse<T>> {
     const { signal, userAgent } = this.#options;
     signal.throwIfAborted();
     const ending = new AbortController();
@@ -231,11 +233,16 @@ export class AcmeClient implements Disposable {
       if (!response.ok) {
         throw new AcmeError(readProblem(text, response.status), {
           status: response.status,
-          retryAfter: retryAfterOf(response.headers),
+          retryAfter: parseRetryAfter(response.headers),
         });
       }
       const json = /[/+]json\b/.test(response.headers.get("content-type") ?? "");
-      return { status: response.status, headers: response.headers, text, body: (json ? parse(text) : undefined) as T };
+      return {
+        status: response.status,
+        headers: response.headers,
+        text,
+        body: (json ? parseJson(text) : undefined) as T,
+      };
     } catch (error) {
       if (error instanceof AcmeError) throw error;
       signal.throwIfAborted();
@@ -249,7 +256,7 @@ export class AcmeClient implements Disposable {
   }
 }
 
-function mayPass({ type, status }: AcmeError): boolean {
+function isTemporary({ type, status }: AcmeError): boolean {
   return type === "unreachable" || type === "serverInternal" || (status >= 500 && status !== 501);
 }
 
@@ -259,15 +266,15 @@ async function readText(response: Response): Promise<string> {
   let bytes = 0;
   for await (const chunk of response.body ?? []) {
     bytes += chunk.length;
-    if (bytes > MOST_BYTES) {
-      throw new AcmeError({ type: "unexpected", detail: `a response larger than ${MOST_BYTES} bytes` });
+    if (bytes > MAX_RESPONSE_BYTES) {
+      throw new AcmeError({ type: "unexpected", detail: `a response larger than ${MAX_RESPONSE_BYTES} bytes` });
     }
     text += decoder.decode(chunk, { stream: true });
   }
   return text + decoder.decode();
 }
 
-function parse(text: string): unknown {
+function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
@@ -276,14 +283,14 @@ function parse(text: string): unknown {
 }
 
 /** The URL of the resource that a request created. @throws {AcmeError} if it is missing */
-export function locationOf(headers: Headers, url: string): string {
+export function readLocation(headers: Headers, url: string): string {
   const location = headers.get("location");
-  if (location === null) throw new AcmeError({ type: "unexpected", detail: `${url} answered without Location` });
+  if (location === null) throw new AcmeError({ type: "unexpected", detail: `the response of ${url} has no Location` });
   return new URL(location, url).href;
 }
 
 /** Milliseconds that `Retry-After` asks for (RFC 9110 section 10.2.3: seconds or a date); undefined without one. */
-export function retryAfterOf(headers: Headers, now = Date.now()): number | undefined {
+export function parseRetryAfter(headers: Headers, now = Date.now()): number | undefined {
   const text = headers.get("retry-after");
   if (text === null) return undefined;
   const ms = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - now;

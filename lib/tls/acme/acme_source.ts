@@ -11,15 +11,15 @@ import { formatDuration } from "../../duration_and_size.ts";
 import type { TlsMaterial } from "../tls_material.ts";
 import type { CertificateSource } from "../certificate_source.ts";
 import { watchFiles } from "../watch_files.ts";
-import { type AcmeOptions, obtain } from "./obtain_certificate.ts";
-import { AcmeError } from "./problem.ts";
+import { type AcmeOptions, obtainCertificate } from "./obtain_certificate.ts";
+import { AcmeError } from "./acme_error.ts";
 import { inspectReach } from "./check_reachability.ts";
 import { RenewalPlanner } from "./renewal_planner.ts";
 import { backoff } from "./renewal_info.ts";
 import { AcmeStore, type CertificateStore } from "./acme_store.ts";
 import { reasonOf, type TimeLimit, timeLimit } from "./time_limit.ts";
 
-/** What the source needs from the service. */
+/** The functions of the service that the source uses. */
 export interface AcmeEnvironment {
   readonly log: Logger;
   /** Opens the port that answers challenges and redirects all other requests. */
@@ -50,15 +50,15 @@ export const FIRST_TIMEOUT = 3 * MINUTE;
 /** Time limit for a renewal, which nothing waits for, ms. */
 const RENEWAL_TIMEOUT = 10 * MINUTE;
 /** Interval of attempts to take a lock that another process holds, ms. */
-const LOCK_EVERY = 1_000;
+const LOCK_INTERVAL = 1_000;
 /** The longest timer, ms. Timers stop while a machine sleeps, so the clock is read again after this. */
-const LONGEST_SLEEP = HOUR;
+const MAX_SLEEP = HOUR;
 /** Interval of progress messages while nothing else is logged, ms. */
-const PROGRESS_EVERY = 15_000;
+const PROGRESS_INTERVAL = 15_000;
 /** The type of a problem on this machine. The authority is not involved, so no retry delay is needed. */
 const LOCAL = "local";
 /** The number of names that are checked after a failure. */
-const MOST_DIAGNOSED = 3;
+const MAX_DIAGNOSED_NAMES = 3;
 
 /** The certificate source for ACME; see the module comment. */
 export class AcmeSource implements CertificateSource {
@@ -70,13 +70,13 @@ export class AcmeSource implements CertificateSource {
   readonly #ending = new AbortController();
   #changed: () => Promise<void> = () => Promise.resolve();
   #watch: AsyncDisposable | undefined;
-  #keeping: Promise<void> | undefined;
+  #renewals: Promise<void> | undefined;
   #lock: Disposable | undefined;
   #port: AsyncDisposable | undefined;
   /** Ends the current sleep, or the next one if there is none. */
   #endSleep: () => void = () => {};
   #woken = false;
-  #complaint = "";
+  #lastMessage = "";
   #localFailures = 0;
   #obtained = 0;
   #failed = 0;
@@ -101,9 +101,9 @@ export class AcmeSource implements CertificateSource {
 
   async load(): Promise<TlsMaterial> {
     const { names } = this.#options;
-    const there = this.#certificate.load(names);
-    if (this.#keeping === undefined) {
-      if (there === undefined) await this.#first();
+    const current = this.#certificate.load(names);
+    if (this.#renewals === undefined) {
+      if (current === undefined) await this.#obtainFirst();
       // Watch before reading, so that no change is missed in between.
       const { chainFile, keyFile } = this.#certificate;
       this.#watch = watchFiles([chainFile, keyFile], () => this.#changed(), { log: this.#environment.log });
@@ -112,10 +112,10 @@ export class AcmeSource implements CertificateSource {
     if (material === undefined) {
       this.#wake();
       throw new StartError(
-        `Cannot use the certificate in ${this.#certificate.folder}: it is gone, damaged or expired; a new one is being obtained`,
+        `Cannot use the certificate in ${this.#certificate.folder}: it is missing, damaged or expired; a new one is being obtained`,
       );
     }
-    this.#keeping ??= this.#keep();
+    this.#renewals ??= this.#runRenewals();
     return material;
   }
 
@@ -129,8 +129,8 @@ export class AcmeSource implements CertificateSource {
   async runOnce(force: boolean): Promise<{ readonly material: TlsMaterial; readonly renewed: boolean }> {
     const { names, directory } = this.#options;
     this.#lock ??= await this.#certificate.tryLock();
-    const there = this.#certificate.load(names);
-    if (this.#lock === undefined && there !== undefined && !force) return { material: there, renewed: false };
+    const current = this.#certificate.load(names);
+    if (this.#lock === undefined && current !== undefined && !force) return { material: current, renewed: false };
     if (this.#lock === undefined) {
       throw new StartError(
         `Cannot renew the certificate in ${this.#certificate.folder}: a running service uses it and renews it`,
@@ -142,16 +142,16 @@ export class AcmeSource implements CertificateSource {
         `Cannot ask ${directory.title} before ${failure.notBefore}: it demanded this delay. The last problem was: ${failure.problem}`,
       );
     }
-    if (there !== undefined && !force) {
-      const plan = await this.#planner.plan(there, this.#ending.signal);
-      if (Date.parse(plan.at) > Date.now()) return { material: there, renewed: false };
+    if (current !== undefined && !force) {
+      const plan = await this.#planner.plan(current, this.#ending.signal);
+      if (Date.parse(plan.at) > Date.now()) return { material: current, renewed: false };
     }
     using bound = timeLimit(FIRST_TIMEOUT, this.#ending.signal);
     try {
       this.#port ??= await this.#environment.listen();
-      await this.#attempt(bound.signal, there);
+      await this.#attempt(bound.signal, current);
     } catch (error) {
-      throw this.#unobtainable(error, bound);
+      throw this.#obtainError(error, bound);
     }
     return { material: this.#certificate.load(names)!, renewed: true };
   }
@@ -159,7 +159,7 @@ export class AcmeSource implements CertificateSource {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#ending.abort(new Error("the service stops"));
     this.#wake();
-    await this.#keeping;
+    await this.#renewals;
     await this.#watch?.[Symbol.asyncDispose]();
     await this.#port?.[Symbol.asyncDispose]();
     this.#port = undefined;
@@ -168,11 +168,13 @@ export class AcmeSource implements CertificateSource {
   }
 
   /** The first certificate, within {@link FIRST_TIMEOUT}. */
-  async #first(): Promise<void> {
+  async #obtainFirst(): Promise<void> {
     const { names } = this.#options;
     const { log } = this.#environment;
     log.info(
-      `there is no certificate yet: obtaining ${this.#what}; this takes at most ${formatDuration(FIRST_TIMEOUT)}`,
+      `there is no certificate yet: obtaining ${this.#description}; this takes at most ${
+        formatDuration(FIRST_TIMEOUT)
+      }`,
     );
     using bound = timeLimit(FIRST_TIMEOUT, this.#ending.signal);
     try {
@@ -181,24 +183,24 @@ export class AcmeSource implements CertificateSource {
         // Another process has obtained it in the meantime.
         if (this.#certificate.load(names) !== undefined) return;
         if (this.#lock !== undefined) break;
-        this.#complain("info", "another process is obtaining the certificate; waiting for it");
-        await delay(LOCK_EVERY, { signal: bound.signal });
+        this.#logOnce("info", "another process is obtaining the certificate; waiting for it");
+        await delay(LOCK_INTERVAL, { signal: bound.signal });
       }
-      await this.#afterFailure(bound.signal);
+      await this.#waitAfterFailure(bound.signal);
       this.#port ??= await this.#environment.listen();
       await this.#attempt(bound.signal, undefined);
     } catch (error) {
       this.#ending.signal.throwIfAborted();
-      throw this.#unobtainable(error, bound);
+      throw this.#obtainError(error, bound);
     }
   }
 
-  #unobtainable(error: unknown, bound: TimeLimit): StartError {
+  #obtainError(error: unknown, bound: TimeLimit): StartError {
     if (error instanceof StartError && error.cause === undefined) return error;
-    return new StartError(`Cannot obtain ${this.#what}:\n${reasonOf(error, bound)}`, { cause: error });
+    return new StartError(`Cannot obtain ${this.#description}:\n${reasonOf(error, bound)}`, { cause: error });
   }
 
-  get #what(): string {
+  get #description(): string {
     const { names, directory } = this.#options;
     return `a certificate for ${names.join(", ")} from ${directory.title}`;
   }
@@ -206,17 +208,17 @@ export class AcmeSource implements CertificateSource {
   /**
    * Waits after an earlier failure: a process that restarts in a loop must not ask each time (RFC 8555 section 6.6).
    */
-  async #afterFailure(signal: AbortSignal): Promise<void> {
+  async #waitAfterFailure(signal: AbortSignal): Promise<void> {
     const failure = this.#certificate.failure();
     const wait = failure === undefined ? 0 : Date.parse(failure.notBefore) - Date.now();
     if (failure === undefined || wait <= 0) return;
-    const who = failure.demanded ? "the authority allows no further attempt" : "there is no further attempt";
+    const who = failure.demanded ? "the authority allows no further attempt" : "the service makes no further attempt";
     if (wait > FIRST_TIMEOUT / 2) {
       const { failures, notBefore, problem, demanded } = failure;
       const count = `${failures} ${failures === 1 ? "attempt" : "attempts"}`;
       throw new StartError(
-        `Cannot obtain ${this.#what}: ${count} failed; ${who} until ${notBefore}. The last problem was: ${problem}` +
-          (demanded ? "" : "\nOnce that is fixed, the command cert with the same options tries at once."),
+        `Cannot obtain ${this.#description}: ${count} failed; ${who} until ${notBefore}. The last problem was: ${problem}` +
+          (demanded ? "" : "\nAfter fixing it, run the command cert with the same options to try again at once."),
       );
     }
     this.#environment.log.warn(`the last attempt failed: ${who} for ${formatDuration(Math.ceil(wait / 1000) * 1000)}`, {
@@ -233,19 +235,19 @@ export class AcmeSource implements CertificateSource {
     const { names } = this.#options;
     const { log, respond } = this.#environment;
     let last = "";
-    let said = performance.now();
+    let loggedAt = performance.now();
     const progress = (step: string) => {
-      [last, said] = [step, performance.now()];
+      [last, loggedAt] = [step, performance.now()];
       log.info(`certificate: ${step}`);
     };
     const began = performance.now();
     const alive = setInterval(() => {
-      if (performance.now() - said < PROGRESS_EVERY) return;
+      if (performance.now() - loggedAt < PROGRESS_INTERVAL) return;
       log.info(`certificate: still in progress after ${Math.round((performance.now() - began) / 1000)} s (${last})`);
-    }, PROGRESS_EVERY);
+    }, PROGRESS_INTERVAL);
     try {
       const { leaf } = current ?? {};
-      await obtain(this.#options, {
+      await obtainCertificate(this.#options, {
         store: this.#store,
         certificate: this.#certificate,
         replaces: leaf,
@@ -263,14 +265,14 @@ export class AcmeSource implements CertificateSource {
       this.#problem = problemType(error, signal);
       const hints = error instanceof AcmeError ? await this.#diagnose(error.names) : [];
       const problem = [messageOf(error), ...hints].join("\n");
-      if (this.#problem !== LOCAL) this.#remember(error, problem);
+      if (this.#problem !== LOCAL) this.#saveFailure(error, problem);
       throw hints.length > 0 ? new Error(problem, { cause: error }) : error;
     } finally {
       clearInterval(alive);
     }
   }
 
-  #remember(error: unknown, problem: string): void {
+  #saveFailure(error: unknown, problem: string): void {
     const failures = (this.#certificate.failure()?.failures ?? 0) + 1;
     const limited = error instanceof AcmeError && error.type === "rateLimited";
     const retryAfter = error instanceof AcmeError ? error.retryAfter ?? (limited ? HOUR : undefined) : undefined;
@@ -281,47 +283,47 @@ export class AcmeSource implements CertificateSource {
   /** Results of checks from this machine of the names whose validation failed. */
   async #diagnose(names: readonly string[]): Promise<string[]> {
     const { respond } = this.#environment;
-    const found = await Promise.all(names.slice(0, MOST_DIAGNOSED).map((name) => inspectReach(name, { respond })));
+    const found = await Promise.all(names.slice(0, MAX_DIAGNOSED_NAMES).map((name) => inspectReach(name, { respond })));
     return found.flat().filter(({ level }) => level !== "ok")
-      .map(({ fact, remedy }) => `Seen from here: ${fact} ${remedy ?? ""}`.trim());
+      .map(({ fact, remedy }) => `From this machine: ${fact} ${remedy ?? ""}`.trim());
   }
 
   /** Renews for as long as the service runs. Never throws. */
-  async #keep(): Promise<void> {
+  async #runRenewals(): Promise<void> {
     const { signal } = this.#ending;
     while (!signal.aborted) {
       try {
-        await this.#keepOnce(signal);
+        await this.#renewIfDue(signal);
       } catch (error) {
         if (signal.aborted) return;
         this.#problem = LOCAL;
-        this.#complain("error", `the certificate cannot be kept up to date: ${messageOf(error)}`);
+        this.#logOnce("error", `the certificate cannot be kept up to date: ${messageOf(error)}`);
         await this.#sleep(MINUTE);
       }
     }
   }
 
-  async #keepOnce(signal: AbortSignal): Promise<void> {
+  async #renewIfDue(signal: AbortSignal): Promise<void> {
     this.#lock ??= await this.#certificate.tryLock();
-    if (this.#lock === undefined) return await this.#sleep(LOCK_EVERY);
+    if (this.#lock === undefined) return await this.#sleep(LOCK_INTERVAL);
     if (signal.aborted) return;
     // Throws if the port is in use or not permitted; the caller retries after a minute.
     this.#port ??= await this.#environment.listen();
     const current = this.#certificate.load(this.#options.names);
-    const wait = await this.#untilDue(current);
+    const wait = await this.#timeUntilDue(current);
     if (wait > 0) {
       if (this.#problem === LOCAL) this.#problem = undefined;
-      return await this.#sleep(Math.min(wait, LONGEST_SLEEP));
+      return await this.#sleep(Math.min(wait, MAX_SLEEP));
     }
     using bound = timeLimit(RENEWAL_TIMEOUT, signal);
     try {
       await this.#attempt(bound.signal, current);
-      this.#complaint = "";
+      this.#lastMessage = "";
       this.#localFailures = 0;
     } catch (error) {
       if (signal.aborted) return;
       const next = this.#certificate.failure()?.notBefore;
-      const until = current === undefined ? "" : `; the one in use serves until ${current.notAfter.toISOString()}`;
+      const until = current === undefined ? "" : `; the current one is valid until ${current.notAfter.toISOString()}`;
       // One line per event.
       const reason = reasonOf(error, bound).replaceAll("\n", "; ");
       this.#environment.log.error(`the certificate was not renewed${until}: ${reason}`, {
@@ -334,7 +336,7 @@ export class AcmeSource implements CertificateSource {
   }
 
   /** Milliseconds until the next attempt. */
-  async #untilDue(current: TlsMaterial | undefined): Promise<number> {
+  async #timeUntilDue(current: TlsMaterial | undefined): Promise<number> {
     const now = Date.now();
     const failure = this.#certificate.failure();
     const held = failure === undefined ? 0 : Date.parse(failure.notBefore) - now;
@@ -364,9 +366,9 @@ export class AcmeSource implements CertificateSource {
   }
 
   /** Logs a message, but not the same one twice in a row. */
-  #complain(level: "info" | "error", message: string): void {
-    if (this.#complaint === message) return;
-    this.#complaint = message;
+  #logOnce(level: "info" | "error", message: string): void {
+    if (this.#lastMessage === message) return;
+    this.#lastMessage = message;
     this.#environment.log[level](message);
   }
 }

@@ -16,7 +16,7 @@ import { Buffer } from "node:buffer";
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { join } from "node:path";
 import { messageOf, StartError } from "../../errors.ts";
-import { writeAtomically, writeReason } from "../atomic_write.ts";
+import { explainWriteFailure, writeAtomically } from "../atomic_write.ts";
 import { loadCertificateFiles, readCertificates, readFile } from "../certificate_files.ts";
 import type { TlsMaterial } from "../tls_material.ts";
 import { coversHost, namesOf } from "../x509/certificate_names.ts";
@@ -63,7 +63,7 @@ const MODE = 0o600;
 const FOLDER_MODE = 0o700;
 const ALGORITHM = { name: "ECDSA", namedCurve: "P-256" } as const;
 /** Milliseconds between attempts to take a lock that another process holds. */
-const LOCK_EVERY = 250;
+const LOCK_INTERVAL = 250;
 
 /** The folder of one authority. */
 export class AcmeStore {
@@ -76,7 +76,7 @@ export class AcmeStore {
 
   /** The account's key; created if there is none. The caller holds the lock. */
   accountKey(): Promise<CryptoKeyPair> {
-    return keyIn(join(this.folder, "account.key"));
+    return readOrCreateKey(join(this.folder, "account.key"));
   }
 
   /** The account, if one was created. */
@@ -88,9 +88,9 @@ export class AcmeStore {
     writeJson(join(this.folder, "account.json"), account);
   }
 
-  /** Forgets the account: the authority no longer knows it. */
+  /** Removes the account, which no longer exists at the authority. */
   forgetAccount(): void {
-    remove(join(this.folder, "account.json"));
+    removeFile(join(this.folder, "account.json"));
   }
 
   /** Waits until no other process creates an account here. */
@@ -134,7 +134,7 @@ export class CertificateStore {
     const [leaf] = readCertificates(readFile(this.chainFile, "certificate"), this.chainFile);
     const covered = namesOf(leaf!);
     if (!names.every((name) => coversHost(covered, name))) return undefined;
-    const key = this.#keyOf(leaf!);
+    const key = this.#findKeyFile(leaf!);
     if (key === undefined) return undefined;
     try {
       const material = loadCertificateFiles({ cert: this.chainFile, key });
@@ -150,8 +150,8 @@ export class CertificateStore {
   /** The key for the next certificate: that of an unfinished attempt, or else a new one. The caller holds the lock. */
   async nextKey(): Promise<CryptoKeyPair> {
     // If a process ended between the two steps of `save`, this is the key of the current certificate.
-    this.#finish();
-    return await keyIn(this.#nextKey);
+    this.#promoteNextKey();
+    return await readOrCreateKey(this.#nextKey);
   }
 
   /**
@@ -165,13 +165,13 @@ export class CertificateStore {
     if (missing.length > 0) {
       throw new StartError(`Cannot use the authority's certificate: it does not name ${missing.join(", ")}`);
     }
-    if (!fits(leaf!, this.#nextKey)) {
+    if (!matchesKey(leaf!, this.#nextKey)) {
       throw new StartError("Cannot use the authority's certificate: it is for another key");
     }
-    write(this.chainFile, chain);
-    this.#finish();
-    remove(this.#order);
-    remove(this.#retry);
+    writeFile(this.chainFile, chain);
+    this.#promoteNextKey();
+    removeFile(this.#order);
+    removeFile(this.#retry);
   }
 
   /** When the chain was written, ms since the epoch; it must exist. */
@@ -187,7 +187,7 @@ export class CertificateStore {
   }
 
   saveOrder(order: UnfinishedOrder | undefined): void {
-    if (order === undefined) remove(this.#order);
+    if (order === undefined) removeFile(this.#order);
     else writeJson(this.#order, order);
   }
 
@@ -224,16 +224,16 @@ export class CertificateStore {
     return lockFile(this.folder, signal);
   }
 
-  #keyOf(leaf: X509Certificate): string | undefined {
-    return [this.keyFile, this.#nextKey].find((file) => fits(leaf, file));
+  #findKeyFile(leaf: X509Certificate): string | undefined {
+    return [this.keyFile, this.#nextKey].find((file) => matchesKey(leaf, file));
   }
 
   /** The second step of `save`. */
-  #finish(): void {
+  #promoteNextKey(): void {
     if (!exists(this.chainFile)) return;
     const [leaf] = readCertificates(readFile(this.chainFile, "certificate"), this.chainFile);
-    if (this.#keyOf(leaf!) === this.#nextKey) {
-      explained(this.folder, () => Deno.renameSync(this.#nextKey, this.keyFile));
+    if (this.#findKeyFile(leaf!) === this.#nextKey) {
+      withWriteErrors(this.folder, () => Deno.renameSync(this.#nextKey, this.keyFile));
     }
   }
 }
@@ -243,7 +243,7 @@ export function folderName(name: string): string {
   return name.replace(/[^a-z0-9._-]/gi, "_");
 }
 
-function fits(leaf: X509Certificate, file: string): boolean {
+function matchesKey(leaf: X509Certificate, file: string): boolean {
   try {
     return leaf.checkPrivateKey(createPrivateKey(Deno.readTextFileSync(file)));
   } catch {
@@ -251,7 +251,7 @@ function fits(leaf: X509Certificate, file: string): boolean {
   }
 }
 
-async function keyIn(file: string): Promise<CryptoKeyPair> {
+async function readOrCreateKey(file: string): Promise<CryptoKeyPair> {
   try {
     return await importKey(Deno.readTextFileSync(file));
   } catch (error) {
@@ -264,7 +264,7 @@ async function keyIn(file: string): Promise<CryptoKeyPair> {
   const pair = await crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
   const der = Buffer.from(await crypto.subtle.exportKey("pkcs8", pair.privateKey));
   const key = createPrivateKey({ key: der, format: "der", type: "pkcs8" });
-  write(file, key.export({ type: "pkcs8", format: "pem" }) as string);
+  writeFile(file, key.export({ type: "pkcs8", format: "pem" }) as string);
   return pair;
 }
 
@@ -277,23 +277,23 @@ async function importKey(pem: string): Promise<CryptoKeyPair> {
   return { privateKey, publicKey };
 }
 
-function write(file: string, text: string): void {
+function writeFile(file: string, text: string): void {
   const folder = join(file, "..");
-  explained(folder, () => {
+  withWriteErrors(folder, () => {
     Deno.mkdirSync(folder, { recursive: true, mode: FOLDER_MODE });
     writeAtomically(file, text, MODE);
   });
 }
 
 function writeJson(file: string, value: unknown): void {
-  write(file, JSON.stringify(value, null, 2) + "\n");
+  writeFile(file, JSON.stringify(value, null, 2) + "\n");
 }
 
 /** The content of a file; undefined if it does not exist or was damaged by a crash. */
-function readJson<T>(file: string, sound: (value: Record<string, unknown>) => boolean): T | undefined {
+function readJson<T>(file: string, isValid: (value: Record<string, unknown>) => boolean): T | undefined {
   try {
     const value: unknown = JSON.parse(Deno.readTextFileSync(file));
-    const whole = typeof value === "object" && value !== null && sound(value as Record<string, unknown>);
+    const whole = typeof value === "object" && value !== null && isValid(value as Record<string, unknown>);
     return whole ? value as T : undefined;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound || error instanceof SyntaxError) return undefined;
@@ -301,7 +301,7 @@ function readJson<T>(file: string, sound: (value: Record<string, unknown>) => bo
   }
 }
 
-function remove(file: string): void {
+function removeFile(file: string): void {
   try {
     Deno.removeSync(file);
   } catch (error) {
@@ -318,17 +318,19 @@ function exists(file: string): boolean {
   }
 }
 
-function explained<T>(folder: string, run: () => T): T {
+function withWriteErrors<T>(folder: string, run: () => T): T {
   try {
     return run();
   } catch (error) {
-    throw new StartError(`Cannot keep the certificate in ${folder}: ${writeReason(error, folder)}`, { cause: error });
+    throw new StartError(`Cannot keep the certificate in ${folder}: ${explainWriteFailure(error, folder)}`, {
+      cause: error,
+    });
   }
 }
 
 /** The system releases a lock when its process ends in any way. */
 async function tryLockFile(folder: string): Promise<Disposable | undefined> {
-  const file = explained(folder, () => {
+  const file = withWriteErrors(folder, () => {
     Deno.mkdirSync(folder, { recursive: true, mode: FOLDER_MODE });
     return Deno.openSync(join(folder, ".lock"), { create: true, write: true, mode: MODE });
   });
@@ -347,6 +349,6 @@ async function lockFile(folder: string, signal: AbortSignal): Promise<Disposable
   for (;;) {
     const lock = await tryLockFile(folder);
     if (lock !== undefined) return lock;
-    await delay(LOCK_EVERY, { signal });
+    await delay(LOCK_INTERVAL, { signal });
   }
 }

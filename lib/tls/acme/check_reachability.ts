@@ -7,7 +7,7 @@ import type { Finding } from "../../finding.ts";
 import { addressIn } from "../x509/certificate_names.ts";
 
 /** Options of the check. */
-export interface ReachOptions {
+export interface ReachabilityOptions {
   /** Answers for a token on the challenge port until the returned function is called. */
   readonly respond: (token: string, answer: string) => () => void;
   /** The port that authorities connect to (RFC 8555 section 8.3). Default 80. */
@@ -18,7 +18,7 @@ export interface ReachOptions {
   readonly nameServer?: { readonly ipAddr: string; readonly port: number };
 }
 
-const LONGEST_ANSWER = 4096;
+const MAX_RESPONSE_BYTES = 4096;
 
 /**
  * Looks up a name, and requests a challenge of this process from each of its addresses. A failed connection is only a
@@ -27,7 +27,7 @@ const LONGEST_ANSWER = 4096;
  * Codes: `acme-reachable`, `acme-no-address`, `acme-lookup-failed`, `acme-refused`, `acme-timeout`,
  * `acme-other-server`.
  */
-export async function inspectReach(name: string, options: ReachOptions): Promise<Finding[]> {
+export async function inspectReach(name: string, options: ReachabilityOptions): Promise<Finding[]> {
   const { timeout = 5000 } = options;
   const literal = addressIn(name);
   let addresses: readonly string[];
@@ -46,7 +46,7 @@ export async function inspectReach(name: string, options: ReachOptions): Promise
 }
 
 /** The addresses of a name; empty if it has none. */
-async function lookUp(name: string, { nameServer }: ReachOptions, timeout: number): Promise<string[]> {
+async function lookUp(name: string, { nameServer }: ReachabilityOptions, timeout: number): Promise<string[]> {
   const signal = new AbortController();
   const timer = setTimeout(() => signal.abort(new Error(`no answer within ${timeout / 1000} s`)), timeout);
   const query = async (type: "A" | "AAAA") => {
@@ -67,7 +67,7 @@ async function lookUp(name: string, { nameServer }: ReachOptions, timeout: numbe
 async function inspectAddress(
   name: string,
   address: string,
-  { respond, port = 80 }: ReachOptions,
+  { respond, port = 80 }: ReachabilityOptions,
   timeout: number,
 ): Promise<Finding> {
   const where = `${name} (${address}), port ${port}`;
@@ -146,9 +146,9 @@ async function httpGet(name: string, address: string, port: number, path: string
     const request = `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\nAccept: */*\r\n\r\n`;
     await new Blob([request]).stream().pipeTo(socket.writable, { preventClose: true });
     const decoder = new TextDecoder();
-    const buffer = new Uint8Array(LONGEST_ANSWER);
+    const buffer = new Uint8Array(MAX_RESPONSE_BYTES);
     let text = "";
-    while (text.length < LONGEST_ANSWER) {
+    while (text.length < MAX_RESPONSE_BYTES) {
       const read = await socket.read(buffer);
       if (read === null) break;
       text += decoder.decode(buffer.subarray(0, read), { stream: true });

@@ -10,12 +10,12 @@ import { readCertificates, readFile } from "../certificate_files.ts";
 import { addressIn } from "../x509/certificate_names.ts";
 import { encodePem } from "../x509/pem.ts";
 import { AcmeClient, type ExternalAccount } from "./acme_client.ts";
-import { orderCertificate } from "./order.ts";
-import { AcmeError } from "./problem.ts";
+import { orderCertificate } from "./order_certificate.ts";
+import { AcmeError } from "./acme_error.ts";
 import { certificateId } from "./renewal_info.ts";
 import type { AcmeStore, CertificateStore } from "./acme_store.ts";
 
-/** Options of {@link obtain}. */
+/** Options of {@link obtainCertificate}. */
 export interface AcmeOptions {
   /** DNS names and addresses in canonical form; at least one. */
   readonly names: readonly string[];
@@ -66,20 +66,20 @@ export function rootsIn(file: string): string[] {
  * @throws {AcmeError} if the authority refuses or cannot be reached
  * @throws {StartError} if the terms of service were not accepted, or a file cannot be read or written
  */
-export async function obtain(options: AcmeOptions, attempt: Attempt): Promise<void> {
+export async function obtainCertificate(options: AcmeOptions, attempt: Attempt): Promise<void> {
   const { store, progress, signal } = attempt;
   progress(`asking ${options.directory.title}`);
   using client = await openClient(options, store, signal);
   refuseUnknownProfile(client, options);
-  await signIn(client, options, attempt, false);
+  await ensureAccount(client, options, attempt, false);
   let chain: string;
   try {
     chain = await order(client, options, attempt);
   } catch (error) {
     if (!(error instanceof AcmeError) || error.type !== "accountDoesNotExist") throw error;
     // The authority lost or removed the account; the same key can be used for a new one.
-    progress("the authority no longer knows the account; creating it again");
-    await signIn(client, options, attempt, true);
+    progress("the account no longer exists at the authority; creating it again");
+    await ensureAccount(client, options, attempt, true);
     chain = await order(client, options, attempt);
   }
   attempt.certificate.save(chain, options.names);
@@ -94,7 +94,7 @@ function refuseUnknownProfile({ directory }: AcmeClient, { profile, directory: {
 }
 
 /** Uses the stored account; creates one if there is none or the authority has lost it. */
-async function signIn(client: AcmeClient, options: AcmeOptions, attempt: Attempt, lost: boolean): Promise<void> {
+async function ensureAccount(client: AcmeClient, options: AcmeOptions, attempt: Attempt, lost: boolean): Promise<void> {
   const { store, progress, signal } = attempt;
   using _lock = await store.lock(signal);
   const account = store.account();
@@ -153,7 +153,7 @@ async function order(client: AcmeClient, options: AcmeOptions, attempt: Attempt)
       profile,
       replaces: offered ? certificateId(replaces) : undefined,
       unfinished: same ? old.url : undefined,
-      began: (url) => certificate.saveOrder({ url, names, profile }),
+      onOrderCreated: (url) => certificate.saveOrder({ url, names, profile }),
       request: async () => await signingRequest(names, await certificate.nextKey()),
       respond,
       progress,

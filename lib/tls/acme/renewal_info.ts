@@ -6,14 +6,14 @@
 import type { X509Certificate } from "node:crypto";
 import { validityOf } from "../x509/inspect_chain.ts";
 import { derChildren, readDer } from "../x509/der.ts";
-import { EXTENSION, fieldsOf } from "../x509/certificate_fields.ts";
-import { type AcmeClient, retryAfterOf } from "./acme_client.ts";
+import { EXTENSION, readFields } from "../x509/certificate_fields.ts";
+import { type AcmeClient, parseRetryAfter } from "./acme_client.ts";
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 /** How often to ask the authority if it gives no interval: six hours, the example of RFC 9773 section 4.3. */
-const ASK_EVERY = 6 * HOUR;
+const DEFAULT_POLL_INTERVAL = 6 * HOUR;
 /** The shortest and the longest delay after a failure. */
 const BACKOFF = [MINUTE, 6 * HOUR] as const;
 
@@ -32,7 +32,7 @@ export interface RenewalInfo {
  * Undefined if the certificate has no key identifier of its issuer.
  */
 export function certificateId(certificate: X509Certificate): string | undefined {
-  const extension = fieldsOf(certificate)?.extensions.get(EXTENSION.authorityKeyId);
+  const extension = readFields(certificate)?.extensions.get(EXTENSION.authorityKeyId);
   if (extension === undefined) return undefined;
   try {
     const keyId = derChildren(readDer(extension)).find(({ tag }) => tag === 0x80)?.content;
@@ -64,14 +64,14 @@ export async function renewalInfo(client: AcmeClient, certificate: X509Certifica
   // Section 4.2: an end that is not after the start makes the whole invalid. NaN compares as false.
   if (!(end > start)) return undefined;
   const explanation = /^https?:\/\/[\x21-\x7e]{1,300}$/.exec(body.explanationURL ?? "")?.[0];
-  const askAgain = Math.min(Math.max(retryAfterOf(headers) ?? ASK_EVERY, MINUTE), DAY);
+  const askAgain = Math.min(Math.max(parseRetryAfter(headers) ?? DEFAULT_POLL_INTERVAL, MINUTE), DAY);
   return { start, end, explanation, askAgain };
 }
 
 /**
  * A random moment of the window, uniformly distributed (RFC 9773 section 4.2), so that clients do not come all at once.
  */
-export function momentIn({ start, end }: RenewalInfo, random = Math.random()): Date {
+export function randomRenewalTime({ start, end }: RenewalInfo, random = Math.random()): Date {
   return new Date(start.getTime() + random * (end.getTime() - start.getTime()));
 }
 
@@ -79,7 +79,7 @@ export function momentIn({ start, end }: RenewalInfo, random = Math.random()): D
  * The renewal time without a suggestion: two thirds of the lifetime, minus a random part of up to a twentieth of it.
  * A certificate of 90 days is renewed with 30 to 34.5 days left, one of six days with two to two and a quarter.
  */
-export function twoThirds(certificate: X509Certificate, random = Math.random()): Date {
+export function defaultRenewalTime(certificate: X509Certificate, random = Math.random()): Date {
   const { from, to } = validityOf(certificate);
   const lifetime = to.getTime() - from.getTime();
   return new Date(from.getTime() + lifetime * (2 / 3 - random / 20));

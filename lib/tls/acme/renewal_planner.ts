@@ -8,8 +8,8 @@ import type { TlsMaterial } from "../tls_material.ts";
 import { validityOf } from "../x509/inspect_chain.ts";
 import type { AcmeStore, CertificateStore, RenewalPlan } from "./acme_store.ts";
 import { type AcmeOptions, openClient } from "./obtain_certificate.ts";
-import { AcmeError } from "./problem.ts";
-import { momentIn, type RenewalInfo, renewalInfo, twoThirds } from "./renewal_info.ts";
+import { AcmeError } from "./acme_error.ts";
+import { defaultRenewalTime, randomRenewalTime, type RenewalInfo, renewalInfo } from "./renewal_info.ts";
 import { reasonOf, timeLimit } from "./time_limit.ts";
 
 const HOUR = 3_600_000;
@@ -21,7 +21,7 @@ const ASK_AGAIN = { failed: HOUR, none: 24 * HOUR } as const;
  * A certificate younger than this is not renewed, or an authority that always suggests a past date would cause endless
  * renewals. A third of the lifetime, if that is shorter.
  */
-const YOUNG = HOUR;
+const MIN_AGE = HOUR;
 
 /** The answer of the authority, if there was one. */
 interface Suggestion {
@@ -56,8 +56,8 @@ export class RenewalPlanner {
     const window = info && { start: info.start.toISOString(), end: info.end.toISOString() };
     const same = old !== undefined &&
       (!asked || (old.window?.start === window?.start && old.window?.end === window?.end));
-    const moment = info === undefined ? twoThirds(material.leaf) : momentIn(info);
-    const at = same ? old.at : this.#believed(moment, material).toISOString();
+    const moment = info === undefined ? defaultRenewalTime(material.leaf) : randomRenewalTime(info);
+    const at = same ? old.at : this.#clampTime(moment, material).toISOString();
     const plan: RenewalPlan = {
       serial,
       at,
@@ -66,8 +66,8 @@ export class RenewalPlanner {
     };
     this.#certificate.savePlan(plan);
     if (same) return plan;
-    const why = info === undefined ? "two thirds of its lifetime" : "the authority's suggestion";
-    this.#log.info(`the certificate is renewed at ${at} (${why})`, { explanation: info?.explanation });
+    const reason = info === undefined ? "two thirds of its lifetime" : "the authority's suggestion";
+    this.#log.info(`the certificate will be renewed at ${at} (${reason})`, { explanation: info?.explanation });
     return plan;
   }
 
@@ -79,7 +79,7 @@ export class RenewalPlanner {
       return { info, askAgain: info?.askAgain ?? ASK_AGAIN.none, asked: true };
     } catch (error) {
       signal.throwIfAborted();
-      this.#log.warn("the authority could not be asked when to renew the certificate", {
+      this.#log.warn("the authority's renewal information could not be requested", {
         reason: reasonOf(error, bound),
       });
       const retryAfter = error instanceof AcmeError ? error.retryAfter ?? 0 : 0;
@@ -88,9 +88,9 @@ export class RenewalPlanner {
   }
 
   /** Limits a moment: not while the certificate is too young, and not when it has nearly expired. */
-  #believed(moment: Date, { leaf, notAfter }: TlsMaterial): Date {
+  #clampTime(moment: Date, { leaf, notAfter }: TlsMaterial): Date {
     const lifetime = notAfter.getTime() - validityOf(leaf).from.getTime();
-    const earliest = this.#certificate.savedAt() + Math.min(YOUNG, lifetime / 3);
+    const earliest = this.#certificate.savedAt() + Math.min(MIN_AGE, lifetime / 3);
     const latest = notAfter.getTime() - lifetime / 10;
     return new Date(Math.min(Math.max(moment.getTime(), earliest), latest));
   }

@@ -29,7 +29,7 @@ export interface Fields {
   readonly publicKey: string;
   /** The extensions by object identifier: the content of the octet string. */
   readonly extensions: ReadonlyMap<string, Uint8Array>;
-  /** The critical extensions: a client that does not know one must refuse the certificate. */
+  /** The critical extensions: a client that does not support one must refuse the certificate. */
   readonly critical: ReadonlySet<string>;
 }
 
@@ -66,7 +66,7 @@ const NAMED: Readonly<Record<string, string>> = {
  * Reads the fields.
  * @throws {RangeError} if the DER is not that of a certificate
  */
-function readFields(certificate: X509Certificate): Fields {
+function parseFields(certificate: X509Certificate): Fields {
   const whole = readDer(certificate.raw);
   const parts = derChildren(derChild(whole, 0, TAG.sequence));
   // The version before them is optional.
@@ -86,14 +86,14 @@ function readFields(certificate: X509Certificate): Fields {
     signature: derOid(derChild(derChild(whole, 1, TAG.sequence), 0)),
     issuer: hex(issuer.whole),
     subject: hex(subject.whole),
-    key: keyKind(spki),
+    key: readKeyKind(spki),
     publicKey: hex(spki.whole),
     extensions,
     critical,
   };
 }
 
-function keyKind(spki: Der): KeyKind {
+function readKeyKind(spki: Der): KeyKind {
   const algorithm = derChild(spki, 0, TAG.sequence);
   const id = derOid(derChild(algorithm, 0));
   if (id === "1.2.840.113549.1.1.1") {
@@ -114,11 +114,11 @@ function keyKind(spki: Der): KeyKind {
 const parsed = new WeakMap<X509Certificate, Fields | null>();
 
 /** The fields, or undefined if the certificate does not have the structure that RFC 5280 requires. Parsed once. */
-export function fieldsOf(certificate: X509Certificate): Fields | undefined {
+export function readFields(certificate: X509Certificate): Fields | undefined {
   let fields = parsed.get(certificate);
   if (fields === undefined) {
     try {
-      fields = readFields(certificate);
+      fields = parseFields(certificate);
     } catch {
       fields = null;
     }
@@ -128,7 +128,7 @@ export function fieldsOf(certificate: X509Certificate): Fields | undefined {
 }
 
 /** The name of a certificate in messages: its common name, or else something that identifies it. */
-export function titleOf(certificate: X509Certificate): string {
+export function certificateTitle(certificate: X509Certificate): string {
   return title(subjectLines(certificate)) ?? `with serial number ${certificate.serialNumber}`;
 }
 

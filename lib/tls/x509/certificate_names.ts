@@ -6,7 +6,7 @@ import type { X509Certificate } from "node:crypto";
 import { canonicalAddress } from "../../ip.ts";
 import { escapeControls } from "../../log.ts";
 import { derChildren, readDer } from "./der.ts";
-import { EXTENSION, fieldsOf } from "./certificate_fields.ts";
+import { EXTENSION, readFields } from "./certificate_fields.ts";
 
 /** The names of a certificate: DNS names in lower case (wildcards as `*.example.com`), addresses in canonical form. */
 export interface Names {
@@ -18,7 +18,7 @@ export interface Names {
 export function namesOf(certificate: X509Certificate): Names {
   const dns: string[] = [];
   const addresses: string[] = [];
-  const extension = fieldsOf(certificate)?.extensions.get(EXTENSION.altName);
+  const extension = readFields(certificate)?.extensions.get(EXTENSION.altName);
   try {
     for (const name of extension ? derChildren(readDer(extension)) : []) {
       if (name.tag === 0x82) dns.push(escapeControls(new TextDecoder().decode(name.content)).toLowerCase());

@@ -1,11 +1,11 @@
 /**
- * Checks whether today's clients accept a certificate's key, signature and key usage.
+ * Checks whether current clients accept a certificate's key, signature and key usage.
  * @module
  */
 import type { X509Certificate } from "node:crypto";
 import { type Finding, finding } from "../../finding.ts";
 import { derChildren, derOid, readDer } from "./der.ts";
-import { EXTENSION, type Fields, fieldsOf, titleOf } from "./certificate_fields.ts";
+import { certificateTitle, EXTENSION, type Fields, readFields } from "./certificate_fields.ts";
 import { isSelfIssued } from "./find_issuer.ts";
 
 const SERVER_AUTH = "1.3.6.1.5.5.7.3.1";
@@ -28,10 +28,10 @@ const WEAK_SIGNATURES: Readonly<Record<string, string>> = {
 
 /** Checks the key and the signature of one certificate of a path. */
 export function inspectStrength(certificate: X509Certificate, isLeaf: boolean, steps: number): Finding[] {
-  const fields = fieldsOf(certificate);
-  const what = `${isLeaf ? "The certificate" : "The chain's certificate"} ${titleOf(certificate)}`;
+  const fields = readFields(certificate);
+  const what = `${isLeaf ? "The certificate" : "The chain's certificate"} ${certificateTitle(certificate)}`;
   if (fields === undefined) {
-    const remedy = "Have it issued anew.";
+    const remedy = "Use a new certificate.";
     return [
       finding(
         "certificate-unreadable",
@@ -46,26 +46,26 @@ export function inspectStrength(certificate: X509Certificate, isLeaf: boolean, s
   // The signature of a root is not checked: clients trust the root itself.
   if (weak !== undefined && (steps === 1 || !isSelfIssued(certificate))) {
     const fact = `${what} is signed with ${weak.toUpperCase().replace("SHA1", "SHA-1")}, which browsers refuse.`;
-    found.push(finding(`signature-${weak}`, "warning", fact, "Have it issued anew with SHA-256."));
+    found.push(finding(`signature-${weak}`, "warning", fact, "Use a certificate that is signed with SHA-256."));
   }
   const { type, label, bits } = fields.key;
   const least = type === "EC" ? 256 : type === "RSA" || type === "RSA-PSS" ? 2048 : 0;
-  const anew = isLeaf
-    ? "Make a new key (EC P-256, or RSA of 2048 bits or more) and have it certified."
+  const remedy = isLeaf
+    ? "Create a new key (EC P-256, or RSA of 2048 bits or more) and request a certificate for it."
     : "Use another authority.";
   if (bits !== undefined && bits < least) {
-    const fact = `${what} has an ${label} key; ${type} keys under ${least} bits are refused.`;
-    found.push(finding("key-too-short", isLeaf ? "error" : "warning", fact, anew));
+    const fact = `${what} has an ${label} key. Clients refuse ${type} keys under ${least} bits.`;
+    found.push(finding("key-too-short", isLeaf ? "error" : "warning", fact, remedy));
   } else if (isLeaf && !["EC P-256", "EC P-384"].includes(label) && type !== "RSA") {
-    const fact = `${what} has a key of the kind ${label}, which browsers do not accept.`;
-    found.push(finding("key-unusual", "warning", fact, anew));
+    const fact = `${what} has a key of type ${label}, which browsers do not accept.`;
+    found.push(finding("key-unusual", "warning", fact, remedy));
   }
   return found;
 }
 
 /** Checks whether the certificate is for servers, and whether it requires something that Deno does not support. */
 export function inspectUse(leaf: X509Certificate): Finding[] {
-  const fields = fieldsOf(leaf);
+  const fields = readFields(leaf);
   const found: Finding[] = [];
   const usages = fields && extendedUsages(fields);
   if (usages && !usages.includes(SERVER_AUTH) && usages.includes(ANY_USAGE)) {
@@ -73,49 +73,57 @@ export function inspectUse(leaf: X509Certificate): Finding[] {
       "usage-any",
       "warning",
       `The certificate ${
-        titleOf(leaf)
-      } is for any use (anyExtendedKeyUsage) and does not name servers: OpenSSL, Deno ` +
+        certificateTitle(leaf)
+      } allows any use (anyExtendedKeyUsage) but does not list TLS servers: OpenSSL, Deno ` +
         "and others refuse it.",
-      "Have one issued with the extended key usage serverAuth.",
+      "Use a certificate with the extended key usage serverAuth.",
     ));
   } else if (usages && !usages.includes(SERVER_AUTH)) {
-    const fact = `The certificate ${titleOf(leaf)} is not for servers (its extended key usage lacks serverAuth).`;
-    found.push(finding("usage-not-server", "error", fact, "Have one issued for TLS servers."));
+    const fact = `The certificate ${
+      certificateTitle(leaf)
+    } is not for servers (its extended key usage lacks serverAuth).`;
+    found.push(finding("usage-not-server", "error", fact, "Use a certificate for TLS servers."));
   }
   if (leaf.ca && !isSelfIssued(leaf)) {
     found.push(finding(
       "certificate-is-authority",
       "warning",
-      `The certificate ${titleOf(leaf)} is an authority's (its basic constraints say so): Firefox, Deno and others ` +
-        "refuse it as a server's.",
-      "Have one issued that is no authority's (basicConstraints=CA:FALSE).",
+      `The certificate ${
+        certificateTitle(leaf)
+      } is a CA certificate (by its basic constraints). Firefox, Deno and others refuse ` +
+        "it as a server certificate.",
+      "Use an end-entity certificate (basicConstraints=CA:FALSE).",
     ));
   }
   if (fields !== undefined && !maySignHandshake(fields)) {
     found.push(finding(
       "usage-no-signature",
       "warning",
-      `The key usage of the certificate ${titleOf(leaf)} does not allow digital signatures, which TLS 1.3 and every ` +
-        "ECDHE suite need: Chrome, Edge and Android refuse it (ERR_SSL_KEY_USAGE_INCOMPATIBLE).",
-      "Have it issued with the key usage digitalSignature (openssl: keyUsage=digitalSignature), or without key usage.",
+      `The key usage of the certificate ${
+        certificateTitle(leaf)
+      } does not allow digital signatures, which TLS 1.3 and every ` +
+        "ECDHE suite require: Chrome, Edge and Android refuse it (ERR_SSL_KEY_USAGE_INCOMPATIBLE).",
+      "Use a certificate with the key usage digitalSignature (openssl: keyUsage=digitalSignature), or without key usage.",
     ));
   }
   if (fields?.extensions.has(EXTENSION.tlsFeature)) {
     found.push(finding(
       "must-staple",
       "warning",
-      `The certificate ${titleOf(leaf)} requires OCSP stapling, which Deno does not do: Firefox may refuse it.`,
-      "Have it issued without must-staple, or terminate TLS in a proxy that staples.",
+      `The certificate ${
+        certificateTitle(leaf)
+      } requires OCSP stapling, which Deno does not support: Firefox may refuse it.`,
+      "Use a certificate without must-staple, or terminate TLS in a proxy that staples.",
     ));
   }
   return found;
 }
 
-/** Checks whether the chain's issuers may issue for servers, and whether clients know every critical extension. */
+/** Checks whether the chain's issuers may issue for servers, and whether clients support every critical extension. */
 export function inspectExtensions(path: readonly X509Certificate[]): Finding[] {
   const found: Finding[] = [];
   path.forEach((certificate, at) => {
-    const fields = fieldsOf(certificate);
+    const fields = readFields(certificate);
     // Clients trust their own copy of a root.
     if (fields === undefined || (at > 0 && isSelfIssued(certificate))) return;
     const usages = extendedUsages(fields);
@@ -123,9 +131,11 @@ export function inspectExtensions(path: readonly X509Certificate[]): Finding[] {
       found.push(finding(
         "issuer-not-for-servers",
         "error",
-        `The chain's certificate ${titleOf(certificate)} may not issue for servers (its extended key usage lacks ` +
+        `The chain's certificate ${
+          certificateTitle(certificate)
+        } must not issue certificates for servers (its extended key usage lacks ` +
           "serverAuth).",
-        "Have the certificate issued by an authority for TLS servers.",
+        "Use an authority that may issue certificates for TLS servers.",
       ));
     }
     const unknown = [...fields.critical].filter((id) => !KNOWN_EXTENSIONS.has(id));
@@ -133,9 +143,9 @@ export function inspectExtensions(path: readonly X509Certificate[]): Finding[] {
       found.push(finding(
         "extension-unknown",
         "error",
-        `The certificate ${titleOf(certificate)} has a critical extension that clients do not know ` +
+        `The certificate ${certificateTitle(certificate)} has a critical extension that clients do not support ` +
           `(${unknown.join(", ")}), so they must refuse the certificate (RFC 5280 section 4.2).`,
-        "Have it issued without that extension, or with the extension not critical.",
+        "Use a certificate without that extension, or with the extension not critical.",
       ));
     }
   });

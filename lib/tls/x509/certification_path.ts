@@ -1,11 +1,11 @@
 /**
- * Builds the certification path of a server certificate from the certificates beside it (RFC 4158, RFC 5280 section 6).
+ * Builds the certification path of a server certificate from the other certificates of its chain (RFC 4158, RFC 5280 section 6).
  * A leaf can have several paths: an authority may have an expired and a renewed certificate, or certificates of two
  * roots. Clients search for a valid path, so a bad certificate matters only if no valid path avoids it.
  * @module
  */
 import type { X509Certificate } from "node:crypto";
-import { EXTENSION, fieldsOf } from "./certificate_fields.ts";
+import { EXTENSION, readFields } from "./certificate_fields.ts";
 import { derChildren, derInteger, readDer, TAG } from "./der.ts";
 import { isIssuedBy, isSelfIssued } from "./find_issuer.ts";
 
@@ -19,7 +19,7 @@ export interface PathProblem {
 }
 
 /** A certificate that no valid path needs. */
-export interface Unneeded {
+export interface UnneededCertificate {
   readonly certificate: X509Certificate;
   /** Undefined if only certificates below it are bad. */
   readonly kind?: PathProblemKind;
@@ -36,7 +36,7 @@ export interface CertificationPath {
   /** Steps of other valid paths: cross-certificates that some clients need. They belong after the path. */
   readonly alternatives: readonly X509Certificate[];
   /** Certificates above the leaf that no valid path needs, each with its own problem, if any. */
-  readonly unneeded: readonly Unneeded[];
+  readonly unneeded: readonly UnneededCertificate[];
   /** Certificates that are not above the leaf. */
   readonly unrelated: readonly X509Certificate[];
   /** Whether a certificate was given more than once. */
@@ -58,9 +58,9 @@ export interface PathOptions {
 }
 
 /** The largest number of certificates that are examined; further ones are ignored. */
-export const LONGEST_CHAIN = 32;
+export const MAX_CHAIN_LENGTH = 32;
 /** The largest number of steps tried, because a malicious chain can have very many paths. */
-const MOST_STEPS = 2000;
+const MAX_STEPS = 2000;
 
 /** One way up from the leaf. */
 interface Candidate {
@@ -82,8 +82,8 @@ interface Candidate {
  */
 export function buildPath(certificates: readonly X509Certificate[], options: PathOptions = {}): CertificationPath {
   const { isAnchored = () => false, now = new Date(), verified = false } = options;
-  const seen = new Map(certificates.slice(0, LONGEST_CHAIN).map((one) => [one.fingerprint256, one]));
-  const repeated = seen.size < Math.min(certificates.length, LONGEST_CHAIN);
+  const seen = new Map(certificates.slice(0, MAX_CHAIN_LENGTH).map((one) => [one.fingerprint256, one]));
+  const repeated = seen.size < Math.min(certificates.length, MAX_CHAIN_LENGTH);
   const first = options.leaf ?? certificates[0];
   if (first === undefined) {
     return {
@@ -107,7 +107,7 @@ export function buildPath(certificates: readonly X509Certificate[], options: Pat
   const alternatives = candidates.flatMap(({ valid, path }) => valid ? path.filter(take) : []);
   const problems = new Map(candidates.flatMap((one) => one.problems).map((one) => [one.certificate, one]));
   const unneeded = [...rest].filter((one) => candidates.some(({ path }) => path.includes(one)))
-    .map((certificate): Unneeded => problems.get(certificate) ?? { certificate });
+    .map((certificate): UnneededCertificate => problems.get(certificate) ?? { certificate });
   unneeded.forEach(({ certificate }) => take(certificate));
   const given = all.filter((one) => best.path.includes(one));
   const anchor = best.path.findIndex(isAnchored);
@@ -140,13 +140,13 @@ function findPaths(
   };
   const candidates: Candidate[] = [];
   const visit = (path: readonly X509Certificate[], problems: readonly PathProblem[], below: boolean): void => {
-    if (candidates.length >= MOST_STEPS) return;
+    if (candidates.length >= MAX_STEPS) return;
     const last = path.at(-1)!;
     const anchored = below || isAnchored(last);
     // A repeated name and key would be a loop (RFC 4158 section 2.4.2).
     const next = issuersOf(last).filter((one) => !path.some((other) => isSameAuthority(one, other)));
     const complete = next.length === 0;
-    const found = next.map((issuer) => problemOf(issuer, path, now));
+    const found = next.map((issuer) => checkIssuer(issuer, path, now));
     const isEnd = complete || (path.length > 1 && found.some((problem) => problem?.kind === "expired"));
     const valid = problems.length === 0 && (verified || anchored || isEnd);
     candidates.push({ path, problems, anchored, valid, complete });
@@ -166,12 +166,12 @@ function isBetter(one: Candidate, other: Candidate): boolean {
 
 function isSameAuthority(one: X509Certificate, other: X509Certificate): boolean {
   if (one === other) return true;
-  const [left, right] = [fieldsOf(one), fieldsOf(other)];
+  const [left, right] = [readFields(one), readFields(other)];
   return left !== undefined && left.subject === right?.subject && left.publicKey === right.publicKey;
 }
 
 /** The problem of an issuer as the next step of a path, if any. */
-function problemOf(issuer: X509Certificate, path: readonly X509Certificate[], now: Date): PathProblem | undefined {
+function checkIssuer(issuer: X509Certificate, path: readonly X509Certificate[], now: Date): PathProblem | undefined {
   const problem = (kind: PathProblemKind): PathProblem => ({ certificate: issuer, kind });
   if (new Date(issuer.validTo) < now) return problem("expired");
   if (new Date(issuer.validFrom) > now) return problem("not-yet-valid");
@@ -179,19 +179,19 @@ function problemOf(issuer: X509Certificate, path: readonly X509Certificate[], no
   if (isSelfIssued(issuer)) return undefined;
   const { authority, pathLength } = issuingRights(issuer);
   if (!authority) return problem("not-authority");
-  const intermediates = path.slice(1).filter((one) => !isSelfNamed(one)).length;
+  const intermediates = path.slice(1).filter((one) => !hasOwnNameAsIssuer(one)).length;
   return pathLength !== undefined && intermediates > pathLength ? problem("path-too-long") : undefined;
 }
 
 /** RFC 5280 section 6.1.4 does not count certificates that an authority issued to itself. */
-function isSelfNamed(certificate: X509Certificate): boolean {
-  const fields = fieldsOf(certificate);
+function hasOwnNameAsIssuer(certificate: X509Certificate): boolean {
+  const fields = readFields(certificate);
   return fields !== undefined && fields.issuer === fields.subject;
 }
 
 /** Basic constraints and key usage (RFC 5280 sections 4.2.1.9 and 4.2.1.3). */
 function issuingRights(certificate: X509Certificate): { authority: boolean; pathLength?: number } {
-  const extensions = fieldsOf(certificate)?.extensions;
+  const extensions = readFields(certificate)?.extensions;
   const constraints = extensions?.get(EXTENSION.basicConstraints);
   const usage = extensions?.get(EXTENSION.keyUsage);
   try {

@@ -1,7 +1,7 @@
 /**
  * Decrypts PKCS#8 keys (RFC 8018, PBES2 with PBKDF2) that Deno's `createPrivateKey` cannot. Measured in 2.9.6: it does
  * not support 3DES, which `openssl genrsa -des3` writes, and it assumes SHA-256 if no PRF is given, where the standard
- * says SHA-1, so it refuses the right passphrase of such a key.
+ * specifies SHA-1, so it refuses the right passphrase of such a key.
  * @module
  */
 import { createDecipheriv, pbkdf2Sync } from "node:crypto";
@@ -31,7 +31,7 @@ const CIPHERS: Readonly<Record<string, readonly [name: string, keyBytes: number]
 const AES_192 = "2.16.840.1.101.3.4.1.22";
 
 /** The largest number of rounds. Real keys use thousands; many more would only block the process. */
-const MOST_ROUNDS = 50_000_000;
+const MAX_ROUNDS = 50_000_000;
 
 interface Scheme {
   readonly salt: Uint8Array;
@@ -75,13 +75,13 @@ function readScheme(der: Uint8Array): Scheme | "unknown" | undefined {
     const encryption = derChild(parameters, 1, TAG.sequence);
     const cipherId = derOid(derChild(encryption, 0));
     const cipher = CIPHERS[cipherId];
-    const prf = prfOf(rest);
+    const prf = readPrf(rest);
     if (cipherId === AES_192 && prf === "sha1") return "unknown";
     if (salt?.tag !== TAG.octetString || rounds === undefined || cipher === undefined || prf === undefined) {
       return undefined;
     }
     const count = derInteger(rounds);
-    if (count < 1 || count > MOST_ROUNDS) return undefined;
+    if (count < 1 || count > MAX_ROUNDS) return undefined;
     const iv = derChild(encryption, 1, TAG.octetString).content;
     const data = derChild(whole, 1, TAG.octetString).content;
     return { salt: salt.content, rounds: count, prf, cipher, iv, data };
@@ -90,7 +90,7 @@ function readScheme(der: Uint8Array): Scheme | "unknown" | undefined {
   }
 }
 
-function prfOf(rest: readonly Der[]): string | undefined {
+function readPrf(rest: readonly Der[]): string | undefined {
   const given = rest.find((part) => part.tag === TAG.sequence);
   return given === undefined ? "sha1" : PRFS[derOid(derChild(given, 0))];
 }

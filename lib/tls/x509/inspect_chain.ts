@@ -5,10 +5,10 @@
  */
 import type { X509Certificate } from "node:crypto";
 import { type Finding, finding } from "../../finding.ts";
-import { issuerTitle, titleOf } from "./certificate_fields.ts";
+import { certificateTitle, issuerTitle } from "./certificate_fields.ts";
 import { addressIn, coversHost, type Names, namesOf } from "./certificate_names.ts";
 import { inspectExtensions, inspectStrength, inspectUse } from "./certificate_strength.ts";
-import { buildPath, type CertificationPath, LONGEST_CHAIN, type PathProblemKind } from "./certification_path.ts";
+import { buildPath, type CertificationPath, MAX_CHAIN_LENGTH, type PathProblemKind } from "./certification_path.ts";
 import { inspectNameConstraints } from "./name_constraints.ts";
 import { isIssuedBy, isSelfIssued, issuerUrl, publicIssuer, publicRootsKnown } from "./find_issuer.ts";
 
@@ -23,7 +23,7 @@ export interface InspectOptions {
    * Undefined: not tried.
    */
   readonly trusted?: boolean;
-  /** Roots that count as known besides the public ones: the development authority. */
+  /** Roots to treat as known in addition to the public ones, such as the development authority. */
   readonly authorities?: readonly X509Certificate[];
   /** The server's own certificate. Default: the first, as TLS sends it. */
   readonly leaf?: X509Certificate;
@@ -40,9 +40,9 @@ export interface Inspection {
 
 const DAY = 86_400_000;
 /** With fewer days left, a certificate causes a warning, and a development certificate is renewed. */
-export const SOON_DAYS = 30;
+export const RENEWAL_DAYS = 30;
 /** Apple's systems refuse a server certificate that is valid for more days, whoever issued it. */
-const LONGEST_DAYS = 825;
+const MAX_VALIDITY_DAYS = 825;
 
 /**
  * Inspects a chain as a server sends it. Never throws, whatever the certificates contain. An error is reported only if
@@ -75,7 +75,7 @@ export function inspectAndSort(chain: readonly X509Certificate[], options: Inspe
     ...path.slice(0, built.needed).flatMap((certificate, at) => inspectDates(certificate, at === 0, now)),
     ...inspectIssuers(built),
     ...inspectTrust(path, isAnchored, options.trusted),
-    ...inspectShape(built, chain.length, options.sorted ?? false),
+    ...inspectOrder(built, chain.length, options.sorted ?? false),
     ...path.flatMap((certificate, at) => inspectStrength(certificate, at === 0, path.length)),
     ...inspectUse(leaf),
     // A client that verified the chain checked them, perhaps along another path.
@@ -92,31 +92,31 @@ export function validityOf(certificate: X509Certificate): { from: Date; to: Date
 
 function inspectDates(certificate: X509Certificate, isLeaf: boolean, now: Date): Finding[] {
   const { from, to } = validityOf(certificate);
-  const what = `${isLeaf ? "The certificate" : "The chain's certificate"} ${titleOf(certificate)}`;
-  const renew = isLeaf ? "Renew it." : "Renew the certificate, and take the chain that comes with it.";
+  const what = `${isLeaf ? "The certificate" : "The chain's certificate"} ${certificateTitle(certificate)}`;
+  const renew = isLeaf ? "Renew it." : "Renew the certificate, and use the chain of the new one.";
   const left = (to.getTime() - now.getTime()) / DAY;
   if (left < 0) return [finding("certificate-expired", "error", `${what} expired on ${day(to)}.`, renew)];
   if (from > now) {
     return [finding(
       "certificate-not-yet-valid",
       "error",
-      `${what} is not valid before ${from.toISOString()}; it is ${now.toISOString()} here.`,
-      "Set the clock right, or wait.",
+      `${what} is not valid before ${from.toISOString()}. The time of this machine is ${now.toISOString()}.`,
+      "Correct the clock, or wait.",
     )];
   }
   const found: Finding[] = [];
-  if (left < SOON_DAYS) {
+  if (left < RENEWAL_DAYS) {
     const days = Math.floor(left);
     const when = `${day(to)}, in ${days} ${days === 1 ? "day" : "days"}`;
     found.push(finding("certificate-expires-soon", "warning", `${what} expires on ${when}.`, renew));
   }
   const days = Math.round((to.getTime() - from.getTime()) / DAY);
-  if (isLeaf && days > LONGEST_DAYS) {
+  if (isLeaf && days > MAX_VALIDITY_DAYS) {
     found.push(finding(
       "validity-too-long",
       "warning",
-      `${what} is valid for ${days} days; iPhones, iPads and Macs refuse more than ${LONGEST_DAYS}.`,
-      `Make it anew for ${LONGEST_DAYS} days at the most.`,
+      `${what} is valid for ${days} days. iPhones, iPads and Macs accept at most ${MAX_VALIDITY_DAYS}.`,
+      `Use a certificate that is valid for at most ${MAX_VALIDITY_DAYS} days.`,
     ));
   }
   return found;
@@ -129,29 +129,33 @@ function day(date: Date): string {
 /** Checks whether each issuer of the path may issue. {@link inspectDates} reports dates. */
 function inspectIssuers({ path, problems }: CertificationPath): Finding[] {
   return problems.flatMap(({ certificate, kind }) => {
-    const child = titleOf(path[path.indexOf(certificate) - 1]!);
+    const child = certificateTitle(path[path.indexOf(certificate) - 1]!);
     if (kind === "not-authority") {
       return [finding(
         "issuer-not-authority",
         "error",
-        `The certificate ${child} was issued by ${titleOf(certificate)}, which is not an authority's certificate ` +
+        `The certificate ${child} was issued by ${
+          certificateTitle(certificate)
+        }, which is not an authority's certificate ` +
           `(its basic constraints or key usage do not allow it to issue).`,
-        "Have the certificate issued by an authority.",
+        "Use a certificate that an authority issued.",
       )];
     }
     if (kind === "path-too-long") {
       return [finding(
         "path-too-long",
         "error",
-        `The chain has more intermediates below ${titleOf(certificate)} than its path length constraint allows.`,
-        "Have the certificate issued by an authority higher up, or the intermediate without that constraint.",
+        `The chain has more intermediates below ${
+          certificateTitle(certificate)
+        } than its path length constraint allows.`,
+        "Use an authority higher in the chain, or an intermediate without that constraint.",
       )];
     }
     return [];
   });
 }
 
-/** Checks whether clients can follow the path to a root that they know. */
+/** Checks whether clients can follow the path to a root that they trust. */
 function inspectTrust(
   path: readonly X509Certificate[],
   known: (certificate: X509Certificate) => boolean,
@@ -163,21 +167,21 @@ function inspectTrust(
     return known(leaf) ? [] : [finding(
       "certificate-self-signed",
       "warning",
-      `The certificate ${titleOf(leaf)} is self-signed: clients trust it only if configured to.`,
+      `The certificate ${certificateTitle(leaf)} is self-signed: clients trust it only if configured to.`,
       "Use a certificate from an authority (Let's Encrypt is free), or trust this one on each client.",
     )];
   }
   // Public roots do not sign server certificates directly: a single certificate lacks its intermediate.
-  const tellable = path.length === 1 || publicRootsKnown();
-  if (!path.some(known) && !isSelfIssued(top) && tellable) {
+  const canReport = path.length === 1 || publicRootsKnown();
+  if (!path.some(known) && !isSelfIssued(top) && canReport) {
     const url = issuerUrl(top);
     return [finding(
       "chain-incomplete",
       "warning",
-      `The chain ends at ${titleOf(top)}, whose issuer ${
+      `The chain ends at ${certificateTitle(top)}, whose issuer ${
         issuerTitle(top)
       } is neither in the chain nor a public root: ` +
-        `desktop browsers may find it, Android, WeChat and programs do not.`,
+        `desktop browsers may fetch it, but Android, WeChat and programs do not.`,
       `Append the certificate of ${issuerTitle(top)}${url === undefined ? "" : ` (${url})`}, which the authority ` +
         `provides as chain or fullchain; if it is a private root, make each client trust it.`,
     )];
@@ -186,22 +190,22 @@ function inspectTrust(
   return [finding(
     "issuer-untrusted",
     "error",
-    `The chain leads to ${path.some(known) ? "a known root" : titleOf(top)}, and a client did not accept it.`,
-    "Use a certificate from a public authority, or have each client trust this one's root.",
+    `The chain leads to ${path.some(known) ? "a known root" : certificateTitle(top)}, but a client did not accept it.`,
+    "Use a certificate from a public authority, or make each client trust this one's root.",
   )];
 }
 
 const PROBLEM: Readonly<Record<PathProblemKind, string>> = {
   "expired": "expired",
   "not-yet-valid": "not valid yet",
-  "not-authority": "not an authority's",
-  "path-too-long": "of an authority that allows no such path",
+  "not-authority": "not an authority",
+  "path-too-long": "below too many intermediates",
 };
 
-function inspectShape(given: CertificationPath, count: number, sorted: boolean): Finding[] {
+function inspectOrder(given: CertificationPath, count: number, sorted: boolean): Finding[] {
   const { path, unrelated, unneeded } = given;
   const found: Finding[] = [];
-  const titles = (list: readonly X509Certificate[]) => list.map(titleOf).join(", ");
+  const titles = (list: readonly X509Certificate[]) => list.map(certificateTitle).join(", ");
   if (!given.inOrder && sorted) {
     found.push(finding("chain-order", "note", `The certificates are served in the right order: ${titles(path)}.`));
   } else if (!given.inOrder) {
@@ -214,21 +218,19 @@ function inspectShape(given: CertificationPath, count: number, sorted: boolean):
   }
   if (unneeded.length > 0) {
     const list = unneeded.map(({ certificate, kind }) => {
-      const reason = kind === undefined ? "above one that is not valid" : PROBLEM[kind];
-      return `${titleOf(certificate)}, issued by ${issuerTitle(certificate)} (${reason})`;
+      const reason = kind === undefined ? "used only by an invalid path" : PROBLEM[kind];
+      return `${certificateTitle(certificate)}, issued by ${issuerTitle(certificate)} (${reason})`;
     });
     found.push(finding(
       "chain-unneeded",
       "warning",
       `No valid path needs the certificate ${list.join(" and the certificate ")}${sorted ? "; it is left out" : ""}.`,
-      sorted
-        ? "Remove it from the file."
-        : "Remove it from the chain: old clients that look for one path only fail on it.",
+      sorted ? "Remove it from the file." : "Remove it from the chain: old clients that try only one path fail.",
     ));
   }
-  if (unrelated.length > 0 || count > LONGEST_CHAIN) {
-    const beyond = count > LONGEST_CHAIN
-      ? `${count} certificates were given, only ${LONGEST_CHAIN} were examined. `
+  if (unrelated.length > 0 || count > MAX_CHAIN_LENGTH) {
+    const beyond = count > MAX_CHAIN_LENGTH
+      ? `${count} certificates were given, only ${MAX_CHAIN_LENGTH} were examined. `
       : "";
     const fact = unrelated.length === 0 ? "" : `Not part of the chain: ${titles(unrelated)}.`;
     found.push(finding("chain-unrelated", "warning", (beyond + fact).trim(), "Remove it from the chain."));
@@ -238,8 +240,8 @@ function inspectShape(given: CertificationPath, count: number, sorted: boolean):
   }
   if (path.length > 1 && isSelfIssued(path.at(-1)!)) {
     const fact =
-      `The chain includes its root ${titleOf(path.at(-1)!)}: clients have it or do not trust it, so sending ` +
-      `it is useless.`;
+      `The chain includes its root ${certificateTitle(path.at(-1)!)}: clients have it or do not trust it, so sending ` +
+      `it is unnecessary.`;
     found.push(finding("chain-root-included", "note", fact));
   }
   return found;
@@ -252,21 +254,21 @@ function inspectNames(leaf: X509Certificate, host: string | undefined): Finding[
     return [finding(
       "name-missing",
       "warning",
-      `The certificate ${titleOf(leaf)} names no host: it has no subjectAltName, and clients ignore the common name.`,
-      "Have it issued with the host's name as subjectAltName (openssl: -addext subjectAltName=DNS:example.com).",
+      `The certificate ${certificateTitle(leaf)} has no subjectAltName, and clients ignore the common name.`,
+      "Use a certificate with the host's name as subjectAltName (openssl: -addext subjectAltName=DNS:example.com).",
     )];
   }
   if (host === undefined || coversHost(names, host)) return [];
-  return [nameFinding(names, host, all)];
+  return [explainNameMismatch(names, host, all)];
 }
 
-function nameFinding(names: Names, host: string, all: readonly string[]): Finding {
+function explainNameMismatch(names: Names, host: string, all: readonly string[]): Finding {
   const listed = all.length > 10 ? `${all.slice(0, 10).join(", ")} and ${all.length - 10} more` : all.join(", ");
   if (addressIn(host) !== undefined && names.dns.length > 0) {
     return finding(
       "ip-instead-of-domain",
       "error",
-      `The address ${host} was requested, and the certificate is for ${listed}.`,
+      `The URL contains the address ${host}, but the certificate is for ${listed}.`,
       `Connect by name: ${names.dns[0]}.`,
     );
   }
@@ -274,6 +276,6 @@ function nameFinding(names: Names, host: string, all: readonly string[]): Findin
     "name-mismatch",
     "error",
     `The certificate is for ${listed}, not for ${host}.`,
-    `Connect by a name that it has, or have one issued that names ${host}.`,
+    `Connect by a name of the certificate, or use a certificate for ${host}.`,
   );
 }

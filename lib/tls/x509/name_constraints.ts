@@ -4,7 +4,7 @@
  */
 import type { X509Certificate } from "node:crypto";
 import { type Finding, finding } from "../../finding.ts";
-import { EXTENSION, fieldsOf, titleOf } from "./certificate_fields.ts";
+import { certificateTitle, EXTENSION, readFields } from "./certificate_fields.ts";
 import { namesOf } from "./certificate_names.ts";
 import { type Der, derChildren, readDer } from "./der.ts";
 
@@ -24,7 +24,7 @@ export function inspectNameConstraints(path: readonly X509Certificate[]): Findin
   if (leaf === undefined) return [];
   const names = namesOf(leaf);
   for (const issuer of issuers) {
-    const constraints = constraintsOf(issuer);
+    const constraints = readConstraints(issuer);
     if (constraints === undefined) continue;
     const refused = [
       ...names.dns.filter((name) => !allows(constraints, "dns", (tree) => coversName(tree, name))),
@@ -36,11 +36,11 @@ export function inspectNameConstraints(path: readonly X509Certificate[]): Findin
     return [finding(
       "name-not-permitted",
       "error",
-      `The certificate ${titleOf(leaf)} is for ${refused.join(", ")}, and its issuer ${
-        titleOf(issuer)
-      } may not issue ` +
-        `for that (its name constraints ${describe(constraints)}).`,
-      "Have the certificate issued by an authority that may issue for these names, or only for names that this one may.",
+      `The certificate ${certificateTitle(leaf)} is for ${refused.join(", ")}, and its issuer ${
+        certificateTitle(issuer)
+      } must not issue ` +
+        `certificates for it (its name constraints ${describe(constraints)}).`,
+      "Use an authority that may issue certificates for these names, or a certificate for permitted names only.",
     )];
   }
   return [];
@@ -80,8 +80,8 @@ function addressBytes(address: string): Uint8Array {
   }));
 }
 
-function constraintsOf(certificate: X509Certificate): Constraints | undefined {
-  const extension = fieldsOf(certificate)?.extensions.get(EXTENSION.nameConstraints);
+function readConstraints(certificate: X509Certificate): Constraints | undefined {
+  const extension = readFields(certificate)?.extensions.get(EXTENSION.nameConstraints);
   if (extension === undefined) return undefined;
   try {
     const parts = derChildren(readDer(extension));
@@ -103,7 +103,8 @@ function subtree(name: Der | undefined): Subtree[] {
 }
 
 function describe({ permitted, excluded }: Constraints): string {
-  const list = (trees: readonly Subtree[]) => trees.map((tree) => tree.type === "dns" ? tree.base : text(tree.base));
+  const list = (trees: readonly Subtree[]) =>
+    trees.map((tree) => tree.type === "dns" ? tree.base : formatSubtree(tree.base));
   const parts = [
     permitted.length === 0 ? "" : `permit ${list(permitted).join(", ")}`,
     excluded.length === 0 ? "" : `exclude ${list(excluded).join(", ")}`,
@@ -111,7 +112,7 @@ function describe({ permitted, excluded }: Constraints): string {
   return parts.filter((part) => part !== "").join(" and ");
 }
 
-function text(base: Uint8Array): string {
+function formatSubtree(base: Uint8Array): string {
   const half = base.length / 2;
   const separator = half === 4 ? "." : ":";
   const show = (bytes: Uint8Array) =>

@@ -5,7 +5,7 @@
 import { StartError } from "../../errors.ts";
 import { isUtf16 } from "../../text_file.ts";
 import { type Der, derChildren, derOid, readDer, TAG } from "./der.ts";
-import { command } from "../shell_command.ts";
+import { fillCommand } from "../shell_command.ts";
 
 /** One block between BEGIN and END. */
 export interface PemBlock {
@@ -21,7 +21,7 @@ export interface PemBlock {
 }
 
 /** The longest file, in bytes; a longer one is not a certificate file. */
-export const LONGEST_FILE = 1024 ** 2;
+export const MAX_FILE_BYTES = 1024 ** 2;
 
 /**
  * Splits a file into its PEM blocks. Text outside of blocks is ignored, as by OpenSSL; inside them only base64 is
@@ -31,7 +31,7 @@ export const LONGEST_FILE = 1024 ** 2;
  * it
  */
 export function parsePem(bytes: Uint8Array, file: string): PemBlock[] {
-  const foreign = recogniseForeign(bytes, file);
+  const foreign = recogniseOtherFormat(bytes, file);
   if (foreign !== undefined) throw new StartError(`Cannot read ${file}: ${foreign}`);
   const lines = new TextDecoder().decode(bytes).split(/\r\n|\n|\r/);
   const blocks: PemBlock[] = [];
@@ -42,12 +42,14 @@ export function parsePem(bytes: Uint8Array, file: string): PemBlock[] {
       const block = readBlock(lines, at, label, file);
       blocks.push(block);
       at = block.end;
-    } else if (/-----(BEGIN|END) /.test(line)) throw new StartError(`Cannot read ${file}: ${brokenLine(line, at)}`);
+    } else if (/-----(BEGIN|END) /.test(line)) {
+      throw new StartError(`Cannot read ${file}: ${explainBrokenLine(line, at)}`);
+    }
   }
   if (blocks.length === 0) {
     throw new StartError(
       `Cannot read ${file}: a PEM block is required, beginning with "-----BEGIN CERTIFICATE-----" or "-----BEGIN PRIVATE ` +
-        `KEY-----"; the file ${bytes.length === 0 ? "is empty" : "has none"}`,
+        `KEY-----"; the file ${bytes.length === 0 ? "is empty" : "contains none"}`,
     );
   }
   return blocks;
@@ -94,23 +96,23 @@ function fromBase64(text: string): Uint8Array | undefined {
   }
 }
 
-function brokenLine(line: string, at: number): string {
+function explainBrokenLine(line: string, at: number): string {
   if (/-----END [^-]+-----/.test(line) && /-----BEGIN /.test(line)) {
-    return `line ${at + 1} contains a whole block: its line breaks were lost (in a variable or a form?); ` +
-      `BEGIN and END must be on lines of their own`;
+    return `line ${at + 1} contains a whole block: its line breaks are missing; ` +
+      `BEGIN and END must be on separate lines`;
   }
   if (line.startsWith("-----END ")) return `line ${at + 1} ends a block that has no BEGIN line`;
-  return `line ${at + 1} is not a valid BEGIN line, which has five hyphens at each end and a line of its own`;
+  return `line ${at + 1} is not a valid BEGIN line, which has five hyphens at each end and is on a separate line`;
 }
 
 /** The format of a file that is not PEM, and how to convert it; undefined if it may be PEM. */
-function recogniseForeign(bytes: Uint8Array, file: string): string | undefined {
-  if (bytes.length > LONGEST_FILE) return `at most 1 MiB is allowed, it has ${bytes.length} bytes`;
+function recogniseOtherFormat(bytes: Uint8Array, file: string): string | undefined {
+  if (bytes.length > MAX_FILE_BYTES) return `at most 1 MiB is allowed, it has ${bytes.length} bytes`;
   if (isUtf16(bytes)) return "it is UTF-16 text; save it as UTF-8 or plain ASCII";
   const magic = new DataView(bytes.buffer, bytes.byteOffset, Math.min(4, bytes.length));
   if (magic.byteLength === 4 && [0xfeedfeed, 0xcececece].includes(magic.getUint32(0))) {
     return `it is a Java keystore, not PEM; convert it with: ${
-      command("keytool -importkeystore -srckeystore FILE -destkeystore keystore.p12 -deststoretype pkcs12", file)
+      fillCommand("keytool -importkeystore -srckeystore FILE -destkeystore keystore.p12 -deststoretype pkcs12", file)
     } and then: openssl pkcs12 -in keystore.p12 -nodes -out keystore.pem`;
   }
   const start = new TextDecoder().decode(bytes.subarray(0, 64)).trimStart();
@@ -128,7 +130,8 @@ function recogniseDer(bytes: Uint8Array, file: string): string | undefined {
   }
   const [first, second] = parts;
   if (first === undefined) return undefined;
-  const to = (what: string, template: string) => `it is ${what}, not PEM; convert it with: ${command(template, file)}`;
+  const to = (what: string, template: string) =>
+    `it is ${what}, not PEM; convert it with: ${fillCommand(template, file)}`;
   if (first.tag === TAG.oid) {
     return derOid(first) === "1.2.840.113549.1.7.2"
       ? to("a PKCS#7 bundle in DER", "openssl pkcs7 -inform der -in FILE -print_certs -out NEW")

@@ -7,7 +7,7 @@ import { createPrivateKey, type KeyObject } from "node:crypto";
 import { messageOf, StartError } from "../../errors.ts";
 import { parsePem, type PemBlock } from "./pem.ts";
 import { decryptPkcs8 } from "./decrypt_pkcs8.ts";
-import { command } from "../shell_command.ts";
+import { fillCommand } from "../shell_command.ts";
 
 /** A private key that Deno's TLS (rustls) accepts. */
 export interface PrivateKey {
@@ -19,14 +19,14 @@ export interface PrivateKey {
 }
 
 /** Messages for PEM blocks that are not a private key, by label. */
-const STRANGERS: Readonly<Record<string, string>> = {
-  "CERTIFICATE": "it holds a certificate, not a private key: are --cert and --key swapped?",
-  "TRUSTED CERTIFICATE": "it holds a certificate, not a private key: are --cert and --key swapped?",
-  "CERTIFICATE REQUEST": "it is a certificate signing request; give the private key that it was made with",
-  "NEW CERTIFICATE REQUEST": "it is a certificate signing request; give the private key that it was made with",
+const OTHER_LABELS: Readonly<Record<string, string>> = {
+  "CERTIFICATE": "it contains a certificate, not a private key: are --cert and --key swapped?",
+  "TRUSTED CERTIFICATE": "it contains a certificate, not a private key: are --cert and --key swapped?",
+  "CERTIFICATE REQUEST": "it is a certificate signing request; give the private key of the request",
+  "NEW CERTIFICATE REQUEST": "it is a certificate signing request; give the private key of the request",
   "PUBLIC KEY": "it is a public key; give the private key that belongs to it",
   "RSA PUBLIC KEY": "it is a public key; give the private key that belongs to it",
-  "EC PARAMETERS": "it holds only the parameters of a curve; make a key with: " +
+  "EC PARAMETERS": "it contains only the parameters of a curve; create a key with: " +
     "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem",
 };
 
@@ -46,19 +46,19 @@ export function readPrivateKey(bytes: Uint8Array, file: string, passphrase?: str
   const [block] = keys;
   if (block === undefined) {
     const labels = blocks.map(({ label }) => label);
-    const known = labels.find((label) => STRANGERS[label] !== undefined);
-    throw fail(known ? STRANGERS[known]! : `it holds ${[...new Set(labels)].join(", ")} but no private key`);
+    const known = labels.find((label) => OTHER_LABELS[label] !== undefined);
+    throw fail(known ? OTHER_LABELS[known]! : `it contains ${[...new Set(labels)].join(", ")} but no private key`);
   }
-  if (keys.length > 1) throw fail(`it holds ${keys.length} private keys; keep only that of the certificate`);
+  if (keys.length > 1) throw fail(`it contains ${keys.length} private keys; keep only the certificate's key`);
   const encrypted = isEncrypted(block);
   if (encrypted && passphrase === undefined) {
     throw fail(
-      "it is encrypted and no passphrase was given: name the file that has it with --key-passphrase-file, set " +
-        `WSS_KEY_PASSPHRASE, or decrypt the key with: ${command("openssl pkey -in FILE -out NEW", file)}`,
+      "it is encrypted, but no passphrase was given: give a file with --key-passphrase-file, set " +
+        `WSS_KEY_PASSPHRASE, or decrypt the key with: ${fillCommand("openssl pkey -in FILE -out NEW", file)}`,
     );
   }
   const key = openKey(block, file, encrypted ? passphrase : undefined, fail);
-  refuseUnserved(key, fail);
+  refuseUnsupportedKey(key, fail);
   return { pem: key.export({ type: "pkcs8", format: "pem" }) as string, key, encrypted };
 }
 
@@ -71,13 +71,15 @@ type Fail = (reason: string) => StartError;
 
 function openKey(block: PemBlock, file: string, passphrase: string | undefined, fail: Fail): KeyObject {
   if (block.label === "OPENSSH PRIVATE KEY") {
-    throw fail(`it is an OpenSSH key; convert a copy of it with: ${command("ssh-keygen -p -m PKCS8 -f FILE", file)}`);
+    throw fail(
+      `it is an OpenSSH key; convert a copy of it with: ${fillCommand("ssh-keygen -p -m PKCS8 -f FILE", file)}`,
+    );
   }
   if (block.label === "DSA PRIVATE KEY") throw fail("it is a DSA key, which TLS clients no longer accept");
   if (passphrase !== undefined && block.label === "ENCRYPTED PRIVATE KEY") {
     const opened = decryptPkcs8(block.der, passphrase);
     if (opened === "wrong") throw fail(WRONG);
-    if (opened === "unknown") throw fail(strangeEncryption(file));
+    if (opened === "unknown") throw fail(unsupportedEncryption(file));
     if (opened !== undefined) return parseKey({ key: Buffer.from(opened), format: "der", type: "pkcs8" }, file, fail);
   }
   return parseKey({ key: block.text, format: "pem", passphrase }, file, fail);
@@ -85,8 +87,8 @@ function openKey(block: PemBlock, file: string, passphrase: string | undefined, 
 
 const WRONG = "the passphrase is wrong (the first line of --key-passphrase-file, or WSS_KEY_PASSPHRASE)";
 
-function strangeEncryption(file: string): string {
-  const remedy = command("openssl pkcs8 -topk8 -in FILE -out NEW", file);
+function unsupportedEncryption(file: string): string {
+  const remedy = fillCommand("openssl pkcs8 -topk8 -in FILE -out NEW", file);
   return `Deno does not support its encryption; convert it with: ${remedy}`;
 }
 
@@ -98,20 +100,20 @@ function parseKey(input: Parameters<typeof createPrivateKey>[0], file: string, f
     if (/bad decrypt/i.test(reason)) throw fail(WRONG);
     const passphrase = typeof input === "object" && "passphrase" in input && input.passphrase !== undefined;
     // With a wrong passphrase the padding is valid once in 256 times, and the result is not a key.
-    if (passphrase) throw fail(`${WRONG}, or ${strangeEncryption(file)}`);
+    if (passphrase) throw fail(`${WRONG}, or ${unsupportedEncryption(file)}`);
     if (/SEC1|EC private/i.test(reason)) {
-      const remedy = command("openssl ec -in FILE -param_enc named_curve -out NEW", file);
-      throw fail(`its curve is unknown or not given by name; if it is P-256 or P-384, convert it with: ${remedy}`);
+      const remedy = fillCommand("openssl ec -in FILE -param_enc named_curve -out NEW", file);
+      throw fail(`its curve is unknown, or not given by name; if it is P-256 or P-384, convert it with: ${remedy}`);
     }
-    throw fail(`it is damaged, or Deno does not support its kind (${reason})`);
+    throw fail(`it is damaged, or Deno does not support its type (${reason})`);
   }
 }
 
 /** Refuses the keys that `Deno.serve` would refuse with only "failed to parse private key". */
-function refuseUnserved(key: KeyObject, fail: Fail): void {
+function refuseUnsupportedKey(key: KeyObject, fail: Fail): void {
   const { namedCurve = "unnamed", modulusLength = 0 } = key.asymmetricKeyDetails ?? {};
-  const make = "make one with: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem " +
-    "(and have it certified)";
+  const make = "create one with: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem " +
+    "(and request a certificate for it)";
   switch (key.asymmetricKeyType) {
     case "rsa":
       if (modulusLength >= 2048) return;
@@ -126,6 +128,6 @@ function refuseUnserved(key: KeyObject, fail: Fail): void {
       throw fail(`it is restricted to RSA-PSS, which Deno does not support; ${remedy}`);
     }
     default:
-      throw fail(`an RSA, EC or Ed25519 key is required, it is of the kind ${key.asymmetricKeyType}; ${make}`);
+      throw fail(`an RSA, EC or Ed25519 key is required, it is of type ${key.asymmetricKeyType}; ${make}`);
   }
 }

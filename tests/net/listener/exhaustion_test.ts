@@ -5,12 +5,12 @@ import { ServerProcess } from "../process.ts";
 
 const LIMIT = 160;
 
-Deno.test("descriptorLimit tells the limit that the process was started with", async () => {
+Deno.test("descriptorLimit returns the process's limit at its start", async () => {
   await using server = await ServerProcess.start({}, { limit: LIMIT });
   assertEquals(server.started.limit, LIMIT);
 });
 
-Deno.test("running out of descriptors: who is connected goes on, and new clients come in again once there is room", async () => {
+Deno.test("out of descriptors: open connections stay open, and new ones are accepted again later", async () => {
   await using server = await ServerProcess.start({}, { limit: LIMIT });
   const held: Deno.Conn[] = [];
   for (let count = 0; count < 20; count++) held.push(await dialUpgraded({ port: server.port }));
@@ -51,7 +51,7 @@ Deno.test("running out of descriptors: who is connected goes on, and new clients
   connected?.close();
 });
 
-Deno.test("running out of descriptors again and again: each time it comes back", async () => {
+Deno.test("out of descriptors repeatedly: accepts again each time", async () => {
   await using server = await ServerProcess.start({}, { limit: LIMIT });
   const ended = () => server.log.filter(({ message }) => /ended unexpectedly/.test(message)).length;
   for (let turn = 0; turn < 3; turn++) {

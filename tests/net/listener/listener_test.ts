@@ -8,7 +8,7 @@ import { ServerProcess } from "../process.ts";
 const { ca, issue } = await testAuthority();
 const first = await issue("1a00");
 
-Deno.test("an echo of 16 KiB over TLS does not stall: TCP_NODELAY is set before the first accept", async () => {
+Deno.test("TCP_NODELAY is set before the first accept: an echo of 16 KiB over TLS does not stall", async () => {
   await using server = await ServerProcess.start({ tls: first });
   const connection = await dialUpgraded({ port: server.port, ca });
   const message = maskedFrame(Opcode.Binary, new Uint8Array(16 * 1024));
@@ -25,7 +25,7 @@ Deno.test("an echo of 16 KiB over TLS does not stall: TCP_NODELAY is set before 
   assert(quick < 30, `${quick} ms`);
 });
 
-Deno.test("ten certificate reloads under load: nothing lost, nothing refused, the new serial each time", async () => {
+Deno.test("ten certificate reloads under load lose and refuse no connection", async () => {
   await using server = await ServerProcess.start({ tls: first });
   const url = `wss://localhost:${server.port}/`;
   const held = await Promise.all(Array.from({ length: 50 }, () => Client.open(url, { pem: ca })));
@@ -61,7 +61,7 @@ Deno.test("ten certificate reloads under load: nothing lost, nothing refused, th
   await Promise.all(held.map((client) => client.close()));
 });
 
-Deno.test("a connection that waits in the old loop's queue at a reload is served", async () => {
+Deno.test("a connection in the old accept queue is served after a reload", async () => {
   await using server = await ServerProcess.start({ tls: first });
   // While the loop stands still nobody accepts; those that come stay in the queue of the old socket.
   const frozen = server.ask("freeze", "600");
@@ -76,7 +76,7 @@ Deno.test("a connection that waits in the old loop's queue at a reload is served
   }
 });
 
-Deno.test("a second service on the port is an error, before and after a reload, with and without the C library", async () => {
+Deno.test("a second service on the port is an error, also after a reload and without the C library", async () => {
   for (const permissions of [["-A"], ["--allow-net", "--allow-read", "--allow-sys"]]) {
     await using server = await ServerProcess.start({ tls: first }, { permissions });
     const address = { transport: "tcp", hostname: "127.0.0.1", port: server.port } as const;
@@ -88,13 +88,13 @@ Deno.test("a second service on the port is an error, before and after a reload, 
   }
 });
 
-Deno.test("a host that is not of this machine is named, with the way out", async () => {
+Deno.test("a host of another machine is an error with the remedy", async () => {
   const address = { transport: "tcp", hostname: "192.0.2.1", port: 0 } as const;
   await using server = await ServerProcess.start({ address });
   assertMatch(server.failed ?? "it started", /^StartError: .*192\.0\.2\.1 is not an address of this machine; .*--host/);
 });
 
-Deno.test("a loop that a handler's mistake closed comes back; what was open lives on", async () => {
+Deno.test("the accept loop restarts after a handler's error, and open connections stay open", async () => {
   await using server = await ServerProcess.start({});
   const url = `ws://127.0.0.1:${server.port}/`;
   const held = await Client.open(url);
@@ -110,7 +110,7 @@ Deno.test("a loop that a handler's mistake closed comes back; what was open live
   mistake.close();
 });
 
-Deno.test("stopAccepting refuses new connections; sockets live on, and so do requests over held connections", async () => {
+Deno.test("stopAccepting refuses new connections, and keeps WebSockets and kept-alive connections", async () => {
   await using server = await ServerProcess.start({});
   const url = `ws://127.0.0.1:${server.port}/`;
   const held = await Client.open(url);
@@ -134,7 +134,7 @@ Deno.test("stopAccepting refuses new connections; sockets live on, and so do req
   assertEquals((await held.closed).code, 1001);
 });
 
-Deno.test("close ends in time, even with an upgrade that Deno has leaked", async () => {
+Deno.test("close resolves in time, even if Deno has leaked an upgrade", async () => {
   // No watchdog, so that nothing keeps the leak from happening: a client that resets right after its request.
   await using server = await ServerProcess.start({});
   const aborts = new Deno.Command("/usr/bin/python3", {
@@ -147,7 +147,7 @@ Deno.test("close ends in time, even with an upgrade that Deno has leaked", async
   assert(took < 10_000, `${took} ms`);
 });
 
-Deno.test("two thousand clients at once are all served", async () => {
+Deno.test("serves two thousand simultaneous clients", async () => {
   await using server = await ServerProcess.start({ tls: first });
   const connections: Deno.Conn[] = [];
   const dials = await Promise.allSettled(Array.from({ length: 2_000 }, async () => {
@@ -159,7 +159,7 @@ Deno.test("two thousand clients at once are all served", async () => {
   for (const connection of connections) connection.close();
 });
 
-Deno.test("a successor process takes the port over under load, without a refused connection", async () => {
+Deno.test("a successor process takes over the port under load without refusing a connection", async () => {
   await using server = await ServerProcess.start({ tls: first });
   const url = `wss://localhost:${server.port}/`;
   const held = await Client.open(url, { pem: ca });
@@ -193,7 +193,7 @@ Deno.test("a successor process takes the port over under load, without a refused
   await held.close();
 });
 
-Deno.test("without the C library: one warning, and a reload asks the old peers to go", async () => {
+Deno.test("without the C library: one warning, and a reload evicts the old peers", async () => {
   const permissions = ["--allow-net", "--allow-read", "--allow-sys"];
   await using server = await ServerProcess.start({ tls: first }, { permissions });
   assertEquals(server.started.canStop, false);

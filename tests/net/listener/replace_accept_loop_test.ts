@@ -26,7 +26,7 @@ function listen(port: number, reusePort: boolean): Deno.TcpListener {
 }
 
 Deno.test(
-  "a port is this process's own until it is shared; then the newest socket gets every connection",
+  "a port is exclusive until it is shared; then the newest socket gets every connection",
   options,
   async () => {
     using first = listen(0, false);
@@ -51,7 +51,7 @@ Deno.test(
   },
 );
 
-Deno.test("a queue is empty once the last connection in it was accepted", options, async () => {
+Deno.test("an accept queue is reported empty after its last connection was accepted", options, async () => {
   using listener = listen(0, false);
   const { port } = listener.addr;
   const [fd] = listening(port);
@@ -68,7 +68,7 @@ Deno.test("a queue is empty once the last connection in it was accepted", option
   for (const client of clients) client.close();
 });
 
-Deno.test("handshakes under way get their time, unless the signal cuts it short", options, async () => {
+Deno.test("pending handshakes get their timeout, unless the signal is aborted", options, async () => {
   using listener = listen(0, false);
   const [fd] = listening(listener.addr.port);
   const began = performance.now();
@@ -78,7 +78,7 @@ Deno.test("handshakes under way get their time, unless the signal cuts it short"
   await queueEmptied(ffi!, fd!, true, AbortSignal.abort());
 });
 
-Deno.test("an address has settled once its connections are those that are known", options, async () => {
+Deno.test("the wait for an address ends when all its connections are known", options, async () => {
   using listener = listen(0, false);
   const address = { transport: "tcp", hostname: "127.0.0.1", port: listener.addr.port } as const;
   using _client = await Deno.connect({ port: address.port });
@@ -93,7 +93,7 @@ Deno.test("an address has settled once its connections are those that are known"
   await waiting;
 });
 
-Deno.test("a wait with a bound ends with the promise, or at the bound", async () => {
+Deno.test("a wait with a timeout ends with the promise or at the timeout", async () => {
   await waitAtMost(Promise.resolve(), 3_600_000);
   await waitAtMost(new Promise(() => {}), 10);
 });

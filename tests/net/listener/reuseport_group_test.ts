@@ -43,7 +43,7 @@ Deno.test("a group keeps the order of listening; when one leaves, the last takes
   assertThrows(() => spreadOver([]), RangeError, "at least one socket is required");
 });
 
-Deno.test("connections go to the sockets that the program names", { ignore }, async () => {
+Deno.test("connections go to the sockets that the BPF program selects", { ignore }, async () => {
   const a = await open("a", "open");
   const { port } = a.addr as Deno.NetAddr;
   const b = await open("b", "join", port);
@@ -106,7 +106,7 @@ Deno.test("the sockets of a group are replaced while connections come in", { ign
   }
 });
 
-Deno.test("the first of a group refuses a port that is taken", { ignore }, async () => {
+Deno.test("the first socket of a group fails if the port is in use", { ignore }, async () => {
   using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   await assertRejects(() => open("a", "open", taken.addr.port), StartError, "the port is in use by another program");
 });

@@ -42,7 +42,7 @@ Deno.test("a unix socket: a stale file is replaced, a live one and a plain file 
     assertEquals(await Deno.readTextFile(path), "precious");
   }));
 
-Deno.test("a folder that is not there is named", () =>
+Deno.test("a unix socket: a missing folder is an error that names it", () =>
   withFolder(async (path) => {
     await using server = await ServerProcess.start({
       address: { transport: "unix", mode: 0o600, path: join(path, "deeper") },
@@ -50,7 +50,7 @@ Deno.test("a folder that is not there is named", () =>
     assertMatch(server.failed ?? "it started", /^StartError: Cannot listen on .*folder does not exist/);
   }));
 
-Deno.test("a successor takes a unix socket over without a moment in which a connection is refused", () =>
+Deno.test("a unix socket: a successor takes over without refusing a connection", () =>
   withFolder(async (path) => {
     const address = { transport: "unix", mode: 0o600, path } as const;
     await using server = await ServerProcess.start({ address });

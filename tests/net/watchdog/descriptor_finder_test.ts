@@ -34,7 +34,7 @@ class Pairs implements Disposable {
   }
 }
 
-Deno.test("each connection is found on the descriptor of this end, also one that came later", options, async () => {
+Deno.test("finds the descriptor of each connection, also of a later one", options, async () => {
   using pairs = new Pairs();
   const before = await pairs.next();
   const finder = new DescriptorFinder(sockets!, pairs.port, ROWS);
@@ -48,7 +48,7 @@ Deno.test("each connection is found on the descriptor of this end, also one that
   assertEquals(new Set(found).size, all.length);
 });
 
-Deno.test("a connection that has gone, and one of another address, are not found", options, async () => {
+Deno.test("does not find a closed connection or one of another address", options, async () => {
   using pairs = new Pairs();
   const finder = new DescriptorFinder(sockets!, pairs.port, ROWS);
   const { peer, server } = await pairs.next();
@@ -58,7 +58,7 @@ Deno.test("a connection that has gone, and one of another address, are not found
   assertEquals(finder.find(peer), -1);
 });
 
-Deno.test("a number that the kernel gives again is looked at again", options, async () => {
+Deno.test("examines a reused descriptor number again", options, async () => {
   using pairs = new Pairs();
   const finder = new DescriptorFinder(sockets!, pairs.port, ROWS);
   const first = await pairs.next();
@@ -71,7 +71,7 @@ Deno.test("a number that the kernel gives again is looked at again", options, as
 });
 
 Deno.test(
-  "a WebSocket's descriptor is passed over until it is disowned, or nothing else is left",
+  "skips a WebSocket's descriptor until it is released or nothing else is left",
   options,
   async () => {
     using pairs = new Pairs();
@@ -87,7 +87,7 @@ Deno.test(
   },
 );
 
-Deno.test("files and sockets of the app's own, in any number, do not end the search", options, async () => {
+Deno.test("continues the search past any number of the app's own files and sockets", options, async () => {
   const files = Array.from({ length: 200 }, () => Deno.openSync("/dev/null"));
   using pairs = new Pairs();
   const finder = new DescriptorFinder(sockets!, pairs.port, ROWS);

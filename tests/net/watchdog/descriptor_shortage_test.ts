@@ -14,11 +14,11 @@ Deno.test("descriptors are short below a sixteenth of the limit, within bounds",
   assertEquals([64, 128, LIMIT, 1 << 20].map(shortBelow), [16, 16, SHORT, 1_024]);
 });
 
-Deno.test("nothing is closed while there is room", () => {
+Deno.test("closes nothing while descriptors are available", () => {
   assertEquals(connectionsToClose(idle(900, State.none, () => 0), SHORT, LIMIT, NOW), []);
 });
 
-Deno.test("the oldest that made no request go, as many as make room for a quarter", () => {
+Deno.test("closes the oldest connections without a request, until a quarter of the limit is free", () => {
   // In the table the youngest come first.
   const silent = idle(900, State.none, (index) => NOW - index);
   const closed = connectionsToClose(silent, 10, LIMIT, NOW);
@@ -27,13 +27,13 @@ Deno.test("the oldest that made no request go, as many as make room for a quarte
   assertEquals(closed.at(-1)!.since, NOW - 899 + closed.length - 1);
 });
 
-Deno.test("the youngest stay: they may be about to make their request", () => {
+Deno.test("keeps the newest connections, which may be about to make a request", () => {
   const closed = connectionsToClose(idle(20, State.none, (index) => index), 0, LIMIT, NOW);
   assertEquals(closed.map(({ since }) => since), [0, 1, 2, 3]);
   assertEquals(connectionsToClose(idle(16, State.none, () => 0), 0, LIMIT, NOW), []);
 });
 
-Deno.test("then those that made a request a while ago, and never those that just made one", () => {
+Deno.test("then closes idle connections with an old request, never with a recent one", () => {
   const silent = idle(20, State.none, () => NOW);
   const kept = idle(30, State.request, (index) => NOW - 3_000 + index);
   const slow = idle(30, State.body, (index) => NOW - 5_000 + index);

@@ -90,7 +90,7 @@ const SLOW: Readonly<Record<string, (target: RawTarget) => Promise<Deno.Conn>>> 
 };
 
 for (const mode of ["plain", "tls"] as const) {
-  Deno.test(`what never becomes a request is ended in its time, and nobody else (${mode})`, async (t) => {
+  Deno.test(`closes connections that make no request in time, and no others (${mode})`, async (t) => {
     await using server = await ServerProcess.start({ tls: mode === "tls" ? tls : undefined, watchdog: OPTIONS });
     const target = { port: server.port, ca: mode === "tls" ? ca : undefined };
     const slow = Object.entries(SLOW).map(([name, work]) => ({ name, work: work(target) }));

@@ -37,7 +37,7 @@ function steady(connection: Deno.Conn): { stop(): Promise<number[]> } {
 }
 
 for (const kind of ["pongs", "empty"] as const) {
-  Deno.test(`a flood of ${kind} that freezes the loop is cut; others go on`, async () => {
+  Deno.test(`a flood of ${kind} that blocks the event loop is closed; other connections continue`, async () => {
     await using server = await ServerProcess.start({ tls, watchdog: WATCHDOG });
     const bystanders = [];
     for (let count = 0; count < 5; count++) bystanders.push(steady(await dialUpgraded({ port: server.port, ca })));
@@ -58,7 +58,7 @@ for (const kind of ["pongs", "empty"] as const) {
   });
 }
 
-Deno.test("the watchdog costs little of a core at 4,000 connections, and ends none of them", async () => {
+Deno.test("the watchdog uses little CPU with 4,000 connections, and closes none of them", async () => {
   await using server = await ServerProcess.start({ watchdog: WATCHDOG });
   const count = Math.min(4_000, Math.floor(server.started.limit * 0.45));
   const connections: Deno.Conn[] = [];

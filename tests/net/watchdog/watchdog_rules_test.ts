@@ -26,7 +26,7 @@ function verdict(seconds: number, at: (second: number) => Partial<Sample>): stri
   return undefined;
 }
 
-Deno.test("each state has its time", () => {
+Deno.test("each state has its timeout", () => {
   assertEquals(verdict(10, () => ({ state: State.none })), "handshake after 2 s");
   assertEquals(verdict(10, () => ({ state: State.body })), "body after 2 s");
   assertEquals(verdict(10, () => ({ state: State.upgrading })), "upgrade after 2 s");
@@ -35,12 +35,12 @@ Deno.test("each state has its time", () => {
   assertEquals(verdict(10_000, () => ({})), undefined);
 });
 
-Deno.test("bytes do not buy time before a request, and each request does after it", () => {
+Deno.test("bytes do not extend the timeout before a request; each later request does", () => {
   assertEquals(verdict(10, (second) => ({ state: State.none, received: second })), "handshake after 2 s");
   assertEquals(verdict(100, (second) => ({ state: State.request, turn: second >> 2 })), undefined);
 });
 
-Deno.test("more than a message's bytes without a delivery is a hoard", () => {
+Deno.test("more bytes than a message may have, without a delivery, exceed the limit", () => {
   assertEquals(verdict(60, (second) => ({ received: second * 200_000 })), "payload after 12 s");
   // The same, in messages that arrive.
   assertEquals(verdict(60, (second) => ({ received: second * 200_000, delivered: second })), undefined);
@@ -51,7 +51,7 @@ Deno.test("more than a message's bytes without a delivery is a hoard", () => {
   );
 });
 
-Deno.test("a message of the greatest length in pieces of a hundred bytes, each with its TLS record, is none", () => {
+Deno.test("a message of maximum length in small TLS records does not exceed the limit", () => {
   const whole = LIMITS.maxPayload * (1 + (29 + 6) / 100);
   assertEquals(
     verdict(20, (second) => ({ received: Math.min(second / 10, 1) * whole, delivered: second >> 4 })),
@@ -59,7 +59,7 @@ Deno.test("a message of the greatest length in pieces of a hundred bytes, each w
   );
 });
 
-Deno.test("a day of pings, and a day of pongs that nobody asked for, are none", () => {
+Deno.test("a day of pings or unsolicited pongs does not exceed the limit", () => {
   const day = 86_400;
   const ping = 125 + 6 + 29;
   assertEquals(verdict(day, (second) => ({ received: second * ping, sent: second * ping })), undefined);
@@ -67,14 +67,14 @@ Deno.test("a day of pings, and a day of pongs that nobody asked for, are none", 
   assertEquals(verdict(day, (second) => ({ received: second * 7 * ping, sent: second * 7 * ping })), undefined);
 });
 
-Deno.test("a fed subscriber cannot hoard what it is fed", () => {
+Deno.test("messages sent to a subscriber do not extend its limit", () => {
   assertEquals(
     verdict(60, (second) => ({ received: second * 200_000, sent: second * 10_000_000 })),
     "payload after 12 s",
   );
 });
 
-Deno.test("an unfinished message has its time, however it trickles; a whole one ends it", () => {
+Deno.test("an unfinished message has a timeout, however slowly it arrives; a complete one resets it", () => {
   const limits = { ...LIMITS, messageTimeout: 20_000 };
   const end = (at: (second: number) => Partial<Sample>) => {
     const watched = new TrackedSocket(1, 0);
@@ -92,7 +92,7 @@ Deno.test("an unfinished message has its time, however it trickles; a whole one 
   assertEquals(end((second) => ({ received: second * 2_000, unread: () => second * 2_000 })), undefined);
 });
 
-Deno.test("what an unfinished message has is told, without what pings and pongs take", () => {
+Deno.test("the bytes of an unfinished message are reported without those of pings and pongs", () => {
   const watched = new TrackedSocket(1, 0);
   const see = (received: number, second: number, change: Partial<Sample> = {}) => {
     watched.judge(sample({ received, ...change }), second * 1_000, LIMITS);
@@ -104,7 +104,7 @@ Deno.test("what an unfinished message has is told, without what pings and pongs 
   assertEquals(see(1_001_000, 3, { delivered: 1 }), 0);
 });
 
-Deno.test("what came before the first scan after a delivery counts, as far as it belongs to no whole message", () => {
+Deno.test("bytes before the first scan after a delivery count unless they belong to a complete message", () => {
   const watched = new TrackedSocket(1, 0);
   const see = (second: number, change: Partial<Sample>) => {
     watched.judge(sample(change), second * 1_000, LIMITS);
@@ -120,7 +120,7 @@ Deno.test("what came before the first scan after a delivery counts, as far as it
   assertEquals([see(2, whole), see(3, whole) - 3 * 256], [2 * 256, 0]);
 });
 
-Deno.test("a flood is what is read on and on while the loop stands still, and still waits", () => {
+Deno.test("a connection is a flood if its bytes are read while the event loop is blocked and more are waiting", () => {
   const flooder = new TrackedSocket(1, 0);
   assertEquals([0, 1, 2, 3].map((scan) => flooder.floods(scan * 1_000, 100_000)), [0, 1, 2, 3]);
   flooder.calm();

@@ -8,7 +8,7 @@ import { python, ServerProcess, WATCHDOG } from "../process.ts";
 const { ca, issue } = await testAuthority();
 const tls = await issue("1a00");
 
-Deno.test("a message in fragments that passes the limit before it is whole is ended; one below it is served", async () => {
+Deno.test("closes a fragmented message that exceeds the limit before its end, and serves one below it", async () => {
   await using server = await ServerProcess.start({ watchdog: WATCHDOG });
   const honest = await dialUpgraded({ port: server.port });
   const part = new Uint8Array(10_000);
@@ -26,7 +26,7 @@ Deno.test("a message in fragments that passes the limit before it is whole is en
   assert(after.rss < before.rss + 1024 ** 3, `${after.rss}`);
 });
 
-Deno.test("a client that pings for long and sends nothing else is left alone", async () => {
+Deno.test("does not close a client that only sends pings", async () => {
   await using server = await ServerProcess.start({ watchdog: { ...WATCHDOG, maxPayload: 1 } });
   const connection = await dialUpgraded({ port: server.port });
   const ping = maskedFrame(Opcode.Ping, new Uint8Array(100));
@@ -40,7 +40,7 @@ Deno.test("a client that pings for long and sends nothing else is left alone", a
   connection.close();
 });
 
-Deno.test("a peer that does not answer a close is ended after its time", async () => {
+Deno.test("closes a peer that does not answer a close frame in time", async () => {
   await using server = await ServerProcess.start({ watchdog: WATCHDOG });
   const connection = await dialUpgraded({ port: server.port });
   await tryWrite(connection, textFrame("close me"));
@@ -51,7 +51,7 @@ Deno.test("a peer that does not answer a close is ended after its time", async (
   assertEquals(reasons, ["close"]);
 });
 
-Deno.test("terminate ends a peer that never reads, at once", async () => {
+Deno.test("terminate closes a peer that never reads at once", async () => {
   await using server = await ServerProcess.start({ tls, watchdog: WATCHDOG });
   const connection = await dialUpgraded({ port: server.port, ca });
   for (let times = 0; times < 3; times++) await tryWrite(connection, textFrame("feed me"));
@@ -61,7 +61,7 @@ Deno.test("terminate ends a peer that never reads, at once", async () => {
   connection.close();
 });
 
-Deno.test("a peer that takes nothing for userTimeout is ended by the kernel; one that reads slowly is not", async () => {
+Deno.test("the kernel closes a peer that reads nothing for userTimeout, but not a slow reader", async () => {
   await using server = await ServerProcess.start({ userTimeout: 2_000 });
   const stuck = await dialUpgraded({ port: server.port });
   for (let times = 0; times < 3; times++) await tryWrite(stuck, textFrame("feed me"));

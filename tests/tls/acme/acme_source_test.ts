@@ -1,6 +1,6 @@
 /**
- * Renewal by a real Pebble. Debian's Pebble 2.4 has no renewal information (RFC 9773): the server in front of it offers
- * it in its place.
+ * Renewal with a real Pebble. Debian's Pebble 2.4 has no renewal information (RFC 9773), so a server in front of it
+ * provides it.
  */
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
@@ -12,12 +12,12 @@ import { acmeSource, temporaryFolder } from "./source.ts";
 
 const HOUR = 3_600_000;
 
-/** Resolves when the source says that there is something new. */
+/** Resolves when the source calls `changed`. */
 function change(source: AcmeSource): Promise<void> {
   return new Promise((resolve) => source.watch(() => Promise.resolve(resolve())));
 }
 
-/** An authority that suggests a window, hours from now; the certificates for which it was asked are collected. */
+/** An authority that suggests a window in some hours, and records the certificates that it is queried for. */
 function suggesting(window: () => readonly [start: number, end: number], rest: Front = () => undefined) {
   const asked: string[] = [];
   const front: Front = (request) => {
@@ -41,7 +41,7 @@ async function planOf(folder: string): Promise<Plan> {
   return JSON.parse(await Deno.readTextFile(join(folder, "pebble/a.example/renewal.json")));
 }
 
-/** Makes the certificate old enough to be renewed, and the next source ask the authority again. */
+/** Makes the certificate old enough for a renewal, and the next source query the authority again. */
 async function askNow(folder: string): Promise<void> {
   const before = new Date(Date.now() - 2 * HOUR);
   await Deno.utime(join(folder, "pebble/a.example/fullchain.pem"), before, before);
@@ -50,14 +50,14 @@ async function askNow(folder: string): Promise<void> {
   await Deno.writeTextFile(file, JSON.stringify(plan));
 }
 
-/** A first certificate in the folder, and the plan for its renewal. */
+/** Obtains a first certificate in the folder, and returns the plan of its renewal. */
 async function obtained(pebble: Pebble, folder: string): Promise<void> {
   await using test = acmeSource(pebble, folder);
   await test.source.load();
-  await test.logged(/is renewed at/);
+  await test.logged(/will be renewed at/);
 }
 
-peerTest("pebble", "acme: renewed when the authority suggests it, and the order says what it replaces", async () => {
+peerTest("pebble", "acme: renews in the suggested window, with `replaces` in the order", async () => {
   let window: readonly [number, number] = [100, 200];
   const replaced: unknown[] = [];
   const { front, asked } = suggesting(() => window, ({ kind, payload }) => {
@@ -79,7 +79,7 @@ peerTest("pebble", "acme: renewed when the authority suggests it, and the order 
   const fresh = await test.source.load();
   assertNotEquals(fresh.leaf.serialNumber, old.leaf.serialNumber);
   assertEquals(replaced, [asked[0]]);
-  await test.logged(/is renewed at .* \(the authority's suggestion\)/);
+  await test.logged(/will be renewed at .* \(the authority's suggestion\)/);
   const { at, askAgain } = await planOf(folder.path);
   const [start, end] = [Date.now() + 99 * HOUR, Date.now() + 200 * HOUR];
   assert(Date.parse(at) > start && Date.parse(at) < end, at);
@@ -87,7 +87,7 @@ peerTest("pebble", "acme: renewed when the authority suggests it, and the order 
   assertEquals(asked.length, 2);
 });
 
-peerTest("pebble", "acme: an order that may not say what it replaces is made without that", async () => {
+peerTest("pebble", "acme: orders again without `replaces` if the authority refuses it", async () => {
   const orders: unknown[] = [];
   const { front } = suggesting(() => [-2, -1], ({ kind, payload }) => {
     if (kind !== "newOrder") return undefined;
@@ -104,65 +104,76 @@ peerTest("pebble", "acme: an order that may not say what it replaces is made wit
   await test.source.load();
   await changed;
   assertEquals(orders, [false, true, false]);
-  // The new one is young: the suggestion, still in the past, is not followed at once.
-  await test.logged(/is renewed at/);
+  // The new certificate is too young for a renewal, although the suggested window is in the past.
+  await test.logged(/will be renewed at/);
   const early = Date.parse((await planOf(folder.path)).at) - Date.now();
   assert(early > HOUR / 2 && early <= HOUR, `${early}`);
 });
 
-peerTest("pebble", "acme: without a suggestion, a short-lived certificate too is renewed at two thirds", async () => {
-  await using pebble = await startPebble({ validity: 15 });
-  await using folder = await temporaryFolder();
-  await using test = acmeSource(pebble, folder.path);
-  const changed = change(test.source);
-  const old = await test.source.load();
-  await test.logged(/is renewed at .* \(two thirds of its lifetime\)/);
-  const lifetime = old.notAfter.getTime() - Date.parse(old.leaf.validFrom);
-  await changed;
-  const fresh = await test.source.load();
-  assertNotEquals(fresh.leaf.serialNumber, old.leaf.serialNumber);
-  // Certificates count in whole seconds.
-  assert(Date.parse(fresh.leaf.validFrom) >= Date.parse(old.leaf.validFrom) + lifetime * 0.6 - 1000);
-});
-
-peerTest("pebble", "acme: a renewal that fails leaves the certificate, is logged in words, and waits", async () => {
-  const { front } = suggesting(
-    () => [-2, -1],
-    ({ kind, earlier }) =>
-      kind === "newOrder" && earlier > 0 ? problem("rejectedIdentifier", "policy forbids", 400) : undefined,
-  );
-  await using pebble = await startPebble({ front, nonceReject: 0 });
-  await using folder = await temporaryFolder();
-  await obtained(pebble, folder.path);
-  await askNow(folder.path);
-  await using test = acmeSource(pebble, folder.path);
-  const old = await test.source.load();
-  const line = await test.logged(/was not renewed/);
-  assertEquals([line.level, line.problem], ["error", "rejectedIdentifier"]);
-  assertMatch(line.message, /the one in use serves until 20.*: .* does not issue for the name \(rejectedIdentifier\)/);
-  const wait = Date.parse(String(line.next)) - Date.now();
-  assert(wait > 30_000 && wait < 75_000, `${wait}`);
-  assertEquals((await test.source.load()).leaf.serialNumber, old.leaf.serialNumber);
-  assertEquals(test.source.status.failed, 1);
-  // The order without `replaces` and no further one.
-  const before = pebble.requests.length;
-  await new Promise((resolve) => setTimeout(resolve, 1500));
-  assertEquals(pebble.requests.length, before);
-});
+peerTest(
+  "pebble",
+  "acme: renews a short-lived certificate at two thirds of its lifetime without a suggestion",
+  async () => {
+    await using pebble = await startPebble({ validity: 15 });
+    await using folder = await temporaryFolder();
+    await using test = acmeSource(pebble, folder.path);
+    const changed = change(test.source);
+    const old = await test.source.load();
+    await test.logged(/will be renewed at .* \(two thirds of its lifetime\)/);
+    const lifetime = old.notAfter.getTime() - Date.parse(old.leaf.validFrom);
+    await changed;
+    const fresh = await test.source.load();
+    assertNotEquals(fresh.leaf.serialNumber, old.leaf.serialNumber);
+    // Certificates have dates in whole seconds.
+    assert(Date.parse(fresh.leaf.validFrom) >= Date.parse(old.leaf.validFrom) + lifetime * 0.6 - 1000);
+  },
+);
 
 peerTest(
   "pebble",
-  "acme: a certificate that vanishes is obtained anew, and what serves goes on meanwhile",
+  "acme: keeps the certificate after a failed renewal, logs the reason, and retries later",
+  async () => {
+    const { front } = suggesting(
+      () => [-2, -1],
+      ({ kind, earlier }) =>
+        kind === "newOrder" && earlier > 0 ? problem("rejectedIdentifier", "policy forbids", 400) : undefined,
+    );
+    await using pebble = await startPebble({ front, nonceReject: 0 });
+    await using folder = await temporaryFolder();
+    await obtained(pebble, folder.path);
+    await askNow(folder.path);
+    await using test = acmeSource(pebble, folder.path);
+    const old = await test.source.load();
+    const line = await test.logged(/was not renewed/);
+    assertEquals([line.level, line.problem], ["error", "rejectedIdentifier"]);
+    assertMatch(
+      line.message,
+      /the current one is valid until 20.*: .* does not issue certificates for the name \(rejectedIdentifier\)/,
+    );
+    const wait = Date.parse(String(line.next)) - Date.now();
+    assert(wait > 30_000 && wait < 75_000, `${wait}`);
+    assertEquals((await test.source.load()).leaf.serialNumber, old.leaf.serialNumber);
+    assertEquals(test.source.status.failed, 1);
+    // Only the order without `replaces` is repeated.
+    const before = pebble.requests.length;
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    assertEquals(pebble.requests.length, before);
+  },
+);
+
+peerTest(
+  "pebble",
+  "acme: obtains a certificate again after its files are deleted, and keeps serving the loaded one",
   async () => {
     await using pebble = await startPebble();
     await using folder = await temporaryFolder();
     await using test = acmeSource(pebble, folder.path);
     const changed = change(test.source);
     const old = await test.source.load();
-    await test.logged(/is renewed at/);
+    await test.logged(/will be renewed at/);
     await Deno.remove(join(folder.path, "pebble/a.example/fullchain.pem"));
     const { message } = await assertRejects(() => test.source.load(), StartError);
-    assertMatch(message, /a\.example: it is gone, damaged or expired; a new one is being obtained$/);
+    assertMatch(message, /a\.example: it is missing, damaged or expired; a new one is being obtained$/);
     await changed;
     assertNotEquals((await test.source.load()).leaf.serialNumber, old.leaf.serialNumber);
   },
@@ -170,7 +181,7 @@ peerTest(
 
 peerTest(
   "pebble",
-  "acme: of two processes one obtains, the other serves that too, and takes over in the end",
+  "acme: one of two processes obtains the certificate, the other uses it and takes over when the first ends",
   async () => {
     await using pebble = await startPebble({ front: () => undefined, nonceReject: 0 });
     await using folder = await temporaryFolder();
@@ -181,7 +192,7 @@ peerTest(
     assertEquals(pebble.requests.filter((kind) => kind === "newOrder").length, 1);
 
     const [keeper, follower] = first.source.status.obtained === 1 ? [first, second] : [second, first];
-    await keeper.logged(/is renewed at/);
+    await keeper.logged(/will be renewed at/);
     assertEquals(follower.source.status.renewalAt, undefined);
     await keeper[Symbol.asyncDispose]();
     await until(() => follower.source.status.renewalAt !== undefined);
@@ -189,13 +200,13 @@ peerTest(
   },
 );
 
-peerTest("pebble", "acme: what one process renews the others notice", async () => {
+peerTest("pebble", "acme: loads a certificate that another process renewed", async () => {
   let window: readonly [number, number] = [100, 200];
   const { front } = suggesting(() => window);
   await using pebble = await startPebble({ front, nonceReject: 0 });
   await using folder = await temporaryFolder();
   await obtained(pebble, folder.path);
-  // The lock is free: whichever comes first renews, when the authority is asked again.
+  // The lock is free, so the first process to query the authority again renews.
   await askNow(folder.path);
   window = [-2, -1];
   await using one = acmeSource(pebble, folder.path);

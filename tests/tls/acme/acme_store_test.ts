@@ -4,22 +4,22 @@ import { SubjectAlternativeNameExtension, X509CertificateGenerator } from "@pecu
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { join } from "node:path";
 import { StartError } from "../../../lib/errors.ts";
-import { makeAuthority, makeLeaf, type Pair } from "../../../lib/tls/issue_certificate.ts";
+import { type CertificateAndKey, createAuthority, issueCertificate } from "../../../lib/tls/issue_certificate.ts";
 import { AcmeStore, type CertificateStore, folderName } from "../../../lib/tls/acme/acme_store.ts";
 import { temporaryFolder } from "./source.ts";
 
 const NAMES = ["a.example"];
 const NOW = new Date();
 
-/** A chain for the key that the store has made for its next certificate. */
+/** Issues a chain for the next key of the store. */
 async function chainFor(store: CertificateStore, names = NAMES, now = NOW): Promise<string> {
   await store.nextKey();
   const key = await Deno.readTextFile(join(store.folder, "next.key"));
   return (await leafWith(key, names, now)).cert;
 }
 
-async function leafWith(key: string, names: readonly string[], now: Date): Promise<Pair> {
-  const authority = await makeAuthority(now);
+async function leafWith(key: string, names: readonly string[], now: Date): Promise<CertificateAndKey> {
+  const authority = await createAuthority(now);
   const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
   const pkcs8 = new Uint8Array(createPrivateKey(key).export({ type: "pkcs8", format: "der" }));
   const own = await crypto.subtle.importKey("pkcs8", pkcs8, algorithm, true, ["sign"]);
@@ -39,7 +39,7 @@ async function leafWith(key: string, names: readonly string[], now: Date): Promi
   return { cert: leaf.toString("pem") + "\n", key };
 }
 
-Deno.test("acme store: a chain and its key are kept, and what was unfinished is forgotten", async () => {
+Deno.test("acme store: saves a chain with its key, and removes the unfinished order", async () => {
   await using folder = await temporaryFolder();
   const store = new AcmeStore(folder.path, "pebble").certificate("a.example");
   assertEquals(store.load(NAMES), undefined);
@@ -51,50 +51,50 @@ Deno.test("acme store: a chain and its key are kept, and what was unfinished is 
   const material = store.load(NAMES)!;
   assertEquals(material.names, NAMES);
   assertEquals(material.file, store.chainFile);
-  // Renewed by itself, with an hour left: no warning.
+  // One hour is left, but there is no warning, because the renewal is automatic.
   assertEquals(material.findings.filter(({ code }) => code === "certificate-expires-soon"), []);
   assertEquals(store.load(["a.example", "b.example"]), undefined);
 });
 
-Deno.test("acme store: a crash at any moment of a renewal leaves a certificate with its key", async () => {
+Deno.test("acme store: a crash at any point of a renewal leaves a certificate with its key", async () => {
   await using folder = await temporaryFolder();
   const store = new AcmeStore(folder.path, "pebble").certificate("a.example");
   store.save(await chainFor(store), NAMES);
   const serial = () => new X509Certificate(store.load(NAMES)!.cert).serialNumber;
   const first = serial();
-  // After the key for the next one was made.
+  // A crash after the next key was created.
   const chain = await chainFor(store);
   assertEquals(serial(), first);
-  // The same key again: it may be in an order already.
+  // The key is the same, because an order may already contain it.
   const key = await Deno.readTextFile(join(store.folder, "next.key"));
   await store.nextKey();
   assertEquals(await Deno.readTextFile(join(store.folder, "next.key")), key);
-  // After the chain was put in place, before its key was.
+  // A crash after the chain was replaced, before its key was.
   await Deno.writeTextFile(store.chainFile, chain);
   const second = serial();
   assertEquals(second, new X509Certificate(chain).serialNumber);
   assert(second !== first);
-  // The next attempt puts the key in its place, and makes a new one.
+  // The next attempt moves the key to its file, and creates a new next key.
   await store.nextKey();
   assertEquals(await Deno.readTextFile(store.keyFile), key);
   assertEquals(serial(), second);
   assert(await Deno.readTextFile(join(store.folder, "next.key")) !== key);
 });
 
-Deno.test("acme store: a chain for another key or for other names is refused, and the old one stays", async () => {
+Deno.test("acme store: rejects a chain for another key or other names, and keeps the old one", async () => {
   await using folder = await temporaryFolder();
   const store = new AcmeStore(folder.path, "pebble").certificate("a.example");
   store.save(await chainFor(store), NAMES);
   const before = await Deno.readTextFile(store.chainFile);
   await store.nextKey();
-  const foreign = (await makeLeaf(await makeAuthority(NOW), NAMES, NOW)).cert;
+  const foreign = (await issueCertificate(await createAuthority(NOW), NAMES, NOW)).cert;
   assertMatch(assertThrows(() => store.save(foreign, NAMES), StartError).message, /it is for another key$/);
   const other = await chainFor(store, ["b.example"]);
   assertMatch(assertThrows(() => store.save(other, NAMES), StartError).message, /it does not name a\.example$/);
   assertEquals(await Deno.readTextFile(store.chainFile), before);
 });
 
-Deno.test("acme store: an expired certificate is as good as none, a damaged file of state too", async () => {
+Deno.test("acme store: ignores an expired certificate and a damaged state file", async () => {
   await using folder = await temporaryFolder();
   const store = new AcmeStore(folder.path, "pebble").certificate("a.example");
   store.save(await chainFor(store, NAMES, new Date(NOW.getTime() - 86_400_000)), NAMES);
@@ -109,7 +109,7 @@ Deno.test("acme store: an expired certificate is as good as none, a damaged file
   assertEquals([store.order(), store.failure(), store.plan()], [undefined, undefined, undefined]);
 });
 
-Deno.test("acme store: an account's key that cannot be read is not replaced", async () => {
+Deno.test("acme store: does not replace an account key that cannot be read", async () => {
   await using folder = await temporaryFolder();
   const store = new AcmeStore(folder.path, "pebble");
   await Deno.mkdir(store.folder);
@@ -119,7 +119,7 @@ Deno.test("acme store: an account's key that cannot be read is not replaced", as
   assertEquals(await Deno.readTextFile(join(store.folder, "account.key")), "damaged");
 });
 
-Deno.test("acme store: one lock a certificate, waited for until the signal ends it", async () => {
+Deno.test("acme store: allows one lock per certificate, and stops waiting when the signal aborts", async () => {
   await using folder = await temporaryFolder();
   const store = new AcmeStore(folder.path, "pebble");
   const held = await store.certificate("a.example").tryLock();
@@ -133,7 +133,7 @@ Deno.test("acme store: one lock a certificate, waited for until the signal ends 
   other![Symbol.dispose]();
 });
 
-Deno.test("acme store: names become names of folders", () => {
+Deno.test("acme store: converts certificate names to folder names", () => {
   assertEquals(folderName("a.example"), "a.example");
   assertEquals(folderName("2001:db8::1"), "2001_db8__1");
   assertEquals(folderName("acme.example.com:9000/dir"), "acme.example.com_9000_dir");

@@ -1,9 +1,9 @@
-/** Names that cannot be proved: which, why, and what to do. */
+/** Names whose validation fails, and the explanations. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { StartError } from "../../../lib/errors.ts";
 import { HttpChallenges, UNKNOWN_TOKEN } from "../../../lib/tls/acme/http_challenges.ts";
-import { inspectReach, type ReachOptions } from "../../../lib/tls/acme/check_reachability.ts";
+import { inspectReach, type ReachabilityOptions } from "../../../lib/tls/acme/check_reachability.ts";
 import { peerTest } from "../../peers/require.ts";
 import { type Pebble, startPebble } from "./pebble.ts";
 import { acmeSource, type SourceOptions, temporaryFolder } from "./source.ts";
@@ -18,17 +18,17 @@ async function refusal(pebble: Pebble, options: SourceOptions): Promise<string> 
   return message;
 }
 
-peerTest("pebble", "acme: a challenge that fails says how, and what this machine sees of the name", async (t) => {
+peerTest("pebble", "acme: explains a failed challenge, with a check of the name from this machine", async (t) => {
   await using pebble = await startPebble();
-  await t.step("another server answers with something else", async () => {
+  await t.step("another server answers with other content", async () => {
     const message = await refusal(pebble, { handler: () => new Response("<html>welcome to nginx</html>") });
     assertMatch(
       message,
       /^a\.example: .*belongs to this machine \(unauthorized\); .*; make sure that the name's A and AAAA/m,
     );
-    assertMatch(message, /^Seen from here: /m);
+    assertMatch(message, /^From this machine: /m);
   });
-  await t.step("another server does not know the path", async () => {
+  await t.step("another server answers 404", async () => {
     const message = await refusal(pebble, { handler: () => new Response("no", { status: 404 }) });
     assertMatch(message, /^a\.example: .*\(unauthorized\); .*404/m);
   });
@@ -39,19 +39,19 @@ peerTest("pebble", "acme: a challenge that fails says how, and what this machine
       /^a\.example: the authority could not connect \(connection\); .*refused; port 80 of the name/m,
     );
   });
-  await t.step("the name is not known", async () => {
+  await t.step("the name has no address", async () => {
     await pebble.failLookup("a.example");
     const message = await refusal(pebble, {});
     assertMatch(message, /^a\.example: .*\((dns|unauthorized|connection)\); /m);
   });
 });
 
-peerTest("pebble", "acme: of several names each one that fails is told, and the others are not", async () => {
+peerTest("pebble", "acme: reports each name whose validation fails, and no other", async () => {
   await using pebble = await startPebble();
   for (const name of ["bad.example", "worse.example"]) await pebble.failLookup(name);
   const names = ["a.example", "bad.example", "good.example", "worse.example"];
   const message = await refusal(pebble, { names });
-  const told = message.split("\n").filter((line) => !line.startsWith("Seen from here"));
+  const told = message.split("\n").filter((line) => !line.startsWith("From this machine"));
   // In the order in which the authority lists them.
   assertEquals(told.map((line) => line.split(":")[0]).sort(), [
     ...["Cannot obtain a certificate for a.example, bad.example, good.example, worse.example from pebble"],
@@ -61,7 +61,7 @@ peerTest("pebble", "acme: of several names each one that fails is told, and the 
 
 const ANSWERING = ["one.example", "2001:db8::1"];
 
-Deno.test("acme: challenges are answered, unknown tokens are not, the rest is redirected to a name of the service", async () => {
+Deno.test("acme: answers challenges, refuses unknown tokens, and redirects other requests to a name of the service", async () => {
   const challenges = new HttpChallenges(ANSWERING);
   const get = (url: string) => challenges.handle(new Request(url));
   assertEquals(get("http://one.example/").status, 503);
@@ -86,38 +86,42 @@ Deno.test("acme: challenges are answered, unknown tokens are not, the rest is re
   assertEquals(location("http://one.example/"), "https://one.example:8443/");
 });
 
-peerTest("pebble", "acme: what this machine sees of a name: nothing, a refusal, another server, itself", async () => {
-  await using pebble = await startPebble();
-  const challenges = new HttpChallenges(["a.example"]);
-  await using server = Deno.serve({ hostname: pebble.address, port: 0, onListen() {} }, challenges.handle);
-  const { port } = server.addr;
-  const inspect = async (name: string, more: Partial<ReachOptions> = {}) => {
-    const options = { respond: challenges.respond, port, nameServer: pebble.nameServer, timeout: 2000, ...more };
-    return (await inspectReach(name, options)).map(({ code, level, fact, remedy }) => {
-      assert(level === "ok" || remedy !== undefined, code);
-      return [code, level, fact];
-    });
-  };
-  const there = `a.example (${pebble.address}), port ${port}`;
-  assertEquals(await inspect("a.example"), [["acme-reachable", "ok", `${there} reaches this service.`]]);
-  assertEquals(await inspect(pebble.address), [
-    ["acme-reachable", "ok", `${pebble.address} (${pebble.address}), port ${port} reaches this service.`],
-  ]);
-  const deaf = { respond: () => () => {} };
-  assertEquals(await inspect("a.example", deaf), [
-    ["acme-other-server", "warning", `${there}: another server answers.`],
-  ]);
-  // Pebble's own port 5002 is not open here: nobody listens.
-  assertEquals(await inspect("a.example", { port: pebble.httpPort }), [
-    ["acme-refused", "warning", `a.example (${pebble.address}), port 5002: connection refused.`],
-  ]);
-  await pebble.failLookup("broken.example");
-  assertEquals(await inspect("broken.example"), [
-    ["acme-no-address", "error", "No address is found for the name broken.example (A or AAAA record)."],
-  ]);
-  const silent = Deno.listenDatagram({ transport: "udp", hostname: pebble.address, port: 0 });
-  const nameServer = { ipAddr: pebble.address, port: (silent.addr as Deno.NetAddr).port };
-  const [unanswered] = await inspect("a.example", { nameServer, timeout: 300 });
-  silent.close();
-  assertEquals(unanswered![0], "acme-lookup-failed");
-});
+peerTest(
+  "pebble",
+  "acme: checks whether a name reaches this process, another server, a closed port or nothing",
+  async () => {
+    await using pebble = await startPebble();
+    const challenges = new HttpChallenges(["a.example"]);
+    await using server = Deno.serve({ hostname: pebble.address, port: 0, onListen() {} }, challenges.handle);
+    const { port } = server.addr;
+    const inspect = async (name: string, more: Partial<ReachabilityOptions> = {}) => {
+      const options = { respond: challenges.respond, port, nameServer: pebble.nameServer, timeout: 2000, ...more };
+      return (await inspectReach(name, options)).map(({ code, level, fact, remedy }) => {
+        assert(level === "ok" || remedy !== undefined, code);
+        return [code, level, fact];
+      });
+    };
+    const there = `a.example (${pebble.address}), port ${port}`;
+    assertEquals(await inspect("a.example"), [["acme-reachable", "ok", `${there} reaches this service.`]]);
+    assertEquals(await inspect(pebble.address), [
+      ["acme-reachable", "ok", `${pebble.address} (${pebble.address}), port ${port} reaches this service.`],
+    ]);
+    const deaf = { respond: () => () => {} };
+    assertEquals(await inspect("a.example", deaf), [
+      ["acme-other-server", "warning", `${there}: another server answers.`],
+    ]);
+    // Pebble's own port 5002 is not open here: nobody listens.
+    assertEquals(await inspect("a.example", { port: pebble.httpPort }), [
+      ["acme-refused", "warning", `a.example (${pebble.address}), port 5002: connection refused.`],
+    ]);
+    await pebble.failLookup("broken.example");
+    assertEquals(await inspect("broken.example"), [
+      ["acme-no-address", "error", "No address is found for the name broken.example (A or AAAA record)."],
+    ]);
+    const silent = Deno.listenDatagram({ transport: "udp", hostname: pebble.address, port: 0 });
+    const nameServer = { ipAddr: pebble.address, port: (silent.addr as Deno.NetAddr).port };
+    const [unanswered] = await inspect("a.example", { nameServer, timeout: 300 });
+    silent.close();
+    assertEquals(unanswered![0], "acme-lookup-failed");
+  },
+);

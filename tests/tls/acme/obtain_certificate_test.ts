@@ -1,4 +1,4 @@
-/** Certificates from a real Pebble, which refuses nonces on purpose; what it cannot do wrong a server in front does. */
+/** Certificates from a real Pebble, which refuses nonces on purpose. A server in front of it causes other errors. */
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { StartError } from "../../../lib/errors.ts";
@@ -10,7 +10,7 @@ function acmeTest(name: string, fn: (t: Deno.TestContext) => Promise<void>): voi
   peerTest("pebble", `acme: ${name}`, fn);
 }
 
-acmeTest("a certificate for names and an address, whose files only their owner reads", async () => {
+acmeTest("obtains a certificate for names and an address, and writes files that only the owner can read", async () => {
   await using pebble = await startPebble({ nonceReject: 30 });
   await using folder = await temporaryFolder();
   const names = ["a.example", "b.example", pebble.address];
@@ -24,7 +24,7 @@ acmeTest("a certificate for names and an address, whose files only their owner r
   const account = JSON.parse(await Deno.readTextFile(join(folder.path, "pebble/account.json")));
   assertEquals(account.contact, ["root@example.com"]);
   assertMatch(account.termsOfService, /^data:|^https?:/);
-  await test.logged(/is renewed at/);
+  await test.logged(/will be renewed at/);
   const files = ["account.key", "account.json", "a.example/fullchain.pem", "a.example/privkey.pem"];
   for (const file of [...files, "a.example/renewal.json"]) {
     assertEquals((await Deno.stat(join(folder.path, "pebble", file))).mode! & 0o777, 0o600, file);
@@ -36,14 +36,14 @@ acmeTest("a certificate for names and an address, whose files only their owner r
   assertEquals(left, [".lock", "fullchain.pem", "privkey.pem", "renewal.json"]);
 });
 
-acmeTest("a restart uses what is there and asks nobody; another name asks again, with the same account", async () => {
+acmeTest("reuses the stored certificate after a restart, and orders another name with the same account", async () => {
   await using pebble = await startPebble({ front: () => undefined, nonceReject: 0 });
   await using folder = await temporaryFolder();
   let serial: string;
   {
     await using test = acmeSource(pebble, folder.path);
     serial = (await test.source.load()).leaf.serialNumber;
-    await test.logged(/is renewed at/);
+    await test.logged(/will be renewed at/);
   }
   const before = pebble.requests.length;
   {
@@ -85,7 +85,7 @@ function once(kind: string, answer: (request: FrontRequest) => Response | Promis
   return (request) => request.kind === kind && request.earlier === 0 ? answer(request) : undefined;
 }
 
-acmeTest("badNonce is tried again with the nonce of the refusal, at every kind of request", async () => {
+acmeTest("retries badNonce with the nonce of the error response, for every type of request", async () => {
   const refused = new Set<string>();
   const requests = await obtainWith(async (request) => {
     if (request.method !== "POST" || refused.has(request.kind)) return undefined;
@@ -108,7 +108,7 @@ async function fetchNonce({ pass }: FrontRequest): Promise<Response> {
   return response;
 }
 
-acmeTest("badNonce for ever ends in an error", async () => {
+acmeTest("fails after repeated badNonce errors", async () => {
   const { message, requests } = await refusalWith(({ kind }) =>
     kind === "newOrder" ? problem("badNonce", "no", 400) : undefined
   );
@@ -116,7 +116,7 @@ acmeTest("badNonce for ever ends in an error", async () => {
   assertEquals(requests.filter((kind) => kind === "newOrder").length, 10);
 });
 
-acmeTest("rateLimited is not tried again before Retry-After is over, not by a restart either", async () => {
+acmeTest("does not retry rateLimited before Retry-After, even after a restart", async () => {
   await using pebble = await startPebble({
     nonceReject: 0,
     front: ({ kind }) =>
@@ -142,7 +142,7 @@ acmeTest("rateLimited is not tried again before Retry-After is over, not by a re
 });
 
 acmeTest(
-  "a start soon after a failure waits, and says so; one long before the next attempt fails at once",
+  "waits at a start soon before the next attempt, and fails at once long before it",
   async () => {
     await using pebble = await startPebble();
     await using folder = await temporaryFolder();
@@ -158,24 +158,27 @@ acmeTest(
       await using late = acmeSource(pebble, folder.path);
       const { message } = await assertRejects(() => late.source.load(), StartError);
       assertEquals(message.split("\n"), [
-        `Cannot obtain a certificate for a.example from pebble: 2 attempts failed; there is no further attempt until ${far}. ` +
+        `Cannot obtain a certificate for a.example from pebble: 2 attempts failed; the service makes no further attempt until ${far}. ` +
         "The last problem was: the last one",
-        "Once that is fixed, the command cert with the same options tries at once.",
+        "After fixing it, run the command cert with the same options to try again at once.",
       ]);
     }
     await failed(1500);
     await using soon = acmeSource(pebble, folder.path);
     await soon.source.load();
-    assertMatch((await soon.logged(/^the last attempt failed/)).message, /: there is no further attempt for [12]s$/);
+    assertMatch(
+      (await soon.logged(/^the last attempt failed/)).message,
+      /: the service makes no further attempt for [12]s$/,
+    );
   },
 );
 
-acmeTest("orderNotReady waits for the order and finalises again", async () => {
+acmeTest("retries orderNotReady when the order is ready", async () => {
   const requests = await obtainWith(once("finalize", () => problem("orderNotReady", "not yet", 403)));
   assertEquals(requests.filter((kind) => kind === "finalize").length, 2);
 });
 
-acmeTest("an answer that is lost on the way is asked for again, whatever the request has done", async () => {
+acmeTest("repeats a request whose response is lost, for every type of request", async () => {
   for (const kind of ["newAccount", "newOrder", "challenge", "finalize", "certificate"]) {
     await obtainWith(once(kind, async ({ pass }) => {
       await (await pass()).body?.cancel();
@@ -184,19 +187,19 @@ acmeTest("an answer that is lost on the way is asked for again, whatever the req
   }
 });
 
-acmeTest("an internal error and a broken connection pass", async () => {
+acmeTest("retries after an internal error and a broken connection", async () => {
   const requests = await obtainWith(once("newOrder", () => problem("serverInternal", "oops", 500)));
   assertEquals(requests.filter((kind) => kind === "newOrder").length, 2);
   await obtainWith(once("directory", () => new Response("<html>Bad gateway", { status: 502 })));
 });
 
-acmeTest("an account that the authority has lost is created again with the same key", async () => {
+acmeTest("creates an account that the authority has lost again with the same key", async () => {
   const lost: Front = once("newOrder", () => problem("accountDoesNotExist", "unknown account", 400));
   const requests = await obtainWith(lost);
   assertEquals(requests.filter((kind) => kind === "newAccount").length, 2);
 });
 
-acmeTest("the terms of service are to be agreed to, once", async () => {
+acmeTest("requires acceptance of the terms of service once", async () => {
   const { message, requests, retry } = await refusalWith(() => undefined, { agreeTos: false });
   assertMatch(message, /^Cannot create an account at pebble: its terms .* Read \S+, then start with --acme-agree-tos/);
   assertEquals(requests.includes("newAccount"), false);
@@ -204,7 +207,7 @@ acmeTest("the terms of service are to be agreed to, once", async () => {
   assertEquals(retry, undefined);
 });
 
-acmeTest("a changed e-mail address is told to the authority, once", async () => {
+acmeTest("updates a changed e-mail address once", async () => {
   const contacts: unknown[] = [];
   await using pebble = await startPebble({
     nonceReject: 0,
@@ -221,7 +224,7 @@ acmeTest("a changed e-mail address is told to the authority, once", async () => 
   assertEquals(contacts, [undefined, ["mailto:one@example.com"]]);
 });
 
-acmeTest("an external account is bound; without one, with a wrong key or a bad file the error says so", async () => {
+acmeTest("binds an external account, and explains a missing one, a wrong key and an invalid file", async () => {
   const key = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
   await using pebble = await startPebble({ external: { "kid-1": key } });
   await using folder = await temporaryFolder();
@@ -238,7 +241,7 @@ acmeTest("an external account is bound; without one, with a wrong key or a bad f
   assertEquals(await attempt(`${key}\n`), "obtained");
 });
 
-acmeTest("a profile is one of the directory's", async () => {
+acmeTest("accepts only a profile of the directory", async () => {
   const asked: unknown[] = [];
   const front: Front = (request) => {
     if (request.kind === "newOrder") asked.push((request.payload as { profile?: string }).profile);
@@ -253,7 +256,7 @@ acmeTest("a profile is one of the directory's", async () => {
   assertMatch(none, /it offers none; leave --acme-profile out$/);
 });
 
-acmeTest("an authority that is none, cannot be reached or is not trusted is named", async () => {
+acmeTest("explains an authority that is not ACME, cannot be reached or is not trusted", async () => {
   await using pebble = await startPebble();
   await using folder = await temporaryFolder();
   const refusal = async (options: SourceOptions) => {

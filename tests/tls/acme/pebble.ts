@@ -1,37 +1,37 @@
 /**
- * A real Pebble (the authority that Let's Encrypt's makers test clients with) with its own name server, on a loopback
- * address of its own: there its fixed ports are free. It refuses valid nonces on purpose.
+ * Starts a real Pebble (Let's Encrypt's test authority) with its own name server on a separate loopback address, where
+ * its fixed ports are free. Pebble refuses valid nonces on purpose.
  *
  *     await using pebble = await startPebble();
  *     pebble.directory; pebble.ca;
  *
- * `startPebble({ front })` puts a server of ours before it, through which every request goes: it can refuse, delay or
- * change one, and offers the renewal information (RFC 9773) and profiles that Debian's Pebble 2.4 does not have.
+ * `startPebble({ front })` starts a server in front of it that receives every request. The server can refuse, delay or
+ * change a request, and offers renewal information (RFC 9773) and profiles, which Debian's Pebble 2.4 does not have.
  * @module
  */
 import https from "node:https";
 import { join } from "node:path";
 import { X509Certificate } from "node:crypto";
-import { makeAuthority, makeLeaf } from "../../../lib/tls/issue_certificate.ts";
+import { createAuthority, issueCertificate } from "../../../lib/tls/issue_certificate.ts";
 import { Transcript } from "../../support/transcript.ts";
 
-/** How Pebble behaves. */
+/** Options of Pebble. */
 export interface PebbleOptions {
-  /** Of 100 valid nonces, so many are refused. Default 20. */
+  /** The percentage of valid nonces that are refused. Default 20. */
   readonly nonceReject?: number;
-  /** Of 100 proved names, so many need no new proof in the next order. Default 0. */
+  /** The percentage of validated names that the next order need not validate again. Default 0. */
   readonly reuse?: number;
-  /** Whether names are proved without looking. Default false. */
+  /** Whether all names are accepted without a validation. Default false. */
   readonly alwaysValid?: boolean;
-  /** Key identifiers and MAC keys of external accounts, of which one is then needed. */
+  /** Key identifiers and MAC keys of external accounts. If given, an account requires one of them. */
   readonly external?: Readonly<Record<string, string>>;
-  /** Seconds that certificates are valid. Default: Pebble's five years. */
+  /** The validity of certificates, seconds. Default: Pebble's five years. */
   readonly validity?: number;
-  /** A server before it; see {@link Front}. */
+  /** The handler of a server in front of Pebble; see {@link Front}. */
   readonly front?: Front;
 }
 
-/** One request to the authority, as the server in front sees it. */
+/** A request that the server in front receives. */
 export interface FrontRequest {
   readonly method: string;
   /** `directory`, `newNonce`, `newAccount`, `newOrder`, `order`, `authorization`, `challenge`, `finalize`, `certificate`, `renewalInfo` or `other`. */
@@ -39,32 +39,32 @@ export interface FrontRequest {
   readonly url: URL;
   /** The decoded payload of a signed request. */
   readonly payload: unknown;
-  /** How many of this kind came before. */
+  /** The number of earlier requests of this type. */
   readonly earlier: number;
-  /** Sends it to Pebble. */
+  /** Forwards the request to Pebble. */
   readonly pass: () => Promise<Response>;
 }
 
-/** What the server in front does with a request; undefined sends it to Pebble. */
+/** Handles a request in front of Pebble. If it returns undefined, the request is forwarded to Pebble. */
 export type Front = (request: FrontRequest) => Response | undefined | Promise<Response | undefined>;
 
-/** An authority that is running. Disposing of it ends it. */
+/** A running authority. Disposing of it stops it. */
 export interface Pebble extends AsyncDisposable {
-  /** The directory's URL: of the server in front, where there is one. */
+  /** The URL of the directory, at the server in front if there is one. */
   readonly directory: string;
-  /** PEM file of the root of the authority's own TLS certificate: for --acme-ca. */
+  /** The PEM file of the root of the authority's own TLS certificate, for --acme-ca. */
   readonly caFile: string;
-  /** The loopback address that all names lead to. */
+  /** The loopback address that all names resolve to. */
   readonly address: string;
-  /** The port on which challenges are looked for. */
+  /** The port on which the authority requests challenges. */
   readonly httpPort: number;
   /** A name server for {@link inspectReach}. */
   readonly nameServer: { readonly ipAddr: string; readonly port: number };
-  /** Kinds of the requests that came through the front, in order. */
+  /** The types of the requests to the server in front, in order. */
   readonly requests: readonly string[];
-  /** The root that its certificates lead to, PEM; another one after each start. */
+  /** The root of its certificates, PEM. It changes with each start. */
   root(): Promise<string>;
-  /** Changes what a name leads to: addresses, or none. */
+  /** Sets the addresses that a name resolves to. */
   point(name: string, records: { readonly a?: readonly string[]; readonly aaaa?: readonly string[] }): Promise<void>;
   /** Makes the name server answer SERVFAIL for a name. */
   failLookup(name: string): Promise<void>;
@@ -73,7 +73,7 @@ export interface Pebble extends AsyncDisposable {
 
 const PORT = { acme: 14000, management: 15000, http: 5002, dns: 8053, dnsManagement: 8055 } as const;
 
-/** A problem document as an authority sends it. */
+/** Creates a problem document. */
 export function problem(type: string, detail: string, status: number, headers: Record<string, string> = {}): Response {
   return Response.json({ type: `urn:ietf:params:acme:error:${type}`, detail }, {
     status,
@@ -81,16 +81,16 @@ export function problem(type: string, detail: string, status: number, headers: R
   });
 }
 
-/** Starts one. It is ready when this resolves. */
+/** Starts Pebble and waits until it is ready. */
 export async function startPebble(options: PebbleOptions = {}): Promise<Pebble> {
   const folder = await Deno.makeTempDir({ prefix: "wss-pebble-" });
   await using undo = new AsyncDisposableStack();
   undo.defer(() => Deno.remove(folder, { recursive: true }));
-  // Random, so that tests side by side do not meet; every address of 127.0.0.0/8 is this machine's.
+  // A random address, so that parallel tests do not conflict. All of 127.0.0.0/8 is local.
   const [a, b, c] = crypto.getRandomValues(new Uint8Array(3));
   const address = `127.${64 + a! % 64}.${b}.${1 + c! % 254}`;
-  const authority = await makeAuthority(new Date());
-  const leaf = await makeLeaf(authority, [address], new Date());
+  const authority = await createAuthority(new Date());
+  const leaf = await issueCertificate(authority, [address], new Date());
   const files = { ca: "ca.pem", cert: "cert.pem", key: "key.pem", config: "config.json" } as const;
   const path = (name: keyof typeof files) => join(folder, files[name]);
   await Deno.writeTextFile(path("ca"), authority.cert);
@@ -192,7 +192,7 @@ function run(program: string, args: readonly string[], env: Readonly<Record<stri
       try {
         child.kill("SIGKILL");
       } catch {
-        // It ended already.
+        // It has already ended.
       }
       await Promise.all([child.status, output.done, errors.done]);
     },
@@ -235,7 +235,7 @@ function serveFront({ cert, key, address, real, ca, requests, front }: FrontPart
   });
 }
 
-/** Pebble makes its URLs from Host and compares the signed URL with it; `fetch` cannot set that. */
+/** Sends a request with a given Host, which `fetch` cannot set. Pebble compares the signed URL with Host. */
 function forward(
   real: string,
   ca: string,
@@ -290,7 +290,7 @@ function payloadOf(body: string | undefined): unknown {
     : JSON.parse(new TextDecoder().decode(Uint8Array.fromBase64(payload, { alphabet: "base64url" })));
 }
 
-/** The directory as Pebble gives it, with more in it. */
+/** Returns Pebble's directory with additional entries. */
 export async function extendDirectory(
   { pass, url }: FrontRequest,
   { renewalInfo = false, profiles }: { readonly renewalInfo?: boolean; readonly profiles?: Record<string, string> },
@@ -301,7 +301,7 @@ export async function extendDirectory(
   return Response.json(directory);
 }
 
-/** The serial number of a PEM certificate, in capitals. */
+/** Returns the serial number of a PEM certificate in upper case. */
 export function serialIn(pem: string): string {
   return new X509Certificate(pem).serialNumber;
 }

@@ -11,25 +11,25 @@ import type { Pebble } from "./pebble.ts";
 /** One log line. */
 export type Line = Readonly<Record<string, unknown>> & { readonly level: string; readonly message: string };
 
-/** A source and what goes with it. Disposing of it stops it and leaves its folder. */
+/** A source with its folder, challenges and log. Disposing of it stops the source and keeps its folder. */
 export interface TestSource extends AsyncDisposable {
   readonly source: AcmeSource;
   readonly folder: string;
   readonly challenges: HttpChallenges;
   readonly lines: readonly Line[];
-  /** Resolves with the first line whose message matches, also one that was logged before. */
+  /** Resolves with the first line whose message matches, including earlier lines. */
   logged(pattern: RegExp): Promise<Line>;
 }
 
-/** What a test may change. */
+/** Options that a test may change. */
 export interface SourceOptions extends Partial<AcmeOptions> {
-  /** What answers on the challenge port. Default: the source's own answers. */
+  /** The handler on the challenge port. Default: the source's own. */
   readonly handler?: (request: Request) => Response;
   /** Whether the challenge port is opened. Default true. */
   readonly listen?: boolean;
 }
 
-/** Makes one; it asks nobody before `source.load()`. */
+/** Creates a source. It sends no request before `source.load()`. */
 export function acmeSource(pebble: Pebble, folder: string, options: SourceOptions = {}): TestSource {
   const { handler, listen = true, ...rest } = options;
   const names = rest.names ?? ["a.example"];
@@ -38,7 +38,7 @@ export function acmeSource(pebble: Pebble, folder: string, options: SourceOption
   const waiting = new Set<() => void>();
   const write = (line: string) => {
     lines.push(JSON.parse(line));
-    for (const look of waiting) look();
+    for (const check of waiting) check();
   };
   const source = new AcmeSource({
     names,

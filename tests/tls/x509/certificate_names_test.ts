@@ -5,7 +5,7 @@ import { hasOpenssl, openPki } from "../../support/openssl.ts";
 
 const ignore = !await hasOpenssl();
 
-Deno.test("the names of a certificate: DNS, wildcard, IPv4, IPv6; others and the common name do not count", {
+Deno.test("reads DNS, wildcard, IPv4 and IPv6 names of a certificate, and ignores others and the common name", {
   ignore,
 }, async () => {
   await using pki = await openPki();
@@ -19,7 +19,7 @@ Deno.test("the names of a certificate: DNS, wildcard, IPv4, IPv6; others and the
   assertEquals(namesOf(new X509Certificate(await Deno.readTextFile(none.cert))), { dns: [], addresses: [] });
 });
 
-Deno.test("a host is covered by its own name, a wildcard one label up, or its address", () => {
+Deno.test("matches a host by its name, by a wildcard for one label, or by its address", () => {
   const names = { dns: ["example.com", "*.example.com", "*.test"], addresses: ["192.0.2.1", "2001:db8::1"] };
   for (
     const [host, covered] of [

@@ -3,7 +3,7 @@ import { derBits, derChild, derChildren, derInteger, derOid, readDer, TAG } from
 
 const der = (hexadecimal: string) => readDer(Uint8Array.fromHex(hexadecimal));
 
-Deno.test("elements, their children and what they stand for", () => {
+Deno.test("reads DER elements, their children and their values", () => {
   const sequence = der("300c06042a86480a02012a0c0178ffff");
   assertEquals(derChildren(sequence).map(({ tag }) => tag), [TAG.oid, TAG.integer, 0x0c]);
   assertEquals(derOid(derChild(sequence, 0)), "1.2.840.10");
@@ -11,21 +11,21 @@ Deno.test("elements, their children and what they stand for", () => {
   assertEquals(sequence.whole.length, 14);
 });
 
-Deno.test("object identifiers of every length", () => {
+Deno.test("reads object identifiers of different lengths", () => {
   assertEquals(derOid(der("06082a8648ce3d030107")), "1.2.840.10045.3.1.7");
   assertEquals(derOid(der("0603551d11")), "2.5.29.17");
   assertEquals(derOid(der("06032b6570")), "1.3.101.112");
   assertEquals(derOid(der("0603883703")), "2.999.3");
 });
 
-Deno.test("the size of a modulus does not count the sign's zero", () => {
+Deno.test("computes the bits of an INTEGER without its leading zero octet", () => {
   assertEquals(derBits(der("020200ff")), 8);
   assertEquals(derBits(der("02020100")), 9);
   assertEquals(derBits(der("02050080000000")), 32);
   assertEquals(derBits(der("020100")), 0);
 });
 
-Deno.test("bytes that are cut off, or of a form DER lacks, are refused", () => {
+Deno.test("rejects truncated bytes and encodings that DER does not allow", () => {
   for (const hexadecimal of ["", "30", "3003020101".slice(0, 8), "3080", "308500000000010", "1f8101"]) {
     const even = hexadecimal.slice(0, hexadecimal.length & ~1);
     assertThrows(() => der(even), RangeError);

@@ -7,7 +7,7 @@ import { hasOpenssl, type Issued, openPki } from "../../support/openssl.ts";
 const ignore = !await hasOpenssl();
 const read = ({ cert }: Issued) => new X509Certificate(Deno.readTextFileSync(cert));
 
-Deno.test("the same name is not enough to have issued: identifier and signature must agree", { ignore }, async () => {
+Deno.test("requires a matching key identifier and signature for an issuer, not only the name", { ignore }, async () => {
   await using pki = await openPki();
   const real = await pki.authority("real", { subject: "same name" });
   const fake = await pki.authority("fake", { subject: "same name" });
@@ -19,7 +19,7 @@ Deno.test("the same name is not enough to have issued: identifier and signature 
   assertEquals([isSelfIssued(read(real)), isSelfIssued(leaf)], [true, false]);
 });
 
-Deno.test("keys whose signatures Deno cannot check hang together by names and identifiers", { ignore }, async () => {
+Deno.test("matches issuers by names and key identifiers if Deno cannot verify the signature", { ignore }, async () => {
   await using pki = await openPki();
   const root = await pki.authority("root", { key: "P-521" });
   const leaf = await pki.leaf("leaf", { issuer: root });
@@ -29,7 +29,7 @@ Deno.test("keys whose signatures Deno cannot check hang together by names and id
   assertEquals(isIssuedBy(read(leaf), read(other)), false, "the key's identifier is another");
 });
 
-Deno.test("every root that Deno ships is known as its own issuer", () => {
+Deno.test("recognises every root that Deno ships as its own issuer", () => {
   assertEquals(rootCertificates.length > 100, true);
   for (const pem of rootCertificates.slice(0, 30)) {
     const root = new X509Certificate(pem);
@@ -37,14 +37,14 @@ Deno.test("every root that Deno ships is known as its own issuer", () => {
   }
 });
 
-Deno.test("a private authority with the name of a public root is none", { ignore }, async () => {
+Deno.test("does not mistake a private authority with the name of a public root for that root", { ignore }, async () => {
   await using pki = await openPki();
   const fake = await pki.authority("fake", { subject: "ISRG Root X1" });
   assertEquals(publicIssuer(read(await pki.leaf("leaf", { issuer: fake }))), undefined);
 });
 
 Deno.test(
-  "where the issuer can be fetched is read from the certificate, if it is a plain URL",
+  "reads the issuer's URL from the certificate",
   { ignore },
   async () => {
     await using pki = await openPki();

@@ -9,7 +9,7 @@ import { hasOpenssl, type Issued, type IssueOptions, openPki, type Pki } from ".
 const ignore = !await hasOpenssl();
 const read = ({ cert }: Issued) => new X509Certificate(Deno.readTextFileSync(cert));
 
-/** Root, intermediate and leaf, all sound: each test changes one thing. */
+/** Creates a valid root, intermediate and leaf. Each test changes one property. */
 async function sound(pki: Pki, leaf: IssueOptions = {}, middle: IssueOptions = {}) {
   const root = await pki.authority("root");
   const intermediate = await pki.authority("middle", { issuer: root, ...middle });
@@ -27,7 +27,7 @@ function only(findings: readonly Finding[], expected: string): Finding {
   return found!;
 }
 
-Deno.test("a sound chain under a known root has no findings", { ignore }, async () => {
+Deno.test("reports nothing for a valid chain under a known root", { ignore }, async () => {
   await using pki = await openPki();
   const { root, middle, leaf } = await sound(pki);
   assertEquals(inspectChain([leaf, middle], { authorities: [root], host: "localhost" }), []);
@@ -36,7 +36,7 @@ Deno.test("a sound chain under a known root has no findings", { ignore }, async 
   assertStringIncludes(last.fact, '"root"');
 });
 
-Deno.test("dates: expired, not yet valid, soon, and what Apple takes", { ignore }, async () => {
+Deno.test("reports expired, not yet valid, soon expiring and too long valid certificates", { ignore }, async () => {
   await using pki = await openPki();
   const { root, middle, leaf } = await sound(pki, { to: 100 });
   const at = (days: number) =>
@@ -54,14 +54,14 @@ Deno.test("dates: expired, not yet valid, soon, and what Apple takes", { ignore 
   assertStringIncludes(only(found, "warning validity-too-long").fact, "valid for 826 days");
 });
 
-Deno.test("an expired intermediate is the chain's fault", { ignore }, async () => {
+Deno.test("reports an expired intermediate", { ignore }, async () => {
   await using pki = await openPki();
   const { root, middle, leaf } = await sound(pki, {}, { from: -10, to: -1 });
   const found = only(inspectChain([leaf, middle], { authorities: [root] }), "error certificate-expired");
   assertStringIncludes(found.fact, 'The chain\'s certificate "middle" expired');
 });
 
-Deno.test("a certificate that no valid path needs is a warning with its reason, not an error", { ignore }, async () => {
+Deno.test("reports a certificate that no valid path uses as a warning with its reason", { ignore }, async () => {
   await using pki = await openPki();
   const expired = { from: -100, to: -10 };
   const old = await pki.authority("old", expired);
@@ -77,21 +77,25 @@ Deno.test("a certificate that no valid path needs is a warning with its reason, 
   assertEquals(inspectChain([leaf, read(middle), soon], { authorities: [read(root)] }), [], "no client needs it");
 });
 
-Deno.test("an issuer that may not issue is named, and a path that is too long", { ignore }, async () => {
-  await using pki = await openPki();
-  const root = await pki.authority("root");
-  const server = await pki.leaf("server", { issuer: root });
-  const forged = read(await pki.leaf("forged", { issuer: server }));
-  const options = { authorities: [read(root)] };
-  const found = only(inspectChain([forged, read(server)], options), "error issuer-not-authority");
-  assertStringIncludes(found.fact, '"forged" was issued by "server"');
-  const short = await pki.authority("short", { issuer: root, extensions: ["basicConstraints=CA:TRUE,pathlen:0"] });
-  const below = await pki.authority("below", { issuer: short });
-  const deep = read(await pki.leaf("deep", { issuer: below }));
-  only(inspectChain([deep, read(below), read(short)], options), "error path-too-long");
-});
+Deno.test(
+  "names an issuer that is not an authority, and an authority with too many intermediates below it",
+  { ignore },
+  async () => {
+    await using pki = await openPki();
+    const root = await pki.authority("root");
+    const server = await pki.leaf("server", { issuer: root });
+    const forged = read(await pki.leaf("forged", { issuer: server }));
+    const options = { authorities: [read(root)] };
+    const found = only(inspectChain([forged, read(server)], options), "error issuer-not-authority");
+    assertStringIncludes(found.fact, '"forged" was issued by "server"');
+    const short = await pki.authority("short", { issuer: root, extensions: ["basicConstraints=CA:TRUE,pathlen:0"] });
+    const below = await pki.authority("below", { issuer: short });
+    const deep = read(await pki.leaf("deep", { issuer: below }));
+    only(inspectChain([deep, read(below), read(short)], options), "error path-too-long");
+  },
+);
 
-Deno.test("a self-signed certificate", { ignore }, async () => {
+Deno.test("reports a self-signed certificate", { ignore }, async () => {
   await using pki = await openPki();
   const leaf = read(await pki.leaf("alone"));
   only(inspectChain([leaf]), "warning certificate-self-signed");
@@ -99,7 +103,7 @@ Deno.test("a self-signed certificate", { ignore }, async () => {
   assertEquals(inspectChain([leaf], { authorities: [leaf] }), []);
 });
 
-Deno.test("the missing intermediate, with where to get it", { ignore }, async () => {
+Deno.test("reports a missing intermediate with its URL", { ignore }, async () => {
   await using pki = await openPki();
   const extensions = ["authorityInfoAccess=caIssuers;URI:http://ca.test/middle.der"];
   const { root, middle, leaf } = await sound(pki, { extensions });
@@ -114,13 +118,13 @@ Deno.test("the missing intermediate, with where to get it", { ignore }, async ()
   assertEquals(inspectChain([leaf], { trusted: true }), []);
 });
 
-Deno.test("a chain that ends under a public root is complete without it", () => {
+Deno.test("accepts a chain without its public root as complete", () => {
   const root = new X509Certificate(rootCertificates[0]!);
   const found = codes(inspectChain([root], { now: new Date(root.validFrom) }));
   assert(!found.some((code) => /chain-incomplete|self-signed/.test(code)), found.join());
 });
 
-Deno.test("order, strangers, repetition, each with what to do", { ignore }, async () => {
+Deno.test("reports a wrong order, unrelated and repeated certificates with a remedy", { ignore }, async () => {
   await using pki = await openPki();
   const { root, middle, leaf } = await sound(pki);
   const other = read(await pki.authority("other"));
@@ -133,14 +137,14 @@ Deno.test("order, strangers, repetition, each with what to do", { ignore }, asyn
   assertEquals(codes(inspectChain([leaf, ...many], options)), ["warning chain-unrelated", "note chain-repeated"]);
 });
 
-Deno.test("a chain that clients do not trust for no visible reason", { ignore }, async () => {
+Deno.test("reports a chain that clients do not trust although no rule finds a fault", { ignore }, async () => {
   await using pki = await openPki();
   const { root, middle, leaf } = await sound(pki);
   const found = inspectChain([leaf, middle, root], { trusted: false });
   assertEquals(codes(found), ["error issuer-untrusted", "note chain-root-included"]);
 });
 
-Deno.test("weak signatures count on leaf and intermediate, not on the root", { ignore }, async () => {
+Deno.test("reports weak signatures of leaf and intermediate, but not of the root", { ignore }, async () => {
   await using pki = await openPki();
   const weak = await sound(pki, { digest: "sha1" }, { key: "rsa2048" });
   assertStringIncludes(
@@ -156,7 +160,7 @@ Deno.test("weak signatures count on leaf and intermediate, not on the root", { i
   only(inspectChain([md5], { trusted: true }), "warning signature-md5");
 });
 
-Deno.test("keys: too short, or of a kind that browsers do not take", { ignore }, async () => {
+Deno.test("reports keys that are too short or that browsers do not accept", { ignore }, async () => {
   await using pki = await openPki();
   const leaf = async (key: IssueOptions["key"]) => {
     return inspectChain([read(await pki.leaf("leaf", { key }))], { trusted: true });
@@ -171,7 +175,7 @@ Deno.test("keys: too short, or of a kind that browsers do not take", { ignore },
   only(inspectChain([middle.leaf, middle.middle], { trusted: true }), "warning key-too-short");
 });
 
-Deno.test("a certificate for something else than servers, and one that must staple", { ignore }, async () => {
+Deno.test("reports a certificate that is not for servers, and one with must-staple", { ignore }, async () => {
   await using pki = await openPki();
   const client = read(await pki.leaf("client", { extensions: ["extendedKeyUsage=clientAuth,emailProtection"] }));
   only(inspectChain([client], { trusted: true }), "error usage-not-server");
@@ -181,25 +185,29 @@ Deno.test("a certificate for something else than servers, and one that must stap
   only(inspectChain([staple], { trusted: true }), "warning must-staple");
 });
 
-Deno.test("names: none, another, an address where a name is needed", { ignore }, async () => {
-  await using pki = await openPki();
-  const leaf = read(await pki.leaf("leaf", { names: "DNS:example.com,DNS:*.example.com" }));
-  const ask = (host: string) => inspectChain([leaf], { trusted: true, host });
-  assertEquals(ask("www.example.com"), []);
-  assertStringIncludes(
-    only(ask("example.org"), "error name-mismatch").fact,
-    "for example.com, *.example.com, not for example.org",
-  );
-  const address = only(ask("192.0.2.1"), "error ip-instead-of-domain");
-  assertStringIncludes(address.remedy!, "Connect by name: example.com.");
-  only(ask("[2001:db8::1]"), "error ip-instead-of-domain");
-  const numeric = read(await pki.leaf("numeric", { names: "IP:192.0.2.9" }));
-  only(inspectChain([numeric], { trusted: true, host: "192.0.2.1" }), "error name-mismatch");
-  const nameless = read(await pki.leaf("nameless.test", { names: "" }));
-  only(inspectChain([nameless], { trusted: true, host: "nameless.test" }), "warning name-missing");
-});
+Deno.test(
+  "reports missing names, other names, and an address if the certificate is for domains",
+  { ignore },
+  async () => {
+    await using pki = await openPki();
+    const leaf = read(await pki.leaf("leaf", { names: "DNS:example.com,DNS:*.example.com" }));
+    const ask = (host: string) => inspectChain([leaf], { trusted: true, host });
+    assertEquals(ask("www.example.com"), []);
+    assertStringIncludes(
+      only(ask("example.org"), "error name-mismatch").fact,
+      "for example.com, *.example.com, not for example.org",
+    );
+    const address = only(ask("192.0.2.1"), "error ip-instead-of-domain");
+    assertStringIncludes(address.remedy!, "Connect by name: example.com.");
+    only(ask("[2001:db8::1]"), "error ip-instead-of-domain");
+    const numeric = read(await pki.leaf("numeric", { names: "IP:192.0.2.9" }));
+    only(inspectChain([numeric], { trusted: true, host: "192.0.2.1" }), "error name-mismatch");
+    const nameless = read(await pki.leaf("nameless.test", { names: "" }));
+    only(inspectChain([nameless], { trusted: true, host: "nameless.test" }), "warning name-missing");
+  },
+);
 
-Deno.test("several things wrong are all told at once", { ignore }, async () => {
+Deno.test("reports several faults at once", { ignore }, async () => {
   await using pki = await openPki();
   const { middle, leaf, root } = await sound(pki, { from: -10, to: -1, key: "rsa1024", names: "" }, { digest: "sha1" });
   assertEquals(codes(inspectChain([root, leaf, middle], { leaf })), [
@@ -212,7 +220,7 @@ Deno.test("several things wrong are all told at once", { ignore }, async () => {
   ]);
 });
 
-Deno.test("nothing at all, and names with control characters", { ignore }, async () => {
+Deno.test("reports an empty chain, and escapes control characters in names", { ignore }, async () => {
   assertEquals(codes(inspectChain([])), ["error certificate-missing"]);
   await using pki = await openPki();
   const leaf = read(await pki.leaf("leaf", { subject: "a\u001b[31mred" }));
@@ -220,7 +228,7 @@ Deno.test("nothing at all, and names with control characters", { ignore }, async
   assertStringIncludes(found.fact, "a\\u001b[31mred");
 });
 
-Deno.test("a certificate with any one byte damaged is inspected without throwing", { ignore }, async () => {
+Deno.test("inspects a certificate with any one damaged byte without throwing", { ignore }, async () => {
   await using pki = await openPki();
   const { leaf, middle } = await sound(pki);
   let read = 0;

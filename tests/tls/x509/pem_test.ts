@@ -16,7 +16,7 @@ function refusal(content: string | Uint8Array): string {
   return error.message;
 }
 
-Deno.test("PEM blocks are found with CRLF, a byte order mark and text around them", () => {
+Deno.test("parses PEM blocks with CRLF, a byte order mark and text around them", () => {
   const text = "\ufeffsubject=x\r\n" + BLOCK.replaceAll("\n", "\r\n") + "more\r\n" + BLOCK;
   const blocks = parsePem(bytes(text), "my.pem");
   assertEquals(blocks.map(({ label, line }) => [label, line]), [["CERTIFICATE", 2], ["CERTIFICATE", 6]]);
@@ -24,7 +24,7 @@ Deno.test("PEM blocks are found with CRLF, a byte order mark and text around the
   assertEquals(blocks[0]!.text, BLOCK);
 });
 
-Deno.test("what is written is read back, headers and long bodies too", () => {
+Deno.test("parses the PEM that it encodes, with headers and long bodies", () => {
   const der = crypto.getRandomValues(new Uint8Array(500));
   const headers = new Map([["Proc-Type", "4,ENCRYPTED"], ["DEK-Info", "AES-256-CBC,00"]]);
   const text = encodePem("RSA PRIVATE KEY", der, headers);
@@ -32,7 +32,7 @@ Deno.test("what is written is read back, headers and long bodies too", () => {
   assertEquals([block!.der, block!.headers, block!.text], [der, headers, text]);
 });
 
-Deno.test("damaged PEM is refused with the line and the reason", () => {
+Deno.test("rejects damaged PEM with the line and the reason", () => {
   assertEquals(parsePem(bytes(BLOCK), "my.pem").length, 1);
   for (
     const [content, reason] of [
@@ -46,14 +46,14 @@ Deno.test("damaged PEM is refused with the line and the reason", () => {
       [BLOCK.replace("AAEC", "AA*C"), "line 2, inside the CERTIFICATE of line 1, is not base64"],
       [BLOCK.replace("AAEC", "AAE"), "is damaged: not valid base64"],
       [BLOCK.replace("AAEC\n", ""), "is damaged: empty"],
-      [BLOCK.replaceAll("\n", " "), "its line breaks were lost"],
+      [BLOCK.replaceAll("\n", " "), "its line breaks are missing"],
       [BLOCK.replace("-----BEGIN", "----BEGIN"), "line 3 ends a block that has no BEGIN line"],
       [BLOCK.replace("CERTIFICATE-----\n", "CERTIFICATE----\n"), "line 1 is not a valid BEGIN line"],
     ] as const
   ) assertStringIncludes(refusal(content), reason);
 });
 
-Deno.test("a file in another format is named, with the command that converts it", { ignore }, async () => {
+Deno.test("names the format of a file that is not PEM, and the command that converts it", { ignore }, async () => {
   await using pki = await openPki();
   const { cert, key } = await pki.leaf("leaf", { key: "rsa2048" });
   const der = async (...args: string[]) => {
@@ -85,7 +85,7 @@ Deno.test("a file in another format is named, with the command that converts it"
   );
 });
 
-Deno.test("keystores, SSH keys, UTF-16 and oversize files are named", () => {
+Deno.test("names keystores, SSH keys, UTF-16 files and files that are too large", () => {
   assertStringIncludes(refusal(new Uint8Array([0xfe, 0xed, 0xfe, 0xed, 0, 0, 0, 2])), "a Java keystore");
   assertStringIncludes(refusal("PuTTY-User-Key-File-3: ssh-rsa\n"), "PuTTY");
   assertStringIncludes(refusal("ssh-ed25519 AAAA me\n"), "SSH public key");

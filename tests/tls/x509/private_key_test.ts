@@ -14,12 +14,12 @@ function refusal(file: string, passphrase?: string): string {
   return error.message;
 }
 
-/** The public half as openssl prints it: two files of the same key print the same. */
+/** Returns the public key as openssl prints it, to compare two key files. */
 async function publicHalf(pki: Pki, file: string): Promise<string> {
   return await pki.openssl("pkey", "-pubout", "-in", file);
 }
 
-Deno.test("PKCS#8, PKCS#1 and SEC1 all become the same PKCS#8", { ignore }, async () => {
+Deno.test("converts PKCS#8, PKCS#1 and SEC1 keys to PKCS#8", { ignore }, async () => {
   await using pki = await openPki();
   for (const [type, traditional] of [["rsa2048", "RSA PRIVATE KEY"], ["P-256", "EC PRIVATE KEY"]] as const) {
     const pkcs8 = await pki.key(`${type}.key`, type);
@@ -35,16 +35,16 @@ Deno.test("PKCS#8, PKCS#1 and SEC1 all become the same PKCS#8", { ignore }, asyn
   }
 });
 
-Deno.test("a key after its curve's parameters, as `openssl ecparam -genkey` writes it", { ignore }, async () => {
+Deno.test("reads a key after EC parameters, as `openssl ecparam -genkey` writes it", { ignore }, async () => {
   await using pki = await openPki();
   const file = pki.path("ec.key");
   await pki.openssl("ecparam", "-name", "secp384r1", "-genkey", "-out", file);
   assertStringIncludes(await Deno.readTextFile(file), "BEGIN EC PARAMETERS");
-  // The passphrase that is not needed: Deno's own reader fails on parameters and a passphrase together.
+  // An unnecessary passphrase: Deno fails on EC parameters together with a passphrase.
   assertEquals(readPrivateKey(await Deno.readFile(file), file, "unused").encrypted, false);
 });
 
-Deno.test("a key and certificates in one file, CRLF line ends", { ignore }, async () => {
+Deno.test("reads a key from a file with certificates and CRLF line ends", { ignore }, async () => {
   await using pki = await openPki();
   const { cert, key } = await pki.leaf("leaf");
   const both = await pki.bundle("both.pem", cert, key);
@@ -53,7 +53,7 @@ Deno.test("a key and certificates in one file, CRLF line ends", { ignore }, asyn
   assertEquals(await publicHalf(pki, await pki.write("out.key", pem)), await publicHalf(pki, key));
 });
 
-/** Each way in which openssl encrypts a key; the first two are those of `genrsa -des3` in OpenSSL 3 and 1. */
+/** The encryptions of openssl. The first two are those of `genrsa -des3` in OpenSSL 3 and 1. */
 const ENCRYPTED: readonly (readonly [name: string, command: string, ...args: string[]])[] = [
   ["PKCS#8 3DES", "pkcs8", "-topk8", "-v2", "des3"],
   ["traditional 3DES", "pkey", "-traditional", "-des3"],
@@ -69,7 +69,7 @@ const ENCRYPTED: readonly (readonly [name: string, command: string, ...args: str
 ];
 
 for (const type of ["rsa2048", "P-256"] as const) {
-  Deno.test(`${type} keys encrypted in every way open with their passphrase only`, { ignore }, async () => {
+  Deno.test(`${type} keys with each encryption are decrypted only with their passphrase`, { ignore }, async () => {
     await using pki = await openPki();
     const plain = await pki.key("plain.key", type);
     const expected = await publicHalf(pki, plain);
@@ -82,13 +82,13 @@ for (const type of ["rsa2048", "P-256"] as const) {
       assertEquals(await publicHalf(pki, await pki.write("out.key", pem)), expected, name);
       assertStringIncludes(refusal(file, "wrong"), "the passphrase is wrong", name);
       const missing = refusal(file);
-      assertStringIncludes(missing, "it is encrypted and no passphrase was given", name);
+      assertStringIncludes(missing, "it is encrypted, but no passphrase was given", name);
       assertStringIncludes(missing, "openssl pkey -in my.key -out my.new.pem", name);
     }
   });
 }
 
-Deno.test("an encryption that Deno does not open is refused with the conversion", { ignore }, async () => {
+Deno.test("rejects an unsupported key encryption, with the command that converts the key", { ignore }, async () => {
   await using pki = await openPki();
   const plain = await pki.key("plain.key");
   const file = pki.path("old.key");
@@ -98,7 +98,7 @@ Deno.test("an encryption that Deno does not open is refused with the conversion"
   }
 });
 
-Deno.test("keys that Deno does not serve are refused with their kind", { ignore }, async () => {
+Deno.test("rejects key types that Deno does not support", { ignore }, async () => {
   await using pki = await openPki();
   for (
     const [type, reason] of [
@@ -106,7 +106,7 @@ Deno.test("keys that Deno does not serve are refused with their kind", { ignore 
       ["rsa-pss", "restricted to RSA-PSS"],
       ["P-224", "it is an EC key on secp224r1"],
       ["secp256k1", "it is an EC key on secp256k1"],
-      ["ed448", "of the kind ed448"],
+      ["ed448", "of type ed448"],
     ] as const
   ) assertStringIncludes(refusal(await pki.key("odd.key", type)), reason);
   const explicit = pki.path("explicit.key");
@@ -114,21 +114,21 @@ Deno.test("keys that Deno does not serve are refused with their kind", { ignore 
   assertStringIncludes(refusal(explicit), "openssl ec -in my.key -param_enc named_curve -out my.new.pem");
 });
 
-Deno.test("what is no private key is named", { ignore }, async () => {
+Deno.test("names the content of a file without a private key", { ignore }, async () => {
   await using pki = await openPki();
   const { cert, key } = await pki.leaf("leaf");
   await pki.openssl("pkey", "-in", key, "-pubout", "-out", pki.path("public.pem"));
   assertStringIncludes(refusal(cert), "are --cert and --key swapped?");
   assertStringIncludes(refusal(pki.path("leaf.csr")), "it is a certificate signing request");
   assertStringIncludes(refusal(pki.path("public.pem")), "it is a public key");
-  assertStringIncludes(refusal(await pki.bundle("two.key", key, key)), "it holds 2 private keys");
+  assertStringIncludes(refusal(await pki.bundle("two.key", key, key)), "it contains 2 private keys");
   const damaged = (await Deno.readTextFile(key)).replace(/\n.{40}/, "\n" + "A".repeat(40));
   assertStringIncludes(refusal(await pki.write("damaged.key", damaged)), "it is damaged");
   const ssh = (await Deno.readTextFile(key)).replaceAll("PRIVATE KEY", "OPENSSH PRIVATE KEY");
   assertStringIncludes(refusal(await pki.write("ssh.key", ssh)), "ssh-keygen -p -m PKCS8 -f my.key");
 });
 
-/** What `Deno.serve` takes and a client completes a handshake with: the ground of what the reader accepts. */
+/** Key types that `Deno.serve` supports, tested with a client. readPrivateKey accepts these. */
 const SERVED: readonly KeyType[] = ["rsa2048", "rsa3072", "P-256", "P-384", "P-521", "ed25519"];
 
 for (const type of SERVED) {
@@ -145,7 +145,7 @@ for (const type of SERVED) {
   });
 }
 
-/** What it refuses without saying why: where a newer Deno takes one, the reader may. */
+/** Key types that `Deno.serve` refuses without a reason. If a newer Deno supports one, readPrivateKey may accept it. */
 for (const type of ["rsa1024", "P-224", "secp256k1", "ed448"] as const) {
   Deno.test(`Deno.serve refuses a ${type} key`, { ignore }, async () => {
     await using pki = await openPki();

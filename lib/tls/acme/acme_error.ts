@@ -25,26 +25,26 @@ export interface ProblemContext {
 
 const PREFIX = "urn:ietf:params:acme:error:";
 /** The longest detail, in characters, because it is text of the authority. */
-const LONGEST_DETAIL = 400;
+const MAX_DETAIL_LENGTH = 400;
 
-const ADDRESSES = "for an IP address Let's Encrypt requires --acme-profile shortlived";
+const IP_ADDRESS_REMEDY = "for an IP address Let's Encrypt requires --acme-profile shortlived";
 
 /** The meaning of each type, and the remedy. */
-const WORDS: Readonly<Record<string, readonly [meaning: string, remedy?: string]>> = {
-  accountDoesNotExist: ["the authority does not know the account"],
+const MEANINGS: Readonly<Record<string, readonly [meaning: string, remedy?: string]>> = {
+  accountDoesNotExist: ["the account does not exist at the authority"],
   alreadyReplaced: ["the certificate has been replaced by another one already"],
   badCSR: ["the authority does not accept the signing request", "check the names and the profile"],
   badNonce: ["the authority refused the anti-replay nonce repeatedly"],
-  badPublicKey: ["the authority does not accept the kind of key"],
-  badSignatureAlgorithm: ["the authority does not accept signatures of the kind ES256"],
+  badPublicKey: ["the authority does not accept the key's type"],
+  badSignatureAlgorithm: ["the authority does not accept ES256 signatures"],
   caa: [
-    "the domain's CAA record forbids this authority to issue",
+    "the domain's CAA record does not allow this authority",
     "change the CAA record, or choose the authority that it names with --acme-directory",
   ],
-  compound: ["several things are wrong"],
+  compound: ["the authority reports several problems"],
   connection: [
     "the authority could not connect",
-    "port 80 of the name must reach this machine: look at the firewall, the provider's security group and the port forward",
+    "port 80 of the name must reach this machine: check the firewall, the provider's security group and the port forwarding",
   ],
   dns: [
     "the authority could not look up the name",
@@ -55,7 +55,7 @@ const WORDS: Readonly<Record<string, readonly [meaning: string, remedy?: string]
     "give its key with --acme-eab-kid and --acme-eab-key-file",
   ],
   incorrectResponse: [
-    "the authority got a response from another server",
+    "the authority received a response from another server",
     "make sure that the name's A and AAAA records point to this machine, and that no other server answers on port 80",
   ],
   invalidContact: ["the authority does not accept the e-mail address", "check --acme-email"],
@@ -63,16 +63,19 @@ const WORDS: Readonly<Record<string, readonly [meaning: string, remedy?: string]
   malformed: ["the authority does not accept the request"],
   orderNotReady: ["the order is not ready to be finalised"],
   rateLimited: ["the authority's rate limit is reached", "wait; the next attempt is made when the authority allows it"],
-  rejectedIdentifier: ["the authority does not issue for the name", `check --domain; ${ADDRESSES}`],
+  rejectedIdentifier: [
+    "the authority does not issue certificates for the name",
+    `check --domain; ${IP_ADDRESS_REMEDY}`,
+  ],
   serverInternal: ["the authority has an internal error", "wait for the next attempt"],
   tls: ["the authority's TLS connection failed"],
   unauthorized: [
     "the authority could not verify that the name belongs to this machine",
     "make sure that the name's A and AAAA records point to this machine, and that no other server answers on port 80",
   ],
-  unsupportedContact: ["the authority does not accept the kind of contact", "check --acme-email"],
-  unsupportedIdentifier: ["the authority does not issue for this kind of name", ADDRESSES],
-  userActionRequired: ["the account's holder has to do something first"],
+  unsupportedContact: ["the authority does not accept this type of contact", "check --acme-email"],
+  unsupportedIdentifier: ["the authority does not issue certificates for this type of name", IP_ADDRESS_REMEDY],
+  userActionRequired: ["the authority requires an action of the account's holder"],
   // Types of this program, for failures without a problem document.
   unreachable: ["the authority cannot be reached", "check the network, --acme-directory and --acme-ca"],
   unexpected: ["the authority's response does not follow RFC 8555"],
@@ -80,7 +83,7 @@ const WORDS: Readonly<Record<string, readonly [meaning: string, remedy?: string]
 };
 
 /**
- * The authority refused or could not be reached. The message has the meaning of the type, the detail and the remedy.
+ * The authority refused a request or could not be reached. The message contains the meaning of the type, the detail and the remedy.
  */
 export class AcmeError extends Error {
   override readonly name = "AcmeError";
@@ -94,14 +97,14 @@ export class AcmeError extends Error {
   constructor(problem: Problem, context: ProblemContext = {}, options?: ErrorOptions) {
     super(describe(problem, context.name), options);
     this.names = context.name === undefined ? [] : [context.name];
-    this.type = shortType(problem.type);
+    this.type = stripTypePrefix(problem.type);
     this.status = context.status ?? 0;
     this.retryAfter = context.retryAfter;
   }
 }
 
-/** Several names whose validation failed, as one error: one line each. The type is that of the first. */
-export class UnprovedNames extends AcmeError {
+/** Failed validations of several names as one error, with one line each. The type is that of the first. */
+export class FailedValidations extends AcmeError {
   override readonly names: readonly string[];
 
   constructor(errors: readonly [AcmeError, ...AcmeError[]]) {
@@ -112,28 +115,33 @@ export class UnprovedNames extends AcmeError {
 }
 
 /** A type without the prefix that all types of RFC 8555 share. */
-export function shortType(type: string): string {
+export function stripTypePrefix(type: string): string {
   return type.startsWith(PREFIX) ? type.slice(PREFIX.length) : type;
 }
 
 function describe(problem: Problem, name: string | undefined): string {
-  const type = shortType(problem.type);
-  const [meaning, remedy] = Object.hasOwn(WORDS, type) ? WORDS[type]! : ["the authority refused"];
-  const parts = [`${name === undefined ? "" : `${name}: `}${meaning} (${clean(type)})`];
-  if (problem.detail) parts.push(clean(problem.detail));
+  const type = stripTypePrefix(problem.type);
+  const [meaning, remedy] = Object.hasOwn(MEANINGS, type) ? MEANINGS[type]! : ["the authority refused"];
+  const parts = [`${name === undefined ? "" : `${name}: `}${meaning} (${sanitize(type)})`];
+  if (problem.detail) parts.push(sanitize(problem.detail));
   for (const { identifier, ...part } of problem.subproblems ?? []) {
     parts.push(
-      `${identifier?.value === undefined ? "" : `${clean(identifier.value)}: `}${clean(part.detail ?? part.type)}`,
+      `${identifier?.value === undefined ? "" : `${sanitize(identifier.value)}: `}${
+        sanitize(part.detail ?? part.type)
+      }`,
     );
   }
-  if (type === "userActionRequired" && problem.instance) parts.push(`open ${clean(problem.instance)}`);
+  if (type === "userActionRequired" && problem.instance) parts.push(`open ${sanitize(problem.instance)}`);
   if (remedy !== undefined) parts.push(remedy);
   return parts.join("; ");
 }
 
-function clean(text: string): string {
+function sanitize(text: string): string {
   const escaped = escapeControls(text);
-  return (escaped.length > LONGEST_DETAIL ? `${escaped.slice(0, LONGEST_DETAIL)}...` : escaped).replace(/\.$/, "");
+  return (escaped.length > MAX_DETAIL_LENGTH ? `${escaped.slice(0, MAX_DETAIL_LENGTH)}...` : escaped).replace(
+    /\.$/,
+    "",
+  );
 }
 
 /** Reads a problem document; anything else becomes the type `unexpected`. */

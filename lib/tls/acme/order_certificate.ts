@@ -6,8 +6,8 @@
 import { delay } from "@std/async/delay";
 import { calculateJwkThumbprint } from "jose";
 import { addressIn } from "../x509/certificate_names.ts";
-import { type AcmeClient, type Answer, locationOf, retryAfterOf } from "./acme_client.ts";
-import { AcmeError, type Problem, UnprovedNames } from "./problem.ts";
+import { type AcmeClient, type AcmeResponse, parseRetryAfter, readLocation } from "./acme_client.ts";
+import { AcmeError, FailedValidations, type Problem } from "./acme_error.ts";
 
 /** RFC 8555 section 7.1.3. */
 interface Order {
@@ -45,7 +45,7 @@ export interface OrderOptions {
   /** The URL of an order that an earlier attempt left unfinished. */
   readonly unfinished?: string | undefined;
   /** Stores the order's URL, so that a later process can continue it. */
-  readonly began: (url: string) => void;
+  readonly onOrderCreated: (url: string) => void;
   /** Makes the signing request, DER. */
   readonly request: () => Promise<Uint8Array>;
   /** Answers for a token until the returned function is called. */
@@ -57,7 +57,7 @@ export interface OrderOptions {
 /** Delays between two requests for the state of a resource, ms: the first and the longest. */
 const POLL = [250, 5_000] as const;
 /** The longest delay that the authority may demand, ms. */
-const LONGEST_POLL = 60_000;
+const MAX_POLL_DELAY = 60_000;
 
 /**
  * Obtains a certificate chain, PEM.
@@ -65,34 +65,37 @@ const LONGEST_POLL = 60_000;
  */
 export async function orderCertificate(client: AcmeClient, options: OrderOptions): Promise<string> {
   const { progress } = options;
-  const { url, order: first } = await resume(client, options) ?? await begin(client, options);
+  const { url, order: first } = await resumeOrder(client, options) ?? await createOrder(client, options);
   let order = first;
   if (order.status === "pending") {
-    await authorize(client, order.authorizations, options);
-    order = await until(client, url, order, ({ status }) => status !== "pending");
+    await authorizeNames(client, order.authorizations, options);
+    order = await pollUntil(client, url, order, ({ status }) => status !== "pending");
   }
   if (order.status === "ready") {
     progress("every name is validated; requesting the certificate");
-    order = await finalize(client, url, order, await options.request());
+    order = await finalizeOrder(client, url, order, await options.request());
   }
-  order = await until(client, url, order, ({ status }) => status === "valid" || status === "invalid");
+  order = await pollUntil(client, url, order, ({ status }) => status === "valid" || status === "invalid");
   if (order.status !== "valid" || order.certificate === undefined) {
-    throw new AcmeError(order.error ?? { type: "unexpected", detail: `the order became ${order.status}` });
+    throw new AcmeError(order.error ?? { type: "unexpected", detail: `the order's status is ${order.status}` });
   }
   const { text } = await client.post(order.certificate);
   if (!text.includes("-----BEGIN CERTIFICATE-----")) {
-    throw new AcmeError({ type: "unexpected", detail: "the certificate's URL gave no PEM certificate" });
+    throw new AcmeError({ type: "unexpected", detail: "the certificate's URL did not return a PEM certificate" });
   }
   return text;
 }
 
-interface Begun {
+interface CreatedOrder {
   readonly url: string;
   readonly order: Order;
 }
 
 /** The order of an earlier attempt, if the authority still has it and it can succeed. */
-async function resume(client: AcmeClient, { unfinished: url, progress }: OrderOptions): Promise<Begun | undefined> {
+async function resumeOrder(
+  client: AcmeClient,
+  { unfinished: url, progress }: OrderOptions,
+): Promise<CreatedOrder | undefined> {
   if (url === undefined) return undefined;
   try {
     const { body: order } = await client.post<Order>(url);
@@ -100,7 +103,7 @@ async function resume(client: AcmeClient, { unfinished: url, progress }: OrderOp
     progress(`continuing the order of an earlier attempt (${order.status})`);
     return { url, order };
   } catch (error) {
-    // Orders expire; the authority then reports that it does not know the order.
+    // Orders expire; the authority then reports that the order does not exist.
     if (error instanceof AcmeError && error.status >= 400 && error.status < 500 && error.type !== "rateLimited") {
       return undefined;
     }
@@ -108,50 +111,50 @@ async function resume(client: AcmeClient, { unfinished: url, progress }: OrderOp
   }
 }
 
-async function begin(client: AcmeClient, options: OrderOptions): Promise<Begun> {
-  const { names, profile, replaces, began, progress } = options;
+async function createOrder(client: AcmeClient, options: OrderOptions): Promise<CreatedOrder> {
+  const { names, profile, replaces, onOrderCreated, progress } = options;
   const url = client.directory.newOrder;
   const identifiers = names.map((value) => ({ type: addressIn(value) === undefined ? "dns" : "ip", value }));
   const common = { identifiers, ...(profile === undefined ? {} : { profile }) };
-  let answer: Answer<Order>;
+  let answer: AcmeResponse<Order>;
   try {
     answer = await client.post<Order>(url, { ...common, ...(replaces === undefined ? {} : { replaces }) });
   } catch (error) {
     // RFC 9773 section 5: `replaces` is optional, so the order is sent again without it.
-    const hindered = error instanceof AcmeError && replaces !== undefined &&
+    const mustOmitReplaces = error instanceof AcmeError && replaces !== undefined &&
       (error.type === "alreadyReplaced" || error.type === "malformed");
-    if (!hindered) throw error;
+    if (!mustOmitReplaces) throw error;
     answer = await client.post<Order>(url, common);
   }
-  const location = locationOf(answer.headers, url);
-  began(location);
+  const location = readLocation(answer.headers, url);
+  onOrderCreated(location);
   progress(`ordered for ${names.join(", ")}`);
   return { url: location, order: answer.body };
 }
 
 /** Validates all names, so that every failure is reported at once. */
-async function authorize(client: AcmeClient, urls: readonly string[], options: OrderOptions): Promise<void> {
+async function authorizeNames(client: AcmeClient, urls: readonly string[], options: OrderOptions): Promise<void> {
   const failed: AcmeError[] = [];
   for (const url of urls) {
     try {
-      await authorizeOne(client, url, options);
+      await authorizeName(client, url, options);
     } catch (error) {
       if (!(error instanceof AcmeError) || error.status === 429) throw error;
       failed.push(error);
     }
   }
   const [first, ...rest] = failed;
-  if (first !== undefined) throw rest.length === 0 ? first : new UnprovedNames([first, ...rest]);
+  if (first !== undefined) throw rest.length === 0 ? first : new FailedValidations([first, ...rest]);
 }
 
-async function authorizeOne(client: AcmeClient, url: string, options: OrderOptions): Promise<void> {
+async function authorizeName(client: AcmeClient, url: string, options: OrderOptions): Promise<void> {
   const { body } = await client.post<Authorization>(url);
   const name = body.identifier.value;
   // Validated by an earlier order of the account, and still valid.
   if (body.status === "valid") return;
   const challenge = body.challenges.find(({ type }) => type === "http-01");
   if (challenge === undefined) {
-    const offered = body.challenges.map(({ type }) => type).join(", ") || "nothing";
+    const offered = body.challenges.map(({ type }) => type).join(", ") || "none";
     throw new AcmeError({ type: "unexpected", detail: `HTTP-01 is required, the authority offers ${offered}` }, {
       name,
     });
@@ -160,11 +163,13 @@ async function authorizeOne(client: AcmeClient, url: string, options: OrderOptio
   const remove = options.respond(challenge.token, answer);
   try {
     options.progress(`${name}: the authority requests the challenge on port 80`);
-    if (challenge.status === "pending") await accept(client, url, challenge);
-    const done = await until<Authorization>(client, url, undefined, ({ status }) => status !== "pending");
+    if (challenge.status === "pending") await acceptChallenge(client, url, challenge);
+    const done = await pollUntil<Authorization>(client, url, undefined, ({ status }) => status !== "pending");
     if (done.status === "valid") return;
     const problem = done.challenges.find(({ error }) => error !== undefined)?.error;
-    throw new AcmeError(problem ?? { type: "unexpected", detail: `the authorisation became ${done.status}` }, { name });
+    throw new AcmeError(problem ?? { type: "unexpected", detail: `the authorisation's status is ${done.status}` }, {
+      name,
+    });
   } finally {
     remove();
   }
@@ -173,7 +178,7 @@ async function authorizeOne(client: AcmeClient, url: string, options: OrderOptio
 /**
  * Accepts a challenge (RFC 8555 section 7.5.1). A retry after a lost response fails, because it was already accepted.
  */
-async function accept(client: AcmeClient, url: string, challenge: Challenge): Promise<void> {
+async function acceptChallenge(client: AcmeClient, url: string, challenge: Challenge): Promise<void> {
   try {
     await client.post(challenge.url, {});
   } catch (error) {
@@ -183,27 +188,32 @@ async function accept(client: AcmeClient, url: string, challenge: Challenge): Pr
   }
 }
 
-async function finalize(client: AcmeClient, url: string, order: Order, request: Uint8Array): Promise<Order> {
+async function finalizeOrder(client: AcmeClient, url: string, order: Order, request: Uint8Array): Promise<Order> {
   const csr = request.toBase64({ alphabet: "base64url", omitPadding: true });
   for (let tries = 3;; tries--) {
     try {
       return (await client.post<Order>(order.finalize, { csr })).body;
     } catch (error) {
-      // RFC 8555 section 7.4: the state of the order tells what is missing.
+      // The state of the order shows what is missing (RFC 8555 section 7.4).
       if (!(error instanceof AcmeError) || error.type !== "orderNotReady" || tries <= 1) throw error;
       await delay(POLL[0], { signal: client.signal });
-      order = await until<Order>(client, url, undefined, ({ status }) => status !== "pending");
+      order = await pollUntil<Order>(client, url, undefined, ({ status }) => status !== "pending");
       if (order.status !== "ready") return order;
     }
   }
 }
 
 /** Polls a resource until a condition holds (RFC 8555 section 7.5.1), with the delays that the authority demands. */
-async function until<T>(client: AcmeClient, url: string, known: T | undefined, done: (body: T) => boolean): Promise<T> {
+async function pollUntil<T>(
+  client: AcmeClient,
+  url: string,
+  known: T | undefined,
+  done: (body: T) => boolean,
+): Promise<T> {
   if (known !== undefined && done(known)) return known;
   for (let wait: number = POLL[0];; wait = Math.min(wait * 2, POLL[1])) {
     const { body, headers } = await client.post<T>(url);
     if (done(body)) return body;
-    await delay(Math.min(retryAfterOf(headers) ?? wait, LONGEST_POLL), { signal: client.signal });
+    await delay(Math.min(parseRetryAfter(headers) ?? wait, MAX_POLL_DELAY), { signal: client.signal });
   }
 }
