@@ -3,16 +3,16 @@
  * @module
  */
 
-/** Mistakes in flags, variables, the configuration file or options, all of them in one error. Exit code 2. */
+/** Invalid flags, variables, configuration file or options; one error reports all of them. Exit code 2. */
 export class UsageError extends Error {
   /** The name of the class. */
   override readonly name = "UsageError";
-  /** One sentence for each mistake. */
+  /** One sentence for each problem. */
   readonly problems: readonly string[];
 
   /**
-   * Creates the error from one mistake or several.
-   * @param problems one sentence for each mistake
+   * Creates the error from one problem or several.
+   * @param problems one sentence for each problem
    */
   constructor(problems: readonly string[] | string) {
     const list = typeof problems === "string" ? [problems] : problems;
@@ -21,13 +21,13 @@ export class UsageError extends Error {
   }
 }
 
-/** The service (or a command) cannot do its work: port taken, file unreadable, certificate unusable. Exit code 1. */
+/** The service or a command cannot start or continue: port in use, file unreadable, certificate unusable. Exit code 1. */
 export class StartError extends Error {
   /** The name of the class. */
   override readonly name = "StartError";
 }
 
-/** The message of any thrown value. Never throws. */
+/** Returns the message of any thrown value. Never throws. */
 export function messageOf(thrown: unknown): string {
   try {
     return thrown instanceof Error ? String(thrown.message) : String(thrown);
@@ -36,7 +36,7 @@ export function messageOf(thrown: unknown): string {
   }
 }
 
-/** Why a file cannot be read, in words that complete "Cannot read FILE: ". */
+/** Explains why a file cannot be read, in words that complete "Cannot read FILE: ". */
 export function readFailure(error: unknown): string {
   if (error instanceof Deno.errors.NotFound) return "there is no such file";
   if (error instanceof Deno.errors.IsADirectory) return "it is a folder; a file is required";
@@ -44,7 +44,7 @@ export function readFailure(error: unknown): string {
   return messageOf(error);
 }
 
-/** The stack of any thrown value, or its message if it has no stack. Never throws. */
+/** Returns the stack of any thrown value, or its message if it has no stack. Never throws. */
 export function stackOf(thrown: unknown): string {
   try {
     return thrown instanceof Error ? String(thrown.stack ?? thrown.message) : String(thrown);
@@ -54,7 +54,8 @@ export function stackOf(thrown: unknown): string {
 }
 
 /**
- * An Error for any thrown value. Never throws, even for values such as `Object.create(null)` that cannot become text.
+ * Converts any thrown value to an Error. Never throws, even for values such as `Object.create(null)` that cannot be
+ * converted to text.
  */
 export function asError(thrown: unknown): Error {
   try {

@@ -23,7 +23,7 @@ export function canonicalHost(text: string): string {
   const name = url?.host ?? "";
   const plain = url !== null && url.pathname === "/" && url.username === "" && !/[/?#@:\s]/.test(rest);
   if (!plain || !isDnsName(name) || canonicalAddress(name) !== undefined) {
-    throw new RangeError(`a DNS name or an address is needed (dev.example.test, 192.0.2.7), not "${text}"`);
+    throw new RangeError(`a DNS name or an address is required (dev.example.test, 192.0.2.7), not "${text}"`);
   }
   return wildcard + name;
 }

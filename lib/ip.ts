@@ -4,7 +4,7 @@
  * @module
  */
 
-/** Four decimal numbers without leading zeros: some programs read `010.0.0.1` as octal, so it is refused. */
+/** Four decimal numbers without leading zeros. `010.0.0.1` is refused, because some programs read it as octal. */
 const IPV4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}$/;
 
 /** Whether the text is an IPv4 address. */
@@ -37,7 +37,8 @@ export function isLoopback(address: string): boolean {
 }
 
 /**
- * The key by which a client is counted: its IPv4 address, or the /64 of its IPv6 address, which providers assign whole.
+ * Returns the key by which a client is counted: its IPv4 address, or the /64 of its IPv6 address, because providers assign
+ * a whole /64 to one customer.
  */
 export function addressKey(address: string): string {
   return address.includes(":") ? `${groupsOf(address).slice(0, 4).join(":")}::/64` : address;
@@ -80,7 +81,7 @@ export function addressSet(entries: readonly string[]): AddressSet {
     const given = isIPv4(text) ? 32 : isIPv6(text) ? 128 : undefined;
     const bits = prefix === undefined ? given : /^\d{1,3}$/.test(prefix) ? Number(prefix) : NaN;
     if (given === undefined || rest.length > 0 || bits === undefined || !(bits <= given)) {
-      throw new RangeError(`an address or a CIDR range is needed (10.0.0.0/8, 2001:db8::/32), not "${entry}"`);
+      throw new RangeError(`an address or a CIDR range is required (10.0.0.0/8, 2001:db8::/32), not "${entry}"`);
     }
     // A range inside ::ffff:0:0/96 is stored as IPv4, because lookups use the canonical form.
     const canonical = canonicalAddress(text)!;

@@ -7,7 +7,7 @@ import { flushStderr, stderrWriter } from "./log_writer.ts";
 /** How severe an event is. */
 export type LogLevel = "error" | "warn" | "info" | "debug";
 
-/** From the most severe to the least. */
+/** From the maxIndex severe to the least. */
 export const LOG_LEVELS: readonly LogLevel[] = ["error", "warn", "info", "debug"];
 
 /** Fields of an event. Undefined values are left out. */
@@ -67,10 +67,10 @@ export function escapeControls(text: string): string {
 export function createLogger(options: LogOptions = {}): Logger {
   const { level = "info", format = "text", fields: common, now = () => new Date() } = options;
   const write = options.write ?? ((line: string) => stderrWriter().write(line, dropped));
-  const most = LOG_LEVELS.indexOf(level);
+  const maxIndex = LOG_LEVELS.indexOf(level);
 
   function emit(at: LogLevel, message: string, fields: LogFields | undefined): void {
-    if (LOG_LEVELS.indexOf(at) <= most) write(lineOf(at, message, fields));
+    if (LOG_LEVELS.indexOf(at) <= maxIndex) write(lineOf(at, message, fields));
   }
 
   function dropped(lines: number): string {
@@ -90,7 +90,7 @@ export function createLogger(options: LogOptions = {}): Logger {
   }
 
   return {
-    enabled: (at) => LOG_LEVELS.indexOf(at) <= most,
+    enabled: (at) => LOG_LEVELS.indexOf(at) <= maxIndex,
     error: (message, fields) => emit("error", message, fields),
     warn: (message, fields) => emit("warn", message, fields),
     info: (message, fields) => emit("info", message, fields),
@@ -99,7 +99,7 @@ export function createLogger(options: LogOptions = {}): Logger {
 }
 
 /**
- * Waits until all lines logged so far are written to standard error. Call it before `Deno.exit`. Waits at most 5 s for
+ * Waits until all lines logged so far are written to standard error. Call it before `Deno.exit`. Waits at maxIndex 5 s for
  * a slow reader, and 1 s for a reader that has stopped.
  *
  * @example

@@ -12,7 +12,7 @@ export interface ThrottleOptions {
   readonly interval?: number;
   /** Lines written for one event of one client before further ones are only counted. Default 5. */
   readonly burst?: number;
-  /** Lines written in one interval in all, summaries included. Default 200. */
+  /** The maximum number of lines in one interval, summaries included. Default 200. */
   readonly lines?: number;
   /** Pairs of event and client that have a count of their own; all further pairs share one count. Default 1,000. */
   readonly keys?: number;
@@ -22,9 +22,9 @@ export interface ThrottleOptions {
   readonly now?: () => number;
 }
 
-/** A logger for events that clients can cause at will. Dispose of it when the service stops. */
+/** A logger for events that clients can cause repeatedly. Dispose of it when the service stops. */
 export interface ThrottledLogger extends Logger, Disposable {
-  /** Ends the current interval: writes the summaries of what was counted. */
+  /** Ends the current interval, and writes its summaries. */
   flush(): void;
 }
 
@@ -34,24 +34,24 @@ interface Entry {
   readonly message: string;
   readonly address: string | undefined;
   /** Lines that may still be written. */
-  left: number;
+  remaining: number;
   /** Events since the last summary that were not written. */
-  more: number;
+  suppressed: number;
 }
 
-/** The longest field, in characters, because a field may hold what a client sent. */
+/** The maximum length of a field in characters. A field may contain a client's input. */
 const FIELD_LENGTH = 1_000;
-/** The longest field `error`, which holds the stack of an app's exception. */
+/** The maximum length of the field `error`, which contains the stack of an app's exception. */
 const STACK_LENGTH = 4_096;
-/** Summaries in one interval: one each for the busiest clients, and one for all others. */
+/** The maximum number of summaries in one interval: for the clients with the most events. One more is for all others. */
 const SUMMARIES = 20;
 
 /**
  * Wraps a logger. An event is identified by level, message and client (the field `by`). Its first `burst` lines are
  * written, then one line per interval, such as "refused: and 312 more in the last 10 s", until an interval passes
  * without the event. With any number of clients, an interval writes at most `lines` lines and memory holds at most
- * `keys` entries of bounded size. Use constant messages and put what varies into fields. Fields are cut to 1,000
- * characters, the field `error` to 4,096.
+ * `keys` entries of bounded size. Use constant messages, and put variable values into fields. Fields are truncated to
+ * 1,000 characters, the field `error` to 4,096.
  */
 export function throttled(log: Logger, options: ThrottleOptions = {}): ThrottledLogger {
   const { interval = 10_000, burst = 5, lines = 200, keys = 1_000, by = "address" } = options;
@@ -64,7 +64,7 @@ export function throttled(log: Logger, options: ThrottleOptions = {}): Throttled
   let timer: ReturnType<typeof setTimeout> | undefined;
   let disposed = false;
 
-  function note(level: LogLevel, message: string, fields: LogFields | undefined): void {
+  function record(level: LogLevel, message: string, fields: LogFields | undefined): void {
     if (!log.enabled(level)) return;
     start();
     const entry = entryOf(level, message, fields?.[by]);
@@ -72,11 +72,11 @@ export function throttled(log: Logger, options: ThrottleOptions = {}): Throttled
       others[level]++;
       return;
     }
-    if (entry.left === 0 || written >= budget) {
-      entry.more++;
+    if (entry.remaining === 0 || written >= budget) {
+      entry.suppressed++;
       return;
     }
-    entry.left--;
+    entry.remaining--;
     written++;
     log[level](message, fields && shortened(fields));
   }
@@ -87,7 +87,7 @@ export function throttled(log: Logger, options: ThrottleOptions = {}): Throttled
     const key = `${level} ${address} ${text}`;
     const known = entries.get(key);
     if (known !== undefined || entries.size >= keys) return known;
-    const entry: Entry = { level, message: text, address, left: burst, more: 0 };
+    const entry: Entry = { level, message: text, address, remaining: burst, suppressed: 0 };
     entries.set(key, entry);
     return entry;
   }
@@ -106,12 +106,14 @@ export function throttled(log: Logger, options: ThrottleOptions = {}): Throttled
 
   function flush(): void {
     const seconds = Math.max(1, Math.round((now() - since) / 1000));
-    const counted = [...entries.values()].filter((entry) => entry.more > 0).sort((a, b) => b.more - a.more);
+    const counted = [...entries.values()].filter((entry) => entry.suppressed > 0).sort((a, b) =>
+      b.suppressed - a.suppressed
+    );
     for (const entry of counted.slice(0, SUMMARIES)) {
-      const fields = { ...(entry.address === undefined ? {} : { [by]: entry.address }), more: entry.more };
-      log[entry.level](`${entry.message}: and ${entry.more} more in the last ${seconds} s`, fields);
+      const fields = { ...(entry.address === undefined ? {} : { [by]: entry.address }), more: entry.suppressed };
+      log[entry.level](`${entry.message}: and ${entry.suppressed} more in the last ${seconds} s`, fields);
     }
-    for (const entry of counted.slice(SUMMARIES)) others[entry.level] += entry.more;
+    for (const entry of counted.slice(SUMMARIES)) others[entry.level] += entry.suppressed;
     for (const level of LOG_LEVELS) {
       if (others[level] > 0) {
         log[level](`and ${others[level]} more events of further clients in the last ${seconds} s`, {
@@ -122,8 +124,8 @@ export function throttled(log: Logger, options: ThrottleOptions = {}): Throttled
     }
     for (const [key, entry] of entries) {
       // An entry with nothing left to report is reset. Any other stays, so a steady flood is one line per interval.
-      if (entry.more === 0) entries.delete(key);
-      entry.more = 0;
+      if (entry.suppressed === 0) entries.delete(key);
+      entry.suppressed = 0;
     }
     written = 0;
     since = now();
@@ -131,10 +133,10 @@ export function throttled(log: Logger, options: ThrottleOptions = {}): Throttled
 
   return {
     enabled: (level) => log.enabled(level),
-    error: (message, fields) => note("error", message, fields),
-    warn: (message, fields) => note("warn", message, fields),
-    info: (message, fields) => note("info", message, fields),
-    debug: (message, fields) => note("debug", message, fields),
+    error: (message, fields) => record("error", message, fields),
+    warn: (message, fields) => record("warn", message, fields),
+    info: (message, fields) => record("info", message, fields),
+    debug: (message, fields) => record("debug", message, fields),
     flush,
     [Symbol.dispose]() {
       disposed = true;

@@ -13,15 +13,15 @@ export interface LineWriterOptions {
   readonly limit?: number;
 }
 
-/** Bytes of one write at most, so that a slow reader visibly makes progress. */
-const BATCH = 16 * 1024;
-const LIMIT = 1024 ** 2;
+/** The maximum bytes of one write. Small writes show the progress of a slow reader. */
+const MAX_BATCH = 16 * 1024;
+const DEFAULT_LIMIT = 1024 ** 2;
 /** Milliseconds without progress after which the reader counts as stopped. */
 const STALLED_AFTER = 1_000;
 /** Milliseconds that `flush` waits for a slow reader. */
 const FLUSH_TIMEOUT = 5_000;
 /** Milliseconds for Deno's thread to begin a write that was requested in this turn of the event loop. */
-const BEGIN = 20;
+const BEGIN_TIMEOUT = 20;
 
 const encoder = new TextEncoder();
 
@@ -43,7 +43,7 @@ export class LineWriter {
 
   constructor(options: LineWriterOptions) {
     this.#options = options;
-    this.#limit = options.limit ?? LIMIT;
+    this.#limit = options.limit ?? DEFAULT_LIMIT;
   }
 
   /**
@@ -89,7 +89,7 @@ export class LineWriter {
     if (this.#pumping !== undefined) {
       if (performance.now() - this.#progressAt >= STALLED_AFTER) return;
       // Another thread does the write in progress and may not have begun; a blocking write waits for it.
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, BEGIN);
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, BEGIN_TIMEOUT);
     }
     try {
       for (let bytes = this.#take(); bytes.length > 0; bytes = this.#take()) {
@@ -101,8 +101,8 @@ export class LineWriter {
   }
 
   async #pump(): Promise<void> {
-    // In the next microtask: the lines of one turn are written together, and an exit in this turn finds all of them
-    // here.
+    // Begins in the next microtask, so that the lines of one turn are written together, and so that an exit in this turn
+    // still finds all of them in the queue.
     await Promise.resolve();
     try {
       for (let bytes = this.#take(); bytes.length > 0; bytes = this.#take()) {
@@ -124,7 +124,7 @@ export class LineWriter {
     this.#bytes += bytes.length;
   }
 
-  /** The next lines to write, joined. After the last one follows the line that reports dropped lines. */
+  /** Removes and returns the next lines to write, joined. The line that reports dropped lines follows the last one. */
   #take(): Uint8Array {
     if (this.#waiting.length === 0 && this.#dropped > 0) {
       const line = this.#summarize(this.#dropped);
@@ -133,7 +133,7 @@ export class LineWriter {
     }
     let count = 0;
     let size = 0;
-    while (count < this.#waiting.length && (count === 0 || size + this.#waiting[count]!.length <= BATCH)) {
+    while (count < this.#waiting.length && (count === 0 || size + this.#waiting[count]!.length <= MAX_BATCH)) {
       size += this.#waiting[count++]!.length;
     }
     const batch = new Uint8Array(size);
@@ -149,7 +149,7 @@ export class LineWriter {
 
 let shared: LineWriter | undefined;
 
-/** The only writer of standard error. Lines that wait in it are written when the process exits through `Deno.exit`. */
+/** Returns the only writer of standard error. Its waiting lines are written when the process exits through `Deno.exit`. */
 export function stderrWriter(): LineWriter {
   if (shared === undefined) {
     const writer = shared = new LineWriter(Deno.stderr);

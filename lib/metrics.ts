@@ -1,22 +1,22 @@
 /**
- * Metrics in the text format of Prometheus, without a library: a counter on the path of messages is a plain number, and
- * everything else is read when somebody scrapes.
+ * Metrics in the text format of Prometheus, without a library. Counters on the path of messages are plain numbers. All
+ * other values are read when the metrics are scraped.
  * @see https://prometheus.io/docs/instrumenting/exposition_formats/
  * @module
  */
 
-/** What a metric is. */
+/** The definition of a metric. */
 export interface MetricDefinition {
   readonly type: "counter" | "gauge" | "histogram";
   readonly help: string;
   /**
-   * How the values of several workers become one: the default is their sum. `each`: they stay apart, with the label
-   * `worker`.
+   * How the values of several workers are merged. Default: they are summed. `each`: they are shown separately, with the
+   * label `worker`.
    */
   readonly workers?: "max" | "min" | "each";
 }
 
-/** Every metric, in the order in which they are shown. The dashboard and the documentation name no other. */
+/** All metrics, in the order of the output. The dashboard and the documentation use only these. */
 export const METRICS = {
   wss_build_info: { type: "gauge", help: "1, with the versions as labels.", workers: "max" },
   wss_connections: { type: "gauge", help: "Open WebSocket connections." },
@@ -26,29 +26,29 @@ export const METRICS = {
     help: "WebSocket connections that ended, by close code; unregistered codes are other.",
   },
   wss_handshakes_refused_total: { type: "counter", help: "Handshakes that were refused, by reason." },
-  wss_messages_total: { type: "counter", help: "Messages of clients (received) and to clients (sent)." },
+  wss_messages_total: { type: "counter", help: "Messages from clients (received) and to clients (sent)." },
   wss_message_bytes_total: {
     type: "counter",
-    help: "Bytes of the payloads of messages, by direction; of text, its UTF-16 units.",
+    help: "Bytes of message payloads, by direction; text is counted in UTF-16 units.",
   },
   wss_send_buffer_bytes: { type: "gauge", help: "Bytes that wait to be sent to clients." },
   wss_subscriptions: { type: "gauge", help: "Subscriptions of clients to topics." },
-  wss_topics: { type: "gauge", help: "Topics with subscribers; of several workers each counts its own." },
-  wss_users: { type: "gauge", help: "Users with connections; of several workers each counts its own." },
+  wss_topics: { type: "gauge", help: "Topics with subscribers; each worker counts its own." },
+  wss_users: { type: "gauge", help: "Users with connections; each worker counts its own." },
   wss_watchdog_ended_total: { type: "counter", help: "Connections that the watchdog ended, by reason." },
   wss_hook_errors_total: { type: "counter", help: "Errors that hooks of the app threw, by hook." },
   wss_hook_duration_seconds: {
     type: "histogram",
-    help: "How long hooks of the app took, with what they awaited; of message hooks every 64th is measured.",
+    help: "Duration of the app's hooks until their promises settle; one of 64 message hooks is measured.",
   },
   wss_event_loop_lag_seconds: {
     type: "gauge",
-    help: "The longest that a timer of the event loop came late in the last 10 to 15 seconds.",
+    help: "Longest delay of an event loop timer in the last 10 to 15 seconds.",
     workers: "each",
   },
   wss_certificate_expiry_timestamp_seconds: {
     type: "gauge",
-    help: "When the certificate in use ends, seconds of the epoch.",
+    help: "End of validity of the certificate in use, in seconds since the epoch.",
     workers: "min",
   },
   wss_reloads_total: {
@@ -61,13 +61,17 @@ export const METRICS = {
     type: "counter",
     help: "Messages between nodes that were lost or dropped, by reason.",
   },
-  wss_nodes: { type: "gauge", help: "Nodes of the service that this one knows, itself included.", workers: "max" },
+  wss_nodes: {
+    type: "gauge",
+    help: "Nodes of the service that this node has discovered, itself included.",
+    workers: "max",
+  },
   process_resident_memory_bytes: { type: "gauge", help: "Resident memory.", workers: "each" },
   process_open_fds: { type: "gauge", help: "Open file descriptors.", workers: "each" },
   process_cpu_seconds_total: { type: "counter", help: "User and system CPU time.", workers: "each" },
   process_start_time_seconds: {
     type: "gauge",
-    help: "When the process started, seconds of the epoch.",
+    help: "Start time of the process, in seconds since the epoch.",
     workers: "each",
   },
 } as const satisfies Readonly<Record<string, MetricDefinition>>;
@@ -76,18 +80,18 @@ export type MetricName = keyof typeof METRICS;
 
 /** One value. */
 export interface Sample {
-  /** Of a histogram: `_bucket`, `_sum` or `_count`. */
+  /** For a histogram: `_bucket`, `_sum` or `_count`. */
   readonly suffix?: string;
   readonly labels?: Readonly<Record<string, string>>;
   readonly value: number;
 }
 
-/** The values of a process: plain JSON, so that a worker can hand them to its supervisor. */
+/** The values of a process as plain JSON, so that a worker can send them to its supervisor. */
 export type MetricValues = { readonly [Name in MetricName]?: readonly Sample[] };
 
 const NAMES = Object.keys(METRICS) as MetricName[];
 
-/** Values as text. */
+/** Formats values in the text format. */
 export function renderMetrics(values: MetricValues): string {
   let text = "";
   for (const name of NAMES) {
@@ -103,12 +107,15 @@ export function renderMetrics(values: MetricValues): string {
   return text;
 }
 
-/** One sample for each entry of an object. */
+/** Creates one sample for each entry of an object. */
 export function labelled(label: string, counts: Readonly<Record<string, number>>): Sample[] {
   return Object.entries(counts).map(([of, value]) => ({ labels: { [label]: of }, value }));
 }
 
-/** The values of several processes as those of one service. @param parts by the label `worker` */
+/**
+ * Merges the values of several processes into those of one service.
+ * @param parts the values by the label `worker`
+ */
 export function mergeMetrics(parts: ReadonlyMap<string, MetricValues>): MetricValues {
   const merged: { [Name in MetricName]?: Sample[] } = {};
   for (const name of NAMES) {
@@ -128,16 +135,16 @@ export function mergeMetrics(parts: ReadonlyMap<string, MetricValues>): MetricVa
   return merged;
 }
 
-/** The values that are summed, without those that each worker has by itself. */
+/** Selects the values that are merged, without those that are shown for each worker. */
 export function sharedMetrics(values: MetricValues): MetricValues {
   return pick(values, ({ workers }) => workers !== "each");
 }
 
 /**
- * What remains of a process that has ended: its counts. Without them the sum of all would fall, which Prometheus takes
- * for a restart, and counts the whole rest again.
+ * Selects the counters of a process that has ended. They remain in the sum of all processes. If the sum decreased,
+ * Prometheus would treat it as a counter reset and count the remaining total again.
  */
-export function countsOf(values: MetricValues): MetricValues {
+export function countersOf(values: MetricValues): MetricValues {
   return pick(values, ({ type, workers }) => type !== "gauge" && workers === undefined);
 }
 
@@ -153,10 +160,10 @@ function escapeLabel(value: string): string {
   return value.replace(/[\\"\n]/g, (character) => character === "\n" ? "\\n" : `\\${character}`);
 }
 
-/** Seconds: from what answers at once to what keeps everybody waiting. */
+/** The upper bounds of the buckets, in seconds. */
 const BOUNDS = [0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5] as const;
 
-/** Durations in buckets. */
+/** A histogram of durations. */
 export class DurationHistogram {
   readonly #counts = new Array<number>(BOUNDS.length + 1).fill(0);
   #sum = 0;
@@ -170,6 +177,7 @@ export class DurationHistogram {
     this.#sum += seconds;
   }
 
+  /** Returns the samples of the histogram, each with these labels. */
   samples(labels: Readonly<Record<string, string>>): Sample[] {
     let total = 0;
     const buckets = this.#counts.map((count, at) => {

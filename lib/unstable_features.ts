@@ -13,9 +13,9 @@ export function hasUnstableNet(): boolean {
 }
 
 /**
- * The signal that aborts when a client leaves before it is answered. Reading it makes Deno 2.9 print a warning unless
- * `unstable` has `no-legacy-abort`. That cannot be detected, so a program without `net` is assumed to lack it too: it
- * gets a signal that never aborts, and the watchdog notices before the upgrade that the client has gone.
+ * Returns the signal that aborts when a client disconnects before it is answered. Reading `request.signal` makes Deno 2.9
+ * print a warning unless `unstable` has `no-legacy-abort`. That cannot be detected, so a program without `net` is assumed
+ * to lack it too. It gets a signal that never aborts; the watchdog then detects the disconnect right before the upgrade.
  */
 export function requestSignal(request: Request): AbortSignal {
   return hasUnstableNet() ? request.signal : new AbortController().signal;

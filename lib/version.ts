@@ -1,8 +1,8 @@
 /**
- * The version, from where `deno` itself reads it.
+ * The version of the program.
  * @module
  */
 import project from "../deno.json" with { type: "json" };
 
-/** As in deno.json. */
+/** The version in deno.json. */
 export const VERSION: string = project.version;

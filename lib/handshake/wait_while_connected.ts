@@ -8,7 +8,7 @@ export type Waited<T> =
   | { readonly kind: "done"; readonly value: T }
   | { readonly kind: "failed"; readonly error: unknown }
   /** The client has disconnected. */
-  | { readonly kind: "gone" }
+  | { readonly kind: "disconnected" }
   /** The timeout has passed. */
   | { readonly kind: "late" };
 
@@ -20,15 +20,15 @@ export type Waited<T> =
  */
 export function waitWhileConnected<T>(promise: Promise<T>, signal: AbortSignal, timeout: number): Promise<Waited<T>> {
   const { promise: waited, resolve } = Promise.withResolvers<Waited<T>>();
-  const gone = () => end({ kind: "gone" });
+  const onAbort = () => end({ kind: "disconnected" });
   const timer = setTimeout(() => end({ kind: "late" }), timeout);
   function end(outcome: Waited<T>): void {
     clearTimeout(timer);
-    signal.removeEventListener("abort", gone);
+    signal.removeEventListener("abort", onAbort);
     resolve(outcome);
   }
-  signal.addEventListener("abort", gone);
-  if (signal.aborted) gone();
+  signal.addEventListener("abort", onAbort);
+  if (signal.aborted) onAbort();
   promise.then((value) => end({ kind: "done", value }), (error) => end({ kind: "failed", error }));
   return waited;
 }

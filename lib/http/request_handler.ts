@@ -21,7 +21,7 @@ import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { Awaitable } from "../ws/app_types.ts";
 import type { PeerDependencies } from "../ws/peer_dependencies.ts";
 import type { RefusalCause } from "../ws/service_counters.ts";
-import { GONE, STOPPING, upgrade } from "../ws/upgrade.ts";
+import { CLIENT_DISCONNECTED, STOPPING, upgrade } from "../ws/upgrade.ts";
 import { HEALTH_PATH, healthResponse } from "./health.ts";
 import { type PageFacts, pageResponse } from "./test_page.ts";
 
@@ -147,7 +147,7 @@ export class RequestHandler {
       const reason = checkProxyTls(headers, trustedProxy, mode);
       if (reason) return [{ status: 426, reason: toSentence(reason), headers: TLS_UPGRADE }, "tls"];
     }
-    if (peers.refusing()) return [STOPPING, "stopping"];
+    if (peers.isRefusing()) return [STOPPING, "stopping"];
     // Without an Origin the client is not a browser, so the other facts are not read.
     const refusal = headers.get("origin") === null ? undefined : origin(readOriginFacts(handshake, mode, port()));
     return refusal && [refusal, "origin"];
@@ -157,9 +157,9 @@ export class RequestHandler {
     const { peers } = this.#options;
     return waitWhileConnected(result, requestSignal(handshake.request), peers.openTimeout).then((waited) => {
       if (waited.kind === "failed") throw waited.error;
-      if (waited.kind === "done" && !peers.refusing()) return this.#handleAuthResult(handshake, waited.value);
+      if (waited.kind === "done" && !peers.isRefusing()) return this.#handleAuthResult(handshake, waited.value);
       handshake.release();
-      if (waited.kind === "gone") return this.#refuse(handshake, GONE, "gone");
+      if (waited.kind === "disconnected") return this.#refuse(handshake, CLIENT_DISCONNECTED, "gone");
       return waited.kind === "late"
         ? this.#refuse(handshake, AUTH_TIMEOUT, "timeout")
         : this.#refuse(handshake, STOPPING, "stopping");

@@ -141,11 +141,11 @@ export class RunningService extends HubCalls implements Service {
       notices: refusals,
       warnOnce: warningOnce(log),
       hub,
-      userIsFull: (user: string | undefined) =>
+      userLimitReached: (user: string | undefined) =>
         maxConnectionsPerUser > 0 && user !== undefined &&
         hub.users.size(user) + (counts?.ofUser(user) ?? 0) >= maxConnectionsPerUser,
-      everybody: this.#peerRegistry.all,
-      refusing: () => this.#drainsAddress,
+      openPeers: this.#peerRegistry.all,
+      isRefusing: () => this.#drainsAddress,
       poller: this.#poller,
       scheduler: this.#scheduler,
       budget,
@@ -382,9 +382,9 @@ export class RunningService extends HubCalls implements Service {
       const timeout = Math.min(handshakeTimeout, drainTimeout);
       await this.#listener.allConnectionsCounted(() => this.#peerRegistry.size, timeout);
     }
-    await this.#peerRegistry.empty(Math.max(0, until - performance.now()));
+    await this.#peerRegistry.waitUntilEmpty(Math.max(0, until - performance.now()));
     await this.#peerRegistry.close(CloseCode.GoingAway, "the service is stopping");
-    await this.#peerRegistry.empty(CLOSE_TIMEOUT);
+    await this.#peerRegistry.waitUntilEmpty(CLOSE_TIMEOUT);
     this.#peerRegistry.terminate();
     await this.#admin?.[Symbol.asyncDispose]();
     this.#eventLoopLag?.[Symbol.dispose]();

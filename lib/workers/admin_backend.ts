@@ -6,7 +6,7 @@ import { deadline } from "@std/async/deadline";
 import type { AdminBackend, Health } from "../admin/admin_listener.ts";
 import { ApiError } from "../admin/api_error.ts";
 import type { ApiCommand } from "../admin/api_methods.ts";
-import { countsOf, mergeMetrics, type MetricValues, sharedMetrics } from "../metrics.ts";
+import { countersOf, mergeMetrics, type MetricValues, sharedMetrics } from "../metrics.ts";
 import type { TlsText } from "../net/listener/accept_loop.ts";
 import { processMetrics } from "../service/collect_metrics.ts";
 import type { Supervisor } from "./supervisor.ts";
@@ -73,7 +73,7 @@ export class WorkersBackend implements AdminBackend {
   #addToExited(worker: WorkerProcess): void {
     const last = this.#lastMetrics.get(worker);
     this.#lastMetrics.delete(worker);
-    if (last !== undefined) this.#exited = mergeMetrics(new Map([["", this.#exited], [" ", countsOf(last)]]));
+    if (last !== undefined) this.#exited = mergeMetrics(new Map([["", this.#exited], [" ", countersOf(last)]]));
   }
 
   /**

@@ -46,7 +46,8 @@ export interface Peer {
   readonly peers: ReadonlySet<Peer>;
   /**
    * Sends text as text, bytes and a Blob as binary, anything else as JSON text. Never blocks and never throws for a peer
-   * that has disconnected; throws a TypeError for what cannot be sent (a Map, a stream, a function). `false` once the buffer is over half of `maxBackpressure`: wait for `drain`.
+   * that has disconnected. Throws a TypeError for values that cannot be sent (a Map, a stream, a function). Returns `false`
+   * if the buffer exceeds half of `maxBackpressure`: then wait for `drain`.
    */
   send(data: unknown): SendResult;
   /**

@@ -3,8 +3,8 @@
  * @module
  */
 
-/** The most tasks that may wait. A Blob is read within one or two turns of the event loop. */
-const MOST = 10_000;
+/** The maximum number of waiting tasks. A Blob is read within one or two turns of the event loop. */
+const MAX_TASKS = 10_000;
 
 /** Runs tasks one after the other. Created for the first Blob, and dropped when no task waits. */
 export class BlobQueue {
@@ -24,7 +24,7 @@ export class BlobQueue {
 
   /** Whether the queue accepts no further task. */
   get full(): boolean {
-    return this.#tasks.length >= MOST;
+    return this.#tasks.length >= MAX_TASKS;
   }
 
   push(task: () => unknown): void {

@@ -26,7 +26,7 @@ export function watchHook(result: unknown, fail: (error: unknown) => void): void
   Promise.resolve(result).then(undefined, fail);
 }
 
-/** Where a failure is reported to. */
+/** The app and the service's log and counters, to which a failure is reported. */
 export interface HookReport {
   readonly app: App;
   readonly log: Logger;
@@ -44,9 +44,9 @@ export function reportHookFailure(to: HookReport, hook: HookName, peer: Peer, th
   });
   callHook(
     () => app.error?.(peer, error),
-    (again) => {
+    (hookError) => {
       counters.hookErrors.error++;
-      log.error("the app's error hook threw", { peer: peer.id, error: messageOf(again) });
+      log.error("the app's error hook threw", { peer: peer.id, error: messageOf(hookError) });
     },
   );
 }

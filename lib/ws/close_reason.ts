@@ -37,11 +37,11 @@ export function closeReasonOf(
 /** Close frames that the service sends. */
 export const TOKEN_EXPIRED: CloseFrame = { code: CloseCode.Unauthorized, reason: "the token has expired" };
 export const TERMINATED: CloseFrame = { code: CloseCode.AbnormalClosure, reason: "terminated by the service" };
-export const USER_FULL: CloseFrame = {
+export const USER_LIMIT_REACHED: CloseFrame = {
   code: CloseCode.PolicyViolation,
   reason: "connection limit of this user reached",
 };
-export const FAILED: CloseFrame = { code: CloseCode.InternalError, reason: "internal error" };
+export const HOOK_FAILED: CloseFrame = { code: CloseCode.InternalError, reason: "internal error" };
 export const OVER_BUDGET: CloseFrame = {
   code: CloseCode.TryAgainLater,
   reason: "memory budget exceeded: this client has the most waiting data",

@@ -13,34 +13,34 @@ const CLOSE_TIMEOUT = 5000;
  */
 const STALL_TIMEOUT = 1000;
 /** Milliseconds between two measurements of the progress. */
-const MEASURE_EVERY = 200;
+const MEASURE_INTERVAL = 200;
 
 /** Measures whether a peer continues to read. */
 export class ReadProgress {
   readonly #measure: () => number | undefined;
   #last: number | undefined;
   #measuredAt = -Infinity;
-  #movedAt: number;
+  #progressAt: number;
 
   /** @param measure returns a number that grows as the peer reads, or undefined if unknown */
   constructor(measure: () => number | undefined) {
     this.#measure = measure;
     this.#last = measure();
-    this.#movedAt = performance.now();
+    this.#progressAt = performance.now();
   }
 
   /** Milliseconds since the last observed progress; 0 if unknown. */
   stalledFor(now: number): number {
     if (this.#last === undefined) return 0;
-    if (now - this.#measuredAt >= MEASURE_EVERY) {
+    if (now - this.#measuredAt >= MEASURE_INTERVAL) {
       this.#measuredAt = now;
       const value = this.#measure();
       if (value !== undefined && value > this.#last) {
         this.#last = value;
-        this.#movedAt = now;
+        this.#progressAt = now;
       }
     }
-    return now - this.#movedAt;
+    return now - this.#progressAt;
   }
 }
 
@@ -58,7 +58,7 @@ export class CloseTimer {
   }
 
   /** Whether the deadline has passed. */
-  over(now: number): boolean {
+  isExpired(now: number): boolean {
     return now >= this.#deadline || (this.#progress !== undefined && this.#progress.stalledFor(now) >= STALL_TIMEOUT);
   }
 }

@@ -9,9 +9,9 @@ import { longerThan } from "./message.ts";
 
 /** The limits, which are the same for all peers of a service. */
 export interface InboundLimitOptions {
-  /** The most bytes of one message. */
+  /** The maximum length of a message in bytes. */
   readonly maxPayload: number;
-  /** The most messages per second; 0 is unlimited. */
+  /** The maximum number of messages per second; 0: unlimited. */
   readonly messageRate: number;
 }
 
@@ -23,12 +23,12 @@ export interface CloseFrame {
   readonly limit?: boolean | undefined;
 }
 
-/** The most messages of one peer that may wait. A burst of 10,000 is legitimate (for example an upload of lines). */
+/** The maximum number of waiting messages of one peer. A burst of 10,000 is legitimate (for example an upload of lines). */
 const MAX_WAITING = 20_000;
-/** The most bytes of waiting messages, but at least four messages of the greatest length. */
+/** The maximum bytes of waiting messages. At least `MAX_WAITING_LONGEST` messages of maximum length may always wait. */
 const MAX_WAITING_BYTES = 16 * 1024 ** 2;
 const MAX_WAITING_LONGEST = 4;
-/** Empty places at the front of the queue after which it is compacted. */
+/** The number of empty elements at the front of the queue at which it is compacted. */
 const COMPACT_AFTER = 1_024;
 
 /** Checks the messages of one peer, and queues those that wait. */

@@ -14,7 +14,7 @@ export interface BudgetMember {
   release(): void;
 }
 
-/** A recipient that may know whether the data sent to it has left. */
+/** A recipient of which a send was remembered. `buffered` is 0 once the data has left. */
 export interface SendSample {
   readonly buffered: number;
 }
@@ -34,11 +34,11 @@ export class MemoryBudget {
   readonly limit: number;
   /** An upper bound of the memory in use, bytes. */
   used = 0;
-  /** All messages that were sent, and their bytes; of text, its characters. */
+  /** The number of messages sent so far, and their bytes (for text, characters). */
   messages = 0;
   bytes = 0;
-  /** Messages handled and sent since the event loop turned, as far as that was observed. See `MessageScheduler`. */
-  work = 0;
+  /** The messages handled and sent since the scheduler last observed a turn of the event loop. See `MessageScheduler`. */
+  operations = 0;
   readonly #members = new Set<BudgetMember>();
   #samples: SendSample[] = [];
   #next = 0;
@@ -57,23 +57,23 @@ export class MemoryBudget {
     this.#members.delete(member);
   }
 
-  /** Counts a send. Remembers the recipient of some. */
+  /** Counts a send. Remembers the recipient of one in `SAMPLE_EVERY`. */
   sent(cost: number, to: SendSample): void {
     this.used += cost;
-    if ((++this.work & (SAMPLE_EVERY - 1)) === 0) {
+    if ((++this.operations & (SAMPLE_EVERY - 1)) === 0) {
       this.#samples[this.#next] = to;
       this.#next = (this.#next + 1) % SAMPLES;
     }
   }
 
-  /** Whether most of the sends remembered since the last `forgetSends` have left. */
+  /** Whether most of the sends remembered since the last `resetSamples` have left. */
   get mostSent(): boolean {
     let waiting = 0;
     for (const { buffered } of this.#samples) if (buffered > 0) waiting++;
     return waiting * 2 <= this.#samples.length;
   }
 
-  forgetSends(): void {
+  resetSamples(): void {
     this.#samples = [];
     this.#next = 0;
   }

@@ -15,8 +15,8 @@ const BURST_MS = 2000;
 export class MessageRate {
   /** Milliseconds that one message removes from the bucket. */
   readonly #cost: number;
-  /** The most milliseconds that `#fullAt` may be ahead of now. A hundredth of a message allows for rounding errors. */
-  readonly #most: number;
+  /** The maximum number of milliseconds between now and `#fullAt`. A hundredth of a message allows for rounding errors. */
+  readonly #maxAhead: number;
   #fullAt = -Infinity;
 
   /**
@@ -28,7 +28,7 @@ export class MessageRate {
       throw new RangeError(`Cannot limit messages: a rate of at least 1 per second is required, not ${rate}`);
     }
     this.#cost = 1000 / rate;
-    this.#most = BURST_MS + this.#cost / 100;
+    this.#maxAhead = BURST_MS + this.#cost / 100;
   }
 
   /**
@@ -37,7 +37,7 @@ export class MessageRate {
    */
   take(now: number): boolean {
     const fullAt = (this.#fullAt > now ? this.#fullAt : now) + this.#cost;
-    if (fullAt - now > this.#most) return false;
+    if (fullAt - now > this.#maxAhead) return false;
     this.#fullAt = fullAt;
     return true;
   }

@@ -1,8 +1,9 @@
 /**
- * Shares the event loop between peers. Deno delivers messages without a break while there are any, and everything that an
- * app sends meanwhile stays in memory. One message that an app publishes to a thousand readers takes eight milliseconds;
- * a thousand of them blocked all other peers for 7.4 s and took 950 MiB (measured). Each peer therefore has a time budget
- * per turn of the loop. Further messages wait, in order, until the loop has turned and the sent data has left.
+ * Shares the event loop between peers. Deno delivers waiting messages one after the other without a turn of the event
+ * loop, and the data that an app sends meanwhile stays in memory. An app that publishes one message to a thousand readers
+ * takes eight milliseconds. A thousand such messages blocked all other peers for 7.4 s and took 950 MiB (measured). Each
+ * peer therefore has a time budget per turn of the loop. Further messages wait, in order, until the loop has turned and
+ * the sent data has left.
  * @module
  */
 import { clearImmediate, setImmediate } from "node:timers";
@@ -25,8 +26,8 @@ const CHECK_AFTER = 32;
 /** Milliseconds for the messages of one peer in one round, and for those of all peers in one turn. */
 const PEER_TIME = 10;
 const TURN_TIME = 25;
-/** The most milliseconds to wait until sent data has left. It does not leave at all for peers that do not read. */
-const SEND_TIME = 100;
+/** The maximum wait for sent data to leave, ms. For peers that do not read it never leaves. */
+const MAX_SEND_WAIT = 100;
 
 /**
  * The scheduler of all peers of a service. A round ends once the loop has turned and most of the sent data has left. The
@@ -38,10 +39,10 @@ export class MessageScheduler implements Disposable {
   /** Set when the clock is first read in a turn. Runs once the loop has turned. */
   #immediate: ReturnType<typeof setImmediate> | undefined;
   #round = 1;
-  /** When the current turn began, as far as known, ms. */
+  /** The time of the first clock reading in the current turn, ms. */
   #turnBegan = 0;
-  /** When the last message was passed on, and its peer. */
-  #mark = 0;
+  /** The time up to which peers were charged, and the peer whose message was handled since then. */
+  #chargedUntil = 0;
   #running: ScheduledPeer | undefined;
   /** When the wait for sends began. */
   #sendsSince: number | undefined;
@@ -50,19 +51,19 @@ export class MessageScheduler implements Disposable {
     this.#budget = budget;
   }
 
-  /** Whether a message of this peer may be handled now. If not, queue it and call `wait`. */
+  /** Whether a message of this peer may be handled now. If not, queue it and call `add`. */
   mayHandle(peer: ScheduledPeer): boolean {
-    return ++this.#budget.work < CHECK_AFTER || this.#mayHandle(peer);
+    return ++this.#budget.operations < CHECK_AFTER || this.#mayHandle(peer);
   }
 
-  /** Adds a peer with waiting messages. It is called in a later turn. */
-  wait(peer: ScheduledPeer): void {
+  /** Adds a peer with waiting messages. Its `handleNext` is called in a later turn. */
+  add(peer: ScheduledPeer): void {
     this.#waiting.add(peer);
-    this.#arm();
+    this.#scheduleTurn();
   }
 
   /** Removes a peer that has ended, or whose messages were dropped. */
-  forget(peer: ScheduledPeer): void {
+  remove(peer: ScheduledPeer): void {
     this.#waiting.delete(peer);
   }
 
@@ -78,7 +79,7 @@ export class MessageScheduler implements Disposable {
     if (this.#immediate === undefined) {
       this.#turnBegan = now;
       this.#running = undefined;
-      this.#arm();
+      this.#scheduleTurn();
     }
     this.#charge(now);
     if (now - this.#turnBegan >= TURN_TIME || this.#spentBy(peer) >= PEER_TIME) return false;
@@ -88,9 +89,9 @@ export class MessageScheduler implements Disposable {
 
   /** Charges the time since the last message to its peer. */
   #charge(now: number): void {
-    if (this.#running !== undefined) this.#running.spent += now - this.#mark;
+    if (this.#running !== undefined) this.#running.spent += now - this.#chargedUntil;
     this.#running = undefined;
-    this.#mark = now;
+    this.#chargedUntil = now;
   }
 
   #spentBy(peer: ScheduledPeer): number {
@@ -101,27 +102,27 @@ export class MessageScheduler implements Disposable {
     return peer.spent;
   }
 
-  #arm(): void {
-    this.#immediate ??= setImmediate(this.#turned);
+  #scheduleTurn(): void {
+    this.#immediate ??= setImmediate(this.#onTurn);
   }
 
-  readonly #turned = (): void => {
+  readonly #onTurn = (): void => {
     this.#immediate = undefined;
     const now = performance.now();
     this.#charge(now);
     if (this.#waiting.size > 0) {
       this.#sendsSince ??= now;
       this.#turnBegan = now;
-      this.#arm();
-      if (!this.#budget.mostSent && now - this.#sendsSince < SEND_TIME) return;
+      this.#scheduleTurn();
+      if (!this.#budget.mostSent && now - this.#sendsSince < MAX_SEND_WAIT) return;
       this.#sendsSince = undefined;
       this.#nextRound();
     } else {
       this.#sendsSince = undefined;
       this.#round++;
-      this.#budget.work = 0;
+      this.#budget.operations = 0;
     }
-    this.#budget.forgetSends();
+    this.#budget.resetSamples();
   };
 
   #nextRound(): void {
@@ -129,8 +130,8 @@ export class MessageScheduler implements Disposable {
     const spent = (peer: ScheduledPeer) => peer.round === last ? peer.spent : 0;
     const order = [...this.#waiting].sort((one, other) => one.waiting - other.waiting || spent(one) - spent(other));
     for (const peer of order) {
-      if (this.#mark - this.#turnBegan >= TURN_TIME) break;
-      while (peer.waiting > 0 && this.#spentBy(peer) < PEER_TIME && this.#mark - this.#turnBegan < TURN_TIME) {
+      if (this.#chargedUntil - this.#turnBegan >= TURN_TIME) break;
+      while (peer.waiting > 0 && this.#spentBy(peer) < PEER_TIME && this.#chargedUntil - this.#turnBegan < TURN_TIME) {
         this.#running = peer;
         peer.handleNext();
         this.#charge(performance.now());

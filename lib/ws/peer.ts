@@ -18,15 +18,15 @@ import { CloseTimer, ReadProgress } from "./close_timer.ts";
 import { type CloseFrame, InboundLimits } from "./inbound_limits.ts";
 import {
   closeReasonOf,
-  FAILED,
   fittedFrame,
+  HOOK_FAILED,
   NEVER_OPENED,
   NO_PONG,
   OVER_BUDGET,
   TERMINATED,
   TOKEN_EXPIRED,
   tooSlow,
-  USER_FULL,
+  USER_LIMIT_REACHED,
   watchdogCloseReason,
 } from "./close_reason.ts";
 import { callHook, reportHookFailure, watchHook } from "./call_hook.ts";
@@ -80,11 +80,11 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   #finished = false;
   #closing: CloseTimer | undefined;
   /** Set if the connection has ended while earlier messages still wait for the app. */
-  #lastFrame: CloseFrame | undefined;
-  /** Set while a Blob is read: the messages that must follow it. */
-  #behindBlob: BlobQueue | undefined;
+  #pendingEnd: CloseFrame | undefined;
+  /** Set while a Blob is read: the messages that must be sent after it. */
+  #blobQueue: BlobQueue | undefined;
   #facade: SocketFacade | undefined;
-  readonly #openBy: number;
+  readonly #openDeadline: number;
   /** Maintained by the scheduler. */
   round = 0;
   spent = 0;
@@ -110,7 +110,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     const tlsFlush = shared.tls && connection ? new TlsFlush(socket, connection, shared.poller) : undefined;
     this.#sendBuffer = new SendBuffer({ socket, limit, budget, connection, corkTimer, tlsFlush });
     this.#expiry = expiresAt === undefined ? undefined : whenReached(expiresAt, () => this.#startClose(TOKEN_EXPIRED));
-    this.#openBy = performance.now() + shared.openTimeout;
+    this.#openDeadline = performance.now() + shared.openTimeout;
     // Each list of listeners costs 0.3 KiB for the life of the socket (measured), so unused events have no listener.
     socket.addEventListener("open", this, ONCE);
     socket.addEventListener("message", this);
@@ -129,7 +129,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
 
   get readyState(): number {
     if (this.#finished) return WebSocket.CLOSED;
-    if (this.#closing !== undefined || this.#lastFrame !== undefined) return WebSocket.CLOSING;
+    if (this.#closing !== undefined || this.#pendingEnd !== undefined) return WebSocket.CLOSING;
     return this.#opened ? WebSocket.OPEN : WebSocket.CONNECTING;
   }
 
@@ -146,7 +146,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   }
 
   get peers(): ReadonlySet<Peer> {
-    return new Set([...this.#shared.everybody].filter(({ namespace }) => namespace === this.namespace));
+    return new Set([...this.#shared.openPeers].filter(({ namespace }) => namespace === this.namespace));
   }
 
   /** Receives the socket's events. One listener object per peer replaces four closures. */
@@ -173,7 +173,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   }
 
   deliver(payload: Payload): boolean {
-    return this.#behindBlob === undefined ? this.#deliver(payload) : this.#deliverLater(this.#behindBlob, payload);
+    return this.#blobQueue === undefined ? this.#deliver(payload) : this.#deliverLater(this.#blobQueue, payload);
   }
 
   #deliver(payload: Payload): boolean {
@@ -184,12 +184,12 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   close(code: number = CloseCode.NormalClosure, reason = ""): void {
     if (!isSendable(code)) this.#shared.log.warn(UNSENDABLE, { peer: this.id, code });
     const frame = { code: isSendable(code) ? code : CloseCode.NormalClosure, reason };
-    if (this.#behindBlob === undefined) this.#startClose(frame);
-    else this.#behindBlob.push(() => this.#startClose(frame));
+    if (this.#blobQueue === undefined) this.#startClose(frame);
+    else this.#blobQueue.push(() => this.#startClose(frame));
   }
 
   terminate(): void {
-    const frame = this.#lastFrame ?? this.#closing?.frame ?? TERMINATED;
+    const frame = this.#pendingEnd ?? this.#closing?.frame ?? TERMINATED;
     this.#startClose({ code: CloseCode.NormalClosure, reason: "" });
     this.#abort(frame);
   }
@@ -214,12 +214,12 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   poll(now: number): boolean {
     if (this.#finished) return false;
     if (this.#closing) {
-      if (!this.#closing.over(now)) return true;
+      if (!this.#closing.isExpired(now)) return true;
       this.#abort(this.#closing.frame);
       return false;
     }
     if (!this.#opened) {
-      if (now < this.#openBy) return true;
+      if (now < this.#openDeadline) return true;
       this.#finish(NEVER_OPENED);
       return false;
     }
@@ -245,7 +245,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   handleNext(): void {
     const data = this.#inbound.dequeue();
     if (data !== undefined) this.#handle(data);
-    if (this.#lastFrame !== undefined && this.#inbound.waiting === 0) this.#finish(this.#lastFrame);
+    if (this.#pendingEnd !== undefined && this.#inbound.waiting === 0) this.#finish(this.#pendingEnd);
   }
 
   /** For the memory budget: see {@link BudgetMember}. */
@@ -255,14 +255,14 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
 
   release(): void {
     if (this.#closing !== undefined) this.#abort(this.#closing.frame);
-    else if (this.#lastFrame !== undefined) this.#finish(this.#lastFrame);
+    else if (this.#pendingEnd !== undefined) this.#finish(this.#pendingEnd);
     else this.#startClose(OVER_BUDGET, this.#connection);
   }
 
   #onOpen(): void {
     if (this.#finished) return;
     this.#connection?.opened();
-    if (this.#shared.userIsFull(this.user)) return this.#startClose(USER_FULL);
+    if (this.#shared.userLimitReached(this.user)) return this.#startClose(USER_LIMIT_REACHED);
     this.#opened = true;
     this.#sendBuffer.open();
     this.#shared.budget.add(this);
@@ -282,9 +282,9 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     const refused = this.#inbound.check(data);
     if (refused !== undefined) return this.#startClose(refused);
     if (this.#inbound.waiting === 0 && this.#shared.scheduler.mayHandle(this)) return this.#handle(data);
-    const overfull = this.#inbound.enqueue(data);
-    if (overfull !== undefined) return this.#startClose(overfull);
-    this.#shared.scheduler.wait(this);
+    const overflow = this.#inbound.enqueue(data);
+    if (overflow !== undefined) return this.#startClose(overflow);
+    this.#shared.scheduler.add(this);
   }
 
   #handle(data: string | ArrayBuffer): void {
@@ -301,8 +301,8 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   }
 
   #sendBlob(blob: Blob): true {
-    this.#behindBlob ??= new BlobQueue(this.#fail, () => this.#behindBlob = undefined);
-    this.#behindBlob.push(async () => this.#deliver(await blob.bytes()));
+    this.#blobQueue ??= new BlobQueue(this.#fail, () => this.#blobQueue = undefined);
+    this.#blobQueue.push(async () => this.#deliver(await blob.bytes()));
     return true;
   }
 
@@ -333,7 +333,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     const fitted = { ...frame, reason: fitReason(frame.reason) };
     this.#sendBuffer.close();
     this.#dropWaiting();
-    if (this.#lastFrame !== undefined) return this.#finish(this.#lastFrame);
+    if (this.#pendingEnd !== undefined) return this.#finish(this.#pendingEnd);
     this.#closing = new CloseTimer(fitted, reading);
     this.#shared.poller.add(this);
     this.#connection?.closing();
@@ -347,37 +347,37 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   /** Handles the socket's end. Messages that already wait for the app are handled before `close` runs. */
   #onClose(event: CloseEvent): void {
     this.#slot.release();
-    if (this.#finished || this.#lastFrame !== undefined) return;
+    if (this.#finished || this.#pendingEnd !== undefined) return;
     const seen = this.#closing?.frame ?? fittedFrame(closeReasonOf(event, this.#connection));
     const frame = watchdogCloseReason(this.#connection?.closed(), seen);
     if (this.#closing !== undefined || frame !== seen || this.#inbound.waiting === 0) return this.#finish(frame);
     this.#sendBuffer.close();
-    this.#lastFrame = frame;
+    this.#pendingEnd = frame;
   }
 
   /** Ends the connection. Without a watchdog the socket cannot be aborted; it still counts toward the limits. */
   #abort(frame: CloseFrame): void {
     this.#connection?.terminate();
-    this.#finish(frame, this.#connection === undefined && this.#lastFrame === undefined);
+    this.#finish(frame, this.#connection === undefined && this.#pendingEnd === undefined);
   }
 
-  /** @param stays whether the socket outlives the peer */
-  #finish(frame: CloseFrame, stays = false): void {
+  /** @param socketRemains whether the socket stays open after the peer has ended */
+  #finish(frame: CloseFrame, socketRemains = false): void {
     if (this.#finished) return;
     this.#finished = true;
     this.#sendBuffer.close();
     this.#dropWaiting();
-    const shown = watchdogCloseReason(this.#connection?.closed(), frame);
+    const final = watchdogCloseReason(this.#connection?.closed(), frame);
     this.#subscriptions.leaveAll();
     this.#expiry?.[Symbol.dispose]();
-    if (!stays) this.#slot.release();
+    if (!socketRemains) this.#slot.release();
     this.#shared.budget.delete(this);
     this.#shared.hub.delete(this);
-    const { code, reason } = shown;
+    const { code, reason } = final;
     this.#shared.ended(this, this.#opened ? code : undefined);
     const { sent } = this.#sendBuffer;
     const totals = { openedAt: this.#openedAt, received: this.#received, sent, error: this.#failure };
-    this.#shared.access.closed(this.#facts(), shown, totals);
+    this.#shared.access.closed(this.#facts(), final, totals);
     if (!this.#opened) return;
     callHook(() => this.#shared.app.close?.(this, { code, reason }), (error) => this.#fail(error, "close"));
   }
@@ -388,12 +388,12 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
 
   #dropWaiting(): void {
     this.#inbound.dropQueue();
-    this.#shared.scheduler.forget(this);
+    this.#shared.scheduler.remove(this);
   }
 
   /** Handles an error of a hook. An arrow function, so that it can be passed on without a closure per call. */
   readonly #fail = (error: unknown, hook: HookName = "message"): void => {
-    this.#startClose(FAILED);
+    this.#startClose(HOOK_FAILED);
     reportHookFailure(this.#shared, hook, this, error);
   };
 }

@@ -21,15 +21,15 @@ export interface PeerDependencies extends InboundLimitOptions {
   readonly access: AccessLog;
   /** Throttled. For events that clients can cause repeatedly. */
   readonly notices: Logger;
-  /** Logs a warning once, for a mistake of the operator or the app's author. */
+  /** Logs a warning once. For errors of the operator or the app's author. */
   warnOnce(message: string): void;
   readonly hub: Hub;
   /** Whether a user has reached its connection limit. */
-  userIsFull(user: string | undefined): boolean;
+  userLimitReached(user: string | undefined): boolean;
   /** The open peers. */
-  readonly everybody: ReadonlySet<Peer>;
+  readonly openPeers: ReadonlySet<Peer>;
   /** Whether the service refuses new peers. After a hand-over it still accepts connections that were accepted before. */
-  refusing(): boolean;
+  isRefusing(): boolean;
   readonly poller: Poller;
   readonly scheduler: MessageScheduler;
   readonly budget: MemoryBudget;
@@ -37,9 +37,9 @@ export interface PeerDependencies extends InboundLimitOptions {
   readonly corkTimer: CorkTimer;
   /** Whether this service terminates TLS. */
   readonly tls: boolean;
-  /** The most bytes (cost) that may wait to be sent; see `SendBuffer`. */
+  /** The maximum bytes (cost) that may wait to be sent; see `SendBuffer`. */
   readonly maxBackpressure: number;
-  /** Milliseconds for which a peer may exceed that without reading. */
+  /** Milliseconds for which a peer may exceed `maxBackpressure` without reading. */
   readonly slowReaderTimeout: number;
   /** Milliseconds for the app's `upgrade` hook, and again for the connection to open. */
   readonly openTimeout: number;

@@ -10,7 +10,7 @@ import type { Peer } from "./app_types.ts";
 export class PeerRegistry {
   readonly #peers = new Set<Peer>();
   readonly #keyIds = new Map<Peer, string>();
-  #queueEmptied: (() => void) | undefined;
+  #onEmpty: (() => void) | undefined;
 
   get all(): ReadonlySet<Peer> {
     return this.#peers;
@@ -41,27 +41,27 @@ export class PeerRegistry {
   delete(peer: Peer): void {
     this.#peers.delete(peer);
     this.#keyIds.delete(peer);
-    if (this.#peers.size === 0) this.#queueEmptied?.();
+    if (this.#peers.size === 0) this.#onEmpty?.();
   }
 
   /** Waits until no peer is left, at most this many milliseconds. */
-  async empty(timeout: number): Promise<void> {
+  async waitUntilEmpty(timeout: number): Promise<void> {
     if (this.#peers.size === 0 || timeout === 0) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, timeout);
-    this.#queueEmptied = resolve;
+    this.#onEmpty = resolve;
     await promise;
     clearTimeout(timer);
-    this.#queueEmptied = undefined;
+    this.#onEmpty = undefined;
   }
 
   /** Sends a close frame to all current peers, spread evenly over this many milliseconds; 0: at once. */
-  async close(code: number, reason: string, over = 0, signal?: AbortSignal): Promise<void> {
+  async close(code: number, reason: string, duration = 0, signal?: AbortSignal): Promise<void> {
     const peers = [...this.#peers];
     for (const peer of peers) {
       if (signal?.aborted) return;
       peer.close(code, reason);
-      if (over > 0) await delay(over / peers.length, { signal }).catch(() => {});
+      if (duration > 0) await delay(duration / peers.length, { signal }).catch(() => {});
     }
   }
 

@@ -7,7 +7,7 @@
 
 /** An object that is polled. */
 export interface Polled {
-  /** @returns whether it still needs polling */
+  /** @returns whether to poll it again */
   poll(now: number): boolean;
 }
 
@@ -28,7 +28,7 @@ export class Poller {
   /** Removes all objects and stops the timer. */
   stop(): void {
     this.#polled.clear();
-    this.#idle();
+    this.#stopTimer();
   }
 
   #tick(): void {
@@ -36,10 +36,10 @@ export class Poller {
     for (const peer of this.#polled) {
       if (!peer.poll(now)) this.#polled.delete(peer);
     }
-    if (this.#polled.size === 0) this.#idle();
+    if (this.#polled.size === 0) this.#stopTimer();
   }
 
-  #idle(): void {
+  #stopTimer(): void {
     clearInterval(this.#timer);
     this.#timer = undefined;
   }

@@ -15,14 +15,14 @@ import type { TlsFlush } from "./tls_flush.ts";
  */
 export type SendStatus = "fine" | "closed" | "wait" | "over" | "full";
 
-/** The hard limit as a multiple of the limit: how much an app may send before the network could take any of it. */
+/** The hard limit as a multiple of the limit. It bounds what an app may send within one turn of the event loop. */
 export const HARD_LIMIT = 8;
-/** The most bytes on the wire of a message without payload: its header and a TLS record. */
+/** The maximum bytes on the wire of a message without payload: its header and a TLS record. */
 const EMPTY_ON_WIRE = 31;
 /** Messages between two marks. The upper bound of the number of messages is too high by at most twice this number. */
 const MARK_AFTER = 64;
 /** Milliseconds after which messages without payload count as sent, if the kernel does not report acknowledgements. */
-const EMPTY_LEAVES_WITHIN = 1_000;
+const EMPTY_SENT_AFTER = 1_000;
 
 /**
  * How long the first message of a burst may wait for the others, ms. Deno writes each message separately, and starts only
@@ -61,7 +61,7 @@ export class CorkTimer implements Disposable {
 /** Options of a send buffer. */
 export interface SendBufferOptions {
   readonly socket: WebSocket;
-  /** The most bytes (cost) that may wait. */
+  /** The maximum bytes (cost) that may wait. */
   readonly limit: number;
   readonly budget: MemoryBudget;
   /** Corks bursts, and reports the acknowledged bytes. Undefined without a watchdog. */
@@ -79,7 +79,7 @@ export class SendBuffer implements SendSample {
   readonly #connection: SendBufferOptions["connection"];
   readonly #corkTimer: CorkTimer;
   readonly #tlsFlush: TlsFlush | undefined;
-  /** An upper bound of the cost. It saves most sends the call to Deno that measures the buffer. */
+  /** An upper bound of the cost. With it, most sends need no measurement of Deno's buffer. */
   #cost = 0;
   /**
    * Deno reports the bytes that wait, but not the number of messages. Messages leave in order, so once no more bytes wait
@@ -216,7 +216,7 @@ export class SendBuffer implements SendSample {
       return true;
     }
     this.#emptyLeft ??= now +
-      (acknowledged === undefined ? EMPTY_LEAVES_WITHIN : (this.#older + this.#recent) * EMPTY_ON_WIRE);
+      (acknowledged === undefined ? EMPTY_SENT_AFTER : (this.#older + this.#recent) * EMPTY_ON_WIRE);
     return false;
   }
 

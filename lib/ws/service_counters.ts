@@ -1,11 +1,11 @@
 /**
- * What a service counts of its connections and messages, for the metrics.
+ * The counters of a service's connections and messages, for the metrics.
  * @module
  */
 import { CloseCode } from "../close_codes.ts";
 import { DurationHistogram } from "../metrics.ts";
 
-/** Why a handshake was refused. Fixed, so that no stranger makes a new time series. */
+/** The reasons for refusing a handshake. The list is fixed, so that clients cannot create time series. */
 export const REFUSAL_CAUSES = [
   ...["path", "host", "handshake", "tls", "origin", "limit", "token", "app", "timeout", "gone", "stopping"] as const,
 ];
@@ -15,11 +15,11 @@ export type RefusalCause = typeof REFUSAL_CAUSES[number];
 export const HOOKS = ["upgrade", "open", "message", "drain", "close", "error", "gap"] as const;
 export type HookName = typeof HOOKS[number];
 
-/** Of so many messages the hook of one is measured. A power of two. */
+/** The message hook is measured for one of this many messages. A power of two. */
 const SAMPLE_EVERY = 64;
 const REGISTERED: ReadonlySet<number> = new Set(Object.values(CloseCode));
 
-/** Plain numbers: the path of a message pays for an addition. */
+/** The counters are plain numbers, so that counting a message costs one addition. */
 export class ServiceCounters {
   received = 0;
   receivedBytes = 0;
@@ -30,23 +30,23 @@ export class ServiceCounters {
   readonly durations = { message: new DurationHistogram(), upgrade: new DurationHistogram() };
   #handled = 0;
 
-  /** A message came. */
+  /** Counts a received message. */
   receive(bytes: number): void {
     this.received++;
     this.receivedBytes += bytes;
   }
 
-  /** Whether the hook of this message is to be measured. */
+  /** Counts a handled message. Returns whether its hook must be measured. */
   get measured(): boolean {
     return (++this.#handled & (SAMPLE_EVERY - 1)) === 0;
   }
 
-  /** An open connection ended. The code may be the client's choice. */
+  /** Counts the end of an open connection. The client may have chosen the code. */
   ended(code: number): void {
     this.closed[REGISTERED.has(code) ? code : "other"]!++;
   }
 
-  /** Measures a hook until what it returned has settled. */
+  /** Runs a hook and measures its duration, until the promise that it returned has settled. */
   measure<T>(hook: keyof ServiceCounters["durations"], run: () => T): T {
     const began = performance.now();
     const done = () => this.durations[hook].observe(performance.now() - began);

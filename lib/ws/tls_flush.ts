@@ -2,7 +2,7 @@
  * Flushes what Deno leaves in its TLS buffer. If the socket's send buffer is full when Deno writes the end of a message,
  * Deno 2.9 keeps up to 64 KiB of it in the TLS layer and does not flush them: they leave with the next frame in either
  * direction, which can be the ping of the idle timeout, 15 seconds later by default (measured, and read in the sources of
- * rustls-tokio-stream: `poll_write` reports success, and nobody calls `poll_flush`). A ping flushes them.
+ * rustls-tokio-stream: `poll_write` reports success, and `poll_flush` is not called). A ping flushes them.
  * @module
  */
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
@@ -13,18 +13,18 @@ import type { Polled, Poller } from "./poller.ts";
  * ten segments (net/ipv4/tcp_input.c, `tcp_sndbuf_expand`).
  */
 const CHECK_AFTER = 16 * 1024;
-/** The most plaintext of one TLS record (RFC 8446 section 5.1). */
-const RECORD = 16 * 1024;
-/** What a record adds: TLS 1.3; TLS 1.2 with AES-GCM; TLS 1.2 with ChaCha20. */
+/** The maximum plaintext of one TLS record (RFC 8446 section 5.1). */
+const MAX_RECORD = 16 * 1024;
+/** The bytes that a record adds: TLS 1.3; TLS 1.2 with AES-GCM; TLS 1.2 with ChaCha20. */
 const RECORD_OVERHEADS = [22, 29, 21];
-const LEAST_OVERHEAD = Math.min(...RECORD_OVERHEADS);
+const MIN_RECORD_OVERHEAD = Math.min(...RECORD_OVERHEADS);
 /**
  * Milliseconds without a message after which a ping is sent although more bytes left than were counted. Text is counted by
- * UTF-16 units and pongs are not counted, so this may or may not hide a rest.
+ * UTF-16 units and pongs are not counted, so some bytes may or may not be left.
  */
 const UNCERTAIN_AFTER = 500;
 
-/** What a flush needs to know about the socket. */
+/** The kernel's counts of sent bytes. */
 type SentBytes = Pick<WatchedConnection, "acknowledged" | "unacknowledged">;
 
 /** Watches the TLS buffer of one peer: compares the bytes of its messages with those that the kernel sent. */
@@ -61,7 +61,7 @@ export class TlsFlush implements Polled {
   sent(bytes: number): void {
     const frame = bytes + (bytes < 126 ? 2 : bytes < 65_536 ? 4 : 10);
     this.#messages++;
-    this.#records += Math.ceil(frame / RECORD);
+    this.#records += Math.ceil(frame / MAX_RECORD);
     if ((this.#bytes += frame) < CHECK_AFTER || this.#polled) return;
     this.#polled = true;
     this.#poller.add(this);
@@ -104,7 +104,7 @@ export class TlsFlush implements Polled {
 
   /** Whether more bytes were acknowledged than were counted. */
   #isUncertain(acknowledged: number): boolean {
-    return this.#base !== undefined && acknowledged - this.#base - this.#bytes > LEAST_OVERHEAD * this.#records;
+    return this.#base !== undefined && acknowledged - this.#base - this.#bytes > MIN_RECORD_OVERHEAD * this.#records;
   }
 
   /** @param base undefined after a ping, until no more messages are sent: what it sends is not counted */
@@ -127,9 +127,9 @@ interface IdleTimeout {
 }
 
 let idleTimeout: IdleTimeout | undefined;
-/** Seconds for half of which a ping waits: at once. */
-const AT_ONCE = 0.001;
-/** Seconds, as an idle timeout that is off must not end the connection after the ping. Timers are limited to 2^31 ms. */
+/** The timeout, in seconds, that sends the ping at once. */
+const IMMEDIATELY = 0.001;
+/** The timeout, in seconds, if the idle timeout is off: it must not end the connection. Timers are limited to 2^31 ms. */
 const NEVER = 4_000_000;
 
 /**
@@ -143,7 +143,7 @@ export function sendPing(socket: WebSocket): boolean {
   if (idleTimeout === undefined) return false;
   const { duration, start } = idleTimeout;
   const usual = members[duration];
-  members[duration] = AT_ONCE;
+  members[duration] = IMMEDIATELY;
   (members[start] as () => void).call(socket);
   members[duration] = usual || NEVER;
   return true;

@@ -23,14 +23,14 @@ export const STOPPING: Refusal = {
 };
 
 /** The refusal for a user that has reached its connection limit. */
-const USER_FULL: Refusal = {
+const USER_LIMIT_REACHED: Refusal = {
   status: 503,
   reason: "Connection limit of this user reached. Close another connection first.",
   headers: { "retry-after": "10" },
 };
 
-/** The refusal if the client has disconnected. Nobody receives it. */
-export const GONE: Refusal = { status: 400, reason: "The client disconnected." };
+/** The refusal if the client has disconnected. It is never delivered. */
+export const CLIENT_DISCONNECTED: Refusal = { status: 400, reason: "The client disconnected." };
 
 /** The refusal if the app takes too long. */
 const APP_TIMEOUT: Refusal = {
@@ -43,55 +43,55 @@ const APP_TIMEOUT: Refusal = {
  * Upgrades the request, or refuses it if the app does. A handler that throws after the upgrade ends Deno's listener, so
  * everything that can fail runs before it. A refusal releases the connection's slot.
  */
-export function upgrade(handshake: Handshake, rules: PeerDependencies): Awaitable<Response> {
-  const { app, counters, notices, openTimeout } = rules;
-  if (app.upgrade === undefined) return completeHandshake(handshake, rules, undefined);
+export function upgrade(handshake: Handshake, shared: PeerDependencies): Awaitable<Response> {
+  const { app, counters, notices, openTimeout } = shared;
+  if (app.upgrade === undefined) return completeHandshake(handshake, shared, undefined);
   let pending: Promise<unknown>;
   try {
     const request = handshake.visibleRequest();
     const result: unknown = counters.measure("upgrade", () => app.upgrade!(request));
-    if (!isRecord(result) || typeof result.then !== "function") return handleResult(handshake, rules, result);
+    if (!isRecord(result) || typeof result.then !== "function") return handleResult(handshake, shared, result);
     pending = Promise.resolve(result);
   } catch (thrown) {
-    return refuse(handshake, rules, "app", errorResponse(thrown, rules));
+    return refuse(handshake, shared, "app", errorResponse(thrown, shared));
   }
 
   return waitWhileConnected(pending, requestSignal(handshake.request), openTimeout).then((waited) => {
-    if (waited.kind === "done") return handleResult(handshake, rules, waited.value);
-    if (waited.kind === "failed") return refuse(handshake, rules, "app", errorResponse(waited.error, rules));
+    if (waited.kind === "done") return handleResult(handshake, shared, waited.value);
+    if (waited.kind === "failed") return refuse(handshake, shared, "app", errorResponse(waited.error, shared));
     // The client has been answered, so the hook's result is discarded.
     pending.then((late) => late instanceof Response ? late.body?.cancel() : undefined).catch((error) => {
-      rules.log.debug("the app's upgrade hook failed after its client was answered", { error: messageOf(error) });
+      shared.log.debug("the app's upgrade hook failed after its client was answered", { error: messageOf(error) });
     });
-    if (waited.kind === "gone") return refuse(handshake, rules, "gone", refusalResponse(GONE));
+    if (waited.kind === "disconnected") return refuse(handshake, shared, "gone", refusalResponse(CLIENT_DISCONNECTED));
     notices.warn("the app's upgrade hook did not answer in time", { ms: openTimeout, address: handshake.address });
-    return refuse(handshake, rules, "timeout", refusalResponse(APP_TIMEOUT));
+    return refuse(handshake, shared, "timeout", refusalResponse(APP_TIMEOUT));
   });
 }
 
 /** Handles the hook's result: refuses, or completes the handshake. */
-function handleResult(handshake: Handshake, rules: PeerDependencies, result: unknown): Response {
+function handleResult(handshake: Handshake, shared: PeerDependencies, result: unknown): Response {
   let headers: Headers;
   try {
-    if (result instanceof Response) return refuse(handshake, rules, "app", checkSendable(result));
-    headers = applyResult(handshake, rules, result);
+    if (result instanceof Response) return refuse(handshake, shared, "app", checkSendable(result));
+    headers = applyResult(handshake, shared, result);
   } catch (error) {
-    return refuse(handshake, rules, "app", reportAppError(rules, error));
+    return refuse(handshake, shared, "app", reportAppError(shared, error));
   }
-  if (rules.refusing()) return refuse(handshake, rules, "stopping", refusalResponse(STOPPING));
-  return completeHandshake(handshake, rules, headers);
+  if (shared.isRefusing()) return refuse(handshake, shared, "stopping", refusalResponse(STOPPING));
+  return completeHandshake(handshake, shared, headers);
 }
 
 /** The response for an exception of the hook: a thrown Response, or else a 500. */
-function errorResponse(thrown: unknown, rules: PeerDependencies): Response {
+function errorResponse(thrown: unknown, shared: PeerDependencies): Response {
   try {
     // Errors of h3 and Nitro carry a response.
     const response = (thrown as { response?: unknown } | null | undefined)?.response ?? thrown;
     if (response instanceof Response) return checkSendable(response);
   } catch (error) {
-    return reportAppError(rules, error);
+    return reportAppError(shared, error);
   }
-  return reportAppError(rules, thrown);
+  return reportAppError(shared, thrown);
 }
 
 /** Responses that were sent. Sending one again fails, but its `bodyUsed` does not show that. */
@@ -146,7 +146,7 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null;
 }
 
-function completeHandshake(handshake: Handshake, rules: PeerDependencies, headers: Headers | undefined): Response {
+function completeHandshake(handshake: Handshake, shared: PeerDependencies, headers: Headers | undefined): Response {
   const { request, offered, connection, claims } = handshake;
   if (handshake.protocol === "") {
     const fallback = handshake.tokenOffered ? offered[0] : undefined;
@@ -155,26 +155,28 @@ function completeHandshake(handshake: Handshake, rules: PeerDependencies, header
   if (claims !== undefined) handshake.context.claims = claims;
   if (handshake.user === undefined) {
     handshake.user = subjectOf(claims);
-    if (rules.userIsFull(handshake.user)) {
-      const { status, reason } = USER_FULL;
-      rules.notices.info("refused", { status, reason, address: handshake.address });
-      return refuse(handshake, rules, "limit", refusalResponse(USER_FULL));
+    if (shared.userLimitReached(handshake.user)) {
+      const { status, reason } = USER_LIMIT_REACHED;
+      shared.notices.info("refused", { status, reason, address: handshake.address });
+      return refuse(handshake, shared, "limit", refusalResponse(USER_LIMIT_REACHED));
     }
   }
   const snapshot = handshake.snapshot();
   let upgraded: Deno.WebSocketUpgrade;
   try {
-    if (connection?.upgrading() === false) return refuse(handshake, rules, "gone", refusalResponse(GONE));
+    if (connection?.upgrading() === false) {
+      return refuse(handshake, shared, "gone", refusalResponse(CLIENT_DISCONNECTED));
+    }
     // The option `protocol` is not used: it finds a subprotocol only in a list with a space after each comma.
-    upgraded = Deno.upgradeWebSocket(request, { idleTimeout: rules.idleTimeout / 1000 });
+    upgraded = Deno.upgradeWebSocket(request, { idleTimeout: shared.idleTimeout / 1000 });
   } catch (error) {
-    rules.log.debug("the upgrade failed", { error: messageOf(error) });
+    shared.log.debug("the upgrade failed", { error: messageOf(error) });
     connection?.closed();
     const refusal = { status: 400, reason: "The connection cannot be upgraded." };
-    return refuse(handshake, rules, "handshake", refusalResponse(refusal));
+    return refuse(handshake, shared, "handshake", refusalResponse(refusal));
   }
   const { socket, response } = upgraded;
-  new WebSocketPeer(socket, handshake, snapshot, rules);
+  new WebSocketPeer(socket, handshake, snapshot, shared);
   for (const [name, value] of headers ?? []) {
     if (!HANDSHAKE_HEADERS.test(name)) response.headers.append(name, value);
   }

@@ -66,7 +66,7 @@ Deno.test("cert reports all errors together and creates no file", async () => {
     assertEquals(error.problems, [
       "unknown option --nmae: did you mean --name?",
       "cert takes no arguments, but got y; use --name for names",
-      '--name: a DNS name or an address is needed (dev.example.test, 192.0.2.7), not "a b"',
+      '--name: a DNS name or an address is required (dev.example.test, 192.0.2.7), not "a b"',
     ]);
     assertEquals([...Deno.readDirSync(folder)], []);
   } finally {

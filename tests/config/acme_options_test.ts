@@ -76,7 +76,7 @@ Deno.test("ACME: invalid names, an incomplete external account and an invalid e-
   assertMatch(problems[0]!, /^acmeEabKid requires --acme-eab-key-file: an external account needs both$/);
   assertMatch(problems[1]!, /^acmeEmail: must be one e-mail address \(admin@example\.com\), not "root"$/);
   assertMatch(problems[2]!, /^domain: HTTP-01 cannot validate the wildcard \*\.example\.com: .*--cert and --key$/);
-  assertMatch(problems[3]!, /^domain: a DNS name or an address is needed .*, not "a b"$/);
+  assertMatch(problems[3]!, /^domain: a DNS name or an address is required .*, not "a b"$/);
 });
 
 Deno.test("ACME: --domain cannot be combined with --cert or --mode proxied, and the other options require --domain", () => {

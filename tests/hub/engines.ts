@@ -173,7 +173,8 @@ export function faultyEngine(): Promise<FaultyEngine> {
     get channels() {
       return new Set([...sessions].flatMap(({ subscriptions }) => [...subscriptions.keys()]));
     },
-    open: ({ listener }) => ReconnectingBroker.open(connect, listener, { shortest: 10, interval: 100, silence: 300 }),
+    open: ({ listener }) =>
+      ReconnectingBroker.open(connect, listener, { minDelay: 10, probeInterval: 100, probeTimeout: 300 }),
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
 

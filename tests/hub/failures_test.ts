@@ -188,7 +188,7 @@ peerTest(
     }
     assertMatch(
       await refusal(plainNats.url.replace("nats", "tls"), { ca }),
-      /: TLS failed: the server speaks plain NATS/,
+      /: TLS failed: the server uses NATS without TLS/,
     );
     assertMatch(
       await refusal(plainRedis.url.replace("redis", "rediss"), { ca }),

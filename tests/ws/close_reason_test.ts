@@ -4,14 +4,14 @@ import { isSendable } from "../../lib/close_codes.ts";
 import type { WatchedConnection } from "../../lib/net/watchdog/watched_connection.ts";
 import {
   closeReasonOf,
-  FAILED,
   fittedFrame,
+  HOOK_FAILED,
   NO_PONG,
   OVER_BUDGET,
   TERMINATED,
   TOKEN_EXPIRED,
   tooSlow,
-  USER_FULL,
+  USER_LIMIT_REACHED,
   watchdogCloseReason,
 } from "../../lib/ws/close_reason.ts";
 
@@ -53,7 +53,7 @@ Deno.test("reports the cause of a connection that the watchdog ended", () => {
 });
 
 Deno.test("every close code that the service uses may be sent, but not 1006", () => {
-  for (const frame of [TOKEN_EXPIRED, FAILED, OVER_BUDGET, USER_FULL, tooSlow(2 ** 53)]) {
+  for (const frame of [TOKEN_EXPIRED, HOOK_FAILED, OVER_BUDGET, USER_LIMIT_REACHED, tooSlow(2 ** 53)]) {
     assert(isSendable(frame.code), frame.reason);
     assertEquals(fittedFrame(frame), frame, "it is cut");
   }

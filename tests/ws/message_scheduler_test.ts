@@ -24,7 +24,7 @@ class Sender implements ScheduledPeer {
   receive(): void {
     if (this.waiting === 0 && this.#scheduler.mayHandle(this)) return this.#handle();
     this.waiting++;
-    this.#scheduler.wait(this);
+    this.#scheduler.add(this);
   }
 
   handleNext(): void {
@@ -113,7 +113,7 @@ Deno.test("does not call a removed peer again", async () => {
   for (let count = 0; count < 40; count++) gone.receive();
   for (let count = 0; count < 3; count++) other.receive();
   const { handled } = gone;
-  scheduler.forget(gone);
+  scheduler.remove(gone);
   await turnsUntil(() => other.handled === 3);
   assertEquals(gone.handled, handled);
 });

@@ -7,10 +7,10 @@ import type { Broker, BrokerStart, Deliver } from "../broker.ts";
 import { Kind, readWire, WireWriter } from "./ipc_frames.ts";
 import { ReconnectingBroker, type Session } from "./reconnect.ts";
 
-/** The most bytes that may wait to be sent. */
-const SEND_BOUND = 64 * 1024 * 1024;
-/** Bytes of the longest frame. */
-export const LONGEST_FRAME = 64 * 1024 * 1024;
+/** The maximum number of bytes that may wait to be sent. */
+const MAX_WAITING_BYTES = 64 * 1024 * 1024;
+/** The maximum length of a frame in bytes. */
+export const MAX_FRAME = 64 * 1024 * 1024;
 
 /**
  * Connects to the relay that listens on a unix socket.
@@ -27,7 +27,7 @@ export async function openIpc(path: string, { listener }: BrokerStart): Promise<
 }
 
 class IpcSession implements Session {
-  readonly maxFrame = LONGEST_FRAME;
+  readonly maxFrame = MAX_FRAME;
   /** Messages received. */
   progress = 0;
   readonly ended: Promise<string>;
@@ -44,7 +44,7 @@ class IpcSession implements Session {
   }
 
   publish(channel: string, frame: Uint8Array<ArrayBuffer>): boolean {
-    if (this.#reason !== undefined || this.#writer.waiting + frame.length > SEND_BOUND) return false;
+    if (this.#reason !== undefined || this.#writer.waiting + frame.length > MAX_WAITING_BYTES) return false;
     this.#writer.write(Kind.publish, channel, frame);
     return true;
   }
@@ -76,7 +76,7 @@ class IpcSession implements Session {
   async #read(): Promise<string> {
     let failure = "the supervisor closed the connection";
     try {
-      await readWire(this.#connection, LONGEST_FRAME, (kind, channel, payload) => {
+      await readWire(this.#connection, MAX_FRAME, (kind, channel, payload) => {
         this.progress++;
         if (kind === Kind.publish) this.#subscriptions.get(channel)?.(payload);
         else if (kind === Kind.flushed) this.#flushes.shift()?.resolve();

@@ -11,7 +11,7 @@
 
 /** The kind of a message on the wire. */
 export const Kind = {
-  /** A worker publishes a frame; the relay delivers one. */
+  /** To the relay: publishes a frame. From the relay: delivers one. */
   publish: 1,
   subscribe: 2,
   unsubscribe: 3,
@@ -87,7 +87,7 @@ export class WireWriter {
     return (this.#drained ??= Promise.withResolvers<void>()).promise;
   }
 
-  /** Discards what waits, and ignores later messages. */
+  /** Discards the waiting messages, and ignores later ones. */
   end(): void {
     this.#ended = true;
     this.#length = 0;
@@ -152,10 +152,10 @@ export type OnMessage = (
 ) => void | Promise<void>;
 
 /**
- * Reads messages until the connection ends. Awaits a promise that the callback returns before it reads on.
- * @throws {Error} if a message is longer than `longest`
+ * Reads messages until the connection ends. If the callback returns a promise, awaits it before the next message.
+ * @throws {Error} if a message is longer than `maxLength`
  */
-export async function readWire(connection: Deno.Conn, longest: number, onMessage: OnMessage): Promise<void> {
+export async function readWire(connection: Deno.Conn, maxLength: number, onMessage: OnMessage): Promise<void> {
   const channels = new ChannelNames();
   let buffer = new Uint8Array(4 * INITIAL_BUFFER);
   let length = 0;
@@ -176,7 +176,7 @@ export async function readWire(connection: Deno.Conn, longest: number, onMessage
     let at = 0;
     while (length - at >= HEADER) {
       const size = (buffer[at]! | buffer[at + 1]! << 8 | buffer[at + 2]! << 16 | buffer[at + 3]! << 24) >>> 0;
-      if (size > longest) throw new Error(`a message of ${size} bytes is longer than ${longest}`);
+      if (size > maxLength) throw new Error(`a message of ${size} bytes is longer than ${maxLength}`);
       const end = at + 4 + size;
       if (end > length) break;
       const payloadAt = at + HEADER + (buffer[at + 5]! | buffer[at + 6]! << 8);

@@ -3,22 +3,22 @@
  * frame's channel, and stores nothing.
  * @module
  */
-import { LONGEST_FRAME } from "./ipc.ts";
+import { MAX_FRAME } from "./ipc.ts";
 import { Kind, readWire, WireWriter } from "./ipc_frames.ts";
 
 /**
- * The most bytes that may wait for one worker. Beyond that the relay stops reading from the publishing worker until they
- * are taken, so that no message of a burst between healthy workers is lost.
+ * The maximum number of bytes that may wait for one worker. If more wait, the relay stops reading from the publishing
+ * worker until that worker has read them. A burst between healthy workers thus loses no message.
  */
-const HIGH_WATER = 16 * 1024 * 1024;
-/** A worker that takes nothing for this many milliseconds while the limit is exceeded is disconnected. It reconnects. */
+const HIGH_WATER_MARK = 16 * 1024 * 1024;
+/** A worker that reads nothing for this many milliseconds while the limit is exceeded is disconnected. It reconnects. */
 const STALL_TIMEOUT = 1_000;
 
 /** Options of an IPC server. */
 export interface IpcServerOptions {
   /** The path of the unix socket. Only this user should have access to its folder. */
   readonly path: string;
-  /** Called when a worker was disconnected because it took nothing. */
+  /** Called when a worker was disconnected because it read nothing. */
   readonly onStall?: () => void;
 }
 
@@ -26,8 +26,8 @@ export interface IpcServerOptions {
 export class IpcServer implements AsyncDisposable {
   readonly #listener: Deno.UnixListener;
   readonly #onStall: (() => void) | undefined;
-  readonly #channels = new Map<string, Set<Link>>();
-  readonly #links = new Set<Link>();
+  readonly #channels = new Map<string, Set<WorkerConnection>>();
+  readonly #workers = new Set<WorkerConnection>();
   readonly #accepting: Promise<void>;
 
   constructor({ path, onStall }: IpcServerOptions) {
@@ -39,84 +39,92 @@ export class IpcServer implements AsyncDisposable {
   /** Ends all connections. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#listener.close();
-    for (const link of this.#links) link.close();
+    for (const worker of this.#workers) worker.close();
     await this.#accepting;
-    await Promise.all([...this.#links].map(({ ended }) => ended));
+    await Promise.all([...this.#workers].map(({ ended }) => ended));
   }
 
   async #accept(): Promise<void> {
     try {
       for await (const connection of this.#listener) {
-        const link: Link = new Link(connection, (kind, channel, message) => this.#take(link, kind, channel, message));
-        this.#links.add(link);
-        void link.ended.then(() => this.#remove(link));
+        const worker: WorkerConnection = new WorkerConnection(
+          connection,
+          (kind, channel, message) => this.#handle(worker, kind, channel, message),
+        );
+        this.#workers.add(worker);
+        void worker.ended.then(() => this.#remove(worker));
       }
     } catch {
       // Closed.
     }
   }
 
-  #take(link: Link, kind: number, channel: string, message: Uint8Array<ArrayBuffer>): void | Promise<void> {
+  #handle(
+    worker: WorkerConnection,
+    kind: number,
+    channel: string,
+    message: Uint8Array<ArrayBuffer>,
+  ): void | Promise<void> {
     switch (kind) {
       case Kind.publish:
-        return this.#publish(link, channel, message);
+        return this.#publish(worker, channel, message);
       case Kind.subscribe: {
-        const links = this.#channels.get(channel) ?? new Set();
-        this.#channels.set(channel, links.add(link));
-        link.channels.add(channel);
+        const workers = this.#channels.get(channel) ?? new Set();
+        this.#channels.set(channel, workers.add(worker));
+        worker.channels.add(channel);
         return;
       }
       case Kind.unsubscribe:
-        link.channels.delete(channel);
-        return this.#leave(link, channel);
+        worker.channels.delete(channel);
+        return this.#removeFromChannel(worker, channel);
       case Kind.flush:
-        return link.writer.write(Kind.flushed, "");
+        return worker.writer.write(Kind.flushed, "");
     }
   }
 
-  #publish(from: Link, channel: string, message: Uint8Array<ArrayBuffer>): void | Promise<void> {
-    const links = this.#channels.get(channel);
-    if (links === undefined) return;
-    let full: Link[] | undefined;
-    for (const link of links) {
-      if (link === from) continue;
-      link.writer.forward(message);
-      if (link.writer.waiting > HIGH_WATER) (full ??= []).push(link);
+  #publish(from: WorkerConnection, channel: string, message: Uint8Array<ArrayBuffer>): void | Promise<void> {
+    const workers = this.#channels.get(channel);
+    if (workers === undefined) return;
+    let full: WorkerConnection[] | undefined;
+    for (const worker of workers) {
+      if (worker === from) continue;
+      worker.writer.forward(message);
+      if (worker.writer.waiting > HIGH_WATER_MARK) (full ??= []).push(worker);
     }
     if (full !== undefined) return this.#wait(full);
   }
 
-  /** Waits until these workers have taken enough of their messages. Disconnects a worker that takes nothing. */
-  async #wait(links: readonly Link[]): Promise<void> {
-    for (const link of links) {
+  /** Waits until these workers have read enough of their messages. Disconnects a worker that reads nothing. */
+  async #wait(workers: readonly WorkerConnection[]): Promise<void> {
+    for (const worker of workers) {
       let written = -1;
-      while (link.writer.waiting > HIGH_WATER && link.writer.written !== written) {
-        written = link.writer.written;
+      while (worker.writer.waiting > HIGH_WATER_MARK && worker.writer.written !== written) {
+        written = worker.writer.written;
         const stalled = Promise.withResolvers<void>();
         const timer = setTimeout(stalled.resolve, STALL_TIMEOUT);
-        await Promise.race([link.writer.drained(), stalled.promise]);
+        await Promise.race([worker.writer.drained(), stalled.promise]);
         clearTimeout(timer);
       }
-      if (link.writer.waiting > HIGH_WATER) {
-        link.close();
+      if (worker.writer.waiting > HIGH_WATER_MARK) {
+        worker.close();
         this.#onStall?.();
       }
     }
   }
 
-  #remove(link: Link): void {
-    this.#links.delete(link);
-    for (const channel of link.channels) this.#leave(link, channel);
+  #remove(worker: WorkerConnection): void {
+    this.#workers.delete(worker);
+    for (const channel of worker.channels) this.#removeFromChannel(worker, channel);
   }
 
-  #leave(link: Link, channel: string): void {
-    const links = this.#channels.get(channel);
-    if (links?.delete(link) && links.size === 0) this.#channels.delete(channel);
+  #removeFromChannel(worker: WorkerConnection, channel: string): void {
+    const workers = this.#channels.get(channel);
+    if (workers?.delete(worker) && workers.size === 0) this.#channels.delete(channel);
   }
 }
 
 /** The connection of one worker. */
-class Link {
+class WorkerConnection {
   readonly writer: WireWriter;
   readonly channels = new Set<string>();
   readonly ended: Promise<void>;
@@ -125,11 +133,11 @@ class Link {
 
   constructor(
     connection: Deno.UnixConn,
-    take: (kind: number, channel: string, message: Uint8Array<ArrayBuffer>) => void | Promise<void>,
+    handle: (kind: number, channel: string, message: Uint8Array<ArrayBuffer>) => void | Promise<void>,
   ) {
     this.#connection = connection;
     this.writer = new WireWriter(connection);
-    this.ended = readWire(connection, LONGEST_FRAME, (kind, channel, _payload, message) => take(kind, channel, message))
+    this.ended = readWire(connection, MAX_FRAME, (kind, channel, _payload, message) => handle(kind, channel, message))
       .catch(() => {})
       .finally(() => this.close());
   }

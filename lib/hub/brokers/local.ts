@@ -5,8 +5,8 @@
  */
 import type { Broker, Deliver } from "../broker.ts";
 
-/** The most bytes that may wait within one turn of the event loop. */
-const BOUND = 64 * 1024 * 1024;
+/** The maximum number of bytes that may wait within one turn of the event loop. */
+const MAX_WAITING_BYTES = 64 * 1024 * 1024;
 
 const buses = new Map<string, Set<LocalBroker>>();
 
@@ -33,7 +33,7 @@ class LocalBroker implements Broker {
   }
 
   publish(channel: string, frame: Uint8Array<ArrayBuffer>): boolean {
-    if (!this.connected || this.#bytes + frame.length > BOUND) return false;
+    if (!this.connected || this.#bytes + frame.length > MAX_WAITING_BYTES) return false;
     if (this.#waiting.push({ channel, frame }) === 1) queueMicrotask(() => this.#send());
     this.#bytes += frame.length;
     return true;

@@ -36,7 +36,7 @@ export function natsSessions({ servers, tls, credentials }: BrokerTarget, ca: re
       ...(tls ? { tls: {} } : {}),
       ...authentication(credentials),
       ca,
-      created: (fresh) => {
+      onCreate: (fresh) => {
         transport = fresh;
         if (signal.aborted) fresh.disconnect();
       },
@@ -61,7 +61,9 @@ function authentication(credentials: Credentials | undefined): ConnectionOptions
 function explain(error: unknown): string {
   if (error instanceof AuthorizationError) return `authentication failed (${error.message})`;
   if (error instanceof TlsFailure) return `TLS failed: ${error.message}`;
-  if (messageOf(error).includes("does not support 'tls'")) return "TLS failed: the server speaks plain NATS (nats://)";
+  if (messageOf(error).includes("does not support 'tls'")) {
+    return "TLS failed: the server uses NATS without TLS (nats://)";
+  }
   return `it cannot be reached: ${messageOf(error)}`;
 }
 

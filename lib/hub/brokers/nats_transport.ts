@@ -15,9 +15,9 @@ import {
   type Transport,
 } from "@nats-io/nats-core/internal";
 
-const READ = 256 * 1024;
+const READ_SIZE = 256 * 1024;
 /** Bytes waiting to be written beyond which `full` is true. */
-const BOUND = 16 * 1024 * 1024;
+const MAX_WAITING_BYTES = 16 * 1024 * 1024;
 
 /** The TLS handshake failed. */
 export class TlsFailure extends Error {
@@ -29,7 +29,7 @@ export interface TransportOptions extends ConnectionOptions {
   /** Certificates of authorities (PEM) to trust in addition to Deno's. */
   readonly ca: readonly string[];
   /** Called with each transport before it connects. */
-  created(transport: DenoTransport): void;
+  onCreate(transport: DenoTransport): void;
 }
 
 /** One connection to a NATS server. */
@@ -50,9 +50,9 @@ export class DenoTransport implements Transport {
   #writing: Promise<void> | undefined;
 
   async connect(server: Server, options: ConnectionOptions): Promise<void> {
-    const { ca, created } = options as TransportOptions;
+    const { ca, onCreate } = options as TransportOptions;
     const { hostname, port } = server;
-    created(this);
+    onCreate(this);
     const plain = await Deno.connect({ hostname, port });
     this.#connection = plain;
     if (this.#done) return plain.close();
@@ -80,7 +80,7 @@ export class DenoTransport implements Transport {
 
   /** Whether the send buffer is full. */
   get full(): boolean {
-    return this.#bytes > BOUND;
+    return this.#bytes > MAX_WAITING_BYTES;
   }
 
   isEncrypted(): boolean {
@@ -91,7 +91,7 @@ export class DenoTransport implements Transport {
     let reason: Error | undefined;
     yield this.#first;
     try {
-      const buffer = new Uint8Array(READ);
+      const buffer = new Uint8Array(READ_SIZE);
       for (let n = await this.#connection!.read(buffer); n !== null; n = await this.#connection!.read(buffer)) {
         this.progress += n;
         // The parser may keep the beginning of a message.
@@ -111,7 +111,7 @@ export class DenoTransport implements Transport {
   }
 
   async close(error?: Error): Promise<void> {
-    // A failed connection takes nothing more, so the buffer is discarded then.
+    // After an error nothing more can be sent, so the waiting bytes are discarded.
     if (!error && !this.#done && this.#connection) await this.#writing;
     this.#end(error);
   }
@@ -162,7 +162,7 @@ export class DenoTransport implements Transport {
 /** Reads the server's INFO. */
 async function readInfo(connection: Deno.TcpConn) {
   let bytes = new Uint8Array(0);
-  const buffer = new Uint8Array(READ);
+  const buffer = new Uint8Array(READ_SIZE);
   for (;;) {
     const n = await connection.read(buffer);
     if (n === null) throw new errors.ConnectionError("the server closed the connection before it sent INFO");
@@ -170,6 +170,6 @@ async function readInfo(connection: Deno.TcpConn) {
     const line = extractProtocolMessage(bytes);
     const info = line === "" ? null : INFO.exec(line);
     if (info !== null) return { bytes, info: JSON.parse(info[1]!) };
-    if (line !== "" || bytes.length > 65_536) throw new errors.ConnectionError("the server does not speak NATS");
+    if (line !== "" || bytes.length > 65_536) throw new errors.ConnectionError("this is not a NATS server");
   }
 }

@@ -1,6 +1,6 @@
 /**
- * A broker that reconnects: it replaces a session that ended, without limit and with back-off and jitter. It restores the
- * subscriptions, and detects a server that hangs.
+ * A broker that reconnects. It replaces a session that ended, with back-off and jitter and any number of times, restores
+ * the subscriptions, and detects a server that hangs.
  * @module
  */
 import { messageOf } from "../../errors.ts";
@@ -15,7 +15,7 @@ export interface Session {
   publish(channel: string, frame: Uint8Array<ArrayBuffer>): boolean;
   subscribe(channel: string, deliver: Deliver): void;
   unsubscribe(channel: string): void;
-  /** Grows whenever the server proves to be alive: it sends something, or reads some of the waiting bytes. */
+  /** Grows whenever the server sends something or reads some of the waiting bytes. */
   readonly progress: number;
   /** Resolves when the server has processed all earlier calls. Rejects if the session ends first. */
   flush(): Promise<void>;
@@ -33,15 +33,15 @@ export type Connect = (problem: (message: string) => void, signal: AbortSignal) 
 /** Options of reconnecting. */
 export interface ReconnectOptions {
   /** The first delay, ms. Each further delay is twice as long. Default 100. */
-  readonly shortest?: number;
+  readonly minDelay?: number;
   /** The longest delay, ms. Default 5,000. */
-  readonly longest?: number;
-  /** How long one attempt may take, ms. Default 5,000. */
-  readonly timeout?: number;
-  /** How often the server is probed, ms. Default 1,000. */
-  readonly interval?: number;
-  /** How long a probe may stay unanswered before the session is ended, ms. Default 3,000. */
-  readonly silence?: number;
+  readonly maxDelay?: number;
+  /** The time limit of one attempt, ms. Default 5,000. */
+  readonly connectTimeout?: number;
+  /** The time between two probes of the server, ms. Default 1,000. */
+  readonly probeInterval?: number;
+  /** The time after which an unanswered probe ends the session, ms. Default 3,000. */
+  readonly probeTimeout?: number;
 }
 
 /** A broker over sessions that are replaced when they end. */
@@ -62,7 +62,14 @@ export class ReconnectingBroker implements Broker {
   private constructor(connect: Connect, listener: BrokerListener, options: ReconnectOptions) {
     this.#connect = connect;
     this.#listener = listener;
-    this.#options = { shortest: 100, longest: 5000, timeout: 5000, interval: 1000, silence: 3000, ...options };
+    this.#options = {
+      minDelay: 100,
+      maxDelay: 5000,
+      connectTimeout: 5000,
+      probeInterval: 1000,
+      probeTimeout: 3000,
+      ...options,
+    };
   }
 
   /**
@@ -78,13 +85,13 @@ export class ReconnectingBroker implements Broker {
     const broker = new ReconnectingBroker(connect, listener, options);
     let first: Session | undefined;
     try {
-      first = await broker.#attempt();
+      first = await broker.#connectOnce();
     } catch (error) {
       if (!optional) throw error;
       broker.#lastReason = messageOf(error);
       listener.down(broker.#lastReason);
     }
-    if (first !== undefined) broker.#adopt(first);
+    if (first !== undefined) broker.#useSession(first);
     broker.#running = broker.#run(first);
     return broker;
   }
@@ -127,32 +134,32 @@ export class ReconnectingBroker implements Broker {
 
   async #run(session: Session | undefined): Promise<void> {
     const { signal } = this.#stopping;
-    const { shortest, longest } = this.#options;
-    for (let wait = shortest;;) {
+    const { minDelay, maxDelay } = this.#options;
+    for (let delay = minDelay;;) {
       if (session !== undefined) {
-        const reason = await this.#live(session);
+        const reason = await this.#watchSession(session);
         if (signal.aborted) return;
         this.#lastReason = reason;
         this.#listener.down(reason);
-        wait = shortest;
+        delay = minDelay;
       }
       // Jitter between half and all of the delay, so that nodes that lost the same server do not reconnect at the same time.
-      await pause(wait * (0.5 + Math.random() / 2), signal);
+      await pause(delay * (0.5 + Math.random() / 2), signal);
       if (signal.aborted) return;
-      wait = Math.min(wait * 2, longest);
-      session = await this.#again();
+      delay = Math.min(delay * 2, maxDelay);
+      session = await this.#reconnect();
     }
   }
 
   /** Makes one attempt. Returns undefined if it failed. */
-  async #again(): Promise<Session | undefined> {
+  async #reconnect(): Promise<Session | undefined> {
     const { signal } = this.#stopping;
     try {
-      const session = this.#session = await this.#attempt();
+      const session = this.#session = await this.#connectOnce();
       for (const [channel, deliver] of this.#subscriptions) session.subscribe(channel, deliver);
       await session.flush();
       if (signal.aborted) return session;
-      this.#adopt(session);
+      this.#useSession(session);
       this.#lastReason = "";
       this.#listener.up();
       return session;
@@ -167,24 +174,24 @@ export class ReconnectingBroker implements Broker {
     }
   }
 
-  #adopt(session: Session): void {
+  #useSession(session: Session): void {
     this.#session = session;
     this.#connected = true;
     this.#maxFrame = session.maxFrame;
   }
 
-  async #attempt(): Promise<Session> {
-    const { timeout } = this.#options;
+  async #connectOnce(): Promise<Session> {
+    const { connectTimeout } = this.#options;
     const giveUp = new AbortController();
     const signal = AbortSignal.any([this.#stopping.signal, giveUp.signal]);
     const late = new Promise<never>((_, reject) => {
       signal.addEventListener(
         "abort",
-        () => reject(new Error(`it cannot be reached: no answer within ${timeout / 1000} s`)),
+        () => reject(new Error(`it cannot be reached: no answer within ${connectTimeout / 1000} s`)),
         { once: true },
       );
     });
-    const timer = setTimeout(() => giveUp.abort(), timeout);
+    const timer = setTimeout(() => giveUp.abort(), connectTimeout);
     const session = this.#connect((message) => this.#listener.problem(message), signal);
     // A session that opens after the timeout is not used.
     session.then((late) => signal.aborted && late.abort("too late"), () => {});
@@ -196,26 +203,26 @@ export class ReconnectingBroker implements Broker {
   }
 
   /** Watches a session until it ends. */
-  async #live(session: Session): Promise<string> {
-    const { interval, silence } = this.#options;
-    let asked: number | undefined;
+  async #watchSession(session: Session): Promise<string> {
+    const { probeInterval, probeTimeout } = this.#options;
+    let probedAt: number | undefined;
     let { progress } = session;
     let lastCheck = performance.now();
     const watch = setInterval(() => {
       const now = performance.now();
       // After a stall of this process the answer may have arrived without having been read.
-      const stalled = now - lastCheck > 2 * interval;
+      const stalled = now - lastCheck > 2 * probeInterval;
       lastCheck = now;
       // A long queue may delay the answer of a healthy server: NATS throttles publishers this way.
-      if (asked !== undefined && session.progress !== progress) asked = now;
+      if (probedAt !== undefined && session.progress !== progress) probedAt = now;
       progress = session.progress;
-      if (asked === undefined) {
-        asked = now;
-        session.flush().then(() => asked = undefined, () => {});
-      } else if (!stalled && now - asked > silence) {
-        session.abort(`it has not answered for ${Math.round((now - asked) / 1000)} s`);
+      if (probedAt === undefined) {
+        probedAt = now;
+        session.flush().then(() => probedAt = undefined, () => {});
+      } else if (!stalled && now - probedAt > probeTimeout) {
+        session.abort(`it has not answered for ${Math.round((now - probedAt) / 1000)} s`);
       }
-    }, interval);
+    }, probeInterval);
     const reason = await session.ended;
     clearInterval(watch);
     this.#connected = false;

@@ -9,19 +9,19 @@ import { type BrokerStart, type Deliver, NODE_BYTES } from "../broker.ts";
 import type { Connect, Session } from "./reconnect.ts";
 import type { BrokerServer, BrokerTarget, Credentials } from "./broker_url.ts";
 
-/** The most bytes that Redis may not have confirmed yet. */
-const BOUND = 16 * 1024 * 1024;
+/** The maximum number of published bytes that Redis has not confirmed. */
+const MAX_WAITING_BYTES = 16 * 1024 * 1024;
 /** Redis's defaults of client-output-buffer-limit pubsub and proto-max-bulk-len, used if they cannot be read. */
 const DEFAULT_OUTPUT_LIMIT = 32 * 1024 * 1024;
 const DEFAULT_BULK_LIMIT = 512 * 1024 * 1024;
 
-type Listener = (message: Buffer<ArrayBuffer>) => void;
+type MessageListener = (message: Buffer<ArrayBuffer>) => void;
 
 /** The pub/sub commands of one server or a cluster. */
-interface Link {
+interface PubSub {
   publish(channel: string, frame: Uint8Array): Promise<unknown>;
-  subscribe(channel: string, listener: Listener): Promise<void>;
-  unsubscribe(channel: string, listener: Listener): Promise<void>;
+  subscribe(channel: string, listener: MessageListener): Promise<void>;
+  unsubscribe(channel: string, listener: MessageListener): Promise<void>;
   ping(): Promise<unknown>;
   destroy(): void;
 }
@@ -85,7 +85,7 @@ async function connect(
   let maxFrame: number;
   try {
     maxFrame = await frameLimit(client);
-    if (!await isCluster(client)) return new RedisSession(linkOf(client), failed, node, maxFrame, problem);
+    if (!await isCluster(client)) return new RedisSession(pubSubOf(client), failed, node, maxFrame, problem);
   } catch (error) {
     if (client.isOpen) client.destroy();
     throw error;
@@ -97,14 +97,14 @@ async function connect(
     commandOptions: shared.commandOptions,
   });
   const lost = await establish(cluster, ["error", "node-error", "disconnect"], signal);
-  const link: Link = {
+  const pubSub: PubSub = {
     publish: (channel, frame) => cluster.sPublish(channel, bufferOf(frame)),
     subscribe: (channel, listener) => cluster.sSubscribe(channel, listener as never, true),
     unsubscribe: (channel, listener) => cluster.sUnsubscribe(channel, listener as never, true),
     ping: () => Promise.all(cluster.masters.map(async (master) => (await cluster.nodeClient(master)).ping())),
     destroy: () => cluster.isOpen && cluster.destroy(),
   };
-  return new RedisSession(link, lost, node, maxFrame, problem);
+  return new RedisSession(pubSub, lost, node, maxFrame, problem);
 }
 
 /**
@@ -133,14 +133,14 @@ interface Failure {
   readonly promise: Promise<unknown>;
 }
 
-/** Gives options the types of this client, independent of the defaults of its type parameters. */
+/** Creates a client with fixed type parameters. */
 function clientOf(options: Parameters<typeof createClient>[0]) {
   return createClient({ ...options, RESP: 3, modules: {}, functions: {}, scripts: {} });
 }
 
 type Client = ReturnType<typeof clientOf>;
 
-function linkOf(client: Client): Link {
+function pubSubOf(client: Client): PubSub {
   return {
     publish: (channel, frame) => client.publish(channel, bufferOf(frame)),
     subscribe: (channel, listener) => client.subscribe(channel, listener as never, true),
@@ -196,10 +196,10 @@ class RedisSession implements Session {
   readonly ended: Promise<string>;
   /** Replies and messages received. */
   progress = 0;
-  readonly #link: Link;
+  readonly #pubSub: PubSub;
   readonly #node: Uint8Array;
   readonly #problem: (message: string) => void;
-  readonly #listeners = new Map<string, Listener>();
+  readonly #listeners = new Map<string, MessageListener>();
   /** Subscriptions that Redis has not confirmed. A PING alone would not cover them: in a cluster they go to several servers. */
   readonly #unconfirmed = new Set<Promise<void>>();
   /** Unsubscriptions that Redis has not confirmed. */
@@ -209,14 +209,14 @@ class RedisSession implements Session {
   #bytes = 0;
 
   constructor(
-    link: Link,
+    pubSub: PubSub,
     failed: Failure,
     node: Uint8Array,
     maxFrame: number,
     problem: (message: string) => void,
   ) {
     this.maxFrame = maxFrame;
-    this.#link = link;
+    this.#pubSub = pubSub;
     this.#node = node;
     this.#problem = problem;
     const { promise, resolve } = Promise.withResolvers<string>();
@@ -224,7 +224,7 @@ class RedisSession implements Session {
       if (!this.#open) return;
       this.#open = false;
       resolve(reason);
-      link.destroy();
+      pubSub.destroy();
     };
     this.ended = promise;
     failed.promise.then((error) => this.#abort(messageOf(error)));
@@ -232,9 +232,9 @@ class RedisSession implements Session {
 
   publish(channel: string, frame: Uint8Array<ArrayBuffer>): boolean {
     const { length } = frame;
-    if (!this.#open || length > this.maxFrame || this.#bytes + length > BOUND) return false;
+    if (!this.#open || length > this.maxFrame || this.#bytes + length > MAX_WAITING_BYTES) return false;
     this.#bytes += length;
-    this.#link.publish(channel, frame).then(
+    this.#pubSub.publish(channel, frame).then(
       () => {
         this.#bytes -= length;
         this.progress++;
@@ -251,7 +251,7 @@ class RedisSession implements Session {
     if (!this.#open) return;
     const node = this.#node;
     // Redis delivers a node's own messages, too.
-    const listener: Listener = (message) => {
+    const listener: MessageListener = (message) => {
       this.progress++;
       if (this.#listeners.get(channel) !== listener || startsWith(message, node)) return;
       // A Buffer is a Uint8Array whose slice() copies nothing.
@@ -263,7 +263,7 @@ class RedisSession implements Session {
     this.#confirm(
       unsubscribing
         ? unsubscribing.then(() => this.#subscribeAgain(channel, listener))
-        : this.#link.subscribe(channel, listener),
+        : this.#pubSub.subscribe(channel, listener),
     );
   }
 
@@ -272,7 +272,7 @@ class RedisSession implements Session {
     if (listener === undefined) return;
     this.#listeners.delete(channel);
     if (!this.#open) return;
-    const unsubscribed = this.#confirm(this.#link.unsubscribe(channel, listener));
+    const unsubscribed = this.#confirm(this.#pubSub.unsubscribe(channel, listener));
     this.#unsubscribing.set(channel, unsubscribed);
     unsubscribed.finally(() =>
       this.#unsubscribing.get(channel) === unsubscribed && this.#unsubscribing.delete(channel)
@@ -283,15 +283,15 @@ class RedisSession implements Session {
     const ended = this.ended.then((reason) => {
       throw new Error(reason);
     });
-    await Promise.race([Promise.all([...this.#unconfirmed, this.#link.ping()]), ended]);
+    await Promise.race([Promise.all([...this.#unconfirmed, this.#pubSub.ping()]), ended]);
   }
 
   abort(reason: string): void {
     this.#abort(reason);
   }
 
-  async #subscribeAgain(channel: string, listener: Listener): Promise<void> {
-    if (this.#open && this.#listeners.get(channel) === listener) await this.#link.subscribe(channel, listener);
+  async #subscribeAgain(channel: string, listener: MessageListener): Promise<void> {
+    if (this.#open && this.#listeners.get(channel) === listener) await this.#pubSub.subscribe(channel, listener);
   }
 
   /** Never rejects. */

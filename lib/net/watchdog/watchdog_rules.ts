@@ -21,7 +21,7 @@ export interface WatchdogLimits {
 }
 
 /** The state of a connection at one scan. */
-export interface Sample {
+export interface ConnectionSample {
   readonly state: number;
   readonly requestCount: number;
   readonly delivered: number;
@@ -84,7 +84,7 @@ export class TrackedSocket {
   }
 
   /** Records a sample taken at `now`. Returns the reason if the connection must be closed. */
-  evaluate(sample: Sample, now: number, limits: WatchdogLimits): AbortReason | undefined {
+  evaluate(sample: ConnectionSample, now: number, limits: WatchdogLimits): AbortReason | undefined {
     if (sample.state !== this.#state || sample.requestCount !== this.#requestCount) {
       // The timeout of a connection without a request runs since it was accepted.
       if (sample.state !== State.none) this.#since = now;
@@ -128,7 +128,7 @@ export class TrackedSocket {
   /**
    * Detects an unfinished message that is too long or takes too long. Deno keeps the fragments of a message without limit.
    */
-  #evaluateMessage(sample: Sample, now: number, limits: WatchdogLimits): AbortReason | undefined {
+  #evaluateMessage(sample: ConnectionSample, now: number, limits: WatchdogLimits): AbortReason | undefined {
     const base = this.#base;
     if (base === undefined || sample.delivered !== this.#delivered) {
       this.#delivered = sample.delivered;

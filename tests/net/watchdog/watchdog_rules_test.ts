@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { State } from "../../../lib/net/watchdog/connection_table.ts";
-import { type Sample, TrackedSocket, type WatchdogLimits } from "../../../lib/net/watchdog/watchdog_rules.ts";
+import { type ConnectionSample, TrackedSocket, type WatchdogLimits } from "../../../lib/net/watchdog/watchdog_rules.ts";
 
 const LIMITS: WatchdogLimits = {
   handshakeTimeout: 1_000,
@@ -11,13 +11,13 @@ const LIMITS: WatchdogLimits = {
   unfinishedBudget: Infinity,
 };
 
-function sample(change: Partial<Sample> = {}): Sample {
+function sample(change: Partial<ConnectionSample> = {}): ConnectionSample {
   const quiet = { delivered: 0, read: 0, deliveredSince: 0, received: 0, sent: 0, unread: () => 0 };
   return { state: State.open, requestCount: 1, ...quiet, ...change };
 }
 
 /** The verdicts on a connection that is looked at once a second while `at` says what is seen. */
-function verdict(seconds: number, at: (second: number) => Partial<Sample>): string | undefined {
+function verdict(seconds: number, at: (second: number) => Partial<ConnectionSample>): string | undefined {
   const watched = new TrackedSocket(1, 0);
   for (let second = 0; second <= seconds; second++) {
     const reason = watched.evaluate(sample(at(second)), second * 1_000, LIMITS);
@@ -76,7 +76,7 @@ Deno.test("messages sent to a subscriber do not extend its limit", () => {
 
 Deno.test("an unfinished message has a timeout, however slowly it arrives; a complete one resets it", () => {
   const limits = { ...LIMITS, messageTimeout: 20_000 };
-  const end = (at: (second: number) => Partial<Sample>) => {
+  const end = (at: (second: number) => Partial<ConnectionSample>) => {
     const watched = new TrackedSocket(1, 0);
     for (let second = 0; second <= 100; second++) {
       const reason = watched.evaluate(sample(at(second)), second * 1_000, limits);
@@ -94,7 +94,7 @@ Deno.test("an unfinished message has a timeout, however slowly it arrives; a com
 
 Deno.test("the bytes of an unfinished message are reported without those of pings and pongs", () => {
   const watched = new TrackedSocket(1, 0);
-  const see = (received: number, second: number, change: Partial<Sample> = {}) => {
+  const see = (received: number, second: number, change: Partial<ConnectionSample> = {}) => {
     watched.evaluate(sample({ received, ...change }), second * 1_000, LIMITS);
     return watched.unfinished;
   };
@@ -106,7 +106,7 @@ Deno.test("the bytes of an unfinished message are reported without those of ping
 
 Deno.test("bytes before the first scan after a delivery count unless they belong to a complete message", () => {
   const watched = new TrackedSocket(1, 0);
-  const see = (second: number, change: Partial<Sample>) => {
+  const see = (second: number, change: Partial<ConnectionSample>) => {
     watched.evaluate(sample(change), second * 1_000, LIMITS);
     return Math.round(watched.unfinished + second * 256);
   };
