@@ -4,7 +4,7 @@
  */
 import { parseAdminAddress } from "../config/admin_address.ts";
 import { messageOf, StartError } from "../errors.ts";
-import { describe } from "../net/listener/accept_loop.ts";
+import { formatAddress } from "../net/listener/accept_loop.ts";
 import { decodeText } from "../text_file.ts";
 
 /** The admin listener's address, and the credentials for it. */
@@ -27,7 +27,7 @@ export interface AdminTarget {
  */
 export async function callAdmin(target: AdminTarget, method: string, parameters: object): Promise<unknown> {
   const address = parseAdminAddress(target.admin);
-  const where = describe(address);
+  const where = formatAddress(address);
   const headers = new Headers({ "content-type": "application/json" });
   if (target.adminKeyFile !== undefined) headers.set("authorization", `Bearer ${readFirstKey(target.adminKeyFile)}`);
   using client = Deno.createHttpClient({

@@ -9,7 +9,7 @@ import { messageOf, stackOf, StartError } from "../errors.ts";
 import { namesThisMachine } from "../handshake/origin.ts";
 import type { Logger } from "../log.ts";
 import { type MetricValues, renderMetrics } from "../metrics.ts";
-import { describe, type TlsText } from "../net/listener/accept_loop.ts";
+import { formatAddress, type TlsText } from "../net/listener/accept_loop.ts";
 import { Listener } from "../net/listener/listener.ts";
 import { Watchdog } from "../net/watchdog/watchdog.ts";
 import { Api, type Reply } from "./api_dispatcher.ts";
@@ -107,7 +107,7 @@ export class AdminListener implements AsyncDisposable {
     if (!isLocalAddress(address) && tls === undefined) {
       log.warn(
         `--admin ${
-          describe(address)
+          formatAddress(address)
         } can be reached from other machines without TLS: anybody on the network path can ` +
           "read the keys; add --admin-tls, or listen on 127.0.0.1",
       );
@@ -124,7 +124,7 @@ export class AdminListener implements AsyncDisposable {
   get url(): string {
     const { addr } = this;
     if (!("hostname" in addr)) return `unix:${(addr as Deno.UnixAddr).path}`;
-    return `${this.#options.tls ? "https" : "http"}://${describe({ ...addr, transport: "tcp" })}`;
+    return `${this.#options.tls ? "https" : "http"}://${formatAddress({ ...addr, transport: "tcp" })}`;
   }
 
   /** Replaces the certificate. Does nothing without TLS. A failure is logged. */
@@ -299,7 +299,7 @@ function pathOf({ url }: Request): string {
 /** Replaces the listener's error: the remedies for the service's port do not apply to this port. */
 function explainError(error: unknown, address: Address): Error {
   if (!(error instanceof StartError)) return error as Error;
-  const where = `Cannot open the admin listener on ${describe(address)}: `;
+  const where = `Cannot open the admin listener on ${formatAddress(address)}: `;
   const { cause } = error;
   if (cause instanceof Deno.errors.AddrInUse) {
     return new StartError(

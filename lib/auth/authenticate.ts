@@ -28,11 +28,11 @@ export type AuthResult = (Authenticated | Unauthenticated) & Stripped;
 
 /** Checks the tokens of handshakes. */
 export interface Authenticator {
-  /** What clients need, for the startup banner: `one of 2 shared secrets`, `a JWT (HS256)`. */
-  readonly need: string;
+  /** The kind of token that clients must present: `one of 2 shared secrets`, `a JWT (HS256)`. */
+  readonly requiredToken: string;
   /**
    * Checks one handshake; never throws and never rejects. The result is immediate for shared secrets and a promise for
-   * JWTs: read everything that is needed from the request before calling this.
+   * JWTs. Read all required data from the request before calling this.
    */
   authenticate(request: AuthRequest): AuthResult | Promise<AuthResult>;
   /** The file with the secrets or the key; undefined with a key set. */
@@ -63,7 +63,7 @@ type Check = (token: string) => Authenticated | Unauthenticated | Promise<Authen
 
 /** The keys that are accepted now. */
 interface LoadedKeys {
-  readonly need: string;
+  readonly requiredToken: string;
   readonly check: Check;
   /** The ids of the secrets or of the key; undefined for a key set, whose keys cannot be revoked here. */
   readonly ids: ReadonlySet<string> | undefined;
@@ -97,8 +97,8 @@ export async function createAuthenticator(
     });
 
   return {
-    get need() {
-      return current.need;
+    get requiredToken() {
+      return current.requiredToken;
     },
     file: source.file,
     authenticate(request) {
@@ -136,7 +136,8 @@ function sourceOf(settings: AuthSettings, options: AuthenticatorOptions): KeySou
   const { authTokenFile, jwtSecretFile, jwtPublicKeyFile, jwksUrl } = settings;
   const { log = silent } = options;
   const claims = { audience: settings.jwtAudience, issuer: settings.jwtIssuer };
-  const needOf = ({ algorithms }: JwtKey) => `a JWT (${algorithms.filter((name) => name !== "Ed25519").join(", ")})`;
+  const describeToken = ({ algorithms }: JwtKey) =>
+    `a JWT (${algorithms.filter((name) => name !== "Ed25519").join(", ")})`;
 
   if (authTokenFile !== undefined) {
     return {
@@ -146,7 +147,7 @@ function sourceOf(settings: AuthSettings, options: AuthenticatorOptions): KeySou
         const secrets = parseSecrets(text, authTokenFile);
         const count = secrets.digests.length;
         return {
-          need: count === 1 ? "the shared secret" : `one of ${count} shared secrets`,
+          requiredToken: count === 1 ? "the shared secret" : `one of ${count} shared secrets`,
           check(token) {
             const keyId = findSharedSecret(token, secrets);
             if (keyId === undefined) return tokenInvalid("the token matches no shared secret");
@@ -165,7 +166,7 @@ function sourceOf(settings: AuthSettings, options: AuthenticatorOptions): KeySou
       ? await secretKey(content, file)
       : await publicKey(decoded(content, file), file);
     return {
-      need: needOf(key),
+      requiredToken: describeToken(key),
       check: async (token) => {
         const result = await verifyJwt(token, key, claims);
         return result.ok ? { ...result, keyId: key.id } : result;
@@ -190,7 +191,12 @@ function sourceOf(settings: AuthSettings, options: AuthenticatorOptions): KeySou
     file: undefined,
     async load() {
       await (fetched ??= keys.fetch());
-      return { need: needOf(keys), check: (token) => verifyJwt(token, keys, claims), ids: undefined, warnings: [] };
+      return {
+        requiredToken: describeToken(keys),
+        check: (token) => verifyJwt(token, keys, claims),
+        ids: undefined,
+        warnings: [],
+      };
     },
   };
 }
@@ -198,7 +204,7 @@ function sourceOf(settings: AuthSettings, options: AuthenticatorOptions): KeySou
 /** Used when the file is empty or missing: no token is valid. */
 function noKeys(reason: string): LoadedKeys {
   return {
-    need: "a token, but none is valid",
+    requiredToken: "a token, but none is valid",
     check: () => tokenInvalid("no token is valid: the file with the secrets or the key is empty or missing"),
     ids: new Set(),
     warnings: [`${reason}: no token is valid any more`],

@@ -20,7 +20,7 @@ const [BOLD, DIM, CYAN] = ["1", "2", "36"] as const;
  * @param workers the number of workers on the port; undefined without a supervisor
  */
 export function formatBanner(service: RunningService, workers?: number): string {
-  const { settings, mode, material, url, needs, nodeId, admin } = service;
+  const { settings, mode, material, url, requiredToken, nodeId, admin } = service;
   const lines = [colour(`${PROGRAM} ${VERSION}`, BOLD, "stdout")];
   const columns = Math.min(WIDTH, terminalColumns());
   function row(label: string, indent: number, texts: readonly string[], code?: string): void {
@@ -45,7 +45,7 @@ export function formatBanner(service: RunningService, workers?: number): string 
   if (workers !== undefined) fact("workers", `${workers} processes on this port`);
   if (settings.broker !== undefined) fact("broker", `${parseBroker(settings.broker).shown}, as node ${nodeId}`);
   if (admin) fact("admin", `${admin.url}: POST /api/METHOD, /metrics, /healthz`);
-  if (needs) fact("token", `${needs}, as Authorization: Bearer TOKEN or subprotocol bearer.TOKEN`);
+  if (requiredToken) fact("token", `${requiredToken}, as Authorization: Bearer TOKEN or subprotocol bearer.TOKEN`);
   fact("limits", describeLimits(service));
   lines.push("");
 
@@ -70,19 +70,19 @@ function terminalColumns(): number {
 }
 
 /** Returns the arguments of a `connect` command for this service. An option and its value are one element. */
-function connectWords({ url, settings, needs }: RunningService, authority: string | undefined): string[] {
+function connectWords({ url, settings, requiredToken }: RunningService, authority: string | undefined): string[] {
   return [
     "connect",
     shellWord(url),
     ...(authority === undefined ? [] : [`--ca ${shellWord(authority)}`]),
     ...(settings.strictProxy ? ["-H 'X-Forwarded-Proto: https'"] : []),
-    ...(needs ? ["-H 'Authorization: Bearer TOKEN'"] : []),
+    ...(requiredToken ? ["-H 'Authorization: Bearer TOKEN'"] : []),
   ];
 }
 
 /** Returns the content of the banner as fields for a JSON log. */
 export function createBannerFields(service: RunningService, workers?: number): LogFields {
-  const { settings, mode, material, url, needs, nodeId, admin } = service;
+  const { settings, mode, material, url, requiredToken, nodeId, admin } = service;
   return {
     url,
     mode: mode.kind,
@@ -92,7 +92,7 @@ export function createBannerFields(service: RunningService, workers?: number): L
     certificate: material?.file,
     names: material?.names.join(" "),
     notAfter: material?.notAfter.toISOString(),
-    token: needs,
+    token: requiredToken,
     broker: settings.broker === undefined ? undefined : parseBroker(settings.broker).shown,
     node: settings.broker === undefined ? undefined : nodeId,
     admin: admin?.url,

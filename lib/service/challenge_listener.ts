@@ -4,7 +4,7 @@
  */
 import type { Address } from "../config/service_mode.ts";
 import { messageOf, StartError } from "../errors.ts";
-import { describe } from "../net/listener/accept_loop.ts";
+import { formatAddress } from "../net/listener/accept_loop.ts";
 import type { Logger } from "../log.ts";
 import { Listener } from "../net/listener/listener.ts";
 import { Watchdog } from "../net/watchdog/watchdog.ts";
@@ -59,7 +59,7 @@ export async function openChallengeListener(options: ChallengeListenerOptions): 
 /** Replaces the listener's error: the remedies for the service's port do not apply to the challenge port. */
 function explainError(error: unknown, address: Address): Error {
   if (!(error instanceof StartError)) return error as Error;
-  const where = `Cannot answer the authority's challenges on ${describe(address)}: `;
+  const where = `Cannot answer the authority's challenges on ${formatAddress(address)}: `;
   const { cause } = error;
   if (cause instanceof Deno.errors.AddrInUse) {
     return new StartError(
@@ -74,7 +74,7 @@ function explainError(error: unknown, address: Address): Error {
     );
   }
   if (cause instanceof Deno.errors.NotCapable) {
-    return new StartError(`${where}Deno has no permission; add --allow-net=${describe(address)}`);
+    return new StartError(`${where}Deno has no permission; add --allow-net=${formatAddress(address)}`);
   }
   return new StartError(`${where}${messageOf(error).replace(/^Cannot listen on [^ ]+: /, "")}`);
 }

@@ -172,7 +172,7 @@ export class CredentialReloader {
     if (authenticator === undefined || this.#stopping.signal.aborted) return;
     await authenticator.reload();
     if (authenticator.file !== undefined) {
-      log.info(`${authenticator.file} was read again`, { token: authenticator.need });
+      log.info(`${authenticator.file} was read again`, { token: authenticator.requiredToken });
     }
     tokensChanged();
   }

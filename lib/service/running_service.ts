@@ -250,8 +250,8 @@ export class RunningService extends HubCalls implements Service {
     return this.#parts.certificate?.acme?.status;
   }
 
-  get needs(): string | undefined {
-    return this.#parts.authenticator?.need;
+  get requiredToken(): string | undefined {
+    return this.#parts.authenticator?.requiredToken;
   }
 
   get admin(): AdminListener | undefined {
@@ -346,12 +346,11 @@ export class RunningService extends HubCalls implements Service {
   /** The facts that the test page shows. */
   #pageFacts(): PageFacts {
     const { notAfter, file } = this.material ?? {};
-    const certificate = notAfter && `${file}, until ${notAfter.toISOString().slice(0, 10)}`;
     return {
       App: this.settings.app,
       Mode: this.mode.kind === "direct" ? "direct: this service terminates TLS" : "proxied: the proxy terminates TLS",
-      Certificate: certificate,
-      Token: this.needs,
+      Certificate: notAfter && `${file}, until ${notAfter.toISOString().slice(0, 10)}`,
+      Token: this.requiredToken,
     };
   }
 
@@ -380,7 +379,8 @@ export class RunningService extends HubCalls implements Service {
     await this.#credentials.stop();
     await Promise.all([handedOver ? this.#admin?.handOver() : undefined, this.#listener.stopAccepting()]);
     if (handedOver) {
-      await this.#listener.allConnectionsKnown(() => this.#peerRegistry.size, Math.min(handshakeTimeout, drainTimeout));
+      const timeout = Math.min(handshakeTimeout, drainTimeout);
+      await this.#listener.allConnectionsCounted(() => this.#peerRegistry.size, timeout);
     }
     await this.#peerRegistry.empty(Math.max(0, until - performance.now()));
     await this.#peerRegistry.close(CloseCode.GoingAway, "the service is stopping");

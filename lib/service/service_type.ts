@@ -18,8 +18,8 @@ export interface Service extends ServiceCalls, AsyncDisposable {
   readonly maxConnections: number | undefined;
   /** The certificate in use; undefined in proxied mode. */
   readonly material: ServedCertificate | undefined;
-  /** A description of the token that clients need. Undefined if they need none. */
-  readonly needs: string | undefined;
+  /** The kind of token that clients must present, for example `a JWT (HS256)`. Undefined if no token is required. */
+  readonly requiredToken: string | undefined;
   /** The admin listener's address. Undefined without one, and in a worker, because the supervisor runs it. */
   readonly admin: { readonly addr: Deno.Addr; readonly url: string } | undefined;
   /** The id of this node. The ids of its peers end with it. */

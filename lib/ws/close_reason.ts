@@ -27,7 +27,7 @@ export function closeReasonOf(
   if (code === CloseCode.GoingAway && reason === NO_PONG && !wasClean) {
     return { code: CloseCode.AbnormalClosure, reason: "no pong: the client did not answer a ping" };
   }
-  if (code === 0 && connection?.vanished()) {
+  if (code === 0 && connection?.isPeerUnresponsive()) {
     return { code: CloseCode.AbnormalClosure, reason: "the client did not acknowledge sent data" };
   }
   if (code === 0) return { code: CloseCode.AbnormalClosure, reason: "the connection ended without a close frame" };

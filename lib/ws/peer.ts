@@ -349,7 +349,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     this.#slot.release();
     if (this.#finished || this.#lastFrame !== undefined) return;
     const seen = this.#closing?.frame ?? fittedFrame(closeReasonOf(event, this.#connection));
-    const frame = watchdogCloseReason(this.#connection?.gone(), seen);
+    const frame = watchdogCloseReason(this.#connection?.closed(), seen);
     if (this.#closing !== undefined || frame !== seen || this.#inbound.waiting === 0) return this.#finish(frame);
     this.#sendBuffer.close();
     this.#lastFrame = frame;
@@ -367,7 +367,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     this.#finished = true;
     this.#sendBuffer.close();
     this.#dropWaiting();
-    const shown = watchdogCloseReason(this.#connection?.gone(), frame);
+    const shown = watchdogCloseReason(this.#connection?.closed(), frame);
     this.#subscriptions.leaveAll();
     this.#expiry?.[Symbol.dispose]();
     if (!stays) this.#slot.release();

@@ -169,7 +169,7 @@ function completeHandshake(handshake: Handshake, rules: PeerDependencies, header
     upgraded = Deno.upgradeWebSocket(request, { idleTimeout: rules.idleTimeout / 1000 });
   } catch (error) {
     rules.log.debug("the upgrade failed", { error: messageOf(error) });
-    connection?.gone();
+    connection?.closed();
     const refusal = { status: 400, reason: "The connection cannot be upgraded." };
     return refuse(handshake, rules, "handshake", refusalResponse(refusal));
   }

@@ -53,7 +53,7 @@ Deno.test("shared secrets answer at once, without a promise", async () => {
   await using files = await temporary();
   const authTokenFile = await files.write("tokens", `# ours\n${FIRST}\n${SECOND}\n`);
   const { authenticator, lines } = await made({ authTokenFile });
-  assertEquals([authenticator.need, lines], ["one of 2 shared secrets", []]);
+  assertEquals([authenticator.requiredToken, lines], ["one of 2 shared secrets", []]);
   for (const secret of [FIRST, SECOND]) {
     assertEquals(withoutKeyId(authenticator.authenticate(request(`Bearer ${secret}`))), {
       ok: true,
@@ -136,9 +136,9 @@ Deno.test("a JWT gives its claims and its end, through each kind of key", async 
     [{ jwtPublicKeyFile }, by, "a JWT (ES256)"],
     [{ jwksUrl }, by, "a JWT (RS256, ES256, EdDSA)"],
   ] as const;
-  for (const [settings, signedBy, need] of kinds) {
+  for (const [settings, signedBy, requiredToken] of kinds) {
     const { authenticator, lines } = await made({ ...settings, jwtAudience: "chat" });
-    assertEquals([authenticator.need, lines], [need, []]);
+    assertEquals([authenticator.requiredToken, lines], [requiredToken, []]);
     const token = await sign(signedBy, { sub: "tom", aud: "chat" }, { exp: 60 });
     const verdict = await authenticator.authenticate(request(undefined, "/", [`bearer.${token}`, "wss.v1"]));
     if (!verdict.ok) throw new Error(verdict.reason);

@@ -26,8 +26,8 @@ export interface Stat {
     readonly ended: Readonly<Record<string, number>>;
     readonly scans: number;
     readonly fullScans: number;
-    readonly spent: number;
-    readonly gone: number;
+    readonly scanMicroseconds: number;
+    readonly abandonedUpgrades: number;
   };
 }
 

@@ -74,7 +74,7 @@ async function main(options: ServerOptions): Promise<void> {
       counts.closed++;
       sockets.delete(socket);
       connections.delete(socket);
-      const reason = connection?.gone();
+      const reason = connection?.closed();
       if (reason) reasons.push(reason);
     };
     return response;

@@ -21,7 +21,7 @@ Deno.test("serve: two services in one process have their own addresses and peers
     await using two = await serve(defineApp({ message: (peer) => void peer.send("two") }), PLAIN);
     ports = [one, two].map(({ addr }) => (addr as Deno.NetAddr).port);
     assertEquals(one.url, `ws://127.0.0.1:${ports[0]}/`);
-    assertEquals([one.mode.kind, one.material, one.needs], ["proxied", undefined, undefined]);
+    assertEquals([one.mode.kind, one.material, one.requiredToken], ["proxied", undefined, undefined]);
     const first = await Client.open(one.url);
     const second = await Client.open(two.url);
     assertEquals([await first.ask("tom"), await second.ask("tom")], ["ok", "two"]);

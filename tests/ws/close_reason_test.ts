@@ -16,11 +16,11 @@ import {
 } from "../../lib/ws/close_reason.ts";
 
 const closed = (code: number, reason = "", wasClean = false) => new CloseEvent("close", { code, reason, wasClean });
-const vanished = (yes: boolean) => ({ vanished: () => yes }) as unknown as WatchedConnection;
+const unresponsive = (yes: boolean) => ({ isPeerUnresponsive: () => yes }) as unknown as WatchedConnection;
 
 Deno.test("reports the client's close frame unchanged", () => {
   assertEquals(closeReasonOf(closed(1000, "bye", true), undefined), { code: 1000, reason: "bye" });
-  assertEquals(closeReasonOf(closed(1001, "", true), vanished(true)), { code: 1001, reason: "" });
+  assertEquals(closeReasonOf(closed(1001, "", true), unresponsive(true)), { code: 1001, reason: "" });
   assertEquals(closeReasonOf(closed(4711, "x", true), undefined), { code: 4711, reason: "x" });
   // A client may say what Deno says of an unanswered ping.
   assertEquals(closeReasonOf(closed(1001, NO_PONG, true), undefined), { code: 1001, reason: NO_PONG });
@@ -29,8 +29,8 @@ Deno.test("reports the client's close frame unchanged", () => {
 Deno.test("reports an unanswered ping, unanswered data and a broken connection as 1006 with a reason", () => {
   const reasons = [
     closeReasonOf(closed(1001, NO_PONG), undefined),
-    closeReasonOf(closed(0), vanished(true)),
-    closeReasonOf(closed(0), vanished(false)),
+    closeReasonOf(closed(0), unresponsive(true)),
+    closeReasonOf(closed(0), unresponsive(false)),
     closeReasonOf(closed(0), undefined),
   ];
   assertEquals(reasons.map(({ code }) => code), [1006, 1006, 1006, 1006]);

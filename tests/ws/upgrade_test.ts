@@ -115,7 +115,7 @@ Deno.test("shared secret: a missing or wrong token is a 401 with a challenge, an
     await Deno.writeTextFile(join(folder, "tokens"), `# ours\n${SECRET}\n`);
     return { authTokenFile: join(folder, "tokens"), maxConnections: 1, authQuery: true };
   });
-  assertEquals(served.service.needs, "the shared secret");
+  assertEquals(served.service.requiredToken, "the shared secret");
   const none = await ask(served);
   assertEquals([none.status, none.headers.get("www-authenticate")], [401, 'Bearer realm="wss"']);
   assertMatch(
@@ -164,7 +164,7 @@ Deno.test("JWT: the app gets the claims, and the connection is closed with 3000 
     await Deno.writeFile(join(folder, "secret"), by.privateKey as Uint8Array);
     return { jwtSecretFile: join(folder, "secret"), jwtAudience: "chat" };
   });
-  assertEquals(served.service.needs, "a JWT (HS256)");
+  assertEquals(served.service.requiredToken, "a JWT (HS256)");
   const bearer = async (claims: Record<string, unknown>, times?: { exp?: number; nbf?: number }) => ({
     headers: { Authorization: `Bearer ${await sign(by, claims, times)}` },
   });

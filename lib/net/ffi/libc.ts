@@ -36,7 +36,7 @@ export interface Constants {
   readonly familyBytes: 1 | 2;
 }
 
-/** Constants of Linux only, for x86-64 and arm64; each was tried on Linux 6 with glibc. */
+/** Constants that exist only on Linux, for x86-64 and arm64. Each was tested on Linux 6 with glibc. */
 export const LINUX = {
   SO_KEEPALIVE: 9,
   SO_ATTACH_FILTER: 26,

@@ -13,7 +13,7 @@ export interface Ffi {
 
 let ffi: Ffi | undefined;
 
-/** Returns the calls, one set per thread, and a reason if some or all of them are missing. */
+/** Returns the C library and its socket calls, one set per thread, and a reason if some or all of them are missing. */
 export function loadFfi(): { readonly ffi: Ffi | undefined; readonly reason: string | undefined } {
   const { libc, reason } = loadLibc();
   if (libc !== undefined) ffi ??= { libc, sockets: new Sockets(libc) };

@@ -10,7 +10,7 @@ export const TCP_ESTABLISHED = 1;
 
 const SHUT_RDWR = 2;
 const POLLNVAL = 0x20;
-/** Descriptors per `poll` call. `poll` fails with EINVAL for more than the limit on descriptors. */
+/** Descriptors per `poll` call. `poll` fails with EINVAL for more descriptors than the process may open. */
 const RUN = 256;
 /** `struct sockaddr_storage`. */
 const SOCKADDR_BYTES = 128;
@@ -171,14 +171,15 @@ export class Sockets {
    * Aborts the connection if its cookie matches: the peer gets a reset, both queues are freed, and the owner's next
    * read fails. Uses connect(2) with AF_UNSPEC, which dissolves the association; after shutdown(2) the kernel would
    * keep the data that the peer does not read. The owning thread may close the descriptor, and the number may be
-   * reused, between the check and the abort: a duplicate descriptor keeps the socket in place for that time.
+   * reused, between the check and the abort. A duplicate descriptor keeps the socket open for that time.
    */
   abort(fd: number, cookie: number): boolean {
-    const held = this.#libc.calls.dup(fd);
-    const at = held < 0 ? fd : held;
-    const ended = this.cookie(at) === cookie && this.#libc.calls.connect(at, UNSPECIFIED, UNSPECIFIED.length) === 0;
-    if (held >= 0) this.#libc.calls.close(held);
-    return ended;
+    const duplicate = this.#libc.calls.dup(fd);
+    const socket = duplicate < 0 ? fd : duplicate;
+    const aborted = this.cookie(socket) === cookie &&
+      this.#libc.calls.connect(socket, UNSPECIFIED, UNSPECIFIED.length) === 0;
+    if (duplicate >= 0) this.#libc.calls.close(duplicate);
+    return aborted;
   }
 
   /** The open descriptors in ascending order. */

@@ -15,7 +15,7 @@ export interface TlsText {
   readonly key: string;
 }
 
-/** Answers requests. */
+/** Handles the requests of an accept loop. */
 export type Handler = (
   request: Request,
   info: Deno.ServeHandlerInfo<Deno.Addr>,
@@ -25,7 +25,7 @@ export type Handler = (
 export interface BindOptions {
   readonly address: Address;
   /** A temporary path for a unix socket, which is then moved to the path of `address`. */
-  readonly place?: string;
+  readonly temporaryPath?: string;
   readonly tls: TlsText | undefined;
   /** Whether to share the port with other listeners. If false, a port in use is an error. */
   readonly reusePort: boolean;
@@ -51,7 +51,7 @@ export interface AcceptLoop {
  */
 export function bind(options: BindOptions, ffi: Ffi | undefined): AcceptLoop {
   const { address, tls } = options;
-  const before = ffi === undefined ? undefined : listening(ffi.sockets);
+  const before = ffi === undefined ? undefined : listeningDescriptors(ffi.sockets);
   const common = {
     handler: options.handler as Deno.ServeHandler<Deno.Addr>,
     onListen() {},
@@ -60,7 +60,7 @@ export function bind(options: BindOptions, ffi: Ffi | undefined): AcceptLoop {
   let server: Deno.HttpServer<Deno.Addr>;
   try {
     server = Deno.serve(
-      (address.transport === "unix" ? { ...common, path: options.place ?? address.path } : {
+      (address.transport === "unix" ? { ...common, path: options.temporaryPath ?? address.path } : {
         ...common,
         hostname: address.hostname,
         port: address.port,
@@ -70,13 +70,13 @@ export function bind(options: BindOptions, ffi: Ffi | undefined): AcceptLoop {
       }) as Deno.ServeTcpOptions & Deno.ServeInit<Deno.NetAddr>,
     ) as Deno.HttpServer<Deno.Addr>;
   } catch (error) {
-    throw explained(error, address);
+    throw explainError(error, address);
   }
   if (ffi === undefined || before === undefined) return { server, fd: undefined, tls };
 
   const { sockets, libc } = ffi;
   const port = "port" in server.addr ? server.addr.port : 0;
-  const fd = [...listening(sockets)].find((fd) => !before.has(fd) && sockets.localPort(fd) === port);
+  const fd = [...listeningDescriptors(sockets)].find((fd) => !before.has(fd) && sockets.localPort(fd) === port);
   if (fd !== undefined && address.transport === "tcp") {
     sockets.setOption(fd, libc.constants.IPPROTO_TCP, libc.constants.TCP_NODELAY, 1);
     if (libc.linux && options.userTimeout > 0) {
@@ -88,15 +88,15 @@ export function bind(options: BindOptions, ffi: Ffi | undefined): AcceptLoop {
 
 /**
  * Checks that a port is free. Without libc a direct listener must be opened with `reusePort` from the start, or the one
- * for the next certificate could not join it; this check keeps a second service from joining by accident.
+ * for the next certificate could not join it. This check prevents a second service from joining by accident.
  * @throws {StartError} if the port is in use
  */
-export function refuseTaken(address: Address): void {
+export function assertPortFree(address: Address): void {
   if (address.transport === "unix" || address.port === 0) return;
   try {
     Deno.listen({ hostname: address.hostname, port: address.port }).close();
   } catch (error) {
-    throw explained(error, address);
+    throw explainError(error, address);
   }
 }
 
@@ -105,20 +105,20 @@ export async function clearAddress(address: Address): Promise<void> {
   if (address.transport === "unix") await clearSocketPath(address.path);
 }
 
-function listening(sockets: Sockets): Set<number> {
+function listeningDescriptors(sockets: Sockets): Set<number> {
   return new Set(sockets.open().filter((fd) => sockets.isListening(fd)));
 }
 
 /** `127.0.0.1:8282`, `[::1]:8282`, or the path. */
-export function describe(address: Address): string {
+export function formatAddress(address: Address): string {
   if (address.transport === "unix") return address.path;
   const { hostname, port } = address;
   return `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
 }
 
-function explained(error: unknown, address: Address): Error {
+function explainError(error: unknown, address: Address): Error {
   if (error instanceof StartError) return error;
-  const where = `Cannot listen on ${describe(address)}: `;
+  const where = `Cannot listen on ${formatAddress(address)}: `;
   const fail = (text: string) => new StartError(where + text, { cause: error });
   if (address.transport === "unix") {
     if (error instanceof Deno.errors.NotFound) {
@@ -141,7 +141,7 @@ function explained(error: unknown, address: Address): Error {
     );
   }
   if (error instanceof Deno.errors.NotCapable) {
-    return fail(`Deno has no permission; add --allow-net=${describe(address)}`);
+    return fail(`Deno has no permission; add --allow-net=${formatAddress(address)}`);
   }
   if (error instanceof Deno.errors.AddrNotAvailable) {
     return fail(

@@ -5,12 +5,12 @@
 import type { Ffi } from "../ffi/load_ffi.ts";
 
 /**
- * Descriptors in the reserve. One is enough to listen again; the others are for connections that wait to be accepted.
+ * Descriptors in the reserve. One is enough to listen again. The others are for connections that wait to be accepted.
  */
-export const RESERVE = 16;
+export const RESERVE_SIZE = 16;
 
 /** Descriptors that must be free before listening again. */
-export const ROOM = 8;
+export const MIN_FREE = 8;
 
 /** Holds unused descriptors open. */
 export class DescriptorReserve {
@@ -30,7 +30,7 @@ export class DescriptorReserve {
    * Fills the reserve up to `count` descriptors. Returns false if the process has no more. Without libc this needs
    * `--allow-read=/dev/null`.
    */
-  fill(count = RESERVE): boolean {
+  fill(count = RESERVE_SIZE): boolean {
     while (this.size < count) {
       if (this.#ffi !== undefined) {
         const fd = this.#ffi.libc.calls.dup(2);
@@ -41,7 +41,7 @@ export class DescriptorReserve {
       try {
         this.#files.push(Deno.openSync("/dev/null"));
       } catch (error) {
-        // Not permitted, or no such file (Windows): there is no reserve then, and nothing to wait for.
+        // Not permitted, or no such file (Windows): the service then runs without a reserve.
         return !isExhaustion(error);
       }
     }

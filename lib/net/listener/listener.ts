@@ -1,5 +1,5 @@
 /**
- * A listener that keeps accepting. It opens a new accept loop if `Deno.serve` ends one, replaces the loop for a new
+ * Accepts connections on one address. Opens a new accept loop if `Deno.serve` ends one, replaces the loop for a new
  * certificate without losing a connection, and can stop accepting while open connections stay open.
  * @module
  */
@@ -8,11 +8,11 @@ import { StartError } from "../../errors.ts";
 import type { Logger } from "../../log.ts";
 import {
   type AcceptLoop,
+  assertPortFree,
   bind,
   clearAddress,
-  describe,
+  formatAddress,
   type Handler,
-  refuseTaken,
   type TlsText,
 } from "./accept_loop.ts";
 import { LINUX } from "../ffi/libc.ts";
@@ -23,8 +23,8 @@ import { hasUnstableNet } from "../../unstable_features.ts";
 import { relisten } from "./relisten.ts";
 import { DescriptorReserve } from "./descriptor_reserve.ts";
 import {
-  allConnectionsKnown,
-  GRACE,
+  allConnectionsCounted,
+  HANDSHAKE_GRACE,
   queueEmptied,
   share,
   sleep,
@@ -76,10 +76,10 @@ const CLOSE_TIMEOUT = 2_000;
 /** Milliseconds after which the reserve is filled again. */
 const REFILL_AFTER = 1_000;
 const BACKLOG = 4_096;
-const WITHOUT_UNSTABLE =
+const MISSING_UNSTABLE_WARNING =
   'Without "unstable": ["net", "no-legacy-abort"] in deno.json new connections are refused for a ' +
-  "moment when the certificate is renewed, a hand-over to a new process is impossible, and a client that leaves while " +
-  "it waits for the app's upgrade hook is noticed only after it";
+  "moment when the certificate is renewed, a hand-over to a new process is impossible, and a client that disconnects " +
+  "during the app's upgrade hook is detected only after the hook";
 
 /** Accepts connections on one address until it is stopped. */
 export class Listener {
@@ -100,7 +100,7 @@ export class Listener {
   #inode: number | null = null;
   #shared = false;
   /** Resolves when the previous loop has ended: one is replaced at a time, because steering supports two sockets. */
-  #turn: Promise<void> = Promise.resolve();
+  #previousEnded: Promise<void> = Promise.resolve();
   #relistening: Promise<void> | undefined;
   #refill: ReturnType<typeof setTimeout> | undefined;
 
@@ -133,7 +133,7 @@ export class Listener {
     if (options.additional) return listener;
     listener.#reserve.fill();
     if (reason !== undefined) options.log.warn(missingFfiWarning(reason, tls !== undefined));
-    if (!listener.#canJoin(tls)) options.log.info(WITHOUT_UNSTABLE);
+    if (!listener.#canJoin(tls)) options.log.info(MISSING_UNSTABLE_WARNING);
     return listener;
   }
 
@@ -162,11 +162,11 @@ export class Listener {
   async replace(tls: TlsText | undefined): Promise<void> {
     if (this.#address.transport === "unix") return;
     if (!this.#canJoin(tls)) return await this.#reopen(tls);
-    const turn = this.#turn;
+    const previousEnded = this.#previousEnded;
     let retired!: () => void;
-    this.#turn = new Promise((resolve) => retired = resolve);
+    this.#previousEnded = new Promise((resolve) => retired = resolve);
     try {
-      await turn;
+      await previousEnded;
       await this.#relistening;
       if (this.#stopping.signal.aborted) return retired();
       const old = this.#current;
@@ -207,8 +207,8 @@ export class Listener {
         throw error;
       }
     };
-    const done = this.#turn.then(run);
-    this.#turn = done.catch(() => {});
+    const done = this.#previousEnded.then(run);
+    this.#previousEnded = done.catch(() => {});
     await done;
   }
 
@@ -273,7 +273,7 @@ export class Listener {
    * do not call `replace` in between. Returns false if that is impossible: on a TCP port without the C library.
    */
   async share(): Promise<boolean> {
-    if (this.#loopCanEnd) await this.#turn;
+    if (this.#loopCanEnd) await this.#previousEnded;
     if (!this.#canJoin(this.#current.tls)) return false;
     this.#shared = this.#address.transport === "unix" || (this.#loopCanEnd && share(this.#ffi!, this.#current.fd!));
     return this.#shared;
@@ -285,8 +285,8 @@ export class Listener {
    */
   async stopAccepting(): Promise<boolean> {
     this.#stop();
-    await Promise.all([this.#relistening, this.#turn]);
-    this.#forgetPath();
+    await Promise.all([this.#relistening, this.#previousEnded]);
+    this.#removeSocketFile();
     // A shutdown of a listening unix socket makes Deno's loop spin on EAGAIN. Without its path no client can connect.
     if (this.#address.transport === "unix") return true;
     if (this.#closed) return true;
@@ -295,9 +295,9 @@ export class Listener {
     return this.#loopCanEnd;
   }
 
-  /** For use after a hand-over: see `allConnectionsKnown` in replace_accept_loop.ts. */
-  allConnectionsKnown(known: () => number, timeout: number): Promise<void> {
-    return allConnectionsKnown(this.#ffi, this.#address, known, timeout);
+  /** For use after a hand-over: see `allConnectionsCounted` in replace_accept_loop.ts. */
+  allConnectionsCounted(counted: () => number, timeout: number): Promise<void> {
+    return allConnectionsCounted(this.#ffi, this.#address, counted, timeout);
   }
 
   /**
@@ -308,10 +308,10 @@ export class Listener {
     await this.#relistening;
     this.#retiring.add(this.#current);
     const ended = [...this.#servers].map(({ server }) => server.shutdown().catch(() => {}));
-    await waitAtMost(Promise.all([...ended, this.#turn]), CLOSE_TIMEOUT);
+    await waitAtMost(Promise.all([...ended, this.#previousEnded]), CLOSE_TIMEOUT);
     this.#servers.clear();
     this.#reserve.release();
-    this.#forgetPath();
+    this.#removeSocketFile();
   }
 
   #stop(): void {
@@ -319,7 +319,7 @@ export class Listener {
     clearTimeout(this.#refill);
   }
 
-  #forgetPath(): void {
+  #removeSocketFile(): void {
     if (this.#address.transport === "unix") removeOwnSocket(this.#address.path, this.#inode);
   }
 
@@ -329,7 +329,7 @@ export class Listener {
     await clearAddress(address);
     // Without the C library, the loop of the next certificate can join only a socket that was opened for sharing.
     const sharing = tls !== undefined && this.#ffi?.libc.linux !== true && this.#canJoin(tls);
-    if (sharing) refuseTaken(address);
+    if (sharing) assertPortFree(address);
     this.#bind(address, tls, sharing);
   }
 
@@ -339,20 +339,23 @@ export class Listener {
     if (!this.#loopCanEnd) return;
     steerToNewest(this.#ffi!, this.#current.fd!);
     // The loop of the predecessor may still exist for this long.
-    this.#turn = sleep(2 * GRACE, this.#stopping.signal);
+    this.#previousEnded = sleep(2 * HANDSHAKE_GRACE, this.#stopping.signal);
   }
 
   #bind(address: Address, tls: TlsText | undefined, reusePort: boolean): void {
     const { handler, onError, backlog = BACKLOG, userTimeout = 0 } = this.#options;
-    // Renaming leaves no moment without a socket at the path. Also, Deno removes the path that it bound when it closes,
-    // even if a successor's socket is there by then; it does not know the new path.
-    const place = address.transport === "unix" ? `${address.path}.${Deno.pid}` : undefined;
-    const accepting = bind({ address, place, tls, reusePort, backlog, userTimeout, handler, onError }, this.#ffi);
+    // Renaming replaces the socket at the path without a gap. Also, Deno removes the path that it bound when it closes,
+    // even if that path is a successor's socket by then. It does not remove the new path.
+    const temporaryPath = address.transport === "unix" ? `${address.path}.${Deno.pid}` : undefined;
+    const accepting = bind(
+      { address, temporaryPath, tls, reusePort, backlog, userTimeout, handler, onError },
+      this.#ffi,
+    );
     this.#current = accepting;
     this.#servers.add(accepting);
-    if (address.transport === "unix") this.#inode = moveSocket(place!, address.path, address.mode);
+    if (address.transport === "unix") this.#inode = moveSocket(temporaryPath!, address.path, address.mode);
     else this.#address = { ...address, port: (accepting.server.addr as Deno.NetAddr).port };
-    const ended = (error: unknown) => this.#ended(accepting, error);
+    const ended = (error: unknown) => this.#onLoopEnded(accepting, error);
     accepting.server.finished.then(() => ended("Deno closed it after an error in a handler"), ended);
   }
 
@@ -369,7 +372,7 @@ export class Listener {
     this.#servers.delete(old);
   }
 
-  #ended(accepting: AcceptLoop, error: unknown): void {
+  #onLoopEnded(accepting: AcceptLoop, error: unknown): void {
     if (this.#retiring.has(accepting) || this.#stopping.signal.aborted) return;
     const { signal } = this.#stopping;
     const { group, onGroupChange } = this.#options;
@@ -377,7 +380,7 @@ export class Listener {
     // It was an older socket of the group: the current one still listens.
     if (this.#old.delete(accepting)) return;
     this.#relistening = relisten({
-      where: describe(this.#address),
+      where: formatAddress(this.#address),
       cause: error,
       open: () => this.#open(this.#address, accepting.tls, group !== undefined),
       reserve: this.#reserve,
@@ -387,7 +390,7 @@ export class Listener {
     }).finally(() => {
       this.#relistening = undefined;
       if (!signal.aborted) onGroupChange?.("joined");
-      // Not at once: the free descriptors are for the connections that have been waiting.
+      // After a delay, because the free descriptors are for the connections that have been waiting.
       if (!signal.aborted && !this.#options.additional) {
         this.#refill = setTimeout(() => this.#reserve.fill(), REFILL_AFTER);
       }

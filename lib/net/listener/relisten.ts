@@ -6,13 +6,13 @@
 import { messageOf } from "../../errors.ts";
 import type { Logger } from "../../log.ts";
 import type { Ffi } from "../ffi/load_ffi.ts";
-import { type DescriptorReserve, isExhaustion, ROOM } from "./descriptor_reserve.ts";
+import { type DescriptorReserve, isExhaustion, MIN_FREE } from "./descriptor_reserve.ts";
 import { sleep } from "./replace_accept_loop.ts";
 
 /** Milliseconds between attempts: the first and the longest delay. */
 const BACKOFF = [50, 500] as const;
 /** Milliseconds between two log lines about the same failure. */
-const LOG_EVERY = 10_000;
+const LOG_INTERVAL = 10_000;
 
 /** Options of {@link relisten}. */
 export interface RelistenOptions {
@@ -29,7 +29,7 @@ export interface RelistenOptions {
 
 /** Tries until it listens again or the signal aborts. Never throws. */
 export async function relisten({ where, cause, open, reserve, ffi, log, signal }: RelistenOptions): Promise<void> {
-  let room = reserve.size > 0 || !isExhaustion(cause);
+  let hasDescriptors = reserve.size > 0 || !isExhaustion(cause);
   reserve.release();
   log.error(`The accept loop on ${where} ended unexpectedly; listening again`, {
     reason: messageOf(cause),
@@ -41,14 +41,14 @@ export async function relisten({ where, cause, open, reserve, ffi, log, signal }
   for (let wait: number = BACKOFF[0]; !signal.aborted; wait = Math.min(wait * 2, BACKOFF[1])) {
     await sleep(wait, signal);
     // Without free descriptors a new loop would end at once.
-    room ||= reserve.fill(ROOM);
-    if (!room || signal.aborted) continue;
+    hasDescriptors ||= reserve.fill(MIN_FREE);
+    if (!hasDescriptors || signal.aborted) continue;
     reserve.release();
     try {
       await open();
     } catch (error) {
-      room = !isExhaustion(error);
-      if (performance.now() - logged > LOG_EVERY) {
+      hasDescriptors = !isExhaustion(error);
+      if (performance.now() - logged > LOG_INTERVAL) {
         logged = performance.now();
         log.error(messageOf(error));
       }

@@ -11,8 +11,8 @@ import { LINUX } from "../ffi/libc.ts";
 import { assemble } from "../ffi/sockets.ts";
 
 /** Milliseconds for TCP handshakes whose SYN-ACK the old socket sent and whose final ACK is still on its way. */
-export const GRACE = 1_000;
-/** Milliseconds to wait for a queue to empty. If it does not, its loop has died. */
+export const HANDSHAKE_GRACE = 1_000;
+/** Milliseconds to wait for a queue to empty. If it does not, its loop has ended. */
 const QUEUE_TIMEOUT = 10_000;
 /** Milliseconds between two checks of a queue. */
 const QUEUE_INTERVAL = 5;
@@ -31,7 +31,7 @@ export function share({ sockets, libc }: Ffi, fd: number): boolean {
 }
 
 /**
- * Gives all new connections to the second of two sockets on a port; by default the kernel spreads them by hash. The
+ * Gives all new connections to the second of two sockets on a port. By default the kernel distributes them by hash. The
  * program returns an index in the group. When the first socket has closed, the index is out of range and the kernel
  * uses its hash again, over the one socket that is left.
  */
@@ -52,29 +52,29 @@ export async function queueEmptied(
 ): Promise<void> {
   const waiting = () => sockets.info(fd)?.unacknowledged ?? 0;
   const until = performance.now() + QUEUE_TIMEOUT;
-  if (handshakes) await sleep(GRACE, signal);
+  if (handshakes) await sleep(HANDSHAKE_GRACE, signal);
   while (sockets.isListening(fd) && waiting() > 0 && performance.now() < until) {
     await delay(QUEUE_INTERVAL);
   }
 }
 
 /**
- * Resolves when `known` counts every open connection of an address, or when the timeout has passed. Connections that
+ * Resolves when `counted` counts every open connection of an address, or when the timeout has passed. Connections that
  * were accepted last may still be in their handshake. Connections on a unix socket have no port by which to find them:
  * they come from a proxy on this machine and get a fixed time.
  */
-export async function allConnectionsKnown(
+export async function allConnectionsCounted(
   ffi: Ffi | undefined,
   address: Address,
-  known: () => number,
+  counted: () => number,
   timeout: number,
 ): Promise<void> {
-  if (address.transport === "unix") return await delay(Math.min(GRACE, timeout));
+  if (address.transport === "unix") return await delay(Math.min(HANDSHAKE_GRACE, timeout));
   if (ffi === undefined) return;
   const { sockets } = ffi;
   const { port } = address;
   const open = () => sockets.open().filter((fd) => sockets.localPort(fd) === port && !sockets.isListening(fd)).length;
-  for (const until = performance.now() + timeout; performance.now() < until && open() > known();) {
+  for (const until = performance.now() + timeout; performance.now() < until && open() > counted();) {
     await delay(DESCRIPTORS_INTERVAL);
   }
 }

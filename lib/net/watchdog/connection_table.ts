@@ -1,6 +1,6 @@
 /**
  * The table that the service and the watchdog's thread share: one row per descriptor, in shared memory. The service writes
- * the state of each connection, the thread its decisions. Neither waits for the other.
+ * the state of each connection. The thread writes which connections it aborts, and why. Neither waits for the other.
  * @module
  */
 
@@ -20,7 +20,7 @@ export const State = {
   closing: 5,
 } as const;
 
-/** The reasons for which the watchdog aborts a connection. The table contains their indexes. */
+/** The reasons for which the watchdog aborts a connection. The table contains an index in this list. */
 export const ABORT_REASONS = [
   "",
   "handshake",
@@ -37,7 +37,7 @@ export const ABORT_REASONS = [
 export type AbortReason = Exclude<typeof ABORT_REASONS[number], "">;
 
 /** The maximum number of rows. Descriptors beyond it are not watched. */
-const MOST_ROWS = 1 << 20;
+const MAX_ROWS = 1 << 20;
 /** The indexes of the header. */
 export const Header = {
   /** Incremented regularly while the event loop is running. */
@@ -47,8 +47,8 @@ export const Header = {
   /** The number of scans, and of full scans, which cover every connection. */
   scans: 2,
   fullScans: 3,
-  /** Microseconds that they took. */
-  spent: 4,
+  /** The total duration of the scans. */
+  scanMicroseconds: 4,
   /** Rows of the table. */
   rows: 6,
 } as const;
@@ -64,13 +64,14 @@ export class ConnectionTable {
   /** The socket's cookie, which shows whether the row still belongs to a socket. */
   readonly cookie: Float64Array;
   readonly state: Int32Array;
-  /** Counts requests, so that a further request is detected. */
-  readonly turn: Uint32Array;
+  /** The number of requests, which shows whether a further one was made. */
+  readonly requestCount: Uint32Array;
   /** Bytes of messages that reached the app, with the overhead of their frames. Wraps around. */
   readonly delivered: Uint32Array;
-  /** What this process had read of the connection when `deliveredThen` was `delivered`. 0: it was never measured. */
+  /** Bytes that this process had read at the last measurement. 0: never measured. */
   readonly read: Float64Array;
-  readonly deliveredThen: Uint32Array;
+  /** The value of `delivered` at that measurement. */
+  readonly deliveredAtRead: Uint32Array;
   /** The low half of the cookie of the socket that the watchdog is ending. */
   readonly abortMark: Int32Array;
   readonly reason: Uint8Array;
@@ -84,22 +85,22 @@ export class ConnectionTable {
     this.cookie = new Float64Array(buffer, next(8), rows + 1);
     this.read = new Float64Array(buffer, next(8), rows + 1);
     this.state = new Int32Array(buffer, next(4), rows + 1);
-    this.turn = new Uint32Array(buffer, next(4), rows + 1);
+    this.requestCount = new Uint32Array(buffer, next(4), rows + 1);
     this.delivered = new Uint32Array(buffer, next(4), rows + 1);
-    this.deliveredThen = new Uint32Array(buffer, next(4), rows + 1);
+    this.deliveredAtRead = new Uint32Array(buffer, next(4), rows + 1);
     this.abortMark = new Int32Array(buffer, next(4), rows + 1);
     this.reason = new Uint8Array(buffer, next(1), rows + 1);
   }
 
-  /** A table for as many descriptors as the process may have. Memory is taken only for the rows that are used. */
+  /** Creates a table for all descriptors that the process may open. Only the used rows occupy memory. */
   static create(limit: number): ConnectionTable {
-    const rows = Math.min(limit, MOST_ROWS);
+    const rows = Math.min(limit, MAX_ROWS);
     const buffer = new SharedArrayBuffer(HEADER_LENGTH * 4 + (rows + 1) * BYTES_PER_ROW);
     new Int32Array(buffer)[Header.rows] = rows;
     return new ConnectionTable(buffer);
   }
 
-  /** The low half of a cookie, as `abortMark` holds it. Never 0. */
+  /** Returns the low half of a cookie, as it is stored in `abortMark`. Never 0. */
   static mark(cookie: number): number {
     return (cookie | 0) || 1;
   }

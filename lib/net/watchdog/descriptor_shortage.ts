@@ -15,23 +15,23 @@ export interface IdleConnection {
   readonly since: number;
 }
 
-/** Descriptors are short while fewer than this part of the limit is free: 64 of 1,024. */
-const SHORT = 1 / 16;
-/** The minimum and maximum of that number. Deno and the listener's reserve need a part of a low limit. */
-const LEAST = 16;
-const MOST = 1_024;
-/** The newest connections without a request are kept, so that a new client can make one. A fraction of the same number. */
-const SPARED = 1 / 4;
+/** Descriptors run short if fewer than this fraction of the limit are free: 64 of 1,024. */
+const SHORTAGE_FRACTION = 1 / 16;
+/** The minimum and maximum of that number. Deno and the listener's reserve also use descriptors. */
+const MIN_FREE = 16;
+const MAX_FREE = 1_024;
+/** The newest connections without a request are kept, so that a new client can make one: this fraction of that number. */
+const KEPT_FRACTION = 1 / 4;
 /** Milliseconds since a request after which a connection counts as idle: until then it may be about to be upgraded. */
-const ANSWERED_AFTER = 1_000;
+const IDLE_AFTER = 1_000;
 
-/** How many free descriptors are too few. */
-export function shortBelow(limit: number): number {
-  return Math.min(MOST, Math.max(LEAST, Math.floor(limit * SHORT)));
+/** Returns the number of descriptors that must be free. With fewer, descriptors run short. */
+export function requiredFreeDescriptors(limit: number): number {
+  return Math.min(MAX_FREE, Math.max(MIN_FREE, Math.floor(limit * SHORTAGE_FRACTION)));
 }
 
 /**
- * Selects the connections to close, so that four times the number of {@link shortBelow} are free, or fewer if there are not
+ * Selects the connections to close, so that four times the number of {@link requiredFreeDescriptors} are free, or fewer if there are not
  * enough. First those without a request, then those with an old request; the oldest first.
  */
 export function connectionsToClose(
@@ -40,12 +40,15 @@ export function connectionsToClose(
   limit: number,
   now: number,
 ): IdleConnection[] {
-  const short = shortBelow(limit);
-  const needed = 4 * short - free;
-  if (free >= short) return [];
+  const required = requiredFreeDescriptors(limit);
+  const needed = 4 * required - free;
+  if (free >= required) return [];
   const byAge = (one: IdleConnection, other: IdleConnection) => one.since - other.since;
   const silent = idle.filter(({ state }) => state === State.none).sort(byAge);
-  const silentGoing = silent.slice(0, Math.max(0, Math.min(needed, silent.length - Math.ceil(short * SPARED))));
-  const answered = idle.filter(({ state, since }) => state !== State.none && now - since > ANSWERED_AFTER).sort(byAge);
-  return [...silentGoing, ...answered.slice(0, Math.max(0, needed - silentGoing.length))];
+  const silentToClose = silent.slice(
+    0,
+    Math.max(0, Math.min(needed, silent.length - Math.ceil(required * KEPT_FRACTION))),
+  );
+  const answered = idle.filter(({ state, since }) => state !== State.none && now - since > IDLE_AFTER).sort(byAge);
+  return [...silentToClose, ...answered.slice(0, Math.max(0, needed - silentToClose.length))];
 }

@@ -14,7 +14,7 @@ import type { WatchdogLimits } from "./watchdog_rules.ts";
 
 /** The listener to watch, and the limits. */
 export interface WatchdogOptions extends Partial<WatchdogLimits> {
-  /** Where the service listens (`Listener.addr`). A unix socket has no watchdog: its peers have no addresses to find. */
+  /** The address of the listener (`Listener.addr`). A unix socket has no watchdog: its connections cannot be found by address. */
   readonly addr: Deno.Addr;
   /** Milliseconds: `--handshake-timeout`. */
   readonly handshakeTimeout: number;
@@ -22,12 +22,12 @@ export interface WatchdogOptions extends Partial<WatchdogLimits> {
   readonly maxPayload: number;
   /** Milliseconds: `--message-timeout`. Default: no limit. */
   readonly messageTimeout?: number;
-  /** Bytes that all unfinished messages may have together. Default: no limit. */
+  /** The maximum bytes of all unfinished messages together. Default: no limit. */
   readonly unfinishedBudget?: number;
   readonly log: Logger;
 }
 
-/** Statistics of the watchdog. */
+/** The counters of the watchdog. */
 export interface WatchdogStats {
   /** Connections ended, by reason. */
   readonly ended: Readonly<Record<AbortReason, number>>;
@@ -35,9 +35,9 @@ export interface WatchdogStats {
   /** Scans of every connection, not only of those before the upgrade. */
   readonly fullScans: number;
   /** Microseconds that the scans took. */
-  readonly spent: number;
+  readonly scanMicroseconds: number;
   /** Upgrades that were not started because the client had disconnected. */
-  readonly gone: number;
+  readonly abandonedUpgrades: number;
 }
 
 const KEEP_ALIVE = 75_000;
@@ -56,13 +56,13 @@ export class Watchdog {
   readonly #ended = new Map<AbortReason, number>();
   #stopped: (() => void) | undefined;
 
-  /** Resolves to whether the thread is running. Connections are recorded from the start. */
+  /** Resolves to whether the thread is running. Connections are recorded even before it resolves. */
   readonly ready: Promise<boolean>;
 
   /**
-   * Starts the watchdog's thread, which takes a moment; connections can be told of at once. Undefined without the C
-   * library, not on Linux, and on a unix socket, where the proxy in front keeps such clients away. Needs a bare
-   * `--allow-ffi`.
+   * Creates a watchdog, and starts its thread shortly afterwards; `connection` may be called at once. Returns undefined
+   * without the C library, on systems other than Linux, and for a unix socket, where the proxy in front limits such
+   * clients. Requires `--allow-ffi` without a path.
    */
   static start(options: WatchdogOptions): Watchdog | undefined {
     const { ffi } = loadFfi();
@@ -90,13 +90,13 @@ export class Watchdog {
     const { messageTimeout = Infinity, unfinishedBudget = Infinity } = options;
     const limits = { handshakeTimeout, keepAliveTimeout, closeTimeout, maxPayload, messageTimeout, unfinishedBudget };
     const task: ScannerTask = { buffer: this.#context.table.buffer, port, limits };
-    // With the permissions of the program: fewer would take an `unstable` entry in its deno.json, without which Deno ends
-    // the process with exit code 70.
+    // The thread has all permissions of the program. Restricting them requires an `unstable` entry in deno.json, without
+    // which Deno ends the process with exit code 70.
     const worker = new Worker(new URL("./scanner_worker.ts", import.meta.url), { type: "module", name: "watchdog" });
     this.#worker = worker;
     const fail = (reason: string) => {
       this.#log.error(
-        `The watchdog does not run (${reason}): nobody ends connections that stall, flood the service or never finish a message`,
+        `The watchdog does not run (${reason}): connections that stall, flood the service or never finish a message are not ended`,
       );
       this.#stopped?.();
       this.#end();
@@ -119,9 +119,9 @@ export class Watchdog {
   }
 
   /**
-   * A request came in.
+   * Records a request. Returns its connection.
    * @param remote `info.remoteAddr`, read before any upgrade
-   * @param body whether it has one: then it must be whole within `handshakeTimeout`
+   * @param body whether the request has a body, which must then be complete within `handshakeTimeout`
    */
   connection(remote: Deno.Addr, body: boolean): WatchedConnection {
     let fd = -1;
@@ -132,6 +132,7 @@ export class Watchdog {
     return new WatchedConnection(this.#context, fd, body);
   }
 
+  /** Returns the current values of the counters. */
   stats(): WatchdogStats {
     const ended = Object.fromEntries(
       ABORT_REASONS.slice(1).map((reason) => [reason, this.#ended.get(reason as AbortReason) ?? 0]),
@@ -141,12 +142,12 @@ export class Watchdog {
       ended: ended as Record<AbortReason, number>,
       scans: Atomics.load(header, Header.scans),
       fullScans: Atomics.load(header, Header.fullScans),
-      spent: Atomics.load(header, Header.spent),
-      gone: this.#context.gone,
+      scanMicroseconds: Atomics.load(header, Header.scanMicroseconds),
+      abandonedUpgrades: this.#context.abandonedUpgrades,
     };
   }
 
-  /** Ends the thread. */
+  /** Stops the thread. */
   async stop(): Promise<void> {
     const { header } = this.#context.table;
     Atomics.store(header, Header.stop, 1);

@@ -1,5 +1,5 @@
 /**
- * The rules by which the watchdog closes a connection. They use samples, independent of how these are taken.
+ * The rules by which the watchdog aborts a connection. They depend only on samples, not on how the samples are taken.
  * @module
  */
 import { type AbortReason, State } from "./connection_table.ts";
@@ -23,7 +23,7 @@ export interface WatchdogLimits {
 /** The state of a connection at one scan. */
 export interface Sample {
   readonly state: number;
-  readonly turn: number;
+  readonly requestCount: number;
   readonly delivered: number;
   /** The bytes that this process had read at the last measurement (0 without one), and those delivered since then. */
   readonly read: number;
@@ -37,8 +37,8 @@ export interface Sample {
 }
 
 /**
- * Frame headers, TLS records (29 bytes each with TLS 1.2) and messages that wait in Deno's buffer come on top of a
- * message's bytes. Twice the payload leaves room for a message sent in pieces of 30 bytes.
+ * The received bytes also contain frame headers, TLS records (29 bytes each with TLS 1.2) and messages that wait in Deno's
+ * buffer. Twice the payload allows for a message sent in pieces of 30 bytes.
  */
 const OVERHEAD = 2;
 const SLACK = 256 * 1024;
@@ -50,23 +50,23 @@ const CONTROL_RATE = 256;
  * Bytes per second that sent pongs may account for. Sent bytes are evidence of pings only up to this rate; otherwise a
  * subscriber that receives much could send without limit.
  */
-const ANSWERED_RATE = 1024;
-/** Bytes without a delivery, besides control frames, from which on a message is considered unfinished. */
-const BEGUN = 16 * 1024;
-/** While the event loop is blocked: unread bytes of a peer that sends faster than it is read. */
-const BACKLOG = 16 * 1024;
+const PONG_RATE = 1024;
+/** More bytes than this without a delivery, apart from control frames, are an unfinished message. */
+const UNFINISHED_MIN = 16 * 1024;
+/** While the event loop is blocked: with this many unread bytes, a peer sends faster than Deno reads. */
+const FLOOD_BACKLOG = 16 * 1024;
 
 /** The state of a connection that is kept between scans. */
 export class TrackedSocket {
   readonly cookie: number;
   #state: number = State.none;
-  #turn = 0;
+  #requestCount = 0;
   #since: number;
   #delivered = 0;
   /** The received and sent bytes, and the time, at the first scan after the last delivery. */
   #base: { received: number; sent: number; at: number } | undefined;
   /** When an unfinished message was first seen. */
-  #begunAt: number | undefined;
+  #unfinishedSince: number | undefined;
   /** The bytes of the unfinished message so far; 0 without one. */
   unfinished = 0;
   /** The bytes read at the last scan while the loop was blocked, and the number of scans in which they grew. */
@@ -84,12 +84,12 @@ export class TrackedSocket {
   }
 
   /** Records a sample taken at `now`. Returns the reason if the connection must be closed. */
-  judge(sample: Sample, now: number, limits: WatchdogLimits): AbortReason | undefined {
-    if (sample.state !== this.#state || sample.turn !== this.#turn) {
+  evaluate(sample: Sample, now: number, limits: WatchdogLimits): AbortReason | undefined {
+    if (sample.state !== this.#state || sample.requestCount !== this.#requestCount) {
       // The timeout of a connection without a request runs since it was accepted.
       if (sample.state !== State.none) this.#since = now;
       this.#state = sample.state;
-      this.#turn = sample.turn;
+      this.#requestCount = sample.requestCount;
       this.#base = undefined;
     }
     const age = now - this.#since;
@@ -105,7 +105,7 @@ export class TrackedSocket {
       case State.closing:
         return age > limits.closeTimeout ? "close" : undefined;
       default:
-        return this.#judgeMessage(sample, now, limits);
+        return this.#evaluateMessage(sample, now, limits);
     }
   }
 
@@ -113,42 +113,44 @@ export class TrackedSocket {
    * Records the bytes read while the loop was blocked. Returns the number of scans in which the peer's bytes were read while
    * more were waiting. None of them reach the app, so they are a flood or a part of one message.
    */
-  floods(consumed: number, unread: number): number {
-    if (this.#consumed >= 0 && consumed > this.#consumed && unread >= BACKLOG) this.#floods++;
+  recordStalledRead(consumed: number, unread: number): number {
+    if (this.#consumed >= 0 && consumed > this.#consumed && unread >= FLOOD_BACKLOG) this.#floods++;
     this.#consumed = consumed;
     return this.#floods;
   }
 
-  /** The loop turns again. */
-  calm(): void {
+  /** Must be called when the event loop runs again. */
+  resetFloodCount(): void {
     this.#consumed = -1;
     this.#floods = 0;
   }
 
-  /** More bytes since the last delivery than one message can have, or for longer: Deno keeps the fragments, without bound. */
-  #judgeMessage(sample: Sample, now: number, limits: WatchdogLimits): AbortReason | undefined {
+  /**
+   * Detects an unfinished message that is too long or takes too long. Deno keeps the fragments of a message without limit.
+   */
+  #evaluateMessage(sample: Sample, now: number, limits: WatchdogLimits): AbortReason | undefined {
     const base = this.#base;
     if (base === undefined || sample.delivered !== this.#delivered) {
       this.#delivered = sample.delivered;
       const whole = sample.read === 0 ? Infinity : sample.read + sample.deliveredSince * DELIVERED_OVERHEAD;
       this.#base = { received: Math.min(sample.received, whole), sent: sample.sent, at: now };
-      this.#begunAt = undefined;
+      this.#unfinishedSince = undefined;
       this.unfinished = 0;
       return undefined;
     }
     const seconds = (now - base.at) / 1000;
-    const answered = Math.min(sample.sent - base.sent, seconds * ANSWERED_RATE);
+    const answered = Math.min(sample.sent - base.sent, seconds * PONG_RATE);
     const control = seconds * CONTROL_RATE + answered;
     let bytes = sample.received - base.received - control;
-    if (bytes > BEGUN) bytes -= sample.unread();
-    if (bytes <= BEGUN) {
-      this.#begunAt = undefined;
+    if (bytes > UNFINISHED_MIN) bytes -= sample.unread();
+    if (bytes <= UNFINISHED_MIN) {
+      this.#unfinishedSince = undefined;
       this.unfinished = 0;
       return undefined;
     }
     this.unfinished = bytes;
-    this.#begunAt ??= now;
+    this.#unfinishedSince ??= now;
     if (bytes > limits.maxPayload * OVERHEAD + SLACK) return "payload";
-    return now - this.#begunAt > limits.messageTimeout ? "unfinished" : undefined;
+    return now - this.#unfinishedSince > limits.messageTimeout ? "unfinished" : undefined;
   }
 }

@@ -13,32 +13,34 @@ export interface WatchdogContext {
   readonly finder: DescriptorFinder;
   readonly sockets: Sockets;
   readonly solSocket: number;
-  readonly noLeaving: Program;
+  readonly dropFinRst: Program;
   /** The number of upgrades that were not started because the client had disconnected. */
-  gone: number;
+  abandonedUpgrades: number;
 }
 
 /** Seconds of silence after which a client that may have disconnected is probed. */
 const PROBE_AFTER = 1;
 const IPPROTO_TCP = 6;
 /** Bytes of a client's frame besides its payload: header and mask (RFC 6455, section 5.2), and a separate TLS record. */
-const FRAME = 14 + 29;
+const FRAME_OVERHEAD = 14 + 29;
 /**
- * Delivered bytes after which the read bytes are measured again. Each message adds `MESSAGE` to its bytes. A measurement
+ * Delivered bytes after which the read bytes are measured again. Each message adds `MESSAGE_OVERHEAD` to its bytes. A measurement
  * takes two system calls, 1.5 µs.
  */
 const MEASURE_AFTER = 256 * 1024;
-const MESSAGE = 2 * 1024;
+const MESSAGE_OVERHEAD = 2 * 1024;
 /**
  * A classic BPF program that drops segments with FIN or RST set (`ldb [13]; jset #5`). The kernel starts it at the TCP
  * header. If a client disconnects between a handler's decision and the 101, Deno 2.9 leaks the connection (descriptor, TLS
  * state and buffers) and fires no event. The program hides the disconnect from Deno for that time.
  */
-const NO_LEAVING = [[0x30, 0, 0, 13], [0x45, 0, 1, 0x05], [0x06, 0, 0, 0], [0x06, 0, 0, 0xffffffff]] as const;
+const DROP_FIN_RST = [[0x30, 0, 0, 13], [0x45, 0, 1, 0x05], [0x06, 0, 0, 0], [0x06, 0, 0, 0xffffffff]] as const;
 
 /** Creates a context. Requires the C library. */
-export function createWatchdogContext(parts: Omit<WatchdogContext, "noLeaving" | "gone">): WatchdogContext {
-  return { ...parts, noLeaving: assemble(NO_LEAVING), gone: 0 };
+export function createWatchdogContext(
+  parts: Omit<WatchdogContext, "dropFinRst" | "abandonedUpgrades">,
+): WatchdogContext {
+  return { ...parts, dropFinRst: assemble(DROP_FIN_RST), abandonedUpgrades: 0 };
 }
 
 /** One request, and the WebSocket that it may become. Every method may be called late or repeatedly. */
@@ -46,7 +48,7 @@ export class WatchedConnection {
   readonly #context: WatchdogContext;
   readonly #cookie: number;
   readonly #delivered: Uint32Array;
-  /** The descriptor. Without one, the row after the last, so that the hot path needs no check. */
+  /** The descriptor. If it is unknown: the row after the last, so that `delivered` needs no check. */
   #row: number;
   #drops = 0;
   /** See `MEASURE_AFTER`. */
@@ -62,7 +64,7 @@ export class WatchedConnection {
     if (table.cookie[fd] !== this.#cookie) table.read[fd] = 0;
     table.cookie[fd] = this.#cookie;
     Atomics.store(table.state, fd, body ? State.body : State.request);
-    table.turn[fd]!++;
+    table.requestCount[fd]!++;
   }
 
   /**
@@ -74,26 +76,26 @@ export class WatchedConnection {
   upgrading(): boolean {
     const { table, sockets, finder } = this.#context;
     const row = this.#row;
-    if (this.#lives() && sockets.cookie(row) === this.#cookie) {
+    if (this.#isCurrent() && sockets.cookie(row) === this.#cookie) {
       this.#drops = sockets.drops(row);
-      sockets.attachProgram(row, LINUX.SO_ATTACH_FILTER, this.#context.noLeaving);
+      sockets.attachProgram(row, LINUX.SO_ATTACH_FILTER, this.#context.dropFinRst);
       Atomics.store(table.state, row, State.upgrading);
       const abortMark = Atomics.load(table.abortMark, row) === ConnectionTable.mark(this.#cookie);
       if (!abortMark && sockets.info(row)?.state === TCP_ESTABLISHED) {
-        finder.own(row);
+        finder.exclude(row);
         return true;
       }
-      this.#release();
+      this.#detachFilter();
       Atomics.store(table.state, row, State.request);
     }
-    this.#context.gone++;
+    this.#context.abandonedUpgrades++;
     return false;
   }
 
   /** Must be called in `onopen`. */
   opened(): void {
-    if (!this.#lives()) return;
-    this.#release();
+    if (!this.#isCurrent()) return;
+    this.#detachFilter();
     this.#measure();
     Atomics.store(this.#context.table.state, this.#row, State.open);
     // The client may have disconnected meanwhile. A FIN is repeated, but a reset is not. Segments may also be dropped for
@@ -106,26 +108,26 @@ export class WatchedConnection {
 
   /** Must be called with the bytes of each message that reached the app. */
   delivered(bytes: number): void {
-    this.#delivered[this.#row]! += bytes + FRAME;
-    if ((this.#unmeasured += bytes + MESSAGE) >= MEASURE_AFTER) this.#measure();
+    this.#delivered[this.#row]! += bytes + FRAME_OVERHEAD;
+    if ((this.#unmeasured += bytes + MESSAGE_OVERHEAD) >= MEASURE_AFTER) this.#measure();
   }
 
   /** Must be called when a close frame was sent. The peer must answer it within the watchdog's `closeTimeout`. */
   closing(): void {
     const { table } = this.#context;
-    if (this.#lives() && table.state[this.#row]! >= State.upgrading) {
+    if (this.#isCurrent() && table.state[this.#row]! >= State.upgrading) {
       Atomics.store(table.state, this.#row, State.closing);
     }
   }
 
   /** The sent bytes that the peer has acknowledged. Undefined if the connection has ended. */
   acknowledged(): number | undefined {
-    return this.#lives() ? this.#context.sockets.info(this.#row)?.bytesAcknowledged : undefined;
+    return this.#isCurrent() ? this.#context.sockets.info(this.#row)?.bytesAcknowledged : undefined;
   }
 
-  /** Bytes sent that the peer has not acknowledged yet; undefined where it has gone. */
+  /** The sent bytes that the peer has not acknowledged. Undefined if the connection has ended. */
   unacknowledged(): number | undefined {
-    return this.#lives() ? this.#context.sockets.unacknowledged(this.#row) : undefined;
+    return this.#isCurrent() ? this.#context.sockets.unacknowledged(this.#row) : undefined;
   }
 
   /**
@@ -133,31 +135,31 @@ export class WatchedConnection {
    * @returns false if the connection has ended
    */
   cork(on: boolean): boolean {
-    return this.#lives() && this.#context.sockets.setOption(this.#row, IPPROTO_TCP, LINUX.TCP_CORK, on ? 1 : 0);
+    return this.#isCurrent() && this.#context.sockets.setOption(this.#row, IPPROTO_TCP, LINUX.TCP_CORK, on ? 1 : 0);
   }
 
   /** Whether the peer does not acknowledge retransmissions. For a connection that ended this is the cause. */
-  vanished(): boolean {
+  isPeerUnresponsive(): boolean {
     const { sockets } = this.#context;
-    return this.#lives() && sockets.cookie(this.#row) === this.#cookie &&
+    return this.#isCurrent() && sockets.cookie(this.#row) === this.#cookie &&
       (sockets.info(this.#row)?.unanswered ?? 0) > 0;
   }
 
   /** Aborts the connection without a close frame. The close event follows. Returns false if it has already ended. */
   terminate(): boolean {
-    return this.#lives() && this.#context.sockets.abort(this.#row, this.#cookie);
+    return this.#isCurrent() && this.#context.sockets.abort(this.#row, this.#cookie);
   }
 
   /** Must be called in `onclose` and when an upgrade threw. Returns the reason if the watchdog aborted the connection. */
-  gone(): AbortReason | undefined {
-    if (!this.#lives()) return undefined;
+  closed(): AbortReason | undefined {
+    if (!this.#isCurrent()) return undefined;
     const { table, finder } = this.#context;
     const row = this.#row;
-    if (table.state[row] === State.upgrading) this.#release();
+    if (table.state[row] === State.upgrading) this.#detachFilter();
     const abortMark = table.abortMark[row] === ConnectionTable.mark(this.#cookie);
     Atomics.store(table.state, row, State.none);
     table.cookie[row] = 0;
-    finder.disown(row);
+    finder.include(row);
     this.#row = table.rows;
     return (abortMark && ABORT_REASONS[table.reason[row]!]) || undefined;
   }
@@ -165,20 +167,20 @@ export class WatchedConnection {
   /** Records how much was read so far. Later bytes belong to incomplete messages. */
   #measure(): void {
     this.#unmeasured = 0;
-    if (!this.#lives()) return;
+    if (!this.#isCurrent()) return;
     const { table, sockets } = this.#context;
     const row = this.#row;
     table.read[row] = (sockets.info(row)?.bytesReceived ?? 0) - sockets.unread(row);
-    table.deliveredThen[row] = this.#delivered[row]!;
+    table.deliveredAtRead[row] = this.#delivered[row]!;
   }
 
   /** Whether the row still belongs to this connection. */
-  #lives(): boolean {
+  #isCurrent(): boolean {
     const { table } = this.#context;
     return this.#row < table.rows && table.cookie[this.#row] === this.#cookie;
   }
 
-  #release(): void {
+  #detachFilter(): void {
     const { sockets, solSocket } = this.#context;
     if (sockets.cookie(this.#row) === this.#cookie) sockets.setOption(this.#row, solSocket, LINUX.SO_DETACH_FILTER, 0);
   }

@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { loadFfi } from "../../../lib/net/ffi/load_ffi.ts";
 import {
-  allConnectionsKnown,
+  allConnectionsCounted,
   queueEmptied,
   share,
   sleep,
@@ -84,9 +84,9 @@ Deno.test("the wait for an address ends when all its connections are known", opt
   using _client = await Deno.connect({ port: address.port });
   const server = await listener.accept();
   // The client's end has another local port.
-  await allConnectionsKnown(ffi, address, () => 1, 60_000);
+  await allConnectionsCounted(ffi, address, () => 1, 60_000);
   let ended = false;
-  const waiting = allConnectionsKnown(ffi, address, () => 0, 60_000).then(() => ended = true);
+  const waiting = allConnectionsCounted(ffi, address, () => 0, 60_000).then(() => ended = true);
   await sleep(300, never);
   assertEquals(ended, false);
   server.close();

@@ -78,7 +78,7 @@ Deno.test(
     const finder = new DescriptorFinder(sockets!, pairs.port, ROWS);
     const held = await pairs.next();
     const fd = finder.find(held.peer);
-    finder.own(fd);
+    finder.exclude(fd);
     const other = await pairs.next();
     assertNotEquals(finder.find(other.peer), fd);
     // Its end was missed: it is found all the same, and is nobody's from then on.

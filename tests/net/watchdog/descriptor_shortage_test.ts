@@ -1,6 +1,10 @@
 import { assertEquals } from "@std/assert";
 import { State } from "../../../lib/net/watchdog/connection_table.ts";
-import { connectionsToClose, type IdleConnection, shortBelow } from "../../../lib/net/watchdog/descriptor_shortage.ts";
+import {
+  connectionsToClose,
+  type IdleConnection,
+  requiredFreeDescriptors,
+} from "../../../lib/net/watchdog/descriptor_shortage.ts";
 
 const LIMIT = 1_024;
 const SHORT = 64;
@@ -11,7 +15,7 @@ function idle(count: number, state: number, since: (index: number) => number): I
 }
 
 Deno.test("descriptors are short below a sixteenth of the limit, within bounds", () => {
-  assertEquals([64, 128, LIMIT, 1 << 20].map(shortBelow), [16, 16, SHORT, 1_024]);
+  assertEquals([64, 128, LIMIT, 1 << 20].map(requiredFreeDescriptors), [16, 16, SHORT, 1_024]);
 });
 
 Deno.test("closes nothing while descriptors are available", () => {

@@ -13,14 +13,14 @@ const LIMITS: WatchdogLimits = {
 
 function sample(change: Partial<Sample> = {}): Sample {
   const quiet = { delivered: 0, read: 0, deliveredSince: 0, received: 0, sent: 0, unread: () => 0 };
-  return { state: State.open, turn: 1, ...quiet, ...change };
+  return { state: State.open, requestCount: 1, ...quiet, ...change };
 }
 
 /** The verdicts on a connection that is looked at once a second while `at` says what is seen. */
 function verdict(seconds: number, at: (second: number) => Partial<Sample>): string | undefined {
   const watched = new TrackedSocket(1, 0);
   for (let second = 0; second <= seconds; second++) {
-    const reason = watched.judge(sample(at(second)), second * 1_000, LIMITS);
+    const reason = watched.evaluate(sample(at(second)), second * 1_000, LIMITS);
     if (reason !== undefined) return `${reason} after ${second} s`;
   }
   return undefined;
@@ -37,7 +37,7 @@ Deno.test("each state has its timeout", () => {
 
 Deno.test("bytes do not extend the timeout before a request; each later request does", () => {
   assertEquals(verdict(10, (second) => ({ state: State.none, received: second })), "handshake after 2 s");
-  assertEquals(verdict(100, (second) => ({ state: State.request, turn: second >> 2 })), undefined);
+  assertEquals(verdict(100, (second) => ({ state: State.request, requestCount: second >> 2 })), undefined);
 });
 
 Deno.test("more bytes than a message may have, without a delivery, exceed the limit", () => {
@@ -79,7 +79,7 @@ Deno.test("an unfinished message has a timeout, however slowly it arrives; a com
   const end = (at: (second: number) => Partial<Sample>) => {
     const watched = new TrackedSocket(1, 0);
     for (let second = 0; second <= 100; second++) {
-      const reason = watched.judge(sample(at(second)), second * 1_000, limits);
+      const reason = watched.evaluate(sample(at(second)), second * 1_000, limits);
       if (reason !== undefined) return `${reason} after ${second} s`;
     }
     return undefined;
@@ -95,7 +95,7 @@ Deno.test("an unfinished message has a timeout, however slowly it arrives; a com
 Deno.test("the bytes of an unfinished message are reported without those of pings and pongs", () => {
   const watched = new TrackedSocket(1, 0);
   const see = (received: number, second: number, change: Partial<Sample> = {}) => {
-    watched.judge(sample({ received, ...change }), second * 1_000, LIMITS);
+    watched.evaluate(sample({ received, ...change }), second * 1_000, LIMITS);
     return watched.unfinished;
   };
   assertEquals(see(1_000, 0), 0);
@@ -107,7 +107,7 @@ Deno.test("the bytes of an unfinished message are reported without those of ping
 Deno.test("bytes before the first scan after a delivery count unless they belong to a complete message", () => {
   const watched = new TrackedSocket(1, 0);
   const see = (second: number, change: Partial<Sample>) => {
-    watched.judge(sample(change), second * 1_000, LIMITS);
+    watched.evaluate(sample(change), second * 1_000, LIMITS);
     return Math.round(watched.unfinished + second * 256);
   };
   // Read when it opened: 1,000. Then a message of 20,000 bytes and a large part of another.
@@ -122,13 +122,13 @@ Deno.test("bytes before the first scan after a delivery count unless they belong
 
 Deno.test("a connection is a flood if its bytes are read while the event loop is blocked and more are waiting", () => {
   const flooder = new TrackedSocket(1, 0);
-  assertEquals([0, 1, 2, 3].map((scan) => flooder.floods(scan * 1_000, 100_000)), [0, 1, 2, 3]);
-  flooder.calm();
-  assertEquals([9_000, 10_000].map((bytes) => flooder.floods(bytes, 100_000)), [0, 1]);
+  assertEquals([0, 1, 2, 3].map((scan) => flooder.recordStalledRead(scan * 1_000, 100_000)), [0, 1, 2, 3]);
+  flooder.resetFloodCount();
+  assertEquals([9_000, 10_000].map((bytes) => flooder.recordStalledRead(bytes, 100_000)), [0, 1]);
   // The rest of one message, read once.
   const bystander = new TrackedSocket(2, 0);
-  assertEquals([0, 900_000, 900_000, 900_000].map((bytes) => bystander.floods(bytes, 50_000)), [0, 1, 1, 1]);
+  assertEquals([0, 900_000, 900_000, 900_000].map((bytes) => bystander.recordStalledRead(bytes, 50_000)), [0, 1, 1, 1]);
   // A long message that comes more slowly than it is read.
   const uploader = new TrackedSocket(3, 0);
-  assertEquals([0, 90_000, 180_000, 270_000].map((bytes) => uploader.floods(bytes, 1_448)), [0, 0, 0, 0]);
+  assertEquals([0, 90_000, 180_000, 270_000].map((bytes) => uploader.recordStalledRead(bytes, 1_448)), [0, 0, 0, 0]);
 });
