@@ -51,6 +51,8 @@ export class RecordedService implements AsyncDisposable {
     const logging = args.includes("--log-level") ? [] : ["--log-level", "debug"];
     const program = await startProgram(["--app", APP, ...logging, ...args], options);
     try {
+      // Its thread starts after the service listens, and has descriptors of its own.
+      if (logging.length > 0) await program.stderr.until(/"the watchdog runs"/);
       const plain = args.includes("proxied");
       return new RecordedService(program, plain ? undefined : await Deno.readTextFile(program.ca));
     } catch (error) {

@@ -103,8 +103,10 @@ export class Watchdog {
       started(false);
     };
     worker.onmessage = ({ data }: MessageEvent<ScannerReport>) => {
-      if (data.kind === "ready") started(true);
-      else if (data.kind === "failed") fail(data.reason);
+      if (data.kind === "ready") {
+        this.#log.debug("the watchdog runs");
+        started(true);
+      } else if (data.kind === "failed") fail(data.reason);
       else if (data.kind === "stopped") this.#stopped?.();
       else if (data.kind === "short") this.#short(data);
       else this.#report(data);
