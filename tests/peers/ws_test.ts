@@ -4,6 +4,7 @@ import { once } from "node:events";
 import type { EventEmitter } from "node:events";
 import type { IncomingMessage } from "node:http";
 import { WebSocket as Untyped } from "ws";
+import { Client } from "../support/client.ts";
 import { startProgram } from "../support/program.ts";
 
 /** The part of ws that is used here: the package carries no types. */
@@ -70,4 +71,10 @@ Deno.test("npm:ws offers its subprotocols without a space, the token among them"
   assertEquals(new TextDecoder().decode(text), "tom");
   client.close();
   await once(client, "close");
+  // The README says to offer a second subprotocol: the token is not echoed, and ws requires one in the response.
+  const alone = new WsClient(program.url, [`bearer.${token}`], { ca });
+  const [error] = await once(alone, "error") as [Error];
+  assertEquals(error.message, "Server sent no subprotocol");
+  await using accepting = await Client.open(program.url, { ca: program.ca, protocols: [`bearer.${token}`] });
+  assertEquals([accepting.socket.protocol, await accepting.ask("tom")], ["", "tom"]);
 });
