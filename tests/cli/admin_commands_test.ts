@@ -81,3 +81,21 @@ Deno.test("over TLS: the certificate is verified, by the authority that --ca nam
   assertEquals([plain.code, plain.stdout], [1, ""]);
   assertMatch(plain.stderr, /^wss: Cannot reach the service at /);
 });
+
+Deno.test("publish without --namespace reaches the peers of every namespace, as its help says", async () => {
+  await using served = await servingAdmin({ path: ["/a", "/b"] });
+  await using a = await served.connect({ path: "/a" });
+  await using b = await served.connect({ path: "/b" });
+  for (const client of [a, b]) assertEquals(await client.ask("news"), "joined");
+  const admin = new URL(adminUrl(served.service)).host;
+  const where = ["--admin", admin, "--admin-key-file", join(served.folder, "keys")];
+  for (const [text, ...options] of [["all"], ["one", "--namespace", "/a"], ["end"]] as const) {
+    assertEquals((await runProgram(["publish", "news", text, ...where, ...options])).code, 0);
+  }
+  assertEquals([await a.next(), await a.next(), await a.next()], ["all", "one", "end"]);
+  assertEquals([await b.next(), await b.next()], ["all", "end"]);
+  assertMatch(
+    (await runProgram(["publish", "--help"])).stdout,
+    /--namespace NAME\n +Only this namespace\. \(default: all namespaces\)/,
+  );
+});
