@@ -297,7 +297,7 @@ function pathOf({ url }: Request): string {
 }
 
 /** Replaces the listener's error: the remedies for the service's port do not apply to this port. */
-function explainError(error: unknown, address: Address): Error {
+export function explainError(error: unknown, address: Address): Error {
   if (!(error instanceof StartError)) return error as Error;
   const where = `Cannot open the admin listener on ${formatAddress(address)}: `;
   const { cause } = error;

@@ -8,7 +8,8 @@ import type { ServiceCalls } from "../hub/service_calls.ts";
 import type { Logger } from "../log.ts";
 import type { MetricValues } from "../metrics.ts";
 import type { TlsText } from "../net/listener/accept_loop.ts";
-import { type AdminBackend, AdminListener, type Health } from "./admin_listener.ts";
+import { checkSocketAddress } from "../net/listener/accept_loop.ts";
+import { type AdminBackend, AdminListener, explainError, type Health } from "./admin_listener.ts";
 import { executeCommand } from "./api_methods.ts";
 
 /** The arguments that are not settings. */
@@ -31,6 +32,22 @@ export function createLocalBackend(
     health: () => Promise.resolve(service.health()),
     metrics: () => service.metrics(),
   };
+}
+
+/**
+ * Checks the key file and the unix socket of the admin listener, without listening.
+ * @throws {StartError} with the text of a failed start
+ */
+export async function checkAdmin(settings: Settings & { readonly admin: string }, log: Logger): Promise<void> {
+  if (settings.adminKeyFile !== undefined) {
+    await using _keys = new (await import("./admin_keys.ts")).AdminKeys(settings.adminKeyFile, log);
+  }
+  const address = parseAdminAddress(settings.admin, parseInt(settings.adminMode, 8));
+  try {
+    checkSocketAddress(address);
+  } catch (error) {
+    throw explainError(error, address);
+  }
 }
 
 /**

@@ -3,9 +3,13 @@
  * @module
  */
 import { createAuthenticator } from "../auth/authenticate.ts";
+import { checkAdmin } from "../admin/open_admin_listener.ts";
 import type { Mode } from "../config/service_mode.ts";
+import { StartError } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import type { Logger } from "../log.ts";
+import { checkSocketAddress } from "../net/listener/accept_loop.ts";
+import { checkBroker } from "../service/join_broker.ts";
 import { inspectAcme } from "../service/acme_prerequisites.ts";
 import { hostnameOf } from "../service/create_certificate_source.ts";
 import type { ServiceSettings } from "../service/validate_settings.ts";
@@ -14,11 +18,22 @@ import { write } from "./output.ts";
 
 /** Checks the configuration, prints the findings, and returns the exit code. */
 export async function checkConfiguration(
-  { settings, checked: { mode } }: ServiceSettings,
+  { settings, given, checked: { mode } }: ServiceSettings,
   log: Logger,
 ): Promise<number> {
   await createAuthenticator(settings, { log });
-  const { findings, certificate } = await inspectCertificate(mode, log);
+  const { findings: inspected, certificate } = await inspectCertificate(mode, log);
+  const { admin } = settings;
+  const findings = [
+    ...inspected,
+    ...await findFailure(() => checkSocketAddress(mode.address)),
+    ...admin === undefined ? [] : await findFailure(() => checkAdmin({ ...settings, admin }, log)),
+    ...await findFailure(async () => {
+      const reason = await checkBroker(settings, given, log);
+      const remedy = "With --broker-optional the service starts anyway, and connects when it can.";
+      return reason === undefined ? undefined : { level: "warning", fact: `${reason}.`, remedy };
+    }),
+  ];
   for (const { level, fact, remedy } of findings) {
     write("stdout", `${level.padEnd(8)}${fact} ${remedy ?? ""}`.trim() + "\n");
   }
@@ -28,6 +43,19 @@ export async function checkConfiguration(
   }
   write("stdout", `sound: mode ${mode.kind}, certificate ${certificate}, app ${settings.app}\n`);
   return 0;
+}
+
+type Line = Pick<Finding, "level" | "fact" | "remedy">;
+
+/** Runs a check. Returns its finding, or its StartError as one, so that all errors are reported. */
+async function findFailure(check: () => Line | undefined | void | Promise<Line | undefined | void>): Promise<Line[]> {
+  try {
+    const found = await check();
+    return found ? [found] : [];
+  } catch (error) {
+    if (!(error instanceof StartError)) throw error;
+    return [{ level: "error", fact: error.message }];
+  }
 }
 
 async function inspectCertificate(

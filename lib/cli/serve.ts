@@ -51,7 +51,7 @@ export const SERVE_OPTIONS = {
     default: false,
     flagOnly: true,
     help:
-      "Check the configuration, the certificate, the tokens and the app, then exit; the exit code is 0 if the service would start.",
+      "Check the configuration, the certificate, the tokens, the app, the folders of unix sockets and the broker, then exit; the exit code is 0 if the service would start.",
   },
 } as const satisfies OptionTable;
 

@@ -10,8 +10,8 @@ import { messageOf, readFailure, StartError, UsageError } from "../errors.ts";
 import type { Broker, BrokerStart } from "../hub/broker.ts";
 import { type BrokerTarget, parseBroker, parseCredentials } from "../hub/brokers/broker_url.ts";
 import { LONGEST_HEADER } from "../hub/node_frame.ts";
-import type { Hub } from "../hub/hub.ts";
-import type { Logger } from "../log.ts";
+import { Hub } from "../hub/hub.ts";
+import { type Logger, silent } from "../log.ts";
 
 /** Options that require `--broker`. */
 const DEPENDENT_OPTIONS = ["brokerCredentialsFile", "brokerCa", "brokerPrefix", "brokerOptional"] as const;
@@ -88,6 +88,27 @@ export async function joinBroker(
   });
   // If it is unreachable (--broker-optional), the hub has logged that, and logs when it is connected.
   if (hub.connected) log.info("connected to the broker", { broker: shown, node: hub.id, prefix });
+}
+
+/**
+ * Connects to the broker as a start does, and disconnects.
+ * @returns why an optional broker cannot be used; undefined if it can, or if there is none
+ * @throws {StartError} if the start would fail
+ */
+export async function checkBroker(
+  settings: Settings,
+  given: ReadonlyMap<string, string>,
+  log: Logger,
+): Promise<string | undefined> {
+  if (settings.broker === undefined) return undefined;
+  let reason = "";
+  const hub = new Hub({ ...silent, warn: (_message, fields) => reason ||= String(fields?.reason ?? "") });
+  try {
+    await joinBroker(hub, settings, given, log);
+    return hub.connected ? undefined : `Cannot use the broker ${parseBroker(settings.broker).shown}: ${reason}`;
+  } finally {
+    await hub.stop();
+  }
 }
 
 /**

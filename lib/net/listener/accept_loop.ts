@@ -7,7 +7,7 @@ import type { Address } from "../../config/service_mode.ts";
 import { LINUX } from "../ffi/libc.ts";
 import type { Ffi } from "../ffi/load_ffi.ts";
 import type { Sockets } from "../ffi/sockets.ts";
-import { clearSocketPath } from "./unix_socket_path.ts";
+import { assertSocketOrMissing, clearSocketPath, removeOwnSocket } from "./unix_socket_path.ts";
 
 /** Certificate and key in PEM, for `Deno.serve`. */
 export interface TlsText {
@@ -103,6 +103,25 @@ export function assertPortFree(address: Address): void {
 /** Makes the path of a unix socket available; does nothing for TCP. @throws {StartError} if the path is in use */
 export async function clearAddress(address: Address): Promise<void> {
   if (address.transport === "unix") await clearSocketPath(address.path);
+}
+
+/**
+ * Checks that a unix socket can be created: creates one beside its path, and removes it. A service that listens there is
+ * no error. Does nothing for TCP.
+ * @throws {StartError} with the text of a failed start
+ */
+export function checkSocketAddress(address: Address): void {
+  if (address.transport !== "unix") return;
+  assertSocketOrMissing(address.path);
+  const path = `${address.path}.${Deno.pid}`;
+  try {
+    const listener = Deno.listen({ transport: "unix", path });
+    const { ino } = Deno.lstatSync(path);
+    listener.close();
+    removeOwnSocket(path, ino);
+  } catch (error) {
+    throw explainError(error, address);
+  }
 }
 
 function listeningDescriptors(sockets: Sockets): Set<number> {

@@ -10,16 +10,7 @@ import { messageOf, StartError } from "../../errors.ts";
  */
 export async function clearSocketPath(path: string): Promise<void> {
   const where = `Cannot listen on ${path}: `;
-  let info: Deno.FileInfo;
-  try {
-    info = Deno.lstatSync(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return;
-    throw new StartError(where + messageOf(error), { cause: error });
-  }
-  if (!info.isSocket) {
-    throw new StartError(`${where}the file there is not a socket; remove it, or give another --unix`);
-  }
+  if (!assertSocketOrMissing(path)) return;
   try {
     const connection = await Deno.connect({ transport: "unix", path });
     connection.close();
@@ -30,6 +21,25 @@ export async function clearSocketPath(path: string): Promise<void> {
     throw new StartError(`${where}connecting to the socket there failed (${messageOf(error)})`, { cause: error });
   }
   throw new StartError(`${where}another program listens on it; stop that one, or give another --unix`);
+}
+
+/**
+ * Whether a socket's file exists.
+ * @throws {StartError} if the file is not a socket or cannot be examined
+ */
+export function assertSocketOrMissing(path: string): boolean {
+  const where = `Cannot listen on ${path}: `;
+  let info: Deno.FileInfo;
+  try {
+    info = Deno.lstatSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw new StartError(where + messageOf(error), { cause: error });
+  }
+  if (!info.isSocket) {
+    throw new StartError(`${where}the file there is not a socket; remove it, or give another --unix`);
+  }
+  return true;
 }
 
 function removeSocket(path: string, where: string): void {
