@@ -4,13 +4,13 @@
  */
 import { createAuthenticator } from "../auth/authenticate.ts";
 import type { Mode } from "../config/service_mode.ts";
-import type { Finding } from "../finding.ts";
+import type { Finding } from "../diagnostic_finding.ts";
 import type { Logger } from "../log.ts";
 import { inspectAcme } from "../service/acme_prerequisites.ts";
 import { hostnameOf } from "../service/create_certificate_source.ts";
 import type { ServiceSettings } from "../service/validate_settings.ts";
 import { loadCertificateFiles } from "../tls/certificate_files.ts";
-import { write } from "./output.ts";
+import { write } from "./standard_streams.ts";
 
 /** Checks the configuration, prints the findings, and returns the exit code. */
 export async function checkConfiguration(

@@ -76,7 +76,7 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
     const broker = this.#broker = await open({ node: this.#node, listener: this });
     // A service without a broker does not load what only a broker needs.
     const [{ Channels }, { Relay }, { Cluster }] = await Promise.all([
-      import("./channels.ts"),
+      import("./channel_names.ts"),
       import("./frame_relay.ts"),
       import("./cluster.ts"),
     ]);

@@ -6,7 +6,7 @@
  * @module
  */
 import { join } from "node:path";
-import type { ServiceOptions } from "../../lib/config/serve_options_type.ts";
+import type { ServiceOptions } from "../../lib/config/service_options_type.ts";
 import { createLogger } from "../../lib/log.ts";
 import { loadFfi } from "../../lib/net/ffi/load_ffi.ts";
 import { serve, type Service } from "../../lib/mod.ts";
