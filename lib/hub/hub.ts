@@ -31,6 +31,8 @@ export interface Connection {
   readonly prefix: string;
   /** @throws {StartError} */
   open(start: BrokerStart): Promise<Broker>;
+  /** Called if the broker was unreachable at the start, when it is connected for the first time. */
+  connectedLater?(broker: Broker): void;
 }
 
 /** Topics with a gap are collected for this many milliseconds, then reported together. */
@@ -52,6 +54,8 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
   readonly #host = hostname();
   #shown = "";
   #broker: Broker | undefined;
+  /** Set until the broker is connected for the first time. */
+  #connectedLater: ((broker: Broker) => void) | undefined;
   #relay: Relay | undefined;
   #cluster: Cluster | undefined;
   #down: { readonly since: number; readonly notRelayed: number } | undefined;
@@ -71,9 +75,10 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
    * Connects this hub to a broker.
    * @throws {StartError} if the broker cannot be used
    */
-  async connect({ shown, prefix, open }: Connection): Promise<void> {
+  async connect({ shown, prefix, open, connectedLater = () => {} }: Connection): Promise<void> {
     this.#shown = shown;
     const broker = this.#broker = await open({ node: this.#node, listener: this });
+    if (!broker.connected) this.#connectedLater = connectedLater;
     // A service without a broker does not load what only a broker needs.
     const [{ Channels }, { Relay }, { Cluster }] = await Promise.all([
       import("./channel_names.ts"),
@@ -267,11 +272,15 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
   up(): void {
     const { since, notRelayed } = this.#down ?? { since: performance.now(), notRelayed: 0 };
     this.#down = undefined;
-    this.#log.warn("broker connection restored", {
+    const connectedLater = this.#connectedLater;
+    this.#connectedLater = undefined;
+    // A warning even for the first connection: it ends the state that "broker unreachable" has reported.
+    this.#log.warn(connectedLater ? "connected to the broker" : "broker connection restored", {
       broker: this.#shown,
       seconds: Math.round((performance.now() - since) / 100) / 10,
       notRelayed: (this.#relay?.counts.notRelayed ?? 0) - notRelayed,
     });
+    if (this.#broker) connectedLater?.(this.#broker);
     this.#cluster?.join();
     if (this.#relay) this.#reportGap([...this.#relay.topics.keys()]);
   }

@@ -7,7 +7,7 @@ import type { Settings } from "../config/service_options.ts";
 import { formatSize } from "../duration_and_size.ts";
 import { decodeText } from "../text_file.ts";
 import { messageOf, readFailure, StartError, UsageError } from "../errors.ts";
-import type { BrokerStart } from "../hub/broker.ts";
+import type { Broker, BrokerStart } from "../hub/broker.ts";
 import { type BrokerTarget, parseBroker, parseCredentials } from "../hub/brokers/broker_url.ts";
 import { LONGEST_HEADER } from "../hub/node_frame.ts";
 import type { Hub } from "../hub/hub.ts";
@@ -61,29 +61,33 @@ export async function joinBroker(
   const ca = settings.brokerCa === undefined ? [] : [readText(settings.brokerCa, "CA certificates of the broker")];
   const { shown } = target;
   const { brokerPrefix: prefix, brokerOptional: optional, maxPayload } = settings;
+  const warnAboutLimit = ({ maxFrame }: Broker) => {
+    if (maxPayload <= maxFrame) return;
+    const limit = { maxPayload, brokerLimit: maxFrame - LONGEST_HEADER };
+    log.warn("clients may send longer messages than the broker can relay to other nodes", limit);
+  };
   await hub.connect({
     shown,
     prefix,
+    connectedLater: warnAboutLimit,
     async open(start: BrokerStart) {
       const { openBroker } = await import("../hub/brokers/open_broker.ts");
       const broker = await openBroker(target, start, { ca, optional });
-      const maxMessage = broker.maxFrame - LONGEST_HEADER;
-      const limit = { maxPayload, brokerLimit: maxMessage };
       // The default maxPayload may exceed the limit by the length of the header: NATS carries 1 MiB including the header.
-      if (maxPayload > broker.maxFrame) {
-        if (given.has("maxPayload")) {
-          await broker[Symbol.asyncDispose]();
-          throw new StartError(
-            `Cannot use the broker ${shown} with ${given.get("maxPayload")} ${formatSize(maxPayload)}: it carries ` +
-              `messages of up to ${maxMessage} bytes; raise the broker's limit, or lower ${given.get("maxPayload")}`,
-          );
-        }
-        log.warn("clients may send longer messages than the broker can relay to other nodes", limit);
+      if (maxPayload > broker.maxFrame && given.has("maxPayload")) {
+        const maxMessage = broker.maxFrame - LONGEST_HEADER;
+        await broker[Symbol.asyncDispose]();
+        throw new StartError(
+          `Cannot use the broker ${shown} with ${given.get("maxPayload")} ${formatSize(maxPayload)}: it carries ` +
+            `messages of up to ${maxMessage} bytes; raise the broker's limit, or lower ${given.get("maxPayload")}`,
+        );
       }
+      warnAboutLimit(broker);
       return broker;
     },
   });
-  log.info("connected to the broker", { broker: shown, node: hub.id, prefix });
+  // If it is unreachable (--broker-optional), the hub has logged that, and logs when it is connected.
+  if (hub.connected) log.info("connected to the broker", { broker: shown, node: hub.id, prefix });
 }
 
 /**

@@ -52,7 +52,7 @@ export class RecordedService implements AsyncDisposable {
     const program = await startProgram(["--app", APP, ...logging, ...args], options);
     try {
       // Its thread starts after the service listens, and has descriptors of its own.
-      if (logging.length > 0) await program.stderr.until(/"the watchdog runs"/);
+      if (logging.length > 0) await program.stderr.until(/the watchdog runs/);
       const plain = args.includes("proxied");
       return new RecordedService(program, plain ? undefined : await Deno.readTextFile(program.ca));
     } catch (error) {

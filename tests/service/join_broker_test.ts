@@ -3,6 +3,8 @@ import { defineApp, serve, StartError, UsageError } from "../../lib/mod.ts";
 import { natsServer } from "../hub/engines.ts";
 import "../support/preload_ffi.ts";
 import { peerTest } from "../peers/require.ts";
+import { serving } from "../support/serving.ts";
+import { until } from "../hub/test_hub.ts";
 
 const app = defineApp({ open() {} });
 const base = { mode: "proxied", port: 0 } as const;
@@ -64,5 +66,34 @@ peerTest(
     await using service = await serve(app, options, { log });
     assertEquals(warned, ["clients may send longer messages than the broker can relay to other nodes"]);
     assertEquals((await service.nodes()).nodes.length, 1);
+  },
+);
+
+peerTest(
+  "nats-server",
+  "brokerOptional: logs that the broker is connected only when it is, and checks its limit then",
+  async () => {
+    await using server = await natsServer({ config: "max_payload: 100000" });
+    await server.kill();
+    const broker = { broker: server.url, brokerOptional: true };
+    await using served = await serving(app, { mode: "proxied", ...broker });
+    assertEquals(brokerLines(), ["broker unreachable; messages reach only this node's own peers"]);
+    await server.restart();
+    const warning = "clients may send longer messages than the broker can relay to other nodes";
+    await until(() => served.logged(warning).length > 0);
+    assertEquals(brokerLines(), [
+      "broker unreachable; messages reach only this node's own peers",
+      "connected to the broker",
+      warning,
+    ]);
+    await server.kill();
+    await until(() => served.logged("broker unreachable").length === 2);
+    await server.restart();
+    await until(() => served.logged("broker connection restored").length === 1);
+    assertEquals(served.logged("connected to the broker").length, 1);
+
+    function brokerLines(): string[] {
+      return served.lines.map(({ message }) => message).filter((message) => message.includes("broker"));
+    }
   },
 );
