@@ -37,7 +37,7 @@ const USAGE = `deno task bench [-- CASE… | start | soak | attack [NAME…] | b
   CASE            echo-64 echo-64x4 echo-64x16 echo-16k echo-16k-1 handshake fanout fanout-x4 fanout-x16 idle
                   burst; all by default
   --seconds N     duration of a round (3; broker: 5, workers: 3) or of the soak test (60)
-  --rounds N      rounds, of which the median counts (3; metrics: ${METRICS_ROUNDS})
+  --rounds N      number of rounds; the result is their median (3; metrics: ${METRICS_ROUNDS})
   --servers A,B   of ${SERVERS.join(" ")}, all that are installed by default; and
                   ${VARIANTS.join(" ")}
   --scrape        also measures this service while its metrics are scraped once a second

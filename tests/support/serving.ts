@@ -15,7 +15,7 @@ import type { AppFactory, ServiceApp } from "../../lib/ws/app_types.ts";
 import { Client, type ClientOptions } from "./client.ts";
 import type { RawTarget } from "./raw.ts";
 
-// Loaded once a process and for good: outside a test, where the sanitizer would take it for a leak.
+// Loaded once per process, before the first test, because the sanitizer would report it as a leak of a test.
 loadFfi();
 
 /** One log line. */
