@@ -7,7 +7,7 @@ import type { Endpoint } from "../client/raw_connection.ts";
 /** The default of `timeout`, in milliseconds. */
 export const DEFAULT_TIMEOUT = 10_000;
 
-/** The clients that have a profile in client_profiles.ts. */
+/** The clients that have a profile in client_requirements.ts. */
 export const CLIENT_NAMES = ["browser", "wechat", "android", "java", "nodejs", "python"] as const;
 export type ClientName = typeof CLIENT_NAMES[number];
 

@@ -2,7 +2,7 @@
  * Every finding code that `check` can report, with its meaning. README.md in this folder adds the remedies.
  * @module
  */
-import { type Finding, finding as makeFinding, type Level } from "../finding.ts";
+import { type Finding, finding as makeFinding, type Level } from "../diagnostic_finding.ts";
 
 /** Codes and meanings, in the order of the probes. Codes are stable, because programs and people search for them. */
 export const CODES = {

@@ -4,7 +4,7 @@
  */
 import type { X509Certificate } from "node:crypto";
 import type { Endpoint, TlsOptions } from "../client/raw_connection.ts";
-import type { Finding } from "../finding.ts";
+import type { Finding } from "../diagnostic_finding.ts";
 import type { CheckOptions } from "./check_options.ts";
 import type { Version } from "./probes/client_hello.ts";
 

@@ -2,7 +2,7 @@
  * Formats a report as text (a table and a conclusion) or as JSON.
  * @module
  */
-import type { Level } from "../finding.ts";
+import type { Level } from "../diagnostic_finding.ts";
 import { escapeControls } from "../log.ts";
 import type { ClientName } from "./check_options.ts";
 import { type Observation, PROBES } from "./finding_codes.ts";

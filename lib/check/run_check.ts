@@ -2,14 +2,14 @@
  * Runs the probes in the order in which a connection is made, under one timeout.
  * @module
  */
-import type { Finding } from "../finding.ts";
+import type { Finding } from "../diagnostic_finding.ts";
 import { DeadlineError, within } from "../client/deadline.ts";
 import type { TlsOptions } from "../client/raw_connection.ts";
 import { ClientSession } from "../client/websocket_session.ts";
 import { formatDuration } from "../duration_and_size.ts";
 import { type CheckOptions, type ClientName, DEFAULT_TIMEOUT } from "./check_options.ts";
 import type { Evidence, Target } from "./probe_target.ts";
-import { checkClientProfile, defaultOrigin } from "./client_profiles.ts";
+import { checkClientProfile, defaultOrigin } from "./client_requirements.ts";
 import { finding, type Observation, type Probe, PROBES } from "./finding_codes.ts";
 import { explainHandshakeFailure, probeAlpn, type TlsHandshake } from "./probes/alpn.ts";
 import { probeChain } from "./probes/certificate_chain.ts";

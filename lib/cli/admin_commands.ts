@@ -12,7 +12,7 @@ import type { ClusterAnswer, NodeList, Presence, TopicList } from "../hub/servic
 import { escapeControls } from "../log.ts";
 import type { Command, Invocation } from "./command_type.ts";
 import { PROGRAM } from "./help.ts";
-import { write } from "./output.ts";
+import { write } from "./standard_streams.ts";
 
 const { adminKeyFile, adminTls } = ADMIN_OPTIONS;
 const OPTIONS = {

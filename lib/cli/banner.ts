@@ -9,7 +9,7 @@ import type { DevelopmentTlsMaterial } from "../tls/development_certificate.ts";
 import { parseBroker } from "../hub/brokers/broker_url.ts";
 import { shellWord } from "../tls/shell_command.ts";
 import { PROGRAM, programWords, WIDTH, wrapShellCommand, wrapText } from "./help.ts";
-import { colour } from "./output.ts";
+import { colour } from "./standard_streams.ts";
 import { VERSION } from "../version.ts";
 
 // Colours of a terminal (ECMA-48, Select Graphic Rendition).

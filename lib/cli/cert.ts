@@ -14,7 +14,7 @@ import { writeAtomically } from "../tls/atomic_write.ts";
 import { developmentMaterial, type DevelopmentTlsMaterial } from "../tls/development_certificate.ts";
 import { validityOf } from "../tls/x509/inspect_chain.ts";
 import type { Command, Invocation } from "./command_type.ts";
-import { write } from "./output.ts";
+import { write } from "./standard_streams.ts";
 import { formatTrustInstructions } from "./trust_instructions.ts";
 
 /** The options of `cert`. */

@@ -10,7 +10,7 @@ import type { OptionTable } from "../config/option_table.ts";
 import { UsageError } from "../errors.ts";
 import { CONNECTION_OPTIONS, parseConnectionOptions } from "./connection_options.ts";
 import type { Command, Invocation } from "./command_type.ts";
-import { write } from "./output.ts";
+import { write } from "./standard_streams.ts";
 import { detectReportStyle } from "./terminal.ts";
 
 /** The options of `check`. */

@@ -6,7 +6,7 @@ import { createAuthenticator } from "../auth/authenticate.ts";
 import { checkAdmin } from "../admin/open_admin_listener.ts";
 import type { Mode } from "../config/service_mode.ts";
 import { StartError } from "../errors.ts";
-import type { Finding } from "../finding.ts";
+import type { Finding } from "../diagnostic_finding.ts";
 import type { Logger } from "../log.ts";
 import { checkSocketAddress } from "../net/listener/accept_loop.ts";
 import { checkBroker } from "../service/join_broker.ts";
@@ -14,7 +14,7 @@ import { inspectAcme } from "../service/acme_prerequisites.ts";
 import { hostnameOf } from "../service/create_certificate_source.ts";
 import type { ServiceSettings } from "../service/validate_settings.ts";
 import { loadCertificateFiles } from "../tls/certificate_files.ts";
-import { write } from "./output.ts";
+import { write } from "./standard_streams.ts";
 
 /** Checks the configuration, prints the findings, and returns the exit code. */
 export async function checkConfiguration(

@@ -18,7 +18,7 @@ import { CONNECTION_OPTIONS, parseConnectionOptions } from "./connection_options
 import type { Command, Invocation } from "./command_type.ts";
 import { runInteractiveSession } from "./interactive_session.ts";
 import { hexDump, textForTerminal } from "./message_format.ts";
-import { colour, write } from "./output.ts";
+import { colour, write } from "./standard_streams.ts";
 import { detectReportStyle, openTerminal } from "./terminal.ts";
 
 /** The options of `connect`. -H, -s, -n and -x are wscat's. */

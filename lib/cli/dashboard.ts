@@ -5,7 +5,7 @@
 import { createDashboard } from "../admin/grafana_dashboard.ts";
 import { UsageError } from "../errors.ts";
 import type { Command, Invocation } from "./command_type.ts";
-import { write } from "./output.ts";
+import { write } from "./standard_streams.ts";
 
 export const dashboardCommand: Command = {
   name: "dashboard",

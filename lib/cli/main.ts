@@ -9,7 +9,7 @@ import { StartError, UsageError } from "../errors.ts";
 import { flushLog } from "../log.ts";
 import type { Command } from "./command_type.ts";
 import { commandHelp, PROGRAM, programHelp } from "./help.ts";
-import { write } from "./output.ts";
+import { write } from "./standard_streams.ts";
 import { VERSION } from "../version.ts";
 
 /**

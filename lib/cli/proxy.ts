@@ -13,7 +13,7 @@ import { PROXY_OPTIONS } from "../proxy/proxy_options.ts";
 import { resolveSite } from "../proxy/resolve_site.ts";
 import type { Generator } from "../proxy/site_description.ts";
 import { PROGRAM } from "./help.ts";
-import { write } from "./output.ts";
+import { write } from "./standard_streams.ts";
 import type { Command, Invocation } from "./command_type.ts";
 
 /** The supported proxies. */

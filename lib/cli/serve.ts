@@ -12,9 +12,9 @@ import { type CheckedSettings, validateSettings } from "../service/validate_sett
 import { createBannerFields, formatBanner } from "./banner.ts";
 import type { Command, Invocation } from "./command_type.ts";
 import { handOver, readTakeover } from "./process_handover.ts";
-import { write } from "./output.ts";
+import { write } from "./standard_streams.ts";
 import { runUntilStopped } from "./run_until_stopped.ts";
-import { connectSupervisor, serveAsWorker, validateWorkers } from "./serve_workers.ts";
+import { connectSupervisor, serveAsWorker, validateWorkers } from "./serve_as_worker.ts";
 import { handleUncaughtErrors } from "./uncaught_errors.ts";
 
 /** The options of the service and of the command. */
@@ -119,7 +119,7 @@ async function run(line: Invocation): Promise<number> {
   // With workers, only the supervisor logs the notes.
   if (worker === undefined) { for (const note of notes) log.info(note); }
   if (settings.workers !== undefined && worker === undefined && !settings.check) {
-    const { supervise } = await import("./supervise.ts");
+    const { supervise } = await import("./run_supervisor.ts");
     return await supervise(settings, format, log);
   }
   // A supervisor does not need these modules.

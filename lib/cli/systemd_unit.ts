@@ -8,7 +8,7 @@ import { flagOf, type OptionTable } from "../config/option_table.ts";
 import { UsageError } from "../errors.ts";
 import { validateSettings } from "../service/validate_settings.ts";
 import type { Command, Invocation } from "./command_type.ts";
-import { write } from "./output.ts";
+import { write } from "./standard_streams.ts";
 import { SERVE_OPTIONS } from "./serve.ts";
 
 const UNIT_ONLY_OPTIONS = {

@@ -7,7 +7,7 @@ import { createInterface, type Interface } from "node:readline";
 import { TextLineStream } from "@std/streams/text-line-stream";
 import type { ReportStyle } from "../check/report.ts";
 import { escapeControls } from "../log.ts";
-import { write } from "./output.ts";
+import { write } from "./standard_streams.ts";
 
 /** Reads lines and prints messages. */
 export interface Terminal extends Disposable {

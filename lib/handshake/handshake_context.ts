@@ -4,7 +4,7 @@
  */
 import { requestSignal } from "../unstable_features.ts";
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
-import type { Slot } from "./admission.ts";
+import type { Slot } from "./connection_limits.ts";
 import { copyHeaders, RequestSnapshot } from "./request_snapshot.ts";
 
 /** The sender of a request, as known on arrival. */

@@ -7,7 +7,7 @@ import type { Authenticator, AuthResult } from "../auth/authenticate.ts";
 import type { PathSet } from "../config/path_pattern.ts";
 import type { Mode } from "../config/service_mode.ts";
 import { stackOf } from "../errors.ts";
-import type { Admission } from "../handshake/admission.ts";
+import type { Admission } from "../handshake/connection_limits.ts";
 import { checkProxyTls, resolveClientAddress } from "../handshake/proxy_headers.ts";
 import { Handshake, type Sender } from "../handshake/handshake_context.ts";
 import { namesThisMachine, type OriginRule, readOriginFacts } from "../handshake/origin.ts";

@@ -17,7 +17,7 @@ import {
   stamp,
 } from "./node_frame.ts";
 import { ChannelSubscriptions, checkSequence, type SequenceListener } from "./channel_subscriptions.ts";
-import type { Channels } from "./channels.ts";
+import type { Channels } from "./channel_names.ts";
 import { parseTopicKey } from "./topic_names.ts";
 import { type Counter, Counters, Received } from "./sequence_numbers.ts";
 import type { Payload } from "./topics.ts";

@@ -81,7 +81,7 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
     if (!broker.connected) this.#connectedLater = connectedLater;
     // A service without a broker does not load what only a broker needs.
     const [{ Channels }, { Relay }, { Cluster }] = await Promise.all([
-      import("./channels.ts"),
+      import("./channel_names.ts"),
       import("./frame_relay.ts"),
       import("./cluster.ts"),
     ]);

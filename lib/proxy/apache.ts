@@ -16,7 +16,7 @@ import {
   publicOrigin,
   sectionName,
   timeoutComment,
-} from "./config_text.ts";
+} from "./config_formatting.ts";
 
 /** Quotes a path. `problems` refuses `${…}`, because it cannot be escaped. */
 function quote(path: string): string {

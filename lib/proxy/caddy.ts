@@ -18,7 +18,7 @@ import {
   publicOrigin,
   sectionName,
   splitPaths,
-} from "./config_text.ts";
+} from "./config_formatting.ts";
 
 function address(upstream: Upstream): string {
   return upstream.transport === "unix" ? `unix/${upstream.path}` : formatHostPort(upstream);

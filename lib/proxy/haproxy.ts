@@ -17,7 +17,7 @@ import {
   sectionName,
   splitPaths,
   timeoutComment,
-} from "./config_text.ts";
+} from "./config_formatting.ts";
 
 /** Separates the two parts for an existing server: lines for the frontend, and the backend section. */
 export const HAPROXY_SEPARATOR = "---- the backend section ----";

@@ -17,7 +17,7 @@ import {
   sectionName,
   splitPaths,
   timeoutComment,
-} from "./config_text.ts";
+} from "./config_formatting.ts";
 
 /** Separates the two parts for an existing server: outside of the server blocks, and inside one. */
 export const NGINX_SEPARATOR = "---- inside the server block ----";

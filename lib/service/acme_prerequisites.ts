@@ -4,7 +4,7 @@
  */
 import type { AcmeSettings } from "../config/acme_options.ts";
 import { messageOf, StartError } from "../errors.ts";
-import type { Finding } from "../finding.ts";
+import type { Finding } from "../diagnostic_finding.ts";
 import type { Logger } from "../log.ts";
 import { type AcmeParts, createAcmeSource } from "./create_certificate_source.ts";
 

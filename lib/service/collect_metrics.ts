@@ -7,7 +7,7 @@ import type { Hub } from "../hub/hub.ts";
 import { labelled, type MetricValues, type Sample } from "../metrics.ts";
 import { loadFfi } from "../net/ffi/load_ffi.ts";
 import type { Watchdog } from "../net/watchdog/watchdog.ts";
-import type { TlsMaterial } from "../tls/tls_material.ts";
+import type { TlsMaterial } from "../tls/loaded_certificate.ts";
 import { VERSION } from "../version.ts";
 import type { Peer } from "../ws/app_types.ts";
 import type { MemoryBudget } from "../ws/memory_budget.ts";

@@ -7,7 +7,7 @@ import type { Authenticator } from "../auth/authenticate.ts";
 import { StartError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { CertificateSource } from "../tls/certificate_source.ts";
-import type { TlsMaterial } from "../tls/tls_material.ts";
+import type { TlsMaterial } from "../tls/loaded_certificate.ts";
 
 /** Options of a credential reloader. */
 export interface CredentialReloaderOptions {

@@ -29,7 +29,7 @@ import {
 import type { ServiceSettings } from "./validate_settings.ts";
 import { throttled, type ThrottledLogger, warningOnce } from "../log_throttle.ts";
 import type { AcmeStatus } from "../tls/acme/acme_source.ts";
-import type { TlsMaterial } from "../tls/tls_material.ts";
+import type { TlsMaterial } from "../tls/loaded_certificate.ts";
 import type { AppFactory, Peer, ServiceApp } from "../ws/app_types.ts";
 import { callHook } from "../ws/call_hook.ts";
 import { AccessLog } from "../ws/access_log.ts";
@@ -38,13 +38,13 @@ import { MemoryBudget } from "../ws/memory_budget.ts";
 import { MessageScheduler } from "../ws/message_scheduler.ts";
 import { toPayload } from "../ws/message.ts";
 import { CorkTimer } from "../ws/send_buffer.ts";
-import { Admission } from "../handshake/admission.ts";
+import { Admission } from "../handshake/connection_limits.ts";
 import { PeerRegistry } from "../ws/peer_registry.ts";
 import { ServiceCounters } from "../ws/service_counters.ts";
 import type { Service } from "./service_type.ts";
 import { EventLoopLag } from "./event_loop_lag.ts";
 import type { WorkerContext } from "./worker_context.ts";
-import { WorkerCounts } from "./worker_connection_counts.ts";
+import { WorkerCounts } from "./report_connection_counts.ts";
 
 /** Milliseconds for which a peer may exceed `--max-backpressure` without reading. */
 const SLOW_READER_TIMEOUT = 5000;

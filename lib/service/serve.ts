@@ -5,7 +5,7 @@
 import { wantsTokens } from "../auth/validate_auth_options.ts";
 import { checkApp } from "../apps/validate_app.ts";
 import { loadSettings } from "../config/load_settings.ts";
-import type { ServiceOptions } from "../config/serve_options_type.ts";
+import type { ServiceOptions } from "../config/service_options_type.ts";
 import { SERVICE_OPTIONS } from "../config/service_options.ts";
 import { warnAboutOrigins } from "../handshake/origin.ts";
 import { createLogger, type Logger, silent } from "../log.ts";

@@ -3,7 +3,7 @@
  * @module
  */
 import type { ServiceCalls } from "../hub/service_calls.ts";
-import type { ServedCertificate } from "../tls/tls_material.ts";
+import type { ServedCertificate } from "../tls/loaded_certificate.ts";
 import type { Peer } from "../ws/app_types.ts";
 
 /** A running service. Disposing of it stops it. */

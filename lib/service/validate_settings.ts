@@ -14,7 +14,7 @@ import { HEALTH_PATH } from "../http/health.ts";
 import type { Logger } from "../log.ts";
 import { descriptorLimit } from "../net/ffi/load_ffi.ts";
 import { isLoopback } from "../ip.ts";
-import type { TlsMaterial } from "../tls/tls_material.ts";
+import type { TlsMaterial } from "../tls/loaded_certificate.ts";
 import { validateBrokerOptions } from "./join_broker.ts";
 import { coversHost, namesOf } from "../tls/x509/certificate_names.ts";
 import { compileOriginRule, type OriginRule } from "../handshake/origin.ts";

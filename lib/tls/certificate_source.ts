@@ -6,7 +6,7 @@
 import type { CertificateFiles } from "../config/service_mode.ts";
 import type { Logger } from "../log.ts";
 import { loadCertificateFiles } from "./certificate_files.ts";
-import type { TlsMaterial } from "./tls_material.ts";
+import type { TlsMaterial } from "./loaded_certificate.ts";
 import { watchFiles } from "./watch_files.ts";
 
 /**

@@ -13,7 +13,7 @@ import { explainWriteFailure, lockFolder, writeAtomically } from "./atomic_write
 import { type CertificateAndKey, createAuthority, issueCertificate, ORGANISATION } from "./issue_certificate.ts";
 import { readPrivateKey } from "./x509/private_key.ts";
 import { readCertificates, readFile } from "./certificate_files.ts";
-import type { TlsMaterial } from "./tls_material.ts";
+import type { TlsMaterial } from "./loaded_certificate.ts";
 import { coversHost, namesOf } from "./x509/certificate_names.ts";
 import { encodePem } from "./x509/pem.ts";
 

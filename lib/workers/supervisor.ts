@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { messageOf, StartError } from "../errors.ts";
 import { IpcServer } from "../hub/brokers/ipc_server.ts";
 import type { Logger } from "../log.ts";
-import { ConnectionSums } from "./connection_totals.ts";
+import { ConnectionSums } from "./sum_connection_counts.ts";
 import type { ServiceDescription } from "./control_channel.ts";
 import { SharedPort } from "./shared_port.ts";
 import { ControlListener, describeStatus, WorkerProcess } from "./worker_process.ts";

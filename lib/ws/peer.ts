@@ -8,7 +8,7 @@ import { messageOf } from "../errors.ts";
 import type { Member } from "../hub/hub.ts";
 import { PeerSubscriptions } from "../hub/peer_subscriptions.ts";
 import type { Payload } from "../hub/topics.ts";
-import type { Slot } from "../handshake/admission.ts";
+import type { Slot } from "../handshake/connection_limits.ts";
 import type { Handshake } from "../handshake/handshake_context.ts";
 import type { RequestSnapshot } from "../handshake/request_snapshot.ts";
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";

@@ -3,7 +3,7 @@
  * @module
  */
 import { join } from "node:path";
-import type { ServiceOptions } from "../../lib/config/serve_options_type.ts";
+import type { ServiceOptions } from "../../lib/config/service_options_type.ts";
 import type { Service } from "../../lib/mod.ts";
 import { type Served, serving } from "../support/serving.ts";
 

@@ -1,6 +1,6 @@
 /**
- * `deno task bench -- attack`: what an honest client and the memory of the service make of hostile ones. Each attack
- * meets a process of its own.
+ * `deno task bench -- attack`: the effect of attacks on another client and on the memory of the service. Each attack
+ * gets a new process.
  * @module
  */
 import { maskedFrame, Opcode, textOf } from "../support/frames.ts";
@@ -48,7 +48,7 @@ export const ATTACKS: readonly Attack[] = [
     connections: 400,
     amount: 8_192,
   },
-  { name: "pings", title: "pings without end on 100 connections, 12 s", kind: "pings", connections: 100, amount: 12 },
+  { name: "pings", title: "continuous pings on 100 connections, 12 s", kind: "pings", connections: 100, amount: 12 },
   {
     name: "unread",
     title: "700,000 messages, answers not read",
@@ -165,13 +165,19 @@ export async function attackCommand(
 ): Promise<void> {
   const chosen = names.length === 0 ? ATTACKS : names.map((name) => {
     const found = ATTACKS.find((it) => it.name === name);
-    if (!found) throw new RangeError(`there is no attack ${name}: ${ATTACKS.map((it) => it.name).join(" ")}`);
+    if (!found) {
+      throw new RangeError(
+        `Cannot run the attack ${name}: one of these is required: ${ATTACKS.map((it) => it.name).join(" ")}`,
+      );
+    }
     return found;
   });
   await using certificate = await makeCertificate();
   const figures: Record<string, Record<string, Attacked>> = {};
   if (!json) {
-    print("| attack | server | slowest echo of another client | memory before → most | ended | arrived |");
+    print(
+      "| attack | server | slowest echo of another client | memory before → peak | connections ended | delivered |",
+    );
     print("| --- | --- | --- | --- | --- | --- |");
   }
   for (const it of chosen) {

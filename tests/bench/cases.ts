@@ -1,5 +1,5 @@
 /**
- * What is measured, and what it is to reach.
+ * The cases of the benchmark and their goals.
  * @module
  */
 import type { Load, Measured } from "./job.ts";
@@ -11,7 +11,7 @@ export interface Goal {
   /** Undefined: no other server is needed. */
   readonly beside?: ServerName;
   figure(ours: Measured, theirs: Measured): number;
-  /** The figure that is to be reached: no more than it, or no less. */
+  /** The goal: an upper or a lower bound of the figure. */
   readonly most?: number;
   readonly least?: number;
   readonly unit: string;
@@ -37,25 +37,25 @@ export function cpuPerMessage({ serverCpu, count }: Measured): number {
 }
 
 const CPU: Goal = {
-  what: "CPU per message over raw Deno.serve with TCP_NODELAY",
+  what: "CPU per message relative to raw Deno.serve with TCP_NODELAY",
   beside: "deno+nodelay",
   figure: (ours, theirs) => cpuPerMessage(ours) / cpuPerMessage(theirs),
-  // 0.97 of its throughput where the server is the limit.
+  // Equals 0.97 of its throughput if the server limits it.
   most: 1.03,
   unit: "×",
 };
 
-/** What the metrics may cost, where the other ways to run this service take part. */
+/** The goals for the cost of the metrics. They apply if the variants of this service are measured. */
 const METRICS: readonly Goal[] = [
   {
-    what: "CPU per message over the same without counting",
+    what: "CPU per message relative to the service without counting",
     beside: "wss-counting",
     figure: (counting, without) => cpuPerMessage(counting) / cpuPerMessage(without),
     most: 1.01,
     unit: "×",
   },
   {
-    what: "CPU per message with a scrape a second over the same without",
+    what: "CPU per message with one scrape per second relative to none",
     beside: "wss+scrape",
     figure: (quiet, scraped) => cpuPerMessage(scraped) / cpuPerMessage(quiet),
     most: 1.01,
@@ -117,12 +117,12 @@ export function cases(idle: number): readonly Case[] {
       unit: "handshakes",
       load: { kind: "handshake", connections: 32, inFlight: 1, size: 0 },
       goals: [{
-        what: "handshakes a second over raw Deno.serve",
+        what: "handshakes per second relative to raw Deno.serve",
         beside: "deno",
         figure: (ours, theirs) => ours.count / ours.seconds / (theirs.count / theirs.seconds),
         least: 2.5,
         unit: "×",
-      }, { ...CPU, what: "CPU per handshake over raw Deno.serve with TCP_NODELAY", most: 1.2 }],
+      }, { ...CPU, what: "CPU per handshake relative to raw Deno.serve with TCP_NODELAY", most: 1.2 }],
       timed: true,
     },
     {
@@ -155,7 +155,7 @@ export function cases(idle: number): readonly Case[] {
       unit: "connections",
       load: { kind: "idle", connections: idle, inFlight: 0, size: 0 },
       goals: [{
-        what: "memory per further idle connection more than raw Deno.serve with TCP_NODELAY",
+        what: "additional memory per idle connection compared with raw Deno.serve with TCP_NODELAY",
         beside: "deno+nodelay",
         figure: (ours, theirs) => ((ours.memory?.held ?? NaN) - (theirs.memory?.held ?? NaN)) / 1024,
         most: 1,
@@ -166,7 +166,7 @@ export function cases(idle: number): readonly Case[] {
     },
     {
       name: "burst",
-      title: "2,000 connects in the same moment",
+      title: "2,000 simultaneous connections",
       unit: "connections",
       load: { kind: "burst", connections: 2_000, inFlight: 0, size: 0 },
       goals: [SERVED],

@@ -31,21 +31,21 @@ import { workersCommand } from "./workers.ts";
 
 const USAGE = `deno task bench [-- CASE… | start | soak | attack [NAME…] | broker | workers | metrics [CASE…]]
                 [options]
-  start           a warm start and idle memory, beside raw Deno.serve with TLS
-  workers         one process beside --workers 2, with and without work, and messages between workers
-  metrics         this service beside itself without counting, and while it is scraped once a second
+  start           time of a warm start and idle memory, compared with raw Deno.serve with TLS
+  workers         one process compared with --workers 2, with and without work; messages between workers
+  metrics         the cost of the metrics: with and without counting, and with one scrape a second
   CASE            echo-64 echo-64x4 echo-64x16 echo-16k echo-16k-1 handshake fanout fanout-x4 fanout-x16 idle
                   burst; all by default
-  --seconds N     measured in each round (3); soak: how long (60), broker: 5, workers: 3
-  --rounds N      rounds, of which the median counts (3; metrics: ${METRICS_ROUNDS})
+  --seconds N     duration of a round (3; broker: 5, workers: 3) or of the soak test (60)
+  --rounds N      number of rounds; the result is their median (3; metrics: ${METRICS_ROUNDS})
   --servers A,B   of ${SERVERS.join(" ")}, all that are installed by default; and
                   ${VARIANTS.join(" ")}
-  --scrape        this service takes part a second time, with a scrape of its metrics each second
+  --scrape        also measures this service while its metrics are scraped once a second
   --idle N        connections of the idle case (2000)
-  --warm-up N     seconds before a measurement (1)
-  --seed N        soak: repeats a run (random by default)
-  --workers N     soak: with so many worker processes
-  --json          figures for machines
+  --warm-up N     seconds of load before each measurement (1)
+  --seed N        soak: seed of the random peers; repeats a run (random by default)
+  --workers N     soak: number of worker processes
+  --json          prints the figures as JSON
 `;
 
 interface Options {

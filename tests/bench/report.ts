@@ -1,39 +1,39 @@
 /**
- * Figures as people read them.
+ * Formats the figures as text.
  * @module
  */
 import { type Case, cpuPerMessage, type Goal } from "./cases.ts";
 import type { Measured } from "./job.ts";
 import type { ServerName } from "./server.ts";
 
-/** What each server did in each round of a case. */
+/** The measurements of each server in each round of a case. */
 export type Rounds = ReadonlyMap<ServerName, readonly Measured[]>;
 
-/** From here on the generator is taken for the limit. */
+/** From this share of a core on, the load generator is considered the limit. */
 const SATURATED = 0.9;
-/** Of a goal's figure: goals go down to one percent. */
+/** Decimals of a goal's figure. The strictest goals are one percent. */
 const DECIMALS = 3;
 
-/** The one in the middle; of an even number, the mean of the two. */
+/** Returns the median. */
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length / 2;
   return sorted.length % 2 === 1 ? sorted[Math.floor(middle)]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
-/** What was reached: the median of the rounds, the quartiles around it, and whether that is enough. */
+/** The result for a goal: the median of the rounds, its quartiles, and whether the goal is met. */
 export interface Reached {
   readonly figure: number;
   readonly quartiles: readonly [lower: number, upper: number];
   readonly met: boolean;
 }
 
-/** A goal and what was reached. Undefined where the other server did not take part. */
+/** Compares the rounds with a goal. Undefined if the other server was not measured. */
 export function reached(goal: Goal, rounds: Rounds): Reached | undefined {
   const ours = rounds.get("wss");
   const theirs = goal.beside === undefined ? ours : rounds.get(goal.beside);
   if (!ours || !theirs) return undefined;
-  // Round by round: what disturbs a round disturbs both.
+  // Compared round by round, because a disturbance affects both servers of a round.
   const figures = ours.map((measured, i) => goal.figure(measured, theirs[i]!)).sort((one, other) => one - other);
   const figure = median(figures);
   const quartile = (part: number) => figures[Math.round((figures.length - 1) * part)]!;
@@ -41,16 +41,18 @@ export function reached(goal: Goal, rounds: Rounds): Reached | undefined {
   return { figure, quartiles: [quartile(0.25), quartile(0.75)], met };
 }
 
-/** A case as a table, its goals under it. */
+/** Formats a case as a table, followed by its goals. */
 export function describe(it: Case, rounds: Rounds): string {
   const head = ["", `${it.unit}/s`, "p50 ms", "p90", "p99", "max", "CPU µs each", "server", "generator"];
-  if (it.load.kind === "idle") head.push("KiB each", "KiB further");
+  if (it.load.kind === "idle") head.push("KiB each", "KiB per additional");
   if (it.load.kind === "burst") head.push("failed");
   const lines = [it.title, ...table([head, ...[...rounds].map(([name, each]) => row(it, name, each))])];
   for (const [name, each] of rounds) {
     const generator = median(each.map((measured) => measured.generatorCpu / measured.seconds));
     if (!it.timed || generator < SATURATED) continue;
-    lines.push(`  ${name}: generator at ${percent(generator)}: throughput is its limit; compare CPU`);
+    lines.push(
+      `  ${name}: the load generator uses ${percent(generator)} of a core and limits the throughput; compare the CPU`,
+    );
   }
   for (const goal of it.goals) {
     const result = reached(goal, rounds);

@@ -85,9 +85,9 @@ export async function soak({ seconds, seed, workers, note = () => {} }: SoakOpti
   note(`at rest: ${describeRest(after)}`);
 
   const problems = [...rehearsal.good.lost, ...good.lost, ...rehearsal.bad.wrong, ...bad.wrong];
-  if (good.messages === 0) problems.push("the good peers got nothing through");
+  if (good.messages === 0) problems.push("no message of the good peers was answered");
   problems.push(...leaked("the warm-up", fresh, before.descriptors));
-  if (after.peers !== 0) problems.push(`peers: /healthz counts ${after.peers} when nobody is connected`);
+  if (after.peers !== 0) problems.push(`peers: /healthz counts ${after.peers} although no peer is connected`);
   problems.push(...leaked("the soak", before.descriptors, after.descriptors));
   if (after.resident > before.resident * MORE_MEMORY) {
     problems.push(`memory: ${mebibytes(after.resident)} at the end, ${mebibytes(before.resident)} before`);
@@ -124,7 +124,7 @@ export function describeSoak({ seed, good, bad, before, after, problems }: SoakR
     `  before: ${describeRest(before)}`,
     `  after: ${describeRest(after)}`,
     ...problems.map((problem) => `  WRONG: ${problem}`),
-    ...(problems.length === 0 ? ["  nothing lost, nothing left behind"] : []),
+    ...(problems.length === 0 ? ["  no message lost, no resource leaked"] : []),
   ].join("\n");
 }
 

@@ -1,6 +1,6 @@
 /**
- * What a start costs, and a service that serves nobody: this service in direct mode with a certificate that is there
- * already, beside Deno alone with TLS, one after the other in each round.
+ * The cost of a start and of an idle service. Compares this service in direct mode with an existing certificate
+ * with raw Deno.serve with TLS, one after the other in each round.
  * @module
  */
 import { cpuSeconds, residentBytes } from "../support/proc.ts";
@@ -62,7 +62,7 @@ export function describeStarts(starts: ReadonlyMap<ServerName, readonly Start[]>
   const ready = median(ours.map((start) => start.ready));
   const resident = median(ours.map((start) => start.resident));
   return [
-    "a warm start, and an idle service",
+    "warm start and idle service",
     `  ${"".padEnd(5)}${"ms".padStart(9)}${"CPU ms".padStart(9)}${"MiB".padStart(9)}`,
     ...rows,
     `  ${ready <= GOALS.ready ? "met" : "MISSED"}: warm start: ${ready.toFixed(0)} ms (at most ${GOALS.ready} ms)`,

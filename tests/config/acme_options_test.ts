@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { loadSettings } from "../../lib/config/load_settings.ts";
 import { type Mode, selectMode } from "../../lib/config/service_mode.ts";
-import type { ServiceOptions } from "../../lib/config/serve_options_type.ts";
+import type { ServiceOptions } from "../../lib/config/service_options_type.ts";
 import { SERVICE_OPTIONS } from "../../lib/config/service_options.ts";
 import { UsageError } from "../../lib/errors.ts";
 

@@ -208,6 +208,6 @@ for (const mode of ["direct", "proxied"]) {
 }
 
 function report(text: string): void {
-  // deno-lint-ignore no-console -- figures are to be seen
+  // deno-lint-ignore no-console -- prints the figures
   console.log(text);
 }

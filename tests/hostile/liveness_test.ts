@@ -71,7 +71,7 @@ Deno.test("a peer whose packets are lost is closed within --idle-timeout, with a
     await t.step(name, async () => {
       const { code, reason } = await service.call(name, "close");
       const took = performance.now() - pulled;
-      // deno-lint-ignore no-console -- figures are to be seen
+      // deno-lint-ignore no-console -- prints the figures
       console.log(`${name}: noticed after ${Math.round(took)} ms: ${code} ${reason}`);
       assertEquals(code, 1006);
       assert(/did not (?:answer a ping|acknowledge)/.test(reason!), reason);

@@ -186,6 +186,6 @@ Deno.test("honest traffic meets no bound: a burst of 10,000, a long message over
 });
 
 function report(text: string): void {
-  // deno-lint-ignore no-console -- figures are to be seen
+  // deno-lint-ignore no-console -- prints the figures
   console.log(text);
 }

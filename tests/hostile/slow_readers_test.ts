@@ -144,6 +144,6 @@ async function feedUntilClosed(service: RecordedService, peer: RawPeer, name: st
 }
 
 function report(text: string): void {
-  // deno-lint-ignore no-console -- figures are to be seen
+  // deno-lint-ignore no-console -- prints the figures
   console.log(text);
 }

@@ -4,7 +4,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { type Broker, NODE_BYTES } from "../../lib/hub/broker.ts";
-import { Channels } from "../../lib/hub/channels.ts";
+import { Channels } from "../../lib/hub/channel_names.ts";
 import { topicKey } from "../../lib/hub/topic_names.ts";
 import { peerTest } from "../peers/require.ts";
 import type { Engine } from "./engines.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { StartError } from "../../lib/errors.ts";
 import { silent } from "../../lib/log.ts";
-import { Channels } from "../../lib/hub/channels.ts";
+import { Channels } from "../../lib/hub/channel_names.ts";
 import { Hub } from "../../lib/hub/hub.ts";
 import { topicKey } from "../../lib/hub/topic_names.ts";
 import { peerTest } from "../peers/require.ts";

@@ -52,7 +52,7 @@ export function peersRequired(): boolean {
 export function requirePeer(program: string, ...args: string[]): boolean {
   if (hasPeer(program, args)) return true;
   if (peersRequired()) throw new Error(missing([program]));
-  // deno-lint-ignore no-console -- a skipped peer is to be seen
+  // deno-lint-ignore no-console -- shows which peer was skipped
   console.warn(`SKIPPED: ${missing([program])}`);
   return false;
 }

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { defineApp, serve, StartError, UsageError } from "../../lib/mod.ts";
-import type { ServiceOptions } from "../../lib/config/serve_options_type.ts";
+import type { ServiceOptions } from "../../lib/config/service_options_type.ts";
 import { Client } from "../support/client.ts";
 import { handshake, rawResponse } from "../support/raw.ts";
 import { serving } from "../support/serving.ts";

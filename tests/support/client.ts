@@ -8,7 +8,7 @@
  */
 import { loadFfi } from "../../lib/net/ffi/load_ffi.ts";
 
-// It stays for the life of a process: loaded before a test begins, it is no leak of that test.
+// The C library stays loaded until the process ends. Loading it before the first test prevents a leak report.
 loadFfi();
 
 /** How to connect. */

@@ -16,6 +16,6 @@ export function most(values: readonly number[]): number {
 /** Prints a line of them, rounded. */
 export function figures(what: string, values: Readonly<Record<string, number>>): void {
   const text = Object.entries(values).map(([name, value]) => `${name} ${Math.round(value)}`).join(", ");
-  // deno-lint-ignore no-console -- the figures are to be seen
+  // deno-lint-ignore no-console -- prints the figures
   console.info(`${what}: ${text}`);
 }

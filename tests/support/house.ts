@@ -17,7 +17,7 @@ const FLOORS: readonly (readonly string[])[] = [
   [
     ...[
       "errors.ts",
-      "finding.ts",
+      "diagnostic_finding.ts",
       "log_writer.ts",
       "ip.ts",
       "close_codes.ts",

@@ -79,7 +79,7 @@ export async function hasOpenssl(): Promise<boolean> {
     return (await new Deno.Command("openssl", { args: ["version"], stdout: "null", stderr: "null" }).output()).success;
   } catch (error) {
     if (Deno.env.get("WSS_TEST_PEERS") === "required") throw error;
-    // deno-lint-ignore no-console -- a skipped peer is to be seen
+    // deno-lint-ignore no-console -- shows which peer was skipped
     console.warn("SKIPPED: openssl is not installed");
     return false;
   }

@@ -1,6 +1,6 @@
 /**
  * The type of `serve()`'s options as an editor shows it: written from the option table, so that each property has its
- * description. `WSS_UPDATE=1 deno test -A tests/config/serve_options_type_test.ts` writes it anew.
+ * description. `WSS_UPDATE=1 deno test -A tests/config/service_options_type_test.ts` writes it anew.
  */
 import type { Option, OptionTable } from "../../lib/config/option_table.ts";
 

@@ -39,7 +39,7 @@ export async function hasProxy(kind: ProxyKind): Promise<boolean> {
     return true;
   } catch (error) {
     if (Deno.env.get("WSS_TEST_PEERS") === "required") throw error;
-    // deno-lint-ignore no-console -- a skipped peer is to be seen
+    // deno-lint-ignore no-console -- shows which peer was skipped
     console.warn(`SKIPPED: ${PROGRAMS[kind]} is not installed`);
     return false;
   }

@@ -93,7 +93,7 @@ export async function writeAll(conn: Deno.Conn, data: string | Uint8Array): Prom
   for (let written = 0; written < bytes.length;) written += await conn.write(bytes.subarray(written));
 }
 
-/** The same; false where the other end has gone. */
+/** The same; false if the other end has closed the connection. */
 export async function tryWrite(conn: Deno.Conn, data: string | Uint8Array): Promise<boolean> {
   try {
     await writeAll(conn, data);

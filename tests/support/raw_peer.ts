@@ -7,7 +7,7 @@ import { loadFfi } from "../../lib/net/ffi/load_ffi.ts";
 import { maskedFrame, Opcode, textFrame } from "./frames.ts";
 import { closeQuietly, dial, handshake, type RawTarget, tryWrite, writeAll } from "./raw.ts";
 
-// It stays for the life of a process: loaded before a test begins, it is no leak of that test.
+// The C library stays loaded until the process ends. Loading it before the first test prevents a leak report.
 loadFfi();
 
 /** How to connect. */
@@ -74,7 +74,7 @@ export class RawPeer implements AsyncDisposable {
     return this.read();
   }
 
-  /** Writes bytes as they are; false where the service has gone. */
+  /** Writes bytes as they are; false if the service has closed the connection. */
   async send(...parts: Uint8Array<ArrayBuffer>[]): Promise<boolean> {
     for (const part of parts) if (!await tryWrite(this.#conn, part)) return false;
     return true;

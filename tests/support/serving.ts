@@ -6,7 +6,7 @@
  * @module
  */
 import { join } from "node:path";
-import type { ServiceOptions } from "../../lib/config/serve_options_type.ts";
+import type { ServiceOptions } from "../../lib/config/service_options_type.ts";
 import { createLogger } from "../../lib/log.ts";
 import { loadFfi } from "../../lib/net/ffi/load_ffi.ts";
 import { serve, type Service } from "../../lib/mod.ts";
@@ -15,7 +15,7 @@ import type { AppFactory, ServiceApp } from "../../lib/ws/app_types.ts";
 import { Client, type ClientOptions } from "./client.ts";
 import type { RawTarget } from "./raw.ts";
 
-// Loaded once a process and for good: outside a test, where the sanitizer would take it for a leak.
+// Loaded once per process, before the first test, because the sanitizer would report it as a leak of a test.
 loadFfi();
 
 /** One log line. */

@@ -57,7 +57,7 @@ export class VethLink implements AsyncDisposable {
     } catch (error) {
       await link[Symbol.asyncDispose]();
       if (peersRequired()) throw error;
-      // deno-lint-ignore no-console -- a skipped test is to be seen
+      // deno-lint-ignore no-console -- shows which test was skipped
       console.warn(`SKIPPED: no network namespaces here: ${error instanceof Error ? error.message : error}`);
       return undefined;
     }

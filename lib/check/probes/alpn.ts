@@ -2,7 +2,7 @@
  * Probes the TLS handshake of a WebSocket client, which offers http/1.1 by ALPN.
  * @module
  */
-import type { Finding } from "../../finding.ts";
+import type { Finding } from "../../diagnostic_finding.ts";
 import { messageOf } from "../../errors.ts";
 import { finding } from "../finding_codes.ts";
 import { connectTls } from "../../client/raw_connection.ts";

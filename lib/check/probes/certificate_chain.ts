@@ -3,7 +3,7 @@
  * @module
  */
 import { X509Certificate } from "node:crypto";
-import type { Finding } from "../../finding.ts";
+import type { Finding } from "../../diagnostic_finding.ts";
 import { inspectChain } from "../../tls/x509/inspect_chain.ts";
 import { issuerUrl, publicIssuer } from "../../tls/x509/find_issuer.ts";
 import { issuerTitle } from "../../tls/x509/certificate_fields.ts";

@@ -2,7 +2,7 @@
  * Recognises servers that require a client certificate.
  * @module
  */
-import type { Finding } from "../../finding.ts";
+import type { Finding } from "../../diagnostic_finding.ts";
 import { quote } from "../../client/printable_text.ts";
 import { finding } from "../finding_codes.ts";
 

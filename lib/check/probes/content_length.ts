@@ -3,13 +3,13 @@
  * section 8.6 allows the header. Some servers, including Deno.serve, answer 400.
  * @module
  */
-import type { Finding } from "../../finding.ts";
+import type { Finding } from "../../diagnostic_finding.ts";
 import { DeadlineError, within } from "../../client/deadline.ts";
 import { ClientSession, isEnd } from "../../client/websocket_session.ts";
 import { CloseCode } from "../../close_codes.ts";
 import type { Target } from "../probe_target.ts";
 import { finding } from "../finding_codes.ts";
-import { formatStatus } from "./known_services.ts";
+import { formatStatus } from "./response_fingerprints.ts";
 import { requestUpgrade } from "./websocket_handshake.ts";
 
 const DEADLINE = 3000;

@@ -4,7 +4,7 @@
  */
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
-import type { Finding } from "../../finding.ts";
+import type { Finding } from "../../diagnostic_finding.ts";
 import { messageOf } from "../../errors.ts";
 import { addressSet, canonicalAddress, isLoopback } from "../../ip.ts";
 import { finding } from "../finding_codes.ts";

@@ -2,13 +2,13 @@
  * Explains an HTTP response other than 101 to an upgrade request: its cause and the remedy.
  * @module
  */
-import type { Finding } from "../../finding.ts";
+import type { Finding } from "../../diagnostic_finding.ts";
 import type { ResponseHead } from "../../client/opening_handshake.ts";
 import { plainText, quote } from "../../client/printable_text.ts";
 import type { Target } from "../probe_target.ts";
 import { type Code, finding } from "../finding_codes.ts";
 import { certificateRequired } from "./client_certificate.ts";
-import { formatStatus, reasonText, recogniseService, type RefusedUpgrade } from "./known_services.ts";
+import { formatStatus, reasonText, recogniseService, type RefusedUpgrade } from "./response_fingerprints.ts";
 
 /** The explanation of a response. */
 type Explanation = readonly [code: Code, meaning: string, remedy: string];

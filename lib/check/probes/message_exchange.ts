@@ -2,7 +2,7 @@
  * Probes an upgraded connection: a message, a ping and its pong, the close handshake.
  * @module
  */
-import type { Finding } from "../../finding.ts";
+import type { Finding } from "../../diagnostic_finding.ts";
 import { CloseCode } from "../../close_codes.ts";
 import { finding } from "../finding_codes.ts";
 import { awaitReply, formatWait } from "./await_reply.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import { isIP } from "node:net";
-import type { Finding } from "../../finding.ts";
+import type { Finding } from "../../diagnostic_finding.ts";
 import { finding } from "../finding_codes.ts";
 import { connectTcp } from "../../client/raw_connection.ts";
 import { DeadlineError } from "../../client/deadline.ts";

@@ -2,7 +2,7 @@
  * Probes TLS session resumption, which saves a signature of the server and, below TLS 1.3, a round trip.
  * @module
  */
-import type { Finding } from "../../finding.ts";
+import type { Finding } from "../../diagnostic_finding.ts";
 import { finding } from "../finding_codes.ts";
 import { connectTls } from "../../client/raw_connection.ts";
 import { within } from "../../client/deadline.ts";

@@ -2,7 +2,7 @@
  * Probes whether the port accepts TCP connections, and explains why not.
  * @module
  */
-import type { Finding } from "../../finding.ts";
+import type { Finding } from "../../diagnostic_finding.ts";
 import { messageOf } from "../../errors.ts";
 import { isLoopback } from "../../ip.ts";
 import { finding } from "../finding_codes.ts";

@@ -2,7 +2,7 @@
  * Finds out which TLS versions a server offers. Each version is tested with a separate ClientHello.
  * @module
  */
-import type { Finding } from "../../finding.ts";
+import type { Finding } from "../../diagnostic_finding.ts";
 import { type HelloOptions, SUITES_MODERN, SUITES_RC4, type Version, VERSIONS } from "./client_hello.ts";
 import { finding } from "../finding_codes.ts";
 import { within } from "../../client/deadline.ts";

@@ -3,7 +3,7 @@
  * @module
  */
 import { isIP } from "node:net";
-import type { Finding } from "../../finding.ts";
+import type { Finding } from "../../diagnostic_finding.ts";
 import { canonicalAddress, isLoopback } from "../../ip.ts";
 import { finding } from "../finding_codes.ts";
 import type { CheckOptions } from "../check_options.ts";

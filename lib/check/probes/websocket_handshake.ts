@@ -3,7 +3,7 @@
  * @module
  */
 import { messageOf } from "../../errors.ts";
-import type { Finding } from "../../finding.ts";
+import type { Finding } from "../../diagnostic_finding.ts";
 import { DeadlineError, within } from "../../client/deadline.ts";
 import {
   encodeRequest,
@@ -24,7 +24,7 @@ import { finding } from "../finding_codes.ts";
 import { awaitReply, formatWait } from "./await_reply.ts";
 import { certificateRequired, isCertificateAlert } from "./client_certificate.ts";
 import { explainRefusal, tlsOnBothHops } from "./http_refusal.ts";
-import { formatStatus } from "./known_services.ts";
+import { formatStatus } from "./response_fingerprints.ts";
 
 /** The duration above which a response is reported as slow, in milliseconds. */
 const SLOW = 3000;

@@ -8,7 +8,7 @@ import { delay } from "@std/async/delay";
 import { messageOf, StartError } from "../../errors.ts";
 import type { Logger } from "../../log.ts";
 import { formatDuration } from "../../duration_and_size.ts";
-import type { TlsMaterial } from "../tls_material.ts";
+import type { TlsMaterial } from "../loaded_certificate.ts";
 import type { CertificateSource } from "../certificate_source.ts";
 import { watchFiles } from "../watch_files.ts";
 import { type AcmeOptions, obtainCertificate } from "./obtain_certificate.ts";
@@ -17,7 +17,7 @@ import { inspectReach } from "./check_reachability.ts";
 import { RenewalPlanner } from "./renewal_planner.ts";
 import { backoff } from "./renewal_info.ts";
 import { AcmeStore, type CertificateStore } from "./acme_store.ts";
-import { reasonOf, type TimeLimit, timeLimit } from "./time_limit.ts";
+import { reasonOf, type TimeLimit, timeLimit } from "./authority_timeout.ts";
 
 /** The functions of the service that the source uses. */
 export interface AcmeEnvironment {

@@ -18,7 +18,7 @@ import { join } from "node:path";
 import { messageOf, StartError } from "../../errors.ts";
 import { explainWriteFailure, writeAtomically } from "../atomic_write.ts";
 import { loadCertificateFiles, readCertificates, readFile } from "../certificate_files.ts";
-import type { TlsMaterial } from "../tls_material.ts";
+import type { TlsMaterial } from "../loaded_certificate.ts";
 import { coversHost, namesOf } from "../x509/certificate_names.ts";
 
 /** An account. */

@@ -3,7 +3,7 @@
  * @module
  */
 import { messageOf } from "../../errors.ts";
-import type { Finding } from "../../finding.ts";
+import type { Finding } from "../../diagnostic_finding.ts";
 import { addressIn } from "../x509/certificate_names.ts";
 
 /** Options of the check. */

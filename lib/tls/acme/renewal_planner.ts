@@ -4,13 +4,13 @@
  * @module
  */
 import type { Logger } from "../../log.ts";
-import type { TlsMaterial } from "../tls_material.ts";
+import type { TlsMaterial } from "../loaded_certificate.ts";
 import { validityOf } from "../x509/inspect_chain.ts";
 import type { AcmeStore, CertificateStore, RenewalPlan } from "./acme_store.ts";
 import { type AcmeOptions, openClient } from "./obtain_certificate.ts";
 import { AcmeError } from "./acme_error.ts";
 import { defaultRenewalTime, randomRenewalTime, type RenewalInfo, renewalInfo } from "./renewal_info.ts";
-import { reasonOf, timeLimit } from "./time_limit.ts";
+import { reasonOf, timeLimit } from "./authority_timeout.ts";
 
 const HOUR = 3_600_000;
 /** Timeout for asking the authority when to renew, ms. */

@@ -3,7 +3,7 @@
  * @module
  */
 import type { X509Certificate } from "node:crypto";
-import { type Finding, finding } from "../../finding.ts";
+import { type Finding, finding } from "../../diagnostic_finding.ts";
 import { derChildren, derOid, readDer } from "./der.ts";
 import { certificateTitle, EXTENSION, type Fields, readFields } from "./certificate_fields.ts";
 import { isSelfIssued } from "./find_issuer.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import type { X509Certificate } from "node:crypto";
-import { type Finding, finding } from "../../finding.ts";
+import { type Finding, finding } from "../../diagnostic_finding.ts";
 import { certificateTitle, issuerTitle } from "./certificate_fields.ts";
 import { addressIn, coversHost, type Names, namesOf } from "./certificate_names.ts";
 import { inspectExtensions, inspectStrength, inspectUse } from "./certificate_strength.ts";

@@ -3,7 +3,7 @@
  * @module
  */
 import type { X509Certificate } from "node:crypto";
-import { type Finding, finding } from "../../finding.ts";
+import { type Finding, finding } from "../../diagnostic_finding.ts";
 import { certificateTitle, EXTENSION, readFields } from "./certificate_fields.ts";
 import { namesOf } from "./certificate_names.ts";
 import { type Der, derChildren, readDer } from "./der.ts";

@@ -10,7 +10,7 @@ import {
   waitAtMost,
 } from "../../../lib/net/listener/replace_accept_loop.ts";
 
-// It stays for the life of a process: loaded before a test begins, it is no leak of that test.
+// The C library stays loaded until the process ends. Loading it before the first test prevents a leak report.
 const { ffi } = loadFfi();
 const options = { ignore: Deno.build.os !== "linux" || ffi === undefined };
 const never = new AbortController().signal;

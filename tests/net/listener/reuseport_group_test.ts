@@ -6,7 +6,7 @@ import { loadFfi } from "../../../lib/net/ffi/load_ffi.ts";
 import { Listener } from "../../../lib/net/listener/listener.ts";
 import { ReusePortGroup, spreadOver } from "../../../lib/net/listener/reuseport_group.ts";
 
-// It stays for the life of a process: loaded before a test begins, it is no leak of that test.
+// The C library stays loaded until the process ends. Loading it before the first test prevents a leak report.
 loadFfi();
 
 const ignore = Deno.build.os !== "linux";

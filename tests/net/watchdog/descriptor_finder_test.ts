@@ -3,7 +3,7 @@ import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { loadFfi } from "../../../lib/net/ffi/load_ffi.ts";
 import { DescriptorFinder } from "../../../lib/net/watchdog/descriptor_finder.ts";
 
-// It stays for the life of a process: loaded before a test begins, it is no leak of that test.
+// The C library stays loaded until the process ends. Loading it before the first test prevents a leak report.
 const sockets = loadFfi().ffi?.sockets;
 const options = { ignore: Deno.build.os !== "linux" || sockets === undefined };
 const ROWS = 4_096;

@@ -3,7 +3,7 @@ import { X509Certificate } from "node:crypto";
 import { backoff, certificateId, defaultRenewalTime, randomRenewalTime } from "../../../lib/tls/acme/renewal_info.ts";
 import { AcmeError, FailedValidations, readProblem } from "../../../lib/tls/acme/acme_error.ts";
 import { parseRetryAfter } from "../../../lib/tls/acme/acme_client.ts";
-import { reasonOf, timeLimit } from "../../../lib/tls/acme/time_limit.ts";
+import { reasonOf, timeLimit } from "../../../lib/tls/acme/authority_timeout.ts";
 import { createAuthority, issueCertificate } from "../../../lib/tls/issue_certificate.ts";
 
 const MINUTE = 60_000;

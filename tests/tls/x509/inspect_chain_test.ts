@@ -2,7 +2,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { X509Certificate } from "node:crypto";
 import { rootCertificates } from "node:tls";
-import type { Finding } from "../../../lib/finding.ts";
+import type { Finding } from "../../../lib/diagnostic_finding.ts";
 import { inspectChain, type InspectOptions } from "../../../lib/tls/x509/inspect_chain.ts";
 import { hasOpenssl, type Issued, type IssueOptions, openPki, type Pki } from "../../support/openssl.ts";
 

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { Admission, type AdmissionRefusal, type Slot } from "../../lib/handshake/admission.ts";
+import { Admission, type AdmissionRefusal, type Slot } from "../../lib/handshake/connection_limits.ts";
 import { seeded } from "../support/seeded.ts";
 
 function admitted(verdict: Slot | AdmissionRefusal): Slot {

@@ -5,7 +5,7 @@
  */
 import { STATUS_TEXT } from "@std/http/status";
 import type { ResponseHead } from "../../client/opening_handshake.ts";
-import type { Finding } from "../../finding.ts";
+import type { Finding } from "../../diagnostic_finding.ts";
 import type { Target } from "../probe_target.ts";
 import { bodyText, plainText, quote } from "../../client/printable_text.ts";
 import { type Code, finding } from "../finding_codes.ts";

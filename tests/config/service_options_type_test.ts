@@ -2,12 +2,12 @@
 import { assertEquals } from "@std/assert";
 import type { Input } from "../../lib/config/option_table.ts";
 import { SERVICE_OPTIONS } from "../../lib/config/service_options.ts";
-import type { ServiceOptions } from "../../lib/config/serve_options_type.ts";
+import type { ServiceOptions } from "../../lib/config/service_options_type.ts";
 import { optionsType } from "../support/options_type.ts";
 
-const FILE = new URL("../../lib/config/serve_options_type.ts", import.meta.url);
+const FILE = new URL("../../lib/config/service_options_type.ts", import.meta.url);
 
-Deno.test("serve_options_type.ts matches the option table (WSS_UPDATE=1 rewrites it)", async () => {
+Deno.test("service_options_type.ts matches the option table (WSS_UPDATE=1 rewrites it)", async () => {
   const { success, stdout } = await format(optionsType(SERVICE_OPTIONS));
   assertEquals(success, true);
   if (Deno.env.get("WSS_UPDATE") === "1") await Deno.writeTextFile(FILE, stdout);

@@ -11,9 +11,9 @@ import { messageOf, StartError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { loadFfi } from "../net/ffi/load_ffi.ts";
 import { readCommandLine } from "./process_handover.ts";
-import { write } from "./output.ts";
+import { write } from "./standard_streams.ts";
 import { runUntilStopped } from "./run_until_stopped.ts";
-import type { WorkerSettings } from "./serve_workers.ts";
+import type { WorkerSettings } from "./serve_as_worker.ts";
 
 /** Time limits until a worker listens, ms: the usual one, and the one if it may have to obtain a certificate first. */
 const START_TIMEOUT = 30_000;

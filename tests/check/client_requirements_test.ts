@@ -1,6 +1,6 @@
 /** Requirements of particular clients. */
 import { assertEquals } from "@std/assert";
-import { checkClientProfile } from "../../lib/check/client_profiles.ts";
+import { checkClientProfile } from "../../lib/check/client_requirements.ts";
 import type { CheckOptions, ClientName } from "../../lib/check/check_options.ts";
 import type { Evidence } from "../../lib/check/probe_target.ts";
 import type { Code, Observation } from "../../lib/check/finding_codes.ts";

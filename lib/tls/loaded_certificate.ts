@@ -3,7 +3,7 @@
  * @module
  */
 import type { X509Certificate } from "node:crypto";
-import type { Finding } from "../finding.ts";
+import type { Finding } from "../diagnostic_finding.ts";
 
 /** The public part of the certificate that a service uses. */
 export interface ServedCertificate {

@@ -3,7 +3,7 @@
  * milliseconds. Within that time, simultaneous connections to several workers may exceed a limit.
  * @module
  */
-import type { OtherConnections } from "../handshake/admission.ts";
+import type { OtherConnections } from "../handshake/connection_limits.ts";
 import type { ConnectionTotals, WorkerContext } from "./worker_context.ts";
 
 /** Milliseconds for which changes are collected before they are reported. */

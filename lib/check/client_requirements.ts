@@ -2,7 +2,7 @@
  * Requirements of particular clients: browsers, WeChat mini programs, Android, Java, Node.js and Python.
  * @module
  */
-import type { Finding } from "../finding.ts";
+import type { Finding } from "../diagnostic_finding.ts";
 import { canonicalAddress, isLoopback } from "../ip.ts";
 import { certificateTitle, EXTENSION, readFields } from "../tls/x509/certificate_fields.ts";
 import { isSelfIssued } from "../tls/x509/find_issuer.ts";
