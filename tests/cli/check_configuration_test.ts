@@ -15,7 +15,7 @@ async function failsLikeTheStart(args: readonly string[]): Promise<string> {
   assert(message !== undefined, started.stderr);
   assertEquals([started.code, checked.code], [1, 1], checked.stderr);
   assertEquals(checked.stdout, `error   ${message}\nnot sound: correct the errors first\n`);
-  return message;
+  return message!;
 }
 
 Deno.test("--check reports unix sockets that cannot be created, and an unusable admin key file", async () => {
