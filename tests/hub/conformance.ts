@@ -152,8 +152,10 @@ export interface TestNode extends AsyncDisposable {
 }
 
 /** Connects a node. */
-export async function node(engine: Engine): Promise<TestNode> {
-  const id = crypto.getRandomValues(new Uint8Array(NODE_BYTES));
+export async function node(
+  engine: Engine,
+  id = crypto.getRandomValues(new Uint8Array(NODE_BYTES)),
+): Promise<TestNode> {
   const frames: { channel: string; body: Uint8Array }[] = [];
   const told: string[] = [];
   let enough: { count: number; resolve: () => void } | undefined;

@@ -173,8 +173,7 @@ export function faultyEngine(): Promise<FaultyEngine> {
     get channels() {
       return new Set([...sessions].flatMap(({ subscriptions }) => [...subscriptions.keys()]));
     },
-    open: ({ listener }) =>
-      ReconnectingBroker.open(connect, listener, { minDelay: 10, probeInterval: 100, probeTimeout: 300 }),
+    open: (start) => ReconnectingBroker.open(connect, start, { minDelay: 10, probeInterval: 100, probeTimeout: 300 }),
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
 

@@ -6,7 +6,7 @@ import { parseBroker, parseCredentials } from "../../lib/hub/brokers/broker_url.
 import { peerTest } from "../peers/require.ts";
 import { openPki } from "../support/openssl.ts";
 import { freePort } from "../support/ports.ts";
-import { node, settle, uint32 } from "./conformance.ts";
+import { asUint32, node, settle, uint32 } from "./conformance.ts";
 import { type Engine, natsServer, redisCluster, redisServer, type Server } from "./engines.ts";
 
 /** Why a broker cannot be used. */
@@ -67,6 +67,25 @@ Deno.test("broker: reads credentials from a file: user and password, token, or p
 });
 
 for (const [name, start] of [["nats", natsServer], ["redis", redisServer]] as const) {
+  peerTest(
+    `${name}-server`,
+    `broker ${name}: does not deliver frames that this node sent over an earlier connection`,
+    async () => {
+      await using server: Server = await start();
+      const id = new Uint8Array(NODE_BYTES).fill(7);
+      await using earlier = await node(server, id);
+      await using current = await node(server, id);
+      await using other = await node(server);
+      for (const each of [current, other]) each.listen("x.t.own");
+      await settle(earlier, current, other);
+      earlier.publish("x.t.own", uint32(1));
+      await other.heard(1);
+      other.publish("x.t.own", uint32(2));
+      await current.heard(1);
+      assertEquals(current.frames.map(({ body }) => asUint32(body)), [2]);
+    },
+  );
+
   peerTest(
     `${name}-server`,
     `broker ${name}: after a restart it delivers to existing subscriptions`,

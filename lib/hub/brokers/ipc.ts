@@ -16,11 +16,11 @@ export const MAX_FRAME = 64 * 1024 * 1024;
  * Connects to the relay that listens on a unix socket.
  * @throws {StartError} if it cannot be reached
  */
-export async function openIpc(path: string, { listener }: BrokerStart): Promise<Broker> {
+export async function openIpc(path: string, start: BrokerStart): Promise<Broker> {
   try {
     return await ReconnectingBroker.open(async () => {
       return new IpcSession(await Deno.connect({ transport: "unix", path }));
-    }, listener);
+    }, start);
   } catch (error) {
     throw new StartError(`Cannot connect to the other workers: ${messageOf(error)}`, { cause: error });
   }

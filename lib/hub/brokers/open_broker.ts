@@ -16,7 +16,7 @@ export interface OpenOptions {
   readonly optional?: boolean;
 }
 
-type Sessions = (target: BrokerTarget, ca: readonly string[], start: BrokerStart) => Connect;
+type Sessions = (target: BrokerTarget, ca: readonly string[]) => Connect;
 
 /**
  * Opens a broker.
@@ -31,7 +31,7 @@ export async function openBroker(
   if (kind === "local") return openLocal(shown);
   const sessions = await load(kind);
   try {
-    return await ReconnectingBroker.open(sessions(target, ca, start), start.listener, { optional });
+    return await ReconnectingBroker.open(sessions(target, ca), start, { optional });
   } catch (error) {
     throw new StartError(`Cannot use the broker ${shown}: ${messageOf(error)}`, { cause: error });
   }

@@ -4,7 +4,7 @@
  * @module
  */
 import { messageOf } from "../../errors.ts";
-import type { Broker, BrokerListener, Deliver } from "../broker.ts";
+import { type Broker, type BrokerListener, type BrokerStart, type Deliver, NODE_BYTES } from "../broker.ts";
 
 /** One connection to a server. After its end all calls do nothing. */
 export interface Session {
@@ -13,6 +13,7 @@ export interface Session {
   /** Resolves with the reason when the session has ended, on either side. Never rejects. */
   readonly ended: Promise<string>;
   publish(channel: string, frame: Uint8Array<ArrayBuffer>): boolean;
+  /** May also deliver the frames of this node. */
   subscribe(channel: string, deliver: Deliver): void;
   unsubscribe(channel: string): void;
   /** Grows whenever the server sends something or reads some of the waiting bytes. */
@@ -48,6 +49,7 @@ export interface ReconnectOptions {
 export class ReconnectingBroker implements Broker {
   readonly #connect: Connect;
   readonly #listener: BrokerListener;
+  readonly #node: Uint8Array;
   readonly #options: Required<ReconnectOptions>;
   readonly #subscriptions = new Map<string, Deliver>();
   readonly #stopping = new AbortController();
@@ -59,9 +61,10 @@ export class ReconnectingBroker implements Broker {
   /** The last reported reason; a repeated one is not reported again. */
   #lastReason = "";
 
-  private constructor(connect: Connect, listener: BrokerListener, options: ReconnectOptions) {
+  private constructor(connect: Connect, { node, listener }: BrokerStart, options: ReconnectOptions) {
     this.#connect = connect;
     this.#listener = listener;
+    this.#node = node;
     this.#options = {
       minDelay: 100,
       maxDelay: 5000,
@@ -79,17 +82,17 @@ export class ReconnectingBroker implements Broker {
    */
   static async open(
     connect: Connect,
-    listener: BrokerListener,
+    start: BrokerStart,
     { optional = false, ...options }: ReconnectOptions & { readonly optional?: boolean } = {},
   ): Promise<ReconnectingBroker> {
-    const broker = new ReconnectingBroker(connect, listener, options);
+    const broker = new ReconnectingBroker(connect, start, options);
     let first: Session | undefined;
     try {
       first = await broker.#connectOnce();
     } catch (error) {
       if (!optional) throw error;
       broker.#lastReason = messageOf(error);
-      listener.down(broker.#lastReason);
+      start.listener.down(broker.#lastReason);
     }
     if (first !== undefined) broker.#useSession(first);
     broker.#running = broker.#run(first);
@@ -109,8 +112,13 @@ export class ReconnectingBroker implements Broker {
   }
 
   subscribe(channel: string, deliver: Deliver): void {
-    this.#subscriptions.set(channel, deliver);
-    this.#session?.subscribe(channel, deliver);
+    // After a reconnection a server may process frames of the earlier connection, and deliver them to the new one, which
+    // it takes for another client (seen with NATS's no_echo).
+    const filtered: Deliver = (frame) => {
+      if (!startsWith(frame, this.#node)) deliver(frame);
+    };
+    this.#subscriptions.set(channel, filtered);
+    this.#session?.subscribe(channel, filtered);
   }
 
   unsubscribe(channel: string): void {
@@ -243,4 +251,11 @@ function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
     const timer = setTimeout(done, milliseconds);
     signal.addEventListener("abort", done);
   });
+}
+
+function startsWith(frame: Uint8Array, node: Uint8Array): boolean {
+  for (let i = 0; i < NODE_BYTES; i++) {
+    if (frame[i] !== node[i]) return false;
+  }
+  return true;
 }

@@ -5,7 +5,7 @@
  */
 import { createClient, createCluster, ErrorReply } from "@redis/client";
 import { messageOf } from "../../errors.ts";
-import { type BrokerStart, type Deliver, NODE_BYTES } from "../broker.ts";
+import type { Deliver } from "../broker.ts";
 import type { Connect, Session } from "./reconnect.ts";
 import type { BrokerServer, BrokerTarget, Credentials } from "./broker_url.ts";
 
@@ -27,12 +27,12 @@ interface PubSub {
 }
 
 /** Returns a function that opens sessions with the servers of a target. */
-export function redisSessions(target: BrokerTarget, ca: readonly string[], { node }: BrokerStart): Connect {
+export function redisSessions(target: BrokerTarget, ca: readonly string[]): Connect {
   return async (problem, signal) => {
     let failure: unknown = new Error("no server was given");
     for (const server of target.servers) {
       try {
-        return await connect(server, target, ca, node, problem, signal);
+        return await connect(server, target, ca, problem, signal);
       } catch (error) {
         failure = error;
         if (signal.aborted) break;
@@ -63,7 +63,6 @@ async function connect(
   server: BrokerServer,
   target: BrokerTarget,
   ca: readonly string[],
-  node: Uint8Array,
   problem: (message: string) => void,
   signal: AbortSignal,
 ): Promise<Session> {
@@ -85,7 +84,7 @@ async function connect(
   let maxFrame: number;
   try {
     maxFrame = await frameLimit(client);
-    if (!await isCluster(client)) return new RedisSession(pubSubOf(client), failed, node, maxFrame, problem);
+    if (!await isCluster(client)) return new RedisSession(pubSubOf(client), failed, maxFrame, problem);
   } catch (error) {
     if (client.isOpen) client.destroy();
     throw error;
@@ -104,7 +103,7 @@ async function connect(
     ping: () => Promise.all(cluster.masters.map(async (master) => (await cluster.nodeClient(master)).ping())),
     destroy: () => cluster.isOpen && cluster.destroy(),
   };
-  return new RedisSession(pubSub, lost, node, maxFrame, problem);
+  return new RedisSession(pubSub, lost, maxFrame, problem);
 }
 
 /**
@@ -197,7 +196,6 @@ class RedisSession implements Session {
   /** Replies and messages received. */
   progress = 0;
   readonly #pubSub: PubSub;
-  readonly #node: Uint8Array;
   readonly #problem: (message: string) => void;
   readonly #listeners = new Map<string, MessageListener>();
   /** Subscriptions that Redis has not confirmed. A PING alone would not cover them: in a cluster they go to several servers. */
@@ -211,13 +209,11 @@ class RedisSession implements Session {
   constructor(
     pubSub: PubSub,
     failed: Failure,
-    node: Uint8Array,
     maxFrame: number,
     problem: (message: string) => void,
   ) {
     this.maxFrame = maxFrame;
     this.#pubSub = pubSub;
-    this.#node = node;
     this.#problem = problem;
     const { promise, resolve } = Promise.withResolvers<string>();
     this.#abort = (reason) => {
@@ -249,11 +245,9 @@ class RedisSession implements Session {
 
   subscribe(channel: string, deliver: Deliver): void {
     if (!this.#open) return;
-    const node = this.#node;
-    // Redis delivers a node's own messages, too.
     const listener: MessageListener = (message) => {
       this.progress++;
-      if (this.#listeners.get(channel) !== listener || startsWith(message, node)) return;
+      if (this.#listeners.get(channel) !== listener) return;
       // A Buffer is a Uint8Array whose slice() copies nothing.
       deliver(new Uint8Array(message.buffer, message.byteOffset, message.length));
     };
@@ -307,11 +301,4 @@ class RedisSession implements Session {
   #refused(error: unknown): void {
     if (error instanceof ErrorReply) this.#problem(explain(error));
   }
-}
-
-function startsWith(message: Uint8Array, node: Uint8Array): boolean {
-  for (let i = 0; i < NODE_BYTES; i++) {
-    if (message[i] !== node[i]) return false;
-  }
-  return true;
 }
