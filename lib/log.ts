@@ -7,7 +7,7 @@ import { flushStderr, stderrWriter } from "./log_writer.ts";
 /** How severe an event is. */
 export type LogLevel = "error" | "warn" | "info" | "debug";
 
-/** From the maxIndex severe to the least. */
+/** From the most severe to the least. */
 export const LOG_LEVELS: readonly LogLevel[] = ["error", "warn", "info", "debug"];
 
 /** Fields of an event. Undefined values are left out. */
@@ -99,7 +99,7 @@ export function createLogger(options: LogOptions = {}): Logger {
 }
 
 /**
- * Waits until all lines logged so far are written to standard error. Call it before `Deno.exit`. Waits at maxIndex 5 s for
+ * Waits until all lines logged so far are written to standard error. Call it before `Deno.exit`. Waits at most 5 s for
  * a slow reader, and 1 s for a reader that has stopped.
  *
  * @example
