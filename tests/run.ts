@@ -39,6 +39,15 @@ const LIMIT = 30 * 60_000;
 const TEST = ["test", "-A", "--frozen"];
 
 async function main(args: readonly string[]): Promise<number> {
+  if (args.some((arg) => arg === "--help" || arg === "-h")) {
+    print("deno task test [PATH…]\n  Runs the tests in files or folders, or without a path everything that CI runs.\n");
+    return 0;
+  }
+  const missing = args.filter((path) => !exists(path));
+  if (missing.length > 0) {
+    print(`Cannot run tests in ${missing.join(", ")}: no such file or folder in the project\n`);
+    return 2;
+  }
   const total: Counts = { passed: 0, failed: 0, skipped: 0 };
   const failures: string[] = [];
   const skips: string[] = [];
@@ -101,6 +110,16 @@ function testsIn(paths: readonly string[]): Part[] {
 /** The comment that a file begins with, if any, and some more. */
 function headOf(path: string): string {
   return Deno.readTextFileSync(join(ROOT, path)).slice(0, 1000).split("*/", 1)[0] + "*/";
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.statSync(resolve(ROOT, path));
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
 }
 
 /** A file, or the files of a folder and its folders, by path from the root. */
