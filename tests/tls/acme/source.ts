@@ -51,11 +51,10 @@ export function acmeSource(pebble: Pebble, folder: string, options: SourceOption
   }, {
     log: createLogger({ level: "debug", format: "json", write }),
     respond: challenges.respond,
-    listen() {
-      if (!listen) return Promise.resolve({ [Symbol.asyncDispose]: () => Promise.resolve() });
-      const where = { hostname: pebble.address, port: pebble.httpPort, onListen() {} };
-      const server = Deno.serve(where, handler ?? challenges.handle);
-      return Promise.resolve({ [Symbol.asyncDispose]: () => server.shutdown() });
+    async listen() {
+      if (!listen) return { [Symbol.asyncDispose]: () => Promise.resolve() };
+      const server = await serveWhenFree(pebble.address, pebble.httpPort, handler ?? challenges.handle);
+      return { [Symbol.asyncDispose]: () => server.shutdown() };
     },
   });
   return {
@@ -77,6 +76,18 @@ export function acmeSource(pebble: Pebble, folder: string, options: SourceOption
     },
     [Symbol.asyncDispose]: () => source[Symbol.asyncDispose](),
   };
+}
+
+/** On a busy machine Deno releases the port of the previous source only after its `shutdown` has resolved. */
+async function serveWhenFree(hostname: string, port: number, handler: Deno.ServeHandler): Promise<Deno.HttpServer> {
+  for (const until = performance.now() + 30_000;;) {
+    try {
+      return Deno.serve({ hostname, port, onListen() {} }, handler);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AddrInUse) || performance.now() > until) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
 }
 
 /** A temporary folder that goes with its scope. */
