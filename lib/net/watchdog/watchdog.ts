@@ -49,15 +49,14 @@ const THREAD_TIMEOUT = 5_000;
 /** The watchdog of one listener. */
 export class Watchdog {
   readonly #context: WatchdogContext;
+  /** Undefined before the thread starts, and after it has ended. */
   #worker: Worker | undefined;
   readonly #log: Logger;
   readonly #beat: ReturnType<typeof setInterval>;
   readonly #start: ReturnType<typeof setTimeout>;
   readonly #ended = new Map<AbortReason, number>();
-  #stopped: (() => void) | undefined;
-
-  /** Resolves to whether the thread is running. Connections are recorded even before it resolves. */
-  readonly ready: Promise<boolean>;
+  readonly #ready = Promise.withResolvers<boolean>();
+  readonly #stopped = Promise.withResolvers<void>();
 
   /**
    * Creates a watchdog, and starts its thread shortly afterwards; `connection` may be called at once. Returns undefined
@@ -78,13 +77,16 @@ export class Watchdog {
     const { header } = table;
     this.#beat = setInterval(() => Atomics.add(header, Header.beat, 1), BEAT_EVERY);
     this.#beat.unref();
-    const { promise, resolve } = Promise.withResolvers<boolean>();
-    this.ready = promise;
     // Creating a thread takes 20 ms (measured), so the service first reports that it listens.
-    this.#start = setTimeout(() => this.#startThread(options, port, resolve), 0);
+    this.#start = setTimeout(() => this.#startThread(options, port), 0);
   }
 
-  #startThread(options: WatchdogOptions, port: number, started: (runs: boolean) => void): void {
+  /** Resolves to whether the thread is running. Connections are recorded even before it resolves. */
+  get ready(): Promise<boolean> {
+    return this.#ready.promise;
+  }
+
+  #startThread(options: WatchdogOptions, port: number): void {
     const { handshakeTimeout, maxPayload } = options;
     const { keepAliveTimeout = KEEP_ALIVE, closeTimeout = CLOSE } = options;
     const { messageTimeout = Infinity, unfinishedBudget = Infinity } = options;
@@ -98,16 +100,14 @@ export class Watchdog {
       this.#log.error(
         `The watchdog does not run (${reason}): connections that stall, flood the service or never finish a message are not ended`,
       );
-      this.#stopped?.();
       this.#end();
-      started(false);
     };
     worker.onmessage = ({ data }: MessageEvent<ScannerReport>) => {
       if (data.kind === "ready") {
         this.#log.debug("the watchdog runs");
-        started(true);
+        this.#ready.resolve(true);
       } else if (data.kind === "failed") fail(data.reason);
-      else if (data.kind === "stopped") this.#stopped?.();
+      else if (data.kind === "stopped") this.#end();
       else if (data.kind === "short") this.#short(data);
       else this.#report(data);
     };
@@ -147,25 +147,24 @@ export class Watchdog {
     };
   }
 
-  /** Stops the thread. */
+  /** Stops the thread. Idempotent. Returns at once if the thread has not started or has ended. */
   async stop(): Promise<void> {
     const { header } = this.#context.table;
     Atomics.store(header, Header.stop, 1);
     Atomics.notify(header, Header.stop);
     if (this.#worker === undefined) return this.#end();
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    await new Promise<void>((resolve) => {
-      this.#stopped = resolve;
-      timer = setTimeout(resolve, THREAD_TIMEOUT);
-    });
+    const timer = setTimeout(() => this.#end(), THREAD_TIMEOUT);
+    await this.#stopped.promise;
     clearTimeout(timer);
-    this.#end();
   }
 
   #end(): void {
     clearInterval(this.#beat);
     clearTimeout(this.#start);
     this.#worker?.terminate();
+    this.#worker = undefined;
+    this.#ready.resolve(false);
+    this.#stopped.resolve();
   }
 
   #short({ closed, open, limit }: Extract<ScannerReport, { kind: "short" }>): void {

@@ -1,5 +1,10 @@
 /** The watchdog against real clients, good and bad. */
 import { assert, assertEquals } from "@std/assert";
+import { fileURLToPath } from "node:url";
+import { silent } from "../../../lib/log.ts";
+import { Watchdog } from "../../../lib/net/watchdog/watchdog.ts";
+import { Client } from "../../support/client.ts";
+import { startProgram } from "../../support/program.ts";
 import { dialUpgraded, endOf, skip, tryWrite } from "../../support/raw.ts";
 import { testAuthority } from "../certificates.ts";
 import { maskedFrame, Opcode, textFrame } from "../../support/frames.ts";
@@ -78,4 +83,26 @@ Deno.test("the kernel closes a peer that reads nothing for userTimeout, but not 
   await reading;
   slow.close();
   stuck.close();
+});
+
+Deno.test("a watchdog that is stopped before its thread has started never starts it", async () => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const watchdog = Watchdog.start({ ...WATCHDOG, addr: listener.addr, log: silent })!;
+  await watchdog.stop();
+  assertEquals(await watchdog.ready, false);
+  await watchdog.stop();
+});
+
+Deno.test("a service whose watchdog cannot start says so, serves, and stops without waiting for the thread", async () => {
+  const scanner = fileURLToPath(new URL("../../../lib/net/watchdog/scanner_worker.ts", import.meta.url));
+  await using program = await startProgram([], { permissions: ["-A", `--deny-read=${scanner}`] });
+  await program.stderr.until(/The watchdog does not run \(Requires read access/);
+  await using client = await Client.open(program.url, { ca: program.ca });
+  assertEquals(await client.ask("tom"), "ok");
+  await client.close();
+  const begin = performance.now();
+  const { code } = await program.stop();
+  assertEquals(code, 0);
+  // Waiting for the thread took 5 s.
+  assert(performance.now() - begin < 4_500, `${performance.now() - begin} ms`);
 });
