@@ -25,12 +25,12 @@ export interface OpenAdminOptions {
 
 /** Creates the backend for a service of this process. */
 export function createLocalBackend(
-  service: ServiceCalls & { health(): Health; metrics(): Promise<MetricValues> },
+  service: ServiceCalls & { health(): Health; metrics(): MetricValues },
 ): AdminBackend {
   return {
     execute: (command) => executeCommand(service, command),
     health: () => Promise.resolve(service.health()),
-    metrics: () => service.metrics(),
+    metrics: () => Promise.resolve(service.metrics()),
   };
 }
 

@@ -137,7 +137,7 @@ async function run(line: Invocation): Promise<number> {
   // Handle signals before reporting that the service is ready.
   const stopping = new AbortController();
   if (worker !== undefined) {
-    if (worker.index === 1) verifyInBackground(service, log, worker.stopped);
+    if (worker.index === 1) void verifyInBackground(service, log, worker.stopped);
     return await serveAsWorker(service, worker, settings, log);
   }
   const stopped = runUntilStopped(
@@ -163,12 +163,16 @@ async function run(line: Invocation): Promise<number> {
   });
   if (format === "text") write("stdout", formatBanner(service));
   else log.info("listening", createBannerFields(service));
-  verifyInBackground(service, log, stopping.signal);
+  void verifyInBackground(service, log, stopping.signal);
   return await stopped;
 }
 
-/** Verifies the certificate while the service runs. It is loaded only then, to listen sooner. */
+/** Verifies the certificate while the service runs. The module is loaded only then, to listen sooner. Never throws. */
 async function verifyInBackground(service: RunningService, log: Logger, signal: AbortSignal): Promise<void> {
-  const { verifyOwnCertificate } = await import("./verify_own_certificate.ts");
-  await verifyOwnCertificate(service, log, signal);
+  try {
+    const { verifyOwnCertificate } = await import("./verify_own_certificate.ts");
+    await verifyOwnCertificate(service, log, signal);
+  } catch (error) {
+    log.debug("the self-check failed", { error: messageOf(error) });
+  }
 }

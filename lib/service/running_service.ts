@@ -18,6 +18,7 @@ import type { MetricValues } from "../metrics.ts";
 import { Watchdog } from "../net/watchdog/watchdog.ts";
 import { Listener } from "../net/listener/listener.ts";
 import type { ServiceCertificate } from "./create_certificate_source.ts";
+import { collectMetrics } from "./collect_metrics.ts";
 import { CredentialReloader } from "./credential_reloader.ts";
 import {
   buildUrl,
@@ -317,8 +318,7 @@ export class RunningService extends HubCalls implements Service {
   }
 
   /** The metrics of this process. */
-  async metrics(): Promise<MetricValues> {
-    const { collectMetrics } = await import("./collect_metrics.ts");
+  metrics(): MetricValues {
     return collectMetrics({
       counters: this.#counters,
       budget: this.#budget,

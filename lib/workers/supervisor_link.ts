@@ -2,6 +2,7 @@
  * A worker's link to its supervisor. The supervisor requests listening, reloads and stops. The worker reports connections.
  * @module
  */
+import { executeCommand } from "../admin/api_methods.ts";
 import { messageOf, StartError, UsageError } from "../errors.ts";
 import type { RunningService } from "../service/running_service.ts";
 import type { ConnectionTotals, WorkerContext } from "../service/worker_context.ts";
@@ -80,7 +81,7 @@ export class SupervisorLink implements WorkerContext {
         closeSockets: (which) => this.#running().listener.closeSockets(which),
         dropNext: () => this.#running().listener.dropNext(),
         settle: (use) => this.#running().credentials.settle(use),
-        call: async (command) => (await import("../admin/api_methods.ts")).executeCommand(this.#running(), command),
+        call: (command) => executeCommand(this.#running(), command),
         metrics: () => this.#running().metrics(),
         health: () => this.#running().health(),
         certificate: () => {
