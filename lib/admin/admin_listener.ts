@@ -147,9 +147,10 @@ export class AdminListener implements AsyncDisposable {
   }
 
   /**
-   * Accepts nothing new: a successor does. Clients that keep a connection go there too, or a Prometheus would scrape
-   * this process until it ends. HTTP/1.1 learns of it from the next answer (RFC 9112 section 9.6). HTTP/2, which comes
-   * with TLS only, needs a GOAWAY, which closing sends; requests in progress are still answered.
+   * Stops accepting connections, because a successor process does. Connections that are kept alive must end, or Prometheus
+   * would scrape this process until it exits. Over HTTP/1.1 the next response ends them (`Connection: close`, RFC 9112
+   * section 9.6). HTTP/2, which is only offered with TLS, needs a GOAWAY, which closing the listener sends. Requests in
+   * progress are still answered.
    */
   async handOver(): Promise<void> {
     this.#leaving = true;

@@ -87,7 +87,8 @@ export function generateUnit(
     "#",
     "# systemctl reload wss reloads certificate and token files, which are also reloaded when they change.",
     workers === undefined
-      ? "# A new version requires a restart. With --workers, SIGUSR2 starts it without losing connections."
+      ? "# To start a new version: systemctl restart wss. With --workers in ExecStart no connection is lost by:\n" +
+        "# systemctl kill -s USR2 --kill-whom=main wss"
       : "# To start a new version without losing connections: systemctl kill -s USR2 --kill-whom=main wss",
     ...(mode.kind === "direct" && settings.cert !== undefined
       ? [`# The user ${user} must be able to read the certificate and the key.`]

@@ -42,6 +42,8 @@ peerTest("systemd-analyze", "systemd-analyze accepts the unit and reports a low 
 
 Deno.test("the unit grants only the rights that the options require", async () => {
   const plain = await unit([]);
+  assertStringIncludes(plain, "systemctl restart wss");
+  assertStringIncludes(plain, "systemctl kill -s USR2 --kill-whom=main wss");
   assertMatch(plain, /^AmbientCapabilities=$/m);
   assertMatch(plain, /^LimitNOFILE=65536$/m);
   const domain = await unit(COMMAND_LINES[1]!);
