@@ -1,8 +1,8 @@
 /**
- * The test command: `deno task test`. Format, lint, documentation, types, the examples in the documentation, then every test, each
- * under its heading; the last line says how many passed, failed and were skipped. Paths as arguments run those tests
- * only: `deno task test tests/ws`. A test that measures time or memory has `@alone` in the comment at its head: it
- * waits until the others are done.
+ * The test command: `deno task test`. It checks format, lint, documentation and types, then runs the examples of the
+ * documentation and every test, each part under its heading. The last line counts what passed, failed and was skipped.
+ * With paths as arguments it runs only those tests: `deno task test tests/ws`. A test that measures time or memory has
+ * `@alone` in the comment at its head, and runs after the others.
  * @module
  */
 import { join, relative, resolve } from "node:path";

@@ -34,6 +34,6 @@ export const ADMIN_OPTIONS = {
     value: "MODE",
     default: "660",
     help:
-      "Permissions of the admin listener's unix socket, octal. Without keys, whoever may write to the socket may use the API.",
+      "Permissions of the admin listener's unix socket, octal. Without keys, anyone who may write to the socket may use the API.",
   },
 } as const satisfies OptionTable;

@@ -191,7 +191,7 @@ export interface ServiceOptions {
   /** Serve the admin listener over TLS with the service's certificate. Direct mode only. Default: off. */
   readonly adminTls?: boolean | undefined;
   /**
-   * Permissions of the admin listener's unix socket, octal. Without keys, whoever may write to the socket may use
+   * Permissions of the admin listener's unix socket, octal. Without keys, anyone who may write to the socket may use
    * the API. Default: 660.
    */
   readonly adminMode?: string | undefined;

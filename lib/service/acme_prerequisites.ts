@@ -48,7 +48,7 @@ export async function inspectAcme(acme: AcmeSettings, hostname: string, log: Log
       },
   );
   if (attempt("acme-file", () => store.account()) === undefined && !acme.agreeTos) {
-    // A private authority may have no terms. Only the authority knows.
+    // A private authority may have no terms, and only its directory says so.
     const level = caFile === undefined ? "error" : "note";
     const fact = `There is no account at ${acme.directory.title} yet, and the terms of service are not accepted.`;
     findings.push({ code: "acme-terms", level, fact, remedy: "Pass --acme-agree-tos at the first start." });
