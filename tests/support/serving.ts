@@ -27,7 +27,7 @@ export interface Served extends AsyncDisposable {
   readonly url: string;
   /** The file of the authority's certificate. */
   readonly ca: string;
-  /** The authority's certificate in the form that the raw connections take. */
+  /** The port, and in direct mode the PEM of the authority, for raw connections. */
   readonly raw: RawTarget;
   /** A folder for the test's files. */
   readonly folder: string;
