@@ -1,7 +1,7 @@
 /**
  * A client process for another network namespace. It connects to the URL in its first argument and stays connected. It
- * prints `open`, and later how the connection closed. The second argument is its kind. `reading` is Deno's own WebSocket,
- * which answers pings. `stuck` never reads, and requests 64 KiB as many times as the third argument says.
+ * prints `open` once it is connected. The second argument is its kind. `reading` is Deno's own WebSocket, which answers
+ * pings; it also prints the close code. `stuck` never reads, and requests 64 KiB as often as the third argument says.
  */
 import { Client } from "../support/client.ts";
 import { textFrame } from "../support/frames.ts";

@@ -1,6 +1,7 @@
 /**
  * Builds a Dockerfile and runs its container without a Docker engine. The steps run in a chroot. The container runs in
- * its own mount and PID namespaces, where the program is process 1. The base image is this system's /usr plus this Deno.
+ * its own mount and PID namespaces, where the program is process 1. The base image is this system's /usr with this Deno
+ * in it.
  * @module
  */
 import { dirname, join } from "node:path";

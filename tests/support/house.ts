@@ -11,8 +11,8 @@ export type Graph = ReadonlyMap<string, ReadonlySet<string>>;
 export type Texts = ReadonlyMap<string, string>;
 
 /**
- * The layers, lowest first. A file may import from its own folder and from the layers listed before its own. A name that
- * ends with `/` is a folder of lib/. Any other name is a file in lib/.
+ * The layers, lowest first. A file may import from its own folder and from the layers listed before its own. A name
+ * that ends with `/` is a folder of lib/. Any other name is a file in lib/.
  */
 const FLOORS: readonly (readonly string[])[] = [
   [

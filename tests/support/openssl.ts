@@ -57,7 +57,7 @@ export interface Pki extends AsyncDisposable {
   readonly folder: string;
   /** Returns the path of a file in the folder. */
   path(name: string): string;
-  /** Runs `openssl` in the folder and returns its standard output. On failure throws an error with its standard error. */
+  /** Runs `openssl` in the folder and returns its standard output. Throws its standard error if it fails. */
   openssl(...args: string[]): Promise<string>;
   /** Makes a private key in PKCS#8. @returns its path */
   key(name: string, type?: KeyType): Promise<string>;

@@ -1,6 +1,6 @@
 /**
- * Ports for programs that cannot pick one themselves, and ports on which nothing listens. The project's own programs use
- * port 0.
+ * Ports for programs that cannot pick one themselves, and ports on which nothing listens. The project's own programs
+ * use port 0.
  *
  * If a test finds a free port, releases it and then uses it, another test can take the port in between. Each test file
  * therefore has its own block of ports. The file listens on the first port of its block as long as it runs, and other

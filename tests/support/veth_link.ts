@@ -1,5 +1,5 @@
 /**
- * Two network namespaces connected by a veth pair. A test can take the link down: packets are then lost without an error.
+ * Two network namespaces connected by a veth pair. A test can cut the link. Packets are then lost without an error.
  * @module
  */
 import { peersRequired } from "../peers/require.ts";
