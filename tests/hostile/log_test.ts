@@ -13,7 +13,7 @@ const SECRET = "what-was-said-in-confidence";
 const HOSTILE =
   '\r\n2026-01-01T00:00:00.000Z error forged="1"\n{"level":"error","message":"forged"}\u001b[31m\u2028\u202e\u0085"';
 
-/** Sends the lines of a request unchanged. Returns the head of the response, or "" if the connection ends without one. */
+/** Sends the lines of a request unchanged. Returns the head of the response, or "" if the connection just ends. */
 async function request(service: RecordedService, ...lines: string[]): Promise<string> {
   const conn = await dial(service);
   try {

@@ -20,7 +20,7 @@ export interface RunningProxy extends AsyncDisposable {
   log(): string;
   /** Makes the proxy reload its configuration. Resolves when the reload command has finished. */
   reload(): Promise<void>;
-  /** Stops the proxy with `SIGTERM` (Apache takes 10 s with open WebSockets), or with `SIGKILL` for it and its workers. */
+  /** Stops it with `SIGTERM` (Apache takes 10 s with open WebSockets), or kills it and its workers with `SIGKILL`. */
   stop(signal?: "SIGTERM" | "SIGKILL"): Promise<void>;
 }
 

@@ -1,6 +1,6 @@
 /**
- * The service sends the end of a long message although Deno does not flush its TLS buffer. It sends a ping only for this
- * purpose.
+ * The service sends the end of a long message although Deno does not flush its TLS buffer. It sends a ping only for
+ * this purpose.
  */
 import { assert, assertEquals } from "@std/assert";
 import { loadFfi } from "../../lib/net/ffi/load_ffi.ts";

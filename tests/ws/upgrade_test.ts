@@ -102,7 +102,7 @@ Deno.test("an error in upgrade is a 500 with the details in the log; other clien
 
 const SECRET = "correct-horse-battery-staple-0123456789";
 
-/** Returns the parts of a request with a token that an app can read. */
+/** Sends back the parts of the upgrade request that the app can read. */
 const recorder = defineApp({
   upgrade: (request) => ({ context: { seen: [request.url, ...request.headers].join(" ") } }),
   open: (peer) => void peer.send({ url: peer.request.url, headers: [...peer.request.headers], context: peer.context }),
