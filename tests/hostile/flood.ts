@@ -1,20 +1,20 @@
 /**
- * A flood, and what another client's echo makes of it meanwhile.
+ * Floods a service and measures the echo times of another client meanwhile.
  * @module
  */
 import { RawPeer } from "../support/raw_peer.ts";
 import type { Flooded, FloodKind, FloodOrder } from "./flood_worker.ts";
 import type { RecordedService } from "./recorded_service.ts";
 
-/** How it went. */
+/** The result of a flood. */
 export interface FloodResult extends Flooded {
-  /** Milliseconds that each echo of the other client took while it lasted. */
+  /** The time of each echo of the other client during the flood, in milliseconds. */
   readonly echoes: readonly number[];
-  /** The longest. */
+  /** The longest of these times. */
   readonly worst: number;
 }
 
-/** Floods a service for so many seconds at the most, from another thread. */
+/** Floods a service from another thread for at most the given number of seconds. */
 export async function flood(
   { port, ca }: RecordedService,
   name: string,

@@ -1,22 +1,25 @@
-/** A flooder in a thread of its own: sends one block again and again and reads nothing, until it is cut or told to stop. */
+/**
+ * Floods a service from its own thread. It sends one block repeatedly and reads nothing, until the service closes the
+ * connection or the test stops it.
+ */
 /// <reference lib="deno.worker" />
 import { maskedFrame, Opcode, repeated, textFrame } from "../support/frames.ts";
 import type { RawTarget } from "../support/raw.ts";
 import { RawPeer } from "../support/raw_peer.ts";
 
-/** What it is told. */
+/** The message that starts the flood. */
 export interface FloodOrder {
   readonly service: RawTarget;
   readonly name: string;
   readonly kind: FloodKind;
-  /** At the most. */
+  /** The maximum duration. */
   readonly seconds: number;
 }
 
-/** What it says in the end. */
+/** The message that reports the result. */
 export interface Flooded {
   readonly cut: boolean;
-  /** Milliseconds. */
+  /** In milliseconds. */
   readonly after: number;
   readonly sent: number;
 }

@@ -9,15 +9,18 @@ import { flood } from "./flood.ts";
 import type { FloodKind } from "./flood_worker.ts";
 import { eventually, RecordedService } from "./recorded_service.ts";
 
-/** Half a second is the rule; a busy machine makes it longer. Without the rule it is the whole flood. */
+/**
+ * The longest echo time allowed during a flood, in milliseconds. The service aims at half a second, and a busy machine
+ * takes longer. Without the protection, an echo takes as long as the whole flood.
+ */
 const WORST = 8_000;
 const FLOOD_SECONDS = 20;
 
 const FLOODS: readonly (readonly [FloodKind, codes: readonly number[], reason: RegExp])[] = [
-  // The count of messages ends it, or on a machine with other work the watchdog.
+  // The limit on queued messages ends these floods. On a busy machine the watchdog may end them first.
   ["text", [1008], /^message queue full|^frame flood/],
   ["binary", [1008], /^message queue full|^frame flood/],
-  // No event tells of these: the watchdog sees their bytes, or that the loop stands still.
+  // These floods cause no events. The watchdog detects them by their bytes or by a blocked event loop.
   ["pong", [1009, 1008], /^unfinished message exceeds maxPayload|^frame flood/],
   ["continuation", [1009, 1008], /^unfinished message exceeds maxPayload|^frame flood/],
 ];
@@ -28,7 +31,7 @@ Deno.test("a flood over TLS is closed, and other clients are served without dela
     await t.step(kind, async () => {
       const name = `quiet-${kind}`;
       const { cut, after, sent, echoes, worst } = await flood(service, name, kind, FLOOD_SECONDS);
-      // A sender of long messages that is slower than the service leaves others their turn: then it may go on.
+      // A sender of long messages that is slower than the service does not delay other clients, so it may continue.
       if (kind === "binary" && !cut && worst < WORST) return report(`${kind}: not cut, worst echo ${worst} ms`);
       assert(cut, `it went on for ${FLOOD_SECONDS} s and ${sent} bytes`);
       const { code, reason } = await service.call(name, "close");
@@ -70,7 +73,7 @@ Deno.test("--message-rate: accepts a burst of twice the rate, closes with 1008 f
   await hasty.ended;
   const { code, reason, messages: taken } = await service.call("hasty", "close");
   assertEquals([code, reason], [1008, "message rate exceeds 20 per second"]);
-  // The second lot was refused somewhere: a slow machine gives the rate more time.
+  // The service refuses the second batch at some message. On a slow machine the rate lets more messages pass.
   assert(taken! >= 40 && taken! < 240, `${taken} messages passed`);
   await new Promise((resolve) => setTimeout(resolve, 1_500));
   sending = false;
@@ -78,7 +81,7 @@ Deno.test("--message-rate: accepts a burst of twice the rate, closes with 1008 f
   assertEquals(service.calls("close", "steady"), []);
 });
 
-/** What an upgrade request gets: the status line and the headers. */
+/** Sends an upgrade request and returns the status line and the headers of the response. */
 async function answer(service: RecordedService, hostname?: string, headers = ""): Promise<string> {
   const conn = await dial({ port: service.port, ca: service.ca, hostname });
   try {
@@ -102,9 +105,9 @@ Deno.test("--max-connections and --max-connections-per-address answer 503 with R
       const held = [];
       for (const name of ["one", "two", "three"]) held.push(await RawPeer.open(service, { name }));
       assertRefused(await answer(service));
-      // Another connection's requests, plain ones, are no connection that counts.
+      // Plain HTTP requests on another connection do not count as WebSocket connections.
       assertEquals(await service.peers(), 3);
-      // By close frame, by FIN without one, by the service: each gives its place back.
+      // A connection frees its place when it ends by close frame, by FIN without a close frame, or by the service.
       await held[0]!.send(closeFrame(1000));
       await service.call("one", "close");
       await using four = await RawPeer.open(service, { name: "four" });
@@ -171,7 +174,7 @@ for (const mode of ["direct", "proxied"]) {
       const what = random(8);
       if (what < 4 || peer === undefined) {
         try {
-          // Asked something, so that it is open at both ends: the count is then exact.
+          // The echo ensures that the connection is open at both ends, so that the count is exact.
           const next = await RawPeer.open(service, { name: `r${step}`, answering: random(4) > 0 });
           used.push(next);
           live.push(next);
@@ -186,7 +189,7 @@ for (const mode of ["direct", "proxied"]) {
       else if (what === 5) peer.drop();
       else if (what === 6) await peer.send(textFrame(`!${["terminate", "throw", "reject"][random(3)]}`));
       else {
-        // Leaves in the middle of its handshake.
+        // This client disconnects in the middle of its handshake.
         const conn = await dial(service);
         await writeAll(conn, handshake({ target: "/?name=left" }).slice(0, 20 + random(200)));
         conn.close();

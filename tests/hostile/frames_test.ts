@@ -1,6 +1,7 @@
 /**
- * What a client sees that breaks RFC 6455, as Deno 2.9 behaves, beside what the RFC asks. Whatever it is, nobody else
- * is disturbed, the `close` hook runs once, and the log has one line of it at debug. That line is the count, too.
+ * Clients that violate RFC 6455. Each case states the behaviour of Deno 2.9 and the requirement of the RFC. In every
+ * case other clients are not affected, the `close` hook runs once, and the log has one line about it at debug. The test
+ * also counts the violations by that line.
  */
 import { assert, assertEquals } from "@std/assert";
 import { closeFrame, maskedFrame, Opcode, serverFrame, textFrame, utf8 } from "../support/frames.ts";
@@ -10,13 +11,13 @@ import { eventually, RecordedService } from "./recorded_service.ts";
 interface Case {
   readonly name: string;
   readonly sends: readonly Uint8Array<ArrayBuffer>[];
-  /** The close frame that comes back; "none": the connection ends without one; "served": it goes on. */
+  /** The code of the service's close frame. "none": the connection ends without one. "served": it stays open. */
   readonly sees: number | "none" | "served" | "broken";
-  /** What the app is told. */
+  /** The code that the app's `close` hook receives. */
   readonly told: number;
-  /** What the log says of the cause. */
+  /** The cause in the log. */
   readonly error?: string;
-  /** Messages that reach the app. */
+  /** The messages that reach the app. */
   readonly messages?: readonly string[];
   readonly rfc: string;
 }

@@ -1,6 +1,7 @@
 /**
- * 20,000 mutated handshakes in all modes: the process lives, nobody is disturbed, no client's mistake is a 500, and the
- * descriptors come back. Seeded: a failure names the request, which `mutatedHandshake(SEED, n)` makes again.
+ * Sends 20,000 mutated handshakes across all modes. The process survives, other clients are not affected, no client
+ * error causes a 500, and all descriptors are released. The mutations are seeded. A failure names the request, and
+ * `mutatedHandshake(SEED, n)` reproduces it.
  */
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
@@ -10,12 +11,12 @@ import { makeFolder, type Program, startProgram } from "../support/program.ts";
 import { mutatedHandshake } from "./mutated_handshakes.ts";
 
 const SEED = 20_261;
-/** Requests that are under way at once. */
+/** The number of concurrent requests. */
 const AT_ONCE = 32;
-/** Milliseconds for which an answer is waited for; a request may be one that the service waits to see the end of. */
+/** The time limit for a response, in milliseconds. The service does not answer a request that is incomplete. */
 const PATIENCE = 100;
 
-/** The status of the answer, or undefined where none came in time. */
+/** Sends a request. Returns the status of the response, or undefined if none arrives in time. */
 async function send(connect: () => Promise<Deno.Conn>, request: string): Promise<number | undefined> {
   const conn = await connect();
   const timer = setTimeout(() => close(conn), PATIENCE);
@@ -26,7 +27,7 @@ async function send(connect: () => Promise<Deno.Conn>, request: string): Promise
     return Number(/^HTTP\/\d\.\d (\d{3})/.exec(new TextDecoder().decode(buffer.subarray(0, read ?? 0)))?.[1] ?? NaN) ||
       undefined;
   } catch {
-    // It was reset, or closed above.
+    // The connection was reset, or the timer above closed it.
     return undefined;
   } finally {
     clearTimeout(timer);
@@ -38,11 +39,11 @@ function close(conn: Deno.Conn): void {
   try {
     conn.close();
   } catch {
-    // It was closed already.
+    // The connection is already closed.
   }
 }
 
-/** Sends the requests of a mode, and looks at what they left. */
+/** Sends the requests of a mode, then checks the state of the program. */
 async function fuzz(
   program: Program,
   from: number,
@@ -71,13 +72,13 @@ async function fuzz(
   assertEquals(await bystander.ask("still there"), "still there");
   await using last = await ask();
   assertEquals(await last.ask("tom"), "tom");
-  // The requests were what they are for: some upgraded, some refused.
+  // The mutations must cover upgrades as well as refusals.
   for (const status of [101, 400, 404, 405, 426]) {
     assert((seen.get(status) ?? 0) > 0, `no ${status} among ${[...seen]}`);
   }
   await bystander.close();
   await last.close();
-  // Over a unix socket Deno keeps the descriptor of a client that left before the 101, for good: see lib/net/README.md.
+  // Over a unix socket Deno never closes the descriptor of a client that leaves before the 101 (lib/net/README.md).
   if (program.port !== 0) await descriptorsBack(program.pid, before + WATCHDOG_DESCRIPTORS);
   assertEquals(program.stderr.text.includes("uncaught error"), false, program.stderr.text.slice(-3000));
   assertEquals((await program.stop()).code, 0);
@@ -91,7 +92,7 @@ async function descriptorsBack(pid: number, before: number): Promise<void> {
   }
 }
 
-/** The watchdog's thread may start only now, and has some. A leak would have thousands. */
+/** The watchdog's thread may start late, and opens a few descriptors. A leak would leave thousands open. */
 const WATCHDOG_DESCRIPTORS = 10;
 
 const ARGS = ["--app", "echo", "--handshake-timeout", "1s", "--drain-timeout", "0"];

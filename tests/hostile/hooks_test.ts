@@ -77,7 +77,7 @@ Deno.test("close codes of an app are sent only if they are valid", async (t) => 
       assertEquals((await service.call(name, "close")).code, code);
     });
   }
-  // An app that does it once does it for every peer: the first five are written, the others counted.
+  // An app with this mistake repeats it for every peer. The log has the first five warnings and the number of others.
   const warnings = () => service.log.filter(({ message }) => message.includes("not allowed in a close frame"));
   await eventually(() => warnings().length >= 5, "the warnings");
   await service.stop();

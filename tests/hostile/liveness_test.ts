@@ -19,7 +19,7 @@ Deno.test("pings keep an idle connection open, and an unanswered ping is reporte
   assertEquals(mute.frames[0]!.opcode, Opcode.Ping);
   const { code, reason } = await service.call("mute", "close");
   assertEquals([code, reason], [1006, "no pong: the client did not answer a ping"]);
-  // Twice the time in which the other one was given up.
+  // This is twice the time after which the service closed the other connection.
   await new Promise((resolve) => setTimeout(resolve, 4_000));
   assertEquals(await quiet.ask("still here"), "still here");
   assertEquals(service.calls("close", "patient"), []);
@@ -28,7 +28,7 @@ Deno.test("pings keep an idle connection open, and an unanswered ping is reporte
 const REMOTE_CLIENT = fileURLToPath(new URL("./remote_client.ts", import.meta.url));
 const IDLE = 4_000;
 
-/** A client at the far end, once it is connected. */
+/** Starts a client at the far end and waits until it is connected. */
 async function remoteClient(link: VethLink, ...args: string[]): Promise<AsyncDisposable> {
   const [command = "", ...before] = link.far;
   const child = new Deno.Command(command, {
@@ -60,7 +60,7 @@ Deno.test("a peer whose packets are lost is closed within --idle-timeout, with a
   const url = (name: string) => `ws://${NEAR}:${service.port}/?name=${name}`;
   await using _idle = await remoteClient(link, url("idle"));
   await using _fed = await remoteClient(link, url("fed"), "stuck", "60");
-  // Fed beyond what the kernels take: some waits in the service, but far from its limit.
+  // The data exceeds the kernels' buffers. Some of it waits in the service, far below the service's limit.
   await eventually(() => service.calls("sent", "fed").length === 60, "all was sent");
   assert(service.calls("sent", "fed").at(-1)!.buffered! > 0, "nothing waits");
   assertEquals(service.calls("close"), []);
@@ -82,7 +82,7 @@ Deno.test("a peer whose packets are lost is closed within --idle-timeout, with a
   for (const name of ["idle", "fed"]) assertEquals(service.calls("close", name).length, 1);
 });
 
-/** The ways in which a connection ends; each returns the codes that the app may be told. */
+/** The ways in which a connection ends. Each returns the codes that the app may receive. */
 const ENDINGS: Readonly<Record<string, (peer: RawPeer) => Promise<readonly number[]>>> = {
   async closes(peer) {
     await peer.send(closeFrame(4000));
@@ -94,7 +94,7 @@ const ENDINGS: Readonly<Record<string, (peer: RawPeer) => Promise<readonly numbe
     return [1006];
   },
   async resets(peer) {
-    // What was not read when a socket closes makes the kernel send a reset.
+    // The kernel sends a reset when a socket closes with unread data.
     await peer.send(textFrame("!feed 100000"));
     await new Promise((resolve) => setTimeout(resolve, 50));
     peer.drop();
@@ -114,7 +114,7 @@ const ENDINGS: Readonly<Record<string, (peer: RawPeer) => Promise<readonly numbe
     return [1006];
   },
   async isClosedAndGoesOn(peer) {
-    // What comes after the service's close frame reaches no app.
+    // A message that arrives after the service's close frame does not reach the app.
     await peer.send(textFrame("!close 4004"), textFrame("!terminate"));
     return [4004];
   },
@@ -157,7 +157,7 @@ for (const mode of ["direct", "proxied"]) {
       const name = `${way}-${index}`;
       const peer = await RawPeer.open(service, { name, reading: way !== "resets", answering: random(3) > 0 });
       peers.push(peer);
-      // Some at once, some after others have come and gone.
+      // Some connections end at once, others after further connections have opened and ended.
       pending.push((async () => {
         await new Promise((resolve) => setTimeout(resolve, random(200)));
         expected.set(name, { way, codes: await ENDINGS[way]!(peer) });

@@ -9,15 +9,15 @@ import { eventually, RecordedService } from "./recorded_service.ts";
 const TOKEN = "correct-horse-battery-staple-0123456789";
 const WRONG = "wrong-horse-battery-staple-9876543210";
 const SECRET = "what-was-said-in-confidence";
-// Ends a line, begins another, colours it, turns the terminal's text around, ends a JSON string.
+// This text ends a line, begins another, sets a colour, reverses the text direction and ends a JSON string.
 const HOSTILE =
   '\r\n2026-01-01T00:00:00.000Z error forged="1"\n{"level":"error","message":"forged"}\u001b[31m\u2028\u202e\u0085"';
 
-/** Sends a request's lines as they are; the answer's head, or empty where the connection just ends. */
+/** Sends the lines of a request unchanged. Returns the head of the response, or "" if the connection just ends. */
 async function request(service: RecordedService, ...lines: string[]): Promise<string> {
   const conn = await dial(service);
   try {
-    // Bytes, not characters: what stands in the text from U+0080 to U+00FF goes out as one byte each.
+    // Each character from U+0080 to U+00FF is sent as one byte.
     await writeAll(conn, Uint8Array.from(lines.join("\r\n") + "\r\n\r\n", (character) => character.charCodeAt(0)));
     return await readHead(conn).catch(() => "");
   } finally {
@@ -51,7 +51,7 @@ for (const format of ["json", "text"]) {
         { folder },
       );
       const { url, ca } = service.program;
-      // In: by each of the three ways.
+      // These clients are accepted, one for each of the three ways to send a token.
       const clients = [
         await Client.open(`${url}?name=by-header`, { ca, headers: { authorization: `Bearer ${TOKEN}` } }),
         await Client.open(`${url}?name=by-list`, { ca, protocols: ["wss.v1", `bearer.${TOKEN}`] }),
@@ -63,7 +63,7 @@ for (const format of ["json", "text"]) {
         client.send(`!throw ${SECRET}`);
         assertEquals((await client.closed).code, 1011);
       }
-      // Out: tokens that are wrong, malformed, twice, in places where none belongs.
+      // These requests are refused: their tokens are wrong, malformed, duplicated or in the wrong place.
       const refused = [
         await request(service, ...handshake("/", `Authorization: Bearer ${WRONG}`)),
         await request(service, ...handshake("/", `Authorization: Basic ${btoa(`me:${WRONG}`)}`)),
@@ -75,7 +75,7 @@ for (const format of ["json", "text"]) {
         await request(service, ...handshake("/", `Cookie: session=${TOKEN}`, "Origin: https://elsewhere.example")),
       ];
       for (const head of refused) assert(status(head) >= 400 && status(head) < 500, head);
-      // Bad frames with something in them.
+      // Invalid frames that contain the secret.
       const bad = [
         maskedFrame(Opcode.Text, utf8(SECRET), { reserved: 4 }),
         maskedFrame(3, utf8(SECRET)),
@@ -117,7 +117,7 @@ for (const format of ["json", "text"]) {
     await request(service, ...handshake("/").map((header) => header.replace(/^Host: .*/, `Host: ${line}`)));
     await request(service, `FORGED\tGET / HTTP/1.1`, "Host: localhost");
     await request(service, "BREW / HTTP/1.1", "Host: localhost");
-    // A reason is the only text of a client's that the log has.
+    // The close reason is the only client text that the log contains.
     const reasons = [HOSTILE.slice(0, 60), HOSTILE.slice(60), "\u2066\u0000\u007f tab\t", "plain words"];
     for (const [index, reason] of reasons.entries()) {
       const name = `reason-${index}`;
@@ -153,7 +153,7 @@ Deno.test("repeated refusals of an address are five lines and a count, and no re
     const lines = about(address).filter(({ address }) => address !== "192.0.2.99");
     const written = lines.filter(({ message }) => message === "refused");
     const counted = lines.filter(({ message }) => /^refused: and \d+ more in the last \d+ s$/.test(message));
-    // A slow machine may need more than one interval of ten seconds.
+    // A slow machine may take more than one interval of ten seconds.
     assert(written.length >= 5 && written.length < 30, `${written.length} lines`);
     assertEquals(counted.length + written.length, lines.length);
     assertEquals(written.length + counted.reduce((sum, { more }) => sum + Number(more), 0), count);
@@ -190,7 +190,7 @@ Deno.test("with deno run -q, as deno task start has it, HTTP/2 streams that are 
       alpnProtocols: ["h2"],
     });
     const streams = Array.from({ length: 200 }, (_, index) => resetStream(index * 2 + 1));
-    // The service may end the connection before it has read all of it.
+    // The service may close the connection before it has read the whole request.
     await writeAll(conn, concat([utf8("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), h2Frame(4, 0, 0), ...streams])).catch(
       () => {},
     );

@@ -1,5 +1,6 @@
 /**
- * What hostile clients make a service hold, and how long others wait meanwhile. Figures: `deno task bench -- attack`.
+ * The memory that hostile clients make a service use, and the delay for other clients. `deno task bench -- attack`
+ * prints figures.
  * @alone
  */
 import { assert, assertEquals } from "@std/assert";
@@ -11,7 +12,7 @@ import { eventually, RecordedService } from "./recorded_service.ts";
 const MIB = 1024 ** 2;
 const KIB = 1024;
 
-/** Watches a process's memory. */
+/** Records the greatest memory use of a process. */
 function watchMemory(pid: number): Disposable & { most(): number } {
   let most = 0;
   const measure = () => most = Math.max(most, residentBytes(pid));
@@ -19,7 +20,7 @@ function watchMemory(pid: number): Disposable & { most(): number } {
   return { most: measure, [Symbol.dispose]: () => clearInterval(timer) };
 }
 
-/** Echoes until told to stop; the slowest, ms. */
+/** Sends echoes until `stop()`, which returns the time of the slowest in milliseconds. */
 function echoing(peer: RawPeer): { stop(): Promise<number> } {
   let going = true;
   const done = (async () => {
@@ -69,7 +70,7 @@ Deno.test("a burst that the app publishes to many readers reaches all of them, a
   const slowest = await echoes.stop();
   const grown = memory.most() - before;
   report(`${Math.round(took)} ms, slowest echo ${Math.round(slowest)} ms, grew by ${Math.round(grown / MIB)} MiB`);
-  // Without the bound it is the whole time, and 100 MiB.
+  // Without the limit, an echo takes the whole time, and memory grows by 100 MiB.
   assert(slowest < took / 2, `an echo took ${slowest} of ${took} ms`);
   assert(grown < 60 * MIB, `${grown} bytes`);
   for (const reader of readers) assertEquals(linesOf(reader), lines);
@@ -87,7 +88,7 @@ Deno.test("40 clients that send short messages and read no answer hold no more t
   const block = repeated(textFrame("x"), 5_000);
   await Promise.all(Array.from({ length: 40 }, async (_, index) => {
     await using peer = await RawPeer.open(service, { name: `deaf-${index}`, reading: false });
-    // 200,000 answers of 1 KiB: without a bound 200 MiB each.
+    // Each client causes 200,000 answers that count 1 KiB each. Without a limit, that is 200 MiB per client.
     for (let sent = 0; sent < 40 && await peer.send(block); sent++);
     const { code } = await service.call(`deaf-${index}`, "close");
     assert([1013, 1008, 1006].includes(code!), `${code}`);
@@ -110,7 +111,7 @@ Deno.test("over --memory-budget the fullest goes first, with 1013", async () => 
   await using small = await RawPeer.open(service, { name: "small", reading: false });
   await using big = await RawPeer.open(service, { name: "big", reading: false });
   await feed(small, "small", 2);
-  // Ten times the budget, less what the kernel's buffers take.
+  // The total is ten times the budget, minus the data in the kernel's buffers.
   for (let round = 0; round < 640 && !closed("big"); round++) await feed(big, "big", round + 1);
   const { code, reason } = await service.call("big", "close");
   assertEquals([code, reason], [
@@ -174,7 +175,7 @@ Deno.test("honest traffic meets no bound: a burst of 10,000, a long message over
   await burst.until(() => burst.frames.length === count);
   await using upload = await RawPeer.open(service, { name: "upload" });
   const whole = maskedFrame(Opcode.Binary, new Uint8Array(20_000_000));
-  // 100 pieces, 5 MB a second.
+  // The upload is 100 pieces at 5 MB per second.
   for (let at = 0; at < whole.length; at += 200_000) {
     assert(await upload.send(whole.slice(at, at + 200_000)));
     await new Promise((resolve) => setTimeout(resolve, 40));

@@ -1,4 +1,4 @@
-/** Handshakes with seeded mutations: lines twice, away, swapped, others; bytes changed; ends cut off. */
+/** Handshakes with seeded mutations: duplicate, missing, swapped or replaced lines, changed bytes, truncated ends. */
 import { VALID } from "../support/raw.ts";
 import { seeded } from "../support/seeded.ts";
 
@@ -59,7 +59,7 @@ const TAILS = [
   "\u0000".repeat(50),
 ];
 
-/** The bytes of the n-th request of a seed, one character a byte. */
+/** The n-th request of a seed. Each character is one byte. */
 export function mutatedHandshake(seed: number, n: number): string {
   const random = seeded(seed * 1_000_003 + n);
   const any = <T>(list: readonly T[]): T => list[random(list.length)]!;

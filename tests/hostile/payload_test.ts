@@ -6,7 +6,7 @@ import { RecordedService } from "./recorded_service.ts";
 const LIMIT = 100_000;
 const START = ["--max-payload", `${LIMIT}B`];
 
-/** A message in so many fragments of a size. */
+/** A message in a number of fragments of the given size. */
 function fragments(count: number, size: number): Uint8Array<ArrayBuffer>[] {
   const part = new Uint8Array(size).fill(0x61);
   return Array.from(
@@ -19,7 +19,7 @@ for (const mode of ["direct", "proxied"]) {
   Deno.test(`accepts a message of the maximum length; one byte more closes with 1009 and does not reach the app (${mode})`, async (t) => {
     await using service = await RecordedService.start([...START, "--mode", mode]);
     await using bystander = await RawPeer.open(service, { name: "bystander" });
-    // Of two, three and four bytes a character: the limit counts bytes, not characters.
+    // The characters take two, three and four bytes. The limit counts bytes, not characters.
     const cases: readonly (readonly [string, (bytes: number) => Uint8Array<ArrayBuffer>])[] = [
       ["text", (bytes) => textFrame("x".repeat(bytes))],
       ["binary", (bytes) => maskedFrame(Opcode.Binary, new Uint8Array(bytes))],
@@ -53,7 +53,7 @@ for (const mode of ["direct", "proxied"]) {
     await t.step("and whatever follows it", async () => {
       await using peer = await RawPeer.open(service, { name: "more" });
       await peer.send(textFrame("x".repeat(LIMIT + 1)), textFrame("more"), textFrame("and more"));
-      // Deno drops a peer that goes on after the service's close frame, which may then be lost on its way.
+      // Deno drops a peer that keeps sending after the service's close frame, so the close frame may be lost.
       await peer.ended;
       const { code, messages } = await service.call("more", "close");
       assertEquals([code, messages], [1009, 0]);
@@ -71,7 +71,7 @@ for (const mode of ["direct", "proxied"]) {
     while (await peer.send(more[0]!)) {
       sent += 10_000;
       assert(sent < 500_000_000, "it was never cut");
-      // A flood is another test's: this one grows slowly enough that the loop turns.
+      // Another test covers floods. This message grows slowly enough for the event loop to run.
       if (sent % 200_000 === 0) await bystander.ask("tick");
     }
     const { code, reason, messages } = await service.call("endless", "close");

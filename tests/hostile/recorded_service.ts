@@ -1,5 +1,5 @@
 /**
- * The real program with an app that records, and what the app told of each peer.
+ * Runs the real program with an app that records its hooks, and gives access to the records of each peer.
  *
  *     await using service = await RecordedService.start();
  *     await using peer = await RawPeer.open(service, { name: "mallory" });
@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 import { Client } from "../support/client.ts";
 import { type Ended, type Program, type ProgramOptions, startProgram } from "../support/program.ts";
 
-/** A hook that ran. */
+/** The record of a hook that ran. */
 export interface HookCall {
   readonly name: string;
   readonly hook: string;
@@ -38,7 +38,7 @@ const APP = fileURLToPath(new URL("./recording_app.ts", import.meta.url));
 /** The running service. */
 export class RecordedService implements AsyncDisposable {
   readonly program: Program;
-  /** The authority's certificate, PEM; undefined where it serves plain ws. */
+  /** The PEM of the authority's certificate, or undefined for plain ws. */
   readonly ca: string | undefined;
 
   private constructor(program: Program, ca: string | undefined) {
@@ -46,12 +46,12 @@ export class RecordedService implements AsyncDisposable {
     this.ca = ca;
   }
 
-  /** Logs at debug, as JSON. */
+  /** Starts the service with a JSON log at debug. */
   static async start(args: readonly string[] = [], options: ProgramOptions = {}): Promise<RecordedService> {
     const logging = args.includes("--log-level") ? [] : ["--log-level", "debug"];
     const program = await startProgram(["--app", APP, ...logging, ...args], options);
     try {
-      // Its thread starts after the service listens, and has descriptors of its own.
+      // The watchdog's thread starts after the service listens, and opens its own descriptors.
       if (logging.length > 0) await program.stderr.until(/the watchdog runs/);
       const plain = args.includes("proxied");
       return new RecordedService(program, plain ? undefined : await Deno.readTextFile(program.ca));
@@ -65,37 +65,37 @@ export class RecordedService implements AsyncDisposable {
     return this.program.port;
   }
 
-  /** An ordinary client of Deno's. */
+  /** Connects Deno's own WebSocket client. */
   client(name: string): Promise<Client> {
     const { program } = this;
     return Client.open(`${program.url}?name=${name}`, this.ca === undefined ? {} : { ca: program.ca });
   }
 
-  /** The first time that a hook ran for a peer. */
+  /** Waits for the first record of a hook for a peer. */
   async call(name: string, hook: string): Promise<HookCall> {
     const [line] = await this.program.stdout.until(new RegExp(`^\\{"name":"${name}","hook":"${hook}"[^\n]*\\}$`, "m"));
     return JSON.parse(line) as HookCall;
   }
 
-  /** All that was told so far of a hook. */
+  /** All records of a hook so far. */
   calls(hook: string, name?: string): HookCall[] {
     return this.program.stdout.lines.filter((line) => line.startsWith('{"name":')).map((line) => JSON.parse(line))
       .filter((told: HookCall) => told.hook === hook && (name === undefined || told.name === name));
   }
 
-  /** What was logged so far. */
+  /** All log lines so far. */
   get log(): Logged[] {
     return this.program.stderr.lines.filter((line) => line.startsWith("{")).map((line) => JSON.parse(line));
   }
 
-  /** What /healthz says of the peers. */
+  /** The number of peers that /healthz reports. */
   async peers(): Promise<number> {
     using client = Deno.createHttpClient({ caCerts: this.ca === undefined ? [] : [this.ca] });
     const response = await fetch(this.program.http("/healthz"), { client });
     return (await response.json() as { peers: number }).peers;
   }
 
-  /** Resolves when /healthz says that so many peers are connected. */
+  /** Resolves when /healthz reports the given number of connected peers. */
   async until(peers: number, patience = 20_000): Promise<void> {
     await eventually(async () => await this.peers() === peers, `${peers} peers`, patience);
   }
@@ -109,7 +109,7 @@ export class RecordedService implements AsyncDisposable {
   }
 }
 
-/** Asks every 50 ms until it is so. @throws {Error} after `patience` ms */
+/** Checks a condition every 50 ms until it is true. @throws {Error} after `patience` ms */
 export async function eventually(
   condition: () => boolean | Promise<boolean>,
   what: string,

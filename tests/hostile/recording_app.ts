@@ -1,6 +1,6 @@
 /**
- * The app under attack: says on standard output, a JSON line a hook, what it was told of whom (`?name=`), and does what
- * a peer orders.
+ * The app under attack. For each hook it prints one JSON line with the arguments and the peer's name (`?name=`) to
+ * standard output. It carries out the commands that peers send.
  * @module
  */
 import { defineApp, type Peer } from "../../lib/ws/app_types.ts";

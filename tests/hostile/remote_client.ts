@@ -1,7 +1,7 @@
 /**
- * A client in another network namespace, as a process: connects to the URL in its first argument and stays. Says `open`,
- * then what came. `reading`: Deno's own WebSocket, which answers pings; `stuck`: one that never reads, and has itself
- * fed as the third argument says: so many times 64 KiB.
+ * A client process for another network namespace. It connects to the URL in its first argument and stays connected. It
+ * prints `open` once it is connected. The second argument is its kind. `reading` is Deno's own WebSocket, which answers
+ * pings; it also prints the close code. `stuck` never reads, and requests 64 KiB as often as the third argument says.
  */
 import { Client } from "../support/client.ts";
 import { textFrame } from "../support/frames.ts";

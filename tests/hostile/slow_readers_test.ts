@@ -7,12 +7,12 @@ import { eventually, RecordedService } from "./recorded_service.ts";
 
 const MIB = 1024 ** 2;
 const LIMIT = 128 * 1024;
-/** What a peer may have waiting before it is closed at once. */
+/** The number of waiting bytes above which the service closes a peer at once. */
 const HARD_LIMIT = 8 * LIMIT;
 const READERS = 50;
 const CHUNK = 65_536;
 
-/** Peers that subscribe to the news. */
+/** Connects peers and subscribes them to the published messages. */
 async function subscribers(
   service: RecordedService,
   count: number,
@@ -28,7 +28,7 @@ async function subscribers(
   return peers;
 }
 
-/** Publishes again and again; milliseconds each until all healthy peers have it. */
+/** Publishes repeatedly. Returns for each message the time in milliseconds until all healthy peers have received it. */
 async function fanOut(publisher: RawPeer, healthy: readonly RawPeer[], rounds: number): Promise<number[]> {
   const times: number[] = [];
   for (let round = 0; round < rounds; round++) {
@@ -48,14 +48,14 @@ function drop(peers: readonly RawPeer[]): void {
 
 for (const mode of ["direct", "proxied"]) {
   Deno.test(`50 readers that stop are closed with 1013 and let go of; memory and the others' latency stay (${mode})`, async () => {
-    // The raw clients answer no pings, and on a busy machine this takes longer than the default idle timeout.
+    // The raw clients answer no pings. On a busy machine this test takes longer than the default idle timeout.
     const args = ["--mode", mode, "--max-backpressure", `${LIMIT}B`, "--idle-timeout", "10m"];
     await using service = await RecordedService.start(args);
     const { pid } = service.program;
     await using publisher = await RawPeer.open(service, { name: "publisher" });
     const healthy = await subscribers(service, 10, "healthy", true);
 
-    // As many more who read: what 60 subscribers cost.
+    // The same number of reading peers gives the time that 60 subscribers take.
     const company = await subscribers(service, READERS, "company", true);
     const beside = await fanOut(publisher, [...healthy, ...company], 100);
     drop(company);
@@ -68,13 +68,13 @@ for (const mode of ["direct", "proxied"]) {
     const grown: number[] = [];
     for (const wave of ["first", "second"]) {
       const slow = await subscribers(service, READERS, wave, false);
-      // 400 times 64 KiB for each: without a bound it would be 1.2 GiB.
+      // Each peer is sent 64 KiB 400 times. Without a limit that would be 1.2 GiB in total.
       times.push(...await fanOut(publisher, healthy, 400));
       grown.push(residentBytes(pid) - memory);
       const endings = await Promise.all(slow.map((_, index) => service.call(`${wave}-${index}`, "close")));
       const reason = `reads too slowly: more than ${LIMIT} bytes are waiting`;
       for (const ending of endings) assertEquals([ending.code, ending.reason], [1013, reason]);
-      // They never read again, and have not gone by themselves.
+      // The slow peers never read again and do not disconnect by themselves.
       await eventually(() => descriptors(pid).length <= open, "the descriptors are back");
       assertEquals(await service.peers(), healthy.length + 1);
       grown.push(residentBytes(pid) - memory);
@@ -82,10 +82,10 @@ for (const mode of ["direct", "proxied"]) {
     }
     const most = READERS * HARD_LIMIT + 64 * MIB;
     for (const bytes of grown) assert(bytes < most, `${grown.map((value) => Math.round(value / MIB))} MiB`);
-    // The second wave lives in what the first gave back.
+    // The second wave reuses the memory that the first released.
     assert(grown[2]! - grown[0]! < 32 * MIB, `${grown.map((value) => Math.round(value / MIB))} MiB`);
     const [before, after] = [median(beside), median(times)];
-    // Nobody waits for those who do not read; how little they cost shows the figure.
+    // Peers that do not read delay no other peer. The printed figures show their cost.
     assert(after < before * 4 + 50, `${before} ms became ${after} ms`);
     report(
       `${mode}: ${before.toFixed(2)} ms with readers, ${after.toFixed(2)} ms with slow ones; grew by ${
@@ -118,7 +118,7 @@ Deno.test("send returns false from half the limit on, and drain comes once all i
     assert(told < 5_000, "it never filled");
   }
   const sent = service.calls("sent");
-  // Each message counts 1 KiB besides its bytes.
+  // Each message counts as its bytes plus 1 KiB.
   for (const { fine, buffered } of sent) {
     assertEquals(fine, buffered! * (1 + 1 / 16) * 2 <= limit, `${buffered} bytes`);
   }
@@ -132,8 +132,8 @@ Deno.test("send returns false from half the limit on, and drain comes once all i
 });
 
 /**
- * Makes the service send to a peer that does not read, until it has no patience left. One over the limit is not enough
- * to count on: the kernel's buffers grow, and take what waited.
+ * Makes the service send to a peer that does not read, until the service closes the peer. One message over the limit is
+ * not always enough, because the kernel's buffers can grow and take the waiting data.
  */
 async function feedUntilClosed(service: RecordedService, peer: RawPeer, name: string): Promise<void> {
   const over = () => service.calls("sent", name).some(({ buffered, fine }) => !fine && buffered === 0);

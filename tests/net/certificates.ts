@@ -1,5 +1,5 @@
 /**
- * A CA and certificates of it for 127.0.0.1, made at once.
+ * Makes a CA and its certificates for 127.0.0.1.
  * @module
  */
 import "reflect-metadata";
@@ -17,7 +17,7 @@ function keys(): Promise<CryptoKeyPair> {
   return crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
 }
 
-/** Makes a CA; `issue` makes leaves with the serial number given (hexadecimal). */
+/** Makes a CA. Its `issue` makes a leaf certificate with the given hexadecimal serial number. */
 export async function testAuthority(): Promise<{ ca: string; issue(serial: string): Promise<TestCertificate> }> {
   const authority = await keys();
   const notBefore = new Date(Date.now() - 60_000);

@@ -1,19 +1,19 @@
 /**
- * Starts tests/net/server.ts and talks to it.
+ * Starts tests/net/server.ts and sends commands to it.
  * @module
  */
 import type { ServerOptions } from "./server.ts";
 
 const FILE = new URL("./server.ts", import.meta.url).pathname;
 
-/** One logged event. */
+/** A logged event. */
 export interface Logged {
   readonly level: string;
   readonly message: string;
   readonly [field: string]: unknown;
 }
 
-/** What `stat` answers. */
+/** The answer to `stat`. */
 export interface Stat {
   readonly opened: number;
   readonly closed: number;
@@ -72,7 +72,7 @@ export class ServerProcess {
     return this.started.addr.port;
   }
 
-  /** Waits until something said by the server makes `condition` true. */
+  /** Waits until output of the server makes `condition` true. */
   async until(condition: () => boolean, timeout = 20_000): Promise<void> {
     const end = performance.now() + timeout;
     while (!condition()) {
@@ -103,7 +103,7 @@ export class ServerProcess {
     return this.ask<Stat>("stat");
   }
 
-  /** Asks for `stat` until it is as wanted; the last one either way. */
+  /** Sends `stat` until the answer satisfies `condition` or the time is up. Returns the last answer in both cases. */
   async settle(condition: (stat: Stat) => boolean, timeout = 20_000): Promise<Stat> {
     const end = performance.now() + timeout;
     for (;;) {
@@ -113,7 +113,7 @@ export class ServerProcess {
     }
   }
 
-  /** CPU time of the whole process so far, in milliseconds, from /proc. */
+  /** The CPU time of the whole process so far, in milliseconds, from /proc. */
   cpu(): number {
     const fields = Deno.readTextFileSync(`/proc/${this.pid}/stat`).split(") ")[1]!.split(" ");
     return (Number(fields[11]) + Number(fields[12])) * 10;
@@ -123,7 +123,7 @@ export class ServerProcess {
     try {
       this.#child.kill("SIGKILL");
     } catch {
-      // It has ended by itself.
+      // The process has already ended.
     }
     await this.#writer.close().catch(() => {});
     await this.#child.status;
@@ -154,7 +154,7 @@ export class ServerProcess {
   }
 }
 
-/** Bounds short enough for a test. */
+/** Watchdog limits that are short enough for a test. */
 export const WATCHDOG = {
   handshakeTimeout: 1_500,
   keepAliveTimeout: 4_000,
@@ -162,7 +162,7 @@ export const WATCHDOG = {
   maxPayload: 1024 ** 2,
 } as const;
 
-/** Runs a script of this folder in Python; what it printed. */
+/** Runs a Python script of this folder and returns its output. */
 export async function python(script: string, ...args: readonly (string | number)[]): Promise<string> {
   const path = new URL(script, import.meta.url).pathname;
   const { success, stdout } = await new Deno.Command("/usr/bin/python3", {
@@ -173,9 +173,9 @@ export async function python(script: string, ...args: readonly (string | number)
   return new TextDecoder().decode(stdout);
 }
 
-/** How to start it. */
+/** Options for starting the server. */
 export interface StartOptions {
   readonly permissions?: readonly string[];
-  /** `ulimit -n` */
+  /** The limit on open descriptors (`ulimit -n`). */
   readonly limit?: number;
 }

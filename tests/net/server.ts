@@ -1,6 +1,7 @@
 /**
- * A small echo service on a Listener and a Watchdog, as a process of its own: its descriptors, its event loop and its
- * memory are then not the test's. Commands come as lines on standard input, answers go as JSON lines to standard output.
+ * A small echo service with a Listener and a Watchdog. It runs in its own process, so that its descriptors, event loop
+ * and memory are separate from the test's. It reads commands as lines from standard input and writes answers as JSON
+ * lines to standard output.
  * @module
  */
 import { createLogger } from "../../lib/log.ts";
@@ -10,13 +11,13 @@ import { Listener } from "../../lib/net/listener/listener.ts";
 import { descriptorLimit } from "../../lib/net/ffi/load_ffi.ts";
 import type { WatchedConnection } from "../../lib/net/watchdog/watched_connection.ts";
 
-/** What the process is started with. */
+/** The options of the process. */
 export interface ServerOptions {
   readonly address?: Address;
   readonly tls?: { readonly cert: string; readonly key: string };
   readonly takeover?: boolean;
   readonly userTimeout?: number;
-  /** No watchdog where absent. */
+  /** The options of the watchdog. If absent, no watchdog runs. */
   readonly watchdog?: {
     readonly handshakeTimeout: number;
     readonly keepAliveTimeout?: number;
@@ -46,7 +47,7 @@ async function main(options: ServerOptions): Promise<void> {
     if (request.headers.get("upgrade") === null) {
       return new Response("plain", path === "/close" ? { headers: { connection: "close" } } : {});
     }
-    // As an app's hook would: the client may leave meanwhile.
+    // This delay stands for an app's hook. The client may disconnect meanwhile.
     if (path === "/slow") await new Promise((resolve) => setTimeout(resolve, 5));
     if (connection?.upgrading() === false) return new Response("gone", { status: 400 });
     const { socket, response } = Deno.upgradeWebSocket(request, { idleTimeout: 0 });
@@ -98,7 +99,7 @@ async function main(options: ServerOptions): Promise<void> {
     switch (command) {
       case "stat": {
         const fds = [...Deno.readDirSync("/proc/self/fd")].length;
-        // With --expose-gc: what is left is held, not merely not collected yet.
+        // With --expose-gc, the remaining memory is in use and not merely uncollected.
         (globalThis as { gc?: () => void }).gc?.();
         const rss = Deno.memoryUsage().rss;
         return { ...counts, sockets: sockets.size, fds, rss, reasons, watchdog: watchdog?.stats() };

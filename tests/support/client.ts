@@ -1,5 +1,5 @@
 /**
- * Deno's own WebSocket with messages that can be awaited.
+ * Deno's own WebSocket, with methods to await messages.
  *
  *     await using client = await Client.open(program.url, { ca: program.ca });
  *     client.send("tom");
@@ -11,11 +11,11 @@ import { loadFfi } from "../../lib/net/ffi/load_ffi.ts";
 // The C library stays loaded until the process ends. Loading it before the first test prevents a leak report.
 loadFfi();
 
-/** How to connect. */
+/** Options of a connection. */
 export interface ClientOptions {
-  /** The file of a certificate to trust. */
+  /** The path of a certificate to trust. */
   readonly ca?: string;
-  /** Or its text. */
+  /** The PEM of a certificate to trust, instead of a path. */
   readonly pem?: string;
   /** A unix socket to connect through; the URL then names only Host and path. */
   readonly unix?: string;
@@ -55,7 +55,7 @@ export class Client implements AsyncDisposable {
     });
   }
 
-  /** Connects. @throws {Error} when the handshake is refused or never gets there */
+  /** Connects. @throws {Error} if the service refuses the handshake or cannot be reached */
   static async open(url: string, options: ClientOptions = {}): Promise<Client> {
     const { ca, pem, unix, protocols = [], headers = {} } = options;
     const http = Deno.createHttpClient({
@@ -74,7 +74,7 @@ export class Client implements AsyncDisposable {
     this.socket.send(data);
   }
 
-  /** The next message. @throws {Error} when the connection ends without one */
+  /** Waits for the next message. @throws {Error} if the connection ends first */
   next(): Promise<string | ArrayBuffer> {
     const received = this.#received.shift();
     if (received !== undefined) return Promise.resolve(received);
@@ -84,7 +84,7 @@ export class Client implements AsyncDisposable {
     return waiting.promise;
   }
 
-  /** Reads messages until one matches, and returns that. */
+  /** Reads messages until one matches, and returns it. */
   async until(pattern: RegExp): Promise<string> {
     while (true) {
       const message = await this.next();
@@ -92,13 +92,13 @@ export class Client implements AsyncDisposable {
     }
   }
 
-  /** Sends and awaits the next message. */
+  /** Sends a message and waits for the next one. */
   async ask(data: string | ArrayBuffer | Uint8Array<ArrayBuffer>): Promise<string | ArrayBuffer> {
     this.send(data);
     return await this.next();
   }
 
-  /** Closes and waits for the end. */
+  /** Closes the connection and waits until it has ended. */
   async close(code = 1000, reason = ""): Promise<Closed> {
     if (!this.#ended) this.socket.close(code, reason);
     return await this.closed;

@@ -1,18 +1,18 @@
 /**
- * Clients that notice when a service loses or refuses somebody: held connections that go on echoing, and a loop of new
- * ones.
+ * Clients that detect lost or refused connections. HeldClients keeps connections open and sends echoes over them.
+ * NewClients opens new connections in a loop.
  * @module
  */
 import { assertEquals } from "@std/assert";
 import { delay } from "@std/async/delay";
 import { Client, type ClientOptions } from "./client.ts";
 
-/** Connections that echo in turn until told to stop. Disposing of it closes them. */
+/** Open connections that send echoes until they are stopped. Disposing of it closes them. */
 export class HeldClients implements AsyncDisposable {
   readonly clients: readonly Client[];
-  /** Echoes that were answered. */
+  /** The number of answered echoes. */
   echoes = 0;
-  /** The longest that an answer took, ms. */
+  /** The longest time to an answer, in milliseconds. */
   slowest = 0;
   readonly #stopping = new AbortController();
   readonly #loops: Promise<void>[];
@@ -20,17 +20,17 @@ export class HeldClients implements AsyncDisposable {
   private constructor(clients: readonly Client[], pause: number) {
     this.clients = clients;
     this.#loops = clients.map((client, index) => this.#talk(client, index, pause));
-    // Looked at in the end.
+    // settle() reports the errors of the loops.
     for (const loop of this.#loops) loop.catch(() => {});
   }
 
-  /** Opens so many, each of which then sends again `pause` milliseconds after an answer. */
+  /** Opens `count` connections. Each sends its next echo `pause` milliseconds after an answer. */
   static async open(count: number, url: string, options: ClientOptions, pause = 20): Promise<HeldClients> {
     const clients = await Promise.all(Array.from({ length: count }, () => Client.open(url, options)));
     return new HeldClients(clients, pause);
   }
 
-  /** Ends the echoing. @throws {Error} when an echo was not answered, or answered wrongly */
+  /** Stops the echoes. @throws {Error} if an echo has a wrong answer or none */
   async settle(): Promise<void> {
     this.#stopping.abort();
     await Promise.all(this.#loops);
@@ -56,11 +56,11 @@ export class HeldClients implements AsyncDisposable {
   }
 }
 
-/** New connections one after the other, in `lanes` at a time, each with an echo. */
+/** Opens new connections in `lanes` parallel loops, and sends one echo over each. */
 export class NewClients implements AsyncDisposable {
-  /** Milliseconds from connecting to the echo, of each that was served. */
+  /** For each served connection, the time from connecting to the echo in milliseconds. */
   readonly served: number[] = [];
-  /** What the others were told. */
+  /** The errors of the refused connections. */
   readonly refused: string[] = [];
   readonly #open: () => Promise<Client>;
   readonly #lanes: Promise<void>[];
@@ -72,7 +72,7 @@ export class NewClients implements AsyncDisposable {
     this.#lanes = Array.from({ length: lanes }, () => this.#run());
   }
 
-  /** Waits until so many more were served (or one was refused). */
+  /** Waits until the given number of further connections is served, or one is refused. */
   async more(count: number): Promise<void> {
     const aim = this.served.length + count;
     while (this.served.length < aim && this.refused.length === 0) {
@@ -80,7 +80,7 @@ export class NewClients implements AsyncDisposable {
     }
   }
 
-  /** Ends the loop, and asserts that nobody was refused. */
+  /** Ends the loops and asserts that no connection was refused. */
   async settle(): Promise<void> {
     await this[Symbol.asyncDispose]();
     assertEquals(this.refused, []);

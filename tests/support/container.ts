@@ -1,19 +1,20 @@
 /**
- * A Dockerfile and its container without a Docker engine: the steps run in a chroot, the container in mount and PID
- * namespaces of its own, where the program is process 1. The base image is this system's /usr with this Deno in it.
+ * Builds a Dockerfile and runs its container without a Docker engine. The steps run in a chroot. The container runs in
+ * its own mount and PID namespaces, where the program is process 1. The base image is this system's /usr with this Deno
+ * in it.
  * @module
  */
 import { dirname, join } from "node:path";
 import { Transcript } from "./transcript.ts";
 import { ROOT } from "./program.ts";
 
-/** A line of a Dockerfile. */
+/** An instruction of a Dockerfile. */
 interface Instruction {
   readonly name: string;
   readonly text: string;
 }
 
-/** Takes a Dockerfile apart; lines that end with a backslash go on. */
+/** Parses a Dockerfile. A backslash at the end of a line continues the line. */
 function parseDockerfile(text: string): Instruction[] {
   return text.replaceAll(/\\\n\s*/g, "").split("\n").filter((line) => /^[A-Z]/.test(line)).map((line) => {
     const [, name, rest] = /^([A-Z]+)\s+(.*)$/.exec(line)!;
@@ -21,7 +22,7 @@ function parseDockerfile(text: string): Instruction[] {
   });
 }
 
-/** Whether namespaces can be made here: it takes root, and a kernel that lets a container do it. */
+/** Whether this process can create namespaces. This requires root, and a kernel that allows it inside a container. */
 export function canRunContainers(): boolean {
   try {
     const { success } = new Deno.Command("unshare", {
@@ -36,27 +37,27 @@ export function canRunContainers(): boolean {
   }
 }
 
-/** The user of the image denoland/deno. */
+/** The user ID that the image denoland/deno uses. */
 export const CONTAINER_USER = 1993;
 const SYSTEM_PATH = "/opt/deno:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/** How a container is run. */
+/** Options of a container. */
 export interface ContainerOptions {
-  /** Folders by the path at which they are mounted. */
+  /** The mounted folders, keyed by mount path. */
   readonly volumes?: Readonly<Record<string, string>>;
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** A container whose process 1 runs. Disposing of it kills it. */
+/** A running container. Disposing of it kills it. */
 export interface Container extends AsyncDisposable {
-  /** Process 1, by its number outside. */
+  /** The PID of process 1 outside the container. */
   readonly pid: number;
   readonly stdout: Transcript;
   readonly stderr: Transcript;
   readonly exited: Promise<number>;
 }
 
-/** What a Dockerfile builds. Disposing of it removes it. */
+/** An image built from a Dockerfile. Disposing of it removes it. */
 export class Image implements AsyncDisposable {
   readonly root: string;
   readonly env: Record<string, string> = { PATH: SYSTEM_PATH, HOME: "/tmp", DENO_NO_UPDATE_CHECK: "1" };
@@ -69,8 +70,8 @@ export class Image implements AsyncDisposable {
   }
 
   /**
-   * Runs the steps.
-   * @param seed prepares the file system before the first step: what a download would bring
+   * Runs the steps of the Dockerfile.
+   * @param seed prepares the file system before the first step, in place of downloads
    */
   static async build(dockerfile: string, seed: (root: string) => Promise<void>): Promise<Image> {
     const image = new Image(await Deno.makeTempDir({ prefix: "wss-image-" }));
@@ -145,7 +146,7 @@ export class Image implements AsyncDisposable {
     if (!success) throw new Error(`COPY ${source}`);
   }
 
-  /** A command in the image, as process 1, with this system's network. */
+  /** Builds a command that runs in the image as process 1, with this system's network. */
   #unshared(words: readonly string[], readOnly: boolean, options: ContainerOptions): Deno.Command {
     const { volumes = {}, env = {} } = options;
     const bind = (from: string, to: string, ro = true) => [
@@ -179,7 +180,10 @@ export class Image implements AsyncDisposable {
     });
   }
 
-  /** Starts the container with arguments after its entry point. Its file system is read-only but for /tmp and volumes. */
+  /**
+   * Starts the container with arguments appended to its entry point. Its file system is read-only except for /tmp and
+   * the volumes.
+   */
   async run(args: readonly string[], options: ContainerOptions = {}): Promise<Container> {
     for (const path of Object.keys(options.volumes ?? {})) await Deno.mkdir(join(this.root, path), { recursive: true });
     const child = this.#unshared([...this.entrypoint, ...args], true, options).spawn();
@@ -191,7 +195,7 @@ export class Image implements AsyncDisposable {
       return code;
     });
     async function dispose(): Promise<void> {
-      // With unshare goes process 1, and with that every other process of the namespace.
+      // When unshare ends, process 1 ends, and the kernel then kills every other process of the namespace.
       if (running) child.kill("SIGKILL");
       await Promise.all([exited, stdout.done, stderr.done]);
     }
@@ -205,7 +209,7 @@ export class Image implements AsyncDisposable {
     return { pid: Number(children.trim()), stdout, stderr, exited, [Symbol.asyncDispose]: dispose };
   }
 
-  /** Runs another command in a container with the image's file system, to its end. */
+  /** Runs another command in a container with the image's file system, and waits until the command ends. */
   async exec(words: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
     const { code, stdout, stderr } = await this.#unshared(words, true, {}).output();
     const decoder = new TextDecoder();

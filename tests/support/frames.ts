@@ -1,5 +1,5 @@
 /**
- * A client's frames as bytes (RFC 6455 §5.2), right ones and wrong ones; lib/client/frames.ts reads what comes back.
+ * Encodes valid and invalid client frames (RFC 6455 §5.2). lib/client/frames.ts reads the service's frames.
  * @module
  */
 
@@ -9,16 +9,16 @@ export { Opcode };
 
 const encoder = new TextEncoder();
 
-/** How a frame may differ from a whole, masked one with the shortest length. */
+/** Changes to a frame. By default a frame is final and masked, and its length is in the shortest encoding. */
 export interface FrameFlags {
   readonly fin?: boolean;
   /** The three reserved bits, as a number from 0 to 7. */
   readonly reserved?: number;
-  /** What the header says; default: the payload's own length. */
+  /** The length in the header. Default: the length of the payload. */
   readonly length?: number;
 }
 
-/** A masked frame. The key is constant: it is there to be undone, not to be secret. */
+/** A masked frame. The masking key is constant, because it need not be secret in tests. */
 export function maskedFrame(opcode: number, payload: Uint8Array, flags: FrameFlags = {}): Uint8Array<ArrayBuffer> {
   const { fin = true, reserved = 0, length = payload.length } = flags;
   const key = [0x37, 0xfa, 0x21, 0x3d];
@@ -36,7 +36,7 @@ function bytesOf(length: number): number[] {
   return [...new Uint8Array(bytes.buffer)];
 }
 
-/** Text as bytes. */
+/** Encodes text as UTF-8. */
 export function utf8(text: string): Uint8Array<ArrayBuffer> {
   return encoder.encode(text);
 }
@@ -46,14 +46,14 @@ export function textFrame(text: string): Uint8Array<ArrayBuffer> {
   return maskedFrame(Opcode.Text, utf8(text));
 }
 
-/** A masked close frame; any code, or none. */
+/** A masked close frame with any code or none. */
 export function closeFrame(code?: number, reason: string | Uint8Array = ""): Uint8Array<ArrayBuffer> {
   if (code === undefined) return maskedFrame(Opcode.Close, new Uint8Array());
   const text = typeof reason === "string" ? utf8(reason) : reason;
   return maskedFrame(Opcode.Close, new Uint8Array([code >> 8, code & 255, ...text]));
 }
 
-/** The frame that a server sends for a payload under 64 KiB: not masked. */
+/** The unmasked frame that a server sends for a payload under 64 KiB. */
 export function serverFrame(opcode: number, payload: Uint8Array): Uint8Array<ArrayBuffer> {
   const size = payload.length < 126 ? [payload.length] : [126, payload.length >> 8, payload.length & 255];
   const frame = new Uint8Array(1 + size.length + payload.length);
@@ -62,14 +62,14 @@ export function serverFrame(opcode: number, payload: Uint8Array): Uint8Array<Arr
   return frame;
 }
 
-/** The same bytes so many times. */
+/** Repeats bytes the given number of times. */
 export function repeated(bytes: Uint8Array, times: number): Uint8Array<ArrayBuffer> {
   const all = new Uint8Array(bytes.length * times);
   for (let i = 0; i < times; i++) all.set(bytes, i * bytes.length);
   return all;
 }
 
-/** Text of so many bytes. */
+/** A text of the given number of bytes. */
 export function textOf(size: number): Uint8Array<ArrayBuffer> {
   return utf8("0123456789abcdef".repeat(Math.ceil(size / 16)).slice(0, size));
 }

@@ -1,23 +1,23 @@
 /**
- * Golden files: what goes in, a line of dashes, what comes out. `WSS_UPDATE=1 deno test -A tests/…` writes the
- * outcome into them; read the difference before you commit it.
+ * Golden files. Each holds the input, a line of dashes and the expected output. `WSS_UPDATE=1 deno test -A tests/…`
+ * writes the actual output into the files. Review the diff before you commit it.
  *
- * What goes in: variables (`WSS_PORT=9000`), the configuration file (`{ … }`), then the command line, one a line.
+ * The input has the variables (`WSS_PORT=9000`), the configuration file (`{ … }`) and the command line, in this order.
  */
 import { assertEquals } from "@std/assert";
 
 const SEPARATOR = "\n----------\n";
 
-/** What goes in. */
+/** The input of a golden file. */
 export interface GoldenInput {
-  /** The words of the command line, the program's name not among them. */
+  /** The words of the command line, without the program's name. */
   readonly args: string[];
   readonly variables: Record<string, string>;
-  /** JSON text; undefined: there is no file. */
+  /** The JSON text of the configuration file, or undefined if there is no file. */
   readonly config: string | undefined;
 }
 
-/** The golden files of a folder whose name begins so. */
+/** The golden files of a folder whose names begin with a prefix. */
 export function goldenFiles(prefix: string): URL[] {
   const folder = new URL("../golden/", import.meta.url);
   return [...Deno.readDirSync(folder)]
@@ -25,7 +25,7 @@ export function goldenFiles(prefix: string): URL[] {
     .map((name) => new URL(name, folder));
 }
 
-/** Takes the upper part apart. Words are separated by spaces; one in double quotes is read as JSON. */
+/** Parses the input. Spaces separate words. A word in double quotes is parsed as JSON. */
 export function goldenInput(file: URL): GoldenInput {
   const [upper = ""] = Deno.readTextFileSync(file).split(SEPARATOR);
   const variables: Record<string, string> = {};
@@ -40,7 +40,7 @@ export function goldenInput(file: URL): GoldenInput {
   return { args, variables, config };
 }
 
-/** Compares with the lower part, or writes it. */
+/** Compares the actual output with the expected output, or writes it to the file. */
 export function assertGolden(file: URL, outcome: string): void {
   const [upper = "", lower = ""] = Deno.readTextFileSync(file).split(SEPARATOR);
   if (Deno.env.get("WSS_UPDATE") === "1") Deno.writeTextFileSync(file, upper.trimEnd() + SEPARATOR + outcome);

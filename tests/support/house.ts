@@ -1,17 +1,18 @@
 /**
- * The rules of the house as functions from what was found to what is wrong; house_test.ts applies them to the tree.
+ * The structural rules of the project. Each function takes facts about the source tree and returns the violations.
+ * house_test.ts applies the functions to the tree.
  * @module
  */
 
-/** Who imports whom, by path from the root: `lib/ws/peer.ts`. */
+/** The imports of each file. Paths are relative to the root: `lib/ws/peer.ts`. */
 export type Graph = ReadonlyMap<string, ReadonlySet<string>>;
 
-/** The text of files by path from the root. */
+/** The text of each file. Paths are relative to the root. */
 export type Texts = ReadonlyMap<string, string>;
 
 /**
- * The floors, from the ground up: a file imports from its own folder and from what stands before it. A name with `/` at
- * its end is a folder of lib/, another one a file in it.
+ * The layers, lowest first. A file may import from its own folder and from the layers listed before its own. A name
+ * that ends with `/` is a folder of lib/. Any other name is a file in lib/.
  */
 const FLOORS: readonly (readonly string[])[] = [
   [
@@ -49,13 +50,13 @@ const FLOORS: readonly (readonly string[])[] = [
   ["mod.ts"],
 ];
 
-/** Lines that a file may have. */
+/** The maximum number of lines of a file. */
 const MOST_LINES = 400;
 
-/** What belongs at the top, beside files whose names begin with a dot. */
+/** The entries allowed in the root folder. Files whose names begin with a dot are allowed too. */
 const TOP: readonly string[] = ["main.ts", "lib", "tests", "deno.json", "deno.lock", "certs", "README.md", "LICENSE"];
 
-/** The floor of a file of ours, or undefined where it stands on none. */
+/** The layer of a project file, or undefined if the file belongs to no layer. */
 function floorOf(path: string): number | undefined {
   const inside = path.replace(/^lib\//, "");
   const floor = FLOORS.findIndex((names) =>
@@ -64,7 +65,7 @@ function floorOf(path: string): number | undefined {
   return floor < 0 ? undefined : floor;
 }
 
-/** Imports that go up, or to where nothing is known. */
+/** Imports of a higher layer or of a file outside lib/, and files that belong to no layer. */
 export function upwardImports(graph: Graph): string[] {
   const problems: string[] = [];
   for (const [path, imports] of graph) {
@@ -80,7 +81,7 @@ export function upwardImports(graph: Graph): string[] {
     }
     for (const to of imports) {
       const floor = floorOf(to);
-      // What is not a module of lib/ (deno.json, for the version) lies under all of them.
+      // Files that are not modules of lib/ (deno.json, for the version) count as below all layers.
       if (!to.startsWith("lib/")) {
         if (to !== "deno.json") problems.push(`${path} imports ${to}, which is no part of lib/`);
       } else if (floor !== undefined && (floor > from || (floor === from && isLeaf(path)))) {
@@ -91,12 +92,12 @@ export function upwardImports(graph: Graph): string[] {
   return problems;
 }
 
-/** Whether it stands alone on its floor or beside others that it does not know. */
+/** Whether a file is directly in lib/. Such a file may not import other files of its own layer. */
 function isLeaf(path: string): boolean {
   return !path.slice("lib/".length).includes("/");
 }
 
-/** The cycles of a graph: one for each way back that a walk finds. */
+/** The cycles of a graph: one for each back edge that a depth-first walk finds. */
 export function cycles(graph: Graph): string[] {
   const problems: string[] = [];
   const done = new Set<string>();
@@ -117,14 +118,14 @@ export function cycles(graph: Graph): string[] {
   return problems;
 }
 
-/** What there is once in lib/, and where. */
+/** The constructs that only one place in lib/ may use, and that place. */
 const ONLY: readonly (readonly [member: string, home: string])[] = [
   ["serve", "lib/net/"],
   ["upgradeWebSocket", "lib/ws/upgrade.ts"],
   ["dlopen", "lib/net/ffi/libc.ts"],
 ];
 
-/** Uses of what only one place may use: listeners, upgrades, the C library, the environment. */
+/** Uses of listeners, upgrades, the C library and the environment outside the one place that may use them. */
 export function strayUses(texts: Texts): string[] {
   const problems: string[] = [];
   for (const [member, home] of ONLY) {
@@ -142,7 +143,7 @@ export function strayUses(texts: Texts): string[] {
   return problems;
 }
 
-/** The lines on which code, not a comment, takes a member of `Deno`, however that is written. */
+/** The lines on which code accesses a given member of `Deno`, in any notation. Comments do not count. */
 function usesOf(text: string, member: string): number[] {
   const code = text.split("\n").map((line) => /^\s*(\*|\/\/|\/\*)/.test(line) ? "" : line).join("\n");
   const patterns = [
@@ -155,7 +156,7 @@ function usesOf(text: string, member: string): number[] {
   );
 }
 
-/** Files that have grown too long. */
+/** Files that exceed the maximum number of lines. */
 export function longFiles(texts: Texts): string[] {
   return [...texts].flatMap(([path, text]) => {
     const lines = text.replace(/\n$/, "").split("\n").length;
@@ -163,11 +164,11 @@ export function longFiles(texts: Texts): string[] {
   });
 }
 
-/** Folders of tests that start whole programs, and tests of what is no module of lib/. */
+/** Folders of tests that start whole programs, and tests that do not test a module of lib/. */
 const BEHAVIOUR: readonly string[] = ["bench", "hostile", "lifecycle", "peers"];
 const OUTSIDE: readonly string[] = ["compile", "deno_json", "house", "library", "readme", "run", "start"];
 
-/** Tests that are not where a reader looks for them: `tests/ws/peer_test.ts` for `lib/ws/peer.ts`. */
+/** Tests whose path does not match a module. The test of `lib/ws/peer.ts` is `tests/ws/peer_test.ts`. */
 export function misplacedTests(tests: readonly string[], code: readonly string[]): string[] {
   return tests.flatMap((path) => {
     const [, folder, name] = /^tests\/(?:(.+)\/)?([^/]+)_test\.ts$/.exec(path)!;
@@ -183,12 +184,12 @@ export function misplacedTests(tests: readonly string[], code: readonly string[]
   });
 }
 
-/** What lies at the top and does not belong there. */
+/** Entries of the root folder that are not allowed there. */
 export function strayEntries(names: readonly string[]): string[] {
   return names.filter((name) => !name.startsWith(".") && !TOP.includes(name)).map((name) => `${name} lies at the top`);
 }
 
-/** Dependencies whose version is not one exact version. */
+/** Dependencies that do not specify one exact version. */
 export function loosePins(imports: Readonly<Record<string, string>>): string[] {
   return Object.entries(imports).flatMap(([name, target]) => {
     if (target.startsWith("./")) return [];
@@ -197,7 +198,7 @@ export function loosePins(imports: Readonly<Record<string, string>>): string[] {
   });
 }
 
-/** Specifiers that bring their version along, past the import map. */
+/** Import specifiers that contain a version and so bypass the import map. */
 export function unmappedImports(texts: Texts): string[] {
   return [...texts].flatMap(([path, text]) =>
     [...text.matchAll(/^(?:import|export|\} from)\b[^"\n]*"((?:npm|jsr|https?):[^"]+)"/gm)]

@@ -1,13 +1,13 @@
-/** Packages in a cache of their own: what a program needs without a download, and no more. */
+/** Fills a separate cache with the packages that a program needs, so that it downloads nothing. */
 import { dirname, join } from "node:path";
 import { ROOT } from "./program.ts";
 
-/** The name of the package that an entry of the import map or of the lock stands for. */
+/** The package name in an entry of the import map or of the lock file. */
 export function packageOf(entry: string): string {
   return /^(?:npm:)?(@[^/@]+\/[^/@]+|[^/@]+)@/.exec(entry)![1]!;
 }
 
-/** The packages and what they depend on. */
+/** The packages and their dependencies. */
 function withDependencies(names: Iterable<string>): Set<string> {
   const lock = JSON.parse(Deno.readTextFileSync(join(ROOT, "deno.lock"))) as {
     readonly npm: Readonly<Record<string, { readonly dependencies?: readonly string[] }>>;
@@ -21,7 +21,7 @@ function withDependencies(names: Iterable<string>): Set<string> {
   return found;
 }
 
-/** Copies packages, and what they depend on, into the folder of a DENO_DIR. */
+/** Copies packages and their dependencies into a DENO_DIR folder. */
 export async function copyPackages(names: Iterable<string>, cache: string): Promise<void> {
   const { stdout } = await new Deno.Command(Deno.execPath(), { args: ["info", "--json"], cwd: ROOT }).output();
   const { npmCache } = JSON.parse(new TextDecoder().decode(stdout)) as { npmCache: string };
@@ -29,7 +29,7 @@ export async function copyPackages(names: Iterable<string>, cache: string): Prom
     for (const name of withDependencies(names)) {
       const copy = join(cache, "npm", registry, name);
       await Deno.mkdir(dirname(copy), { recursive: true });
-      // Not a link: Deno resolves it, and does not know the module by that path.
+      // A link does not work: Deno resolves it and then does not find the module under the resolved path.
       await new Deno.Command("cp", { args: ["-R", join(npmCache, registry, name), copy] }).output();
     }
   }

@@ -1,15 +1,15 @@
 /**
- * Certificates and keys made by the real `openssl`, for tests: what operators bring, and what goes wrong with it.
+ * Certificates and keys that the real `openssl` makes for tests: the valid and the faulty files that operators provide.
  *
  *     await using pki = await openPki();
  *     const root = await pki.authority("root");
  *     const middle = await pki.authority("middle", { issuer: root });
  *     const leaf = await pki.leaf("leaf", { issuer: middle });
- *     // leaf.cert and leaf.key are paths; await pki.bundle("full.pem", leaf.cert, middle.cert) is one, too.
+ *     // leaf.cert and leaf.key are paths. await pki.bundle("full.pem", leaf.cert, middle.cert) returns a path, too.
  */
 import { join } from "node:path";
 
-/** Arguments of `openssl genpkey` by kind of key. */
+/** The arguments of `openssl genpkey` for each kind of key. */
 const KEYS = {
   "rsa1024": ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"],
   "rsa2048": ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
@@ -27,53 +27,53 @@ const KEYS = {
 
 export type KeyType = keyof typeof KEYS;
 
-/** A certificate and its key: paths of PEM files. */
+/** The paths of the PEM files of a certificate and its key. */
 export interface Issued {
   readonly cert: string;
   readonly key: string;
 }
 
-/** What a certificate is to be like. */
+/** Properties of a certificate. */
 export interface IssueOptions {
-  /** Who signs it. None: it signs itself. */
+  /** The issuer. Without one, the certificate is self-signed. */
   readonly issuer?: Issued;
-  /** Default P-256. */
+  /** The kind of key. Default P-256. */
   readonly key?: KeyType;
-  /** Common name. Default: the name of the file. */
+  /** The common name. Default: the file name. */
   readonly subject?: string;
-  /** The subjectAltName in openssl's form; `""` is none. Default `DNS:localhost,IP:127.0.0.1`. */
+  /** The subjectAltName in openssl's notation. `""` omits it. Default `DNS:localhost,IP:127.0.0.1`. */
   readonly names?: string;
-  /** Days from now at which it becomes valid and stops to be. Default -1 and 365. */
+  /** The start and the end of the validity, in days from now. Default -1 and 365. */
   readonly from?: number;
   readonly to?: number;
-  /** Digest of the signature. Default sha256. */
+  /** The digest of the signature. Default sha256. */
   readonly digest?: string;
-  /** Further extensions, a line each: `extendedKeyUsage=clientAuth`. */
+  /** Further extensions, one per line: `extendedKeyUsage=clientAuth`. */
   readonly extensions?: readonly string[];
 }
 
-/** A temporary folder of certificates. Disposing it removes it. */
+/** A temporary folder of certificates. Disposing of it removes the folder. */
 export interface Pki extends AsyncDisposable {
   readonly folder: string;
-  /** The path of a file in the folder. */
+  /** Returns the path of a file in the folder. */
   path(name: string): string;
-  /** Runs `openssl` in the folder; its standard output. Throws with its standard error when it fails. */
+  /** Runs `openssl` in the folder and returns its standard output. Throws its standard error if it fails. */
   openssl(...args: string[]): Promise<string>;
-  /** A private key, PKCS#8. @returns its path */
+  /** Makes a private key in PKCS#8. @returns its path */
   key(name: string, type?: KeyType): Promise<string>;
-  /** A certificate authority, root or intermediate. */
+  /** Makes a root or intermediate certificate authority. */
   authority(name: string, options?: IssueOptions): Promise<Issued>;
-  /** A further certificate for an authority's name and key: by another issuer, or of other dates. */
+  /** Makes another certificate for the name and key of an authority, with another issuer or other dates. */
   crossSign(name: string, authority: Issued, options: IssueOptions & { readonly issuer: Issued }): Promise<Issued>;
-  /** A server certificate. */
+  /** Makes a server certificate. */
   leaf(name: string, options?: IssueOptions): Promise<Issued>;
-  /** Files one after the other in a new one. @returns its path */
+  /** Concatenates files into a new file. @returns its path */
   bundle(name: string, ...files: string[]): Promise<string>;
   /** Writes a file. @returns its path */
   write(name: string, content: string | Uint8Array): Promise<string>;
 }
 
-/** Whether `openssl` is there. Throws where it is required (WSS_TEST_PEERS=required) and is not. */
+/** Whether `openssl` is installed. Throws if it is missing and required (WSS_TEST_PEERS=required). */
 export async function hasOpenssl(): Promise<boolean> {
   try {
     return (await new Deno.Command("openssl", { args: ["version"], stdout: "null", stderr: "null" }).output()).success;
@@ -85,7 +85,7 @@ export async function hasOpenssl(): Promise<boolean> {
   }
 }
 
-/** Runs `openssl`; its standard output. Throws with its standard error when it fails. */
+/** Runs `openssl` and returns its standard output. On failure throws an error with its standard error. */
 export async function openssl(args: readonly string[], cwd?: string): Promise<string> {
   const { success, stdout, stderr } = await new Deno.Command("openssl", { args: [...args], cwd, stdin: "null" })
     .output();
@@ -116,7 +116,7 @@ export async function openPki(): Promise<Pki> {
     return path(name);
   }
 
-  /** `openssl ca` is the one command of OpenSSL 3.0 that takes dates in the past. */
+  /** Signs with `openssl ca`, because no other command of OpenSSL 3.0 accepts dates in the past. */
   async function issue(
     name: string,
     options: IssueOptions,
@@ -178,7 +178,7 @@ export async function openPki(): Promise<Pki> {
   };
 }
 
-/** So many days from now, as `openssl ca` takes a date: 20270131120000Z. */
+/** The date a number of days from now, in the format of `openssl ca`: 20270131120000Z. */
 function asn1Date(days: number): string {
   return new Date(Date.now() + days * 86_400_000).toISOString().replace(/[-:T]|\.\d+/g, "");
 }

@@ -1,10 +1,10 @@
 /**
- * The type of `serve()`'s options as an editor shows it: written from the option table, so that each property has its
- * description. `WSS_UPDATE=1 deno test -A tests/config/service_options_type_test.ts` writes it anew.
+ * Generates the type of `serve()`'s options from the option table, so that an editor shows a description of each
+ * property. `WSS_UPDATE=1 deno test -A tests/config/service_options_type_test.ts` regenerates the file.
  */
 import type { Option, OptionTable } from "../../lib/config/option_table.ts";
 
-/** The file, for a table. Not formatted: `deno fmt` breaks long lines its own way. */
+/** The text of the file for an option table. It is unformatted, because `deno fmt` has its own rules for long lines. */
 export function optionsType(table: OptionTable): string {
   const properties = Object.entries(table).flatMap(([key, option]) => [
     ...comment(option),

@@ -1,17 +1,18 @@
 /**
- * Ports for programs that cannot pick one themselves, and ports on which nothing listens. Anything of ours takes port 0.
+ * Ports for programs that cannot pick one themselves, and ports on which nothing listens. The project's own programs
+ * use port 0.
  *
- * A port that is looked for, given up and then used can be taken by another test meanwhile. So each test file has a
- * block of ports of its own: it listens on the block's first port as long as it runs, and no other file takes a block
- * whose first port is in use. The blocks lie under the range from which Linux takes port 0 and the ports of outgoing
- * connections.
+ * If a test finds a free port, releases it and then uses it, another test can take the port in between. Each test file
+ * therefore has its own block of ports. The file listens on the first port of its block as long as it runs, and other
+ * files skip a block whose first port is in use. The blocks are below the range that Linux uses for port 0 and for
+ * outgoing connections.
  * @module
  */
 
 const FIRST = 20_000;
 const END = 32_000;
 const BLOCK = 100;
-/** All but the first and the last of a block. */
+/** The ports of a block, without its first and its last. */
 const USABLE = BLOCK - 2;
 
 function tryListen(hostname: string, port: number): Deno.TcpListener | undefined {
@@ -23,7 +24,10 @@ function tryListen(hostname: string, port: number): Deno.TcpListener | undefined
   }
 }
 
-/** The block's first port, held as long as this file runs: before a test begins, so it is no leak of that test. */
+/**
+ * The listener on the block's first port. It stays open as long as this test file runs. It opens before the first test,
+ * so that the sanitizer does not report it as a leak.
+ */
 const held = takeBlock();
 let used = 0;
 
@@ -37,7 +41,7 @@ function takeBlock(): Deno.TcpListener {
   throw new Error(`Cannot take a block of ports: each one from ${FIRST} to ${END} is in use`);
 }
 
-/** A port that no other test file uses, and that nothing listens on yet; another one each time. */
+/** Returns a port that no other test file uses and on which nothing listens yet. Each call returns a different port. */
 export function freePort(): number {
   for (let tries = 0; tries < USABLE; tries++) {
     const port = held.addr.port + 1 + used++ % USABLE;
@@ -49,7 +53,7 @@ export function freePort(): number {
   throw new Error(`Cannot find a free port: the ${USABLE} after ${held.addr.port} are in use`);
 }
 
-/** A port that refuses connections, and goes on refusing them: the block's last, which freePort() never gives. */
+/** Returns a port that always refuses connections: the last of the block, which freePort() never returns. */
 export function closedPort(): number {
   return held.addr.port + BLOCK - 1;
 }

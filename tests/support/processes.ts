@@ -1,17 +1,17 @@
 /**
- * Small parts for tests that start real programs.
+ * Helpers for tests that start real programs.
  * @module
  */
 
-/** Adds the lines of a stream to a list until it ends. */
+/** Appends the lines of a stream to a list until the stream ends. */
 export async function pipeLines(stream: ReadableStream<Uint8Array>, lines: string[]): Promise<void> {
   for await (const text of stream.pipeThrough(new TextDecoderStream())) lines.push(text.trimEnd());
 }
 
 /**
- * Resolves when the loopback port accepts a connection. A program says in no common way that it listens, so this asks
- * it, every 20 ms for at most 15 s.
- * @param ended rejects it early: the program's end
+ * Resolves when the loopback port accepts a connection. Programs have no common way to report that they listen, so this
+ * tries to connect every 20 ms, for at most 15 s.
+ * @param ended resolves when the program ends; the wait then rejects early
  */
 export async function portAccepts(port: number, ended: Promise<Deno.CommandStatus>): Promise<void> {
   let status: Deno.CommandStatus | undefined;
@@ -29,7 +29,7 @@ export async function portAccepts(port: number, ended: Promise<Deno.CommandStatu
   }
 }
 
-/** A program that answers `pid` with its process's number, and echoes anything else. */
+/** A program that answers `pid` with its process ID and echoes any other message. */
 export const PID_APP = {
   "pid.ts": `import { defineApp } from "@wss/wss";
     export default defineApp({
@@ -37,22 +37,22 @@ export const PID_APP = {
     });`,
 };
 
-/** Kills every process that works in a folder: that of one test, so that nobody else's is there. */
+/** Kills every process whose working directory is the given folder. The folder belongs to a single test. */
 export function killIn(folder: string): void {
   for (const { name } of Deno.readDirSync("/proc")) {
     if (!/^\d+$/.test(name)) continue;
     try {
       if (Deno.readLinkSync(`/proc/${name}/cwd`) === folder) Deno.kill(Number(name), "SIGKILL");
     } catch {
-      // It has gone.
+      // The process has already ended.
     }
   }
 }
 
-/** Whether a process is there. */
+/** Whether a process is running. */
 export function isAlive(pid: number): boolean {
   try {
-    // A zombie is in /proc too, without a working directory.
+    // A zombie is also listed in /proc, but has no working directory.
     Deno.readLinkSync(`/proc/${pid}/cwd`);
     return true;
   } catch {

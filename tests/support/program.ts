@@ -1,5 +1,5 @@
 /**
- * The real program as a subprocess, in a temporary working directory of its own.
+ * Runs the real program as a subprocess in its own temporary working directory.
  *
  *     await using program = await startProgram(["--app", "echo"]);
  *     await using client = await Client.open(program.url, { ca: program.ca });
@@ -13,29 +13,32 @@ import { Transcript } from "./transcript.ts";
 /** The folder of deno.json and main.ts. */
 export const ROOT: string = fileURLToPath(new URL("../..", import.meta.url));
 
-/** The permissions that `deno run -P main.ts` takes from deno.json, as flags; relative paths begin at the working directory. */
+/**
+ * The permissions that `deno run -P main.ts` reads from deno.json, as flags. Relative paths are relative to the working
+ * directory.
+ */
 export const LEAST_PERMISSIONS: readonly string[] = [
   ...Object.entries(project.permissions.default)
     .map(([name, what]) => Array.isArray(what) ? `--allow-${name}=${what.join()}` : `--allow-${name}`),
   "--no-prompt",
 ];
 
-/** The same without the C library. */
+/** The same permissions without the C library. */
 export const WITHOUT_FFI: readonly string[] = LEAST_PERMISSIONS.filter((flag) => flag !== "--allow-ffi");
 
-/** How the program is run. */
+/** Options for running the program. */
 export interface ProgramOptions {
-  /** Added to the environment. */
+  /** Variables to add to the environment. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Files put into the working directory first, by relative path. */
+  /** Files to write into the working directory before the start, keyed by relative path. */
   readonly files?: Readonly<Record<string, string>>;
-  /** The working directory. Default: a temporary one, which is removed in the end. */
+  /** The working directory. Default: a temporary folder, which is removed at the end. */
   readonly folder?: string;
-  /** What Deno may do. Default `-A`. */
+  /** The permission flags for Deno. Default `-A`. */
   readonly permissions?: readonly string[];
-  /** A compiled program to run in place of main.ts. */
+  /** A compiled program to run instead of main.ts. */
   readonly binary?: string;
-  /** A command line that ours is appended to: `setpriv …`, `ip netns exec …`. */
+  /** A command prefix, such as `setpriv …` or `ip netns exec …`. */
   readonly wrapper?: readonly string[];
 }
 
@@ -46,31 +49,31 @@ export interface Ended {
   readonly stderr: string;
 }
 
-/** A program that listens. Disposing of it kills it and removes its folder. */
+/** A running program that listens. Disposing of it kills the program and removes its folder. */
 export interface Program extends AsyncDisposable {
-  /** `wss://localhost:PORT/`; with a unix socket `ws+unix:PATH`. */
+  /** The URL: `wss://localhost:PORT/`, or `ws+unix:PATH` for a unix socket. */
   readonly url: string;
   readonly port: number;
-  /** Milliseconds from its start until it said that it listens. */
+  /** The time from its start until it reported that it listens, in milliseconds. */
   readonly startup: number;
   readonly folder: string;
-  /** The development authority's certificate. */
+  /** The certificate of the development authority. */
   readonly ca: string;
   readonly pid: number;
   readonly stdout: Transcript;
   readonly stderr: Transcript;
-  /** The page's or a path's address over http or https. */
+  /** The http or https URL of the page or of a path. */
   http(path?: string): string;
   signal(signal: Deno.Signal): void;
-  /** The exit code, once it has exited; what it started may still hold its output open. */
+  /** Resolves with the exit code when the program exits. Its child processes may still hold its output open. */
   readonly exited: Promise<number>;
-  /** Resolves when it has ended, and so has everything that writes to its output. */
+  /** Resolves when the program and all other processes that write to its output have ended. */
   readonly ended: Promise<Ended>;
-  /** Signals, and waits for the end; a program that hangs is killed after 30 s (code 137). Default SIGTERM. */
+  /** Sends a signal, by default SIGTERM, and waits for the end. Kills a program that hangs after 30 s (code 137). */
   stop(signal?: Deno.Signal): Promise<Ended>;
 }
 
-/** Makes a temporary folder with files in it, in folders of their own where their names say so. */
+/** Makes a temporary folder and writes files into it. Creates the subfolders that the file names contain. */
 export async function makeFolder(files: Readonly<Record<string, string>> = {}): Promise<string> {
   const folder = await Deno.makeTempDir({ prefix: "wss-test-" });
   for (const [name, content] of Object.entries(files)) {
@@ -81,12 +84,12 @@ export async function makeFolder(files: Readonly<Record<string, string>> = {}): 
   return folder;
 }
 
-/** Runs a command line of the program to its end; for those that do not serve. */
+/** Runs the program with a command line that does not serve, and waits until it ends. */
 export async function runProgram(args: readonly string[], options: ProgramOptions = {}): Promise<Ended> {
   const folder = options.folder ?? await makeFolder(options.files);
   try {
     const child = command(args, folder, options).spawn();
-    // One that serves where it should have ended would be waited for for ever.
+    // Without a time limit, a program that serves by mistake would block the test forever.
     const { code, stdout, stderr } = await within(PATIENCE, child.output(), () => child.kill("SIGKILL"));
     return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
   } finally {
@@ -95,8 +98,8 @@ export async function runProgram(args: readonly string[], options: ProgramOption
 }
 
 /**
- * Starts the program on a free port and waits until it listens. Both log formats will do.
- * @throws {Error} with what it printed when it ends before
+ * Starts the program on a free port and waits until it listens. Accepts both log formats.
+ * @throws {Error} with the program's output if it ends before it listens
  */
 export async function startProgram(args: readonly string[] = [], options: ProgramOptions = {}): Promise<Program> {
   const folder = options.folder ?? await makeFolder(options.files);
@@ -122,14 +125,14 @@ export async function startProgram(args: readonly string[] = [], options: Progra
     try {
       child.kill(name);
     } catch (error) {
-      // It ended in between.
+      // The program ended in the meantime.
       if (!(error instanceof TypeError)) throw error;
     }
   }
 
   let url: string;
   try {
-    // One of the two never comes; its rejection at the end of the stream says nothing.
+    // Only one of the two texts appears. The other wait rejects at the end of the stream, and that is ignored.
     const listening = Promise.any([
       stderr.until(/"message":"listening","url":"([^"]+)"/),
       stdout.until(/^ {2}address +(\S+)\n[^]*^stop /m),
@@ -165,10 +168,10 @@ export async function startProgram(args: readonly string[] = [], options: Progra
   };
 }
 
-/** How long a program may take to start or stop, ms: far more than it does on the busiest machine. */
+/** The time limit for a start or a stop, in milliseconds. It is far longer than the program takes on a busy machine. */
 const PATIENCE = 30_000;
 
-/** Waits; what is to happen after so many milliseconds must end the wait. */
+/** Waits for a promise. After the given time calls a function, which must end the wait. */
 async function within<T>(milliseconds: number, promise: Promise<T>, late: () => void): Promise<T> {
   const timer = setTimeout(late, milliseconds);
   try {

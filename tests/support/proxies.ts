@@ -1,6 +1,6 @@
 /**
- * The real nginx, Apache, HAProxy and Caddy, started for a test on a port of their own, with everything that they write
- * in a temporary folder.
+ * Starts the real nginx, Apache, HAProxy and Caddy for a test. Each has its own port and writes only to a temporary
+ * folder.
  *
  *     await using proxy = await startProxy("nginx", (port) => `server { listen ${port}; … }`);
  */
@@ -11,16 +11,16 @@ import { pipeLines, portAccepts } from "./processes.ts";
 
 export type ProxyKind = "nginx" | "apache" | "haproxy" | "caddy";
 
-/** A proxy that is running. Disposing it ends it and removes its folder. */
+/** A running proxy. Disposing of it stops the proxy and removes its folder. */
 export interface RunningProxy extends AsyncDisposable {
   readonly port: number;
   /** The main process. */
   readonly pid: number;
-  /** What it wrote to its log and its standard error. */
+  /** The text in its log and on its standard error. */
   log(): string;
-  /** Has it read its configuration again; resolves once the command for that is done. */
+  /** Makes the proxy reload its configuration. Resolves when the reload command has finished. */
   reload(): Promise<void>;
-  /** Ends it: `SIGTERM` (Apache takes 10 s over open WebSockets), or `SIGKILL` for it and its workers. */
+  /** Stops it with `SIGTERM` (Apache takes 10 s with open WebSockets), or kills it and its workers with `SIGKILL`. */
   stop(signal?: "SIGTERM" | "SIGKILL"): Promise<void>;
 }
 
@@ -31,7 +31,7 @@ const MODULES = [
   ...["proxy_wstunnel", "proxy_balancer", "slotmem_shm", "lbmethod_bybusyness", "reqtimeout"],
 ];
 
-/** Whether the program is there. Throws where it is required (WSS_TEST_PEERS=required) and is not. */
+/** Whether the program is installed. Throws if it is missing and required (WSS_TEST_PEERS=required). */
 export async function hasProxy(kind: ProxyKind): Promise<boolean> {
   try {
     const version = kind === "caddy" ? "version" : "-v";
@@ -45,7 +45,7 @@ export async function hasProxy(kind: ProxyKind): Promise<boolean> {
   }
 }
 
-/** What stands around a generated site: where it may write, and as whom it runs. */
+/** The configuration around a generated site: the writable folders and the user. */
 function surround(kind: ProxyKind, folder: string, text: string, without: readonly string[] = []): string {
   const root = Deno.uid() === 0;
   switch (kind) {
@@ -107,14 +107,14 @@ function invocation(kind: ProxyKind, folder: string): Invocation {
 
 async function makeFolder(): Promise<string> {
   const folder = await Deno.makeTempDir({ prefix: "wss-proxy-" });
-  // Workers that run as another user read the website in it.
+  // Workers run as another user and read the website in this folder.
   await Deno.chmod(folder, 0o755);
   return folder;
 }
 
 /**
- * The program's own check of a configuration.
- * @param without Apache's modules that are not to be loaded
+ * Runs the program's own configuration check.
+ * @param without the Apache modules to leave out
  */
 export async function checkProxy(
   kind: ProxyKind,
@@ -134,8 +134,8 @@ export async function checkProxy(
 }
 
 /**
- * Starts a proxy and waits until its port accepts. A port that somebody else took in the meantime is tried anew.
- * @param configuration makes the text for a free port (and further free ports, one a name that it asks for)
+ * Starts a proxy and waits until its port accepts connections. Retries if another process takes the port meanwhile.
+ * @param configuration makes the text for a free port, and for one further free port per name that it requests
  */
 export async function startProxy(
   kind: ProxyKind,
@@ -164,7 +164,7 @@ async function start(kind: ProxyKind, configuration: Parameters<typeof startProx
 
   const log = () => lines.join("\n") + (kind === "apache" ? "\n" + readIfThere(join(folder, "error.log")) : "");
   const stop = async (signal: "SIGTERM" | "SIGKILL" = "SIGTERM") => {
-    // Workers of a killed main process live on by themselves.
+    // Workers continue to run after their main process is killed.
     const workers = signal === "SIGKILL" ? childrenOf(child.pid) : [];
     for (const pid of [child.pid, ...workers]) kill(pid, signal);
     await child.status;

@@ -1,10 +1,11 @@
 /**
- * Bytes over TCP or TLS as a test writes them, and what comes back: for what no client library would send or show.
+ * Sends raw bytes over TCP or TLS and reads the answers. Tests use it for input that client libraries cannot send and
+ * for output that they do not show.
  * @module
  */
 import { connect as connectTls } from "node:tls";
 
-/** The key of RFC 6455 §1.3, and the answer that it must get. */
+/** The example key of RFC 6455 §1.3, and the accept value that it requires. */
 export const KEY = "dGhlIHNhbXBsZSBub25jZQ==";
 export const ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
@@ -17,14 +18,14 @@ export interface RawTarget {
   readonly ca?: string;
 }
 
-/** What came back. */
+/** A response. */
 export interface RawResponse {
   readonly status: number;
   readonly headers: Headers;
   readonly body: string;
 }
 
-/** Changes to the one valid request: a header's new value, or null for a header that is left out. */
+/** Changes to the valid request, by header: the new value, or null to omit the header. */
 export interface Changes {
   readonly method?: string;
   readonly target?: string;
@@ -32,7 +33,7 @@ export interface Changes {
   readonly headers?: Readonly<Record<string, string | null>>;
 }
 
-/** The headers of the one valid handshake. */
+/** The headers of the valid handshake. */
 export const VALID: Readonly<Record<string, string>> = {
   Host: "localhost",
   Upgrade: "websocket",
@@ -41,7 +42,7 @@ export const VALID: Readonly<Record<string, string>> = {
   "Sec-WebSocket-Version": "13",
 };
 
-/** The one valid handshake, with changes. */
+/** The valid handshake, with changes applied. */
 export function handshake({ method = "GET", target = "/", version = "HTTP/1.1", headers = {} }: Changes = {}): string {
   return requestOf(`${method} ${target} ${version}`, { ...VALID, ...headers });
 }
@@ -56,7 +57,10 @@ function requestOf(first: string, headers: Readonly<Record<string, string | null
   return [first, ...lines.map(([name, value]) => `${name}: ${value}`), "", ""].join("\r\n");
 }
 
-/** A connection, over TLS where an authority is given, without Nagle's algorithm on this side. TLS is ready, too. */
+/**
+ * Opens a connection, with TLS if an authority is given. Completes the TLS handshake, and disables Nagle's algorithm on
+ * this side.
+ */
 export async function dial({ port, hostname = "127.0.0.1", ca }: RawTarget): Promise<Deno.Conn> {
   const tcp = await Deno.connect({ hostname, port });
   tcp.setNoDelay(true);
@@ -72,8 +76,8 @@ export async function dial({ port, hostname = "127.0.0.1", ca }: RawTarget): Pro
 }
 
 /**
- * An upgraded connection.
- * @throws {Error} with the answer's first line when it is not 101
+ * Opens a connection and upgrades it.
+ * @throws {Error} with the first line of the response if the status is not 101
  */
 export async function dialUpgraded(target: RawTarget, path = "/"): Promise<Deno.Conn> {
   const conn = await dial(target);
@@ -87,13 +91,13 @@ export async function dialUpgraded(target: RawTarget, path = "/"): Promise<Deno.
   }
 }
 
-/** Writes all of it; text is one byte a character, so that any byte can be written in a string. */
+/** Writes all of the data. Each character of a text becomes one byte, so that a string can contain any byte. */
 export async function writeAll(conn: Deno.Conn, data: string | Uint8Array): Promise<void> {
   const bytes = typeof data === "string" ? latin1(data) : data;
   for (let written = 0; written < bytes.length;) written += await conn.write(bytes.subarray(written));
 }
 
-/** The same; false if the other end has closed the connection. */
+/** Writes all of the data. Returns false if the other end has closed the connection. */
 export async function tryWrite(conn: Deno.Conn, data: string | Uint8Array): Promise<boolean> {
   try {
     await writeAll(conn, data);
@@ -103,7 +107,7 @@ export async function tryWrite(conn: Deno.Conn, data: string | Uint8Array): Prom
   }
 }
 
-/** Reads until `text` has come; what came. What follows it in the same segment is in it, too. */
+/** Reads until `text` arrives. Returns all that was read, including bytes after `text` from the same read. */
 export async function readUntil(conn: Deno.Conn, text: string): Promise<string> {
   const decoder = new TextDecoder();
   const buffer = new Uint8Array(4096);
@@ -116,24 +120,24 @@ export async function readUntil(conn: Deno.Conn, text: string): Promise<string> 
   return seen;
 }
 
-/** Reads a response's head, to the empty line. */
+/** Reads the head of a response, up to the empty line. */
 export function readHead(conn: Deno.Conn): Promise<string> {
   return readUntil(conn, "\r\n\r\n");
 }
 
-/** Reads so many bytes and throws them away, or to the end. */
+/** Reads and discards the given number of bytes. Stops early at the end of the stream. */
 export async function skip(conn: Deno.Conn, bytes: number): Promise<void> {
   const buffer = new Uint8Array(65_536);
   for (let left = bytes; left > 0;) left -= await conn.read(buffer.subarray(0, left)) ?? Infinity;
 }
 
-/** Sends a request over a connection that stays open; the head of the answer. */
+/** Sends a request over a connection that stays open. Returns the head of the response. */
 export async function exchange(conn: Deno.Conn, text: string): Promise<string> {
   await tryWrite(conn, text);
   return await readHead(conn);
 }
 
-/** Connects, asks, and closes; the head of the answer. */
+/** Connects, sends a request and closes. Returns the head of the response. */
 export async function ask(target: RawTarget, text: string): Promise<string> {
   const conn = await dial(target);
   try {
@@ -143,16 +147,19 @@ export async function ask(target: RawTarget, text: string): Promise<string> {
   }
 }
 
-/** Closes, whatever state it is in. */
+/** Closes a connection in any state. */
 export function closeQuietly(conn: Deno.Conn): void {
   try {
     conn.close();
   } catch {
-    // It had ended already.
+    // The connection is already closed.
   }
 }
 
-/** Milliseconds until the other end has ended the connection, or undefined after `patience`. Closes it. */
+/**
+ * Waits until the other end closes the connection, then closes it on this side.
+ * @returns the wait in milliseconds, or undefined if it exceeds `patience`
+ */
 export async function endOf(conn: Deno.Conn, patience: number): Promise<number | undefined> {
   const began = performance.now();
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -162,7 +169,7 @@ export async function endOf(conn: Deno.Conn, patience: number): Promise<number |
     try {
       while (await conn.read(buffer) !== null);
     } catch {
-      // A reset is an end too.
+      // A reset also ends the connection.
     }
     return performance.now() - began;
   })();
@@ -173,7 +180,7 @@ export async function endOf(conn: Deno.Conn, patience: number): Promise<number |
   return result;
 }
 
-/** Whether a new TCP connection is refused; one that is reset came to a listener that was just closing. */
+/** Whether a new TCP connection is refused. A reset also counts: the listener closed while the connection opened. */
 export async function isRefused(port: number): Promise<boolean> {
   try {
     (await Deno.connect({ hostname: "127.0.0.1", port })).close();
@@ -186,8 +193,8 @@ export async function isRefused(port: number): Promise<boolean> {
 }
 
 /**
- * The serial number of the certificate that a new client is shown.
- * @param address where to connect, and what the certificate is for. Default: 127.0.0.1, which serves as `localhost`
+ * The serial number of the certificate that the server presents to a new client.
+ * @param address the address and the host name of the server. Default: 127.0.0.1 with the name `localhost`
  */
 export function serialOf(port: number, ca: string, address?: string): Promise<string> {
   const target = address === undefined ? { host: "127.0.0.1", servername: "localhost" } : { host: address };
@@ -201,13 +208,13 @@ export function serialOf(port: number, ca: string, address?: string): Promise<st
   });
 }
 
-/** Milliseconds after which a connection that neither answers nor ends is a failure. */
+/** The time in milliseconds within which a connection must answer or end. */
 const PATIENCE = 20_000;
 
 /**
- * Sends bytes on a connection of their own and reads one response.
- * @returns undefined where the connection was closed without one
- * @throws {Error} where neither comes
+ * Sends bytes on a new connection and reads one response.
+ * @returns undefined if the connection closes without a response
+ * @throws {Error} if the connection neither answers nor closes
  */
 export async function rawExchange(target: RawTarget, request: string | Uint8Array): Promise<RawResponse | undefined> {
   const conn = await dial(target);
@@ -217,7 +224,7 @@ export async function rawExchange(target: RawTarget, request: string | Uint8Arra
     conn.close();
   }, PATIENCE);
   try {
-    // It may answer and close before it has read all.
+    // The service may answer and close before it has read all the bytes.
     await tryWrite(conn, request);
     return await readResponse(conn);
   } catch (error) {
@@ -230,7 +237,7 @@ export async function rawExchange(target: RawTarget, request: string | Uint8Arra
   }
 }
 
-/** The answer of a service that is expected to give one. */
+/** Sends bytes and returns the response. A missing response is an error. */
 export async function rawResponse(target: RawTarget, request: string | Uint8Array): Promise<RawResponse> {
   const response = await rawExchange(target, request);
   if (response === undefined) throw new Error("the connection was closed without an answer");

@@ -1,5 +1,5 @@
 /**
- * A client that can break every rule: bytes on a connection, and the frames that come back.
+ * A client that can violate the protocol: it sends any bytes and records the frames that the service sends.
  * @module
  */
 import { type Frame, FrameError, FrameReader } from "../../lib/client/frames.ts";
@@ -10,31 +10,31 @@ import { closeQuietly, dial, handshake, type RawTarget, tryWrite, writeAll } fro
 // The C library stays loaded until the process ends. Loading it before the first test prevents a leak report.
 loadFfi();
 
-/** How to connect. */
+/** Options of a connection. */
 export interface RawOptions {
-  /** Goes along as `?name=`. */
+  /** The name that the client sends as `?name=`. */
   readonly name?: string;
-  /** False: nothing is read after the 101, and the service's window closes. */
+  /** If false, the client reads nothing after the 101, and the service's TCP window closes. */
   readonly reading?: boolean;
-  /** Whether a close frame is answered. Default: it is. */
+  /** Whether the client answers a close frame. Default true. */
   readonly answering?: boolean;
   readonly hostname?: string;
 }
 
-/** How its connection ended: by the service's close frame or without one. */
+/** How the connection ended: with a close frame from the service or without one. */
 export interface RawEnd {
-  /** The close frame's code; undefined where none came; 1005 for an empty one. */
+  /** The code of the close frame. It is 1005 for an empty frame, and undefined if no close frame arrived. */
   readonly code: number | undefined;
   readonly reason: string;
-  /** What was wrong with what the service sent. */
+  /** The protocol error in the service's output. */
   readonly broken?: string;
 }
 
 const decoder = new TextDecoder();
 
-/** An upgraded connection. Disposing of it drops it, without a close frame. */
+/** An upgraded connection. Disposing of it closes the connection without a close frame. */
 export class RawPeer implements AsyncDisposable {
-  /** All data frames and control frames so far. */
+  /** All data frames and control frames received so far. */
   readonly frames: Frame[] = [];
   readonly #conn: Deno.Conn;
   readonly #answering: boolean;
@@ -48,7 +48,7 @@ export class RawPeer implements AsyncDisposable {
     this.#answering = answering;
   }
 
-  /** @throws {Error} with the answer's first line when it is not 101 */
+  /** Connects and upgrades. @throws {Error} with the first line of the response if the status is not 101 */
   static async open({ port, ca, hostname = "127.0.0.1" }: RawTarget, options: RawOptions = {}): Promise<RawPeer> {
     const { name = "nobody", reading = true, answering = true } = options;
     const conn = await dial({ port, ca, hostname: options.hostname ?? hostname });
@@ -64,28 +64,28 @@ export class RawPeer implements AsyncDisposable {
     }
   }
 
-  /** Begins to read. */
+  /** Starts reading. */
   read(): Promise<RawEnd> {
     return this.#reading ??= this.#read();
   }
 
-  /** Resolves when the service has ended the connection, or this side has. */
+  /** Resolves when either side has ended the connection. */
   get ended(): Promise<RawEnd> {
     return this.read();
   }
 
-  /** Writes bytes as they are; false if the service has closed the connection. */
+  /** Writes bytes unchanged. Returns false if the service has closed the connection. */
   async send(...parts: Uint8Array<ArrayBuffer>[]): Promise<boolean> {
     for (const part of parts) if (!await tryWrite(this.#conn, part)) return false;
     return true;
   }
 
-  /** The text of data frames so far. */
+  /** The texts of the data frames received so far. */
   get texts(): string[] {
     return this.frames.filter(({ opcode }) => opcode === Opcode.Text).map(({ payload }) => decoder.decode(payload));
   }
 
-  /** Resolves once the frames are as wanted. @throws {Error} when the connection ends before */
+  /** Resolves once the frames satisfy the condition. @throws {Error} if the connection ends first */
   async until(condition: () => boolean): Promise<void> {
     this.read();
     while (!condition()) {
@@ -94,7 +94,7 @@ export class RawPeer implements AsyncDisposable {
     }
   }
 
-  /** Sends text and waits for one more data frame. */
+  /** Sends text and waits for the next data frame. */
   async ask(text: string): Promise<string> {
     const before = this.texts.length;
     await this.send(textFrame(text));
@@ -102,7 +102,7 @@ export class RawPeer implements AsyncDisposable {
     return this.texts[before]!;
   }
 
-  /** Drops the connection. */
+  /** Closes the connection without a close frame. */
   drop(): void {
     closeQuietly(this.#conn);
   }
@@ -116,7 +116,7 @@ export class RawPeer implements AsyncDisposable {
     let end: RawEnd = { code: undefined, reason: "" };
     const buffer = new Uint8Array(65_536);
     try {
-      // The first round is for what came with the 101.
+      // The first iteration handles the bytes that arrived with the 101.
       for (let count: number | null = 0; count !== null; count = await this.#conn.read(buffer)) {
         this.#reader.push(buffer.slice(0, count));
         for (let frame; (frame = this.#reader.next()) !== undefined;) {
@@ -128,7 +128,7 @@ export class RawPeer implements AsyncDisposable {
         this.#wake();
       }
     } catch (error) {
-      // Anything else is a reset, or this side dropped it.
+      // Any other error is a reset, or this side closed the connection.
       if (error instanceof FrameError) end = { ...end, broken: error.message };
     }
     this.#over = true;
@@ -142,9 +142,9 @@ export class RawPeer implements AsyncDisposable {
   }
 }
 
-/** Reads the answer to an upgrade; the bytes after it. @throws {Error} when it is not 101 */
+/** Reads the response to an upgrade and returns the bytes after it. @throws {Error} if the status is not 101 */
 async function upgraded(conn: Deno.Conn): Promise<Uint8Array> {
-  // Latin-1, so that an index in the text is one in the bytes.
+  // Latin-1 maps each byte to one character, so an index in the text is also an index in the bytes.
   const latin1 = new TextDecoder("latin1");
   const buffer = new Uint8Array(4096);
   for (let length = 0, head = ""; length < buffer.length;) {

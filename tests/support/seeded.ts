@@ -1,4 +1,4 @@
-/** Random numbers that a seed repeats (mulberry32): from 0 up to and without `below`, whole. */
+/** A seeded generator of random integers (mulberry32), from 0 inclusive to `below` exclusive. */
 export function seeded(seed: number): (below: number) => number {
   let state = seed >>> 0;
   return (below) => {

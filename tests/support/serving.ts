@@ -1,5 +1,5 @@
 /**
- * The service as a library over real TLS, with a certificate of its own that clients can be told to trust.
+ * Runs the service as a library over real TLS, with its own certificate. Clients can trust the certificate's authority.
  *
  *     await using served = await serving(app, { messageRate: 10 });
  *     await using client = await Client.open(served.url, { ca: served.ca });
@@ -15,10 +15,10 @@ import type { AppFactory, ServiceApp } from "../../lib/ws/app_types.ts";
 import { Client, type ClientOptions } from "./client.ts";
 import type { RawTarget } from "./raw.ts";
 
-// Loaded once per process, before the first test, because the sanitizer would report it as a leak of a test.
+// The C library is loaded before the first test. The sanitizer would otherwise report it as a leak of a test.
 loadFfi();
 
-/** One log line. */
+/** A log line. */
 export type Line = Readonly<Record<string, unknown>> & { readonly level: string; readonly message: string };
 
 /** A running service. Disposing of it stops it and removes its files. */
@@ -27,18 +27,18 @@ export interface Served extends AsyncDisposable {
   readonly url: string;
   /** The file of the authority's certificate. */
   readonly ca: string;
-  /** The same for bytes. */
+  /** The port, and in direct mode the PEM of the authority, for raw connections. */
   readonly raw: RawTarget;
-  /** A folder for files of the test. */
+  /** A folder for the test's files. */
   readonly folder: string;
-  /** Everything that was logged, debug included. */
+  /** All log lines, including debug. */
   readonly lines: readonly Line[];
   connect(options?: ClientOptions & { readonly path?: string }): Promise<Client>;
-  /** The log lines with a text in their message. */
+  /** The log lines whose message contains a text. */
   logged(text: string): Line[];
 }
 
-/** Serves an app on a free port; files are written first, and options that name them are relative to `folder`. */
+/** Serves an app on a free port. Writes the files first. Options that name files are relative to `folder`. */
 export async function serving(
   app: ServiceApp | AppFactory,
   options: ServiceOptions | ((folder: string) => ServiceOptions | Promise<ServiceOptions>) = {},

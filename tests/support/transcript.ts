@@ -1,5 +1,5 @@
 /**
- * What a running process prints, and waiting for a part of it.
+ * Collects the output of a running process and waits for parts of it.
  * @module
  */
 
@@ -11,10 +11,10 @@ interface Waiting {
   readonly timer: ReturnType<typeof setTimeout>;
 }
 
-/** A text that does not come within this time does not come; ms. Far more than the busiest machine needs. */
+/** The time limit for an expected text, in milliseconds. It is far longer than a busy machine needs. */
 const TIME_LIMIT = 120_000;
 
-/** Collects a stream of text. It must be read to the end before a test ends: `done` says when. */
+/** Collects a stream of text. The stream must end before the test ends: await `done`. */
 export class Transcript {
   readonly done: Promise<void>;
   readonly #name: string;
@@ -22,25 +22,25 @@ export class Transcript {
   #text = "";
   #ended = false;
 
-  /** @param name for the message of an error */
+  /** @param name the name of the stream in error messages */
   constructor(name: string, stream: ReadableStream<Uint8Array>) {
     this.#name = name;
     this.done = this.#read(stream);
   }
 
-  /** All of it so far. */
+  /** The text so far. */
   get text(): string {
     return this.#text;
   }
 
-  /** Its lines so far. */
+  /** The lines so far. */
   get lines(): string[] {
     return this.#text.split("\n").filter((line) => line !== "");
   }
 
   /**
-   * Resolves once the text from an index on holds a match.
-   * @throws {Error} when the stream ends without one, or none comes in time
+   * Resolves once the text from an index onwards contains a match.
+   * @throws {Error} if the stream ends without a match, or no match arrives in time
    */
   until(pattern: RegExp, from = 0): Promise<RegExpExecArray> {
     const { promise, resolve, reject } = Promise.withResolvers<RegExpExecArray>();

@@ -1,5 +1,5 @@
 /**
- * Two network namespaces and a cable between them that can be pulled: what is sent then is lost, and nobody says so.
+ * Two network namespaces connected by a veth pair. A test can cut the link. Packets are then lost without an error.
  * @module
  */
 import { peersRequired } from "../peers/require.ts";
@@ -9,7 +9,7 @@ export const NEAR = "10.99.0.1";
 const FAR = "10.99.0.2";
 const NEAR_MAC = "02:00:00:00:00:01";
 
-/** Disposing of it removes both. */
+/** The two namespaces and their link. Disposing of it removes both namespaces. */
 export class VethLink implements AsyncDisposable {
   readonly #near: string;
   readonly #far: string;
@@ -19,12 +19,15 @@ export class VethLink implements AsyncDisposable {
     this.#far = `wss-far-${id}`;
   }
 
-  /** Undefined, loudly, where there is no `ip` or no right to use it. @throws {Error} then with WSS_TEST_PEERS=required */
+  /**
+   * Creates the link. Without `ip`, or without the permission to use it, prints a message and returns undefined.
+   * @throws {Error} in that case if WSS_TEST_PEERS=required
+   */
   static async open(): Promise<VethLink | undefined> {
     const id = crypto.randomUUID().slice(0, 8);
     const link = new VethLink(id);
     const [near, far] = [link.#near, link.#far];
-    // Fixed hardware addresses: a neighbour that no longer answers would be an error that somebody hears of.
+    // The neighbour entries are fixed: a failed address resolution would be reported to the sender as an error.
     const [nearMac, farMac] = [NEAR_MAC, "02:00:00:00:00:02"];
     try {
       await ip("netns", "add", near);
@@ -63,23 +66,23 @@ export class VethLink implements AsyncDisposable {
     }
   }
 
-  /** What a command line is put behind to run at the near end. */
+  /** The command prefix that runs a program at the near end. */
   get near(): readonly string[] {
     return ["ip", "netns", "exec", this.#near];
   }
 
-  /** And at the far end. */
+  /** The command prefix that runs a program at the far end. */
   get far(): readonly string[] {
     return ["ip", "netns", "exec", this.#far];
   }
 
-  /** Pulls the cable at the far end: the near end's interface stays up and loses what it sends. */
+  /** Cuts the link at the far end. The interface at the near end stays up, and the packets it sends are lost. */
   async pull(): Promise<void> {
     await ip("-n", this.#far, "route", "add", "blackhole", `${NEAR}/32`);
     await ip("-n", this.#far, "link", "set", "cable", "down");
   }
 
-  /** Puts it back. */
+  /** Restores the link. */
   async plug(): Promise<void> {
     await ip("-n", this.#far, "link", "set", "cable", "up");
     await ip("-n", this.#far, "neighbour", "replace", NEAR, "lladdr", NEAR_MAC, "nud", "permanent", "dev", "cable");

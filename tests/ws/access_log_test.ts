@@ -1,4 +1,4 @@
-/** Connections in the log: at debug, or at info where the operator asks for it. */
+/** The log lines of connections. Their level is debug, or info if the operator configures it. */
 import { assert, assertEquals } from "@std/assert";
 import { serving } from "../support/serving.ts";
 

@@ -1,4 +1,4 @@
-/** What an app is told of an end, whatever Deno or the watchdog calls it. */
+/** The code and reason that an app's `close` hook receives, for each cause reported by Deno or the watchdog. */
 import { assert, assertEquals } from "@std/assert";
 import { isSendable } from "../../lib/close_codes.ts";
 import type { WatchedConnection } from "../../lib/net/watchdog/watched_connection.ts";
@@ -22,7 +22,7 @@ Deno.test("reports the client's close frame unchanged", () => {
   assertEquals(closeReasonOf(closed(1000, "bye", true), undefined), { code: 1000, reason: "bye" });
   assertEquals(closeReasonOf(closed(1001, "", true), unresponsive(true)), { code: 1001, reason: "" });
   assertEquals(closeReasonOf(closed(4711, "x", true), undefined), { code: 4711, reason: "x" });
-  // A client may say what Deno says of an unanswered ping.
+  // A client may send the same reason that Deno gives for an unanswered ping.
   assertEquals(closeReasonOf(closed(1001, NO_PONG, true), undefined), { code: 1001, reason: NO_PONG });
 });
 

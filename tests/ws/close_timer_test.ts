@@ -12,7 +12,7 @@ Deno.test("a peer counts as reading only while the number of acknowledged bytes 
   value = 5;
   assertEquals([stalled(5_000), stalled(9_000)], [1, 5]);
   value = 12;
-  // Measured five times a second.
+  // The timer measures five times per second.
   assertEquals([stalled(9_100), stalled(9_300)], [5, 0]);
 });
 

@@ -1,4 +1,4 @@
-/** Bursts leave corked, a message alone does not, and nothing that closes waits for a cork. */
+/** Bursts are sent corked, a single message is not, and a close does not wait for a cork. */
 import { assert, assertEquals } from "@std/assert";
 import { defineApp } from "../../lib/ws/app_types.ts";
 import { MemoryBudget } from "../../lib/ws/memory_budget.ts";
@@ -6,7 +6,7 @@ import { CorkTimer, SendBuffer } from "../../lib/ws/send_buffer.ts";
 import { python } from "../net/process.ts";
 import { serving } from "../support/serving.ts";
 
-/** Fewer than the ten segments of an initial congestion window (RFC 6928): more would be merged in any case. */
+/** Fewer than the ten segments of an initial congestion window (RFC 6928). The kernel would merge more in any case. */
 const BURST = 8;
 const MESSAGE = "x".repeat(64);
 
@@ -17,12 +17,12 @@ Deno.test("a burst of messages shares TCP segments", async () => {
     },
   });
   await using served = await serving(app);
-  // Each message by itself would be a segment.
+  // Without the cork, each message would be its own segment.
   const segments = Number(await python("../ws/segments.py", served.raw.port, BURST * (MESSAGE.length + 2)));
   assert(segments < BURST / 2, `${BURST} messages came in ${segments} segments`);
 });
 
-/** A socket that writes nothing until `write`, and the corks that its connection was given. */
+/** A socket that writes nothing until `write`, with a record of the corks set on its connection. */
 class Line {
   bufferedAmount = 0;
   readonly corks: boolean[] = [];

@@ -1,6 +1,6 @@
 /**
- * Apps as they are written for crossws: what they find at a peer, a message and `upgrade` when they run here. Their types
- * are held by crossws_types_test.ts.
+ * Apps written for crossws run on this service. The tests check the peer, the message and `upgrade` that such apps
+ * receive. crossws_types_test.ts checks the types.
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { defineHooks, type Peer } from "crossws";
@@ -56,7 +56,7 @@ Deno.test("crossws: a namespace has its own topics and peers; its default is the
   root.send("from /");
   wss.send("from /wss");
   assertEquals([await a2.next(), await root2.next()], ["from a", "from /"]);
-  // Order holds for each peer, so that what it should not have got would have come first.
+  // Messages to a peer arrive in order, so a message for another namespace would arrive before the expected one.
   served.service.publish("news", "to /", { namespace: "/" });
   served.service.publish("news", "to b", { namespace: "b" });
   served.service.publish("a\u0000news", "to nobody");

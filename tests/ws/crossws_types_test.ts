@@ -1,6 +1,6 @@
 /**
- * An app moves between this service and crossws (h3, Nitro, Nuxt) unchanged: held by the type check, which
- * `deno check` and `deno test` run over this file. The assignments are the test.
+ * An app runs unchanged on this service and on crossws (h3, Nitro, Nuxt). The assignments in this file are the test:
+ * `deno check` and `deno test` type-check them.
  */
 import { assertEquals } from "@std/assert";
 import type * as crossws from "crossws";
@@ -11,7 +11,7 @@ import type { ServiceCalls } from "../../lib/hub/service_calls.ts";
 import { type App, defineApp, type Message, type Peer } from "../../lib/ws/app_types.ts";
 
 type Assignable<From, To> = [From] extends [To] ? true : false;
-/** `any` is assignable both ways and would make everything below true. */
+/** `any` is assignable both ways and would make every check below pass. */
 type IsAny<T> = 0 extends 1 & T ? true : false;
 
 const real: [IsAny<crossws.Hooks>, IsAny<crossws.Peer>, IsAny<crossws.Message>, IsAny<App>, IsAny<Peer>] = [
@@ -22,7 +22,7 @@ const real: [IsAny<crossws.Hooks>, IsAny<crossws.Peer>, IsAny<crossws.Message>, 
   false,
 ];
 
-// An app of ours is an app of theirs, whole and hook by hook.
+// An app of this service is assignable to the type of a crossws app, as a whole and hook by hook.
 const toTheirs: Assignable<App, Partial<crossws.Hooks>> = true;
 type Names = keyof App & keyof crossws.Hooks;
 const everyHook: Assignable<keyof App, keyof crossws.Hooks> = true;
@@ -35,7 +35,7 @@ const hooksToTheirs: { [N in Names]: Assignable<NonNullable<App[N]>, crossws.Hoo
   drain: true,
 };
 
-// What a hook is handed: their peer and message serve a hook of ours.
+// The arguments of hooks: a hook of this service accepts the peer and the message of crossws.
 const peer: Assignable<crossws.Peer, Peer> = true;
 const message: Assignable<crossws.Message, Message> = true;
 
@@ -56,7 +56,7 @@ const theirs: Partial<crossws.Hooks>[] = [
   }),
 ];
 
-// And an app of theirs is one of ours: hooks written against their types alone.
+// A crossws app is assignable to the type of this service's app. Its hooks use only the types of crossws.
 const toOurs: Assignable<Partial<crossws.Hooks>, App> = true;
 const written: Partial<crossws.Hooks> = {
   upgrade: (request) => new URL(request.url).searchParams.has("no") ? new Response("no", { status: 403 }) : undefined,
@@ -69,8 +69,8 @@ const written: Partial<crossws.Hooks> = {
 };
 const ours: App = written;
 
-// The checks above would see a drift: a hook that wants more of a peer or a message than theirs have, another order of
-// arguments, a result that they do not take.
+// The checks above detect a difference: a hook that needs more members than a crossws peer or message has, another
+// order of arguments, or a result that crossws does not accept.
 const drifts: [
   Assignable<{ open: (peer: Peer & { invented: string }) => void }, Partial<crossws.Hooks>>,
   Assignable<{ message: (peer: Peer, message: Message & { invented(): void }) => void }, Partial<crossws.Hooks>>,

@@ -1,4 +1,4 @@
-/** What one peer may send, and what of it may wait for the app. */
+/** The limits on the messages that a peer may send, and on those that may wait for the app. */
 import { assert, assertEquals } from "@std/assert";
 import { InboundLimits } from "../../lib/ws/inbound_limits.ts";
 
@@ -30,7 +30,7 @@ Deno.test("queued messages leave in order, and are then no longer counted", () =
   let next = 0;
   let out = 0;
   assertEquals([limits.waiting, limits.cost, limits.dequeue()], [0, 0, undefined]);
-  // In waves, so that the queue is moved up and made anew.
+  // The messages come in waves, so that the queue compacts and reallocates.
   for (const [add, take] of [[5_000, 3_000], [5_000, 6_000], [10, 1_010], [2_000, 2_000]] as const) {
     for (let count = 0; count < add; count++) assertEquals(limits.enqueue(`${next++}`), undefined);
     assertEquals(limits.waiting, next - out);

@@ -43,7 +43,7 @@ Deno.test("messages that were sent since the last count are not counted", () => 
   assertEquals(budget.used, 0);
 });
 
-/** A socket that takes nothing until told to, and what the kernel says of it. */
+/** A socket that sends nothing until the test calls `take`, with the kernel's figures about it. */
 class Line {
   bufferedAmount = 0;
   acknowledged = 0;
@@ -103,7 +103,7 @@ Deno.test("a reading peer is never closed, however much it receives", () => {
     const line = new Line(MIB);
     for (let sent = 0; sent < 200_000; sent++) {
       const status = line.buffer.send("x".repeat(lengths[sent % lengths.length]!));
-      // Of messages without payload Deno tells nothing, and the kernel later.
+      // Deno does not report messages without payload, and the kernel reports them later.
       assert(status === "fine" || (lengths.includes(0) && status === "wait"), `${lengths}, ${sent}: ${status}`);
       if (line.waiting > 3) line.take(line.waiting - 1);
     }

@@ -29,7 +29,7 @@ Deno.test("a message rate allows exactly rate times time plus the burst, at any 
       now += waited;
       level = Math.min(2 * rate, level + waited * rate / 1000);
       const granted = bucket.take(now);
-      // The model's own rounding decides nothing: within a hundredth of a message both answers are right.
+      // The model has rounding errors, so both answers are correct within two hundredths of a message.
       if (Math.abs(level - 1) > 0.02) assertEquals(granted, level > 1, `seed ${seed} step ${step} level ${level}`);
       if (granted) level -= 1;
     }

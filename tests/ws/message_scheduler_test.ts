@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { MemoryBudget } from "../../lib/ws/memory_budget.ts";
 import { MessageScheduler, type ScheduledPeer } from "../../lib/ws/message_scheduler.ts";
 
-/** A peer whose messages take so many milliseconds each. */
+/** A peer whose messages each take the given number of milliseconds. */
 class Sender implements ScheduledPeer {
   round = 0;
   spent = 0;
@@ -20,7 +20,7 @@ class Sender implements ScheduledPeer {
     this.#order = order;
   }
 
-  /** A message comes in. */
+  /** Receives a message. */
   receive(): void {
     if (this.waiting === 0 && this.#scheduler.mayHandle(this)) return this.#handle();
     this.waiting++;
@@ -39,7 +39,7 @@ class Sender implements ScheduledPeer {
   }
 }
 
-/** Turns of the event loop until it is so. */
+/** Counts the turns of the event loop until a condition is true. */
 async function turnsUntil(condition: () => boolean): Promise<number> {
   let turns = 0;
   for (; !condition(); turns++) {
@@ -56,7 +56,7 @@ Deno.test("handles a burst in order over several turns, and other peers' message
   const light = new Sender("light", 0, scheduler, order);
   for (let count = 0; count < 100; count++) busy.receive();
   light.receive();
-  // The first of a turn are not timed.
+  // The scheduler does not time the first messages of a turn.
   assert(busy.waiting > 40, `${busy.waiting} of 100 wait`);
   await turnsUntil(() => order.length === 101);
   assertEquals([busy.handled, busy.waiting, light.handled], [100, 0, 1]);
@@ -96,7 +96,7 @@ Deno.test("continues when the sent bytes have left, or after a timeout", async (
 
   let rest = 3;
   await turnsUntil(() => rest-- === 0);
-  // Those that wait in vain are the fewer.
+  // Now only a minority of the readers does not make progress.
   sendToAll();
   for (const reader of readers.slice(0, 5)) reader.buffered = 0;
   publisher.receive();

@@ -5,7 +5,7 @@ import { seeded } from "../support/seeded.ts";
 const encode = (text: string) => new TextEncoder().encode(text);
 
 Deno.test("counts a message's length in bytes, exactly at the limit, for characters of every width", () => {
-  // One to four bytes each, at the edges of every width.
+  // The characters take one to four bytes and include the first and the last of each width.
   for (const character of ["x", "\x7f", "\x80", "é", "\u07ff", "\u0800", "€", "\uffff", "😀", "\u{10ffff}"]) {
     for (const count of [1, 2, 7, 100]) {
       const text = character.repeat(count);

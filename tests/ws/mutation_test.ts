@@ -4,11 +4,11 @@ import { rawExchange, VALID } from "../support/raw.ts";
 import { seeded } from "../support/seeded.ts";
 import { serving } from "../support/serving.ts";
 
-/** Another seed is another run: `WSS_SEED=7 deno task test tests/ws/mutation_test.ts`. */
+/** The seed. Set another one with `WSS_SEED=7 deno task test tests/ws/mutation_test.ts`. */
 const SEED = Number(Deno.env.get("WSS_SEED") ?? 6455);
 const PLAIN = 600;
 const TLS = 60;
-/** At a time. */
+/** The number of concurrent requests. */
 const LANES = 8;
 
 const METHODS = [
@@ -101,7 +101,7 @@ function pick<T>(random: Random, list: readonly T[]): T {
   return list[random(list.length)]!;
 }
 
-/** The valid handshake with one to three things wrong, or only unusual. */
+/** The valid handshake with one to three invalid or unusual changes. */
 function mutated(random: Random): string {
   let [method, target, version] = ["GET", "/", "HTTP/1.1"];
   let headers: string[] = Object.entries(VALID).map(([name, value]) => `${name}: ${value}`);
@@ -143,17 +143,17 @@ function mutated(random: Random): string {
         headers = headers.map((line) => line.toUpperCase());
         break;
       default: {
-        // A byte anywhere becomes another one.
+        // Replaces a byte at a random position.
         const [where, what] = [random(400), String.fromCharCode(random(256))];
         bytes = (text) => text.slice(0, where) + what + text.slice(where + 1);
       }
     }
   }
-  // The end of the head stands whatever was hit before it: nothing here waits for more.
+  // The end of the head is always intact, so the service never waits for more bytes.
   return bytes([`${method} ${target} ${version}`, ...headers].join("\r\n")) + "\r\n\r\n\r\n\r\n";
 }
 
-/** 101 and 200 where a change did no harm; 503 is for limits, which are not set here. */
+/** The expected statuses. 101 and 200 follow harmless changes. 503 is for limits, which this test does not set. */
 function isRight(status: number): boolean {
   return status === 101 || status === 200 || (status >= 400 && status < 500) || status === 505;
 }
@@ -179,7 +179,7 @@ for (const [mode, count] of [["proxied", PLAIN], ["direct", TLS]] as const) {
     assertEquals(wrong, []);
     assertEquals(served.logged("a request failed"), []);
     assertEquals(served.lines.filter(({ level }) => level === "error"), []);
-    // The mutations reach the handler and every verdict of it, and some are harmless.
+    // The mutations reach the handler and cause each of its results, and some are harmless.
     const needed = mode === "proxied" ? [101, 400, 404, 405, 426] : [101, 400];
     for (const status of needed) assert(seen.has(status), `no ${status} among ${JSON.stringify([...seen])}`);
 

@@ -1,9 +1,9 @@
 /**
- * What hooks noted, as it comes.
+ * Records notes of hooks.
  * @module
  */
 
-/** What a hook noted, as it comes. */
+/** The notes of a hook, in order of arrival. */
 export class Notes<T> {
   readonly all: T[] = [];
   readonly #waiting: { count: number; resolve: () => void }[] = [];
@@ -13,7 +13,7 @@ export class Notes<T> {
     for (const { count, resolve } of this.#waiting) if (this.all.length >= count) resolve();
   }
 
-  /** All notes, once there are so many. */
+  /** Resolves with all notes once there are the given number. */
   async until(count: number): Promise<T[]> {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#waiting.push({ count, resolve });

@@ -35,12 +35,12 @@ Deno.test("the hooks run in order, once each, with the request, the address and 
   const peer = seen!;
   assertMatch(peer.id, /^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
   assertEquals([peer.remoteAddress, peer.context, peer.protocol], ["127.0.0.1", { user: "tom" }, ""]);
-  // Readable when the connection has long gone, and as often as one likes.
+  // The request stays readable after the connection has closed, any number of times.
   for (let time = 0; time < 2; time++) {
     assertEquals(new URL(peer.request.url).search, "?room=1");
     assertEquals(peer.request.headers.get("x-mine"), "a, b");
   }
-  // A peer that has gone takes everything and throws nothing.
+  // The methods of a disconnected peer accept all calls and do not throw.
   assertEquals([peer.send("late"), peer.bufferedAmount], [false, 0]);
   peer.close(4001);
   peer.terminate();
@@ -66,7 +66,7 @@ Deno.test("text, binary and JSON are sent and echoed unchanged", async () => {
   assertEquals(new Uint8Array(await client.next() as ArrayBuffer), new Uint8Array([0, 255, 7]));
 });
 
-/** Apps whose one hook fails, in both ways that a function can. */
+/** An app with one failing hook. The hook throws or rejects. */
 function failing(hook: "open" | "message" | "drain", how: "throws" | "rejects", errors: Notes<string>): App {
   const fail = (peer: Peer): void | Promise<void> => {
     if (peer.context.victim !== true) return;
@@ -82,7 +82,7 @@ function failing(hook: "open" | "message" | "drain", how: "throws" | "rejects", 
         const failed = fail(peer);
         if (failed) return failed;
       }
-      // Over half of the limit, so that the buffer drains later.
+      // The message exceeds half of the limit, so that the buffer drains later.
       if (message.text() === "fill") peer.send("x".repeat(600 * 1024));
       else peer.send("ok");
     },
@@ -118,7 +118,7 @@ for (const how of ["throws", "rejects"] as const) {
     const notes = new Notes<string>();
     const fail = (what: string): void | Promise<void> => {
       notes.add(what);
-      // Not every thrown thing is an Error.
+      // A thrown value need not be an Error.
       if (how === "throws") throw what;
       return Promise.reject(what);
     };
@@ -246,7 +246,7 @@ async function sending(served: Served, text: string): Promise<void> {
   await client.closed;
 }
 
-/** Connects, and is gone without a close frame. */
+/** Connects, then disconnects without a close frame. */
 async function vanish({ raw }: Served): Promise<void> {
   const conn = await Deno.connect({ port: raw.port });
   await conn.write(new TextEncoder().encode(handshake()));
@@ -256,7 +256,7 @@ async function vanish({ raw }: Served): Promise<void> {
   conn.close();
 }
 
-/** What no one expects to be thrown. */
+/** Unusual values to throw. */
 const ODD: Record<string, () => unknown> = {
   "an object without a prototype": () => Object.create(null),
   "an error whose stack throws": () => Object.defineProperty(new Error("odd"), "stack", { get: fails }),
@@ -269,7 +269,7 @@ const ODD: Record<string, () => unknown> = {
     return proxy;
   },
 };
-/** What no one expects to be returned: all of it fails. */
+/** Unusual return values. All of them fail. */
 const ODD_RESULTS: Record<string, () => unknown> = {
   "a thenable that rejects": () => ({ then: (_: unknown, reject: (error: unknown) => void) => reject("odd") }),
   "a thenable that throws": () => ({ then: fails }),
@@ -330,7 +330,7 @@ Deno.test("messages received before the disconnect reach the app before the clos
   const seen = new Notes<string>();
   const app = defineApp({
     message(_peer, message) {
-      // Longer than a peer's time in a turn: what follows waits.
+      // This takes longer than a peer's time per turn, so the following messages wait.
       for (const until = performance.now() + 3; performance.now() < until;);
       seen.add(message.text());
     },
@@ -371,7 +371,7 @@ Deno.test("topics: a peer publishes to the others in order, and the service to a
   assertEquals(await a.ask("3"), "published");
   served.service.publish("room", "4");
   assertEquals(await a.next(), "4");
-  // Had b been given 3 or 4, they would come before its own answer.
+  // If b had received 3 or 4, they would arrive before its own answer.
   assertEquals(await b.ask("5"), "published");
   assertEquals(await a.next(), "5");
 });

@@ -1,4 +1,4 @@
-/** What waits to be sent: its limits, drain, and a peer that does not read. */
+/** The send buffer: its limits, the `drain` hook, and a peer that does not read. */
 import { assert, assertEquals } from "@std/assert";
 import { defineApp } from "../../lib/ws/app_types.ts";
 import { serving } from "../support/serving.ts";
@@ -11,7 +11,7 @@ Deno.test("send returns false above half of the limit, drain is called when the 
     message(peer) {
       held = 1;
       while (peer.send(chunk) !== false) held++;
-      // Each message counts 1 KiB besides its bytes.
+      // Each message counts as its bytes plus 1 KiB.
       assert((peer.bufferedAmount + held * 1024) * 2 > 1024 * 1024, `${peer.bufferedAmount} bytes`);
     },
     drain(peer) {
@@ -26,7 +26,7 @@ Deno.test("send returns false above half of the limit, drain is called when the 
     let chunks = 0;
     while (await client.next() !== "drained") chunks++;
     assertEquals(chunks, held);
-    // The eighth goes over 512 KiB.
+    // The eighth message exceeds 512 KiB.
     assertEquals(held, 8);
   }
 });
@@ -64,7 +64,7 @@ Deno.test("a reading client gets everything, even beyond the limit: in open, as 
   assertEquals((await one.next() as string).length, 1_200_000);
   await using many = await served.connect({ path: "/?send=many" });
   for (let received = 0; received < 30; received++) assertEquals((await many.next() as string).length, 50_000);
-  // Over the hard limit, but over an empty buffer.
+  // The message exceeds the hard limit, but the buffer is empty.
   await using longest = await served.connect({ path: "/?send=longest" });
   assertEquals((await longest.next() as ArrayBuffer).byteLength, 20_000_000);
   await using echo = await served.connect();

@@ -1,4 +1,7 @@
-/** The end of a long message leaves although Deno does not flush its TLS buffer, and a ping is sent only for that. */
+/**
+ * The service sends the end of a long message although Deno does not flush its TLS buffer. It sends a ping only for
+ * this purpose.
+ */
 import { assert, assertEquals } from "@std/assert";
 import { loadFfi } from "../../lib/net/ffi/load_ffi.ts";
 import { defineApp } from "../../lib/ws/app_types.ts";
@@ -7,15 +10,15 @@ import { Opcode, textFrame } from "../support/frames.ts";
 import { RawPeer } from "../support/raw_peer.ts";
 import { serving } from "../support/serving.ts";
 
-/** Level and name of an option (Linux): the size of a socket's send buffer. */
+/** The level and the name of the Linux socket option for the size of the send buffer. */
 const [SOL_SOCKET, SO_SNDBUF] = [1, 7];
 
 Deno.test("a client that begins to read late gets each message whole", async () => {
   const app = defineApp({ message: (peer, message) => void peer.send(new Uint8Array(Number(message.text()))) });
-  // Deno's own ping would come after a minute.
+  // Deno's own ping comes only after a minute.
   await using served = await serving(app, { idleTimeout: "120s" });
   await using peer = await RawPeer.open(served.raw, { reading: false });
-  // As on a slow connection: less than what Deno passes to the TLS layer at once.
+  // As on a slow connection, the buffer is smaller than the data that Deno passes to the TLS layer at once.
   shrinkSendBuffers(served.raw.port, 32_768);
   const payloads = () =>
     peer.frames.filter(({ opcode }) => opcode === Opcode.Binary).map(({ payload }) => payload.length);
@@ -30,7 +33,7 @@ Deno.test("a client that begins to read late gets each message whole", async () 
   assert(peer.frames.some(({ opcode }) => opcode === Opcode.Ping), "nothing was left in the TLS buffer to test with");
 });
 
-/** Limits the send buffers of the connections that were accepted at a port. */
+/** Limits the send buffers of the connections accepted on a port. */
 function shrinkSendBuffers(port: number, bytes: number): void {
   const { sockets } = loadFfi().ffi!;
   for (const fd of sockets.open()) {
@@ -40,12 +43,12 @@ function shrinkSendBuffers(port: number, bytes: number): void {
   }
 }
 
-/** A connection of which all bytes are acknowledged, and the pings that were sent. */
+/** A connection with counts of its acknowledged bytes and of the pings sent. Initially all bytes are acknowledged. */
 class Line {
   acknowledged = 1000;
   unacknowledged = 0;
   pings = 0;
-  /** What was added to the poller. */
+  /** The number of additions to the poller. */
   polled = 0;
   readonly flush: TlsFlush;
 
@@ -56,7 +59,7 @@ class Line {
     this.flush.open();
   }
 
-  /** Sends a message of which so many bytes arrive. */
+  /** Sends a message of which `arrive` bytes arrive. */
   send(bytes: number, arrive: number): void {
     this.flush.sent(bytes);
     this.acknowledged += arrive;

@@ -1,4 +1,4 @@
-/** What an app's `upgrade` hook can do to a handshake, and what it cannot do to anybody else. */
+/** The effects of an app's `upgrade` hook on its own handshake, and their absence on other clients. */
 import { assertEquals, assertMatch } from "@std/assert";
 import { type App, defineApp } from "../../lib/ws/app_types.ts";
 import { type Changes, handshake, rawResponse } from "../support/raw.ts";
@@ -15,7 +15,7 @@ async function stillAnswers(served: Served): Promise<void> {
   assertEquals(await client.ask("tom"), "ok");
 }
 
-/** An app whose hook goes wrong at `/`, and does nothing at `/wss`. */
+/** An app whose hook fails at `/` and does nothing at `/wss`. */
 function wrongAtRoot(upgrade: NonNullable<App["upgrade"]>): App {
   return {
     upgrade: (request) => new URL(request.url).pathname === "/" ? upgrade(request) : undefined,

@@ -23,7 +23,7 @@ Deno.test("an app refuses with its own Response, returned or thrown, synchronous
   ];
   let opened = 0;
   for (const upgrade of hooks) {
-    // One place: a refusal that kept it would make the next one a 503.
+    // There is one place. If a refusal did not free it, the next request would get a 503.
     await using served = await serving({ upgrade, open: () => void opened++ }, { maxConnections: 1 });
     for (let time = 0; time < 3; time++) {
       const { status, headers, body } = await ask(served);
@@ -102,7 +102,7 @@ Deno.test("an error in upgrade is a 500 with the details in the log; other clien
 
 const SECRET = "correct-horse-battery-staple-0123456789";
 
-/** Shows what an app sees of a request that carried a token. */
+/** Sends back the parts of the upgrade request that the app can read. */
 const recorder = defineApp({
   upgrade: (request) => ({ context: { seen: [request.url, ...request.headers].join(" ") } }),
   open: (peer) => void peer.send({ url: peer.request.url, headers: [...peer.request.headers], context: peer.context }),
@@ -169,7 +169,7 @@ Deno.test("JWT: the app gets the claims, and the connection is closed with 3000 
     headers: { Authorization: `Bearer ${await sign(by, claims, times)}` },
   });
 
-  // Clocks may differ by five seconds, and the connection lasts so much longer than its token: less than three here.
+  // Clocks may differ by five seconds, so a connection ends that much after its token: here in less than three seconds.
   const client = await served.connect(await bearer({ aud: "chat", sub: "tom", role: "admin" }, { exp: -2 }));
   const { claims } = JSON.parse(await client.next() as string).context;
   assertEquals([claims.sub, claims.role], ["tom", "admin"]);

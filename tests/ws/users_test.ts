@@ -1,4 +1,4 @@
-// Who a peer is, how many connections a user may have, and the service's calls as an app has them.
+// The user of a peer, the limit on connections per user, and the service's methods as available to an app.
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { defineApp, type ServiceCalls } from "../../lib/mod.ts";
@@ -51,7 +51,7 @@ Deno.test("maxConnectionsPerUser: 503 before the upgrade for the token's user, u
   const headers = { authorization: `Bearer ${await sign(by, { sub: "tom" }, { exp: 60 })}` };
   const one = await served.connect({ headers });
   await using two = await served.connect({ headers });
-  // Each is counted once it is open, which the client may know before the service does.
+  // The service counts a connection when it opens. The client may see the open connection before the service does.
   assertEquals([await one.ask("?"), await two.ask("?")], ["tom", "tom"]);
   const refused = await rawResponse(served.raw, handshake({ headers: { Authorization: headers.authorization } }));
   assertEquals(refused.status, 503);
