@@ -2,11 +2,10 @@
  * Timeouts of the close handshake. Deno itself waits without limit.
  * @module
  */
+import { CLOSE_TIMEOUT, MAX_CLOSE_TIME } from "../net/watchdog/watchdog_rules.ts";
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { CloseFrame } from "./inbound_limits.ts";
 
-/** Milliseconds within which a peer must answer a close frame. */
-const CLOSE_TIMEOUT = 5000;
 /**
  * Milliseconds without any reading after which a peer that was closed for reading too slowly is aborted. Its close frame
  * waits behind a full buffer; freeing that memory matters more. A peer that still reads can receive the frame.
@@ -44,21 +43,31 @@ export class ReadProgress {
   }
 }
 
-/** A sent close frame and the deadline of its answer. */
+/**
+ * A sent close frame and the time for its answer: `CLOSE_TIMEOUT`, which begins again while the peer still reads what
+ * was sent before the frame, up to `MAX_CLOSE_TIME`.
+ */
 export class CloseTimer {
   readonly frame: CloseFrame;
   readonly #deadline: number;
+  readonly #stallTimeout: number;
   readonly #progress: ReadProgress | undefined;
 
-  /** @param reading the connection, if the peer must continue to read; undefined: only the deadline applies */
-  constructor(frame: CloseFrame, reading: WatchedConnection | undefined) {
+  /**
+   * @param connection its progress is not measured if this is undefined or has ended; the time then does not begin again
+   * @param slow whether the peer is closed because it reads too slowly; it gets only `CLOSE_TIMEOUT`, and less if it
+   * stops reading
+   */
+  constructor(frame: CloseFrame, connection: Pick<WatchedConnection, "acknowledged"> | undefined, slow = false) {
     this.frame = frame;
-    this.#progress = reading && new ReadProgress(() => reading.acknowledged());
-    this.#deadline = performance.now() + CLOSE_TIMEOUT;
+    const measurable = connection?.acknowledged() !== undefined;
+    this.#progress = measurable ? new ReadProgress(() => connection!.acknowledged()) : undefined;
+    this.#stallTimeout = slow ? STALL_TIMEOUT : CLOSE_TIMEOUT;
+    this.#deadline = performance.now() + (measurable && !slow ? MAX_CLOSE_TIME : CLOSE_TIMEOUT);
   }
 
-  /** Whether the deadline has passed. */
+  /** Whether the time has passed. */
   isExpired(now: number): boolean {
-    return now >= this.#deadline || (this.#progress !== undefined && this.#progress.stalledFor(now) >= STALL_TIMEOUT);
+    return now >= this.#deadline || (this.#progress?.stalledFor(now) ?? 0) >= this.#stallTimeout;
   }
 }

@@ -226,7 +226,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     if (this.#progress !== undefined) {
       if (!this.#sendBuffer.over) this.#progress = undefined;
       else if (this.#progress.stalledFor(now) >= this.#shared.slowReaderTimeout) {
-        this.#startClose(tooSlow(this.#shared.maxBackpressure), this.#connection);
+        this.#startClose(tooSlow(this.#shared.maxBackpressure), true);
         return true;
       }
     }
@@ -256,7 +256,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   release(): void {
     if (this.#closing !== undefined) this.#abort(this.#closing.frame);
     else if (this.#pendingEnd !== undefined) this.#finish(this.#pendingEnd);
-    else this.#startClose(OVER_BUDGET, this.#connection);
+    else this.#startClose(OVER_BUDGET, true);
   }
 
   #onOpen(): void {
@@ -316,7 +316,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
 
   /** Handles a send with a full buffer: waits for the buffer to drain, or closes a peer that reads too slowly. */
   #onPressure(status: SendStatus): false {
-    if (status === "full") this.#startClose(tooSlow(this.#shared.maxBackpressure), this.#connection);
+    if (status === "full") this.#startClose(tooSlow(this.#shared.maxBackpressure), true);
     if (status === "over") {
       this.#progress ??= new ReadProgress(() => this.#connection?.acknowledged() ?? this.#sendBuffer.left);
     }
@@ -328,13 +328,13 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   }
 
   /** Sends a close frame once, and starts the close timer. Messages that wait for the app are dropped. */
-  #startClose(frame: CloseFrame, reading?: WatchedConnection): void {
+  #startClose(frame: CloseFrame, slow = false): void {
     if (this.#closing !== undefined || this.#finished) return;
     const fitted = { ...frame, reason: fitReason(frame.reason) };
     this.#sendBuffer.close();
     this.#dropWaiting();
     if (this.#pendingEnd !== undefined) return this.#finish(this.#pendingEnd);
-    this.#closing = new CloseTimer(fitted, reading);
+    this.#closing = new CloseTimer(fitted, this.#connection, slow);
     this.#shared.poller.add(this);
     this.#connection?.closing();
     try {

@@ -1,5 +1,85 @@
-import { assertEquals } from "@std/assert";
-import { ReadProgress } from "../../lib/ws/close_timer.ts";
+import { assert, assertEquals } from "@std/assert";
+import { FrameReader } from "../../lib/client/frames.ts";
+import { defineApp } from "../../lib/ws/app_types.ts";
+import { CloseTimer, ReadProgress } from "../../lib/ws/close_timer.ts";
+import { Opcode, textFrame } from "../support/frames.ts";
+import { dialUpgraded, writeAll } from "../support/raw.ts";
+import { serving } from "../support/serving.ts";
+
+const SIZE = 4 * 1024 ** 2;
+/** The client waits this many milliseconds after each such number of bytes. It needs at least 7.5 seconds in total. */
+const [PAUSE, PART] = [120, 65_536];
+
+for (const mode of ["direct", "proxied"] as const) {
+  Deno.test(`a slow client gets a long message and the close frame behind it, after more than 5 s (${mode})`, async () => {
+    const ended = Promise.withResolvers<unknown>();
+    const app = defineApp({
+      message(peer) {
+        peer.send(new Uint8Array(SIZE));
+        peer.close(4000, "done");
+      },
+      close: (_peer, details) => ended.resolve(details),
+    });
+    await using served = await serving(app, { mode });
+    using conn = await dialUpgraded(served.raw);
+    await writeAll(conn, textFrame("send"));
+    const begun = performance.now();
+    assertEquals(await readSlowly(conn), [{ opcode: Opcode.Binary, length: SIZE }, {
+      opcode: Opcode.Close,
+      length: 6,
+    }]);
+    assert(performance.now() - begun > 6_000, "the client was not slow");
+    conn.close();
+    assertEquals(await ended.promise, { code: 4000, reason: "done" });
+  });
+}
+
+/** Reads frames up to a close frame. Pauses after each part of the bytes. */
+async function readSlowly(conn: Deno.Conn): Promise<{ opcode: number; length: number }[]> {
+  const reader = new FrameReader(SIZE);
+  const buffer = new Uint8Array(PART);
+  const frames: { opcode: number; length: number }[] = [];
+  for (let unpaused = 0; frames.at(-1)?.opcode !== Opcode.Close;) {
+    const count = await conn.read(buffer);
+    if (count === null) throw new Error("the connection ended without a close frame");
+    reader.push(buffer.slice(0, count));
+    for (let frame; (frame = reader.next()) !== undefined;) {
+      frames.push({ opcode: frame.opcode, length: frame.payload.length });
+    }
+    if ((unpaused += count) < PART) continue;
+    unpaused -= PART;
+    await new Promise((resolve) => setTimeout(resolve, PAUSE));
+  }
+  return frames;
+}
+
+/** Asks a timer each second. Returns the second in which it expires. The peer reads up to the second `readsUntil`. */
+function expiry(slow: boolean, readsUntil: number | undefined): number {
+  const begun = performance.now();
+  let acknowledged = 0;
+  const connection = readsUntil === undefined ? undefined : { acknowledged: () => acknowledged };
+  const timer = new CloseTimer({ code: 1000, reason: "" }, connection, slow);
+  for (let second = 1;; second++) {
+    if (readsUntil !== undefined && second <= readsUntil) acknowledged++;
+    // The timer was created a little later than `begun`.
+    if (timer.isExpired(begun + second * 1_000 + 50)) return second;
+  }
+}
+
+Deno.test("the time to answer a close frame begins again while the peer reads, up to one minute", () => {
+  assertEquals(expiry(false, 0), 5);
+  assertEquals(expiry(false, 20), 25);
+  assertEquals(expiry(false, 1_000), 60);
+});
+
+Deno.test("a peer that was closed for reading slowly gets 5 s, and less if it stops reading", () => {
+  assertEquals(expiry(true, 1_000), 5);
+  assertEquals(expiry(true, 2), 3);
+});
+
+Deno.test("the time to answer a close frame is 5 s if the progress cannot be measured", () => {
+  assertEquals(expiry(false, undefined), 5);
+});
 
 Deno.test("a peer counts as reading only while the number of acknowledged bytes grows", () => {
   const begun = performance.now();

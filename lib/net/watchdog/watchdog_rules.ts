@@ -10,7 +10,7 @@ export interface WatchdogLimits {
   readonly handshakeTimeout: number;
   /** Between two requests over one connection. */
   readonly keepAliveTimeout: number;
-  /** Between a close frame and the end of the connection. */
+  /** Between a close frame, or the last byte that the peer read after it, and the end of the connection. */
   readonly closeTimeout: number;
   /** The maximum length of a message. */
   readonly maxPayload: number;
@@ -32,9 +32,14 @@ export interface ConnectionSample {
   readonly received: number;
   /** The received bytes that this process has not read. A function, because it is rarely needed. */
   readonly unread: () => number;
-  /** Bytes that this end sent. */
+  /** Bytes that this end sent and the peer acknowledged. */
   readonly sent: number;
 }
+
+/** Milliseconds within which a peer must answer a close frame. They begin again when the peer reads what was sent before. */
+export const CLOSE_TIMEOUT = 5_000;
+/** The maximum number of milliseconds between a close frame and the end of the connection. */
+export const MAX_CLOSE_TIME = 60_000;
 
 /**
  * The received bytes also contain frame headers, TLS records (29 bytes each with TLS 1.2) and messages that wait in Deno's
@@ -62,6 +67,9 @@ export class TrackedSocket {
   #state: number = State.none;
   #requestCount = 0;
   #since: number;
+  /** While closing: the sent bytes that the peer has acknowledged, and when they last grew. */
+  #acknowledged = 0;
+  #progressAt = 0;
   #delivered = 0;
   /** The received and sent bytes, and the time, at the first scan after the last delivery. */
   #base: { received: number; sent: number; at: number } | undefined;
@@ -91,6 +99,7 @@ export class TrackedSocket {
       this.#state = sample.state;
       this.#requestCount = sample.requestCount;
       this.#base = undefined;
+      [this.#acknowledged, this.#progressAt] = [sample.sent, this.#since];
     }
     const age = now - this.#since;
     switch (sample.state) {
@@ -103,7 +112,8 @@ export class TrackedSocket {
       case State.upgrading:
         return age > limits.handshakeTimeout ? "upgrade" : undefined;
       case State.closing:
-        return age > limits.closeTimeout ? "close" : undefined;
+        if (sample.sent > this.#acknowledged) [this.#acknowledged, this.#progressAt] = [sample.sent, now];
+        return now - this.#progressAt > limits.closeTimeout || age > MAX_CLOSE_TIME ? "close" : undefined;
       default:
         return this.#evaluateMessage(sample, now, limits);
     }

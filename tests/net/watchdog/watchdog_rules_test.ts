@@ -35,6 +35,13 @@ Deno.test("each state has its timeout", () => {
   assertEquals(verdict(10_000, () => ({})), undefined);
 });
 
+Deno.test("after a close frame the timeout begins again while the peer reads, up to one minute", () => {
+  const closing = (until: number) => (second: number) => ({ state: State.closing, sent: Math.min(second, until) });
+  assertEquals(verdict(100, closing(0)), "close after 1 s");
+  assertEquals(verdict(100, closing(20)), "close after 21 s");
+  assertEquals(verdict(100, closing(100)), "close after 61 s");
+});
+
 Deno.test("bytes do not extend the timeout before a request; each later request does", () => {
   assertEquals(verdict(10, (second) => ({ state: State.none, received: second })), "handshake after 2 s");
   assertEquals(verdict(100, (second) => ({ state: State.request, requestCount: second >> 2 })), undefined);
