@@ -34,6 +34,7 @@ import type { TlsMaterial } from "../tls/loaded_certificate.ts";
 import type { AppFactory, Peer, ServiceApp } from "../ws/app_types.ts";
 import { callHook } from "../ws/call_hook.ts";
 import { AccessLog } from "../ws/access_log.ts";
+import { IdleTimeouts } from "../ws/idle_timeout.ts";
 import { Poller } from "../ws/poller.ts";
 import { MemoryBudget } from "../ws/memory_budget.ts";
 import { MessageScheduler } from "../ws/message_scheduler.ts";
@@ -104,10 +105,9 @@ export class RunningService extends HubCalls implements Service {
     const limits = computeConnectionLimits(settings, worker?.count ?? 1, log);
     this.maxConnections = limits.maxConnections;
     const { maxConnectionsPerAddress, maxConnectionsPerUser } = settings;
-    const counts = worker && worker.count > 1
+    const counts = this.#counts = worker && worker.count > 1
       ? new WorkerCounts(worker, maxConnectionsPerAddress > 0, (user) => hub.users.size(user))
       : undefined;
-    this.#counts = counts;
     const userChanged = ({ user }: Peer) => {
       if (maxConnectionsPerUser > 0 && user !== undefined) counts?.userChanged(user);
     };
@@ -158,7 +158,7 @@ export class RunningService extends HubCalls implements Service {
       maxBackpressure: settings.maxBackpressure,
       messageRate: settings.messageRate,
       openTimeout: settings.handshakeTimeout,
-      idleTimeout: settings.idleTimeout,
+      idleTimeouts: new IdleTimeouts(settings.idleTimeout, this.#poller),
       opened: (peer: Peer, keyId: string | undefined) => {
         this.#peerRegistry.add(peer, keyId);
         counters.opened++;

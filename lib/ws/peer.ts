@@ -106,9 +106,9 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     this.#connection = connection;
     this.#subscriptions = new PeerSubscriptions(shared.hub, this, handshake.namespace);
     this.#inbound = new InboundLimits(shared);
-    const { maxBackpressure: limit, budget, corkTimer } = shared;
+    const { maxBackpressure: limit, budget, corkTimer, idleTimeouts } = shared;
     const tlsFlush = shared.tls && connection ? new TlsFlush(socket, connection, shared.poller) : undefined;
-    this.#sendBuffer = new SendBuffer({ socket, limit, budget, connection, corkTimer, tlsFlush });
+    this.#sendBuffer = new SendBuffer({ socket, limit, budget, connection, corkTimer, idleTimeouts, tlsFlush });
     this.#expiry = expiresAt === undefined ? undefined : whenReached(expiresAt, () => this.#startClose(TOKEN_EXPIRED));
     this.#openDeadline = performance.now() + shared.openTimeout;
     // Each list of listeners costs 0.3 KiB for the life of the socket (measured), so unused events have no listener.

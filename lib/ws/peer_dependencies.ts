@@ -7,6 +7,7 @@ import type { Logger } from "../log.ts";
 import type { AccessLog } from "./access_log.ts";
 import type { App, Peer } from "./app_types.ts";
 import type { MemoryBudget } from "./memory_budget.ts";
+import type { IdleTimeouts } from "./idle_timeout.ts";
 import type { MessageScheduler } from "./message_scheduler.ts";
 import type { Poller } from "./poller.ts";
 import type { ServiceCounters } from "./service_counters.ts";
@@ -43,8 +44,7 @@ export interface PeerDependencies extends InboundLimitOptions {
   readonly slowReaderTimeout: number;
   /** Milliseconds for the app's `upgrade` hook, and again for the connection to open. */
   readonly openTimeout: number;
-  /** Milliseconds of silence after which Deno ends a connection; 0: never. */
-  readonly idleTimeout: number;
+  readonly idleTimeouts: IdleTimeouts;
   /**
    * Called when the peer is open; adds it to `peers`.
    * @param keyId the secret or key that verified its token

@@ -6,6 +6,7 @@ import { delay } from "@std/async/delay";
 import type { Payload } from "../hub/topics.ts";
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { WaitForDrainOptions } from "./app_types.ts";
+import type { IdleTimeouts } from "./idle_timeout.ts";
 import { type MemoryBudget, MESSAGE_COST, type SendSample } from "./memory_budget.ts";
 import type { TlsFlush } from "./tls_flush.ts";
 
@@ -21,6 +22,8 @@ export const HARD_LIMIT = 8;
 const EMPTY_ON_WIRE = 31;
 /** Messages between two marks. The upper bound of the number of messages is too high by at most twice this number. */
 const MARK_AFTER = 64;
+/** Bytes after which the idle timeout is suspended until the peer has read them. */
+const SUSPEND_AFTER = 16 * 1024;
 /** Milliseconds after which messages without payload count as sent, if the kernel does not report acknowledgements. */
 const EMPTY_SENT_AFTER = 1_000;
 
@@ -65,8 +68,9 @@ export interface SendBufferOptions {
   readonly limit: number;
   readonly budget: MemoryBudget;
   /** Corks bursts, and reports the acknowledged bytes. Undefined without a watchdog. */
-  readonly connection: Pick<WatchedConnection, "acknowledged" | "cork"> | undefined;
+  readonly connection: Pick<WatchedConnection, "acknowledged" | "unacknowledged" | "cork"> | undefined;
   readonly corkTimer: CorkTimer;
+  readonly idleTimeouts: IdleTimeouts;
   /** Flushes the TLS layer. Undefined for plain connections, and without a watchdog. */
   readonly tlsFlush: TlsFlush | undefined;
 }
@@ -79,6 +83,9 @@ export class SendBuffer implements SendSample {
   readonly #connection: SendBufferOptions["connection"];
   readonly #corkTimer: CorkTimer;
   readonly #tlsFlush: TlsFlush | undefined;
+  readonly #idleTimeouts: IdleTimeouts;
+  /** The value of `sent` at which the idle timeout is suspended next. */
+  #suspendAt = SUSPEND_AFTER;
   /** An upper bound of the cost. With it, most sends need no measurement of Deno's buffer. */
   #cost = 0;
   /**
@@ -99,12 +106,13 @@ export class SendBuffer implements SendSample {
   #corked = false;
   #open = false;
 
-  constructor({ socket, limit, budget, connection, corkTimer, tlsFlush }: SendBufferOptions) {
+  constructor({ socket, limit, budget, connection, corkTimer, idleTimeouts, tlsFlush }: SendBufferOptions) {
     this.#socket = socket;
     this.#limit = limit;
     this.#budget = budget;
     this.#connection = connection;
     this.#corkTimer = corkTimer;
+    this.#idleTimeouts = idleTimeouts;
     this.#tlsFlush = tlsFlush;
   }
 
@@ -166,6 +174,7 @@ export class SendBuffer implements SendSample {
     this.#recentBytes += bytes;
     this.sent += bytes;
     this.#tlsFlush?.sent(bytes);
+    if (this.sent >= this.#suspendAt) this.#suspendIdleTimeout();
     if (bytes < this.#shortestRecent) this.#shortestRecent = bytes;
     this.#cost += cost;
     const budget = this.#budget;
@@ -175,6 +184,11 @@ export class SendBuffer implements SendSample {
     if (this.#recent >= MARK_AFTER) this.measure();
     if (this.#cost * 2 <= this.#limit && budget.used <= budget.limit) return "fine";
     return this.#status(cost);
+  }
+
+  #suspendIdleTimeout(): void {
+    this.#suspendAt = this.sent + SUSPEND_AFTER;
+    if (this.#connection !== undefined) this.#idleTimeouts.suspend(this.#socket, this.#connection);
   }
 
   #cork(): void {

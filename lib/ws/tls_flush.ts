@@ -6,6 +6,7 @@
  * @module
  */
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
+import { sendPing } from "./idle_timeout.ts";
 import type { Polled, Poller } from "./poller.ts";
 
 /**
@@ -117,46 +118,4 @@ export class TlsFlush implements Polled {
     this.#bytesSeen = 0;
     this.#records = 0;
   }
-}
-
-/** The members by which Deno's idle timeout sends its ping. */
-interface IdleTimeout {
-  /** Seconds; 0: off. */
-  readonly duration: symbol;
-  /** The method that starts the timer: after half of the duration a ping, after the other half the end. */
-  readonly start: symbol;
-}
-
-let idleTimeout: IdleTimeout | undefined;
-/** The timeout, in seconds, that sends the ping at once. */
-const IMMEDIATELY = 0.001;
-/** The timeout, in seconds, if the idle timeout is off: it must not end the connection. Timers are limited to 2^31 ms. */
-const NEVER = 4_000_000;
-
-/**
- * Sends a ping. Deno has no API for it, so this starts its idle timeout with a duration of almost nothing. The pong starts
- * it again with the usual duration.
- * @returns false if this version of Deno has no such timer
- */
-export function sendPing(socket: WebSocket): boolean {
-  const members = socket as unknown as Record<symbol, unknown>;
-  idleTimeout ??= findIdleTimeout(members);
-  if (idleTimeout === undefined) return false;
-  const { duration, start } = idleTimeout;
-  const usual = members[duration];
-  members[duration] = IMMEDIATELY;
-  (members[start] as () => void).call(socket);
-  members[duration] = usual || NEVER;
-  return true;
-}
-
-function findIdleTimeout(members: Record<symbol, unknown>): IdleTimeout | undefined {
-  const find = (of: object, name: string) =>
-    Object.getOwnPropertySymbols(of).find(({ description }) => description === name);
-  const duration = find(members, "[[idleTimeout]]");
-  const start = find(Object.getPrototypeOf(members), "[[serverHandleIdleTimeout]]");
-  if (duration === undefined || start === undefined) return undefined;
-  return typeof members[duration] === "number" && typeof members[start] === "function"
-    ? { duration, start }
-    : undefined;
 }

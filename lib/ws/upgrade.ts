@@ -168,7 +168,7 @@ function completeHandshake(handshake: Handshake, shared: PeerDependencies, heade
       return refuse(handshake, shared, "gone", refusalResponse(CLIENT_DISCONNECTED));
     }
     // The option `protocol` is not used: it finds a subprotocol only in a list with a space after each comma.
-    upgraded = Deno.upgradeWebSocket(request, { idleTimeout: shared.idleTimeout / 1000 });
+    upgraded = Deno.upgradeWebSocket(request, { idleTimeout: shared.idleTimeouts.seconds });
   } catch (error) {
     shared.log.debug("the upgrade failed", { error: messageOf(error) });
     connection?.closed();

@@ -2,6 +2,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { defineApp } from "../../lib/ws/app_types.ts";
 import { MemoryBudget } from "../../lib/ws/memory_budget.ts";
+import { IdleTimeouts } from "../../lib/ws/idle_timeout.ts";
+import { Poller } from "../../lib/ws/poller.ts";
 import { CorkTimer, SendBuffer } from "../../lib/ws/send_buffer.ts";
 import { python } from "../net/process.ts";
 import { serving } from "../support/serving.ts";
@@ -33,8 +35,13 @@ class Line {
       socket: this as unknown as WebSocket,
       limit: Infinity,
       budget: new MemoryBudget(Infinity),
-      connection: { acknowledged: () => undefined, cork: (on) => this.corks.push(on) > 0 },
+      connection: {
+        acknowledged: () => undefined,
+        unacknowledged: () => undefined,
+        cork: (on) => this.corks.push(on) > 0,
+      },
       corkTimer,
+      idleTimeouts: new IdleTimeouts(0, new Poller()),
       tlsFlush: undefined,
     });
     this.buffer.open();

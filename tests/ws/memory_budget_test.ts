@@ -1,5 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { type BudgetMember, MemoryBudget, MESSAGE_COST } from "../../lib/ws/memory_budget.ts";
+import { IdleTimeouts } from "../../lib/ws/idle_timeout.ts";
+import { Poller } from "../../lib/ws/poller.ts";
 import { CorkTimer, SendBuffer, type SendStatus } from "../../lib/ws/send_buffer.ts";
 
 const KIB = 1024;
@@ -53,13 +55,14 @@ class Line {
 
   constructor(limit: number) {
     const socket = this as unknown as WebSocket;
-    const connection = { acknowledged: () => this.acknowledged, cork: () => false };
+    const connection = { acknowledged: () => this.acknowledged, unacknowledged: () => undefined, cork: () => false };
     this.buffer = new SendBuffer({
       socket,
       limit,
       budget: this.budget,
       connection,
       corkTimer: new CorkTimer(),
+      idleTimeouts: new IdleTimeouts(0, new Poller()),
       tlsFlush: undefined,
     });
     this.buffer.open();

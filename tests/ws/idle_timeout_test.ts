@@ -1,0 +1,76 @@
+import { assert, assertEquals } from "@std/assert";
+import { type Frame, FrameReader } from "../../lib/client/frames.ts";
+import { defineApp } from "../../lib/ws/app_types.ts";
+import { Opcode, textFrame } from "../support/frames.ts";
+import { dialUpgraded, writeAll } from "../support/raw.ts";
+import { type Served, serving } from "../support/serving.ts";
+
+const SIZE = 4 * 1024 ** 2;
+/** The client waits this many milliseconds after each such number of bytes. It needs at least 9.6 seconds in total. */
+const [PAUSE, PART] = [150, 65_536];
+
+/** The arguments of the `close` hook. */
+type Details = { readonly code?: number; readonly reason?: string };
+
+/** Serves an app that sends messages of the requested length. */
+async function sending(
+  mode: "direct" | "proxied",
+  idleTimeout: string,
+): Promise<Served & { readonly closed: Promise<Details> }> {
+  const closed = Promise.withResolvers<Details>();
+  const app = defineApp({
+    message: (peer, message) => void peer.send(new Uint8Array(Number(message.text()))),
+    close: (_peer, details) => closed.resolve(details),
+  });
+  return { ...await serving(app, { mode, idleTimeout, maxBackpressure: "64MiB" }), closed: closed.promise };
+}
+
+/** Yields the frames that arrive, until the connection ends. */
+async function* framesOf(conn: Deno.Conn, pause: number): AsyncGenerator<Frame> {
+  const reader = new FrameReader(SIZE);
+  const buffer = new Uint8Array(PART);
+  for (let unpaused = 0;;) {
+    const count = await conn.read(buffer).catch(() => null);
+    if (count === null) return;
+    reader.push(buffer.slice(0, count));
+    for (let frame; (frame = reader.next()) !== undefined;) yield frame;
+    if ((unpaused += count) < PART || pause === 0) continue;
+    unpaused -= PART;
+    await new Promise((resolve) => setTimeout(resolve, pause));
+  }
+}
+
+for (const mode of ["direct", "proxied"] as const) {
+  Deno.test(`a client that reads a long message slowly is not ended by the idle timeout, but is afterwards (${mode})`, async () => {
+    await using served = await sending(mode, "4s");
+    using conn = await dialUpgraded(served.raw);
+    await writeAll(conn, textFrame(String(SIZE)));
+    const lengths: number[] = [];
+    // The client answers no pings.
+    for await (const { opcode, payload } of framesOf(conn, PAUSE)) {
+      if (opcode !== Opcode.Binary) continue;
+      lengths.push(payload.length);
+      if (lengths.length === 1) await writeAll(conn, textFrame("10"));
+    }
+    assertEquals(lengths, [SIZE, 10]);
+    assertEquals(await served.closed, { code: 1006, reason: "no pong: the client did not answer a ping" });
+  });
+}
+
+Deno.test("a client that stops reading a long message is ended", async () => {
+  await using served = await sending("proxied", "2s");
+  using conn = await dialUpgraded(served.raw);
+  await writeAll(conn, textFrame(String(SIZE)));
+  const begun = performance.now();
+  assertEquals((await served.closed).code, 1006);
+  assert(performance.now() - begun < 20_000, "the client kept its connection");
+});
+
+Deno.test("a client that receives much and answers pings stays connected", async () => {
+  await using served = await sending("direct", "2s");
+  await using client = await served.connect();
+  for (const end = performance.now() + 8_000; performance.now() < end;) {
+    const answer = await client.ask(String(SIZE));
+    assertEquals((answer as ArrayBuffer).byteLength, SIZE);
+  }
+});
