@@ -81,7 +81,7 @@ export class IdleTimeouts implements Polled {
     if (this.#suspended.has(socket)) return;
     const members = membersOf(socket);
     if (members === undefined || members.duration === 0) return;
-    members.duration = this.seconds * SUSPENDED;
+    members.duration = Math.min(this.seconds * SUSPENDED, NEVER);
     const now = performance.now();
     const acknowledged = connection.acknowledged();
     this.#suspended.set(socket, { connection, timer: members.timer, acknowledged, progressAt: now });
