@@ -1,7 +1,7 @@
 /**
- * The idle timeout of server-side WebSockets, which is Deno's own: after half of it without a frame from the peer Deno sends a
- * ping, and after the other half without a frame it ends the connection. Deno has no API for this, so the members are
- * found by their descriptions (Deno 2.9, ext/websocket/01_websocket.js).
+ * Deno's idle timeout of server-side WebSockets. After half of it without a frame from the peer, Deno sends a ping; after
+ * the other half, it ends the connection. Deno has no API to change it later, so its members are found by their
+ * descriptions (Deno 2.9, ext/websocket/01_websocket.js).
  * @module
  */
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
@@ -56,8 +56,8 @@ interface Suspended {
 
 /**
  * Suspends idle timeouts while peers read what was sent to them. A ping waits behind earlier messages, in Deno and in the
- * kernel. On a slow line that can take longer than the timeout, and Deno would end a connection whose peer reads all the
- * time (measured: 4 MiB at 260 KiB/s with a timeout of 10 s).
+ * kernel. On a slow line the pong comes too late, and Deno would end a connection whose peer reads all the time
+ * (measured: 4 MiB at 260 KiB/s with a timeout of 10 s).
  */
 export class IdleTimeouts implements Polled {
   /** The timeout in seconds, as Deno takes it; 0: off. */
