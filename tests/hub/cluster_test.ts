@@ -17,7 +17,7 @@ function assertAscending(numbers: readonly number[]): void {
   }
 }
 
-/** Asks until all nodes answer. Nodes discover each other after the start, and a busy machine may exceed the timeout. */
+/** Asks until all nodes answer. Nodes discover each other after the start, which takes longer on a busy machine. */
 function complete<T extends Complete>(client: NodeClient, command: Command): Promise<T> {
   return eventually(() => client.ask<T>(command), ({ complete }) => complete);
 }
@@ -130,7 +130,7 @@ for (const [name, start] of ENGINES) {
   peerTest(name, `a node suspended for 10 s over ${name}: its missed messages are counted`, async () => {
     await using server = await start();
     await using one = await startNode(server.url);
-    // After the resume the broker sends its whole backlog at once. The default limit of a client's unread data is lower.
+    // After the resume the broker sends its backlog at once: more than the default limit of a client's unread data.
     await using two = await startNode(server.url, ["--max-backpressure", "1GiB"]);
     await using a = await one.client();
     await using b = await two.client();
