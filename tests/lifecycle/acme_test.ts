@@ -19,34 +19,30 @@ import {
   stateOf,
 } from "./acme_setup.ts";
 
-peerTest(
-  "pebble",
-  "acme: --domain alone suffices; a restart sends no request to the authority; http redirects to https",
-  async () => {
-    await using pebble = await startPebble({ front: () => undefined });
-    await using folder = await folderFor(pebble);
-    let before: number;
-    {
-      await using program = await startProgram(optionsFor(pebble), { folder: folder.path });
-      assertEquals(program.url, `wss://${pebble.address}:${program.port}/`);
-      await asks(program, folder.ca);
-      assertMatch(program.stderr.text, /"there is no certificate yet: obtaining [^"]*; this takes at most 3m"/);
-      assertMatch(program.stderr.text, /"certificate: [^"]* the authority requests the challenge on port 80"/);
-
-      const there = `http://${pebble.address}:${pebble.httpPort}`;
-      const redirect = await fetch(`${there}/wss?a=b`, { redirect: "manual" });
-      await redirect.body?.cancel();
-      assertEquals(redirect.status, 308);
-      assertEquals(redirect.headers.get("location"), `https://${pebble.address}:${program.port}/wss?a=b`);
-      await program.stderr.until(/"the certificate will be renewed at /);
-      before = pebble.requests.length;
-      assertEquals((await program.stop()).code, 0);
-    }
+peerTest("pebble", "acme: --domain alone suffices; a restart sends no request; http redirects to https", async () => {
+  await using pebble = await startPebble({ front: () => undefined });
+  await using folder = await folderFor(pebble);
+  let before: number;
+  {
     await using program = await startProgram(optionsFor(pebble), { folder: folder.path });
+    assertEquals(program.url, `wss://${pebble.address}:${program.port}/`);
     await asks(program, folder.ca);
-    assertEquals(pebble.requests.length, before);
-  },
-);
+    assertMatch(program.stderr.text, /"there is no certificate yet: obtaining [^"]*; this takes at most 3m"/);
+    assertMatch(program.stderr.text, /"certificate: [^"]* the authority requests the challenge on port 80"/);
+
+    const there = `http://${pebble.address}:${pebble.httpPort}`;
+    const redirect = await fetch(`${there}/wss?a=b`, { redirect: "manual" });
+    await redirect.body?.cancel();
+    assertEquals(redirect.status, 308);
+    assertEquals(redirect.headers.get("location"), `https://${pebble.address}:${program.port}/wss?a=b`);
+    await program.stderr.until(/"the certificate will be renewed at /);
+    before = pebble.requests.length;
+    assertEquals((await program.stop()).code, 0);
+  }
+  await using program = await startProgram(optionsFor(pebble), { folder: folder.path });
+  await asks(program, folder.ca);
+  assertEquals(pebble.requests.length, before);
+});
 
 peerTest("pebble", "acme: a renewal under load loses none of 50 connections and refuses no new client", async () => {
   const held = Promise.withResolvers<void>();
@@ -76,54 +72,50 @@ peerTest("pebble", "acme: a renewal under load loses none of 50 connections and 
   await clients.settle();
 });
 
-peerTest(
-  "pebble",
-  "acme: one worker renews, all workers serve the new certificate, and another worker takes over",
-  async () => {
-    const held = Promise.withResolvers<void>();
-    let renewing = false;
-    const front = renewNow(async ({ kind }) => {
-      if (kind === "newOrder" && renewing) await held.promise;
-      return undefined;
+peerTest("pebble", "acme: one worker renews, all workers serve the certificate, and another takes over", async () => {
+  const held = Promise.withResolvers<void>();
+  let renewing = false;
+  const front = renewNow(async ({ kind }) => {
+    if (kind === "newOrder" && renewing) await held.promise;
+    return undefined;
+  });
+  await using pebble = await startPebble({ front, nonceReject: 0 });
+  await using folder = await folderFor(pebble);
+  const files = Object.entries(WORKER_APP);
+  for (const [name, text] of files) await Deno.writeTextFile(join(folder.path, name), text);
+  const start = () =>
+    startProgram(["--workers", "2", "--app", "./worker.ts", "--drain-timeout", "1s", ...optionsFor(pebble)], {
+      folder: folder.path,
     });
-    await using pebble = await startPebble({ front, nonceReject: 0 });
-    await using folder = await folderFor(pebble);
-    const files = Object.entries(WORKER_APP);
-    for (const [name, text] of files) await Deno.writeTextFile(join(folder.path, name), text);
-    const start = () =>
-      startProgram(["--workers", "2", "--app", "./worker.ts", "--drain-timeout", "1s", ...optionsFor(pebble)], {
-        folder: folder.path,
-      });
-    const options = { ca: folder.ca };
-    {
-      await using program = await start();
-      await using _each = await clientOfEach(2, program.url, options);
-      assertEquals(pebble.requests.filter((kind) => kind === "newOrder").length, 1);
-      assertEquals((await program.stop()).code, 0);
-    }
-    await makeDue(pebble, folder.path);
-    renewing = true;
+  const options = { ca: folder.ca };
+  {
     await using program = await start();
-    await using clients = await clientOfEach(2, program.url, options);
-    const ca = await Deno.readTextFile(folder.ca);
-    const old = await serialOf(program.port, ca, pebble.address);
-    held.resolve();
-    const serves =
-      /"the new certificate is in use","serial":"([0-9A-F]+)"[^]*"the new certificate is in use","serial":"\1"/;
-    const [, fresh] = await program.stderr.until(serves);
-    assertNotEquals(fresh!.toLowerCase(), old);
-    for (let count = 0; count < 10; count++) {
-      assertEquals(await serialOf(program.port, ca, pebble.address), fresh!.toLowerCase());
-    }
-    for (const [pid, client] of clients) assertEquals(await client.ask("pid"), `${pid}`);
-    assertEquals(pebble.requests.filter((kind) => kind === "newOrder").length, 2);
+    await using _each = await clientOfEach(2, program.url, options);
+    assertEquals(pebble.requests.filter((kind) => kind === "newOrder").length, 1);
+    assertEquals((await program.stop()).code, 0);
+  }
+  await makeDue(pebble, folder.path);
+  renewing = true;
+  await using program = await start();
+  await using clients = await clientOfEach(2, program.url, options);
+  const ca = await Deno.readTextFile(folder.ca);
+  const old = await serialOf(program.port, ca, pebble.address);
+  held.resolve();
+  const serves =
+    /"the new certificate is in use","serial":"([0-9A-F]+)"[^]*"the new certificate is in use","serial":"\1"/;
+  const [, fresh] = await program.stderr.until(serves);
+  assertNotEquals(fresh!.toLowerCase(), old);
+  for (let count = 0; count < 10; count++) {
+    assertEquals(await serialOf(program.port, ca, pebble.address), fresh!.toLowerCase());
+  }
+  for (const [pid, client] of clients) assertEquals(await client.ask("pid"), `${pid}`);
+  assertEquals(pebble.requests.filter((kind) => kind === "newOrder").length, 2);
 
-    // Whichever worker held the challenge port, a running worker soon opens it.
-    const [first] = childrenOf(program.pid);
-    Deno.kill(first!, "SIGKILL");
-    await redirected(pebble);
-  },
-);
+  // Whichever worker held the challenge port, a running worker soon opens it.
+  const [first] = childrenOf(program.pid);
+  Deno.kill(first!, "SIGKILL");
+  await redirected(pebble);
+});
 
 peerTest("pebble", "acme: after a kill in any step, the next start obtains the certificate", async (t) => {
   const steps = ["newAccount", "newOrder", "authorization", "challenge", "finalize", "certificate"] as const;

@@ -1,4 +1,4 @@
-/** A stop drains the service: it refuses new connections, and serves open ones until they end or the timeout expires. */
+/** A stop drains the service: it refuses new connections, and serves open ones until their end or the timeout. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Client } from "../support/client.ts";
 import { type Program, startProgram } from "../support/program.ts";
@@ -77,7 +77,7 @@ Deno.test("SIGTERM: --drain-timeout 0 closes with 1001 at once", async () => {
   assert(took < 8_000, `${took} ms`);
 });
 
-Deno.test("SIGTERM: exits in time with a client that ignores the close, a client that keeps sending, and an idle client", async () => {
+Deno.test("SIGTERM: clients that ignore the close, keep sending, or stay idle do not delay the exit", async () => {
   await using program = await startProgram(["--app", "echo", "--drain-timeout", "300ms"]);
   const ca = await Deno.readTextFile(program.ca);
   const silent = await dial({ port: program.port, ca });

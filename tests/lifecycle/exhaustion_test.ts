@@ -1,4 +1,4 @@
-/** File descriptors run out: connected clients are unaffected, and new clients are served once one is free. Linux only. */
+/** File descriptors run out: held clients are unaffected, and new ones are served again later. Linux only. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Client } from "../support/client.ts";
 import { type Program, startProgram } from "../support/program.ts";
@@ -84,7 +84,7 @@ Deno.test("silent connections use up the descriptors: the oldest are closed, and
   figures("held clients throughout", { echoes: held.echoes, "slowest (ms)": held.slowest });
 });
 
-Deno.test("silent connections to the admin listener use up the descriptors: the service and the listener keep serving", async () => {
+Deno.test("silent admin connections use up the descriptors: the service and the admin listener keep serving", async () => {
   await using program = await limited(["--admin", "127.0.0.1:0", "--max-connections", "20"]);
   const [, admin] = await program.stderr.until(/"admin":"([^"]+)"/);
   const address = { hostname: "127.0.0.1", port: Number(new URL(admin!).port) };
@@ -105,7 +105,7 @@ Deno.test("silent connections to the admin listener use up the descriptors: the 
       const began = performance.now();
       for (let served = false; !served;) {
         assert(performance.now() - began < 20_000, program.stderr.text);
-        // Admin connections do not count towards --max-connections: clients are refused only while descriptors are short.
+        // Admin connections do not count towards --max-connections: only a lack of descriptors causes a refusal.
         const client = await Client.open(program.url, options).catch(() => undefined);
         const health = await fetch(`${admin}/healthz`, { headers: { connection: "close" } })
           .then((answer) => answer.json(), () => undefined);

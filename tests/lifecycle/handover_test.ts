@@ -152,7 +152,7 @@ Deno.test("SIGUSR2 in the middle of a certificate reload, and a reload in the mi
   }
 });
 
-Deno.test("SIGUSR2: a client that stays longer than --drain-timeout is closed with 1001, and the old process exits with 0", async () => {
+Deno.test("SIGUSR2: after --drain-timeout the old process closes its clients with 1001 and exits with 0", async () => {
   await withProgram(["--drain-timeout", "500ms"], async (program) => {
     await using held = await Client.open(program.url, { ca: program.ca });
     await handOver(program, program.pid);

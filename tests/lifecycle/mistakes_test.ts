@@ -63,7 +63,7 @@ const MISTAKES = [
   ...["context is a number", "inside the context throws"],
 ];
 
-Deno.test("an upgrade hook that throws or returns nonsense: 500, a logged error, and the listener keeps accepting", async (t) => {
+Deno.test("an upgrade hook that throws or returns nonsense: 500, a logged error, and a working listener", async (t) => {
   // With a limit this low, a connection slot that is not released makes later handshakes fail.
   await using program = await startProgram(["--app", "./app.js", "--max-connections", "4"], {
     files: { "app.js": APP },
@@ -92,7 +92,7 @@ Deno.test("an upgrade hook that throws or returns nonsense: 500, a logged error,
   assert(!/^\s+at /m.test(program.stderr.text), program.stderr.text);
 });
 
-Deno.test("an upgrade hook that calls Deno.upgradeWebSocket has no effect, because it gets a copy of the request", async (t) => {
+Deno.test("Deno.upgradeWebSocket in an upgrade hook has no effect: the hook gets a copy of the request", async (t) => {
   await using program = await startProgram(["--app", "./app.js"], { files: { "app.js": APP } });
   const ca = await Deno.readTextFile(program.ca);
   await using held = await HeldClients.open(5, program.url, { ca: program.ca });

@@ -1,4 +1,4 @@
-/** The program's files are replaced while it runs, as before a SIGUSR2. The running process must not load the new files. */
+/** The program's files are replaced while it runs, as before a SIGUSR2. The process must not load the new files. */
 import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { KEY } from "../admin/admin.ts";
