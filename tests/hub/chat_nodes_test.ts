@@ -1,11 +1,11 @@
-// The chat app as three processes.
+// The chat app on three nodes, each a process.
 import { assertEquals, assertMatch } from "@std/assert";
 import { peerTest } from "../peers/require.ts";
 import { Client } from "../support/client.ts";
 import { type Program, startProgram } from "../support/program.ts";
 import { natsServer } from "./engines.ts";
 
-/** Somebody on a node, under a name, after everything that the service says of itself. */
+/** Connects a client to a node and gives it a name. Reads the greeting and the notice of the new name. */
 async function enter(program: Program, name: string): Promise<Client> {
   const client = await Client.open(program.url);
   assertMatch(await client.next() as string, /^welcome, guest-[0-9a-f]{4}: \/name NAME/);
@@ -14,14 +14,14 @@ async function enter(program: Program, name: string): Promise<Client> {
   return client;
 }
 
-/** Asks until the answer is as expected: subscriptions on other nodes are told to nobody. */
+/** Asks until the answer is as expected. Polls, because no event reports subscriptions on other nodes. */
 async function who(client: Client, expected: string): Promise<void> {
   for (let asked = 0; asked < 200; asked++) {
     client.send("/who");
     if (await client.until(/^in /) === expected) return;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-  throw new Error(`it is not: ${expected}`);
+  throw new Error(`/who never answered: ${expected}`);
 }
 
 peerTest("nats-server", "chat over three nodes: rooms, names and /who cover all nodes", async () => {
@@ -45,7 +45,7 @@ peerTest("nats-server", "chat over three nodes: rooms, names and /who cover all 
   ben.send("/join garden");
   await who(ben, "in garden: Ben");
   await who(cleo, "in lobby: Anna, Cleo");
-  // The whole node of Cleo dies: she is not said to have left, and is not there any more.
+  // Cleo's node is killed. The chat does not announce that she left, but /who no longer lists her.
   three.signal("SIGKILL");
   await three.exited;
   await who(anna, "in lobby: Anna");

@@ -1,5 +1,5 @@
 /**
- * Nodes as processes, each the real program with tests/hub/node_app.ts, and clients that tell it what to do.
+ * Starts nodes as processes: each runs the real program with tests/hub/node_app.ts. Clients send commands to that app.
  * @module
  */
 import { join } from "node:path";
@@ -11,26 +11,27 @@ import type { Command } from "./node_app.ts";
 
 const APP = new URL("./node_app.ts", import.meta.url).pathname;
 
-/** A client of a node. What it is sent by others, and what it is answered, are told apart by their form. */
+/** A client of a node. The form of a text tells whether it is a message or the answer to a command. */
 export interface NodeClient extends AsyncDisposable {
   readonly id: string;
-  /** Numbers that came in streams, and other texts. */
+  /** Numbers received from streams. */
   readonly numbers: number[];
+  /** Other messages received. */
   readonly texts: string[];
   readonly closed: Client["closed"];
   tell(command: Command): void;
   ask<T>(command: Command): Promise<T>;
-  /** Resolves once this number has come. */
+  /** Resolves once this number has arrived. */
   until(number: number): Promise<void>;
 }
 
-/** A node. Disposing of it kills it. */
+/** A node. Its disposal kills the process. */
 export interface Node extends AsyncDisposable {
   readonly program: Program;
   client(query?: string): Promise<NodeClient>;
 }
 
-/** Starts a node; it listens on a unix socket, so that it may be in a network namespace. */
+/** Starts a node. It listens on a Unix socket, so clients reach it even in a network namespace. */
 export async function startNode(
   broker: string,
   options: readonly string[] = [],
@@ -77,7 +78,7 @@ async function clientOf(client: Client): Promise<NodeClient> {
         }
       }
     } catch (error) {
-      // It was closed.
+      // The connection was closed.
       ended = true;
       wanted?.reject(error as Error);
     }
@@ -96,7 +97,7 @@ async function clientOf(client: Client): Promise<NodeClient> {
     },
     async until(number) {
       if (numbers.includes(number)) return;
-      if (ended) throw new Error("it was closed");
+      if (ended) throw new Error("the connection was closed");
       const { promise, resolve, reject } = Promise.withResolvers<void>();
       wanted = { number, resolve, reject };
       await promise;
@@ -108,23 +109,23 @@ async function clientOf(client: Client): Promise<NodeClient> {
   };
 }
 
-/** Asks until the answer is as it should be; what other nodes get to know is told to nobody here. */
+/** Asks until the answer is right. Polls, because no event tells a test what other nodes have learned. */
 export async function eventually<T>(ask: () => Promise<T>, right: (value: T) => boolean, within = 30_000): Promise<T> {
   const deadline = performance.now() + within;
   for (;;) {
     const value = await ask();
     if (right(value)) return value;
-    if (performance.now() > deadline) throw new Error(`not within ${within} ms: ${JSON.stringify(value)}`);
+    if (performance.now() > deadline) throw new Error(`still wrong after ${within} ms: ${JSON.stringify(value)}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
 
-/** The counts of a client's own node. */
+/** The counts of the client's node. */
 export async function countsOf(client: NodeClient): Promise<RelayCounts> {
   return (await client.ask<NodeList>({ do: "nodes" })).nodes[0]!.counts!;
 }
 
-/** Waits until each client's node knows so many. */
+/** Waits until the node of each client knows `count` nodes. */
 export async function acquainted(count: number, ...clients: readonly NodeClient[]): Promise<void> {
   for (const client of clients) {
     await eventually(() => client.ask<NodeList>({ do: "nodes" }), ({ nodes }) => nodes.length === count);

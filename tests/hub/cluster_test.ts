@@ -1,4 +1,4 @@
-// Three nodes as three processes with a real broker between them, and what happens when something fails.
+// Nodes run as separate processes and connect through a real broker. The tests cover normal operation and failures.
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Complete, NodeList, Online, Presence, TopicList } from "../../lib/hub/service_calls.ts";
 import { NEAR, VethLink } from "../support/veth_link.ts";
@@ -10,19 +10,19 @@ import { natsServer, redisServer, type Server } from "./engines.ts";
 
 const ENGINES = [["nats-server", natsServer], ["redis-server", redisServer]] as const;
 
-/** What a subscriber saw is in order and without a double. */
+/** Asserts that the numbers are in order and that none is repeated. */
 function assertAscending(numbers: readonly number[]): void {
   for (let i = 1; i < numbers.length; i++) {
     assert(numbers[i]! > numbers[i - 1]!, `${numbers[i - 1]} before ${numbers[i]}`);
   }
 }
 
-/** An answer of all nodes: a node knows them a moment after its start, and a busy machine may take longer than the bound. */
+/** Asks until all nodes answer. Nodes discover each other after the start, which takes longer on a busy machine. */
 function complete<T extends Complete>(client: NodeClient, command: Command): Promise<T> {
   return eventually(() => client.ask<T>(command), ({ complete }) => complete);
 }
 
-/** How often a line stands in the log of a program. */
+/** How often a text occurs in a program's log. */
 const occurrences = (line: string, program: { stderr: { text: string } }) => program.stderr.text.split(line).length - 1;
 
 for (const [name, start] of ENGINES) {
@@ -71,7 +71,7 @@ for (const [name, start] of ENGINES) {
       three.program.signal("SIGKILL");
       await three.program.exited;
       const killed = performance.now();
-      // Nobody waits for the dead longer than the bound, and then says that it is missing.
+      // A query waits for the killed node no longer than its timeout.
       const meanwhile = await a.ask<Presence>({ do: "presence", name: "room" });
       assert(meanwhile.peers.length === 2 && performance.now() - killed < 10_000);
       await eventually(() => a.ask<NodeList>({ do: "nodes" }), ({ nodes }) => nodes.length === 2);
@@ -81,7 +81,7 @@ for (const [name, start] of ENGINES) {
       assertEquals([after.peers.length, after.complete, after.users], [2, true, ["tom"]]);
       assert(asked <= killed);
 
-      // A node that stops leaves at once, sooner than its silence would tell.
+      // A node that stops says so. The others remove it without waiting for the silence limit.
       const { code } = await two.program.stop();
       assertEquals(code, 0);
       const stopped = performance.now();
@@ -127,10 +127,10 @@ for (const [name, start] of ENGINES) {
     },
   );
 
-  peerTest(name, `a node that is suspended for 10 s over ${name}: its missed messages are counted`, async () => {
+  peerTest(name, `a node suspended for 10 s over ${name}: its missed messages are counted`, async () => {
     await using server = await start();
     await using one = await startNode(server.url);
-    // What the broker has kept comes at once when the node goes on: more than a client may have unread.
+    // After the resume the broker sends its backlog at once: more than the default limit of a client's unread data.
     await using two = await startNode(server.url, ["--max-backpressure", "1GiB"]);
     await using a = await one.client();
     await using b = await two.client();
@@ -145,16 +145,16 @@ for (const [name, start] of ENGINES) {
     await b.until(0);
     const before = await a.ask<{ rss: number }>({ do: "memory" });
     two.program.signal("SIGSTOP");
-    // More than what the broker keeps for one who does not read: 64 MiB with NATS, 32 MiB with Redis.
+    // More than the broker keeps for a client that does not read: 64 MiB with NATS, 32 MiB with Redis.
     await publish(2000, 5, 100_000);
     two.program.signal("SIGCONT");
-    // When it notices that it was cut off, nobody here knows; then it hears what is published again.
+    // No event tells when the node notices that it was disconnected. From then on it receives messages again.
     await eventually(() => publish(1, 0, 0), () => b.numbers.some((number) => number > 2000));
     await b.until(sent - 1);
     assertAscending(b.numbers);
     const [own, { missed }] = [await countsOf(a), await countsOf(b)];
     assertEquals(b.numbers.length + missed, sent);
-    assert(missed > 0, "the broker has kept 200 MB for it");
+    assert(missed > 0, "the broker kept all 200 MB");
     assertEquals(own.relayed + own.notRelayed, sent);
     const grown = (await a.ask<{ rss: number }>({ do: "memory" })).rss - before.rss;
     assert(grown < 150 * 1024 ** 2, `the publisher grew by ${grown} bytes`);
@@ -163,9 +163,9 @@ for (const [name, start] of ENGINES) {
   });
 }
 
-/** Publishes all through an outage and counts: what was sent is what was delivered and what is counted as missed. */
+/** Publishes during an outage and counts: each message sent is either delivered or counted as missed. */
 async function outage(server: Server, fail: () => Promise<void>, link?: VethLink): Promise<void> {
-  // The publisher stands on the far side where there is one.
+  // With a link, the publisher's node runs on its far side.
   await using one = await startNode(server.url, [], link?.far);
   await using two = await startNode(server.url, [], link?.near);
   await using three = await startNode(server.url, [], link?.near);
@@ -177,7 +177,7 @@ async function outage(server: Server, fail: () => Promise<void>, link?: VethLink
   await c.ask({ do: "subscribe", topic: "quiet" });
   await acquainted(3, near, b, c);
 
-  // A node counts from the first message that it has of a publisher.
+  // A node counts from the first message that it receives from a publisher.
   await publisher.ask({ do: "stream", topic: "room", from: 0, count: 50, every: 0 });
   await Promise.all([near, b, c].map((client) => client.until(49)));
   let sent = 50;
@@ -196,7 +196,7 @@ async function outage(server: Server, fail: () => Promise<void>, link?: VethLink
   sent += 50;
   await Promise.all([near, b, c].map((client) => client.until(sent - 1)));
 
-  assertEquals(near.numbers, Array.from({ length: sent }, (_, i) => i), "peers of the publisher's node miss nothing");
+  assertEquals(near.numbers, Array.from({ length: sent }, (_, i) => i), "peers on the publisher's node miss nothing");
   const own = await countsOf(near);
   assertEquals(own.relayed + own.notRelayed, sent);
   assert(own.notRelayed > 0);
@@ -218,7 +218,7 @@ async function outage(server: Server, fail: () => Promise<void>, link?: VethLink
   }
 }
 
-/** All topics of the node are named in its gaps. */
+/** Asserts that the gaps reported to the node's app name exactly these topics. */
 async function assertGap(client: NodeClient, topics: readonly string[]): Promise<void> {
   const gaps = await eventually(
     () => client.ask<{ topics: string[]; namespace: string }[]>({ do: "gaps" }),

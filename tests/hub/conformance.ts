@@ -1,5 +1,5 @@
 /**
- * The words of lib/hub/broker.ts as tests, over any engine.
+ * Tests of the contract in lib/hub/broker.ts, for any engine.
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
@@ -10,8 +10,8 @@ import { peerTest } from "../peers/require.ts";
 import type { Engine } from "./engines.ts";
 
 /**
- * Adds the tests of an engine.
- * @param programs what it needs
+ * Adds the tests for an engine.
+ * @param programs the programs that the engine needs
  */
 export function conformance(name: string, start: () => Promise<Engine>, programs: readonly string[] = []): void {
   const test = (what: string, run: (engine: Engine) => Promise<void>) =>
@@ -109,7 +109,7 @@ export function conformance(name: string, start: () => Promise<Engine>, programs
     all.forEach((channel, i) => a.publish(channel, uint32(i)));
     await b.heard(all.length);
     await settle(a, b);
-    // Between channels there is no order.
+    // Frames of different channels arrive in any order.
     const frames = b.frames.map(({ channel, body }) => ({ channel, at: asUint32(body) })).sort((x, y) => x.at - y.at);
     assertEquals(frames, all.map((channel, at) => ({ channel, at })));
   });
@@ -139,15 +139,15 @@ export function conformance(name: string, start: () => Promise<Engine>, programs
   });
 }
 
-/** A broker with what came through it. */
+/** A broker, and the frames that it delivered. */
 export interface TestNode extends AsyncDisposable {
   readonly broker: Broker;
   readonly frames: { readonly channel: string; readonly body: Uint8Array }[];
-  /** What it told of its connection. */
+  /** What the broker reported about its connection. */
   readonly told: string[];
   listen(channel: string): void;
   publish(channel: string, body: Uint8Array): boolean;
-  /** Resolves once so many frames have come. */
+  /** Resolves once `count` frames have arrived. */
   heard(count: number): Promise<void>;
 }
 
@@ -193,7 +193,7 @@ export async function node(
   };
 }
 
-/** Until the engine has processed all that these asked of it. */
+/** Waits until the engine has processed all requests of these nodes. */
 export async function settle(...nodes: readonly TestNode[]): Promise<void> {
   for (const { broker } of nodes) await broker.flush();
 }

@@ -1,5 +1,5 @@
 /**
- * Engines for brokers: real servers, a bus in the process, and one that fails when it is told to.
+ * Engines for brokers: real servers, a bus in the process, and an engine whose faults a test controls.
  * @module
  */
 import { join } from "node:path";
@@ -10,19 +10,19 @@ import { parseBroker } from "../../lib/hub/brokers/broker_url.ts";
 import { freePort } from "../support/ports.ts";
 import { pipeLines, portAccepts } from "../support/processes.ts";
 
-/** Something that brokers connect to. */
+/** A server or bus that brokers connect to. */
 export interface Engine extends AsyncDisposable {
   open(start: BrokerStart): Promise<Broker>;
 }
 
-/** An engine that is a program. */
+/** An engine that runs as a program. */
 export interface Server extends Engine {
   readonly url: string;
   readonly port: number;
   readonly pid: number;
-  /** Ends it with SIGKILL. */
+  /** Ends the program with SIGKILL. */
   kill(): Promise<void>;
-  /** Starts it again at the same port. */
+  /** Starts the program again on the same port. */
   restart(): Promise<void>;
   signal(signal: Deno.Signal): void;
 }
@@ -36,19 +36,19 @@ export function localEngine(): Promise<Engine> {
   });
 }
 
-/** Where a server runs. */
+/** Where and how a server runs. */
 export interface ServerOptions {
-  /** Lines of its configuration. */
+  /** Lines to add to its configuration. */
   readonly config?: string;
   /** Default 127.0.0.1. */
   readonly host?: string;
-  /** Its port. Default: a free one. */
+  /** Default: a free port. */
   readonly port?: number;
-  /** A command line that its own is appended to: `ip netns exec …`. */
+  /** Prefix of the command line: `ip netns exec …`. */
   readonly wrapper?: readonly string[];
-  /** The scheme of its URL, where it is not the plain one. */
+  /** The scheme of its URL. Default: the scheme without TLS. */
   readonly scheme?: string;
-  /** Redis: it needs a second port, for its cluster's other members. */
+  /** Redis only: opens a second port, for the other members of the cluster. */
   readonly clusterBus?: boolean;
 }
 
@@ -94,7 +94,7 @@ async function startServer(
   async function start(): Promise<void> {
     child = new Deno.Command(program!, { args, stdin: "null", stdout: "piped", stderr: "piped" }).spawn();
     output = Promise.all([pipeLines(child.stdout, lines), pipeLines(child.stderr, lines)]);
-    // In a network namespace of its own its port is not reached from here.
+    // The port of a server in another network namespace cannot be reached from here.
     const ready = host === "127.0.0.1"
       ? portAccepts(port, child.status)
       : said(lines, /Ready to accept|Server is ready/);
@@ -113,7 +113,7 @@ async function startServer(
     try {
       child.kill(name);
     } catch (error) {
-      // It has ended.
+      // The program has ended.
       if (!(error instanceof TypeError)) throw error;
     }
   }
@@ -136,33 +136,33 @@ async function startServer(
   };
 }
 
-/** Until a program has written something. */
+/** Waits until a line of the program's output matches. */
 async function said(lines: readonly string[], pattern: RegExp): Promise<void> {
   const deadline = performance.now() + 15_000;
   while (!lines.some((line) => pattern.test(line))) {
-    if (performance.now() > deadline) throw new Error(`it has not said ${pattern} within 15 s`);
+    if (performance.now() > deadline) throw new Error(`no line matched ${pattern} within 15 s`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
 
-/** What a faulty engine does to a frame on its way to one subscriber. */
+/** Maps a frame for one subscriber to the frames that are delivered instead. */
 export type Fault = (frame: Uint8Array<ArrayBuffer>) => Iterable<Uint8Array<ArrayBuffer>>;
 
-/** An engine whose connections end, hang, and lose, double and reorder frames when a test says so. */
+/** An engine whose faults a test controls: it ends connections, hangs, and loses, repeats and reorders frames. */
 export interface FaultyEngine extends Engine {
-  /** What happens to each frame. Default: it arrives once. */
+  /** Applied to each frame. Default: the frame arrives once. */
   fault: Fault;
   /** Whether connecting works. */
   reachable: boolean;
-  /** Whether it answers nothing any more. */
+  /** Whether the engine has stopped answering. */
   hung: boolean;
   /** Ends all connections. */
   cut(reason: string): void;
-  /** Channels that somebody is subscribed to. */
+  /** Channels with at least one subscriber. */
   readonly channels: ReadonlySet<string>;
 }
 
-/** See {@link FaultyEngine}. Intervals are a tenth of those of real engines. */
+/** See {@link FaultyEngine}. Its intervals are a tenth of a real engine's. */
 export function faultyEngine(): Promise<FaultyEngine> {
   const sessions = new Set<FaultySession>();
   const engine: FaultyEngine = {

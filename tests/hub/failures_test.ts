@@ -9,7 +9,7 @@ import { freePort } from "../support/ports.ts";
 import { asUint32, node, settle, uint32 } from "./conformance.ts";
 import { type Engine, natsServer, redisCluster, redisServer, type Server } from "./engines.ts";
 
-/** Why a broker cannot be used. */
+/** Connects to a broker that cannot be used, and returns the error message. */
 async function refusal(url: string, options?: OpenOptions): Promise<string> {
   const listener = { down: () => {}, up: () => {}, problem: () => {} };
   const open = openBroker(parseBroker(url), { node: new Uint8Array(NODE_BYTES), listener }, options);
@@ -107,14 +107,14 @@ for (const [name, start] of [["nats", natsServer], ["redis", redisServer]] as co
       await b.heard(2);
       await settle(a, b);
       assertEquals(b.frames.map(({ body }) => body[3]), [2, 3]);
-      // An outage is told once, however many attempts it takes; what they fail with may be another reason.
+      // An outage is reported once, even if later attempts to connect fail for other reasons.
       assertEquals(b.told.filter((what) => what.startsWith("down")).length, 1);
     },
   );
 
   peerTest(
     `${name}-server`,
-    `broker ${name}: a hang is detected within seconds, and the broker is used again after it`,
+    `broker ${name}: a hang is detected within seconds, and the broker is used again afterwards`,
     async () => {
       await using server: Server = await start();
       await using a = await node(server);
@@ -155,7 +155,7 @@ peerTest("redis-server", "broker redis cluster: delivers again after a member wa
   await using cluster = await redisCluster();
   await using a = await node(cluster);
   await using b = await node(cluster);
-  // Their slots are on all members.
+  // The slots of these channels are spread over all members.
   const channels = Array.from({ length: 12 }, (_, i) => `x.t.${i}`);
   for (const channel of channels) b.listen(channel);
   await settle(a, b);
@@ -168,11 +168,11 @@ peerTest("redis-server", "broker redis cluster: delivers again after a member wa
   assertEquals(new Set(b.frames.map(({ channel }) => channel)), new Set(channels));
 });
 
-/** Polls: what is waited for is told by callbacks of more than one node. */
+/** Waits for a condition. Polls, because the condition depends on callbacks of several nodes. */
 async function until(condition: () => boolean): Promise<void> {
   const deadline = performance.now() + 60_000;
   while (!condition()) {
-    if (performance.now() > deadline) throw new Error("it did not happen within 60 s");
+    if (performance.now() > deadline) throw new Error("the condition was not met within 60 s");
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
@@ -192,7 +192,7 @@ peerTest(
     await using plainNats = await natsServer();
     await using plainRedis = await redisServer();
     for (const { url } of [nats, redis]) {
-      assertMatch(await refusal(url), /: TLS failed: /, "an authority that nobody knows");
+      assertMatch(await refusal(url), /: TLS failed: /, "an unknown authority");
       assertMatch(
         await refusal(url.replace("127.0.0.1", "127.0.0.2"), { ca }),
         /: (TLS failed|it cannot be reached): /,
@@ -213,7 +213,7 @@ peerTest(
       await refusal(plainRedis.url.replace("redis", "rediss"), { ca }),
       /: (TLS failed|it cannot be reached): /,
     );
-    // A NATS server that wants TLS says so, and gets it.
+    // A NATS server announces that it requires TLS. The client then uses TLS, although the scheme is nats.
     await using c = await node(withUrl(nats.url.replace("tls", "nats"), { ca }));
     assertEquals(c.broker.connected, true);
   },

@@ -9,7 +9,7 @@ import { node } from "./conformance.ts";
 import { type Engine, faultyEngine, localEngine, natsServer, redisServer } from "./engines.ts";
 import { hubOn, settle, until } from "./test_hub.ts";
 
-/** A bound that a busy machine keeps to. */
+/** A timeout long enough for a busy machine. */
 const LONG = { timeout: 20_000 };
 
 const ENGINES: [name: string, start: () => Promise<Engine>, programs: string[]][] = [
@@ -39,7 +39,7 @@ for (const [name, start, programs] of ENGINES) {
       a.calls.publish(["news", "nobody"], "all");
       a.calls.publish("news", "some", { except: far!.id });
       a.calls.publish("news", "shop", { namespace: "shop" });
-      assertEquals(near!.got.length, 6, "this node's own are served at once");
+      assertEquals(near!.got.length, 6, "peers on the same node receive at once");
       await until(() => further!.got.length === 6 && shop.got.length === 1);
       const all = ["grüße 💬", [0, 255, 128], "", "x".repeat(10_000), "all"];
       assertEquals([near!.got, further!.got, far!.got], [[...all, "some"], [...all, "some"], all]);
@@ -62,7 +62,7 @@ for (const [name, start, programs] of ENGINES) {
     assertEquals(a.hub.info().counts!.missed, 0);
   });
 
-  peerTest(programs, `hub over ${name}: reaches users and peers on any node`, async () => {
+  peerTest(programs, `hub over ${name}: calls reach users and peers on any node`, async () => {
     await using engine = await start();
     await using a = await hubOn(engine);
     await using b = await hubOn(engine);
@@ -170,7 +170,7 @@ for (const [name, start, programs] of ENGINES) {
       await b[Symbol.asyncDispose]();
       const stopped = performance.now();
       while ((await a.calls.nodes()).nodes.length > 1) await new Promise((resolve) => setTimeout(resolve, 5));
-      assert(performance.now() - stopped < 3000, "sooner than silence would tell");
+      assert(performance.now() - stopped < 3000, "sooner than the silence limit");
       assertEquals((await a.calls.presence("news", LONG)).peers, []);
       await using again = await hubOn(engine);
       assert(again.hub.id !== b.hub.id);
@@ -250,7 +250,7 @@ Deno.test("hub: drops repeated and late frames", async () => {
   for (const text of ["2", "3", "4"]) a.calls.publish("news", text);
   await until(() => peer.got.length === 3);
   assertEquals(peer.got, ["0", "1", "4"]);
-  // Two of the three came late, and one twice before that. An announcement may have been among them.
+  // Of the three frames two were late, and an earlier frame was repeated. Announcements may add to the count.
   assert(b.hub.info().counts!.late >= 3);
 });
 
@@ -264,7 +264,7 @@ Deno.test("hub: without the broker a node serves its own peers; missed messages 
   a.calls.publish("news", "0");
   await until(() => far.got.length === 1);
   engine.reachable = false;
-  engine.cut("it was cut");
+  engine.cut("the test cut the connection");
   await until(() => a.logged.length > 0 && b.logged.length > 0);
   const before = a.hub.info().counts!.notRelayed;
   for (let i = 1; i <= 100; i++) a.calls.publish("news", `${i}`);
@@ -287,7 +287,7 @@ Deno.test("hub: without the broker a node serves its own peers; missed messages 
   assertEquals((await a.calls.presence("news", LONG)).peers.length, 2);
 });
 
-Deno.test("hub: unsubscribes a channel one second after the last subscriber left, unless one returns", async () => {
+Deno.test("hub: unsubscribes a channel one second after the last subscriber left, unless a subscriber returns", async () => {
   await using engine = await faultyEngine();
   await using a = await hubOn(engine);
   const peer = a.join();
@@ -308,7 +308,7 @@ Deno.test("hub: a hanging node makes answers incomplete within the timeout, and 
   const b = await hubOn(engine);
   b.join({ topics: ["news"] });
   await settle(a, b);
-  // Nothing of b reaches a any more: it has died as far as a can tell.
+  // No frame from b reaches a any more, so b looks dead to a.
   const dead = Uint8Array.fromHex(b.hub.id);
   engine.fault = (frame) => dead.every((byte, i) => frame[i] === byte) ? [] : [frame];
   const asked = performance.now();
@@ -324,7 +324,7 @@ Deno.test("hub: a hanging node makes answers incomplete within the timeout, and 
 
 peerTest(
   "nats-server",
-  "hub: a message above the broker's limit is not relayed, and logged as an error",
+  "hub: a message above the broker's limit is not relayed and is logged as an error",
   async () => {
     await using engine = await natsServer({ config: "max_payload: 2000" });
     await using a = await hubOn(engine);

@@ -1,4 +1,4 @@
-/** The broker of the workers of one machine: the contract, bursts, and a worker that takes nothing. */
+/** The broker between the workers of one machine: its contract, bursts, and a worker that does not read. */
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { NODE_BYTES } from "../../lib/hub/broker.ts";
@@ -79,7 +79,7 @@ Deno.test("ipc: drops a node that does not read, and keeps serving the others", 
   await using receiver = await node(engine);
   receiver.listen("x.t.a");
   await settle(receiver);
-  // Subscribed, and never read.
+  // This connection subscribes and never reads.
   using stuck = await Deno.connect({ transport: "unix", path: engine.path });
   const writer = new WireWriter(stuck);
   writer.write(Kind.subscribe, "x.t.a");

@@ -5,7 +5,7 @@ import { ROOT } from "../support/program.ts";
 
 const CLIENTS = ["@nats-io", "@redis"];
 
-/** Runs the program with an empty cache; the scopes and packages that it downloads. */
+/** Runs the program with an empty cache, and returns the scopes and packages that it downloads. */
 async function downloads(...args: readonly string[]): Promise<string[]> {
   const cache = await Deno.makeTempDir({ prefix: "wss-cache-" });
   try {

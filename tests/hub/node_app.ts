@@ -1,11 +1,11 @@
-// An app that does what its clients tell it: one JSON command a message.
+// An app that runs the commands of its clients: each message is one JSON command.
 import { defineApp } from "../../lib/ws/app_types.ts";
 
-/** What a client tells it. */
+/** A client's command. */
 export type Command =
   | { do: "subscribe" | "unsubscribe"; topic: string }
   | { do: "publish"; topic: string; data: string }
-  /** Publishes numbers as text, so many each time, every `every` ms. */
+  /** Publishes `count` numbers as text, one every `every` ms. */
   | { do: "stream"; topic: string; from: number; count: number; every: number; pad?: number }
   | { do: "send"; user: string; data: string }
   | { do: "disconnect"; user: string; code: number }

@@ -1,5 +1,5 @@
 /**
- * A node of the hub as a test drives it: its peers, what they got, and what was logged.
+ * A node of the hub for tests: its peers, what they received, and what the hub logged.
  * @module
  */
 import { silent } from "../../lib/log.ts";
@@ -9,7 +9,7 @@ import { topicKey } from "../../lib/hub/topic_names.ts";
 import type { Payload } from "../../lib/hub/topics.ts";
 import type { Engine } from "./engines.ts";
 
-/** A node: a hub, and what its app and its peers get to know. */
+/** A hub, the gaps that it reported, and what it logged. */
 export interface TestHub extends AsyncDisposable {
   readonly hub: Hub;
   readonly calls: ServiceCalls;
@@ -20,7 +20,7 @@ export interface TestHub extends AsyncDisposable {
   ): TestPeer;
 }
 
-/** A peer that keeps what it gets. */
+/** A peer that records what it receives. */
 export interface TestPeer extends Member {
   readonly got: (string | number[])[];
   readonly closed: unknown[];
@@ -68,20 +68,20 @@ export async function hubOn(engine: Engine | undefined, prefix = "wss"): Promise
   };
 }
 
-/** Polls: what happens on other nodes is told to nobody here. */
+/** Waits for a condition. Polls, because no event tells a test what happens on other nodes. */
 export async function until(condition: () => boolean): Promise<void> {
   const deadline = performance.now() + 30_000;
   while (!condition()) {
-    if (performance.now() > deadline) throw new Error("it did not happen within 30 s");
+    if (performance.now() > deadline) throw new Error("the condition was not met within 30 s");
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
 
-/** Until all know each other, and what each asked of the broker before has been processed. */
+/** Waits until all nodes know each other and the broker has processed their earlier requests. */
 export async function settle(...hubs: readonly TestHub[]): Promise<void> {
   for (const { calls } of hubs) {
     while ((await calls.nodes()).nodes.length < hubs.length) await new Promise((resolve) => setTimeout(resolve, 5));
   }
-  // A question goes out after subscriptions, and its answers come back after them.
+  // A query is sent after the subscriptions, so its answers arrive after the subscriptions take effect.
   for (const { calls } of hubs) await calls.online("nobody", { timeout: 200 });
 }

@@ -1,5 +1,5 @@
 /**
- * The program with a certificate from Pebble, as several tests start it.
+ * Helpers to start the program with a certificate from Pebble.
  * @module
  */
 import { assertEquals } from "@std/assert";
@@ -9,7 +9,7 @@ import { makeFolder, type Program, ROOT } from "../support/program.ts";
 import { Transcript } from "../support/transcript.ts";
 import { extendDirectory, type Front, type Pebble } from "../tls/acme/pebble.ts";
 
-/** The options that make the program use Pebble: for its loopback address, which clients can connect to. */
+/** Options that make the program obtain a certificate from Pebble. Default: for Pebble's loopback address. */
 export function optionsFor(pebble: Pebble, names: readonly string[] = [pebble.address]): string[] {
   return [
     ...names.flatMap((name) => ["--domain", name]),
@@ -18,7 +18,7 @@ export function optionsFor(pebble: Pebble, names: readonly string[] = [pebble.ad
   ];
 }
 
-/** Where the state of the certificate lies. */
+/** The folder with the certificate and its state. */
 export function stateOf(pebble: Pebble, folder: string): string {
   const { host } = new URL(pebble.directory);
   return join(folder, "certs/acme", `${host.replace(":", "_")}_dir`, pebble.address);
@@ -26,7 +26,7 @@ export function stateOf(pebble: Pebble, folder: string): string {
 
 export interface TestFolder extends AsyncDisposable {
   readonly path: string;
-  /** A file with the root that Pebble's certificates lead to. */
+  /** A file with the root of Pebble's certificates. */
   readonly ca: string;
 }
 
@@ -44,7 +44,7 @@ export async function asks(program: Program, ca: string): Promise<void> {
   assertEquals(await client.ask("tom"), "ok");
 }
 
-/** Makes the certificate in a folder one that is to be renewed at the next start. */
+/** Makes the certificate in a folder due for renewal at the next start. */
 export async function makeDue(pebble: Pebble, folder: string): Promise<void> {
   const state = stateOf(pebble, folder);
   const past = new Date(Date.now() - 7_200_000);
@@ -52,7 +52,7 @@ export async function makeDue(pebble: Pebble, folder: string): Promise<void> {
   await Deno.remove(join(state, "renewal.json")).catch(() => {});
 }
 
-/** An authority that offers renewal information: renew now. */
+/** An authority whose renewal information says: renew now. */
 export function renewNow(rest: Front = () => undefined): Front {
   return (request) => {
     if (request.kind === "directory") return extendDirectory(request, { renewalInfo: true });
@@ -61,7 +61,7 @@ export function renewNow(rest: Front = () => undefined): Front {
   };
 }
 
-/** Resolves with where the challenge port redirects to, once it does. */
+/** Waits until the challenge port redirects, and returns the target. */
 export async function redirected(pebble: Pebble): Promise<string> {
   for (;;) {
     const response = await fetch(`http://${pebble.address}:${pebble.httpPort}/`, { redirect: "manual" })
@@ -73,18 +73,18 @@ export async function redirected(pebble: Pebble): Promise<string> {
   }
 }
 
-/** The options of `cert`, which has no log format. */
+/** Options for the command `cert`, which has no --log-format. */
 export function certOptions(pebble: Pebble, names?: readonly string[]): string[] {
   return optionsFor(pebble, names).filter((text) => text !== "--log-format" && text !== "json");
 }
 
 export interface Child extends AsyncDisposable {
-  /** What it printed, once it has ended. */
+  /** Resolves with its standard error once it has exited. */
   readonly ended: Promise<string>;
   kill(): Promise<void>;
 }
 
-/** The program, which is not awaited: it does not come to listen. */
+/** Starts the program without waiting until it listens: the test kills it earlier. */
 export function startChild(args: readonly string[], cwd: string): Child {
   const child = new Deno.Command(Deno.execPath(), {
     args: ["run", "-A", "--config", join(ROOT, "deno.json"), join(ROOT, "main.ts"), "--port", "0", ...args],
@@ -99,7 +99,7 @@ export function startChild(args: readonly string[], cwd: string): Child {
     try {
       child.kill("SIGKILL");
     } catch (error) {
-      // It ended in between.
+      // The child has already exited.
       if (!(error instanceof TypeError)) throw error;
     }
     await ended;

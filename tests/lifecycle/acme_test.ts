@@ -1,4 +1,4 @@
-/** The program with --domain and nothing else, against a real Pebble: first start, restart, renewal, failures, kills. */
+/** The program with --domain, against a real Pebble: first start, restart, renewal, failures, and kills. */
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
 import { childrenOf, clientOfEach, WORKER_APP } from "../workers/workers.ts";
@@ -19,7 +19,7 @@ import {
   stateOf,
 } from "./acme_setup.ts";
 
-peerTest("pebble", "acme: a domain and nothing else serves; a restart asks nobody; http is sent to https", async () => {
+peerTest("pebble", "acme: --domain alone suffices; a restart sends no request; http redirects to https", async () => {
   await using pebble = await startPebble({ front: () => undefined });
   await using folder = await folderFor(pebble);
   let before: number;
@@ -44,7 +44,7 @@ peerTest("pebble", "acme: a domain and nothing else serves; a restart asks nobod
   assertEquals(pebble.requests.length, before);
 });
 
-peerTest("pebble", "acme: a renewal under load loses none of 50 connections and refuses nobody", async () => {
+peerTest("pebble", "acme: a renewal under load loses none of 50 connections and refuses no new client", async () => {
   const held = Promise.withResolvers<void>();
   let renewing = false;
   const front = renewNow(async ({ kind }) => {
@@ -72,7 +72,7 @@ peerTest("pebble", "acme: a renewal under load loses none of 50 connections and 
   await clients.settle();
 });
 
-peerTest("pebble", "acme: of several workers one renews, all serve it, and another one takes over", async () => {
+peerTest("pebble", "acme: one worker renews, all workers serve the certificate, and another takes over", async () => {
   const held = Promise.withResolvers<void>();
   let renewing = false;
   const front = renewNow(async ({ kind }) => {
@@ -111,17 +111,17 @@ peerTest("pebble", "acme: of several workers one renews, all serve it, and anoth
   for (const [pid, client] of clients) assertEquals(await client.ask("pid"), `${pid}`);
   assertEquals(pebble.requests.filter((kind) => kind === "newOrder").length, 2);
 
-  // Whichever of them had the port, one that lives has it soon.
+  // Whichever worker held the challenge port, a running worker soon opens it.
   const [first] = childrenOf(program.pid);
   Deno.kill(first!, "SIGKILL");
   await redirected(pebble);
 });
 
-peerTest("pebble", "acme: killed in any step, the next start obtains the certificate", async (t) => {
+peerTest("pebble", "acme: after a kill in any step, the next start obtains the certificate", async (t) => {
   const steps = ["newAccount", "newOrder", "authorization", "challenge", "finalize", "certificate"] as const;
   for (const step of steps) {
     for (const when of ["before", "after"] as const) {
-      await t.step(`${when} the authority has dealt with ${step}`, async () => {
+      await t.step(`${when} the authority has processed ${step}`, async () => {
         const reached = Promise.withResolvers<void>();
         const killed = Promise.withResolvers<void>();
         const front: Front = async (request) => {
@@ -139,7 +139,7 @@ peerTest("pebble", "acme: killed in any step, the next start obtains the certifi
         killed.resolve();
         await using program = await startProgram(optionsFor(pebble), { folder: folder.path });
         await asks(program, folder.ca);
-        // Pebble gives an account that its key has already, and an order that was finalised is fetched.
+        // Pebble returns the existing account for a known key, and a finalised order is fetched instead of repeated.
         const orders = pebble.requests.filter((kind) => kind === "newOrder").length;
         if (step === "finalize" || step === "certificate") assertEquals(orders, 1);
         const account = JSON.parse(await Deno.readTextFile(join(stateOf(pebble, folder.path), "../account.json")));
@@ -149,7 +149,7 @@ peerTest("pebble", "acme: killed in any step, the next start obtains the certifi
   }
 });
 
-peerTest("pebble", "acme: a hand-over passes challenges and renewal on to the new process", async () => {
+peerTest("pebble", "acme: after a hand-over the new process answers challenges and renews", async () => {
   await using pebble = await startPebble();
   await using folder = await folderFor(pebble);
   await using program = await startProgram(
@@ -159,7 +159,7 @@ peerTest("pebble", "acme: a hand-over passes challenges and renewal on to the ne
   await asks(program, folder.ca);
   program.signal("SIGUSR2");
   assertEquals(await program.exited, 0);
-  // The successor writes to the same output; it has the challenge port once the first has ended.
+  // The successor writes to the same output. It opens the challenge port once the first process has ended.
   assertEquals(await redirected(pebble), `https://${pebble.address}:${program.port}/`);
   await asks(program, folder.ca);
   const [, pid] = /process (\d+) has taken over/.exec(program.stderr.text)!;
@@ -201,7 +201,7 @@ peerTest(
 
 peerTest(
   "pebble",
-  "acme: with a certificate there, a taken challenge port is an error in the log and no more",
+  "acme: with an existing certificate, a challenge port in use is only logged as an error",
   async () => {
     await using pebble = await startPebble();
     await using folder = await folderFor(pebble);
@@ -217,7 +217,7 @@ peerTest(
   },
 );
 
-peerTest("pebble", "acme: --check looks at the prerequisites and asks nobody", async () => {
+peerTest("pebble", "acme: --check examines the prerequisites and sends no request to the authority", async () => {
   await using pebble = await startPebble({ front: () => undefined });
   await using folder = await folderFor(pebble);
   const before = pebble.requests.length;
@@ -240,7 +240,7 @@ peerTest("pebble", "acme: --check looks at the prerequisites and asks nobody", a
 
 peerTest(
   "pebble",
-  "acme: the permissions of deno.json are enough, and silent clients are cut off port 80",
+  "acme: the permissions of deno.json suffice, and silent clients of port 80 are disconnected",
   async () => {
     await using pebble = await startPebble();
     await using folder = await folderFor(pebble);
@@ -250,7 +250,7 @@ peerTest(
     });
     await asks(program, folder.ca);
     const silent = await Deno.connect({ hostname: pebble.address, port: pebble.httpPort });
-    // Aborted by the watchdog after ten seconds: a reset, or the end.
+    // The watchdog aborts the connection after ten seconds: the client sees a reset or the end.
     const end = await silent.read(new Uint8Array(1)).catch(() => null);
     silent.close();
     assertEquals(end, null);
@@ -259,7 +259,7 @@ peerTest(
 
 peerTest(
   "pebble",
-  "acme: without the C library it obtains a certificate, and one warning says what is lost",
+  "acme: without the C library the program obtains a certificate, and one warning names the missing features",
   async () => {
     await using pebble = await startPebble();
     await using folder = await folderFor(pebble);
@@ -272,8 +272,8 @@ peerTest(
   },
 );
 
-Deno.test("acme: nothing of it is loaded by a start that does not use it", async () => {
-  // What `serve` imports without condition, and what it loads for other certificates.
+Deno.test("acme: a start that does not use ACME loads none of its modules", async () => {
+  // The module that `serve` always imports, and the module that it loads for other certificates.
   for (const entry of ["lib/cli/serve.ts", "lib/tls/certificate_source.ts"]) {
     const info = await new Deno.Command(Deno.execPath(), { args: ["info", "--json", entry], cwd: ROOT }).output();
     const { modules, roots } = JSON.parse(new TextDecoder().decode(info.stdout)) as {

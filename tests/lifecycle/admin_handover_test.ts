@@ -1,4 +1,4 @@
-/** SIGUSR2 with --admin: the successor's admin listener takes the address over, and no call is refused. Linux. */
+/** SIGUSR2 with --admin: the successor's admin listener takes over the address, and no call is refused. Linux only. */
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
 import { KEY } from "../admin/admin.ts";
@@ -6,19 +6,19 @@ import { Client } from "../support/client.ts";
 import type { Program } from "../support/program.ts";
 import { handOver, withProgram } from "./hand_over.ts";
 
-/** The address of the admin listener that a process names as it listens. @param from where in the log to look */
+/** Reads the admin listener's address from the log. @param from offset in the log where the search starts */
 async function adminOf(program: Program, from = 0): Promise<string> {
   return (await program.stderr.until(/"admin":"([^"]+)"/, from))[1]!;
 }
 
-/** Hands over; the successor's process number, and its admin listener's address. */
+/** Starts a hand-over, and returns the successor's process ID and the address of its admin listener. */
 async function successor(program: Program, pid: number): Promise<{ pid: number; admin: string }> {
   const from = program.stderr.text.length;
   const next = await handOver(program, pid);
   return { pid: next, admin: await adminOf(program, from) };
 }
 
-/** How callers reach a listener. */
+/** How to reach a listener: the origin, and options for the HTTP client. */
 interface Way {
   readonly origin: string;
   readonly options: Deno.CreateHttpClientOptions;
@@ -29,7 +29,7 @@ function wayTo(admin: string, ca?: string): Way {
   return { origin: "http://localhost", options: { proxy: { transport: "unix", path: admin.slice("unix:".length) } } };
 }
 
-/** Which process answers: the id of its node. @throws {Error} it is not answered as it should be */
+/** Returns the node ID of the process that answers. @throws {Error} if an answer is wrong */
 async function nodeThat({ origin }: Way, client: Deno.HttpClient): Promise<string> {
   const headers = { authorization: `Bearer ${KEY}` };
   const answer = await fetch(`${origin}/api/nodes`, { method: "POST", headers, client });
@@ -42,16 +42,16 @@ async function nodeThat({ origin }: Way, client: Deno.HttpClient): Promise<strin
   return result.nodes[0].id;
 }
 
-/** Calls without a pause: over new connections, or over one that is kept alive. Disposing of it ends them. */
+/** Calls the admin listener without pause, over new connections or one kept alive. Disposal stops the calls. */
 class Calls implements AsyncDisposable {
-  /** Rounds that were answered, by node. */
+  /** Number of answered rounds, by node ID. */
   readonly answered = new Map<string, number>();
   #stopping = false;
   readonly #loop: Promise<void>;
 
   constructor(way: Way, kept: boolean) {
     this.#loop = this.#run(way, kept);
-    // Looked at in the end.
+    // `settle` reports a failure.
     this.#loop.catch(() => {});
   }
 
@@ -59,7 +59,7 @@ class Calls implements AsyncDisposable {
     return [...this.answered.values()].reduce((sum, count) => sum + count, 0);
   }
 
-  /** Waits until a node has answered so often, or any. @throws {Error} a call was refused */
+  /** Waits for `times` more answered rounds, of one node if given. @throws {Error} if a call was refused */
   async until(times: number, node?: string): Promise<void> {
     const count = () => node === undefined ? this.rounds : this.answered.get(node) ?? 0;
     const deadline = performance.now() + 30_000;
@@ -72,7 +72,7 @@ class Calls implements AsyncDisposable {
     }
   }
 
-  /** Ends them. @throws {Error} a call was refused */
+  /** Stops the calls. @throws {Error} if a call was refused */
   async settle(): Promise<void> {
     this.#stopping = true;
     await this.#loop;
@@ -92,7 +92,7 @@ class Calls implements AsyncDisposable {
   }
 }
 
-/** Twice in a row, under calls, while a client holds the old process. */
+/** Hands over twice while calls go on. A connected client keeps the old process running. */
 async function twice(program: Program, tls = false): Promise<void> {
   const admin = await adminOf(program);
   const way = wayTo(admin, tls ? await Deno.readTextFile(program.ca) : undefined);
@@ -107,14 +107,14 @@ async function twice(program: Program, tls = false): Promise<void> {
     const next = await successor(program, pid);
     assertEquals(next.admin, admin);
     pid = next.pid;
-    // Once the kernel has stopped to give connections to the old one.
+    // After these rounds the kernel gives no more connections to the old process.
     for (const calls of [fresh, kept]) await calls.until(10);
     const after = await nodeThat(way, client);
     assertNotEquals(after, before);
     for (const calls of [fresh, kept]) await calls.until(5, after);
     const told = fresh.answered.get(before);
     await fresh.until(10);
-    assertEquals(fresh.answered.get(before), told, "the old process has answered again");
+    assertEquals(fresh.answered.get(before), told, "the old process answered again");
     before = after;
   }
   await fresh.settle();
@@ -122,7 +122,7 @@ async function twice(program: Program, tls = false): Promise<void> {
   Deno.kill(pid, "SIGTERM");
 }
 
-Deno.test("SIGUSR2 with --admin, twice: no call is refused, and connections that are kept alive move on", async () => {
+Deno.test("SIGUSR2 with --admin, twice: no call is refused, and kept-alive clients move to the new process", async () => {
   const files = { keys: KEY };
   await withProgram(
     ["--admin", "127.0.0.1:0", "--admin-key-file", "keys", "--drain-timeout", "1h"],
@@ -131,7 +131,7 @@ Deno.test("SIGUSR2 with --admin, twice: no call is refused, and connections that
   );
 });
 
-Deno.test("SIGUSR2 with --admin-tls, twice: no call over HTTP/2 is refused, and its connections move on", async () => {
+Deno.test("SIGUSR2 with --admin-tls, twice: no call over HTTP/2 is refused, and clients move to the new process", async () => {
   const files = { keys: KEY };
   await withProgram(
     ["--admin", "127.0.0.1:0", "--admin-tls", "--admin-key-file", "keys", "--drain-timeout", "1h"],
@@ -140,7 +140,7 @@ Deno.test("SIGUSR2 with --admin-tls, twice: no call over HTTP/2 is refused, and 
   );
 });
 
-Deno.test("SIGUSR2 with --admin on a unix socket, twice: no call is refused, and its file stays", async () => {
+Deno.test("SIGUSR2 with --admin on a Unix socket, twice: no call is refused, and the socket file stays", async () => {
   const folder = await Deno.makeTempDir({ prefix: "wss-socket-" });
   const path = join(folder, "admin");
   try {
@@ -149,14 +149,14 @@ Deno.test("SIGUSR2 with --admin on a unix socket, twice: no call is refused, and
       assertEquals(await program.exited, 0);
       await program.stderr.until(/(?:"message":"stopped"[^]*?){3}/);
     });
-    // The last one has taken it along.
+    // The last process removed the socket file.
     assertEquals([...Deno.readDirSync(folder)], []);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
 });
 
-Deno.test("SIGUSR2: the admin listener of a changed configuration, and one that cannot be opened", async (t) => {
+Deno.test("SIGUSR2 with a changed --admin: added, moved, or impossible to open", async (t) => {
   using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const configure = (folder: string, admin?: string) =>
     Deno.writeTextFile(join(folder, "wss.json"), JSON.stringify({ admin, adminKeyFile: admin && "keys" }));
@@ -167,12 +167,12 @@ Deno.test("SIGUSR2: the admin listener of a changed configuration, and one that 
   await withProgram(["--drain-timeout", "1h"], async (program, folder) => {
     let { pid } = program;
     let first = "";
-    await t.step("from none to one", async () => {
+    await t.step("an admin listener is added", async () => {
       await configure(folder, "127.0.0.1:0");
       ({ pid, admin: first } = await successor(program, pid));
       await answers(wayTo(first));
     });
-    await t.step("to an address that another program has: the old process and its listener stay", async () => {
+    await t.step("to an address in use: the old process and its listener keep running", async () => {
       const before = await answers(wayTo(first));
       await configure(folder, `127.0.0.1:${taken.addr.port}`);
       const from = program.stderr.text.length;
@@ -181,7 +181,7 @@ Deno.test("SIGUSR2: the admin listener of a changed configuration, and one that 
       assertMatch(program.stderr.text.slice(from), /Cannot open the admin listener on [^ ]+: the port is in use/);
       assertEquals(await answers(wayTo(first)), before);
     });
-    await t.step("from a port to a unix socket", async () => {
+    await t.step("from a port to a Unix socket", async () => {
       const path = join(folder, "admin");
       await configure(folder, `unix:${path}`);
       const before = await answers(wayTo(first));

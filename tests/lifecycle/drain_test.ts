@@ -1,11 +1,11 @@
-/** Stopping means draining: nothing new comes in, what is open goes on to its end or the timeout. */
+/** A stop drains the service: it refuses new connections, and serves open ones until their end or the timeout. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Client } from "../support/client.ts";
 import { type Program, startProgram } from "../support/program.ts";
 import { ask, dial, exchange, handshake, isRefused, request } from "../support/raw.ts";
 import { figures } from "../support/figures.ts";
 
-/** Sends SIGTERM, and waits until the service has left its port. */
+/** Sends SIGTERM, and waits until the service refuses connections. */
 async function drain(program: Program): Promise<void> {
   program.signal("SIGTERM");
   await program.stderr.until(/SIGTERM: stopping/);
@@ -13,11 +13,11 @@ async function drain(program: Program): Promise<void> {
   while (!await isRefused(program.port)) assert(performance.now() < deadline, "it still accepts connections");
 }
 
-Deno.test("SIGTERM: new connections are refused, open ones echo on until the timeout, then 1001 and exit 0", async () => {
+Deno.test("SIGTERM: new connections are refused, open ones are served until the timeout, then 1001 and exit 0", async () => {
   await using program = await startProgram(["--app", "echo", "--drain-timeout", "6s"]);
   const ca = await Deno.readTextFile(program.ca);
   const clients = await Promise.all(Array.from({ length: 20 }, () => Client.open(program.url, { ca: program.ca })));
-  // A load balancer's connection, opened long before.
+  // A load balancer's connection, opened before the stop.
   const balancer = await dial({ port: program.port, ca });
   assertMatch(await exchange(balancer, request("/healthz")), /^HTTP\/1\.1 200/);
 
@@ -42,14 +42,14 @@ Deno.test("SIGTERM: new connections are refused, open ones echo on until the tim
   assert(closed >= 5_900, `closed after ${closed} ms`);
   balancer.close();
   figures("drain of 6 s (ms)", {
-    "port left after": left,
+    "new connections refused after": left,
     echoes,
     "1001 after": closed,
     "exit after": performance.now() - began,
   });
 });
 
-Deno.test("SIGTERM: it ends as soon as the last client leaves", async () => {
+Deno.test("SIGTERM: the program exits as soon as the last client leaves", async () => {
   await using program = await startProgram(["--app", "echo", "--drain-timeout", "1h"]);
   const clients = await Promise.all(Array.from({ length: 3 }, () => Client.open(program.url, { ca: program.ca })));
   await drain(program);
@@ -73,11 +73,11 @@ Deno.test("SIGTERM: --drain-timeout 0 closes with 1001 at once", async () => {
   assertEquals([code, (await client.closed).code], [0, 1001]);
   const took = performance.now() - began;
   figures("exit with --drain-timeout 0 (ms)", { after: took });
-  // Far under the ten seconds of the default.
+  // Well below the default of ten seconds.
   assert(took < 8_000, `${took} ms`);
 });
 
-Deno.test("SIGTERM: a client that does not answer the close, one that sends for ever, an idle one: exit in time", async () => {
+Deno.test("SIGTERM: clients that ignore the close, keep sending, or stay idle do not delay the exit", async () => {
   await using program = await startProgram(["--app", "echo", "--drain-timeout", "300ms"]);
   const ca = await Deno.readTextFile(program.ca);
   const silent = await dial({ port: program.port, ca });
@@ -91,12 +91,12 @@ Deno.test("SIGTERM: a client that does not answer the close, one that sends for 
   const began = performance.now();
   assertEquals((await program.stop()).code, 0);
   const took = performance.now() - began;
-  figures("exit with clients that do not go (ms)", { after: took });
+  figures("exit with clients that do not leave (ms)", { after: took });
   assert(took < 15_000, `${took} ms`);
   for (const connection of [silent, idle, half]) connection.close();
 });
 
-Deno.test("SIGTERM without the C library: the port stays until the end, and answers 503", async () => {
+Deno.test("SIGTERM without the C library: the port stays open until the exit and answers 503", async () => {
   const permissions = ["--allow-net", "--allow-read", "--allow-write", "--allow-env", "--allow-sys", "--no-prompt"];
   await using program = await startProgram(["--app", "echo", "--drain-timeout", "1h"], { permissions });
   const ca = await Deno.readTextFile(program.ca);

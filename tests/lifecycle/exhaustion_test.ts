@@ -1,4 +1,4 @@
-/** Descriptors run out: connected clients notice nothing, and new ones are served as soon as there is room. Linux. */
+/** File descriptors run out: held clients are unaffected, and new ones are served again later. Linux only. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Client } from "../support/client.ts";
 import { type Program, startProgram } from "../support/program.ts";
@@ -8,13 +8,13 @@ import { HeldClients } from "../support/client_load.ts";
 
 const LIMIT = 128;
 
-/** The program with so many descriptors. */
+/** Starts the program with a limit of `LIMIT` file descriptors. */
 function limited(args: readonly string[]): Promise<Program> {
   const wrapper = ["/bin/sh", "-c", `ulimit -n ${LIMIT}; exec "$@"`, "sh"];
   return startProgram(["--app", "echo", "--handshake-timeout", "5m", ...args], { wrapper });
 }
 
-Deno.test("more clients than the service takes: 503 with Retry-After, and the connected ones echo on", async () => {
+Deno.test("more clients than descriptors allow: 503 with Retry-After, and the connected clients stay served", async () => {
   await using program = await limited([]);
   const ca = await Deno.readTextFile(program.ca);
   const admitted: Deno.Conn[] = [];
@@ -33,31 +33,31 @@ Deno.test("more clients than the service takes: 503 with Retry-After, and the co
   for (const answer of refusals) assertMatch(answer, /^HTTP\/1\.1 503 [^]*\r\nretry-after: \d+\r\n/i);
   figures(`of ${LIMIT} descriptors`, { connections: admitted.length + 10 });
   assert(admitted.length + 10 > LIMIT / 4, `only ${admitted.length + 10} connections`);
-  // The accept loop has lived through it.
+  // The accept loop is still running.
   assertEquals(program.stderr.text.includes("ended unexpectedly"), false, program.stderr.text);
 
   admitted.pop()!.close();
   const began = performance.now();
   while (!(await ask({ port: program.port, ca }, handshake())).startsWith("HTTP/1.1 101")) {
-    assert(performance.now() - began < 20_000, "there is room, and it is not given");
+    assert(performance.now() - began < 20_000, "a descriptor is free, but no client is accepted");
   }
   for (const connection of admitted) connection.close();
   await held.settle();
 });
 
-Deno.test("connections that never speak take every descriptor: the oldest go, and held and new clients are served", async () => {
+Deno.test("silent connections use up the descriptors: the oldest are closed, and held and new clients are served", async () => {
   await using program = await limited(["--log-level", "debug"]);
   await using held = await HeldClients.open(10, program.url, { ca: program.ca });
   const silent: Deno.Conn[] = [];
   const times: number[] = [];
   try {
-    // As many as three times the descriptors, in three bursts, and none is closed from this end.
+    // Three bursts, each as large as the descriptor limit. The test closes none of these connections.
     for (let burst = 0; burst < 3; burst++) {
       await Promise.all(Array.from({ length: LIMIT }, async () => {
         try {
           silent.push(await Deno.connect({ hostname: "127.0.0.1", port: program.port }));
         } catch (error) {
-          // Whoever waits in the queue of a listener that dies is reset.
+          // When a listener ends, connections in its queue are reset.
           const { ConnectionRefused, ConnectionReset } = Deno.errors;
           if (!(error instanceof ConnectionRefused || error instanceof ConnectionReset)) throw error;
         }
@@ -80,11 +80,11 @@ Deno.test("connections that never speak take every descriptor: the oldest go, an
     for (const connection of silent) connection.close();
   }
   await held.settle();
-  figures("a new client behind a burst of silent ones (ms)", { slowest: Math.max(...times) });
+  figures("a new client after a burst of silent connections (ms)", { slowest: Math.max(...times) });
   figures("held clients throughout", { echoes: held.echoes, "slowest (ms)": held.slowest });
 });
 
-Deno.test("connections to the admin listener that never speak take every descriptor: the service serves, and so does it", async () => {
+Deno.test("silent admin connections use up the descriptors: the service and the admin listener keep serving", async () => {
   await using program = await limited(["--admin", "127.0.0.1:0", "--max-connections", "20"]);
   const [, admin] = await program.stderr.until(/"admin":"([^"]+)"/);
   const address = { hostname: "127.0.0.1", port: Number(new URL(admin!).port) };
@@ -97,7 +97,7 @@ Deno.test("connections to the admin listener that never speak take every descrip
         try {
           silent.push(await Deno.connect(address));
         } catch (error) {
-          // Whoever waits in the queue of a listener that dies is reset.
+          // When a listener ends, connections in its queue are reset.
           const { ConnectionRefused, ConnectionReset } = Deno.errors;
           if (!(error instanceof ConnectionRefused || error instanceof ConnectionReset)) throw error;
         }
@@ -105,7 +105,7 @@ Deno.test("connections to the admin listener that never speak take every descrip
       const began = performance.now();
       for (let served = false; !served;) {
         assert(performance.now() - began < 20_000, program.stderr.text);
-        // They count towards no limit of the service: a client is refused only while descriptors are short.
+        // Admin connections do not count towards --max-connections: only a lack of descriptors causes a refusal.
         const client = await Client.open(program.url, options).catch(() => undefined);
         const health = await fetch(`${admin}/healthz`, { headers: { connection: "close" } })
           .then((answer) => answer.json(), () => undefined);

@@ -1,5 +1,5 @@
 /**
- * SIGUSR2 as tests send it: a program whose successors are stopped in any case, and the wait for a successor. Linux.
+ * Helpers for hand-overs by SIGUSR2: they start a program, wait for its successor, and stop all processes. Linux only.
  * @module
  */
 import { assert } from "@std/assert";
@@ -8,7 +8,7 @@ import { isAlive, killIn, PID_APP } from "../support/processes.ts";
 
 const TAKEN = /"message":"process (\d+) has taken over: stopping/;
 
-/** Runs a test with a program whose successors are stopped in any case. */
+/** Runs a test with a program. Stops the program's successors even if the test fails. */
 export async function withProgram(
   args: readonly string[],
   test: (program: Program, folder: string) => Promise<void>,
@@ -27,23 +27,23 @@ export async function withProgram(
   }
 }
 
-/** Sends SIGUSR2 to a process; the successor's number, once it has taken over. */
+/** Sends SIGUSR2 to a process. Resolves with the successor's process ID once it has taken over. */
 export async function handOver(program: Program, pid: number): Promise<number> {
   const from = program.stderr.text.length;
   Deno.kill(pid, "SIGUSR2");
   return await takenOver(program, from);
 }
 
-/** The successor's number, once it has taken over. @param from where in the log to look */
+/** Resolves with the successor's process ID once it has taken over. @param from offset in the log to search from */
 export async function takenOver(program: Program, from: number): Promise<number> {
   return Number((await program.stderr.until(TAKEN, from))[1]);
 }
 
-/** Waits for a process's end. */
-export async function gone(pid: number): Promise<void> {
+/** Waits until a process has exited. */
+export async function waitForExit(pid: number): Promise<void> {
   const deadline = performance.now() + 20_000;
   while (isAlive(pid)) {
-    assert(performance.now() < deadline, `process ${pid} is still there`);
+    assert(performance.now() < deadline, `process ${pid} is still running`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

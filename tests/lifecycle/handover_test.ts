@@ -1,4 +1,4 @@
-/** SIGUSR2: a new process of the same command line takes the port over, and nobody notices. Linux. */
+/** SIGUSR2: a new process with the same command line takes over the port without an interruption. Linux only. */
 import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
 import { Client, type ClientOptions } from "../support/client.ts";
@@ -8,14 +8,14 @@ import { figures, most } from "../support/figures.ts";
 import { residentBytes } from "../support/proc.ts";
 import { HeldClients, NewClients } from "../support/client_load.ts";
 import { isAlive, killIn } from "../support/processes.ts";
-import { gone, handOver, takenOver, withProgram } from "./hand_over.ts";
+import { handOver, takenOver, waitForExit, withProgram } from "./hand_over.ts";
 
 async function pidOf(url: string, options: ClientOptions): Promise<number> {
   await using client = await Client.open(url, options);
   return Number(await client.ask("pid"));
 }
 
-/** Twice in a row, with held clients and a loop of new ones. */
+/** Hands over twice, with held clients and a steady flow of new clients. */
 async function twice(program: Program, url: string, options: ClientOptions): Promise<void> {
   assertEquals(await pidOf(url, options), program.pid);
   const held = await Client.open(url, options);
@@ -45,12 +45,12 @@ async function twice(program: Program, url: string, options: ClientOptions): Pro
   assertEquals(await pidOf(url, options), third);
   assertEquals(await other.ask("pid"), `${second}`);
   await other.close();
-  await gone(second);
+  await waitForExit(second);
   await arrivals.settle();
   figures(`hand-over of ${url.replace(/:.*/, "")}`, {
     "new connections": arrivals.served.length,
-    "slowest of them before (ms)": quiet,
-    "and throughout": most(arrivals.served),
+    "slowest before (ms)": quiet,
+    "slowest of all (ms)": most(arrivals.served),
     "SIGUSR2 to the new process (ms)": took,
     "memory of the third process (KiB)": residentBytes(third) / 1024,
   });
@@ -60,11 +60,11 @@ async function twice(program: Program, url: string, options: ClientOptions): Pro
   assertEquals(stderr.split("\n").filter((line) => /"level":"error"/.test(line)), []);
 }
 
-Deno.test("SIGUSR2 under load, twice: nobody is refused, held connections live on to their end", async () => {
+Deno.test("SIGUSR2 under load, twice: no client is refused, and held connections stay open", async () => {
   await withProgram(["--drain-timeout", "1h"], (program) => twice(program, program.url, { ca: program.ca }));
 });
 
-Deno.test("SIGUSR2 under load, twice, on a unix socket", async () => {
+Deno.test("SIGUSR2 under load, twice, on a Unix socket", async () => {
   const folder = await Deno.makeTempDir({ prefix: "wss-socket-" });
   const unix = join(folder, "s");
   try {
@@ -72,14 +72,14 @@ Deno.test("SIGUSR2 under load, twice, on a unix socket", async () => {
       ["--mode", "proxied", "--unix", unix, "--drain-timeout", "1h"],
       (program) => twice(program, "ws://localhost/", { unix }),
     );
-    // The last one has taken it along.
+    // The last process removed the socket file.
     assertEquals([...Deno.readDirSync(folder)], []);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
 });
 
-Deno.test("SIGUSR2: a client in the middle of its handshake is served, by the old process", async (t) => {
+Deno.test("SIGUSR2: the old process serves a client that is in the middle of its handshake", async (t) => {
   for (const [name, pause] of [["quick", 100], ["slower than the port changes hands", 2_500]] as const) {
     await t.step(name, async () => {
       await withProgram(["--drain-timeout", "1h"], async (program) => {
@@ -89,7 +89,7 @@ Deno.test("SIGUSR2: a client in the middle of its handshake is served, by the ol
         const half = await dial({ port: program.port, ca });
         const text = new TextEncoder().encode(handshake());
         await tryWrite(half, text.subarray(0, 30));
-        // Answered, so that the others have been accepted.
+        // This answer shows that the earlier connections have been accepted.
         assertMatch(await ask({ port: program.port, ca }, request("/healthz")), /^HTTP\/1\.1 200/);
         await handOver(program, program.pid);
         await new Promise((resolve) => setTimeout(resolve, pause));
@@ -113,7 +113,7 @@ Deno.test("SIGUSR2 in the middle of a certificate reload, and a reload in the mi
       for (const file of ["cert.pem", "key.pem"]) await Deno.copyFile(join(folder, name, file), join(folder, file));
     };
     for (const name of ["one", "two", "three"]) {
-      // One authority for all of them.
+      // The same authority issues all three certificates.
       if (name !== "one") {
         await Deno.mkdir(join(folder, name));
         for (const file of ["ca.pem", "ca.key"]) {
@@ -152,7 +152,7 @@ Deno.test("SIGUSR2 in the middle of a certificate reload, and a reload in the mi
   }
 });
 
-Deno.test("SIGUSR2: who stays longer than --drain-timeout is closed with 1001, and the old process exits 0", async () => {
+Deno.test("SIGUSR2: after --drain-timeout the old process closes its clients with 1001 and exits with 0", async () => {
   await withProgram(["--drain-timeout", "500ms"], async (program) => {
     await using held = await Client.open(program.url, { ca: program.ca });
     await handOver(program, program.pid);
@@ -163,7 +163,7 @@ Deno.test("SIGUSR2: who stays longer than --drain-timeout is closed with 1001, a
   });
 });
 
-Deno.test("SIGUSR2: a second service is still the clear error, while the old process drains", async () => {
+Deno.test("SIGUSR2: a second service still fails with a clear error while the old process drains", async () => {
   await withProgram(["--drain-timeout", "1h"], async (program, folder) => {
     await using _held = await Client.open(program.url, { ca: program.ca });
     await handOver(program, program.pid);
@@ -174,7 +174,7 @@ Deno.test("SIGUSR2: a second service is still the clear error, while the old pro
   });
 });
 
-Deno.test("SIGUSR2: a successor that cannot start leaves the old one serving, and the log says why", async (t) => {
+Deno.test("SIGUSR2: if the successor cannot start, the old process keeps serving and logs the reason", async (t) => {
   await withProgram([], async (program, folder) => {
     const options = { ca: program.ca };
     await using held = await Client.open(program.url, options);
@@ -202,7 +202,7 @@ Deno.test("SIGUSR2: a successor that cannot start leaves the old one serving, an
         assertEquals(await held.ask("still"), "still");
       });
     }
-    await t.step("and when it is mended, it hands over", async () => {
+    await t.step("once the fault is corrected, the hand-over succeeds", async () => {
       const next = await handOver(program, program.pid);
       await arrivals.more(10);
       assertEquals(await pidOf(program.url, options), next);
@@ -211,8 +211,8 @@ Deno.test("SIGUSR2: a successor that cannot start leaves the old one serving, an
   }, { "wss.json": "{}" });
 });
 
-Deno.test("SIGUSR2 twice at once makes one successor; SIGTERM meanwhile ends both", async () => {
-  // An app that takes its time to load, once it is asked to.
+Deno.test("SIGUSR2 twice at once starts one successor; SIGTERM during the hand-over ends both processes", async () => {
+  // In the successor this app takes an hour to load.
   const slow = `if (Deno.env.get("WSS_HANDOVER")) await new Promise((go) => setTimeout(go, 3_600_000));`;
   await withProgram(["--drain-timeout", "1h", "--app", "./slow.ts"], async (program) => {
     program.signal("SIGUSR2");

@@ -1,4 +1,4 @@
-/** An app that throws and returns nonsense: its own client hears of it, the service and everybody else do not. */
+/** An app that throws or returns invalid values: the fault affects its own client only. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Client } from "../support/client.ts";
 import { type Program, startProgram } from "../support/program.ts";
@@ -47,7 +47,7 @@ export default {
 };
 `;
 
-/** Nothing of it has come back to the service. */
+/** Asserts that the service is healthy: it serves new clients and the held ones. */
 async function isWell(program: Program, held: HeldClients): Promise<void> {
   const ca = await Deno.readTextFile(program.ca);
   assertMatch(await ask({ port: program.port, ca }, request("/healthz")), /^HTTP\/1\.1 200/);
@@ -63,8 +63,8 @@ const MISTAKES = [
   ...["context is a number", "inside the context throws"],
 ];
 
-Deno.test("an upgrade hook that throws or returns nonsense: 500, the log names it, the listener stays", async (t) => {
-  // Each place that is not given back would be missed: there are so few.
+Deno.test("an upgrade hook that throws or returns nonsense: 500, a logged error, and a working listener", async (t) => {
+  // With a limit this low, a connection slot that is not released makes later handshakes fail.
   await using program = await startProgram(["--app", "./app.js", "--max-connections", "4"], {
     files: { "app.js": APP },
   });
@@ -81,7 +81,7 @@ Deno.test("an upgrade hook that throws or returns nonsense: 500, the log names i
     });
   }
   for (const name of ["context is frozen", "connection header", "transfer header"]) {
-    await t.step(`${name}: served all the same`, async () => {
+    await t.step(`${name}: served anyway`, async () => {
       await using client = await Client.open(program.url, { ca: program.ca, headers: { "x-do": name } });
       assertEquals(await client.ask("hello"), "hello");
       await isWell(program, held);
@@ -92,7 +92,7 @@ Deno.test("an upgrade hook that throws or returns nonsense: 500, the log names i
   assert(!/^\s+at /m.test(program.stderr.text), program.stderr.text);
 });
 
-Deno.test("an upgrade hook that upgrades by itself does nothing by that: it has a copy of the request", async (t) => {
+Deno.test("Deno.upgradeWebSocket in an upgrade hook has no effect: the hook gets a copy of the request", async (t) => {
   await using program = await startProgram(["--app", "./app.js"], { files: { "app.js": APP } });
   const ca = await Deno.readTextFile(program.ca);
   await using held = await HeldClients.open(5, program.url, { ca: program.ca });
@@ -113,7 +113,7 @@ Deno.test("an upgrade hook that upgrades by itself does nothing by that: it has 
   await held.settle();
 });
 
-Deno.test("hooks that throw and reject: 1011 for their own peer, nothing for the others", async (t) => {
+Deno.test("a hook that throws or rejects: its peer is closed with 1011, and other peers are unaffected", async (t) => {
   await using program = await startProgram(["--app", "./app.js"], { files: { "app.js": APP } });
   await using held = await HeldClients.open(5, program.url, { ca: program.ca });
   for (const name of ["open throws", "open rejects", "message throws", "message rejects", "close throws"]) {

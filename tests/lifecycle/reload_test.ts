@@ -1,4 +1,4 @@
-/** Certificates and tokens are renewed while the program serves: nothing is lost, and what is bad changes nothing. */
+/** Certificates and tokens change while the program serves: no connection is lost, and invalid files change nothing. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { X509Certificate } from "node:crypto";
 import { join } from "node:path";
@@ -40,7 +40,7 @@ class Place {
     return place;
   }
 
-  /** Certificate first, the key in a second write: in between they do not belong together. */
+  /** Writes the certificate first, then the key. Between the two writes they do not match. */
   readonly inPlace = async (next: Issued): Promise<void> => {
     await Deno.writeFile(this.cert, await Deno.readFile(next.cert));
     await Deno.writeFile(this.key, await Deno.readFile(next.key));
@@ -53,7 +53,7 @@ class Place {
     }
   };
 
-  /** certbot: the files are links into an archive, and each link is replaced. */
+  /** As certbot does: the files are links into an archive, and each link is replaced. */
   readonly certbot = async (next: Issued): Promise<void> => {
     for (const [from, to] of [[next.cert, this.cert], [next.key, this.key]] as const) {
       await Deno.symlink(from, `${to}.link`);
@@ -61,7 +61,7 @@ class Place {
     }
   };
 
-  /** Kubernetes: the files are links through `..data`, itself a link to a folder, which alone is replaced. */
+  /** As Kubernetes does: the files are links through `..data`, a link to a folder. Only `..data` is replaced. */
   readonly kubernetes = async (next: Issued): Promise<void> => {
     const folder = `..${++this.#turn}`;
     await Deno.mkdir(join(this.#folder, folder));
@@ -88,7 +88,7 @@ async function renew(program: Program, next: Issued, change: () => Promise<void>
 
 peerTest(
   "openssl",
-  "ten certificate reloads under load: nothing lost, nothing refused, new clients see the new one",
+  "ten certificate reloads under load: no client is lost or refused, and new clients get the new certificate",
   async (t) => {
     await using pki = await openPki();
     const root = await pki.authority("root");
@@ -107,9 +107,9 @@ peerTest(
       ["SIGHUP", hangup],
       ["renamed over", place.renamedOver],
       ["SIGHUP again", hangup],
-      ["links as certbot's put in place of files", place.certbot],
+      ["files replaced with links, as certbot does", place.certbot],
       ["certbot's links replaced", place.certbot],
-      ["links as Kubernetes' put in place", place.kubernetes],
+      ["links through ..data, as Kubernetes does", place.kubernetes],
       ["..data swapped", place.kubernetes],
       ["..data swapped again", place.kubernetes],
       ["SIGHUP through ..data", hangup],
@@ -135,19 +135,19 @@ peerTest(
     assertEquals(held.clients.filter(({ socket }) => socket.readyState !== WebSocket.OPEN), []);
     figures("reloads under load", {
       "new connections": arrivals.served.length,
-      "slowest of them before (ms)": quiet,
-      "and throughout": most(arrivals.served),
+      "slowest before (ms)": quiet,
+      "slowest of all (ms)": most(arrivals.served),
       "held echoes": held.echoes,
-      "slowest (ms)": held.slowest,
+      "slowest echo (ms)": held.slowest,
       "memory before (KiB)": before,
-      "and after": residentBytes(program.pid) / 1024,
+      "memory after (KiB)": residentBytes(program.pid) / 1024,
     });
     const { stderr } = await (held[Symbol.asyncDispose](), program.stop());
     assertEquals(stderr.split("\n").filter((line) => /"level":"error"/.test(line)), []);
   },
 );
 
-peerTest("openssl", "a bad certificate leaves the old one serving, and the log says why", async (t) => {
+peerTest("openssl", "with a bad certificate the service keeps the old certificate and logs the reason", async (t) => {
   await using pki = await openPki();
   const root = await pki.authority("root");
   const ca = await Deno.readTextFile(root.cert);
@@ -176,14 +176,14 @@ peerTest("openssl", "a bad certificate leaves the old one serving, and the log s
       assertEquals(await client.ask(name), name);
     });
   }
-  await t.step("the files gone", async () => {
+  await t.step("a missing file", async () => {
     const from = program.stderr.text.length;
     await Deno.remove(place.key);
     program.signal("SIGHUP");
     await program.stderr.until(/"level":"error","message":"the reload failed.*key\.pem/, from);
     assertEquals(await serialOf(program.port, ca), await serial(first));
   });
-  await t.step("a good one then serves", async () => {
+  await t.step("a valid certificate is then served", async () => {
     await renew(program, other, () => place.renamedOver(other));
     assertEquals(await serialOf(program.port, ca), await serial(other));
     assertEquals(await client.ask("still"), "still");
@@ -206,7 +206,7 @@ peerTest("openssl", "a client in the middle of its handshake when the certificat
   for (const name of ["second", "third"]) {
     const next = await pki.leaf(name, { issuer: root });
     await place.inPlace(next);
-    // The third waits until the loop of the first has ended.
+    // The third certificate waits until the accept loop of the first has ended.
     program.signal("SIGHUP");
     await program.stderr.until(new RegExp(`is in use","serial":"${await serial(next)}"`, "i"));
   }
@@ -217,7 +217,7 @@ peerTest("openssl", "a client in the middle of its handshake when the certificat
   for (const connection of [late, tls, half]) connection.close();
 });
 
-peerTest("openssl", "service.reload() in a program of one's own", async () => {
+peerTest("openssl", "service.reload() in a program that embeds the service", async () => {
   await using pki = await openPki();
   const root = await pki.authority("root");
   const ca = await Deno.readTextFile(root.cert);
@@ -239,7 +239,7 @@ peerTest("openssl", "service.reload() in a program of one's own", async () => {
   await held[Symbol.asyncDispose]();
 });
 
-Deno.test("a token file that changes: the new secret is accepted, the old one is not; --revoked-tokens keep", async (t) => {
+Deno.test("a changed token file: the new secret is accepted, the old one is refused; --revoked-tokens keep", async (t) => {
   const [old, fresh] = ["old-secret-of-more-than-22-characters", "new-secret-of-more-than-22-characters"];
   await using program = await startProgram(
     ["--app", "echo", "--auth-token-file", "tokens", "--revoked-tokens", "keep"],
@@ -274,7 +274,7 @@ Deno.test("a token file that changes: the new secret is accepted, the old one is
       assertEquals(await held.ask("held"), "held");
     });
   }
-  await t.step("one without a secret accepts nobody", async () => {
+  await t.step("a token file without secrets accepts no client", async () => {
     const from = program.stderr.text.length;
     await Deno.writeTextFile(file, "# none\n");
     program.signal("SIGHUP");

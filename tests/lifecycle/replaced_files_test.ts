@@ -1,11 +1,11 @@
-/** The files of the program are replaced while it runs, as before a SIGUSR2: it needs none of them until then. */
+/** The program's files are replaced while it runs, as before a SIGUSR2. The process must not load the new files. */
 import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { KEY } from "../admin/admin.ts";
 import { Client } from "../support/client.ts";
 import { makeFolder, ROOT, startProgram } from "../support/program.ts";
 
-/** Copies a folder. With `text` the modules of the copy contain that instead. */
+/** Copies a folder. With `text`, each module of the copy contains this text instead. */
 async function copyFolder(from: string, to: string, text?: string): Promise<void> {
   await Deno.mkdir(to, { recursive: true });
   for await (const { name, isDirectory } of Deno.readDir(from)) {
@@ -33,7 +33,7 @@ for (const workers of [[], ["--workers", "2"]]) {
         { binary: Deno.execPath(), folder },
       );
       const [, url] = await program.stderr.until(/"admin":"([^"]+)"/);
-      // Each process has then started its thread: the service's watchdogs and that of the admin listener.
+      // By then the watchdog threads run: one for each serving process, and one for the admin listener.
       const threads = workers.length === 0 ? 2 : 3;
       await program.stderr.until(new RegExp(`(?:the watchdog runs[^]*){${threads}}`));
       await copyFolder(join(ROOT, "lib"), join(folder, "lib"), 'throw new Error("this module was replaced");');

@@ -1,4 +1,4 @@
-/** `reusePort`, which reloads and hand-overs need, lets no second service in by accident. */
+/** Reloads and hand-overs need `reusePort`. Nevertheless a second service cannot use the port by accident. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Client } from "../support/client.ts";
 import { makeFolder, runProgram, startProgram } from "../support/program.ts";
@@ -7,7 +7,7 @@ import { dial, isRefused } from "../support/raw.ts";
 const TAKEN =
   /^wss: Cannot listen on \S+: the port is in use by another program; stop that one, or choose .* --port\n$/;
 
-Deno.test("a second service on a port in use: one clear line, exit 1, whoever holds it", async (t) => {
+Deno.test("a second service on a port in use: one clear line and exit 1, whichever program holds the port", async (t) => {
   const pairs: [first: string, second: string][] = [
     ["127.0.0.1", "127.0.0.1"],
     ["0.0.0.0", "127.0.0.1"],
@@ -34,7 +34,7 @@ Deno.test("a second service on a port in use: one clear line, exit 1, whoever ho
   });
 });
 
-Deno.test("a second service while the first reloads: the clear error every time, and the first goes on", async () => {
+Deno.test("a second service while the first reloads: a clear error every time, and the first keeps serving", async () => {
   const folder = await makeFolder();
   try {
     for (const name of ["one", "two"]) assertEquals((await runProgram(["cert", "--folder", name], { folder })).code, 0);
@@ -51,7 +51,7 @@ Deno.test("a second service while the first reloads: the clear error every time,
     await using client = await Client.open(program.url, { ca: `${folder}/one/ca.pem` });
     let ended = false;
     const seconds = (async () => {
-      // Some begin in the middle of a reload.
+      // Some of these starts fall into a reload.
       for (let round = 0; round < 6; round++) {
         const { code, stderr } = await runProgram([...args, "--port", `${program.port}`], { folder });
         assertEquals(code, 1, stderr);
@@ -71,10 +71,10 @@ Deno.test("a second service while the first reloads: the clear error every time,
   }
 });
 
-Deno.test("the port of a service that was killed is free at once, and that of one that stopped", async () => {
+Deno.test("the port is free at once after the service is killed, and after it stops", async () => {
   for (const signal of ["SIGKILL", "SIGTERM"] as const) {
     await using program = await startProgram(["--mode", "proxied", "--drain-timeout", "0"]);
-    // A connection that lives on keeps the port in TIME_WAIT or FIN_WAIT.
+    // A connection that stays open leaves the port in TIME_WAIT or FIN_WAIT.
     const connection = await dial({ port: program.port });
     await program.stop(signal);
     assert(await isRefused(program.port));

@@ -1,4 +1,4 @@
-/** Without --allow-ffi: one warning says what is lost, and that is what is lost. */
+/** Without --allow-ffi: one warning names the missing features, and all others work. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { X509Certificate } from "node:crypto";
 import { peerTest } from "../peers/require.ts";
@@ -12,7 +12,7 @@ const DRAIN = 3_000;
 
 peerTest(
   "openssl",
-  "without FFI: a reload makes the new certificate serve, and everybody reconnect in turn",
+  "without FFI: a reload serves the new certificate and makes all clients reconnect, spread over time",
   async (t) => {
     await using pki = await openPki();
     const root = await pki.authority("root");
@@ -34,8 +34,8 @@ peerTest(
     ];
     await using program = await startProgram(args, { permissions: WITHOUT_FFI });
 
-    await t.step("one warning names what is lost, and the way out", () => {
-      // What there is to say about a certificate of one's own is another matter.
+    await t.step("one warning names the missing features and the remedy", () => {
+      // Warnings about the test's own certificate do not count here.
       const warnings = program.stderr.lines.filter((line) =>
         /"level":"(warn|error)"/.test(line) && !/root|key/.test(line)
       );
@@ -43,20 +43,20 @@ peerTest(
       assertMatch(warnings[0]!, /--allow-ffi.*40 ms.*reconnect.*503.*hand-over.*impossible/);
     });
 
-    await t.step("a second service on the port is the clear error", async () => {
+    await t.step("a second service on the port fails with a clear error", async () => {
       const second = await runProgram([...args, "--port", `${program.port}`], { permissions: WITHOUT_FFI });
       assertEquals([second.code, second.stdout], [1, ""]);
       assertMatch(second.stderr, /\nwss: Cannot listen on 127\.0\.0\.1:\d+: the port is in use .*--port\n$/);
     });
 
-    await t.step("SIGUSR2 says that it is impossible, and goes on serving", async () => {
+    await t.step("SIGUSR2 logs that a hand-over is impossible, and the service keeps serving", async () => {
       program.signal("SIGUSR2");
       await program.stderr.until(/"level":"error","message":"Cannot hand over: this system cannot share the port/);
       await using client = await Client.open(program.url, { ca: root.cert });
       assertEquals(await client.ask("still"), "still");
     });
 
-    await t.step("the old peers are asked to come again, spread over --drain-timeout", async () => {
+    await t.step("existing peers are told to reconnect, spread over --drain-timeout", async () => {
       const clients = await Promise.all(Array.from({ length: 20 }, () => Client.open(program.url, { ca: root.cert })));
       const times: number[] = [];
       const codes: number[] = [];
@@ -68,7 +68,7 @@ peerTest(
       program.signal("SIGHUP");
       await program.stderr.until(new RegExp(`makes all clients reconnect","peers":20,"ms":${DRAIN}`));
       const last = clients.at(-1)!;
-      assertEquals(await last.ask("not yet asked to go"), "not yet asked to go");
+      assertEquals(await last.ask("not yet closed"), "not yet closed");
       await Promise.all(clients.map(({ closed }) => closed));
       assertEquals(codes, Array(20).fill(1012));
       const spread = times.at(-1)! - times[0]!;
@@ -77,19 +77,19 @@ peerTest(
       assertMatch((await last.closed).reason, /certificate.*reconnect/);
     });
 
-    await t.step("who comes again sees the new certificate", async () => {
+    await t.step("reconnecting clients get the new certificate", async () => {
       const serial = new X509Certificate(await Deno.readTextFile(next.cert)).serialNumber.toLowerCase();
-      // The kernel spreads new connections over both loops until the old one has gone.
+      // The kernel spreads new connections over both accept loops until the old loop has ended.
       const deadline = performance.now() + 20_000;
       for (let inRow = 0; inRow < 20;) {
         inRow = await serialOf(program.port, ca).catch(() => "") === serial ? inRow + 1 : 0;
-        assert(performance.now() < deadline, "the old certificate is still shown");
+        assert(performance.now() < deadline, "the old certificate is still served");
       }
       await using client = await Client.open(program.url, { ca: root.cert });
       assertEquals(await client.ask("again"), "again");
     });
 
-    await t.step("and after that a second service is the clear error still", async () => {
+    await t.step("a second service still fails with a clear error afterwards", async () => {
       const second = await runProgram([...args, "--port", `${program.port}`], { permissions: WITHOUT_FFI });
       assertEquals(second.code, 1);
       assertMatch(second.stderr, /the port is in use/);

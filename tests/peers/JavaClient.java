@@ -13,7 +13,7 @@ import javax.net.ssl.SSLContext;
 import javax.net.ssl.TrustManagerFactory;
 
 /**
- * The WebSocket client that comes with Java: sends "tom" to each URL, prints the answer and the close code, or the
+ * Connects to each URL with Java's own WebSocket client and sends "tom". Prints the answer and the close code, or the
  * status of a refusal. Run it with: java JavaClient.java CA_FILE URL...
  */
 public class JavaClient {
@@ -57,7 +57,7 @@ public class JavaClient {
     };
     try {
       WebSocket.Builder builder = http.newWebSocketBuilder();
-      // As earlier releases of Java 17 did by themselves; allowed by -Djdk.httpclient.allowRestrictedHeaders.
+      // Earlier releases of Java 17 sent this header. -Djdk.httpclient.allowRestrictedHeaders allows an app to set it.
       if (Boolean.getBoolean("contentLength")) builder.header("Content-Length", "0");
       WebSocket socket = builder.buildAsync(url, listener).get(30, TimeUnit.SECONDS);
       socket.sendText("tom", true);

@@ -1,4 +1,4 @@
-/** Backends push through the admin listener: the README's snippets for curl and PHP, and Python's urllib. */
+/** Backends publish through the admin listener: the README's snippets for curl and PHP, and Python's urllib. */
 import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { adminUrl, KEY, servingAdmin } from "../admin/admin.ts";
@@ -6,12 +6,12 @@ import { ROOT } from "../support/program.ts";
 import type { Served } from "../support/serving.ts";
 import { peerTest } from "./require.ts";
 
-/** A snippet of the README that has a text in it, for this service. */
+/** Returns the README's snippet that contains a text, with the address of this service. */
 async function snippet(served: Served, language: string, text: string): Promise<string> {
   const readme = await Deno.readTextFile(join(ROOT, "README.md"));
   const blocks = [...readme.matchAll(new RegExp("```" + language + "\n([^]*?)```", "g"))].map(([, block]) => block!);
   const block = blocks.find((each) => each.includes(text));
-  if (block === undefined) throw new Error(`the README has no ${language} with ${text}`);
+  if (block === undefined) throw new Error(`the README has no ${language} snippet with ${text}`);
   await Deno.writeTextFile(join(served.folder, "key"), `${KEY}\n`);
   return block.replaceAll("http://127.0.0.1:9100", adminUrl(served.service));
 }
@@ -22,7 +22,7 @@ async function run(served: Served, command: string, ...args: string[]): Promise<
   return new TextDecoder().decode(stdout);
 }
 
-peerTest("curl", "curl publishes, as the README says", async () => {
+peerTest("curl", "the README's curl snippet publishes", async () => {
   await using served = await servingAdmin();
   await using client = await served.connect();
   assertEquals(await client.ask("news"), "joined");
@@ -30,7 +30,7 @@ peerTest("curl", "curl publishes, as the README says", async () => {
   assertEquals(await client.next(), "hello");
 });
 
-peerTest("php-curl", "PHP publishes and asks, as the README says", async () => {
+peerTest("php-curl", "the README's PHP snippet publishes and queries", async () => {
   await using served = await servingAdmin();
   await using client = await served.connect({ path: "/?user=tom" });
   assertEquals(await client.ask("news"), "joined");

@@ -7,10 +7,10 @@ import { createHash, X509Certificate } from "node:crypto";
 import { join } from "node:path";
 import { requirePeer } from "./require.ts";
 
-/** Where Debian puts it. */
+/** The path in Debian's package. */
 const CHROMIUM = "/usr/bin/chromium";
 
-/** Quiet, headless, and without a network service of its own doing. */
+/** Headless, and without network traffic of the browser's own. */
 const FLAGS = [
   "--headless",
   "--no-sandbox",
@@ -22,33 +22,33 @@ const FLAGS = [
   "--disable-sync",
 ];
 
-/** Whether there is a Chromium. */
+/** Whether Chromium is installed. */
 export function requireBrowser(): boolean {
   return requirePeer(CHROMIUM, "--version");
 }
 
 /** How the browser is started. */
 export interface BrowserOptions {
-  /** The working folder of a program whose certificate it is to accept, by its public key. */
+  /** The working folder of a program. The browser accepts the public key of that program's certificate. */
   readonly accept?: string;
-  /** HOME: the certificates that its user trusts are below it. */
+  /** HOME, with the user's trusted certificates below it. */
   readonly home?: string;
   readonly flags?: readonly string[];
 }
 
-/** Starts a browser. Its contexts are private windows, each with cookies of its own. Disposing of it ends it. */
+/** Starts a browser. Each context is a private window with its own cookies. Disposal closes the browser. */
 export async function launchBrowser(options: BrowserOptions): Promise<Browser> {
   return await chromium.launch(await launchOptions(options));
 }
 
-/** A browser with one profile, in a folder of its own. */
+/** A browser with one profile in a temporary folder. */
 export interface Profile extends AsyncDisposable {
   readonly context: BrowserContext;
 }
 
 /**
- * Starts a browser with one fresh profile that sends cookies from pages of other sites, too: Chrome's default for
- * ordinary windows, while Debian's Chromium was seen to send none. Disposing of it ends it.
+ * Starts a browser with a fresh profile that also sends cookies from pages of other sites. This is Chrome's default for
+ * ordinary windows; Debian's Chromium was observed to send none. Disposal closes the browser.
  */
 export async function launchProfile(options: BrowserOptions): Promise<Profile> {
   const folder = await Deno.makeTempDir({ prefix: "wss-profile-" });
@@ -71,13 +71,13 @@ async function launchOptions({ accept, home, flags = [] }: BrowserOptions) {
   return { executablePath: CHROMIUM, args: [...FLAGS, ...key, ...flags], env };
 }
 
-/** SHA-256 over the public key of the program's certificate, as Chromium takes it. */
+/** Returns the SHA-256 of the public key of the program's certificate, in Chromium's form. */
 async function keyHash(folder: string): Promise<string> {
   const { publicKey } = new X509Certificate(await Deno.readTextFile(join(folder, "certs/cert.pem")));
   return createHash("sha256").update(publicKey.export({ type: "spki", format: "der" })).digest("base64");
 }
 
-/** What a page complained about: its errors, and its console's errors and warnings (a refused policy is one). */
+/** Collects a page's errors, and its console's errors and warnings, such as policy violations. */
 export function complaintsOf(page: Page): string[] {
   const complaints: string[] = [];
   page.on("pageerror", (error) => complaints.push(String(error)));
@@ -87,7 +87,7 @@ export function complaintsOf(page: Page): string[] {
   return complaints;
 }
 
-/** The test page, driven as a person does. */
+/** The test page, operated as a user does. */
 export class TestPage {
   readonly page: Page;
 
@@ -105,7 +105,7 @@ export class TestPage {
     await this.page.getByRole("button", { name: "Send" }).click();
   }
 
-  /** Waits for a line of the log that came in and holds this text. */
+  /** Waits for a received message that contains this text. */
   async received(text: string | RegExp): Promise<void> {
     await this.page.locator("#log .in").filter({ hasText: text }).first().waitFor();
   }

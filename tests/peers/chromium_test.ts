@@ -1,4 +1,4 @@
-/** Chromium on the test page: over https, on a phone, in the chat, and with the authority really trusted. */
+/** The test page in Chromium: over https, on a phone, in the chat, and with a trusted authority. */
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { killIn } from "../support/processes.ts";
@@ -12,7 +12,7 @@ Deno.test({ name: "Chromium on the test page", ignore }, async (t) => {
   await using program = await startProgram();
   await using browser = await launchBrowser({ accept: program.folder });
 
-  await t.step("loads it over https, sends tom, sees ok", async () => {
+  await t.step("loads over https, sends tom, and receives ok", async () => {
     await using context = await browser.newContext();
     const page = await context.newPage();
     const complaints = complaintsOf(page);
@@ -33,7 +33,7 @@ Deno.test({ name: "Chromium on the test page", ignore }, async (t) => {
     assertEquals(complaints, []);
   });
 
-  await t.step("its policy holds: what is inline or from elsewhere does not run", async () => {
+  await t.step("the content security policy blocks an inline script", async () => {
     await using context = await browser.newContext();
     const page = await context.newPage();
     const complaints = complaintsOf(page);
@@ -47,7 +47,7 @@ Deno.test({ name: "Chromium on the test page", ignore }, async (t) => {
     assert(complaints.some((text) => text.includes("Content Security Policy")), complaints.join("\n"));
   });
 
-  await t.step("fits a phone, and its controls are large enough for a thumb", async () => {
+  await t.step("fits a phone, and its controls are large enough to touch", async () => {
     await using context = await browser.newContext({
       viewport: { width: 320, height: 640 },
       deviceScaleFactor: 2,
@@ -62,7 +62,7 @@ Deno.test({ name: "Chromium on the test page", ignore }, async (t) => {
     await test.send("a long line without a space ".replaceAll(" ", "-").repeat(20));
     await test.received(/ ok$/);
     const widths = await page.evaluate("[document.documentElement.scrollWidth, innerWidth]");
-    assertEquals(widths, [320, 320], "it scrolls sideways");
+    assertEquals(widths, [320, 320], "the page scrolls sideways");
     for (const control of await page.locator("input:visible, textarea, select:visible, button:visible").all()) {
       if (await control.getAttribute("type") === "file") continue;
       const box = await control.boundingBox();
@@ -94,13 +94,13 @@ Deno.test({ name: "Chromium: what the test page shows and offers", ignore }, asy
   await page.goto(program.http("/wss"));
   const test = new TestPage(page);
 
-  await t.step("the app, the mode and the certificate", async () => {
+  await t.step("shows the app, the mode and the certificate", async () => {
     const facts = await page.locator("#facts").innerText();
     for (const part of ["./app.ts", "this service terminates TLS", "certs/cert.pem, until 20"]) {
       assert(facts.includes(part), facts);
     }
   });
-  await t.step("time to the millisecond and size of a message; the newest line is in view", async () => {
+  await t.step("shows the time and size of a message, and scrolls to the newest line", async () => {
     await test.connect();
     await test.send("größer");
     await test.received(/\d\d:\d\d:\d\d\.\d{3} ← 8 B größer/);
@@ -111,7 +111,7 @@ Deno.test({ name: "Chromium: what the test page shows and offers", ignore }, asy
     const [line, list] = [await last.boundingBox(), await page.locator("#log").boundingBox()];
     assert(line!.y + line!.height <= list!.y + list!.height + 1);
   });
-  await t.step("a long message is folded, a file is sent and shown in hex", async () => {
+  await t.step("folds a long message, sends a file, and shows its echo in hex", async () => {
     await test.send("x".repeat(400));
     const long = page.locator("#log .in details").last();
     await long.getByText("x".repeat(300) + "…").waitFor();
@@ -123,7 +123,7 @@ Deno.test({ name: "Chromium: what the test page shows and offers", ignore }, asy
     await hex.locator("summary").click();
     await hex.getByText(/00 01 02 77 73 73 +\.\.\.wss/).waitFor();
   });
-  await t.step("errors say what their code means, and hand out the check command", async () => {
+  await t.step("explains close codes, and offers the check command", async () => {
     await test.send("y".repeat(3000));
     await page.getByText(/closed with 1009.*longer than the service accepts/).waitFor();
     await test.connect();
@@ -133,21 +133,21 @@ Deno.test({ name: "Chromium: what the test page shows and offers", ignore }, asy
     await page.getByRole("button", { name: "Copied" }).waitFor();
     assertEquals(await page.evaluate("navigator.clipboard.readText()"), `wss check ${program.url}wss`);
   });
-  await t.step("the code for this address, to copy", async () => {
+  await t.step("offers code for this address to copy", async () => {
     await page.getByText("Connect from your own code").click();
     await page.getByLabel("Language").selectOption({ index: 3 });
     await page.locator("#copy-snippet").click();
     const text = await page.evaluate("navigator.clipboard.readText()") as string;
     assert(text.includes(`with connect("${program.url}wss") as socket:`), text);
   });
-  await t.step("a subprotocol and a token are offered", async () => {
+  await t.step("sends a subprotocol and a token", async () => {
     await page.getByText("Subprotocols, token, reconnecting").click();
     await page.getByLabel("Token").fill("secret");
     await test.connect();
     await page.getByText("connected, subprotocol wss.v1").waitFor();
     await page.getByRole("button", { name: "Disconnect" }).click();
   });
-  await t.step("with the keyboard alone", async () => {
+  await t.step("works with the keyboard alone", async () => {
     await page.getByLabel("Address").focus();
     await page.keyboard.press("Enter");
     await page.locator("#message:focus").waitFor();
@@ -158,7 +158,7 @@ Deno.test({ name: "Chromium: what the test page shows and offers", ignore }, asy
   assertEquals(complaints, []);
 });
 
-Deno.test({ name: "Chromium: the page reconnects when it is asked to", ignore }, async () => {
+Deno.test({ name: "Chromium: the page reconnects if the option is set", ignore }, async () => {
   const folder = await Deno.realPath(await makeFolder());
   try {
     const options = ["--mode", "proxied", "--page", "--drain-timeout", "0s"];
@@ -172,7 +172,7 @@ Deno.test({ name: "Chromium: the page reconnects when it is asked to", ignore },
       await page.getByLabel("Reconnect when the connection ends").check();
       const test = new TestPage(page);
       await test.connect();
-      // A new process takes the port over, and the old one sends its clients away.
+      // A new process takes over the port, and the old process closes its connections.
       program.signal("SIGUSR2");
       await page.getByText(/closed with 1001/).waitFor();
       await page.getByText(/^Connected to/).waitFor();
@@ -212,7 +212,7 @@ Deno.test({ name: "Chromium: two people in the chat", ignore }, async () => {
 
 const hasNss = !ignore && requirePeer("sh", "-c", "command -v certutil");
 
-Deno.test({ name: "Chromium trusts the authority as the program tells", ignore: !hasNss }, async () => {
+Deno.test({ name: "Chromium trusts the authority after certutil adds it", ignore: !hasNss }, async () => {
   await using program = await startProgram();
   const home = await makeFolder();
   try {

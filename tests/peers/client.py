@@ -1,4 +1,4 @@
-"""Python's websockets: sends each argument, prints each answer. Usage: client.py URL CA-FILE|- UNIX-SOCKET|- MESSAGE…"""
+"""Python's websockets: sends messages and prints the answers. Usage: client.py URL CA-FILE|- UNIX-SOCKET|- MESSAGE…"""
 
 import asyncio
 import ssl

@@ -1,13 +1,13 @@
-/** The origin rule against Chromium's own pages of other sites, with and without cookies. */
+/** The origin check against pages of other sites in Chromium, with and without cookies. */
 import { assertEquals } from "@std/assert";
 import { type Program, startProgram } from "../support/program.ts";
 import { launchProfile, type Profile, requireBrowser } from "./browser.ts";
 
 const ignore = !requireBrowser();
-/** A name that the browser is told to find on this machine; a page of it is another site's. */
+/** A name that the browser resolves to this machine. Its pages belong to another site. */
 const OTHER = "other.example";
 const FLAGS = [`--host-resolver-rules=MAP ${OTHER} 127.0.0.1`];
-/** As a log-in sets it so that it works within frames of other sites, too. */
+/** A session cookie that browsers also send from pages of other sites. */
 const COOKIE = { name: "session", value: "secret", path: "/", sameSite: "None", secure: true } as const;
 
 /** A website with one empty page. */
@@ -16,7 +16,7 @@ function serveSite(): Deno.HttpServer<Deno.NetAddr> {
   return Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, () => new Response("<!DOCTYPE html>", html));
 }
 
-/** What a page of that origin gets: `ok`, or the reason that the service logged. */
+/** Connects from a page of an origin. Returns `ok`, or the reason that the service logged. */
 async function ask({ context }: Profile, origin: string, program: Program, cookie: boolean): Promise<string> {
   await context.clearCookies();
   if (cookie) await context.addCookies([{ ...COOKIE, domain: "localhost" }]);
@@ -42,7 +42,7 @@ Deno.test({ name: "a page of another site, in Chromium", ignore }, async (t) => 
   const other = `http://${OTHER}:${site.addr.port}`;
   const sibling = `http://localhost:${site.addr.port}`;
 
-  await t.step("the service on loopback: no page from elsewhere, this machine's own without cookies", async () => {
+  await t.step("on loopback: refuses other hosts' pages, and accepts other local pages without cookies", async () => {
     await using program = await startProgram();
     await using browser = await launchProfile({ accept: program.folder, flags: FLAGS });
     assertEquals(await ask(browser, program.http(), program, false), "ok");
@@ -56,14 +56,14 @@ Deno.test({ name: "a page of another site, in Chromium", ignore }, async (t) => 
     );
   });
 
-  await t.step("the service on every address: another site without cookies only", async () => {
+  await t.step("on every address: accepts another site only without cookies", async () => {
     await using program = await startProgram(["--host", "0.0.0.0", "--page"]);
     await using browser = await launchProfile({ accept: program.folder, flags: FLAGS });
     assertEquals(await ask(browser, other, program, false), "ok");
     assertMatches(await ask(browser, other, program, true), HIJACKING);
   });
 
-  await t.step("allowed by name: with cookies too, and nobody else", async () => {
+  await t.step("with --origin: accepts the named site even with cookies, and no other site", async () => {
     await using program = await startProgram(["--origin", other]);
     await using browser = await launchProfile({ accept: program.folder, flags: FLAGS });
     assertEquals(await ask(browser, other, program, true), "ok");
@@ -72,5 +72,5 @@ Deno.test({ name: "a page of another site, in Chromium", ignore }, async (t) => 
 });
 
 function assertMatches(answer: string, pattern: RegExp): void {
-  if (!pattern.test(answer)) throw new Error(`"${answer}" is not ${pattern}`);
+  if (!pattern.test(answer)) throw new Error(`"${answer}" does not match ${pattern}`);
 }

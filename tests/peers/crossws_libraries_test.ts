@@ -1,4 +1,4 @@
-/** Libraries that come with crossws hooks, served unchanged, each with its own client. */
+/** Libraries with crossws hooks are served unchanged. Each is tested with its own client. */
 import { assert, assertEquals } from "@std/assert";
 import { Hocuspocus } from "@hocuspocus/server";
 import { HocuspocusProvider, HocuspocusProviderWebsocket } from "@hocuspocus/provider";
@@ -16,7 +16,7 @@ Deno.test("Hocuspocus: two clients share a document", async () => {
   const hocuspocus = new Hocuspocus({ quiet: true, unloadImmediately: true });
   type Session = ReturnType<typeof hocuspocus.handleConnection>;
   const sessions = new WeakMap<Peer, Session>();
-  // As its own server does it.
+  // As Hocuspocus's own server does.
   const app = defineApp({
     open(peer) {
       const { websocket } = peer as Peer & { websocket: Parameters<typeof hocuspocus.handleConnection>[0] };
@@ -44,11 +44,11 @@ Deno.test("Hocuspocus: two clients share a document", async () => {
     using one = join();
     using other = join();
     one.text.insert(0, "written by one");
-    await eventually(() => other.text.toString() === "written by one", "the text at the other");
+    await eventually(() => other.text.toString() === "written by one", "the text at the second client");
     other.text.insert(0, "re");
-    await eventually(() => one.text.toString() === "rewritten by one", "the change at the first");
+    await eventually(() => one.text.toString() === "rewritten by one", "the change at the first client");
   }
-  await eventually(() => served.service.peers.size === 0, "both are gone");
+  await eventually(() => served.service.peers.size === 0, "both peers are closed");
   await eventually(() => hocuspocus.documents.size === 0, "the document is unloaded");
   assertEquals(served.logged("a hook of the app threw"), []);
 });
@@ -81,11 +81,11 @@ Deno.test("graphql-ws: a query, a subscription, and a socket in the context", as
   assertEquals(answers, [{ hello: "world" }, { count: 1 }, { count: 2 }, { count: 3 }]);
   assertEquals(socket?.readyState, WebSocket.OPEN);
   await client.dispose();
-  await eventually(() => served.service.peers.size === 0, "it is gone");
+  await eventually(() => served.service.peers.size === 0, "the peer is closed");
   assertEquals(served.logged("a hook of the app threw"), []);
 });
 
-// Its awareness keeps an interval for as long as the process lives, and its client two timers after its end.
+// y-crossws keeps an interval while the process runs, and the client keeps two timers after it is destroyed.
 const leaky = { sanitizeOps: false, sanitizeResources: false };
 
 Deno.test("y-crossws: two y-websocket clients share a document and see each other", leaky, async () => {
@@ -107,13 +107,13 @@ Deno.test("y-crossws: two y-websocket clients share a document and see each othe
     using one = join();
     using other = join();
     one.text.insert(0, "written by one");
-    await eventually(() => other.text.toString() === "written by one", "the text at the other");
+    await eventually(() => other.text.toString() === "written by one", "the text at the second client");
     other.provider.awareness.setLocalState({ name: "other" });
     await eventually(
       () => [...one.provider.awareness.getStates().values()].some(({ name }) => name === "other"),
-      "the other's name",
+      "the second client's name at the first",
     );
   }
-  await eventually(() => served.service.peers.size === 0, "both are gone");
+  await eventually(() => served.service.peers.size === 0, "both peers are closed");
   assert(served.logged("a hook of the app threw").length === 0);
 });

@@ -1,4 +1,4 @@
-/** curl: the page, health, refusals, the upgrade's headers, and TLS that is too old. */
+/** curl as a client: the page, health, refusals, the headers of the upgrade, and outdated TLS. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { type Program, startProgram } from "../support/program.ts";
 import { Transcript } from "../support/transcript.ts";
@@ -16,7 +16,7 @@ interface Answer {
   readonly stderr: string;
 }
 
-/** Runs curl against the program; a path in place of the URL. */
+/** Runs curl with the program's URL for a path. */
 async function curl(program: Program, path: string, ...args: string[]): Promise<Answer> {
   const format = ["-sSi", "--cacert", program.ca, "-w", "\n%{http_version}"];
   const { code, stdout, stderr } = await new Deno.Command("curl", {
@@ -43,7 +43,7 @@ async function curl(program: Program, path: string, ...args: string[]): Promise<
   };
 }
 
-/** A handshake's headers, in curl's form. */
+/** The headers of a handshake, in curl's form. */
 const HANDSHAKE = {
   connection: "Connection: Upgrade",
   upgrade: "Upgrade: websocket",
@@ -58,7 +58,7 @@ function handshake(changes: Partial<Record<keyof typeof HANDSHAKE, string>> = {}
 Deno.test({ name: "curl, direct", ignore }, async (t) => {
   await using program = await startProgram();
 
-  await t.step("the page, over HTTP/2 and under a policy without exceptions", async () => {
+  await t.step("serves the page over HTTP/2, with a content security policy without exceptions", async () => {
     for (const path of ["/", "/wss"]) {
       const { status, headers, body, version } = await curl(program, path);
       assertEquals([status, version], [200, "2"]);
@@ -69,13 +69,13 @@ Deno.test({ name: "curl, direct", ignore }, async (t) => {
       );
       assertEquals(headers.get("content-security-policy")?.includes("unsafe"), false);
       assertStringIncludes(body, "<!DOCTYPE html>");
-      // Nothing from another path: a proxy may forward this one alone.
+      // The page loads nothing from other paths, because a proxy may forward only this path.
       assertEquals(body.match(/(?:src|href)=/g), null);
     }
   });
 
   await t.step("POST to the page is refused, and HEAD returns no body", async () => {
-    // Over HTTP/2 Deno may reset the stream of an unread body before the answer is out.
+    // Over HTTP/2 Deno may reset the stream of an unread body before the answer is sent.
     const posted = await curl(program, "/", "--http1.1", "-d", "x=1");
     assertEquals([posted.status, posted.headers.get("allow")], [405, "GET, HEAD"]);
     for (const version of ["--http1.1", "--http2"]) {
@@ -95,7 +95,7 @@ Deno.test({ name: "curl, direct", ignore }, async (t) => {
   });
 
   await t.step("the upgrade's headers", async () => {
-    // Headers alone: what -i prints of a 101 comes only when the connection ends.
+    // -D prints the headers at once. With -i, curl prints a 101 only when the connection ends.
     const args = [
       "-sS",
       "-D",
@@ -119,7 +119,7 @@ Deno.test({ name: "curl, direct", ignore }, async (t) => {
     assertEquals(/^sec-websocket-(extensions|protocol):/im.test(said.text), false, said.text);
   });
 
-  // Each is one change away from the handshake above.
+  // Each case makes one change to the handshake above.
   const refusals: [what: string, args: string[], status: number, reason: string, header?: [string, string]][] = [
     ["another version", handshake({ version: "Sec-WebSocket-Version: 8" }), 426, 'must be 13, but is "8"', [
       "sec-websocket-version",
@@ -132,7 +132,7 @@ Deno.test({ name: "curl, direct", ignore }, async (t) => {
     ["no key", handshake({ key: "" }), 400, "16 bytes in base64, but is missing"],
     ["POST", [...handshake(), "-X", "POST"], 405, "must use GET, not POST", ["allow", "GET"]],
     ["h2c before websocket", ["-H", "Upgrade: h2c", ...handshake()], 400, "Upgrade must offer websocket without h2c"],
-    // Deno itself refuses it, without a reason.
+    // Deno itself refuses this request, without a reason.
     ["a body", [...handshake(), "-X", "GET", "-d", "x"], 400, ""],
     ["the same subprotocol twice", [...handshake(), "-H", "Sec-WebSocket-Protocol: a, a"], 400, "distinct tokens"],
     [
@@ -151,26 +151,26 @@ Deno.test({ name: "curl, direct", ignore }, async (t) => {
     });
   }
 
-  await t.step("a handshake over HTTP/2 is told that it came over HTTP/2", async () => {
+  await t.step("a handshake over HTTP/2: 400, and the body names HTTP/2 as the reason", async () => {
     const [, ...headers] = handshake();
     const { status, body, version } = await curl(program, "/wss", "--http2", ...headers);
     assertEquals([status, version], [400, "2"]);
     assertStringIncludes(body, "The request came over HTTP/2, but this service accepts WebSocket over HTTP/1.1 only");
   });
 
-  await t.step("elsewhere: 404", async () => {
+  await t.step("another path: 404", async () => {
     const { status, body } = await curl(program, "/elsewhere", ...handshake());
     assertEquals(status, 404);
     assertStringIncludes(body, "WebSocket connections are accepted at / and /wss");
   });
 
-  await t.step("TLS 1.1 at the most: no connection", async () => {
+  await t.step("a client limited to TLS 1.1 does not connect", async () => {
     const { code, stderr } = await curl(program, "/", "--tls-max", "1.1", "--ciphers", "DEFAULT@SECLEVEL=0");
     assertEquals(code, 35, stderr);
     assertMatch(stderr, /alert|protocol version|handshake/i);
   });
 
-  await t.step("plain http to the TLS port: no answer in HTTP", async () => {
+  await t.step("plain HTTP to the TLS port gets no HTTP answer", async () => {
     const url = program.http("/").replace("https:", "http:");
     const { code } = await new Deno.Command("curl", { args: ["-sS", url], stdout: "null", stderr: "null" }).output();
     assert(code !== 0);

@@ -20,14 +20,14 @@ Deno.test("Deno's WebSocket, direct", async (t) => {
     assertEquals(await client.ask("tom"), "ok");
   });
 
-  await t.step("the service's subprotocol is chosen, an unknown one is not", async () => {
+  await t.step("selects the service's subprotocol, but no unknown one", async () => {
     await using known = await Client.open(program.url, { ca: program.ca, protocols: ["mqtt", "wss.v1"] });
     assertEquals(known.socket.protocol, "wss.v1");
     await using unknown = await Client.open(program.url, { ca: program.ca, protocols: ["mqtt"] });
     assertEquals(unknown.socket.protocol, "");
   });
 
-  await t.step("without trust in the authority there is no connection", async () => {
+  await t.step("does not connect without trust in the authority", async () => {
     await assertRejects(() => Client.open(program.url), Error, "certificate");
   });
 
@@ -35,9 +35,9 @@ Deno.test("Deno's WebSocket, direct", async (t) => {
     await assertRejects(() => Client.open(`ws://localhost:${program.port}/`, { ca: program.ca }));
   });
 
-  await t.step("a path that is none does not connect", async () => {
+  await t.step("an unknown path does not connect", async () => {
     await assertRejects(() => Client.open(program.url + "nothing", { ca: program.ca }));
-    // Deno's client tells no status; the service's log does.
+    // Deno's client does not report the status, so the test reads it from the log.
     await program.stderr.until(/"message":"refused","status":404/);
   });
 });

@@ -1,6 +1,6 @@
 /**
- * Java's own WebSocket client (JDK 17), as it is and with the `Content-Length: 0` that earlier releases sent: Deno's HTTP
- * parser answers that with 400, and each generated proxy configuration removes it.
+ * Java's own WebSocket client (JDK 17), without and with the `Content-Length: 0` that earlier releases sent. Deno's
+ * HTTP parser answers this header with 400, and each generated proxy configuration removes it.
  */
 import { assertEquals } from "@std/assert";
 import { join } from "node:path";
@@ -12,10 +12,10 @@ import { peerTest } from "./require.ts";
 
 const SOURCE = fileURLToPath(new URL("JavaClient.java", import.meta.url));
 
-/** What the client prints, a line for each URL. */
+/** Runs the client, and returns the line that it prints for each URL. */
 async function java(ca: string, urls: readonly string[], contentLength: boolean): Promise<string[]> {
   const args = [
-    // The compiler's first level: what runs for a second is not worth optimising.
+    // Only the compiler's first level: a run of one second does not repay optimisation.
     "-XX:TieredStopAtLevel=1",
     ...(contentLength ? ["-DcontentLength=true", "-Djdk.httpclient.allowRestrictedHeaders=content-length"] : []),
     SOURCE,

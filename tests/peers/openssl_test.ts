@@ -1,11 +1,11 @@
-/** `openssl s_client`: which TLS versions there are, and a WebSocket spoken by hand through it. */
+/** `openssl s_client`: the accepted TLS versions, and a WebSocket session with frames built by the test. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { type Program, startProgram } from "../support/program.ts";
 import { requirePeer } from "./require.ts";
 
 const ignore = !requirePeer("openssl", "version");
 
-/** Arguments that offer one version only; SECLEVEL=0 lets OpenSSL 3 offer what it holds for broken. */
+/** Arguments that offer one version only. OpenSSL 3 offers insecure versions only with SECLEVEL=0. */
 const VERSIONS = { "1.0": "-tls1", "1.1": "-tls1_1", "1.2": "-tls1_2", "1.3": "-tls1_3" } as const;
 
 function arguments_(program: Program, ...more: string[]): string[] {
@@ -26,7 +26,7 @@ Deno.test({ name: "openssl s_client", ignore }, async (t) => {
     await t.step(`TLS ${version} gets an alert`, async () => {
       const { code, said } = await handshake(program, version);
       assertEquals(code, 1);
-      // The alert has come from the other side; "no protocols available" would be openssl's own refusal to offer it.
+      // The service sent the alert. "no protocols available" would mean that openssl did not offer the version.
       assertMatch(said, /alert (protocol version|handshake failure)/);
       assertStringIncludes(said, "New, (NONE), Cipher is (NONE)");
     });
@@ -41,7 +41,7 @@ Deno.test({ name: "openssl s_client", ignore }, async (t) => {
     });
   }
 
-  await t.step("a WebSocket by hand", async () => {
+  await t.step("a WebSocket session with frames built by the test", async () => {
     await using process = new Deno.Command("openssl", {
       args: arguments_(program, "-quiet", "-alpn", "http/1.1"),
       stdin: "piped",
@@ -67,7 +67,7 @@ Deno.test({ name: "openssl s_client", ignore }, async (t) => {
 
     await writer.write(masked(0x88, new Uint8Array([0x03, 0xe8])));
     assertEquals([...await readUntil(reader, (bytes) => bytes.length >= 4)], [0x88, 2, 0x03, 0xe8]);
-    // The service ends the connection, and openssl with it.
+    // The service closes the connection, and openssl exits.
     assertEquals((await reader.read()).done, true);
     await writer.close().catch(() => {});
     await process.status;
@@ -78,7 +78,7 @@ function text(bytes: Uint8Array): string {
   return new TextDecoder().decode(bytes);
 }
 
-/** A client's frame of up to 125 bytes: masked, as RFC 6455 §5.3 asks. */
+/** A client's frame of up to 125 bytes: masked, as RFC 6455 §5.3 requires. */
 function masked(first: number, payload: Uint8Array): Uint8Array<ArrayBuffer> {
   const mask = crypto.getRandomValues(new Uint8Array(4));
   return new Uint8Array([first, 0x80 | payload.length, ...mask, ...payload.map((byte, i) => byte ^ mask[i % 4]!)]);

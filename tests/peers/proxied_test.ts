@@ -1,11 +1,11 @@
-/** Proxied mode as a trusted proxy uses it: plain WebSocket on loopback and on a unix socket. */
+/** Proxied mode: plain WebSocket from a trusted proxy, on loopback and on a Unix socket. */
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { Client, type ClientOptions } from "../support/client.ts";
 import { makeFolder, startProgram } from "../support/program.ts";
 import { handshake, rawResponse } from "../support/raw.ts";
 
-/** Tells each client who it seems to be. */
+/** An app that sends each client the address that the service assigns to it. */
 const WHO = {
   "who.ts": `export default {
     open(peer) { peer.send(peer.remoteAddress ?? "nobody"); },
@@ -22,14 +22,14 @@ Deno.test("proxied on loopback", async (t) => {
   await using program = await startProgram(["--mode", "proxied", "--app", "./who.ts"], { files: WHO });
   const url = `ws://127.0.0.1:${program.port}/wss`;
 
-  await t.step("the client's address is what the proxy says", async () => {
+  await t.step("takes the client's address from the proxy's headers", async () => {
     assertEquals(await whoIs(url, {}), "127.0.0.1");
     assertEquals(await whoIs(url, { "X-Real-IP": "203.0.113.7" }), "203.0.113.7");
     assertEquals(await whoIs(url, { "X-Forwarded-For": "198.51.100.1, 203.0.113.7" }), "203.0.113.7");
     assertEquals(await whoIs(url, { "Forwarded": 'for="[2001:db8::7]:4711";proto=https' }), "2001:db8::7");
   });
 
-  await t.step("a client that came to the proxy without TLS is refused", async () => {
+  await t.step("refuses a client that reached the proxy without TLS", async () => {
     await assertRejects(() => Client.open(url, { headers: { "X-Forwarded-Proto": "http" } }));
     await program.stderr.until(/"message":"refused","status":426,"reason":"[^"]*"/);
     assertEquals(await whoIs(url, { "X-Forwarded-Proto": "https" }), "127.0.0.1");
@@ -38,7 +38,7 @@ Deno.test("proxied on loopback", async (t) => {
   });
 
   await t.step(
-    "the model page's proxies forward no Host: a page of the site is told from another by cookies",
+    "without a forwarded Host, refuses a page with cookies unless a header shows that it is the site's own",
     async () => {
       const headers = { "Origin": "https://example.com", "X-Real-IP": "203.0.113.7" };
       assertEquals(await whoIs(url, headers), "203.0.113.7");
@@ -49,8 +49,8 @@ Deno.test("proxied on loopback", async (t) => {
       const seen = program.stderr.text.length;
       await assertRejects(() => Client.open(url, { headers: { ...headers, "Cookie": "session=2" } }));
       await program.stderr.until(refused, seen);
-      assertEquals(program.stderr.text.match(warned)?.length, 1, "the warning comes once");
-      // Firefox says itself that it is the site's own page.
+      assertEquals(program.stderr.text.match(warned)?.length, 1, "the warning is logged once");
+      // Firefox reports in Sec-Fetch-Site that the page is the site's own.
       const firefox = { ...headers, "Cookie": "session=1", "Sec-Fetch-Site": "same-origin" };
       assertEquals(await whoIs(url, firefox), "203.0.113.7");
       const forwarded = { ...headers, "Cookie": "session=1", "X-Forwarded-Host": "example.com" };
@@ -58,7 +58,7 @@ Deno.test("proxied on loopback", async (t) => {
     },
   );
 
-  await t.step("a page that reaches past the proxy into this machine is refused, under any name", async () => {
+  await t.step("refuses a page that bypasses the proxy and connects to loopback, under any host name", async () => {
     const ask = (headers: Record<string, string>) => rawResponse({ port: program.port }, handshake({ headers }));
     const host = `127.0.0.1:${program.port}`;
     const page = await ask({ Origin: "https://evil.example", Host: host });
@@ -69,11 +69,11 @@ Deno.test("proxied on loopback", async (t) => {
     assertEquals(status, 403);
     assertStringIncludes(body, "DNS rebinding");
     assertEquals((await ask({ Origin: "http://localhost:3000", Host: host })).status, 101);
-    // A proxy that forwards the host alone.
+    // A proxy that forwards only Host.
     assertEquals((await ask({ Origin: "https://other.example", Host: "example.com" })).status, 101);
   });
 
-  await t.step("plain http: no page, but 426 and health", async () => {
+  await t.step("plain HTTP: answers 426 and health requests, but serves no page", async () => {
     const response = await fetch(program.http("/wss"));
     assertEquals([response.status, response.headers.get("upgrade")], [426, "websocket"]);
     await response.body?.cancel();
@@ -81,14 +81,14 @@ Deno.test("proxied on loopback", async (t) => {
   });
 });
 
-Deno.test("proxied, and the peer is no trusted proxy", async () => {
+Deno.test("proxied: ignores the headers of an untrusted peer", async () => {
   const args = ["--mode", "proxied", "--trusted-proxy", "192.0.2.1", "--app", "./who.ts"];
   await using program = await startProgram(args, { files: WHO });
   const headers = { "X-Real-IP": "203.0.113.7", "X-Forwarded-Proto": "http", "Forwarded": "for=203.0.113.8" };
   assertEquals(await whoIs(program.url, headers), "127.0.0.1");
 });
 
-Deno.test("proxied and strict: no proof of TLS, no connection", async () => {
+Deno.test("proxied with --strict-proxy: refuses a client without proof of TLS", async () => {
   await using program = await startProgram(["--mode", "proxied", "--strict-proxy", "--app", "./who.ts"], {
     files: WHO,
   });
@@ -97,13 +97,13 @@ Deno.test("proxied and strict: no proof of TLS, no connection", async () => {
   assertEquals(await whoIs(program.url, { "X-Forwarded-Proto": "https" }), "127.0.0.1");
 });
 
-Deno.test("proxied on a unix socket", async (t) => {
+Deno.test("proxied on a Unix socket", async (t) => {
   const folder = await makeFolder(WHO);
   const unix = join(folder, "wss.sock");
   const args = ["--mode", "proxied", "--unix", unix, "--app", "./who.ts"];
   try {
     await using program = await startProgram(args, { folder });
-    await t.step("who may open the socket is trusted", async () => {
+    await t.step("trusts every process that may open the socket", async () => {
       assertEquals(program.url, `ws+unix:${unix}`);
       assertEquals((await Deno.stat(unix)).mode! & 0o777, 0o660, "--unix-mode's default");
       assertEquals(await whoIs("ws://localhost/wss", {}, { unix }), "nobody");

@@ -6,7 +6,7 @@ import { makeFolder, startProgram } from "../support/program.ts";
 import { peerTest, requirePeer } from "./require.ts";
 
 const SCRIPT = fileURLToPath(new URL("client.py", import.meta.url));
-// Debian's packages belong to its own Python; another one that comes first in PATH does not see them.
+// Debian's Python finds Debian's packages. Another Python may come first on the PATH.
 const PYTHON = Deno.build.os === "linux" ? "/usr/bin/python3" : "python3";
 const ignore = !requirePeer(PYTHON, "-c", "import websockets");
 
@@ -22,7 +22,7 @@ Deno.test({ name: "Python's websockets, direct", ignore }, async () => {
   assertEquals({ code, lines }, { code: 0, lines: ["ok", "ok", "ok", "pong", "closed 1000"] }, stderr);
 });
 
-Deno.test({ name: "Python's websockets trusts nobody by itself", ignore }, async () => {
+Deno.test({ name: "Python's websockets rejects an unknown authority", ignore }, async () => {
   await using program = await startProgram();
   const { code, stderr } = await python(program.url, "-", "-", "tom");
   assertEquals(code, 1);
@@ -35,7 +35,7 @@ Deno.test({ name: "Python's websockets, proxied over a port", ignore }, async ()
   assertEquals({ code, lines }, { code: 0, lines: ["tom", "00ff", "pong", "closed 1000"] }, stderr);
 });
 
-Deno.test({ name: "Python's websockets, proxied over a unix socket", ignore }, async () => {
+Deno.test({ name: "Python's websockets, proxied over a Unix socket", ignore }, async () => {
   const folder = await makeFolder();
   try {
     const socket = join(folder, "wss.sock");
@@ -47,7 +47,7 @@ Deno.test({ name: "Python's websockets, proxied over a unix socket", ignore }, a
   }
 });
 
-peerTest("python3-aiohttp", "aiohttp offers its subprotocols without a space, the token among them", async () => {
+peerTest("python3-aiohttp", "aiohttp sends subprotocols, one of them the token, in a list without spaces", async () => {
   const token = "correct-horse-battery-staple-0123456789";
   await using program = await startProgram(["--app", "echo", "--auth-token-file", "tokens"], {
     files: { tokens: token },

@@ -1,9 +1,9 @@
 /**
- * Tests against real programs. Where the program is absent the test is ignored, which the test command reports as
- * skipped; with WSS_TEST_PEERS=required it fails instead.
+ * Tests against real programs. If a program is absent, the test is ignored, and the test command reports it as skipped.
+ * With WSS_TEST_PEERS=required the test fails instead.
  */
 
-/** How to see that a program is there, where `PROGRAM --version` does not tell. */
+/** Commands that check for a program, where `PROGRAM --version` does not work. */
 const PROBES: Readonly<Record<string, readonly [string, ...string[]]>> = {
   nginx: ["nginx", "-v"],
   apache2: ["apache2", "-v"],
@@ -12,7 +12,7 @@ const PROBES: Readonly<Record<string, readonly [string, ...string[]]>> = {
   openssl: ["openssl", "version"],
   ip: ["ip", "-Version"],
   pebble: ["sh", "-c", "command -v pebble"],
-  // Debian's interpreter, which sees Debian's packages; another may come first on the PATH.
+  // Debian's Python finds Debian's packages. Another Python may come first on the PATH.
   "python3-websockets": ["/usr/bin/python3", "-c", "import websockets"],
   "python3-aiohttp": ["/usr/bin/python3", "-c", "import aiohttp"],
   "php-curl": ["php", "-r", 'exit(extension_loaded("curl") ? 0 : 1);'],
@@ -20,7 +20,7 @@ const PROBES: Readonly<Record<string, readonly [string, ...string[]]>> = {
 
 const found = new Map<string, boolean>();
 
-/** Whether a program is there and runs. */
+/** Whether a program is installed and runs. */
 export function hasPeer(program: string, args: readonly string[] = []): boolean {
   const name = [program, ...args].join(" ");
   let there = found.get(name);
@@ -38,16 +38,16 @@ function probe(program: string, given: readonly string[]): boolean {
   }
 }
 
-/** Whether an absent program is a failure. */
+/** Whether an absent program fails the test. */
 export function peersRequired(): boolean {
   return Deno.env.get("WSS_TEST_PEERS") === "required";
 }
 
 /**
- * Whether to go on with a program, for a test that needs it in one part only.
- * @param args how to see that it is there, where that is not known by name
- * @returns false, loudly, where it is absent
- * @throws {Error} where it is absent and WSS_TEST_PEERS=required
+ * Checks for a program that only a part of a test needs.
+ * @param args the arguments of the check; default: those in `PROBES`, or `--version`
+ * @returns false, with a warning on the console, if the program is absent
+ * @throws {Error} if the program is absent and WSS_TEST_PEERS=required
  */
 export function requirePeer(program: string, ...args: string[]): boolean {
   if (hasPeer(program, args)) return true;
@@ -57,7 +57,7 @@ export function requirePeer(program: string, ...args: string[]): boolean {
   return false;
 }
 
-/** A test that needs one program, or several. */
+/** Adds a test that needs one or several programs. */
 export function peerTest(
   programs: string | readonly string[],
   name: string,

@@ -7,7 +7,7 @@ import { WebSocket as Untyped } from "ws";
 import { Client } from "../support/client.ts";
 import { startProgram } from "../support/program.ts";
 
-/** The part of ws that is used here: the package carries no types. */
+/** The part of ws that these tests use. The package has no types. */
 interface WsClient extends EventEmitter {
   readonly protocol: string;
   readonly extensions: string;
@@ -57,7 +57,7 @@ Deno.test("npm:ws, direct", async (t) => {
   });
 });
 
-Deno.test("npm:ws offers its subprotocols without a space, the token among them", async () => {
+Deno.test("npm:ws sends subprotocols, one of them the token, in a list without spaces", async () => {
   const token = "correct-horse-battery-staple-0123456789";
   await using program = await startProgram(["--app", "echo", "--auth-token-file", "tokens"], {
     files: { tokens: token },
@@ -71,7 +71,7 @@ Deno.test("npm:ws offers its subprotocols without a space, the token among them"
   assertEquals(new TextDecoder().decode(text), "tom");
   client.close();
   await once(client, "close");
-  // The README says to offer a second subprotocol: the token is not echoed, and ws requires one in the response.
+  // The README says why a second subprotocol is needed: the service does not echo the token, but ws requires a choice.
   const alone = new WsClient(program.url, [`bearer.${token}`], { ca });
   const [error] = await once(alone, "error") as [Error];
   assertEquals(error.message, "Server sent no subprotocol");

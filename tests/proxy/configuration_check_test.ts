@@ -71,7 +71,7 @@ Deno.test("apache: the configuration test names a missing module", async () => {
   }
 });
 
-Deno.test("proxy --out writes the file, and names a file that it cannot write", async () => {
+Deno.test("proxy --out writes the file, and an error names a file that cannot be written", async () => {
   const folder = await Deno.makeTempDir();
   try {
     const line = (out: string) => {

@@ -1,4 +1,4 @@
-/** Idle connections, and connections of a proxy that reloads, stops or is killed. */
+/** Idle connections, and connections through a proxy that reloads, stops or is killed. */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
 import { KINDS, openGeneratedProxies } from "./generated_proxies.ts";
@@ -45,7 +45,7 @@ Deno.test("pings of the service keep an idle connection open beyond the proxy's 
 });
 
 for (const kind of KINDS) {
-  Deno.test(`${kind}: connects to the service at a unix socket, and balances between several services`, async () => {
+  Deno.test(`${kind}: connects to the service at a Unix socket, and balances between several services`, async () => {
     await using proxies = await openGeneratedProxies(kind);
     if (proxies === undefined) return;
     const { ca } = proxies;
@@ -86,7 +86,7 @@ for (const kind of KINDS) {
       await Promise.all(after.map(assertAnswers));
       const codes = await Promise.all(before.map((client) => closedWithin(client, kind === "caddy" ? 10_000 : 500)));
       const kept = before.filter((_, at) => codes[at] === undefined);
-      // Caddy 2.6 closes them, the others keep them (measured).
+      // Caddy 2.6 closes the connections; the other proxies keep them (measured).
       assertEquals(kept.length, kind === "caddy" ? 0 : 20);
       await Promise.all(kept.map(assertAnswers));
       await upstream.waitForOpen(20 + kept.length);

@@ -13,7 +13,7 @@ export interface GeneratedProxies extends AsyncDisposable {
   /** PEM text. */
   readonly ca: string;
   readonly folder: string;
-  /** Starts a proxy with the site that the command generates for additional flags. `redirect`: its plain HTTP port. */
+  /** Starts a proxy with the site that `wss proxy` generates for these flags. `redirect`: its plain HTTP port. */
   start(kind: ProxyKind, ...flags: string[]): Promise<RunningProxy & { readonly redirect: number }>;
 }
 
@@ -21,7 +21,7 @@ export interface GeneratedProxies extends AsyncDisposable {
 export async function openGeneratedProxies(kind: ProxyKind): Promise<GeneratedProxies | undefined> {
   if (!await hasProxy(kind) || !await hasOpenssl()) return undefined;
   const pki = await openPki();
-  // Workers that run as another user read the website.
+  // The proxy's workers run as another user and must read the website.
   await Deno.chmod(pki.folder, 0o755);
   const root = await pki.authority("root");
   const middle = await pki.authority("middle", { issuer: root });

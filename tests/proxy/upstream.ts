@@ -53,7 +53,7 @@ export async function startUpstream(options: ServiceOptions = {}): Promise<Upstr
     ...(options.unix === undefined ? { port: 0 } : {}),
     ...options,
   });
-  // The proxy's workers run as another user.
+  // The proxy's workers run as another user and must open the socket.
   if (options.unix !== undefined) await Deno.chmod(options.unix, 0o777);
 
   return {

@@ -1,5 +1,5 @@
 /**
- * The nginx and Apache configurations of Workerman's documentation of wss, with the changes that current versions need:
+ * The nginx and Apache configurations in Workerman's documentation of wss, with the changes that current versions need:
  * `listen … ssl` instead of `ssl on`, and protocols and ciphers of OpenSSL 3. Path and headers are unchanged: X-Real-IP is
  * set, Host is not forwarded, and Connection is constant.
  */

@@ -71,7 +71,7 @@ peerTest(
 
 peerTest(
   "nats-server",
-  "brokerOptional: logs that the broker is connected only when it is, and checks its limit then",
+  "brokerOptional: logs the connection only once it is established, and then checks the broker's limit",
   async () => {
     await using server = await natsServer({ config: "max_payload: 100000" });
     await server.kill();

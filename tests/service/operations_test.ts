@@ -1,6 +1,6 @@
 /**
- * The page on operations (lib/service/README.md): its Dockerfile is built and run as far as that goes without a Docker
- * engine, and its compose file and Kubernetes manifests are held to what the service does.
+ * The page on operations (lib/service/README.md). Its Dockerfile is built and run as far as possible without a Docker
+ * engine. Its compose file and Kubernetes manifests are compared with the behaviour of the service.
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { parse } from "@std/yaml/parse";
@@ -16,7 +16,7 @@ import { Transcript } from "../support/transcript.ts";
 
 const PAGE = await Deno.readTextFile(join(ROOT, "lib/service/README.md"));
 
-/** The block under a comment with its name. */
+/** Returns the code block after the comment with this name. */
 function snippet(name: string): string {
   const block = new RegExp(`<!-- ${name} -->\\s+\`\`\`\\w+\\n([^]*?)\`\`\``).exec(PAGE);
   if (block === null) throw new Error(`the page has no ${name}`);
@@ -59,12 +59,12 @@ interface Deployment {
   };
 }
 
-// deno-std carries no types: this is the boundary.
+// deno-std has no types, so the parsed values are cast here.
 const compose = parse(snippet("compose\\.yaml")) as Compose;
 const deployment = parse(snippet("kubernetes\\.yaml").split("\n---\n")[0]!) as Deployment;
 
 function build(): Promise<Image> {
-  // What the line with `deno cache` would download.
+  // The packages that the line with `deno cache` would download.
   const packages = ["@peculiar/x509", "reflect-metadata", "jose", "deno-std", "@nats-io/nats-core", "@redis/client"];
   return Image.build(snippet("Dockerfile"), (root) => copyPackages(packages, join(root, "deno-dir")));
 }
@@ -82,7 +82,7 @@ function portOf(container: Container): number {
 
 async function healthz(port: number, ca: string): Promise<number> {
   using client = Deno.createHttpClient({ caCerts: [await Deno.readTextFile(ca)], allowHost: true });
-  // The kubelet asks the pod by its address.
+  // The kubelet sends the pod's address as Host.
   const response = await fetch(`https://localhost:${port}/healthz`, { client, headers: { host: "10.244.1.7:8443" } });
   await response.body?.cancel();
   return response.status;
@@ -90,7 +90,7 @@ async function healthz(port: number, ca: string): Promise<number> {
 
 /**
  * Writes a new certificate into the folder of a Secret as the kubelet does: the files are links through `..data`, which is
- * replaced by renaming.
+ * replaced by a rename.
  * @returns the path of its CA certificate
  */
 async function renew(secret: string, version: string): Promise<string> {
@@ -134,7 +134,7 @@ Deno.test("the grace periods of the compose file and the manifest exceed the dra
 });
 
 const ignore = !canRunContainers();
-const name = (text: string) => ignore ? `${text} [mount and PID namespaces cannot be made here]` : text;
+const name = (text: string) => ignore ? `${text} [mount and PID namespaces cannot be created here]` : text;
 
 Deno.test({ name: name("the container"), ignore }, async (t) => {
   await using image = await build();
@@ -202,7 +202,7 @@ Deno.test({ name: name("the container"), ignore }, async (t) => {
     try {
       const before = await renew(secret, "1");
       for (const file of ["tls.crt", "tls.key"]) await Deno.symlink(`..data/${file}`, join(secret, file));
-      // No broker here, and any port.
+      // The test has no broker and uses any free port.
       const own = args.filter((arg) => !/^--(?:broker|port)=/.test(arg));
       assertEquals(own.length, args.length - 2);
       await using container = await image.run([...own, "--port=0"], {

@@ -46,7 +46,7 @@ Deno.test("an incompletely written token file closes no connection", async () =>
   await using service = await served();
   await using client = await connect(service, SECOND);
   const file = join(service.folder, "tokens");
-  // Shorter secrets than before: the beginning of what is being written.
+  // Only the beginning of the new content: the second secret is incomplete.
   await Deno.writeTextFile(file, BOTH.slice(0, 45));
   while (service.logged("tokens are missing from the token file").length === 0) {
     await new Promise((done) => setTimeout(done, 20));

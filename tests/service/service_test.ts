@@ -8,10 +8,10 @@ import { serving } from "../support/serving.ts";
 
 const ok = defineApp({ message: (peer) => void peer.send("ok") });
 
-/** A library user's service without files: plain, on loopback. */
+/** Options of a service without certificate files: plain WebSocket on loopback. */
 const PLAIN: ServiceOptions = { mode: "proxied", port: 0, drainTimeout: 0 };
 
-/** Far above what is waited for, far below for ever: other tests run beside these. */
+/** Milliseconds, far longer than any expected wait: other tests run at the same time. */
 const LONG = 30_000;
 
 Deno.test("serve: two services in one process have their own addresses and peers, and stop when disposed", async () => {
@@ -45,7 +45,7 @@ Deno.test("serve: in direct mode the URL contains the certificate's name, and a 
   ]);
 });
 
-Deno.test("serve: listens on a unix socket", async () => {
+Deno.test("serve: listens on a Unix socket", async () => {
   const folder = await Deno.makeTempDir({ prefix: "wss-unix-" });
   try {
     const unix = join(folder, "wss.sock");
@@ -75,7 +75,7 @@ Deno.test("serve: reports all mistakes in the options in one UsageError", async 
   assertEquals(problems.length, 5);
 });
 
-Deno.test("serve: a port in use, a foreign host and unreadable files are a StartError of one line", async () => {
+Deno.test("serve: a port in use, a foreign host and unreadable files cause a StartError of one line", async () => {
   await using first = await serve(ok, PLAIN);
   const { port } = first.addr as Deno.NetAddr;
   for (
@@ -91,7 +91,7 @@ Deno.test("serve: a port in use, a foreign host and unreadable files are a Start
     assertMatch((error as StartError).message, message);
     assertEquals((error as StartError).message.includes("\n    at "), false);
   }
-  // The first one was not disturbed.
+  // The first service is unaffected.
   await using client = await Client.open(first.url);
   assertEquals(await client.ask("tom"), "ok");
 });
@@ -111,7 +111,7 @@ Deno.test("limits: 503 beyond maxConnections and maxConnectionsPerAddress, until
   const full = await rawResponse(target, handshake(from("192.0.2.3")));
   assertEquals([full.status, full.headers.get("retry-after")], [503, "10"]);
   assertMatch(full.body, /Connection limit reached \(2\)\./);
-  // Refused ones have taken no place.
+  // Refused connections occupy no slot.
   await one.close();
   await gone[0]!.promise;
   await using three = await Client.open(service.url, from("192.0.2.1"));
@@ -123,12 +123,12 @@ Deno.test("limits: closes with 1008 beyond twice the message rate in a burst; a 
   await using service = await serve(ok, { ...PLAIN, messageRate: 10 });
   const eager = await Client.open(service.url);
   await using modest = await Client.open(service.url);
-  // One at a time: with more of them on their way Deno ends the connection so that the close frame is lost (measured).
+  // One message at a time: with several in flight, Deno ends the connection and the close frame is lost (measured).
   let answers = 0;
   try {
     while (await eager.ask("x") === "ok") answers++;
   } catch {
-    // The end of the connection, which is looked at next.
+    // The connection has ended. The next assertion checks its close code.
   }
   assertEquals(await eager.closed, { code: 1008, reason: "message rate exceeds 10 per second" });
   assert(answers >= 20 && answers < 100, `${answers} answers`);
@@ -156,20 +156,20 @@ Deno.test("stop: lets connections finish within drainTimeout, and resolves when 
   const client = await Client.open(service.url);
   let ended = false;
   const stopped = service.stop().then(() => ended = true);
-  // Served like before, while the others are refused.
+  // The existing client is still served, while new clients are refused.
   for (let sent = 0; sent < 5; sent++) assertEquals(await client.ask("tom"), "ok");
   await assertRejects(() => Client.open(service.url));
   assertEquals([ended, await client.ask("tom")], [false, "ok"]);
   const begun = performance.now();
   await client.close();
   await stopped;
-  assert(performance.now() - begun < LONG / 2, "it waited for its timeout, with nobody left");
+  assert(performance.now() - begun < LONG / 2, "stop waited for the timeout although no client was left");
 });
 
-Deno.test("stop: closes the rest with 1001 after drainTimeout, and drops those that do not answer", async () => {
+Deno.test("stop: closes the remaining clients with 1001 after drainTimeout, and drops those that do not answer", async () => {
   const service = await serve(ok, { ...PLAIN, drainTimeout: "300ms" });
   const client = await Client.open(service.url);
-  // A client that answers no close frame.
+  // This client does not answer the close frame.
   const mute = await Deno.connect({ port: (service.addr as Deno.NetAddr).port });
   await mute.write(new TextEncoder().encode(handshake()));
   await mute.read(new Uint8Array(1024));
@@ -180,12 +180,12 @@ Deno.test("stop: closes the rest with 1001 after drainTimeout, and drops those t
   assert(took >= 290, `stopped after ${took} ms`);
   assert(took < LONG, `stopped after ${took} ms`);
   assertEquals(await client.closed, { code: 1001, reason: "the service is stopping" });
-  // The close frame with code 1001, and then the end, which is a cut.
+  // The client receives a close frame with code 1001 before the connection is dropped.
   const bytes = await heard;
   assertEquals([bytes[0], bytes[2]! * 256 + bytes[3]!], [0x88, 1001]);
 });
 
-/** All that comes until the connection ends in one way or another. */
+/** Reads all bytes until the connection ends or is reset. */
 async function readToEnd(conn: Deno.Conn): Promise<number[]> {
   const bytes: number[] = [];
   const buffer = new Uint8Array(1024);

@@ -26,7 +26,7 @@ Deno.test(
     assertEquals(await client.ask("new"), "new");
     const deadline = performance.now() + 20_000;
     while (childrenOf(init!).some((pid) => before.includes(pid))) {
-      assert(performance.now() < deadline, "the old workers are still there");
+      assert(performance.now() < deadline, "the old workers are still running");
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     Deno.kill(init!, "SIGTERM");

@@ -6,19 +6,19 @@ import { startWorkers } from "./workers.ts";
 
 const ignore = Deno.build.os !== "linux";
 
-/** Opens connections one after another, and waits until the workers have exchanged counts. Returns the accepted ones. */
+/** Opens connections, and after each waits until the workers have exchanged counts. Returns the accepted ones. */
 async function admitted(attempts: number, open: () => Promise<Client>): Promise<Client[]> {
   const clients: Client[] = [];
   for (let i = 0; i < attempts; i++) {
     const client = await open().catch(() => undefined);
     if (client !== undefined) clients.push(client);
-    // The exchange of counts takes about ten milliseconds, and no event outside reports its end.
+    // The exchange of counts takes about ten milliseconds. No event that a test can see reports its end.
     await delay(150);
   }
   return clients;
 }
 
-Deno.test("--max-connections applies to all workers, and a closed connection frees its place", { ignore }, async () => {
+Deno.test("--max-connections applies to all workers, and a closed connection frees its slot", { ignore }, async () => {
   await using program = await startWorkers(3, ["--max-connections", "6", "--drain-timeout", "0s"]);
   const open = () => Client.open(program.url, { ca: program.ca });
   const clients = await admitted(14, open);

@@ -43,7 +43,7 @@ export async function clientOfEach(
 ): Promise<Map<number, Client> & AsyncDisposable> {
   const clients = new Map<number, Client>();
   for (let attempt = 0; clients.size < count; attempt++) {
-    assert(attempt < 1000, `${clients.size} of ${count} workers were met in 1,000 connections`);
+    assert(attempt < 1000, `${clients.size} of ${count} workers answered within 1,000 connections`);
     const client = await Client.open(url, options);
     const pid = Number(await client.ask("pid"));
     if (clients.has(pid)) await client.close();

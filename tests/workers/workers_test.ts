@@ -8,7 +8,7 @@ import { childrenOf, clientOfEach, startWorkers, WORKER_APP } from "./workers.ts
 const ignore = Deno.build.os !== "linux";
 
 Deno.test(
-  "two workers serve one port, and a message of one reaches the subscribers of the other",
+  "two workers serve one port, and a message from one reaches the subscribers of the other",
   { ignore },
   async () => {
     await using program = await startWorkers(2, ["--drain-timeout", "0s"]);
@@ -88,10 +88,10 @@ Deno.test("a killed worker loses only its own clients, and is replaced", { ignor
 });
 
 Deno.test(
-  "a worker that exits or runs out of memory is replaced, and the log has the cause",
+  "a worker that exits or runs out of memory is replaced, and the log names the cause",
   { ignore },
   async () => {
-    // A small heap is full soon.
+    // A small heap fills up quickly.
     await using program = await startWorkers(2, [], { permissions: ["-A", "--v8-flags=--max-old-space-size=128"] });
     for (
       const [command, how] of [["exit", "exit code 3"], [
@@ -252,7 +252,7 @@ Deno.test("a failed start of workers is reported once", { ignore }, async (t) =>
       assertEquals(code, 2);
       assertMatch(stderr, /--workers: must be auto or a number from 1 to 1024, not "many"/);
     });
-    await t.step("a unix socket", async () => {
+    await t.step("a Unix socket", async () => {
       const { code, stderr } = await runProgram(["--workers", "2", "--mode", "proxied", "--unix", "wss.sock"], {
         folder,
       });
