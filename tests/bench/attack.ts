@@ -19,12 +19,13 @@ export interface Attack {
   readonly amount: number;
 }
 
-/** What it did. */
+/** The effect of an attack. */
 export interface Attacked {
-  /** The longest that an echo of the honest client took, ms; Infinity where it was cut off. */
+  /** The slowest echo of the honest client, ms. Infinity if one was not answered. */
   readonly worst: number;
-  /** Resident bytes before, and at the most. */
+  /** Resident bytes before the attack. */
   readonly before: number;
+  /** Most resident bytes during the attack. */
   readonly peak: number;
   readonly seconds: number;
   readonly result: AttackResult;
@@ -32,7 +33,7 @@ export interface Attacked {
 
 const MIB = 1024 ** 2;
 
-/** All of them. */
+/** All attacks. */
 export const ATTACKS: readonly Attack[] = [
   ...[200, 1_000, 5_000].map((amount): Attack => ({
     name: `publish-${amount}`,
@@ -80,10 +81,10 @@ export const ATTACKS: readonly Attack[] = [
   },
 ];
 
-/** An echo that takes longer is given up, ms. */
+/** Longest wait for an echo, ms. */
 const PATIENCE = 90_000;
 
-/** Runs one attack against a server of its own. */
+/** Starts a server and runs one attack against it. */
 export async function attack(it: Attack, name: ServerName, certificate: Certificate): Promise<Attacked> {
   await using server = await startServer(name, certificate);
   const target = { port: server.port, ca: certificate.ca };
@@ -131,16 +132,16 @@ export async function attack(it: Attack, name: ServerName, certificate: Certific
 }
 
 const question = maskedFrame(Opcode.Text, textOf(8));
-/** Bytes of its answer. */
+/** Bytes of the answer to the question. */
 const ANSWER = 10;
 
-/** Milliseconds; Infinity where the connection has ended, or the answer does not come. */
+/** Returns the time of an echo, ms. Infinity if the connection has ended or the answer does not arrive. */
 async function echo(conn: Deno.Conn): Promise<number> {
   const began = performance.now();
   const buffer = new Uint8Array(64);
   try {
     await writeAll(conn, question);
-    // A ping of the service, two bytes long, may come before the answer.
+    // The service may send a ping, which is two bytes long, before the answer.
     for (let left = ANSWER; left > 0;) {
       const length = await Promise.race([conn.read(buffer), pause(PATIENCE)]);
       if (typeof length !== "number") return Infinity;
@@ -167,7 +168,7 @@ export async function attackCommand(
     const found = ATTACKS.find((it) => it.name === name);
     if (!found) {
       throw new RangeError(
-        `Cannot run the attack ${name}: one of these is required: ${ATTACKS.map((it) => it.name).join(" ")}`,
+        `Cannot run the attack ${name}: it must be one of ${ATTACKS.map((it) => it.name).join(" ")}`,
       );
     }
     return found;
@@ -192,7 +193,7 @@ export async function attackCommand(
 }
 
 function row(it: Attack, name: ServerName, { worst, before, peak, result }: Attacked): string {
-  const latency = worst === Infinity ? "cut off" : `${Math.round(worst).toLocaleString("en")} ms`;
+  const latency = worst === Infinity ? "no answer" : `${Math.round(worst).toLocaleString("en")} ms`;
   const memory = `${Math.round(before / MIB)} → ${Math.round(peak / MIB).toLocaleString("en")} MiB`;
   const delivered = result.delivered === undefined ? "" : `${(result.delivered * 100).toFixed(1)} %`;
   return `| ${it.title} | ${name} | ${latency} | ${memory} | ${result.cut} of ${it.connections} | ${delivered} |`;

@@ -1,6 +1,6 @@
 /**
- * The attackers, in a thread of their own beside the honest client that is measured. Told an order, says `ready` once
- * all connections are open, attacks when told to, and says what came of it.
+ * The attackers, in a separate thread from the honest client that is measured. On an order the worker opens all
+ * connections and posts `ready`. On `go` it attacks and then posts the result.
  * @module
  */
 /// <reference lib="deno.worker" />
@@ -9,34 +9,36 @@ import { closeQuietly, dialUpgraded, type RawTarget, writeAll } from "../support
 import { connectMany } from "./many.ts";
 import { pause } from "./pause.ts";
 
-/** What to do. */
+/** The attack to prepare. */
 export interface AttackOrder {
   readonly target: RawTarget;
   readonly kind: AttackKind;
   readonly connections: number;
-  /** Messages that each attacker sends; of a flood, seconds. */
+  /** Messages per attacker. `publish`: lines; `pings`: seconds; `fragments`, `close`, `headers`: bytes per attacker. */
   readonly amount: number;
 }
 
 export type AttackKind = "publish" | "text" | "pings" | "unread" | "fragments" | "close" | "headers";
 
-/** What came of it. */
+/** The result of an attack. */
 export interface AttackResult {
-  /** Attackers that the service ended. */
+  /** Attackers whose connection the service closed. */
   readonly cut: number;
-  /** Of `publish`: the share of all deliveries that arrived. */
+  /** `publish` only: the share of the deliveries that arrived. */
   readonly delivered?: number;
 }
 
 const decoder = new TextDecoder();
 const empty = new Uint8Array();
+/** Bytes of a published line. */
 const LINE = 24;
 const pong = maskedFrame(Opcode.Pong, empty);
-/** Milliseconds: between two pongs, and until a fan-out is given up. */
+/** Interval of the pongs, ms. */
 const ALIVE_EVERY = 7_000;
+/** Longest wait for all deliveries, ms. */
 const LONGEST = 120_000;
 
-/** Reads until all that is wanted has come or the service ends the connection. */
+/** Reads until the wanted number of bytes has arrived or the service closes the connection. */
 async function receive(conn: Deno.Conn, wanted: number, count = (_: number) => {}): Promise<number> {
   const buffer = new Uint8Array(65_536);
   let got = 0;
@@ -49,12 +51,12 @@ async function receive(conn: Deno.Conn, wanted: number, count = (_: number) => {
   return got;
 }
 
-/** Whether the service took all of it; it may end the connection in between. */
+/** Returns false if the service closes the connection before all bytes are sent. */
 async function sends(conn: Deno.Conn, bytes: Uint8Array<ArrayBuffer>): Promise<boolean> {
   return await writeAll(conn, bytes).then(() => true, () => false);
 }
 
-/** How many of the connections have ended by the time that it looks. */
+/** Counts the connections that end within this time, ms. */
 async function ended(conns: readonly Deno.Conn[], within: number): Promise<number> {
   const done = await Promise.all(conns.map((conn) => Promise.race([receive(conn, Infinity), pause(within)])));
   return done.filter((bytes) => bytes !== undefined).length;
@@ -62,7 +64,7 @@ async function ended(conns: readonly Deno.Conn[], within: number): Promise<numbe
 
 type Attack = () => Promise<AttackResult>;
 
-/** Opens the connections; what it returns attacks. */
+/** Opens the connections and returns the function that attacks. */
 async function prepare({ target, kind, connections, amount }: AttackOrder, opened: Deno.Conn[]): Promise<Attack> {
   const conns = await connectMany(target, connections);
   opened.push(...conns);
@@ -75,7 +77,7 @@ async function prepare({ target, kind, connections, amount }: AttackOrder, opene
       const line = maskedFrame(Opcode.Binary, new Uint8Array([2, ...textOf(LINE)]));
       const wanted = amount * (LINE + 2);
       return async () => {
-        // They answer no pings, and are no idle clients all the same.
+        // The clients answer no pings. Unsolicited pongs keep the service from closing them as idle.
         const alive = setInterval(() => [publisher, ...conns].forEach((conn) => void sends(conn, pong)), ALIVE_EVERY);
         let all = 0;
         const reading = conns.map((conn) => receive(conn, wanted, (bytes) => all += bytes));
@@ -89,7 +91,7 @@ async function prepare({ target, kind, connections, amount }: AttackOrder, opene
       const burst = repeated(maskedFrame(Opcode.Text, textOf(2)), amount);
       return async () => {
         const sent = await Promise.all(conns.map((conn) => sends(conn, burst)));
-        // All of it may be in the kernel's buffers by now, and the service has it still before it.
+        // The messages may still be in the kernel's buffers. Gives the service time to handle them.
         await pause(5_000);
         return { cut: sent.filter((fine) => !fine).length };
       };

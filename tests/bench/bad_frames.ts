@@ -6,9 +6,9 @@ import { maskedFrame, Opcode, serverFrame, textOf } from "../support/frames.ts";
 
 const short = textOf(8);
 
-/** Each stands for one rule. */
+/** Each frame breaks one rule. */
 export const BAD_FRAMES: readonly Uint8Array<ArrayBuffer>[] = [
-  // Reserved bits without an extension.
+  // Reserved bits set without an extension.
   ...[1, 2, 4].map((reserved) => maskedFrame(Opcode.Text, short, { reserved })),
   // Reserved opcodes.
   ...[3, 7, 11, 15].map((opcode) => maskedFrame(opcode, short)),
@@ -16,13 +16,13 @@ export const BAD_FRAMES: readonly Uint8Array<ArrayBuffer>[] = [
   serverFrame(Opcode.Text, short),
   // Not UTF-8.
   maskedFrame(Opcode.Text, new Uint8Array([0xc3, 0x28])),
-  // A control frame in fragments, and one that is too long.
+  // A fragmented control frame, and a control frame that is too long.
   maskedFrame(Opcode.Ping, short, { fin: false }),
   maskedFrame(Opcode.Ping, textOf(126)),
-  // Close codes that are not allowed in a close frame, and a close frame with half a code.
+  // Close codes that must not be sent in a close frame, and a close frame with only one byte of a code.
   ...[[0x03, 0xed], [0x03, 0xee], [0, 0]].map((code) => maskedFrame(Opcode.Close, new Uint8Array(code))),
   maskedFrame(Opcode.Close, new Uint8Array([3])),
-  // A continuation of nothing, and a new message inside another.
+  // A continuation frame without a message to continue, and a new message before the end of a fragmented one.
   maskedFrame(Opcode.Continuation, short),
   new Uint8Array([...maskedFrame(Opcode.Text, short, { fin: false }), ...maskedFrame(Opcode.Text, short)]),
 ];

@@ -1,5 +1,6 @@
 /**
- * Peers that do not keep to the rules: each kind once through is a few seconds at the most, whatever the service does.
+ * Peers that break the protocol or misuse the service. One run of any kind takes a few seconds at most, whatever the
+ * service does.
  * @module
  */
 import { maskedFrame, Opcode, repeated, textOf } from "../support/frames.ts";
@@ -7,29 +8,33 @@ import { closeQuietly, dial, dialUpgraded, handshake, type RawTarget, readHead, 
 import { seeded } from "../support/seeded.ts";
 import { BAD_FRAMES } from "./bad_frames.ts";
 
-/** How often each kind was there, and what the service did wrong. */
+/** How often each kind ran, and what the service did wrong. */
 export interface Tally {
   readonly times: Readonly<Record<string, number>>;
   readonly wrong: readonly string[];
 }
 
-/** What a kind of peer needs. */
+/** What a kind of peer works with. */
 interface Scene {
   readonly target: RawTarget;
   readonly random: (below: number) => number;
-  /** Connects; the connection is closed with the scene. */
+  /** Opens a connection. It is closed when the run of this kind ends. */
   open(kind: "tcp" | "tls" | "websocket"): Promise<Deno.Conn>;
-  /** Tells what should not have been. */
+  /** Reports a fault of the service. */
   wrong(text: string): void;
 }
 
-/** No kind lasts longer, ms: what still waits then is closed. */
+/** Longest run of a kind, ms. Connections that are still open then are closed. */
 const LONGEST = 6_000;
+/** How long a flood lasts, ms. */
 const FLOOD = 700;
 
 const empty = new Uint8Array(0);
 
-/** The kinds. What a service does to them is seen by whoever else is connected, and by what is left afterwards. */
+/**
+ * The kinds. Few of them check the service's answer: faults show in what the good peers get, and in the memory and
+ * descriptors left afterwards.
+ */
 const KINDS: Readonly<Record<string, (scene: Scene) => Promise<void>>> = {
   async silentTcp({ open }) {
     await untilEnd(await open("tcp"));
@@ -66,18 +71,20 @@ const KINDS: Readonly<Record<string, (scene: Scene) => Promise<void>>> = {
     const request = handshake().replace(from, to);
     await writeAll(conn, new TextEncoder().encode(request));
     const head = await readHead(conn);
-    if (!head.startsWith(`HTTP/1.1 ${status} `)) wrong(`${to}: ${status} was due, not ${head.split("\r\n")[0]}`);
+    if (!head.startsWith(`HTTP/1.1 ${status} `)) {
+      wrong(`${to}: expected status ${status}, not ${head.split("\r\n")[0]}`);
+    }
   },
   async reset({ open, random }) {
     const conn = await open("websocket");
-    // Closed with unread data in its buffer, a socket sends RST.
+    // A socket that is closed with unread data in its buffer sends RST.
     await writeAll(conn, repeated(maskedFrame(Opcode.Text, textOf(512)), 1 + random(20)));
     await conn.read(new Uint8Array(1));
   },
   async vanished({ open, random }) {
     const conn = await open("websocket");
     await writeAll(conn, maskedFrame(Opcode.Text, textOf(random(100))));
-    // Reads nothing, and so answers no ping, until the service gives up.
+    // Reads nothing and answers no ping, until the service closes the connection.
     await new Promise((resolve) => setTimeout(resolve, LONGEST));
   },
   textFlood: (scene) => flood(scene, maskedFrame(Opcode.Text, textOf(32))),
@@ -99,10 +106,10 @@ const KINDS: Readonly<Record<string, (scene: Scene) => Promise<void>>> = {
   async oversized({ open, random, wrong }) {
     const conn = await open("websocket");
     await writeAll(conn, maskedFrame(Opcode.Text, textOf(65_537 + random(100_000))));
-    // A good goodbye, or none: both must end.
+    // Half of the peers do not answer the close frame. The service must close their connections, too.
     if (random(2) === 0) return await untilEnd(conn);
     const code = await closeCode(conn);
-    if (code !== 1009) wrong(`a message that is too long: 1009 was due, not ${code}`);
+    if (code !== 1009) wrong(`a message that is too long: expected close code 1009, not ${code}`);
   },
   async hugeHeader({ open }) {
     const conn = await open("websocket");
@@ -123,7 +130,7 @@ const KINDS: Readonly<Record<string, (scene: Scene) => Promise<void>>> = {
   async slowReader({ open }) {
     const conn = await open("websocket");
     const frame = maskedFrame(Opcode.Text, textOf(32_768));
-    // 16 MiB asked for and never read: four times what kernel buffers and the limit hold together.
+    // Requests 16 MiB of echoes and reads none: four times what the kernel's buffers and the limit hold together.
     for (let i = 0; i < 512; i++) await writeAll(conn, frame);
     await new Promise((resolve) => setTimeout(resolve, LONGEST));
   },
@@ -132,7 +139,7 @@ const KINDS: Readonly<Record<string, (scene: Scene) => Promise<void>>> = {
 /** The names of the kinds. */
 export const BAD_KINDS: readonly string[] = Object.keys(KINDS);
 
-/** Sends as fast as it is taken, and reads nothing. */
+/** Sends as fast as the service accepts data, and reads nothing. */
 async function flood({ open }: Scene, frame: Uint8Array, first?: Uint8Array<ArrayBuffer>): Promise<void> {
   const conn = await open("websocket");
   if (first) await writeAll(conn, first);
@@ -141,13 +148,13 @@ async function flood({ open }: Scene, frame: Uint8Array, first?: Uint8Array<Arra
   while (performance.now() < until) await writeAll(conn, many);
 }
 
-/** Reads until the service ends the connection. */
+/** Reads until the service closes the connection. */
 async function untilEnd(conn: Deno.Conn): Promise<void> {
   const buffer = new Uint8Array(16_384);
   while (await conn.read(buffer) !== null);
 }
 
-/** The code of the close frame that comes, answered; undefined where none comes. */
+/** Returns the code of the service's close frame and answers it. Undefined if the service sends something else. */
 async function closeCode(conn: Deno.Conn): Promise<number | undefined> {
   const buffer = new Uint8Array(4096);
   const length = await conn.read(buffer) ?? 0;
@@ -157,7 +164,12 @@ async function closeCode(conn: Deno.Conn): Promise<number | undefined> {
   return (buffer[2]! << 8) | buffer[3]!;
 }
 
-/** So many at a time, each dealing itself one kind after the other from a deck that holds all, until the time is up. */
+/**
+ * Runs bad peers until the time is up.
+ * @param count peers at a time. Each runs all kinds in random order, then all of them again.
+ * @param until end, on the clock of `performance.now()`
+ * @param names the kinds
+ */
 export async function misbehave(
   target: RawTarget,
   count: number,
@@ -198,7 +210,7 @@ async function play(
   try {
     await kind({ target, random, open, wrong });
   } catch {
-    // To be cut is what they are here for.
+    // Expected: the service closes the connections of most kinds.
   } finally {
     clearTimeout(timer);
     conns.forEach(closeQuietly);

@@ -1,6 +1,6 @@
 /**
- * Fan-out over three nodes through a real broker, against one node without: deliveries a second, from a publication to
- * its last delivery, and CPU of each node for what it delivers. And how long 10,000 subscriptions take.
+ * Fan-out over three nodes through a real broker, compared with one node without a broker: deliveries per second, time
+ * from a publication to its last delivery, and CPU of each node per delivery. Also the time for 10,000 subscriptions.
  * @module
  */
 import { silent } from "../../lib/log.ts";
@@ -14,7 +14,7 @@ import { closeQuietly, dialUpgraded, writeAll } from "../support/raw.ts";
 import { cpuSeconds } from "../support/proc.ts";
 import { type Certificate, makeCertificate, startServer } from "./server.ts";
 
-/** How to measure. */
+/** Options of the measurement. */
 export interface BrokerOptions {
   readonly seconds: number;
   readonly warmUp: number;
@@ -22,28 +22,28 @@ export interface BrokerOptions {
   print(text: string): void;
 }
 
-/** What came of one run. */
+/** The result of one run. */
 interface Figures {
   readonly broker: string;
   readonly nodes: number;
-  /** Subscribers of each node. */
+  /** Subscribers per node. */
   readonly subscribers: number;
-  /** Publications on their way at once. */
+  /** Publications in flight. */
   readonly inFlight: number;
   readonly publications: number;
   readonly deliveries: number;
-  /** From a publication to its last delivery, ms. */
+  /** Time from a publication to its last delivery, ms. */
   readonly latency: Latency;
-  /** Microseconds of CPU a delivery: of the publisher's node, then of the others. */
+  /** Microseconds of CPU per delivery: of the publisher's node, then of the other nodes. */
   readonly cpu: readonly number[];
 }
 
 const BROKERS = ["none", "nats", "redis"] as const;
 const SIZE = 64;
-/** Many subscribers to one publication, and one subscriber to each of many. */
+/** Many subscribers with one publication in flight, and one subscriber per node with many publications in flight. */
 const SHAPES = [{ subscribers: 1000, inFlight: 1 }, { subscribers: 1, inFlight: 16 }] as const;
 
-/** The command. */
+/** `deno task bench -- broker`. */
 export async function brokerCommand({ seconds, warmUp, json, print }: BrokerOptions): Promise<number> {
   await using certificate = await makeCertificate();
   const runs: Figures[] = [];
@@ -59,7 +59,7 @@ export async function brokerCommand({ seconds, warmUp, json, print }: BrokerOpti
     await using server = (await startBroker(broker))!;
     subscribing[broker] = await subscribeMany(server, 10_000);
     if (!json) {
-      print(`${broker}: 10,000 topics of one subscriber each subscribed in ${subscribing[broker]} ms (goal 2000)`);
+      print(`${broker}: subscribed to 10,000 topics with one subscriber each in ${subscribing[broker]} ms (goal 2000)`);
     }
   }
   if (json) print(JSON.stringify({ deno: Deno.version.deno, runs, subscribing }, null, 2));
@@ -94,7 +94,7 @@ async function measure(
   const conns = (await Promise.all(targets.map((target) => connectMany(target, subscribers)))).flat();
   stack.defer(() => conns.forEach(closeQuietly));
   await Promise.all(conns.map((conn) => writeAll(conn, subscribe)));
-  // Subscriptions travel on other connections than what is published: a second is long for all of them.
+  // Subscriptions use other connections than the publications. One second is ample time for all of them.
   await pause(1000);
 
   const histogram = new Histogram();
@@ -118,7 +118,7 @@ async function measure(
       let rest = 0;
       for (let nth = 0; !over;) {
         const length = await conn.read(buffer);
-        if (length === null) throw new Error("a node ended a subscriber's connection");
+        if (length === null) throw new Error("a node closed a subscriber's connection");
         for (rest += length; rest >= frame; rest -= frame) {
           deliveries++;
           const slot = nth++ % inFlight;
@@ -153,7 +153,7 @@ async function measure(
   };
 }
 
-/** How long until the broker has that many subscriptions of one node, ms. */
+/** Measures the time until the broker has that many subscriptions of one node, ms. */
 async function subscribeMany(server: Server, count: number): Promise<number> {
   const hub = new Hub(silent);
   let settled = () => Promise.resolve();
@@ -192,5 +192,5 @@ function describe(run: Figures, runs: readonly Figures[]): string {
   const costs = cpu.map((micros) => `${figure(micros)} (${(micros / local).toFixed(2)})`).join(", ");
   return `${broker.padEnd(6)} ${nodes} x ${subscribers}, ${inFlight} in flight: ${publications} publications/s, ` +
     `${deliveries} deliveries/s, last delivery p50 ${figure(latency.p50)} ms, p99 ${figure(latency.p99)} ms; ` +
-    `CPU a delivery, us (of one node without a broker): ${costs}`;
+    `CPU per delivery, µs (relative to one node without a broker): ${costs}`;
 }

@@ -5,10 +5,10 @@
 import type { Load, Measured } from "./job.ts";
 import type { ServerName } from "./server.ts";
 
-/** A figure of this service beside the same of another server, in the same round. */
+/** A goal for a figure of this service, or for its ratio to another server's figure in the same round. */
 export interface Goal {
   readonly what: string;
-  /** Undefined: no other server is needed. */
+  /** The other server. Undefined if the goal needs none. */
   readonly beside?: ServerName;
   figure(ours: Measured, theirs: Measured): number;
   /** The goal: an upper or a lower bound of the figure. */
@@ -25,9 +25,9 @@ export interface Case {
   readonly unit: string;
   readonly load: Load;
   readonly goals: readonly Goal[];
-  /** Whether each round needs servers that have served nobody yet. */
+  /** Whether each round needs newly started servers. */
   readonly fresh?: boolean;
-  /** Whether it counts what happens in a time, or does one thing and is done. */
+  /** Whether the load runs for a given time. Otherwise it ends when its connections are open. */
   readonly timed: boolean;
 }
 
@@ -40,7 +40,7 @@ const CPU: Goal = {
   what: "CPU per message relative to raw Deno.serve with TCP_NODELAY",
   beside: "deno+nodelay",
   figure: (ours, theirs) => cpuPerMessage(ours) / cpuPerMessage(theirs),
-  // Equals 0.97 of its throughput if the server limits it.
+  // Corresponds to 0.97 of the throughput if the server is the limit.
   most: 1.03,
   unit: "×",
 };
@@ -66,8 +66,8 @@ const METRICS: readonly Goal[] = [
 const SERVED: Goal = { what: "connections refused or lost", figure: (ours) => ours.failed, most: 0, unit: "" };
 
 /**
- * All of them, in the order in which they run.
- * @param idle connections of the idle case
+ * All cases, in the order in which they run.
+ * @param idle number of connections of the idle case
  */
 export function cases(idle: number): readonly Case[] {
   return [

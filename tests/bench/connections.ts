@@ -1,5 +1,5 @@
 /**
- * Load that is made of connections: handshakes in a loop, idle ones for their memory, all at once.
+ * Connection load: handshakes in a loop, the memory of idle connections, and many simultaneous connections.
  * @module
  */
 import { maskedFrame, Opcode } from "../support/frames.ts";
@@ -11,7 +11,7 @@ import { connectMany } from "./many.ts";
 import { pause } from "./pause.ts";
 import { Window } from "./window.ts";
 
-/** Each client connects, upgrades, closes and begins again. */
+/** Each client connects, upgrades and closes in a loop. */
 export async function handshake(job: Job): Promise<Measured> {
   const window = new Window(job);
   const goodbye = maskedFrame(Opcode.Close, new Uint8Array([0x03, 0xe8]));
@@ -30,14 +30,14 @@ export async function handshake(job: Job): Promise<Measured> {
   return measured;
 }
 
-/** Connections opened and closed first, so that code and buffers that stay are there before the measurement. */
+/** Connections opened and closed first, to compile code and allocate lasting buffers before the measurement. */
 const REHEARSAL = 200;
-/** How long a server gets to come to rest, ms. */
+/** How long a server gets to finish its work in the background, ms. */
 const SETTLE = 1_000;
 
 /**
- * Opens connections that then say nothing, in two halves, and sees how much larger the server has become. What the
- * second half added is what connections hold; the first pays for what is made once.
+ * Opens idle connections in two halves and measures the growth of the server's memory. The growth with the second half
+ * is the memory of the connections; the growth with the first half includes what the server allocates once.
  */
 export async function idle(job: Job): Promise<Measured> {
   const { target, pid, connections } = job;
@@ -63,19 +63,19 @@ export async function idle(job: Job): Promise<Measured> {
   return { count: connections, seconds, serverCpu, generatorCpu, latency, failed: 0, memory: { resident, held } };
 }
 
-/** Lets the server collect its garbage, twice: finalizers run after the first. */
+/** Makes the server collect its garbage twice, because finalizers run after the first collection. */
 async function rest(target: RawTarget): Promise<void> {
   for (let i = 0; i < 2; i++) {
     await pause(SETTLE / 2);
     const conn = await dialUpgraded(target);
     await writeAll(conn, maskedFrame(Opcode.Binary, new Uint8Array([3])));
-    if (await conn.read(new Uint8Array(64)) === null) throw new Error("the server did not collect");
+    if (await conn.read(new Uint8Array(64)) === null) throw new Error("the server did not collect its garbage");
     conn.close();
   }
   await pause(SETTLE / 2);
 }
 
-/** Everybody connects in the same moment. */
+/** Opens all connections at the same time. */
 export async function burst(job: Job): Promise<Measured> {
   const { target, pid, connections } = job;
   const histogram = new Histogram();

@@ -1,5 +1,5 @@
 /**
- * Echo load: each connection keeps so many messages on their way.
+ * Echo load: each connection keeps a fixed number of messages in flight.
  * @module
  */
 import { maskedFrame, Opcode, repeated, serverFrame, textOf } from "../support/frames.ts";
@@ -23,7 +23,7 @@ export async function echo(job: Job): Promise<Measured> {
   }
 }
 
-/** Answers come in order and have one length, so that counting them is a division. */
+/** All answers have the same length, so their number is the number of bytes divided by it. */
 async function interact(
   conn: Deno.Conn,
   batches: readonly Uint8Array<ArrayBuffer>[],
@@ -39,14 +39,14 @@ async function interact(
   await writeAll(conn, batches[inFlight]!);
   while (!window.over) {
     const length = await conn.read(buffer);
-    if (length === null) throw new Error("the server ended a connection");
+    if (length === null) throw new Error("the server closed a connection");
     if (!checked && rest === 0) {
-      // Once the whole, from then on the head: enough to see a frame that does not belong.
+      // Compares the whole of one answer, then only the header of each: that is enough to detect another frame.
       if (length >= answer.length) checked = answer.every((byte, i) => buffer[i] === byte);
       if (length >= answer.length && !checked) throw new Error("the server did not echo what was sent");
     }
     if (rest === 0 && (buffer[0] !== answer[0] || (length > 1 && buffer[1] !== answer[1]))) {
-      throw new Error(`the server sent a frame that is no echo: ${buffer.subarray(0, 2)}`);
+      throw new Error(`the server sent a frame that is not an echo: ${buffer.subarray(0, 2)}`);
     }
     rest += length;
     const whole = Math.floor(rest / answer.length);

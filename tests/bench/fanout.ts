@@ -1,6 +1,6 @@
 /**
- * Fan-out load: one connection publishes, all the others receive. The next publication goes out when the slowest
- * subscriber has the one before.
+ * Fan-out load: one connection publishes, all others receive. When the last subscriber has received a publication, the
+ * next one is sent.
  * @module
  */
 import { maskedFrame, Opcode, serverFrame, textOf } from "../support/frames.ts";
@@ -21,7 +21,8 @@ export async function fanout(job: Job): Promise<Measured> {
   const window = new Window(job);
   const round = new Round(job, () => void writeAll(publisher, publication).catch((error) => window.fail(error)));
   for (const conn of subscribers) receive(conn, expected, round, window).catch((error) => window.fail(error));
-  // Subscriptions travel on other connections than the publication: those that come too late would wait for ever.
+  // Subscriptions use other connections than the publications. A late subscriber would miss the first publication,
+  // and the load would wait forever.
   await settled(publisher);
   round.start();
   try {
@@ -32,17 +33,17 @@ export async function fanout(job: Job): Promise<Measured> {
   }
 }
 
-/** Echoes on the publisher's connection until the server has taken what came before. */
+/** Waits for 100 echoes on the publisher's connection, by which time the server has handled the subscriptions. */
 async function settled(publisher: Deno.Conn): Promise<void> {
   const frame = maskedFrame(Opcode.Text, textOf(1));
   const buffer = new Uint8Array(64);
   for (let i = 0; i < 100; i++) {
     await writeAll(publisher, frame);
-    if (await publisher.read(buffer) === null) throw new Error("the server ended the publisher's connection");
+    if (await publisher.read(buffer) === null) throw new Error("the server closed the publisher's connection");
   }
 }
 
-/** Publications on their way: of each is known when it went out and how many have it. */
+/** The publications in flight: the time at which each was sent, and how many subscribers have received it. */
 class Round {
   readonly #job: Job;
   readonly #publish: () => void;
@@ -58,7 +59,7 @@ class Round {
     for (let slot = 0; slot < this.#job.inFlight; slot++) this.#send(slot);
   }
 
-  /** One subscriber has its nth publication; returns how long that took. */
+  /** Records that a subscriber has received its nth publication. Returns the latency in ms. */
   took(nth: number): number {
     const slot = nth % this.#job.inFlight;
     const ms = performance.now() - this.#sent[slot]!;
@@ -79,8 +80,8 @@ async function receive(conn: Deno.Conn, expected: Uint8Array, round: Round, wind
   let nth = 0;
   while (!window.over) {
     const length = await conn.read(buffer);
-    if (length === null) throw new Error("the server ended a subscriber's connection");
-    if (rest === 0 && buffer[0] !== expected[0]) throw new Error(`the server sent an odd frame: ${buffer[0]}`);
+    if (length === null) throw new Error("the server closed a subscriber's connection");
+    if (rest === 0 && buffer[0] !== expected[0]) throw new Error(`the server sent an unexpected frame: ${buffer[0]}`);
     for (rest += length; rest >= expected.length; rest -= expected.length) window.add(round.took(nth++), 1);
   }
 }

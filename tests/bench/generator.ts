@@ -1,6 +1,6 @@
 /**
- * The load generator: a process of its own, on another core than the server. Reads a job as JSON from its argument and
- * writes what it measured to standard output.
+ * The load generator: a separate process, on a different core from the server. Reads a job as JSON from its argument
+ * and writes its measurements to standard output.
  * @module
  */
 import { burst, handshake, idle } from "./connections.ts";

@@ -1,5 +1,5 @@
 /**
- * Peers that keep to the rules and check every answer: Deno's own WebSocket client, as a program would use it.
+ * Peers that follow the protocol and check every answer. They use Deno's own WebSocket client, as a program would.
  * @module
  */
 import type { RawTarget } from "../support/raw.ts";
@@ -7,21 +7,26 @@ import { seeded } from "../support/seeded.ts";
 import { Histogram, type Latency } from "./histogram.ts";
 import { pause } from "./pause.ts";
 
-/** How they fared. */
+/** The results of the good peers. */
 export interface Goodness {
   readonly messages: number;
   readonly connections: number;
   readonly latency: Latency;
-  /** What they should have got and did not. */
+  /** Errors: answers that were missing or wrong, and connections that failed. */
   readonly lost: readonly string[];
 }
 
-/** An answer that takes longer than this, ms, is lost. */
+/** Longest wait for an answer, ms. After it the answer counts as lost. */
 const PATIENCE = 20_000;
-/** What is told of each kind of loss would be the same. */
+/** Number of errors kept: further ones would say the same. */
 const MOST_LOST = 20;
 
-/** So many at a time, each with connections of random length, until the time is up. */
+/**
+ * Runs good peers until the time is up. Each opens one connection after the other and sends a random number of messages
+ * on it.
+ * @param count peers at a time
+ * @param until end, on the clock of `performance.now()`
+ */
 export async function behave(target: RawTarget, count: number, seed: number, until: number): Promise<Goodness> {
   using client = Deno.createHttpClient({ caCerts: target.ca === undefined ? [] : [target.ca] });
   const histogram = new Histogram();
@@ -51,13 +56,13 @@ export async function behave(target: RawTarget, count: number, seed: number, unt
   return { messages, connections, latency: histogram.latency(), lost };
 }
 
-/** Up to 8 KiB, of which one in four has more bytes than characters. */
+/** Returns a text of up to 8 KiB. One in four contains characters outside ASCII. */
 function textOf(random: (below: number) => number): string {
   const unit = random(4) === 0 ? "žluťoučký 🐎 " : "the quick brown fox ";
   return `${random(2 ** 32)} ${unit.repeat(random(4) === 0 ? random(400) : random(10))}`;
 }
 
-/** One connection: a question at a time. */
+/** One connection that sends a message and waits for its echo before the next one. */
 class Conversation {
   readonly #socket: WebSocket;
   #answered: ((answer: string) => void) | undefined;
@@ -68,7 +73,7 @@ class Conversation {
     this.#socket = socket;
     socket.onmessage = ({ data }) => {
       if (this.#answered) this.#answered(data);
-      else this.#failed?.(new Error("got a message that it did not ask for"));
+      else this.#failed?.(new Error("got a message without a request"));
     };
     socket.onclose = (event) => {
       this.#ended.resolve(event);
@@ -83,7 +88,7 @@ class Conversation {
     return conversation;
   }
 
-  /** @throws {Error} when what comes back is something else, or nothing. */
+  /** @throws {Error} if the echo differs from the text or does not arrive. */
   async exchange(text: string): Promise<void> {
     const answer = await this.#within<string>("an answer", (resolve) => {
       this.#answered = resolve;
@@ -91,7 +96,7 @@ class Conversation {
     });
     this.#answered = undefined;
     if (answer !== text) {
-      throw new Error(`got ${answer.length} characters back that are not the ${text.length} it sent`);
+      throw new Error(`sent ${text.length} characters and got ${answer.length} different ones back`);
     }
   }
 
@@ -103,7 +108,7 @@ class Conversation {
     const timer = setTimeout(() => this.#ended.resolve(new CloseEvent("close", { code: 0 })), PATIENCE);
     const { code } = await this.#ended.promise;
     clearTimeout(timer);
-    if (code !== 1000) throw new Error(`said goodbye with 1000 and got ${code}`);
+    if (code !== 1000) throw new Error(`closed with code 1000 and got ${code}`);
   }
 
   #within<T>(what: string, begin: (resolve: (value: T) => void) => void): Promise<T> {

@@ -3,7 +3,7 @@
  * @module
  */
 
-/** Buckets to a doubling. */
+/** Buckets per doubling of the latency. */
 const STEPS = 32;
 const BUCKETS = STEPS * 32;
 
@@ -15,13 +15,13 @@ export interface Latency {
   readonly max: number;
 }
 
-/** Counts latencies from a microsecond on. */
+/** Counts latencies of one microsecond or more. */
 export class Histogram {
   readonly #counts = new Float64Array(BUCKETS);
   #total = 0;
   #max = 0;
 
-  /** Adds a latency in ms, so many times. */
+  /** Adds a latency in ms the given number of times. */
   add(ms: number, times = 1): void {
     const bucket = ms <= 0.001 ? 0 : Math.min(BUCKETS - 1, Math.round(Math.log2(ms * 1000) * STEPS));
     this.#counts[bucket]! += times;
@@ -35,7 +35,7 @@ export class Histogram {
     this.#max = 0;
   }
 
-  /** The percentiles; zeros where there was nothing. */
+  /** Returns the percentiles. All are 0 if nothing was added. */
   latency(): Latency {
     const [p50 = 0, p90 = 0, p99 = 0] = [0.5, 0.9, 0.99].map((part) => this.#at(part));
     return { p50, p90, p99, max: this.#max };

@@ -1,5 +1,5 @@
 /**
- * What the load generator is told, and what it answers: JSON between two processes.
+ * The load generator's input and output: JSON between two processes.
  * @module
  */
 import type { RawTarget } from "../support/raw.ts";
@@ -9,36 +9,40 @@ import type { Latency } from "./histogram.ts";
 export interface Load {
   readonly kind: "echo" | "fanout" | "handshake" | "idle" | "burst";
   readonly connections: number;
-  /** Messages on their way at once: per connection, or publications. */
+  /** Messages in flight: per connection, or publications in total. */
   readonly inFlight: number;
-  /** Bytes of a message. */
+  /** Bytes per message. */
   readonly size: number;
 }
 
-/** The load, where to, and for how long. */
+/** A load, its target and its duration. */
 export interface Job extends Load {
   readonly target: RawTarget;
-  /** Whose CPU and memory is measured. */
+  /** Process whose CPU and memory are measured. */
   readonly pid: number;
-  /** Further processes of the same server, whose CPU counts too. */
+  /** Further processes of the same server. Their CPU is added. */
   readonly workers?: readonly number[];
+  /** Seconds before the measurement. */
   readonly warmUp: number;
-  /** Seconds measured. */
+  /** Seconds of the measurement. */
   readonly seconds: number;
 }
 
-/** What came of it. */
+/** The result of a job. */
 export interface Measured {
-  /** Messages echoed or delivered, handshakes or connections. */
+  /** Number of echoes, deliveries, handshakes or connections. */
   readonly count: number;
   readonly seconds: number;
-  /** Seconds of CPU that the server used meanwhile. */
+  /** Seconds of CPU that the server used during the measurement. */
   readonly serverCpu: number;
-  /** The same of the generator: near `seconds`, it was the limit. */
+  /** Seconds of CPU that the generator used. If near `seconds`, the generator limited the throughput. */
   readonly generatorCpu: number;
   readonly latency: Latency;
   /** Connections that failed. */
   readonly failed: number;
-  /** Bytes of memory that a connection took, before the collector ran; and one of the second half, after it had. */
+  /**
+   * Bytes of memory per connection. `resident`: of all connections, before garbage collection. `held`: of the second
+   * half of the connections, after garbage collection.
+   */
   readonly memory?: { readonly resident: number; readonly held: number };
 }

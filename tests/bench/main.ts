@@ -1,8 +1,12 @@
 /**
- * `deno task bench`: this service, Deno alone, ws on Node and Bun side by side, each on the first core, the load
- * generator on the second. `deno task bench -- soak` mixes good and bad peers, `deno task bench -- attack`
- * measures what attacks do to others, `deno task bench -- broker` three nodes with NATS and Redis between them,
- * `deno task bench -- workers` one process beside several, `deno task bench -- metrics` what the metrics cost.
+ * `deno task bench` compares this service with raw Deno.serve, ws on Node, and Bun. The servers run on the first core,
+ * the load generator on the second. Further commands:
+ * - `deno task bench -- start`: time of a start, and memory of the idle service
+ * - `deno task bench -- soak`: good and bad peers at the same time
+ * - `deno task bench -- attack`: the effect of attacks on another client
+ * - `deno task bench -- broker`: three nodes connected by NATS or Redis
+ * - `deno task bench -- workers`: one process compared with several
+ * - `deno task bench -- metrics`: the cost of the metrics
  * @module
  */
 import { parseArgs } from "@std/cli/parse-args";
@@ -33,15 +37,15 @@ const USAGE = `deno task bench [-- CASE… | start | soak | attack [NAME…] | b
                 [options]
   start           time of a warm start and idle memory, compared with raw Deno.serve with TLS
   workers         one process compared with --workers 2, with and without work; messages between workers
-  metrics         the cost of the metrics: with and without counting, and with one scrape a second
+  metrics         the cost of the metrics: with and without counting, and with one scrape per second
   CASE            echo-64 echo-64x4 echo-64x16 echo-16k echo-16k-1 handshake fanout fanout-x4 fanout-x16 idle
                   burst; all by default
   --seconds N     duration of a round (3; broker: 5, workers: 3) or of the soak test (60)
   --rounds N      number of rounds; the result is their median (3; metrics: ${METRICS_ROUNDS})
   --servers A,B   of ${SERVERS.join(" ")}, all that are installed by default; and
                   ${VARIANTS.join(" ")}
-  --scrape        also measures this service while its metrics are scraped once a second
-  --idle N        connections of the idle case (2000)
+  --scrape        also measures this service while its metrics are scraped once per second
+  --idle N        number of connections of the idle case (2000)
   --warm-up N     seconds of load before each measurement (1)
   --seed N        soak: seed of the random peers; repeats a run (random by default)
   --workers N     soak: number of worker processes
@@ -67,22 +71,26 @@ function print(text: string): void {
 
 function positive(name: string, text: unknown): number {
   const value = Number(text);
-  if (!(value > 0 && value < Infinity)) throw new RangeError(`--${name} takes a number above 0, not ${text}`);
+  if (!(value > 0 && value < Infinity)) throw new RangeError(`--${name} must be a number above 0, not ${text}`);
   return value;
 }
 
 function whole(name: string, text: unknown): number {
   const value = positive(name, text);
-  if (!Number.isInteger(value)) throw new RangeError(`--${name} takes a whole number, not ${text}`);
+  if (!Number.isInteger(value)) throw new RangeError(`--${name} must be a whole number, not ${text}`);
   return value;
 }
 
-/** Those of the servers that can be started here. */
+/** Returns the servers that are installed. Prints a note for each of the others. */
 async function present(names: readonly string[]): Promise<ServerName[]> {
   const servers: ServerName[] = [];
   for (const name of names) {
     const known = [...SERVERS, ...VARIANTS].find((server) => server === name);
-    if (!known) throw new RangeError(`there is no server ${name}: ${[...SERVERS, ...VARIANTS].join(" ")}`);
+    if (!known) {
+      throw new RangeError(
+        `Cannot measure the server ${name}: it must be one of ${[...SERVERS, ...VARIANTS].join(" ")}`,
+      );
+    }
     const reason = await absence(known);
     if (reason === undefined) servers.push(known);
     else note(reason);
@@ -94,7 +102,9 @@ async function readOptions(flags: Readonly<Record<string, unknown>>, names: read
   const all = cases(whole("idle", flags.idle));
   const chosen = names.map((name) => {
     const found = all.find((it) => it.name === name);
-    if (!found) throw new RangeError(`there is no case ${name}: ${all.map((it) => it.name).join(" ")} soak`);
+    if (!found) {
+      throw new RangeError(`Cannot run the case ${name}: it must be one of ${all.map((it) => it.name).join(" ")}`);
+    }
     return found;
   });
   const servers = await present(flags.servers === "" ? SERVERS : String(flags.servers).split(","));
@@ -117,7 +127,7 @@ async function generate(job: Job, pin: boolean): Promise<Measured> {
   return JSON.parse(new TextDecoder().decode(stdout)) as Measured;
 }
 
-/** A case, its rounds interleaved: A B B A, since what disturbs a shared machine comes and goes. */
+/** Runs a case. Each round measures all servers, so a temporary disturbance of the machine affects all of them. */
 async function runCase(it: Case, options: Options, certificate: Certificate, pin: boolean): Promise<Rounds> {
   const { servers, seconds, warmUp, rounds } = options;
   await using running = new AsyncDisposableStack();
@@ -126,7 +136,7 @@ async function runCase(it: Case, options: Options, certificate: Certificate, pin
   const lasting = new Map<ServerName, RunningServer>();
   const results = new Map<ServerName, Measured[]>(servers.map((name) => [name, []]));
   for (let round = 0; round < rounds; round++) {
-    // Back and forth, so that none always comes after the same other one.
+    // Reverses the order in every second round: A B, B A. No server always runs after the same other one.
     for (const name of round % 2 === 0 ? servers : servers.toReversed()) {
       const server = (it.fresh ? undefined : lasting.get(name)) ?? await start(name);
       lasting.set(name, server);
@@ -134,7 +144,7 @@ async function runCase(it: Case, options: Options, certificate: Certificate, pin
       try {
         results.get(name)!.push(await generate({ ...it.load, target, pid: server.pid, warmUp, seconds }, pin));
       } catch (error) {
-        throw new Error(`${it.name}, ${name}: ${messageOf(error)}; the server said:\n${server.said()}`, {
+        throw new Error(`${it.name}, ${name}: ${messageOf(error)}; the server wrote:\n${server.said()}`, {
           cause: error,
         });
       }
@@ -146,7 +156,9 @@ async function runCase(it: Case, options: Options, certificate: Certificate, pin
 
 async function compare(options: Options): Promise<void> {
   const pin = await canPin();
-  if (!pin) note("server and generator share the cores: there is only one, or no taskset; expect noise");
+  if (!pin) {
+    note("server and generator share the cores, because there is only one core or taskset is missing: expect noise");
+  }
   await using certificate = await makeCertificate();
   const figures: Record<string, unknown> = {};
   for (const it of options.cases) {
@@ -224,7 +236,7 @@ async function main(): Promise<number> {
     await using certificate = await makeCertificate();
     const counting = countingCost();
     const { connections, ms } = await scrapeCost(certificate, await canPin());
-    note(`counting alone: ${counting.toFixed(1)} ns a message`);
+    note(`counting alone: ${counting.toFixed(1)} ns per message`);
     note(`one scrape with ${connections} connections: ${ms.toFixed(2)} ms of CPU`);
     return 0;
   }

@@ -4,10 +4,10 @@
  */
 import { dialUpgraded, type RawTarget } from "../support/raw.ts";
 
-/** Handshakes under way at once: enough to keep the server busy, far from a burst. */
+/** Concurrent handshakes: enough to keep the server busy, but far fewer than in the burst case. */
 const AT_ONCE = 64;
 
-/** Opens so many WebSockets. */
+/** Opens a number of WebSocket connections. */
 export async function connectMany(target: RawTarget, count: number): Promise<Deno.Conn[]> {
   const conns: Deno.Conn[] = [];
   let left = count;

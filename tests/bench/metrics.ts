@@ -1,7 +1,7 @@
 /**
- * What the metrics cost: the service beside itself without what counts messages, and beside itself with somebody who
- * scrapes it. And what can be measured alone, since the difference between two runs is often less than their noise: the
- * counting, and one scrape.
+ * The cost of the metrics. Compares the service with a copy that counts no messages, and with the same service while it
+ * is scraped. The difference between two runs is often smaller than their noise, so the counting and one scrape are
+ * also measured on their own.
  * @module
  */
 import { MemoryBudget } from "../../lib/ws/memory_budget.ts";
@@ -14,7 +14,7 @@ import { type Certificate, type ServerName, startServer } from "./server.ts";
 /** The servers and cases that are compared by default. */
 export const METRICS_SERVERS = ["wss", "wss-counting", "wss+scrape"] as const satisfies readonly ServerName[];
 export const METRICS_CASES = ["echo-64", "echo-64x16", "fanout"] as const;
-/** Rounds by default: one percent is looked for. */
+/** Rounds by default: the goals are differences of one percent. */
 export const METRICS_ROUNDS = 11;
 
 const MESSAGES = 2_000_000;
@@ -22,7 +22,7 @@ const REPEATS = 9;
 const CONNECTIONS = 1_000;
 const SCRAPES = 200;
 
-/** Nanoseconds that counting takes for a message that is received, handled and answered. */
+/** Measures the time of counting for one message that is received, handled and answered, ns. */
 export function countingCost(): number {
   const counters = new ServiceCounters();
   const budget = new MemoryBudget(Infinity);
@@ -40,7 +40,7 @@ export function countingCost(): number {
       budget.bytes += 64;
     }
   };
-  // The least of some: whatever else the machine does only adds.
+  // The minimum, because other activity of the machine only adds time.
   const [without, withIt] = [plain, counted].map((run) =>
     Math.min(...Array.from({ length: REPEATS }, () => {
       const began = performance.now();
@@ -52,7 +52,7 @@ export function countingCost(): number {
   return (withIt! - without!) * 1e6 / MESSAGES;
 }
 
-/** Milliseconds of the service's CPU for one scrape, while so many connections are open. */
+/** Measures the service's CPU time for one scrape with many open connections, ms. */
 export async function scrapeCost(certificate: Certificate, pin: boolean): Promise<{ connections: number; ms: number }> {
   await using server = await startServer("wss", certificate, { pin, options: ["--admin", "127.0.0.1:0"] });
   const open = await connectMany({ port: server.port, ca: certificate.ca }, CONNECTIONS);

@@ -1,4 +1,4 @@
-/** The benchmark of the metrics compares what it says: a service that counts, one that does not, and one that is scraped. */
+/** The metrics benchmark compares three services: one counts messages, one does not, and one is scraped. */
 import { assertEquals } from "@std/assert";
 import { maskedFrame, Opcode, serverFrame, textOf } from "../support/frames.ts";
 import { dialUpgraded, readUntil, writeAll } from "../support/raw.ts";
@@ -7,7 +7,7 @@ import { makeCertificate, startServer } from "./server.ts";
 
 const ADMIN = { options: ["--admin", "127.0.0.1:0"] };
 
-Deno.test("the service without counting is the service, and counts no message", async () => {
+Deno.test("the copy without counting echoes and counts connections, but counts no messages", async () => {
   await using certificate = await makeCertificate();
   for (const [name, counted] of [["wss", 3], ["wss-counting", 0]] as const) {
     await using server = await startServer(name, certificate, ADMIN);
@@ -26,11 +26,11 @@ Deno.test("the service without counting is the service, and counts no message", 
   }
 });
 
-Deno.test("the scraped service is scraped", async () => {
+Deno.test("the metrics of wss+scrape are scraped", async () => {
   await using certificate = await makeCertificate();
   const server = await startServer("wss+scrape", certificate);
   for (const until = Date.now() + 20_000; server.scrapes() < 2;) {
-    if (Date.now() > until) throw new Error("nobody scrapes it");
+    if (Date.now() > until) throw new Error("the service is not scraped");
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   assertEquals((await server.stop()).code, 0);

@@ -9,7 +9,7 @@ import type { ServerName } from "./server.ts";
 /** The measurements of each server in each round of a case. */
 export type Rounds = ReadonlyMap<ServerName, readonly Measured[]>;
 
-/** From this share of a core on, the load generator is considered the limit. */
+/** If the load generator uses this share of a core or more, it counts as the limit. */
 const SATURATED = 0.9;
 /** Decimals of a goal's figure. The strictest goals are one percent. */
 const DECIMALS = 3;
@@ -96,7 +96,7 @@ function kibibytes(bytes: number): string {
   return (bytes / 1024).toFixed(1);
 }
 
-/** Names to the left, figures to the right. */
+/** Aligns names to the left and figures to the right. */
 function table(rows: readonly (readonly string[])[]): string[] {
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
   return rows.map((row) =>

@@ -1,5 +1,5 @@
 /**
- * Scrapes a service's metrics once a second, as a Prometheus does at its shortest common interval.
+ * Scrapes a service's metrics once per second, the shortest interval that is common with Prometheus.
  * @module
  */
 import { messageOf } from "../../lib/errors.ts";
@@ -7,9 +7,9 @@ import { messageOf } from "../../lib/errors.ts";
 /** Milliseconds between two scrapes. */
 const INTERVAL = 1_000;
 
-/** Scrapes until it is stopped. */
+/** Scrapes until `stop` is called. */
 export class Scraper {
-  /** Scrapes that were answered. */
+  /** Number of scrapes that were answered. */
   answered = 0;
   readonly #timer: ReturnType<typeof setInterval>;
   #failure: string | undefined;
@@ -20,7 +20,7 @@ export class Scraper {
   }
 
   /**
-   * Starts with one scrape, which loads what later ones have there.
+   * Starts with one scrape, which makes the service load the code that all scrapes need.
    * @param admin `http://HOST:PORT`
    */
   static async start(admin: string): Promise<Scraper> {
@@ -29,7 +29,7 @@ export class Scraper {
     return scraper;
   }
 
-  /** @throws {Error} a scrape was not answered */
+  /** @throws {Error} if a scrape was not answered */
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     await this.#last;

@@ -1,5 +1,5 @@
 /**
- * The servers that are compared, each a process of its own on the first core.
+ * The servers that are compared. Each is a separate process on the first core.
  * @module
  */
 import { TextLineStream } from "@std/streams/text-line-stream";
@@ -8,37 +8,37 @@ import { createAuthority, issueCertificate } from "../../lib/tls/issue_certifica
 import { Scraper } from "./scraper.ts";
 import { copyWithoutCounting } from "./without_counting.ts";
 
-/** Who serves. `wss` is this service; the others are what it is compared with. */
+/** The servers. `wss` is this service; it is compared with the others. */
 export const SERVERS = ["wss", "deno", "deno+nodelay", "ws", "bun"] as const;
-/** This service in other ways: with a scraper of its metrics, and without what counts messages for them. */
+/** Variants of this service: its metrics are scraped, or it counts no messages. */
 export const VARIANTS = ["wss+scrape", "wss-counting"] as const;
 export type ServerName = typeof SERVERS[number] | typeof VARIANTS[number];
 
-/** A certificate for all of them. */
+/** The certificate of all servers. */
 export interface Certificate extends AsyncDisposable {
   readonly folder: string;
   readonly cert: string;
   readonly key: string;
-  /** PEM of who signed it. */
+  /** The issuing CA's certificate, as PEM. */
   readonly ca: string;
 }
 
-/** A server that listens. Disposing of it ends the process. */
+/** A server that listens. Disposing of it stops the process. */
 export interface RunningServer extends AsyncDisposable {
   readonly name: ServerName;
   readonly pid: number;
   readonly port: number;
-  /** Its admin listener: `http://HOST:PORT`. */
+  /** The admin listener: `http://HOST:PORT`. */
   readonly admin: string | undefined;
-  /** How often it was scraped by its scraper. */
+  /** Number of scrapes that were answered. */
   scrapes(): number;
-  /** The last lines that it wrote. */
+  /** The last lines of the server's output. */
   said(): string;
-  /** Asks it to end, and tells how it did. */
+  /** Stops the server with SIGTERM and returns its exit status. */
   stop(): Promise<Deno.CommandStatus>;
 }
 
-/** A leaf for localhost and 127.0.0.1, in a temporary folder. */
+/** Makes a certificate for localhost and 127.0.0.1 in a temporary folder. */
 export async function makeCertificate(): Promise<Certificate> {
   const folder = await Deno.makeTempDir({ prefix: "wss-bench-" });
   const authority = await createAuthority(new Date());
@@ -67,19 +67,19 @@ export async function installed(program: string, ...args: string[]): Promise<boo
   }
 }
 
-/** Why a server cannot take part here; undefined where it can. */
+/** Why a server cannot be measured on this machine. Undefined if it can. */
 export async function absence(name: ServerName): Promise<string | undefined> {
   const program = name === "ws" ? "node" : name;
   if (program !== "node" && program !== "bun") return undefined;
   return await installed(program, "--version") ? undefined : `${name} is skipped: ${program} is not installed`;
 }
 
-/** Whether there are two cores to keep server and load generator apart on, and taskset to do it. */
+/** Whether there are two cores, and taskset to run server and load generator on different ones. */
 export async function canPin(): Promise<boolean> {
   return navigator.hardwareConcurrency >= 2 && await installed("taskset", "--version");
 }
 
-/** Puts a command on a core, where that is possible. */
+/** Returns the command that runs on the given core if `pin` is true. */
 export function onCore(core: number, pin: boolean, command: readonly string[]): string[] {
   return pin ? ["taskset", "-c", String(core), ...command] : [...command];
 }
@@ -119,15 +119,15 @@ async function commandOf(
 
 /** How to start a server. */
 export interface StartOptions {
-  /** Whether it gets the first core. */
+  /** Whether the server runs on the first core only. */
   readonly pin?: boolean;
   /**
-   * For comparing what connections hold. V8 sizes its young generation by how much was allocated of late, up to 48 MiB
-   * and whatever lives (measured: 24 MiB for raw Deno.serve, 46 for this service after 8,000 handshakes); this keeps
-   * it at 3 in those that run on Deno.
+   * Limits V8's young generation to 3 MiB in the servers that run on Deno, to compare the memory of connections. V8
+   * sizes the young generation by recent allocations, up to 48 MiB, however little of it is live (measured after 8,000
+   * handshakes: 24 MiB for raw Deno.serve, 46 for this service).
    */
   readonly tight?: boolean;
-  /** The app of this service; the one that does what the other servers do by default. */
+  /** The app of this service. Default: the app that does the same as the other servers. */
   readonly app?: string;
   /** Further options of this service. */
   readonly options?: readonly string[];
@@ -135,7 +135,7 @@ export interface StartOptions {
 
 /**
  * Starts a server and waits until it listens.
- * @throws {Error} when it ends before that, with what it said.
+ * @throws {Error} if the server ends before it listens; the message holds the server's output.
  */
 export async function startServer(
   name: ServerName,
@@ -145,7 +145,7 @@ export async function startServer(
   const [program, ...args] = onCore(0, how.pin ?? false, await commandOf(name, certificate, how));
   const child = new Deno.Command(program!, {
     args,
-    // No wss.json of a working directory takes part.
+    // A folder without a wss.json, which the service would read.
     cwd: certificate.folder,
     stdin: "null",
     stdout: "piped",
@@ -156,7 +156,7 @@ export async function startServer(
   const reading = [child.stdout, child.stderr].map((stream) => read(stream, said, listening.resolve));
   Promise.all(reading).then(() => listening.reject(new Error(`Cannot start ${name}: ${said.join("\n")}`)));
   const timer = setTimeout(() => {
-    listening.reject(new Error(`Cannot start ${name}: it named no port within ${PATIENCE / 1000} s`));
+    listening.reject(new Error(`Cannot start ${name}: the server printed no port within ${PATIENCE / 1000} s`));
     child.kill("SIGKILL");
   }, PATIENCE);
   const { port, admin } = await listening.promise.finally(() => clearTimeout(timer));
@@ -193,14 +193,14 @@ const PATIENCE = 20_000;
 /** Lines kept for an error message. */
 const LINES = 20;
 
-/** What a server says as it listens. */
+/** What a server prints when it listens. */
 interface Listening {
   readonly port: number;
-  /** Of this service with an admin listener. */
+  /** Only of this service with an admin listener. */
   readonly admin: string | undefined;
 }
 
-/** Every server names its port in a line of JSON: `port`, or the `url` of this service. */
+/** Reads a server's output. Each server prints its port in a line of JSON: as `port`, this service in its `url`. */
 async function read(
   stream: ReadableStream<Uint8Array>,
   said: string[],

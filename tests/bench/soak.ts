@@ -1,6 +1,6 @@
 /**
- * Good and bad peers mixed at random against the service as a process of its own; afterwards nothing may be lost for
- * the good ones, and counts, descriptors and memory are back where they were.
+ * Runs good and bad peers at random against a service in a separate process. The good peers must lose nothing.
+ * Afterwards the counts, descriptors and memory of the service must be back at their earlier values.
  * @module
  */
 import { maskedFrame, Opcode } from "../support/frames.ts";
@@ -11,15 +11,15 @@ import { behave, type Goodness } from "./good_peers.ts";
 import { pause } from "./pause.ts";
 import { type Certificate, makeCertificate, startServer } from "./server.ts";
 
-/** How to soak. */
+/** Options of the soak test. */
 export interface SoakOptions {
-  /** How long the peers run, without warm-up and settling. */
+  /** How long the peers run, without the warm-up and the wait for the service to come to rest. */
   readonly seconds: number;
-  /** Repeats the mix. */
+  /** Seed of the random peers. */
   readonly seed: number;
-  /** Worker processes of the service. Default: it is one process. */
+  /** Worker processes of the service. Default: the service runs as one process. */
   readonly workers?: number | undefined;
-  /** Told what is going on. */
+  /** Reports progress. */
   readonly note?: (text: string) => void;
 }
 
@@ -30,7 +30,7 @@ export interface Rest {
   readonly resident: number;
 }
 
-/** What came of it. */
+/** The result of the soak test. */
 export interface SoakResult {
   readonly seed: number;
   readonly seconds: number;
@@ -38,35 +38,35 @@ export interface SoakResult {
   readonly bad: Tally;
   readonly before: Rest;
   readonly after: Rest;
-  /** What must not be. Empty: all is well. */
+  /** The faults that were found. Empty if the test passed. */
   readonly problems: readonly string[];
 }
 
 const GOOD = 16;
 const BAD = 16;
-/** The warm-up, s: code is compiled and buffers are grown by the same mix before the first look. */
+/** Duration of the warm-up, s. The same load makes the service compile code and grow its buffers before the test. */
 const WARM_UP = 10;
-/** How long the service gets to come to rest, ms. */
+/** How long the service may take to come to rest, ms. */
 const PATIENCE = 30_000;
-/** How much more memory is no leak. */
+/** Growth of memory up to this factor is not a leak. */
 const MORE_MEMORY = 1.2;
-/** Short, so that each limit is met many times in a short run. */
+/** Low limits, so a short run reaches each of them many times. */
 const LIMITS = [
   ...["--max-payload", "64KiB", "--max-backpressure", "256KiB", "--handshake-timeout", "2s"],
   ...["--idle-timeout", "4s", "--drain-timeout", "1s"],
 ];
 
-/** Runs it. Bounded: `seconds`, 10 to warm up, twice 30 at the most to come to rest. */
+/** Runs the soak test. Takes `seconds`, 10 s to warm up, and at most twice 30 s for the service to come to rest. */
 export async function soak({ seconds, seed, workers, note = () => {} }: SoakOptions): Promise<SoakResult> {
   await using certificate = await makeCertificate();
   const options = workers === undefined ? LIMITS : [...LIMITS, "--workers", `${workers}`];
   await using server = await startServer("wss", certificate, { options, tight: true });
   const target = { port: server.port, ca: certificate.ca };
-  // Whatever is opened with the first connection is there from then on.
+  // The service opens some descriptors with the first connection and keeps them.
   for (let i = 0; i < 3; i++) await collect(target);
   const fresh = descriptorsOf(server.pid);
 
-  /** So many seconds of everybody. */
+  /** Runs the good and the bad peers for some seconds. */
   async function mix(length: number, random: number): Promise<{ good: Goodness; bad: Tally }> {
     const until = performance.now() + length * 1000;
     const [good, bad] = await Promise.all([
@@ -93,11 +93,11 @@ export async function soak({ seconds, seed, workers, note = () => {} }: SoakOpti
     problems.push(`memory: ${mebibytes(after.resident)} at the end, ${mebibytes(before.resident)} before`);
   }
   const { success, code } = await server.stop();
-  if (!success) problems.push(`the service ended with ${code} when asked to stop: ${server.said()}`);
+  if (!success) problems.push(`the service exited with code ${code} on SIGTERM: ${server.said()}`);
   return { seed, seconds, good, bad, before, after, problems };
 }
 
-/** `deno task bench -- soak`. Exit code 1 where something is wrong. */
+/** `deno task bench -- soak`. Returns exit code 1 if there are problems. */
 export async function soakCommand(
   { seconds, seed = Math.floor(Math.random() * 1e6), workers, json, print, note }: {
     readonly seconds: number;
@@ -113,7 +113,7 @@ export async function soakCommand(
   return result.problems.length === 0 ? 0 : 1;
 }
 
-/** The result in lines. */
+/** Formats the result as text. */
 export function describeSoak({ seed, good, bad, before, after, problems }: SoakResult): string {
   const { messages, connections, latency } = good;
   return [
@@ -128,11 +128,11 @@ export function describeSoak({ seed, good, bad, before, after, problems }: SoakR
   ].join("\n");
 }
 
-/** Numbers are used again for what has nothing to do with what they were: the count alone tells. */
+/** Compares only the number of descriptors, because the system uses the same descriptor numbers again. */
 function leaked(when: string, before: readonly string[], after: readonly string[]): string[] {
   if (after.length <= before.length) return [];
   const strange = after.filter((descriptor) => !before.includes(descriptor));
-  return [`descriptors: ${before.length} before ${when}, ${after.length} after it; new are ${strange.join(", ")}`];
+  return [`descriptors: ${before.length} before ${when}, ${after.length} after it; new: ${strange.join(", ")}`];
 }
 
 function describeRest({ peers, descriptors, resident }: Rest): string {
@@ -144,8 +144,10 @@ function mebibytes(bytes: number): string {
 }
 
 /**
- * Has the garbage collected until nobody is connected and no more descriptors are open than expected, and no more
- * memory is held than is enough, or patience ends: what V8 and the allocator free, they give back over some seconds.
+ * Makes the service collect its garbage until no peer is connected and descriptors and memory are at most as expected,
+ * or until `PATIENCE` has passed. V8 and the allocator take some seconds to return freed memory to the system.
+ * @param expected number of descriptors
+ * @param enough bytes of resident memory
  */
 async function atRest(
   pid: number,
@@ -159,7 +161,7 @@ async function atRest(
   do {
     for (let i = 0; i < 3; i++) await collect(target);
     peers = await countPeers(target.port, certificate);
-    // The connection of the question has to go, too.
+    // The connection of this request must close, too.
     await pause(250);
   } while (
     (peers > 0 || descriptorsOf(pid).length > expected || residentOf(pid) > enough) && performance.now() < until
@@ -167,12 +169,12 @@ async function atRest(
   return { peers, descriptors: descriptorsOf(pid), resident: residentOf(pid) };
 }
 
-/** Of the service's process and its workers. */
+/** The descriptors of the service's process and its workers. */
 function descriptorsOf(pid: number): string[] {
   return [pid, ...childrenOf(pid)].flatMap(descriptors);
 }
 
-/** Of the service's process and its workers, bytes. */
+/** The resident memory of the service's process and its workers, bytes. */
 function residentOf(pid: number): number {
   return [pid, ...childrenOf(pid)].reduce((sum, each) => sum + residentBytes(each), 0);
 }

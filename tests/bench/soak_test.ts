@@ -1,11 +1,11 @@
 /**
- * A short soak; SOAK_SECONDS makes it longer, SOAK_SEED repeats one.
+ * A short soak test. SOAK_SECONDS sets its duration, SOAK_SEED repeats an earlier run.
  */
 import { assertEquals } from "@std/assert";
 import { describeSoak, soak } from "./soak.ts";
 
 Deno.test({
-  name: "good peers lose nothing among bad ones, which leave nothing behind",
+  name: "good peers lose nothing while bad peers are connected, and nothing leaks",
   ignore: Deno.build.os !== "linux",
   async fn() {
     const seconds = Number(Deno.env.get("SOAK_SECONDS") ?? 15);

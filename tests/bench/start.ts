@@ -7,28 +7,28 @@ import { cpuSeconds, residentBytes } from "../support/proc.ts";
 import { median } from "./report.ts";
 import { makeCertificate, type ServerName, startServer } from "./server.ts";
 
-/** What is compared. */
+/** The servers that are compared. */
 const COMPARED = ["wss", "deno"] as const satisfies readonly ServerName[];
 
-/** What one start came to. */
+/** The measurements of one start. */
 export interface Start {
-  /** Milliseconds from the start of the process until it said that it listens. */
+  /** Milliseconds from the start of the process until it reports that it listens. */
   readonly ready: number;
-  /** Milliseconds of CPU until then, of all threads; exact to 10. */
+  /** Milliseconds of CPU until then, of all threads, with a resolution of 10 ms. */
   readonly cpu: number;
-  /** Bytes resident when it has been idle for two seconds. */
+  /** Resident bytes after two idle seconds. */
   readonly resident: number;
 }
 
-/** How long a server is left alone before its memory is read, ms: what a start does in the background is then over. */
+/** Idle time before a server's memory is read, ms. The work that a start does in the background is done by then. */
 const IDLE = 2_000;
 
-/** What is to be reached, on a machine that does nothing else. */
+/** The goals, on an otherwise idle machine. */
 const GOALS = { ready: 90, resident: 70 * 1024 ** 2 } as const;
 
 /**
- * Starts each server in turn, as often as there are rounds. The first start of each is not counted: it compiles.
- * @param note told what is going on
+ * Starts each server once per round. The first start of each is not counted, because it compiles the code.
+ * @param note reports progress
  */
 export async function measureStarts(
   rounds: number,
@@ -50,7 +50,7 @@ export async function measureStarts(
   return starts;
 }
 
-/** The row as people read it. */
+/** Formats the starts as a table, followed by the goals. */
 export function describeStarts(starts: ReadonlyMap<ServerName, readonly Start[]>): string {
   const rows = [...starts].map(([name, each]) => {
     const of = (figure: (start: Start) => number) => Math.round(median(each.map(figure)));

@@ -1,5 +1,5 @@
 /**
- * The time in which is measured: after the warm-up, for so many seconds, on both processes' clocks.
+ * The time of the measurement, after the warm-up. Counts messages and the CPU of the server and the generator.
  * @module
  */
 import { cpuSeconds } from "../support/proc.ts";
@@ -7,7 +7,7 @@ import { Histogram } from "./histogram.ts";
 import type { Job, Measured } from "./job.ts";
 import { pause } from "./pause.ts";
 
-/** Counts while it is open. */
+/** Counts messages and latencies during the measurement. */
 export class Window {
   readonly histogram = new Histogram();
   readonly #job: Job;
@@ -20,23 +20,23 @@ export class Window {
     this.#failure.promise.catch(() => {});
   }
 
-  /** Whether the load is to end. */
+  /** Whether the load must end. */
   get over(): boolean {
     return this.#over;
   }
 
-  /** Counts so many that took this long, ms. */
+  /** Counts a number of messages with this latency, ms. */
   add(ms: number, times: number): void {
     this.#count += times;
     this.histogram.add(ms, times);
   }
 
-  /** A connection failed: so does the measurement. */
+  /** Makes the measurement fail, because a connection failed. */
   fail(error: unknown): void {
     if (!this.#over) this.#failure.reject(error);
   }
 
-  /** Waits for the warm-up to pass, then measures. */
+  /** Waits for the warm-up, then measures. */
   async measure(): Promise<Measured> {
     const { pid, workers = [], warmUp, seconds } = this.#job;
     const serverSeconds = () => [pid, ...workers].reduce((sum, each) => sum + cpuSeconds(each), 0);

@@ -1,6 +1,6 @@
 /**
- * This service without what counts messages for the metrics: a copy of its source with those lines taken out, to measure
- * what they cost. A copy, so that the service itself has no switch on its path of messages.
+ * This service without the code that counts messages for the metrics, to measure what that code costs. The lines are
+ * removed from a copy of the source, because a switch in the service itself would add to its message path.
  * @module
  */
 import { cp } from "node:fs/promises";
@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const PARTS = ["main.ts", "lib", "deno.json", "deno.lock"] as const;
 
-/** What is taken out of a file, and what stands there instead. */
+/** The text that is removed from a file, and its replacement. */
 const REMOVED: readonly { readonly file: string; readonly text: string; readonly instead: string }[] = [
   { file: "lib/ws/peer.ts", text: "    this.#shared.counters.receive(bytes);\n", instead: "" },
   {
@@ -24,9 +24,9 @@ const REMOVED: readonly { readonly file: string; readonly text: string; readonly
 ];
 
 /**
- * Copies the service into a folder of this folder, once.
- * @returns the path of its main.ts
- * @throws {Error} a line that is to be taken out is not there: the service counts in another way now
+ * Copies the service into a subfolder of the folder, unless the copy exists.
+ * @returns the path of the copy's main.ts
+ * @throws {Error} if a file does not contain a text to remove exactly once, because the service now counts differently
  */
 export async function copyWithoutCounting(folder: string): Promise<string> {
   const copy = join(folder, "without-counting");
@@ -38,7 +38,9 @@ export async function copyWithoutCounting(folder: string): Promise<string> {
     const path = join(copy, file);
     const source = await Deno.readTextFile(path);
     if (source.split(text).length !== 2) {
-      throw new Error(`Cannot take the counting out of ${file}: it has not, or more than once, the text\n${text}`);
+      throw new Error(
+        `Cannot remove the counting from ${file}: the file must contain this text exactly once:\n${text}`,
+      );
     }
     await Deno.writeTextFile(path, source.replace(text, () => instead));
   }

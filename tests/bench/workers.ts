@@ -1,7 +1,7 @@
 /**
- * One process beside `--workers 2`: messages a second and CPU for each, of plain echo and of an app that computes; what
- * the supervisor takes, idle and for a message that goes from one worker to another. Nothing is pinned: servers and load
- * generator share all cores, so that CPU says more than throughput.
+ * One process compared with `--workers 2`: messages per second and CPU per message, with plain echo and with an app
+ * that computes. Also the CPU of the supervisor, when idle and for a message between two workers. Nothing is pinned:
+ * servers and load generator share all cores, so CPU is more meaningful than throughput.
  * @module
  */
 import { maskedFrame, Opcode, serverFrame, textOf } from "../support/frames.ts";
@@ -13,7 +13,7 @@ import { cpuPerMessage } from "./cases.ts";
 import { median } from "./report.ts";
 import { type Certificate, makeCertificate, type RunningServer, startServer } from "./server.ts";
 
-/** How to measure. */
+/** Options of the measurement. */
 export interface WorkersOptions {
   readonly seconds: number;
   readonly warmUp: number;
@@ -30,19 +30,19 @@ const VARIANTS = [
 ] as const;
 const LOADS = [
   { title: "echo 64 B, 64 connections, 1 in flight", app: "servers/app.ts", inFlight: 1 },
-  { title: "the same with 0.1 ms of work a message", app: "servers/work.ts", inFlight: 1 },
+  { title: "the same with 0.1 ms of work per message", app: "servers/work.ts", inFlight: 1 },
 ] as const;
 const SIZE = 64;
-/** Publications on their way at once. */
+/** Publications in flight. */
 const IN_FLIGHT = 16;
-/** Clients that may land in the same worker before the benchmark gives up: one in 2^64. */
+/** Clients in the same worker after which the benchmark gives up. The probability is 1 in 2^64. */
 const ATTEMPTS = 64;
 
-/** One variant under one load, medians of the rounds; or a message between two peers. */
+/** The medians of one variant under one load, or the cost of a message between two peers. */
 interface Figures {
   readonly title: string;
   readonly perSecond: number;
-  /** Microseconds of CPU a message: of all processes, and of the supervisor. */
+  /** Microseconds of CPU per message: of all processes, and of the supervisor alone. */
   readonly cpu: number;
   readonly supervisor?: number;
   /** Milliseconds. */
@@ -50,7 +50,7 @@ interface Figures {
   readonly p99?: number;
 }
 
-/** The command. */
+/** `deno task bench -- workers`. */
 export async function workersCommand(options: WorkersOptions): Promise<number> {
   const { json, print } = options;
   await using certificate = await makeCertificate();
@@ -69,12 +69,12 @@ export async function workersCommand(options: WorkersOptions): Promise<number> {
   else {
     print(`64 B from one peer to another, ${IN_FLIGHT} in flight`);
     between.forEach((each) => print(describe(each)));
-    print(`the idle supervisor: ${idle.toFixed(1)} ms of CPU a second`);
+    print(`the idle supervisor: ${idle.toFixed(1)} ms of CPU per second`);
   }
   return 0;
 }
 
-/** The variants side by side, their rounds interleaved. */
+/** Measures all variants in each round, one after the other. */
 async function compare(
   { seconds, warmUp, rounds, generate }: WorkersOptions,
   certificate: Certificate,
@@ -93,7 +93,7 @@ async function compare(
       const load = { kind: "echo", connections: 64, inFlight, size: SIZE } as const;
       const before = cpuSeconds(pid);
       measured.push(await generate({ ...load, target: { port, ca: certificate.ca }, pid, workers, warmUp, seconds }));
-      // Of the warm-up too, which makes it a little more than it is.
+      // Includes the CPU of the warm-up, so the figure is slightly too high.
       supervisor.push((cpuSeconds(pid) - before) / measured.at(-1)!.count);
     }
   }
@@ -107,7 +107,7 @@ async function compare(
   }));
 }
 
-/** Milliseconds of CPU a second. */
+/** Milliseconds of CPU per second. */
 async function idleCpu(pid: number, seconds: number): Promise<number> {
   await pause(1_000);
   const before = cpuSeconds(pid);
@@ -115,7 +115,7 @@ async function idleCpu(pid: number, seconds: number): Promise<number> {
   return (cpuSeconds(pid) - before) * 1_000 / seconds;
 }
 
-/** A peer publishes to a subscriber where one process serves. */
+/** A peer publishes to a subscriber of a service with one process. */
 async function alone(certificate: Certificate, options: WorkersOptions): Promise<Figures> {
   await using server = await startServer("wss", certificate, { app: "servers/work.ts" });
   const conns: Deno.Conn[] = [];
@@ -129,7 +129,7 @@ async function alone(certificate: Certificate, options: WorkersOptions): Promise
   }
 }
 
-/** A peer publishes to a subscriber of its own worker, and then to one of the other worker. */
+/** A peer publishes to a subscriber in its own worker, then to one in the other worker. */
 async function publications(
   server: RunningServer,
   certificate: Certificate,
@@ -140,7 +140,7 @@ async function publications(
   try {
     let [local, remote]: (Deno.Conn | undefined)[] = [];
     while (local === undefined || remote === undefined) {
-      if (conns.length === ATTEMPTS) throw new Error(`${ATTEMPTS} clients came to one worker`);
+      if (conns.length === ATTEMPTS) throw new Error(`all ${ATTEMPTS} clients were connected to the same worker`);
       const next = await identified(target);
       conns.push(next);
       if (next.worker !== conns[0]!.worker) remote ??= next.conn;
@@ -157,13 +157,13 @@ async function publications(
   }
 }
 
-/** A client, and which worker it came to. */
+/** Connects a client and asks for the process ID of its worker. */
 async function identified(target: RawTarget): Promise<{ conn: Deno.Conn; worker: string }> {
   const conn = await dialUpgraded(target);
   await writeAll(conn, maskedFrame(Opcode.Binary, new Uint8Array([4])));
   const buffer = new Uint8Array(64);
   const length = await conn.read(buffer);
-  if (length === null) throw new Error("the service ended a connection");
+  if (length === null) throw new Error("the service closed a connection");
   return { conn, worker: new TextDecoder().decode(buffer.subarray(2, length)) };
 }
 
@@ -177,7 +177,7 @@ async function exchange(
   const publication = maskedFrame(Opcode.Binary, new Uint8Array([2, ...payload]));
   const frame = serverFrame(Opcode.Text, payload).length;
   await writeAll(subscriber, maskedFrame(Opcode.Binary, new Uint8Array([1])));
-  // The other worker learns of the subscription through the supervisor.
+  // The other worker gets the subscription through the supervisor.
   await pause(1_000);
   for (let sent = 0; sent < IN_FLIGHT; sent++) await writeAll(publisher, publication);
   const used = () => {
@@ -190,7 +190,7 @@ async function exchange(
   let [count, rest] = [0, 0];
   while (performance.now() < until) {
     const length = await subscriber.read(buffer);
-    if (length === null) throw new Error("the service ended a connection");
+    if (length === null) throw new Error("the service closed a connection");
     for (rest += length; rest >= frame; rest -= frame) {
       count++;
       await writeAll(publisher, publication);
@@ -211,7 +211,7 @@ async function exchange(
 
 function describe({ title, perSecond, cpu, supervisor, p50, p99 }: Figures): string {
   const latency = p50 === undefined ? "" : `, p50 ${p50.toFixed(2)} ms, p99 ${p99!.toFixed(2)} ms`;
-  const share = supervisor === undefined ? "" : `, of it the supervisor ${supervisor.toFixed(2)} µs`;
+  const share = supervisor === undefined ? "" : `, ${supervisor.toFixed(2)} µs of it in the supervisor`;
   return `  ${title.padEnd(16)}${Math.round(perSecond).toLocaleString("en").padStart(9)}/s, CPU ${
     cpu.toFixed(1)
   } µs each${share}${latency}`;

@@ -1,6 +1,6 @@
 /**
- * What every server of the benchmark does, as an app of this service: text comes back; a binary message is a command,
- * its first byte 1 to subscribe, 2 to publish the rest as text, 3 to collect garbage and answer.
+ * The behaviour of every server of the benchmark, as an app of this service. Text is echoed. A binary message is a
+ * command: its first byte is 1 to subscribe, 2 to publish the rest as text, or 3 to collect garbage and answer.
  * @module
  */
 import { defineApp } from "../../../lib/ws/app_types.ts";

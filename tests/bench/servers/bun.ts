@@ -1,5 +1,5 @@
 /**
- * The same on Bun. `bun.ts CERT KEY`
+ * The same behaviour as app.ts, on Bun. Usage: `bun.ts CERT KEY`
  * @module
  */
 import process from "node:process";
@@ -23,7 +23,7 @@ interface BunOptions {
   readonly websocket: { message(socket: BunSocket, data: string | Uint8Array): void };
 }
 
-/** As far as it is used here. */
+/** The part of Bun's API that is used here. */
 declare const Bun: { serve(options: BunOptions): BunServer; file(path: string): unknown; gc(force: boolean): void };
 
 const [cert, key] = process.argv.slice(2);

@@ -1,5 +1,5 @@
 /**
- * The yardstick: what Deno itself does, with nothing around it. `raw.ts CERT KEY [nodelay]`
+ * The same behaviour as app.ts, on raw Deno.serve. Usage: `raw.ts CERT KEY [nodelay]`
  * @module
  */
 const [cert, key, nodelay] = Deno.args;
@@ -21,7 +21,10 @@ function command(socket: WebSocket, bytes: Uint8Array): void {
   }
 }
 
-/** Accepted sockets inherit the option from the listening one, which is found by its number: Deno does not tell it. */
+/**
+ * Sets TCP_NODELAY on the listening socket, from which accepted sockets inherit it. Searches for its descriptor,
+ * because Deno does not expose the number.
+ */
 function setNoDelay(): void {
   const libc = Deno.dlopen("libc.so.6", {
     getsockopt: { parameters: ["i32", "i32", "i32", "buffer", "buffer"], result: "i32" },

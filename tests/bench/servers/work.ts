@@ -1,12 +1,13 @@
 /**
- * An app with work to do, and for messages between workers: text comes back after 0.1 ms of computing; a binary message
- * is a command, its first byte 1 to subscribe, 2 to publish the rest as text, 4 to answer with the process's id.
+ * An app that computes, also used for messages between workers. Text is echoed after 0.1 ms of computing. A binary
+ * message is a command: its first byte is 1 to subscribe, 2 to publish the rest as text, or 4 to answer with the
+ * process ID.
  * @module
  */
 import { defineApp } from "../../../lib/ws/app_types.ts";
 
 const decoder = new TextDecoder();
-/** Milliseconds. */
+/** Duration of the computing, ms. */
 const WORK = 0.1;
 
 function compute(rounds: number): number {
@@ -15,7 +16,7 @@ function compute(rounds: number): number {
   return value;
 }
 
-/** How many rounds take the time, at the best of many attempts: others may have the core meanwhile. */
+/** Returns the number of rounds that take this time. Uses the fastest attempt, because others may use the core, too. */
 function calibrate(): number {
   const rounds = 100_000;
   let best = Infinity;

@@ -1,5 +1,5 @@
 /**
- * The same on Node, with the ws package. `ws.js CERT KEY URL-OF-WS`
+ * The same behaviour as app.ts, on Node with the ws package. Usage: `ws.js CERT KEY URL-OF-WS`
  * @module
  */
 // @ts-nocheck: runs on Node, whose globals and packages Deno does not check.
