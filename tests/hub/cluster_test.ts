@@ -120,9 +120,9 @@ for (const [name, start] of ENGINES) {
       if (link === undefined) return;
       await using server = await start({ host: NEAR, wrapper: link.near });
       await outage(server, async () => {
-        await link.pull();
+        await link.setDown();
         await new Promise((resolve) => setTimeout(resolve, 8000));
-        await link.plug();
+        await link.setUp();
       }, link);
     },
   );
@@ -165,7 +165,7 @@ for (const [name, start] of ENGINES) {
 
 /** Publishes all through an outage and counts: what was sent is what was delivered and what is counted as missed. */
 async function outage(server: Server, fail: () => Promise<void>, link?: VethLink): Promise<void> {
-  // The publisher stands on the far side where there is one.
+  // With a link, the publisher is at its far end.
   await using one = await startNode(server.url, [], link?.far);
   await using two = await startNode(server.url, [], link?.near);
   await using three = await startNode(server.url, [], link?.near);
