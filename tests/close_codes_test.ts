@@ -27,7 +27,7 @@ Deno.test("a close reason is truncated to 123 bytes between characters", () => {
   assertEquals(fitReason("é".repeat(61)), "é".repeat(61));
   assertEquals(fitReason("é".repeat(62)), "é".repeat(61));
   assertEquals(fitReason("€".repeat(42)), "€".repeat(41));
-  // 30 emoji are 120 bytes and 60 units; the 31st would be 124 bytes, and half of it is no character.
+  // 30 emoji are 120 bytes and 60 UTF-16 units. A 31st would make 124 bytes, and half an emoji is not a character.
   assertEquals(fitReason("😀".repeat(40)), "😀".repeat(30));
   assertEquals(bytes(fitReason("xx" + "😀".repeat(40))), 122);
 });

@@ -1,4 +1,4 @@
-/** `deno task compile`: what goes into the one file, and, where Deno's runtime for it can be had, that it works alone. */
+/** `deno task compile`: the file contains all parts, and works alone if Deno's runtime for it can be downloaded. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { join } from "node:path";
@@ -6,7 +6,7 @@ import project from "../deno.json" with { type: "json" };
 import { Client } from "./support/client.ts";
 import { makeFolder, ROOT, runProgram, startProgram } from "./support/program.ts";
 
-/** Runs the task's command with another output; undefined where it fails because denort cannot be downloaded. */
+/** Runs the task's command with another output file. Returns undefined if denort cannot be downloaded. */
 async function compile(output: string, env: Record<string, string> = {}): Promise<string | undefined> {
   const [deno, ...args] = project.tasks.compile.split(" ");
   assertEquals(deno, "deno");
@@ -24,10 +24,10 @@ async function compile(output: string, env: Record<string, string> = {}): Promis
   return undefined;
 }
 
-/** What no import statement of the program's own asks for, or what it shows: the page, the apps, the library, workers, brokers. */
+/** Files that the program loads without a static import: the page, the apps, the library, workers and brokers. */
 const NEEDED = /lib\/(http\/test_page\.\w+|apps\/\w+\.ts|mod\.ts|.*worker\.ts|hub\/brokers\/\w+\.ts)$/;
 
-/** Every file below a folder, with its path. */
+/** Yields the path of every file below a folder. */
 function* files(folder: string): Generator<string> {
   for (const { name, isDirectory } of Deno.readDirSync(folder)) {
     if (isDirectory) yield* files(join(folder, name));
@@ -41,9 +41,9 @@ Deno.test("the compiled program", async (t) => {
   try {
     const first = await compile(binary);
     const whole = first !== undefined;
-    // Deno itself in place of its smaller runtime: the file is complete, but it is no program.
+    // Deno replaces its smaller runtime: the file is complete, but it is not a usable program.
     const said = first ?? await compile(binary, { DENORT_BIN: Deno.execPath() }) ?? "";
-    // The list has names at the ends of its lines, as `├── lib/* (1MB)`, but not those of all files.
+    // A line of the list contains a name and a size: `├── lib/* (1MB)`. The list does not name every file.
     const listed = said.split("\n").flatMap((line) => /[─┬] (\S+?)(?:\/[\d.]+)?(?:\/\*)? \(/.exec(line)?.[1] ?? []);
 
     await t.step("page, apps, version, library and workers are embedded", async () => {
@@ -57,7 +57,7 @@ Deno.test("the compiled program", async (t) => {
       for (const name of ["main.ts", "deno.json", "lib"]) assert(listed.includes(name), `${name} in\n${said}`);
     });
 
-    await t.step("and no tests, no certificates, no package that is for tests only", () => {
+    await t.step("tests, certificates and packages for tests only are not embedded", () => {
       for (const name of ["tests", "certs", "playwright-core", "crossws"]) {
         assert(!listed.includes(name), `${name} in\n${said}`);
       }
@@ -67,7 +67,7 @@ Deno.test("the compiled program", async (t) => {
     });
 
     if (!whole) {
-      // deno-lint-ignore no-console -- what is skipped is to be seen
+      // deno-lint-ignore no-console -- a skipped test must be visible
       console.warn("SKIPPED: running the compiled program (denort cannot be downloaded here)");
       return;
     }

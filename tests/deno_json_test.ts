@@ -1,10 +1,10 @@
-/** deno.json: what `deno test` and `deno run` without `-A` may do, and what a first run downloads. */
+/** deno.json: the permissions for `deno test` without `-A`, and the packages that a first run downloads. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import project from "../deno.json" with { type: "json" };
 import { copyPackages, packageOf } from "./support/npm_cache.ts";
 import { ROOT, runProgram, startProgram } from "./support/program.ts";
 
-/** Packages that lib/ imports, and only where an option asks for them. */
+/** Packages that lib/ imports only if an option requires them. */
 const OPTIONAL: readonly string[] = [];
 
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
@@ -13,7 +13,7 @@ function deno(...args: string[]): Promise<Deno.CommandOutput> {
   return new Deno.Command(Deno.execPath(), { args, cwd: ROOT, env: { NO_COLOR: "1" }, stdin: "null" }).output();
 }
 
-Deno.test("deno test names -P, and runs with it", async () => {
+Deno.test("deno test without -P names that flag, and with -P it runs", async () => {
   const without = await deno("test", "tests/ip_test.ts");
   assertEquals(without.code, 1);
   assertMatch(text(without.stderr), /^error: Test permissions were found .* `-P`/);
@@ -23,7 +23,7 @@ Deno.test("deno test names -P, and runs with it", async () => {
   );
 });
 
-/** Packages of the import map by whether lib/ imports them. */
+/** The packages of the import map: those that lib/ imports, and those that only tests import. */
 async function importedPackages(): Promise<{ program: Set<string>; tests: Set<string> }> {
   const { stdout } = await new Deno.Command("grep", {
     args: ["-rhoE", "--include=*.ts", `(from|import\\(?) ?"[^".][^"]*"`, "lib", "main.ts"],
@@ -41,7 +41,7 @@ async function importedPackages(): Promise<{ program: Set<string>; tests: Set<st
 Deno.test("the first run downloads no package that only tests or options need", async () => {
   const { program, tests } = await importedPackages();
   assert(program.has("@peculiar/x509") && tests.has("playwright-core"), [...tests].join());
-  // A cache that holds those packages and no others; whatever else is asked for is an error under --cached-only.
+  // The cache contains only those packages. With --cached-only, an import of another package is an error.
   const cache = await Deno.makeTempDir({ prefix: "wss-cache-" });
   try {
     await copyPackages([...program].filter((name) => !OPTIONAL.includes(name)), cache);
@@ -55,7 +55,7 @@ Deno.test("the first run downloads no package that only tests or options need", 
   }
 });
 
-/** Modules of JSR's `@std` that may be imported (`exports` in a package's deno.json there), and the names in them. */
+/** Modules of JSR's `@std` that may be imported (`exports` in the package's deno.json), and the names in them. */
 const STD: Readonly<Record<string, readonly string[]>> = {
   "@std/assert": [
     ...["assert", "assertAlmostEquals", "assertArrayIncludes", "assertEquals", "assertExists", "assertFalse"],

@@ -16,7 +16,7 @@ import {
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 
-/** The part of `deno info --json` that counts here. */
+/** The fields of `deno info --json` that are used here. */
 interface Info {
   readonly modules: readonly {
     readonly kind?: string;
@@ -42,7 +42,7 @@ async function importsOf(entry: string): Promise<Map<string, Set<string>>> {
     assertEquals(error, undefined);
     const path = ours(specifier);
     if (path === undefined || !path.endsWith(".ts")) continue;
-    // `code` is missing where only types are imported: an import all the same.
+    // An import of types only has no `code`. It counts too.
     const targets = dependencies.map(({ code, type }) => ours(code?.specifier ?? type?.specifier ?? ""));
     graph.set(path, new Set(targets.filter((to) => to !== undefined)));
   }
@@ -54,7 +54,7 @@ function ours(specifier: string): string | undefined {
   return specifier.startsWith(root) ? specifier.slice(root.length) : undefined;
 }
 
-/** Every module of the program, those too that only a Worker loads. */
+/** Every module of the program, including those that only a Worker loads. */
 async function wholeGraph(): Promise<Graph> {
   const graph = new Map<string, Set<string>>();
   const entries = ["main.ts", "lib/mod.ts"];
@@ -66,7 +66,7 @@ async function wholeGraph(): Promise<Graph> {
   return graph;
 }
 
-/** main.ts and the code in lib/, or in another folder. */
+/** main.ts and the code in lib/, or the code in another folder. */
 function texts(root = "lib"): Texts {
   const found = new Map<string, string>();
   if (root === "lib") found.set("main.ts", Deno.readTextFileSync(join(ROOT, "main.ts")));
@@ -87,7 +87,7 @@ function graphOf(edges: Record<string, string[]>): Graph {
 
 Deno.test("the modules have no import cycle and no upward import", async () => {
   const graph = await wholeGraph();
-  // Not an empty graph, and one that has followed types as well as code.
+  // The graph is not empty and includes imports of types.
   assert(graph.get("main.ts")?.has("lib/cli/main.ts"));
   assert(graph.get("lib/handshake/verify_handshake.ts")?.has("lib/handshake/refusal.ts"));
   assertEquals(upwardImports(graph), []);
@@ -98,7 +98,7 @@ Deno.test("Deno.serve, Deno.upgradeWebSocket and Deno.dlopen are each used in on
   const all = texts();
   assertEquals(strayUses(all), []);
   for (const member of ["serve(", "upgradeWebSocket(", "dlopen(", "env."]) {
-    assert([...all.values()].some((text) => text.includes(`Deno.${member}`)), `nobody uses Deno.${member}`);
+    assert([...all.values()].some((text) => text.includes(`Deno.${member}`)), `no file uses Deno.${member}`);
   }
 });
 
@@ -113,7 +113,7 @@ Deno.test("tests are in the folder of the code that they test", () => {
   assertEquals(misplacedTests(tests, [...texts().keys()]), []);
 });
 
-Deno.test("the top folder has only known entries", () => {
+Deno.test("the root folder has only known entries", () => {
   const tracked = new Deno.Command("git", { args: ["ls-files"], cwd: ROOT, stdout: "piped", stderr: "null" });
   let names: string[];
   try {
@@ -123,7 +123,7 @@ Deno.test("the top folder has only known entries", () => {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
     names = [];
   }
-  // Without git, what lies there: a build's result that .gitignore names is then in the way.
+  // Without git, all entries count, even build output that .gitignore lists.
   if (names.length === 0) names = [...Deno.readDirSync(ROOT)].map(({ name }) => name);
   assert(names.includes("main.ts"));
   assertEquals(strayEntries([...new Set(names)]), []);
@@ -157,8 +157,8 @@ Deno.test("house rules: find an upward import", () => {
       ["lib/cli/main.ts", "lib/mod.ts"],
     ] as const
   ) {
-    assertEquals(upwardImports(graphOf({ [from]: [to] })), [`${from} imports ${to}, which stands above it`]);
-    // The other way round all is well, but for the leaves, which do not know each other.
+    assertEquals(upwardImports(graphOf({ [from]: [to] })), [`${from} imports ${to}, which is not in a lower layer`]);
+    // The reverse import is allowed (not tested between files directly in lib/).
     if (from !== "lib/errors.ts") assertEquals(upwardImports(graphOf({ [to]: [from] })), []);
   }
   assertEquals(upwardImports(graphOf({ "lib/ws/peer.ts": ["lib/ws/message.ts", "lib/errors.ts"] })), []);
@@ -170,11 +170,11 @@ Deno.test("house rules: find a wrong import of main.ts, an unknown folder and an
     upwardImports(graphOf({ "main.ts": ["lib/service/serve.ts"] })).join(),
     /^main\.ts imports lib\/service\/serve\.ts:/,
   );
-  assertMatch(upwardImports(graphOf({ "lib/odds.ts": [] })).join(), /^lib\/odds\.ts stands on no floor/);
-  assertMatch(upwardImports(graphOf({ "lib/attic/a.ts": [] })).join(), /^lib\/attic\/a\.ts stands on no floor/);
+  assertMatch(upwardImports(graphOf({ "lib/odds.ts": [] })).join(), /^lib\/odds\.ts belongs to no layer/);
+  assertMatch(upwardImports(graphOf({ "lib/attic/a.ts": [] })).join(), /^lib\/attic\/a\.ts belongs to no layer/);
   assertMatch(
     upwardImports(graphOf({ "lib/ws/peer.ts": ["tests/support/raw.ts"] })).join(),
-    /tests\/support\/raw\.ts, which is no part/,
+    /tests\/support\/raw\.ts, which is not in lib/,
   );
   assertEquals(upwardImports(graphOf({ "lib/version.ts": ["deno.json"] })), []);
 });
@@ -209,17 +209,17 @@ Deno.test("house rules: find a second use, a use in another file and another spe
   ) {
     assertMatch(
       wrong("lib/ws/peer.ts", text).join("\n"),
-      /^lib\/ws\/peer\.ts:1: Deno\.serve belongs into lib\/net\/$/m,
+      /^lib\/ws\/peer\.ts:1: Deno\.serve may be used only in lib\/net\/$/m,
     );
   }
   assertEquals(wrong("lib/ws/upgrade.ts", "Deno.upgradeWebSocket(a); Deno.upgradeWebSocket(b)").length, 1);
   assertEquals(wrong("lib/http/request_handler.ts", "x;\nDeno.upgradeWebSocket(a)").sort(), [
-    "Deno.upgradeWebSocket once, not 2 times: lib/ws/upgrade.ts, lib/http/request_handler.ts",
-    "lib/http/request_handler.ts:2: Deno.upgradeWebSocket belongs into lib/ws/upgrade.ts",
+    "Deno.upgradeWebSocket may be used once, not 2 times: lib/ws/upgrade.ts, lib/http/request_handler.ts",
+    "lib/http/request_handler.ts:2: Deno.upgradeWebSocket may be used only in lib/ws/upgrade.ts",
   ]);
   assertEquals(wrong("lib/tls/certificate_files.ts", "Deno.dlopen(x)").length, 2);
   assertEquals(wrong("lib/tls/certificate_files.ts", "x;\ny;\nDeno.env.get(x)"), [
-    "lib/tls/certificate_files.ts:3: Deno.env is for lib/config/ alone",
+    "lib/tls/certificate_files.ts:3: Deno.env may be used only in lib/config/",
   ]);
   assertEquals(
     wrong("lib/tls/certificate_files.ts", "const { serverName } = options; const { PermissionDenied } = Deno.errors;"),
@@ -236,17 +236,17 @@ Deno.test("house rules: find a test in an unknown folder, or named after a file 
   assertEquals(misplacedTests(right, code), []);
   assertEquals(misplacedTests(["tests/attic/a_test.ts", "tests/tls/peer_test.ts", "tests/odds_test.ts"], code), [
     "tests/attic/a_test.ts: there is no lib/attic/",
-    "tests/tls/peer_test.ts: it has the name of lib/ws/peer.ts",
+    "tests/tls/peer_test.ts: it is named after lib/ws/peer.ts",
     "tests/odds_test.ts: there is no lib/odds.ts",
   ]);
 });
 
 Deno.test("house rules: find a 401st line, an unknown entry, an inexact version and a version outside the import map", () => {
   assertEquals(longFiles(new Map([["lib/a.ts", "x\n".repeat(400)]])), []);
-  assertEquals(longFiles(new Map([["lib/a.ts", "x\n".repeat(401)]])), ["lib/a.ts has 401 lines, and 400 is the most"]);
+  assertEquals(longFiles(new Map([["lib/a.ts", "x\n".repeat(401)]])), ["lib/a.ts has 401 lines: the maximum is 400"]);
   assertEquals(strayEntries(["main.ts", ".ci", ".gitignore", "notes.md", "src"]), [
-    "notes.md lies at the top",
-    "src lies at the top",
+    "notes.md is not allowed in the root folder",
+    "src is not allowed in the root folder",
   ]);
   const good = {
     a: "npm:@x/y@1.2.3",

@@ -15,7 +15,7 @@ Deno.test("an address has one canonical form; IPv4-mapped IPv6 becomes IPv4", ()
       ["::FFFF:c000:201", "192.0.2.1"],
       ["0:0:0:0:0:ffff:7f00:1", "127.0.0.1"],
       ["::ffff:0:1", "0.0.0.1"],
-      // Compatible (deprecated) and translated (RFC 6052) addresses are not mapped ones.
+      // IPv4-compatible (deprecated) and translated (RFC 6052) addresses are not IPv4-mapped.
       ["64:ff9b::c000:201", "64:ff9b::c000:201"],
     ] as const
   ) assertEquals(canonicalAddress(text), canonical, text);
@@ -67,7 +67,7 @@ Deno.test("the key of a client is its IPv4 address or its IPv6 /64", () => {
   }
   assertEquals(addressKey("::1"), "0:0:0:0::/64");
   assertEquals(addressKey("1::"), "1:0:0:0::/64");
-  // One bit of the network part away is another client.
+  // An address that differs in one bit of the network part belongs to another client.
   assertEquals(addressKey("2001:db8:0:1::1") === addressKey("2001:db8::1"), false);
 });
 
@@ -87,16 +87,16 @@ Deno.test("an address set contains exactly its addresses and ranges, of both fam
   for (const address of ["9.255.255.255", "11.0.0.0", "192.0.2.8", "2001:db9::", "::2", "198.51.100.2"]) {
     assertEquals(set.has(address), false, address);
   }
-  // The client as the kernel tells it to a dual-stack socket.
+  // The form in which the kernel reports the client of a dual-stack socket.
   assertEquals(set.has(canonicalAddress("::ffff:10.1.2.3")!), true);
   assertEquals(addressSet(["0.0.0.0/0"]).has("203.0.113.9"), true);
   assertEquals(addressSet(["::/0"]).has("2001:db8::1"), true);
-  // Mapped addresses are IPv4 ones, as an entry too.
+  // An IPv4-mapped entry is an IPv4 entry.
   assertEquals(addressSet(["::ffff:10.0.0.0/104"]).has("10.1.2.3"), true);
   assertEquals(addressSet(["::ffff:10.0.0.0/104"]).has("11.1.2.3"), false);
   assertEquals(addressSet(["::ffff:192.0.2.7"]).has("192.0.2.7"), true);
   assertEquals(addressSet(["::ffff:10.0.0.0/16"]).has("::1"), true);
-  // Bits beyond the prefix do not count.
+  // Bits beyond the prefix are ignored.
   assertEquals(addressSet(["10.1.2.3/8", "2001:db8::1/32"]).has("10.9.9.9"), true);
   assertEquals(addressSet([]).has("127.0.0.1"), false);
   assertEquals(["127.0.0.1", "127.9.9.9", "::1", "10.0.0.1"].map((one) => addressSet(LOOPBACK).has(one)), [
@@ -133,7 +133,7 @@ Deno.test("addresses and sets agree with node:net", () => {
   }
 });
 
-Deno.test("an address set rejects an invalid entry by name", () => {
+Deno.test("an address set rejects an invalid entry and quotes it", () => {
   for (
     const entry of [
       "",

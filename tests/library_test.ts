@@ -1,11 +1,11 @@
-/** The library in a project of its own, whose deno.json has no `unstable` entry. */
+/** The library in another project, whose deno.json has no `unstable` entry. */
 import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import project from "../deno.json" with { type: "json" };
 import { developmentMaterial } from "../lib/tls/development_certificate.ts";
 import { makeFolder, ROOT } from "./support/program.ts";
 
-/** Serves with files, renews them, and says what became of a client from before and one from after. */
+/** Serves with certificate files, renews them, and prints the replies to a client from before and one from after. */
 const PROGRAM = `
 import { createLogger, flushLog, serve } from "@wss/wss";
 

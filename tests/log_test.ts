@@ -8,7 +8,7 @@ function recorded(options: LogOptions) {
   return { lines, log: createLogger({ now: () => NOW, write: (line) => void lines.push(line), ...options }) };
 }
 
-/** What a client may put into a header or a message to forge lines or to turn a terminal's text around. */
+/** Characters with which a client may forge log lines, control a terminal or reverse its text. */
 const HOSTILE = "a\r\nb\x1b[31m\x00\x7f\x85\x9b\u2028\u2029\u202e\u2066\tc";
 
 Deno.test("text format: time, level, message and fields, quoted only if necessary", () => {
@@ -40,7 +40,7 @@ Deno.test("client data cannot break a line or control the terminal, in both form
     const { lines, log } = recorded({ format });
     log.warn(HOSTILE, { reason: HOSTILE, short: "\x1b", zero: "\u202e" });
     assertEquals(lines.length, 1);
-    // deno-lint-ignore no-control-regex -- they are what must not be there
+    // deno-lint-ignore no-control-regex -- asserts that they are absent
     assertEquals(/[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]/.test(lines[0]!), false, lines[0]);
     assertMatch(lines[0]!, /\\u001b\[31m/);
   }
@@ -59,7 +59,7 @@ Deno.test("a level enables itself and more severe levels", () => {
   assertEquals(silent.enabled("error"), false);
 });
 
-Deno.test("without a writer, lines go to standard error; a closed standard error ends nothing", async () => {
+Deno.test("without a writer, lines go to standard error; a closed standard error does not end the process", async () => {
   const script = `import { createLogger, flushLog } from ${
     JSON.stringify(new URL("../lib/log.ts", import.meta.url).href)
   };

@@ -10,7 +10,7 @@ interface Line {
   readonly reason?: string;
 }
 
-/** A throttled log with a clock of the test's, that ends an interval only where the test flushes it. */
+/** A throttled log whose clock the test sets. An interval ends only when the test flushes the log. */
 function collected(options: ThrottleOptions = {}) {
   const lines: Line[] = [];
   const clock = { now: 0 };
@@ -18,7 +18,7 @@ function collected(options: ThrottleOptions = {}) {
   const throttle = throttled(log, { interval: 1e9, now: () => clock.now, ...options });
   return {
     throttle,
-    /** What was written since the last look. */
+    /** Returns the lines written since the last call. */
     written: () => lines.splice(0),
     /** Ends an interval of ten seconds. */
     pass() {
@@ -117,7 +117,7 @@ Deno.test("writes the summary by a timer; disposing writes the rest and ends the
   });
   const throttle = throttled(log, { interval: 20, burst: 1 });
   for (let i = 0; i < 4; i++) throttle.error("refused", { address: "192.0.2.1" });
-  // The log's timer keeps no process alive, so the test does.
+  // The log's timer does not keep the process alive, so the test does.
   const alive = setInterval(() => {}, 1_000);
   await summarised.promise;
   clearInterval(alive);

@@ -4,7 +4,7 @@ import { LineWriter } from "../lib/log_writer.ts";
 const decoder = new TextDecoder();
 const summary = (dropped: number) => `dropped ${dropped}`;
 
-/** A sink whose writes end when the test says so. */
+/** A sink whose writes end when the test calls `step`. */
 function slowSink() {
   let text = "";
   let proceed: (() => void) | undefined;
@@ -12,7 +12,7 @@ function slowSink() {
     get text() {
       return text;
     },
-    /** Lets the write under way end. */
+    /** Ends the current write. */
     step: () => proceed?.(),
     get writing() {
       return proceed !== undefined;
@@ -37,7 +37,7 @@ async function drain(sink: ReturnType<typeof slowSink>): Promise<void> {
   for (await turn(); sink.writing; await turn()) sink.step();
 }
 
-Deno.test("lines of one turn are written together and in order, and flush waits for them", async () => {
+Deno.test("lines of one turn of the event loop are written together and in order, and flush waits for them", async () => {
   const sink = slowSink();
   const writer = new LineWriter(sink);
   for (const line of ["one", "two", "three"]) writer.write(line, summary);
@@ -74,7 +74,7 @@ Deno.test("writes a line longer than the limit if the buffer is empty", async ()
   assertEquals(sink.text, "x".repeat(50) + "\n");
 });
 
-Deno.test("with a stopped reader, flush ends after a second, and exit at once", async () => {
+Deno.test("if the reader has stopped, flush ends after a second, and an exit does not wait", async () => {
   const sink = slowSink();
   const writer = new LineWriter(sink);
   writer.write("stuck", summary);
@@ -136,7 +136,7 @@ Deno.test("an unread log does not block the event loop, and later reports the nu
     stderr: "piped",
   }).spawn();
   try {
-    // Nobody has read a byte of standard error by then: a blocking write would never let this come.
+    // Standard error is still unread. A blocking write to it would prevent this output.
     const { value } = await child.stdout.pipeThrough(new TextDecoderStream()).getReader().read();
     assertEquals(value, "the loop turned\n");
     const stderr = new Response(child.stderr).text();

@@ -1,4 +1,4 @@
-/** `/metrics`: what Prometheus' own checker says of it, and that the numbers are those of what happened. */
+/** `/metrics`: the checker of Prometheus accepts it, and the values match the events of the test. */
 import { assert, assertEquals } from "@std/assert";
 import { METRICS } from "../lib/metrics.ts";
 import { peerTest } from "./peers/require.ts";
@@ -13,7 +13,7 @@ async function scrape({ service }: Served): Promise<string> {
   return await response.text();
 }
 
-/** The value of a series. */
+/** Returns the value of a series. */
 function value(text: string, series: string): number {
   const line = text.split("\n").find((each) => each.startsWith(`${series} `));
   if (line === undefined) throw new Error(`no ${series} in\n${text}`);
@@ -89,7 +89,7 @@ Deno.test("the metrics count connections, messages and refusals", async () => {
   await using leaving = await served.connect();
   await leaving.close(4999);
   await served.service.reload();
-  // The clients know of their end before the service does.
+  // The clients detect the end of their connections before the service does.
   let after: string;
   const until = Date.now() + 10_000;
   do after = await scrape(served); while (value(after, "wss_connections") > 0 && Date.now() < until);
@@ -103,7 +103,7 @@ Deno.test("the metrics count connections, messages and refusals", async () => {
     wss_connections: 0,
   };
   for (const [series, count] of Object.entries(changed)) assertEquals(value(after, series), count, series);
-  assertEquals(after.includes('code="4999"'), false, "a client chose a label");
+  assertEquals(after.includes('code="4999"'), false, "a client's code is a label");
 });
 
 Deno.test("a blocking hook shows as event loop lag", async () => {
@@ -115,9 +115,9 @@ Deno.test("a blocking hook shows as event loop lag", async () => {
   }, { admin: "127.0.0.1:0" });
   await using client = await served.connect();
   assertEquals(await client.ask("freeze"), "done");
-  // Once the loop has turned.
+  // The lag is measured on a later turn of the event loop.
   for (const until = Date.now() + 8_000; value(await scrape(served), "wss_event_loop_lag_seconds") < 0.5;) {
-    assert(Date.now() < until, "no lag was seen");
+    assert(Date.now() < until, "no lag was reported");
   }
 });
 
@@ -144,7 +144,7 @@ Deno.test("the metrics report unsent bytes, connections closed by the watchdog, 
 
   const silent: Deno.Conn[] = [];
   for (let at = 0; at < 20; at++) silent.push(await dial(served.raw));
-  // Both ends are of this process.
+  // Both ends of each connection are descriptors of this process.
   const open = value(await scrape(served), "process_open_fds");
   assert(open >= value(before, "process_open_fds") + 40, `${open}`);
   await until(ended, (count) => count === silent.length);

@@ -1,9 +1,9 @@
-/** The library's public surface: documented whole, each function with an example, which `deno test --doc` runs. */
+/** The public API of the library: all of it is documented, and each function has an example for `deno test --doc`. */
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { ROOT } from "./support/program.ts";
 
-/** What `deno doc --json` tells of a declaration; only what is read here. */
+/** The fields of a declaration in `deno doc --json` that are used here. */
 interface Declaration {
   readonly kind: string;
   readonly jsDoc?: { readonly tags?: readonly { readonly kind: string; readonly doc?: string }[] };
@@ -16,7 +16,7 @@ async function deno(...args: string[]): Promise<{ code: number; stdout: string; 
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }
 
-Deno.test("deno doc --lint reports no problem of the library", async () => {
+Deno.test("deno doc --lint reports no problem in the library", async () => {
   const { code, stderr } = await deno("doc", "--lint", "lib/mod.ts");
   assertEquals([code, stderr.includes("error")], [0, false], stderr);
 });
@@ -38,7 +38,7 @@ Deno.test("every exported function has an example that imports the public module
   }
 });
 
-/** Declarations by name, however deep `deno doc` nests them. */
+/** Yields declarations with their names, at any depth of the output of `deno doc`. */
 function* declarations(node: unknown): Generator<{ name: string; declaration: Declaration }> {
   if (Array.isArray(node)) { for (const each of node) yield* declarations(each); }
   else if (typeof node === "object" && node !== null) {

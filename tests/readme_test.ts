@@ -1,4 +1,4 @@
-// The README's table is the option table, and what it names exists. WSS_UPDATE=1 writes the table anew.
+// The documentation matches the option table and the generators. WSS_UPDATE=1 rewrites the generated parts.
 import { assert, assertEquals } from "@std/assert";
 import { generateProxyConfiguration, GENERATORS } from "../lib/cli/proxy.ts";
 import { loadCommands } from "../lib/cli/main.ts";
@@ -71,9 +71,9 @@ Deno.test("every flag in the documentation exists", async () => {
   const texts = await Promise.all((await pages()).map((page) => Deno.readTextFile(page)));
   const readme = texts.join("\n");
   const known = new Set((await loadCommands()).flatMap(({ options }) => Object.keys(options).map(flagOf)));
-  // The two that every command has, and those of Deno and systemctl.
+  // Two flags that every command has, and flags of Deno and systemctl.
   for (const general of ["--help", "--version", "--allow-ffi", "--cached-only", "--kill-whom"]) known.add(general);
   const ours = [...readme.matchAll(/(?:main\.ts|wss|^`|\s`|\()[^\n`]*?(--[a-z][a-z-]+)/gm)].map((match) => match[1]!);
   assert(ours.length > 10);
-  for (const flag of ours) assert(known.has(flag), `${flag} is in the README and in no option table`);
+  for (const flag of ours) assert(known.has(flag), `${flag} is in the documentation but in no option table`);
 });

@@ -1,21 +1,21 @@
 /**
  * The test command: `deno task test`. It checks format, lint, documentation and types, then runs the examples of the
- * documentation and every test, each part under its heading. The last line counts what passed, failed and was skipped.
- * With paths as arguments it runs only those tests: `deno task test tests/ws`. A test that measures time or memory has
- * `@alone` in the comment at its head, and runs after the others.
+ * documentation and every test, each part under its heading. The last line counts passed, failed and skipped tests.
+ * With paths as arguments it runs only those tests: `deno task test tests/ws`. A file that measures time or memory has
+ * `@alone` in its first comment, and runs after the others.
  * @module
  */
 import { join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** How it went, in numbers. */
+/** The number of tests by result. */
 interface Counts {
   passed: number;
   failed: number;
   skipped: number;
 }
 
-/** What one part came to: its numbers, and what a reader should not have to search for. */
+/** The result of one part: its counts, and the names of the failed and skipped tests. */
 interface Outcome extends Counts {
   readonly failures: readonly string[];
   readonly skips: readonly string[];
@@ -24,23 +24,25 @@ interface Outcome extends Counts {
 /** A run of `deno`. */
 interface Part {
   readonly args: readonly string[];
-  /** Whether it is a test run, whose own counts are taken; anything else passes or fails as one. */
+  /** Whether the part is a run of `deno test`, which counts its tests. Any other part counts as one test. */
   readonly tests: boolean;
-  /** What stands in the heading. Default: the arguments. */
+  /** The text of the heading. Default: the arguments. */
   readonly shown?: string;
   readonly cwd?: string;
 }
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
-/** A part that takes longer hangs; ms. */
+/** A part that takes longer is killed, because it hangs; ms. */
 const LIMIT = 30 * 60_000;
 
-/** How tests are run: all permissions, nothing resolved anew. */
+/** The arguments of a test run: all permissions, and only the versions in deno.lock. */
 const TEST = ["test", "-A", "--frozen"];
 
 async function main(args: readonly string[]): Promise<number> {
   if (args.some((arg) => arg === "--help" || arg === "-h")) {
-    print("deno task test [PATH…]\n  Runs the tests in files or folders, or without a path everything that CI runs.\n");
+    print(
+      "deno task test [PATH…]\n  Runs the tests in files or folders. Without a path, runs everything that CI runs.\n",
+    );
     return 0;
   }
   const missing = args.filter((path) => !exists(path));
@@ -51,7 +53,7 @@ async function main(args: readonly string[]): Promise<number> {
   const total: Counts = { passed: 0, failed: 0, skipped: 0 };
   const failures: string[] = [];
   const skips: string[] = [];
-  // The examples serve with a development certificate: away from the tree, so that they leave none in it.
+  // The examples create a development certificate. They run in another folder to leave none in the source tree.
   const elsewhere = await Deno.makeTempDir({ prefix: "wss-examples-" });
   try {
     for (const part of args.length > 0 ? testsIn(args) : everything(elsewhere)) {
@@ -96,7 +98,7 @@ function everything(elsewhere: string): Part[] {
   ];
 }
 
-/** First what runs side by side, then what runs alone. */
+/** The files that run in parallel, then the files that run alone. */
 function testsIn(paths: readonly string[]): Part[] {
   const files = paths.flatMap((path) => filesIn(path)).filter((path) => /[_.]test\.ts$/.test(path));
   const alone = files.filter((path) => /^\/\*\*[^]*?@alone\b[^]*?\*\//.test(headOf(path)));
@@ -107,7 +109,7 @@ function testsIn(paths: readonly string[]): Part[] {
   ].flatMap(({ args, shown, count }) => count > 0 ? [{ args, shown: [...TEST, shown].join(" "), tests: true }] : []);
 }
 
-/** The comment that a file begins with, if any, and some more. */
+/** The start of a file, which contains its first comment. */
 function headOf(path: string): string {
   return Deno.readTextFileSync(join(ROOT, path)).slice(0, 1000).split("*/", 1)[0] + "*/";
 }
@@ -122,7 +124,7 @@ function exists(path: string): boolean {
   }
 }
 
-/** A file, or the files of a folder and its folders, by path from the root. */
+/** A file, or all files below a folder. Paths are relative to the root. */
 function filesIn(path: string): string[] {
   const whole = resolve(ROOT, path);
   if (Deno.statSync(whole).isFile) return [relative(ROOT, whole)];
@@ -131,7 +133,7 @@ function filesIn(path: string): string[] {
   ).sort();
 }
 
-/** The files whose text carries TypeScript examples. */
+/** The files that contain TypeScript examples. */
 function withExamples(): string[] {
   return [...filesIn("lib"), "README.md"]
     .filter((path) => /\.(ts|md)$/.test(path))
@@ -162,12 +164,12 @@ async function run({ args, tests, shown = args.join(" ").replaceAll(ROOT, ""), c
     ? countTests(output)
     : { passed: Number(success), failed: 0, skipped: 0, skips: [], failures: [] };
   if (success || outcome.failed > 0) return outcome;
-  // It ended badly without counting a failure: a module that does not load, or a run that hung.
+  // The run failed without a failed test: a module did not load, or the run hung.
   const why = late ? `took more than ${LIMIT / 60_000} minutes` : signal ? `ended by ${signal}` : `exit code ${code}`;
   return { ...outcome, failed: 1, failures: [`deno ${shown}: ${why}`] };
 }
 
-/** Shows the output as it comes, and returns all of it. */
+/** Prints the output as it arrives, and returns all of it. */
 async function passOn(stream: ReadableStream<Uint8Array>): Promise<string> {
   const decoder = new TextDecoder();
   let text = "";
@@ -178,7 +180,7 @@ async function passOn(stream: ReadableStream<Uint8Array>): Promise<string> {
   return text + decoder.decode();
 }
 
-/** Reads what `deno test` says of itself: its last line, and the names of what failed or was ignored. */
+/** Parses the output of `deno test`: the counts in its last line, and the names of failed and ignored tests. */
 export function countTests(output: string): Outcome {
   // deno-lint-ignore no-control-regex -- the colours of a terminal
   const lines = output.replace(/\x1b\[[0-9;]*m/g, "").split("\n");

@@ -1,4 +1,4 @@
-/** The test command's own arithmetic, on real runs of `deno test`. */
+/** The counts of the test command, for real runs of `deno test`. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -25,12 +25,12 @@ async function run(files: Record<string, string>, env: Record<string, string> = 
 
 const GOOD = 'Deno.test("a", () => {});\nDeno.test("b", async (t) => void await t.step("c", () => {}));\n';
 
-Deno.test("the last line counts what passed, without the steps, and the exit code is 0", async () => {
+Deno.test("the last line counts passed tests without their steps, and the exit code is 0", async () => {
   const { code, last } = await run({ "one_test.ts": GOOD, "two_test.ts": GOOD, "no_tests.ts": "throw 1;" });
   assertEquals([code, last], [0, "4 passed, 0 failed, 0 skipped"]);
 });
 
-Deno.test("failures are counted and named, a leak among them; exit code 1; a test's own output counts nothing", async () => {
+Deno.test("failures, including leaks, are counted and named; the exit code is 1; the output of a test is not counted", async () => {
   const { code, last, lines } = await run({
     "bad_test.ts": `${GOOD}
       Deno.test("wrong", () => { throw new Error("x"); });

@@ -1,4 +1,4 @@
-/** `deno task start`, which is `deno run -P main.ts`: the least permissions that the service needs. */
+/** `deno task start` is `deno run -P main.ts`. It grants only the permissions that the service needs. */
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { Client } from "./support/client.ts";
@@ -24,7 +24,7 @@ Deno.test("deno task start works from a fresh copy", async () => {
       await using client = await Client.open(url!, { ca: join(folder, "certs/ca.pem") });
       assertEquals(await client.ask("tom"), "ok");
     }
-    // It hands the signal on.
+    // `deno task` forwards the signal.
     child.kill("SIGTERM");
     const [{ code }] = await Promise.all([child.status, stderr.done]);
     assertEquals(code, 0, stderr.text);
@@ -35,7 +35,7 @@ Deno.test("deno task start works from a fresh copy", async () => {
   }
 });
 
-/** Stops it; the log has one warning for each text given, and no other. */
+/** Stops the program. Asserts that its log has one warning for each given text, and no other. */
 async function quiet(program: Program, ...texts: string[]): Promise<void> {
   const { stderr } = await program.stop();
   const warnings = stderr.split("\n").filter((line) => /"level":"(warn|error)"/.test(line));
@@ -57,12 +57,12 @@ Deno.test("deno task start: every permission is necessary", async (t) => {
         }
         await quiet(program, "--allow-ffi");
       } else if (name === "--allow-sys") {
-        // The certificate is then not for this machine's name, and no public root is known to check one against.
+        // The certificate then does not contain this machine's name, and no public root is available for checks.
         await using program = await startProgram([], { permissions });
         assert(!program.stderr.text.includes(`"names":"localhost ${Deno.hostname()} `), program.stderr.text);
         await quiet(program);
       } else if (name === "--allow-env") {
-        // Variables are then not consulted.
+        // Environment variables are then ignored.
         await using program = await startProgram([], { permissions, env: { WSS_APP: "echo" } });
         await using client = await Client.open(program.url, { ca: program.ca });
         assertEquals(await client.ask("tom"), "ok");

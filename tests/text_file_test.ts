@@ -17,7 +17,7 @@ Deno.test("decodes UTF-8 and skips its byte order mark", () => {
   assertEquals(decodeText(bytes("")), "");
 });
 
-Deno.test("rejects UTF-16 by name, and other text that is not UTF-8", () => {
+Deno.test("rejects UTF-16 and names it, and rejects other text that is not UTF-8", () => {
   for (const littleEndian of [true, false]) {
     for (const mark of [true, false]) {
       assertThrows(() => decodeText(utf16("{ }", littleEndian, mark)), RangeError, "it is UTF-16 text");

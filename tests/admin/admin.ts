@@ -1,5 +1,5 @@
 /**
- * A service with an admin listener, and how tests call it.
+ * A service with an admin listener, and functions that call it.
  * @module
  */
 import { join } from "node:path";
@@ -7,11 +7,11 @@ import type { ServiceOptions } from "../../lib/config/service_options_type.ts";
 import type { Service } from "../../lib/mod.ts";
 import { type Served, serving } from "../support/serving.ts";
 
-/** A key as `openssl rand -hex 32` makes it. */
+/** A key in the format of `openssl rand -hex 32`. */
 export const KEY = "5f2b1c0d9e8a7b6c5d4e3f2a1b0c9d8e7f6a5b4c3d2e1f0a9b8c7d6e5f4a3b2c";
 export const OTHER_KEY = "0".repeat(64);
 
-/** Joins each topic that a client names, as the user that its path names. */
+/** Subscribes a client to each topic that it sends. The parameter `user` of the URL is its user. */
 export const TOPIC_APP = {
   upgrade: (request: Request) => ({ user: new URL(request.url).searchParams.get("user") ?? undefined }),
   message(peer: { subscribe(topic: string): void; send(data: unknown): unknown }, message: { text(): string }) {
@@ -33,11 +33,11 @@ export function adminUrl(service: Service): string {
   return service.admin!.url;
 }
 
-/** An answer of the listener. */
+/** A response of the listener. */
 export interface Answer {
   readonly status: number;
   readonly headers: Headers;
-  // deno-lint-ignore no-explicit-any -- JSON of a reply, of which each test knows what it is
+  // deno-lint-ignore no-explicit-any -- each test knows the JSON that it expects
   readonly body: any;
 }
 
@@ -53,7 +53,7 @@ export async function call(
   return { status: response.status, headers: response.headers, body: await response.json() };
 }
 
-/** Scrapes a listener; the value of a series. @throws {Error} it is not there */
+/** Scrapes a listener and returns the value of a series. @throws {Error} if the series is missing */
 export async function value(admin: string, series: string): Promise<number> {
   const text = await (await fetch(`${admin}/metrics`)).text();
   const line = text.split("\n").find((each) => each.startsWith(`${series} `));

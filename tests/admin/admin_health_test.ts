@@ -1,4 +1,4 @@
-/** `/healthz`: while the service drains, and while its broker is away, with one process and with workers. */
+/** `/healthz` while the service drains and while its broker is unreachable, with one process and with workers. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { natsServer } from "../hub/engines.ts";
 import { peerTest } from "../peers/require.ts";
@@ -17,11 +17,11 @@ async function health(admin: string, query = ""): Promise<Health> {
   return { status: answer.status, body: await answer.json() };
 }
 
-/** Waits until the broker is said to be in a state. */
+/** Waits until `/healthz` reports the given state of the broker. */
 async function untilBroker(admin: string, state: "up" | "down"): Promise<void> {
   const deadline = performance.now() + 60_000;
   while ((await health(admin)).body.broker !== state) {
-    assert(performance.now() < deadline, `the broker is not said to be ${state}`);
+    assert(performance.now() < deadline, `the broker is not reported as ${state}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
@@ -29,7 +29,7 @@ async function untilBroker(admin: string, state: "up" | "down"): Promise<void> {
 const OK = { status: 200, body: { status: "ok" } };
 const DRAINING = { status: 503, body: { status: "draining" } };
 
-/** What is said while the broker is away: only whoever asks for it is told that the node is not ready. */
+/** Asserts the responses while the broker is unreachable: only `?broker` reports that the node is not ready. */
 async function brokerIsDown(admin: string): Promise<void> {
   await untilBroker(admin, "down");
   assertEquals(await health(admin), { status: 200, body: { status: "ok", broker: "down" } });
@@ -47,7 +47,7 @@ async function brokerIsUp(admin: string): Promise<void> {
   assertEquals(await value(admin, "wss_broker_up"), 1);
 }
 
-Deno.test("health while the service drains is 503, and the admin listener answers to the end", async () => {
+Deno.test("health: 503 while the service drains, and the admin listener answers until the end", async () => {
   await using served = await servingAdmin({ drainTimeout: "1h" });
   const { service } = served;
   const admin = adminUrl(service);
@@ -60,7 +60,7 @@ Deno.test("health while the service drains is 503, and the admin listener answer
   assertEquals(await health(admin, "?broker"), DRAINING);
   const head = await fetch(`${admin}/healthz`, { method: "HEAD" });
   assertEquals([head.status, await head.text()], [503, ""]);
-  // Calls and scrapes go on: who is still there is to be reached, and seen.
+  // Calls and scrapes still reach and count the remaining clients.
   assertEquals((await call(service, "publish", { topic: "news", data: "soon" })).body, { result: {} });
   assertEquals(await tom.next(), "soon");
   assertEquals(await value(admin, "wss_connections"), 2);
@@ -74,7 +74,7 @@ Deno.test("health while the service drains is 503, and the admin listener answer
   assertMatch(`${refused}`, /ConnectionRefused/);
 });
 
-Deno.test("health of workers that drain is 503", { ignore: Deno.build.os !== "linux" }, async () => {
+Deno.test("health: 503 while the workers drain", { ignore: Deno.build.os !== "linux" }, async () => {
   await using program = await startWorkers(2, ["--admin", "127.0.0.1:0", "--drain-timeout", "1h"]);
   const [, admin] = await program.stderr.until(/"admin":"([^"]+)"/);
   await using clients = await clientOfEach(2, program.url, { ca: program.ca });
@@ -82,19 +82,19 @@ Deno.test("health of workers that drain is 503", { ignore: Deno.build.os !== "li
   assertEquals(status, 200);
   program.signal("SIGTERM");
   await program.stderr.until(/SIGTERM: stopping/);
-  // Each worker is asked in its turn, once it has heard of it.
+  // The requests go to the workers in turn, and a worker may not have received the signal yet.
   const deadline = performance.now() + 20_000;
   for (let drains = 0; drains < 4;) {
     const said = await health(admin!);
     drains = said.body.status === "draining" ? drains + 1 : 0;
     assertEquals(said.status, said.body.status === "draining" ? 503 : 200);
-    assert(performance.now() < deadline, "the workers are not said to drain");
+    assert(performance.now() < deadline, "a worker does not report that it drains");
   }
   for (const client of clients.values()) await client.close();
   assertEquals(await program.exited, 0);
 });
 
-peerTest("nats-server", "health while the broker is away: it counts where ?broker asks for it", async () => {
+peerTest("nats-server", "health: an unreachable broker is a 503 only with ?broker", async () => {
   await using server = await natsServer();
   await using served = await servingAdmin({ broker: server.url, drainTimeout: "1h" });
   const { service } = served;
@@ -118,7 +118,7 @@ peerTest("nats-server", "health while the broker is away: it counts where ?broke
   await stopped;
 });
 
-peerTest("nats-server", "health with --broker-optional: not ready until the broker is there", async () => {
+peerTest("nats-server", "health: with --broker-optional, not ready until the broker is reachable", async () => {
   const port = freePort();
   await using served = await servingAdmin({ broker: `nats://127.0.0.1:${port}`, brokerOptional: true });
   const admin = adminUrl(served.service);
@@ -127,22 +127,22 @@ peerTest("nats-server", "health with --broker-optional: not ready until the brok
   await brokerIsUp(admin);
 });
 
-peerTest("nats-server", "health of workers while the broker is away", async () => {
+peerTest("nats-server", "health: workers while the broker is unreachable", async () => {
   await using server = await natsServer();
   await using program = await startWorkers(2, ["--admin", "127.0.0.1:0", "--broker", server.url]);
   const [, admin] = await program.stderr.until(/"admin":"([^"]+)"/);
   await brokerIsUp(admin!);
   await server.kill();
   const deadline = performance.now() + 60_000;
-  // Each worker notices for itself, and they are asked in turn.
+  // The requests go to the workers in turn, and each worker detects the failure itself.
   for (let down = 0; down < 4;) {
     down = (await health(admin!)).body.broker === "down" ? down + 1 : 0;
-    assert(performance.now() < deadline, "the broker is not said to be down");
+    assert(performance.now() < deadline, "the broker is not reported as down");
   }
   await brokerIsDown(admin!);
   await server.restart();
   for (let up = 0; up < 4;) {
     up = (await health(admin!, "?broker")).status === 200 ? up + 1 : 0;
-    assert(performance.now() < deadline, "the broker is not said to be up");
+    assert(performance.now() < deadline, "the broker is not reported as up");
   }
 });

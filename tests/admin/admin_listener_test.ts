@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { peerTest } from "../peers/require.ts";
 import { adminUrl, call, KEY, OTHER_KEY, servingAdmin } from "./admin.ts";
 
-/** Sends bytes and reads until the listener closes. */
+/** Sends bytes and reads until the listener closes the connection. */
 async function raw(port: number, text: string, then?: (connection: Deno.Conn) => Promise<void>): Promise<string> {
   using connection = await Deno.connect({ hostname: "127.0.0.1", port });
   await connection.write(new TextEncoder().encode(text));
@@ -79,7 +79,7 @@ Deno.test("admin listener: on a unix socket the file's mode controls access", as
     assertEquals(response.status, 200);
     assertEquals((await response.json()).result.nodes[0].id, served.service.nodeId);
     await served.service.stop();
-    assertEquals(await Deno.stat(path).then(() => true, () => false), false, "the socket's file is left");
+    assertEquals(await Deno.stat(path).then(() => true, () => false), false, "the socket file was not removed");
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
@@ -95,7 +95,7 @@ Deno.test("admin listener: --admin-tls uses the service's certificate", async ()
   }
 });
 
-Deno.test("admin listener: warns of an address that other machines can reach without TLS", async () => {
+Deno.test("admin listener: warns about an address that other machines can reach without TLS", async () => {
   await using plain = await servingAdmin({ admin: "0.0.0.0:0" });
   assertEquals(plain.logged("without TLS").map(({ level }) => level), ["warn"]);
   await using tls = await servingAdmin({ admin: "0.0.0.0:0", adminTls: true });
@@ -153,7 +153,7 @@ peerTest(
   },
 );
 
-Deno.test("admin listener: limits bodies in length and time", async () => {
+Deno.test("admin listener: limits the length of a body and the time to receive it", async () => {
   await using served = await servingAdmin({ maxPayload: "64KiB", handshakeTimeout: "1s" });
   const { service } = served;
   const port = portOf(service.admin!.addr);
@@ -166,7 +166,7 @@ Deno.test("admin listener: limits bodies in length and time", async () => {
   const head = `POST /api/nodes HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${KEY}\r\n`;
   const chunked = await raw(port, `${head}Transfer-Encoding: chunked\r\n\r\n`, async (connection) => {
     const chunk = new TextEncoder().encode(`10000\r\n${"x".repeat(65536)}\r\n`);
-    // Once it is refused the listener closes.
+    // The listener closes the connection after it refuses the body.
     await (async () => {
       for (let i = 0; i < 8; i++) await connection.write(chunk);
     })().catch(() => {});
@@ -177,7 +177,7 @@ Deno.test("admin listener: limits bodies in length and time", async () => {
   assertEquals(await raw(port, "POST /api/nodes HTT"), "", "a slow head closes the connection");
 });
 
-Deno.test("admin listener: answers deep JSON, invalid UTF-8 and wrong methods with an error, and keeps working", async () => {
+Deno.test("admin listener: answers deeply nested JSON, invalid UTF-8 and wrong methods with an error, and keeps working", async () => {
   await using served = await servingAdmin();
   const { service } = served;
   const deep = "[".repeat(200_000) + "]".repeat(200_000);

@@ -1,4 +1,4 @@
-/** `--admin-tls`: the admin listener takes the service's renewed certificate, and no call is refused. */
+/** `--admin-tls`: the admin listener uses the service's renewed certificate, and every call is answered. */
 import { assert, assertEquals } from "@std/assert";
 import { X509Certificate } from "node:crypto";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ import { type Program, startProgram } from "../support/program.ts";
 import { serialOf } from "../support/raw.ts";
 import { startWorkers } from "../workers/workers.ts";
 
-/** Authority, three certificates of it, and the files that the service reads, which hold the first. */
+/** An authority, its three certificates, and the files that the service reads. They first contain the first one. */
 interface Setup {
   readonly ca: string;
   readonly leaves: readonly Issued[];
@@ -39,7 +39,7 @@ async function adminPort(program: Program): Promise<number> {
   return Number((await program.stderr.until(/"admin":"https:\/\/127\.0\.0\.1:(\d+)"/))[1]);
 }
 
-/** Asks over a connection that is kept, and over new ones, until told to stop. @throws {Error} it is not answered */
+/** Sends requests over a persistent and over new connections until `stop`. @throws {Error} if one is not answered */
 function asking(port: number, ca: string): { readonly times: number; stop(): Promise<void> } & AsyncDisposable {
   let stopping = false;
   let times = 0;
@@ -66,7 +66,7 @@ function asking(port: number, ca: string): { readonly times: number; stop(): Pro
   };
 }
 
-/** Waits until new connections see a certificate, and then sees that they go on to. */
+/** Waits until a new connection gets a certificate, and asserts that later connections get it too. */
 async function untilServed(port: number, ca: string, serial: string): Promise<void> {
   const deadline = performance.now() + 30_000;
   while (await serialOf(port, ca) !== serial) {
@@ -76,7 +76,7 @@ async function untilServed(port: number, ca: string, serial: string): Promise<vo
   for (let i = 0; i < 10; i++) assertEquals(await serialOf(port, ca), serial);
 }
 
-peerTest("openssl", "--admin-tls: the renewed certificate serves, a bad one changes nothing", async () => {
+peerTest("openssl", "--admin-tls: a renewed certificate is used, and an invalid one changes nothing", async () => {
   await using pki = await openPki();
   const { ca, leaves, args, install } = await setUp(pki);
   await using program = await startProgram(args);
@@ -86,10 +86,10 @@ peerTest("openssl", "--admin-tls: the renewed certificate serves, a bad one chan
   for (const [round, next] of leaves.slice(1).entries()) {
     const from = program.stderr.text.length;
     await install(next);
-    // The first time the change of the files is noticed, the second time the service is told.
+    // The first time, the service detects the changed files. The second time, it gets a signal.
     if (round === 1) program.signal("SIGHUP");
     await program.stderr.until(/"message":"the new certificate is in use"/, from);
-    // Both listeners had it before the log said so.
+    // Both listeners use the new certificate before the log line is written.
     for (const each of [port, program.port]) assertEquals(await serialOf(each, ca), await serialIn(next));
   }
   const from = program.stderr.text.length;
@@ -103,7 +103,7 @@ peerTest("openssl", "--admin-tls: the renewed certificate serves, a bad one chan
   assertEquals((await program.stop()).code, 0);
 });
 
-peerTest("openssl", "--admin-tls with --workers: the supervisor takes the renewed certificate", async () => {
+peerTest("openssl", "--admin-tls with --workers: the supervisor uses the renewed certificate", async () => {
   await using pki = await openPki();
   const { ca, leaves, args, install } = await setUp(pki);
   await using program = await startWorkers(2, args);
@@ -117,7 +117,7 @@ peerTest("openssl", "--admin-tls with --workers: the supervisor takes the renewe
     await program.stderr.until(/(?:"message":"the new certificate is in use"[^]*?){2}/, from);
     await untilServed(port, ca, await serialIn(next));
   }
-  // New workers bring no old certificate back.
+  // New workers do not restore an old certificate.
   program.signal("SIGUSR2");
   await program.stderr.until(/the workers have been replaced/);
   await untilServed(port, ca, await serialIn(leaves[2]!));

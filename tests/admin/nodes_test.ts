@@ -1,11 +1,11 @@
-/** The HTTP API of one node reaches the peers of the others, through a real broker. */
+/** The HTTP API of one node reaches the peers of other nodes through a real broker. */
 import { assert, assertEquals } from "@std/assert";
 import type { Service } from "../../lib/mod.ts";
 import { natsServer } from "../hub/engines.ts";
 import { peerTest } from "../peers/require.ts";
 import { adminUrl, call, servingAdmin, value } from "./admin.ts";
 
-peerTest("nats-server", "calls reach the peers of all nodes, and say how many answered", async () => {
+peerTest("nats-server", "calls reach the peers of all nodes, and report how many nodes answered", async () => {
   await using server = await natsServer();
   await using one = await servingAdmin({ broker: server.url });
   await using other = await servingAdmin({ broker: server.url });
@@ -13,7 +13,9 @@ peerTest("nats-server", "calls reach the peers of all nodes, and say how many an
   assertEquals(await client.ask("news"), "joined");
   const nodesOf = async ({ service }: { service: Service }) => (await call(service, "nodes")).body.result.nodes.length;
   const deadline = performance.now() + 30_000;
-  while (await nodesOf(one) < 2 || await nodesOf(other) < 2) assert(performance.now() < deadline, "they have not met");
+  while (await nodesOf(one) < 2 || await nodesOf(other) < 2) {
+    assert(performance.now() < deadline, "the nodes have not found each other");
+  }
   const does = async (method: string, parameters: unknown) =>
     assertEquals((await call(one.service, method, parameters)).body, { result: {} }, method);
   await does("publish", { topic: "news", data: "published" });
@@ -24,7 +26,7 @@ peerTest("nats-server", "calls reach the peers of all nodes, and say how many an
   const result = async (method: string, parameters: unknown) =>
     (await call(one.service, method, parameters)).body.result;
   await does("subscribe", { user: "tom", topic: "more" });
-  // A call that is sent to other nodes is answered before they have it.
+  // A call is answered before the other nodes have received it.
   while ((await result("presence_stats", { topic: "more" })).num_peers < 1) {
     assert(performance.now() < deadline, "the other node has not subscribed its peer");
   }

@@ -3,7 +3,7 @@ import chat from "../../lib/apps/chat.ts";
 import { serve, type Service } from "../../lib/mod.ts";
 import { Client } from "../support/client.ts";
 
-/** Somebody in the lobby under a name, with everything read that came before. */
+/** Connects a client to the lobby, sets its name, and reads the messages up to then. */
 async function enter(service: Service, name: string): Promise<Client> {
   const client = await Client.open(service.url);
   assertMatch(await client.next() as string, /^welcome, guest-[0-9a-f]{4}: \/name NAME/);
@@ -60,7 +60,7 @@ Deno.test("chat", async (t) => {
     await anna.until(/汤姆/);
   });
 
-  await t.step("a name in use is refused, and free again after a change", async () => {
+  await t.step("a name in use is refused, and is free again after a change", async () => {
     assertEquals(await ben.ask("/name Anna"), "Anna is taken");
     assertEquals(await ben.ask("/who"), "in lobby: Anna, two");
     assertEquals(await ben.ask("/name Ben"), "* two is now Ben");
@@ -97,7 +97,7 @@ Deno.test("chat", async (t) => {
     await ben.until(/fine$/);
   });
 
-  await t.step("binary is read as text", async () => {
+  await t.step("reads binary messages as text", async () => {
     assertEquals(await anna.ask(new TextEncoder().encode("bytes")), "Anna: bytes");
     await ben.until(/^Anna: bytes$/);
   });

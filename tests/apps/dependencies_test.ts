@@ -1,10 +1,10 @@
-/** Apps and programs of other projects, which have dependencies of their own. */
+/** Apps and programs of other projects, which have their own dependencies. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { Client } from "../support/client.ts";
 import { makeFolder, ROOT, runProgram, startProgram } from "../support/program.ts";
 
-/** Imports a package under a name that only the project's own configuration knows. */
+/** Imports a package by a name that only the project's configuration maps. */
 const APP = `import { base64url } from "tokens";
 export default { message: (peer, message) => void peer.send(base64url.encode(message.text())) };
 `;

@@ -11,7 +11,7 @@ import { type Served, serving } from "../support/serving.ts";
 
 const none: ServiceCalls = {} as ServiceCalls;
 
-/** Checks, and makes what a function makes. */
+/** Checks an app. If it is a function, calls it. */
 function check(app: unknown): { app: unknown; warnings: string[] } {
   const warnings: string[] = [];
   const checked = checkApp(app, "./app.ts", (message) => warnings.push(message));
@@ -48,7 +48,7 @@ Deno.test("rejects an invalid app with a message that says what is required", ()
   }
 });
 
-Deno.test("warns of each hook that is never called, and accepts other properties", () => {
+Deno.test("warns about each hook that is never called, and accepts other properties", () => {
   const app = { message() {}, ping() {}, pong() {}, helper() {}, name: "mine" };
   assertEquals(check(app).app, app);
   assertEquals(check(app).warnings, [
@@ -118,7 +118,7 @@ Deno.test("an h3 app: uses the hooks and refusals of its routes, and answers 404
   assertEquals((await refused(served, "/other"))[0], 404);
 });
 
-Deno.test("a fetch handler may return its hooks on the request, on the response or by a nested handler", async () => {
+Deno.test("a fetch handler may return its hooks on the request, on the response, or through a nested handler", async () => {
   const hooks = { message: (peer: { send(data: unknown): unknown }) => void peer.send("ok") };
   const handlers: ((request: Request) => unknown)[] = [
     (request) => {

@@ -30,26 +30,26 @@ async function made(settings: Partial<AuthSettings>) {
   const lines: string[] = [];
   const log = createLogger({ write: (line) => lines.push(line) });
   const authenticator = await createAuthenticator({ ...NONE, ...settings }, { log });
-  if (authenticator === undefined) throw new Error("no authenticator was made");
+  if (authenticator === undefined) throw new Error("no authenticator was created");
   return { authenticator, lines };
 }
 
-/** A verdict that is there at once. */
+/** Returns a synchronous acceptance without its key id. */
 function withoutKeyId(result: AuthResult | Promise<AuthResult>) {
-  if (result instanceof Promise || !result.ok) throw new Error("it was not let in at once");
+  if (result instanceof Promise || !result.ok) throw new Error("the request was not accepted synchronously");
   const { keyId, ...rest } = result;
   assert(keyId !== undefined);
   return rest;
 }
 
-Deno.test("nothing asked for is no authenticator; contradictions are a usage error with all of them", async () => {
+Deno.test("no options create no authenticator; conflicting options are one usage error with all problems", async () => {
   assertEquals(await createAuthenticator(NONE), undefined);
   const both = { ...NONE, authTokenFile: "a", jwtSecretFile: "b", jwksUrl: "http://id.example.com/" };
   const error = await assertRejects(() => createAuthenticator(both), UsageError);
   assert(error instanceof UsageError && error.problems.length === 2);
 });
 
-Deno.test("shared secrets answer at once, without a promise", async () => {
+Deno.test("shared secrets are checked synchronously, without a promise", async () => {
   await using files = await temporary();
   const authTokenFile = await files.write("tokens", `# ours\n${FIRST}\n${SECOND}\n`);
   const { authenticator, lines } = await made({ authTokenFile });
@@ -71,7 +71,7 @@ Deno.test("shared secrets answer at once, without a promise", async () => {
   });
 });
 
-Deno.test("each refusal is 401 with the challenge of RFC 6750, and shows no token", async () => {
+Deno.test("each refusal is 401 with the challenge of RFC 6750, and contains no token", async () => {
   await using files = await temporary();
   const { authenticator } = await made({ authTokenFile: await files.write("tokens", FIRST) });
   const wrong = "WRONG-secret-that-was-sent";
@@ -110,7 +110,7 @@ Deno.test("each refusal is 401 with the challenge of RFC 6750, and shows no toke
   }
 });
 
-Deno.test("?token= is taken with authQuery, and kept out of the URL whatever the verdict", async () => {
+Deno.test("with authQuery, ?token= is read and removed from the URL, whatever the verdict", async () => {
   await using files = await temporary();
   const { authenticator } = await made({ authTokenFile: await files.write("tokens", FIRST), authQuery: true });
   for (const [token, ok] of [[FIRST, true], ["WRONG", false], ["WRONG%", false]] as const) {
@@ -120,7 +120,7 @@ Deno.test("?token= is taken with authQuery, and kept out of the URL whatever the
   }
 });
 
-Deno.test("a JWT gives its claims and its end, through each kind of key", async () => {
+Deno.test("a JWT provides its claims and its expiry, with each kind of key", async () => {
   await using files = await temporary();
   const secret = "0123456789abcdef0123456789abcdef";
   const by = await signer("ES256");
@@ -149,7 +149,7 @@ Deno.test("a JWT gives its claims and its end, through each kind of key", async 
   }
 });
 
-Deno.test("a key set without an audience is warned of; one that is down at the start is 503 and no error", async () => {
+Deno.test("warns about a key set without an audience; a key set that is unreachable at the start is a 503, not an error", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const jwksUrl = `http://127.0.0.1:${listener.addr.port}/`;
   listener.close();
@@ -161,7 +161,7 @@ Deno.test("a key set without an audience is warned of; one that is down at the s
   assertEquals([status, headers], [503, { "retry-after": "5" }]);
 });
 
-Deno.test("reload takes a changed file; one that is bad leaves the old key in service", async () => {
+Deno.test("reload uses a changed file, and keeps the old secrets if the file is invalid", async () => {
   await using files = await temporary();
   const authTokenFile = await files.write("tokens", FIRST);
   const { authenticator, lines } = await made({ authTokenFile });
@@ -182,7 +182,7 @@ Deno.test("reload takes a changed file; one that is bad leaves the old key in se
   assertEquals([await accepted("guessable"), lines.length], [true, 1]);
 });
 
-Deno.test("a file that is missing or wrong at the start is an error that names it", async () => {
+Deno.test("a missing or invalid file at the start is an error that names the file", async () => {
   await using files = await temporary();
   const missing = files.path("missing");
   const short = await files.write("short", "hunter2");
@@ -198,7 +198,7 @@ Deno.test("a file that is missing or wrong at the start is an error that names i
   }
 });
 
-Deno.test("a token file may begin with a byte order mark and have Windows' line ends; UTF-16 is refused by name", async () => {
+Deno.test("a token file may have a byte order mark and CRLF line ends; UTF-16 is an error that names the encoding", async () => {
   await using files = await temporary();
   const { authenticator } = await made({
     authTokenFile: await files.write("tokens", `\ufeff${FIRST}\r\n${SECOND}\r\n`),
@@ -219,7 +219,7 @@ Deno.test("a public key may begin with a byte order mark", async () => {
   assert(result.ok);
 });
 
-Deno.test("what a file no longer holds is not in force after a reload; an emptied and a deleted file leave nothing", async () => {
+Deno.test("after a reload, removed secrets are not accepted; an empty or deleted file leaves none", async () => {
   await using files = await temporary();
   const authTokenFile = await files.write("tokens", `${FIRST}\n${SECOND}\n`);
   const { authenticator, lines } = await made({ authTokenFile });
@@ -249,7 +249,7 @@ Deno.test("what a file no longer holds is not in force after a reload; an emptie
     assertEquals((await authenticator.authenticate(request(`Bearer ${FIRST}`))).ok, false);
     assert(lines.at(-1)!.includes("no token is valid any more"), lines.at(-1));
   }
-  // A line that can be no token: half of something, or a mistake.
+  // A line that cannot be a token: the file is incomplete, or it has a mistake.
   await files.write("tokens", `${FIRST}\n${SECOND}\n`);
   await authenticator.reload();
   await files.write("tokens", "not a token\n");
@@ -257,7 +257,7 @@ Deno.test("what a file no longer holds is not in force after a reload; an emptie
   assertEquals(inForce(), [true, true]);
 });
 
-Deno.test("another JWT key is in force after a reload; white space in its file changes nothing", async () => {
+Deno.test("after a reload, a replaced JWT key is not accepted; white space in its file changes nothing", async () => {
   await using files = await temporary();
   const [one, other] = [await signer("ES256"), await signer("ES256")];
   const jwtPublicKeyFile = await files.write("key.pem", one.pem);

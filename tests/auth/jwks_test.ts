@@ -4,7 +4,7 @@ import { remoteKeys } from "../../lib/auth/jwks.ts";
 import { verifyJwt } from "../../lib/auth/jwt.ts";
 import { type PublicSigner, refusal, sign, signer } from "./signing.ts";
 
-/** An identity provider's key set on loopback. */
+/** An identity provider on loopback that serves a key set. */
 function provider() {
   const state = {
     keys: [] as unknown[],
@@ -48,7 +48,7 @@ Deno.test("a key set is fetched once for many tokens, and again for a key that i
   assertEquals(lines, []);
 });
 
-Deno.test("strangers' key ids cause no fetch within the cooldown", async () => {
+Deno.test("unknown key ids cause no fetch within the cooldown", async () => {
   await using issuer = provider();
   const { log } = logged();
   issuer.state.keys = publish(await signer("ES256", "ours"));
@@ -62,7 +62,7 @@ Deno.test("strangers' key ids cause no fetch within the cooldown", async () => {
   assertEquals(issuer.state.fetches, 1);
 });
 
-Deno.test("a token without a key id is tried with every key that fits", async () => {
+Deno.test("a token without a key id is verified with every suitable key", async () => {
   await using issuer = provider();
   const { log } = logged();
   const [first, second] = [await signer("ES256"), await signer("ES256")];
@@ -77,7 +77,7 @@ Deno.test("a token without a key id is tried with every key that fits", async ()
   assertEquals(late.reason, "the token has expired");
 });
 
-Deno.test("a secret or an encryption key in the set signs nothing", async () => {
+Deno.test("a secret or an encryption key in the set verifies no token", async () => {
   await using issuer = provider();
   const { log } = logged();
   const secret = new TextEncoder().encode("0123456789abcdef0123456789abcdef");
@@ -91,7 +91,7 @@ Deno.test("a secret or an encryption key in the set signs nothing", async () => 
   assertEquals((await verifyJwt(await sign(by), keys, {})).ok, false);
 });
 
-Deno.test("a set that cannot be had is 503, logged once a try, and not asked for again at once", async () => {
+Deno.test("a key set that cannot be fetched is a 503, is logged once per attempt, and is not fetched again at once", async () => {
   const by = await signer("ES256", "ours");
   const token = await sign(by);
   const answers: readonly (readonly [string, () => Response])[] = [
@@ -119,7 +119,7 @@ Deno.test("a set that cannot be had is 503, logged once a try, and not asked for
   }
 });
 
-Deno.test("a set that comes too late is 503, and one that comes back is used", async () => {
+Deno.test("a key set that times out is a 503, and a key set that is available again is used", async () => {
   await using issuer = provider();
   const { log, lines } = logged();
   const by = await signer("EdDSA", "ours");
@@ -129,7 +129,7 @@ Deno.test("a set that comes too late is 503, and one that comes back is used", a
   const keys = remoteKeys(issuer.url, log, { timeout: 50, retry: 0 });
   const asked = performance.now();
   assertEquals([refusal(await verifyJwt(token, keys, {})).status, lines.length], [503, 1]);
-  assert(performance.now() - asked < 4_000, "the default of five seconds went by");
+  assert(performance.now() - asked < 4_000, "the default timeout of five seconds was used");
   answering.resolve(new Response());
 
   const patient = remoteKeys(issuer.url, log, { retry: 0 });
@@ -140,7 +140,7 @@ Deno.test("a set that comes too late is 503, and one that comes back is used", a
   assertEquals((await verifyJwt(token, patient, {})).ok, true);
 });
 
-Deno.test("a set that nobody serves is 503", async () => {
+Deno.test("a key set without a server is a 503", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr;
   listener.close();

@@ -10,13 +10,13 @@ async function spki(algorithm: string, options: Parameters<typeof generateKeyPai
   return await exportSPKI(publicKey);
 }
 
-Deno.test("each kind of public key goes with its algorithms, and never with HS256", async () => {
+Deno.test("each kind of public key allows only its own algorithms, never HS256", async () => {
   assertEquals((await publicKey(await spki("RS256"), "key")).algorithms, ["RS256"]);
   assertEquals((await publicKey(await spki("ES256"), "key")).algorithms, ["ES256"]);
   assertEquals((await publicKey(await spki("EdDSA"), "key")).algorithms, ["EdDSA", "Ed25519"]);
 });
 
-Deno.test("a key that does not do is an error that says why, and names the file", async () => {
+Deno.test("an unusable key is an error that names the file and the reason", async () => {
   const { privateKey } = await generateKeyPair("ES256", { extractable: true });
   const short = await crypto.subtle.generateKey(
     { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256", modulusLength: 1024, publicExponent: new Uint8Array([1, 0, 1]) },
@@ -37,7 +37,7 @@ Deno.test("a key that does not do is an error that says why, and names the file"
   }
 });
 
-Deno.test("a secret has 32 bytes at the least, line ends after it not counted, and is no PEM", async () => {
+Deno.test("a secret requires at least 32 bytes without trailing line ends, and is not PEM", async () => {
   assertEquals((await secretKey(bytes("x".repeat(32) + "\n"), "jwt.secret")).algorithms, ["HS256"]);
   assertEquals((await secretKey(bytes("é".repeat(16)), "jwt.secret")).algorithms, ["HS256"]);
   const error = await assertRejects(
@@ -56,7 +56,7 @@ Deno.test("a secret has 32 bytes at the least, line ends after it not counted, a
   );
 });
 
-Deno.test("a secret is the text's bytes without a byte order mark and line ends, or all bytes where it is no text", async () => {
+Deno.test("a secret is the text's bytes without byte order mark and line ends, or all bytes if it is not text", async () => {
   const text = "0c20c8d760c883360a01a48fc29abc88";
   const plain = await secretKey(bytes(text), "jwt.secret");
   for (const same of [`${text}\n`, `${text}\r\n`, `\ufeff${text}\r\n`]) {
@@ -70,7 +70,7 @@ Deno.test("a secret is the text's bytes without a byte order mark and line ends,
   await jwtVerify(token, key);
 });
 
-Deno.test("a secret in UTF-16 is refused by name; white space at its end is part of it, and warned of", async () => {
+Deno.test("a secret in UTF-16 is an error that names the encoding; white space at its end is part of it, with a warning", async () => {
   const text = "x".repeat(40);
   const utf16 = new Uint8Array(Uint16Array.from(text, (character) => character.charCodeAt(0)).buffer);
   for (const content of [utf16, new Uint8Array([0xff, 0xfe, ...utf16])]) {

@@ -13,7 +13,7 @@ function find({ authorization, url = "wss://localhost/", offered = [] }: Given, 
   return findCredentials({ headers, url, offered }, query);
 }
 
-Deno.test("a token comes in Authorization, whatever the case of the scheme", () => {
+Deno.test("reads a token from Authorization, with the scheme in any case", () => {
   for (const authorization of ["Bearer abc.DEF-1_~+/==", "bearer abc.DEF-1_~+/==", "BEARER   abc.DEF-1_~+/=="]) {
     assertEquals(find({ authorization }), {
       token: "abc.DEF-1_~+/==",
@@ -25,14 +25,14 @@ Deno.test("a token comes in Authorization, whatever the case of the scheme", () 
   }
 });
 
-Deno.test("another scheme is no token, and no problem", () => {
+Deno.test("another scheme is neither a token nor a problem", () => {
   for (const authorization of ["Basic dTpw", "Bearerabc", "Digest bearer abc", ""]) {
     const { token, problem } = find({ authorization });
     assertEquals([token, problem], [undefined, undefined], authorization);
   }
 });
 
-Deno.test("a malformed token is a problem that does not show it", () => {
+Deno.test("a malformed token is a problem whose text does not contain the token", () => {
   const long = "x".repeat(MAX_TOKEN_LENGTH + 1);
   for (
     const text of ["", "=", "SECRET two", "SECRET=b", "a,SECRET", 'SECRET"', "SECRET%41", "a, Bearer SECRET", long]
@@ -45,7 +45,7 @@ Deno.test("a malformed token is a problem that does not show it", () => {
   assertEquals(find({ authorization: `Bearer ${"x".repeat(MAX_TOKEN_LENGTH)}` }).token?.length, MAX_TOKEN_LENGTH);
 });
 
-Deno.test("a token comes in the subprotocol list, and is taken out of it", () => {
+Deno.test("reads a token from the subprotocol list, and removes it from the list", () => {
   assertEquals(find({ offered: ["wss.v1", "bearer.abc.def", "json"] }), {
     token: "abc.def",
     problem: undefined,
@@ -61,7 +61,7 @@ Deno.test("a token comes in the subprotocol list, and is taken out of it", () =>
   assertEquals(find({ offered: ["bearer", "bearer-x"] }).offered, ["bearer", "bearer-x"]);
 });
 
-Deno.test("?token= is read and taken out only where it is allowed", () => {
+Deno.test("reads and removes ?token= only if it is allowed", () => {
   const url = "wss://localhost/chat?a=1&token=abc%2B+/&b=%20&b#x";
   assertEquals(find({ url }), { token: undefined, problem: undefined, offered: [], url, ignoredQuery: true });
   assertEquals(find({ url }, true), {
@@ -80,7 +80,7 @@ Deno.test("?token= is read and taken out only where it is allowed", () => {
   }
 });
 
-Deno.test("the same token twice is one; two different ones are a problem", () => {
+Deno.test("accepts the same token twice; two different tokens are a problem", () => {
   const twice = { authorization: "Bearer abc", offered: ["bearer.abc"], url: "/?token=abc" };
   assertEquals(find(twice, true).token, "abc");
   const different: Given[] = [
@@ -97,7 +97,7 @@ Deno.test("the same token twice is one; two different ones are a problem", () =>
   assertEquals(find({ ...twice, url: "/?token=other" }, false).token, "abc");
 });
 
-Deno.test("whatever is sent: a token is well formed, and nothing of it is left in what is shown", () => {
+Deno.test("for any input, a token is well formed, and the other results do not contain it", () => {
   const pieces = [
     "SECRET",
     "bearer.",

@@ -1,4 +1,4 @@
-/** Settings, keys, tokens and verdicts for the tests of authentication, made by jose itself. */
+/** Settings, keys, tokens and verdicts for the tests of authentication. jose creates the keys and the tokens. */
 import { type CryptoKey, exportJWK, exportSPKI, generateKeyPair, type JWK, SignJWT } from "jose";
 import type { AuthSettings } from "../../lib/auth/validate_auth_options.ts";
 import type { Authenticated, Unauthenticated } from "../../lib/auth/auth_result.ts";
@@ -31,7 +31,7 @@ export async function signer(algorithm: string, kid?: string): Promise<PublicSig
   return { algorithm, privateKey, kid, pem: await exportSPKI(publicKey), jwk };
 }
 
-/** A token that was signed now; times in seconds from now. */
+/** Signs a token. `times` are seconds from now. */
 export function sign(
   by: Signer,
   claims: Record<string, unknown> = {},
@@ -47,8 +47,8 @@ export function sign(
   return new SignJWT(all).setProtectedHeader(header).sign(by.privateKey);
 }
 
-/** The refusal that a verdict is; an error where it is none. */
+/** Returns a verdict that is a refusal. @throws {Error} if the token was accepted */
 export function refusal(verdict: Authenticated | Unauthenticated): Unauthenticated {
-  if (verdict.ok) throw new Error("it was accepted");
+  if (verdict.ok) throw new Error("the token was accepted");
   return verdict;
 }

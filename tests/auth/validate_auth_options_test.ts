@@ -12,13 +12,13 @@ const GOOD: readonly Partial<AuthSettings>[] = [
   { jwksUrl: "http://[::1]/jwks" },
 ];
 
-Deno.test("what goes together is no problem", () => {
+Deno.test("reports no problem for valid combinations", () => {
   for (const settings of GOOD) {
     assertEquals(validateAuthOptions({ ...NONE, ...settings }), [], JSON.stringify(settings));
   }
 });
 
-Deno.test("two kinds of key are a problem that names both as they were given", () => {
+Deno.test("two kinds of key are a problem that names both options as they were given", () => {
   const given = new Map([["authTokenFile", "WSS_AUTH_TOKEN_FILE"], ["jwksUrl", "wss.json: jwksUrl"]]);
   assertEquals(validateAuthOptions({ ...NONE, authTokenFile: "t", jwksUrl: "https://id.example.com/" }, given), [
     "choose one: WSS_AUTH_TOKEN_FILE, wss.json: jwksUrl; a token is either a shared secret or a JWT, checked with one " +
@@ -26,7 +26,7 @@ Deno.test("two kinds of key are a problem that names both as they were given", (
   ]);
 });
 
-Deno.test("an option that needs another says which, and all problems come at once", () => {
+Deno.test("reports all options that require another option, and names that option", () => {
   const settings = { ...NONE, jwtAudience: "chat", jwtIssuer: "us", authQuery: true };
   assertEquals(validateAuthOptions(settings), [
     "--jwt-audience requires a key for JWTs: --jwt-secret-file, --jwt-public-key-file or --jwks-url",
@@ -37,7 +37,7 @@ Deno.test("an option that needs another says which, and all problems come at onc
   assertEquals(validateAuthOptions({ ...NONE, authTokenFile: "t", jwtAudience: "chat" }).length, 1);
 });
 
-Deno.test("a key set comes by https, or from this machine", () => {
+Deno.test("the URL of a key set requires https, unless it is on this machine", () => {
   for (const jwksUrl of ["http://id.example.com/", "http://127.example.com/", "ftp://localhost/", "id.example.com"]) {
     const [problem, ...rest] = validateAuthOptions({ ...NONE, jwksUrl });
     assertEquals([problem?.startsWith("--jwks-url: an https URL is required"), rest.length], [true, 0], jwksUrl);

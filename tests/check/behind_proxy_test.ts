@@ -1,4 +1,4 @@
-/** Checks of endpoints behind real proxies, correct ones and ones with one misconfiguration each. */
+/** Checks endpoints behind real proxies. Each proxy is correct or has one misconfiguration. */
 import { assertEquals } from "@std/assert";
 import type { CheckOptions } from "../../lib/check/check_options.ts";
 import { PROBES } from "../../lib/check/finding_codes.ts";

@@ -1,5 +1,5 @@
 /**
- * Endpoints with one fault each, most of them served by real programs, and unusual endpoints that are correct.
+ * Endpoints with one fault each, most of which real programs serve, and unusual endpoints that are correct.
  */
 import { assert, assertEquals } from "@std/assert";
 import type { CheckOptions } from "../../lib/check/check_options.ts";
@@ -197,7 +197,7 @@ Deno.test({ name: "reports the fault of a certificate chain", ignore: !openssl }
       { code, level },
     ) => [code, level]);
 
-  await t.step("a key usage without signatures", async () => {
+  await t.step("a key usage without digitalSignature", async () => {
     const leaf = await pki.leaf("agreement", { issuer: middle, extensions: ["keyUsage=critical,keyAgreement"] });
     const report = await checkChain(pki, [leaf, middle], { ca });
     assertEquals(codesOf(report), [["usage-no-signature", "warning"]]);
@@ -268,7 +268,7 @@ Deno.test({ name: "reports the fault of a certificate chain", ignore: !openssl }
     const report = await checkChain(pki, [leaf, middle], { ca });
     assertEquals(codesOf(report), [["certificate-is-authority", "warning"]]);
   });
-  await t.step("an extended key usage of any use without servers", async () => {
+  await t.step("anyExtendedKeyUsage without serverAuth", async () => {
     const leaf = await pki.leaf("any", { issuer: middle, extensions: ["extendedKeyUsage=anyExtendedKeyUsage"] });
     assertEquals(codesOf(await checkChain(pki, [leaf, middle], { ca })), [["usage-any", "warning"]]);
   });

@@ -28,7 +28,7 @@ export async function expectReport(options: CheckOptions, codes: readonly string
   assertEquals(bad.map(({ code }) => code), codes, JSON.stringify(report.observations, null, 1));
   assertEquals(report.exit, exit ?? (codes.length === 0 ? 0 : 1));
   for (const { code, remedy } of bad) assert(remedy, `${code} has a remedy`);
-  for (const { code } of report.observations) assert(code in CODES, `${code} is in the table`);
+  for (const { code } of report.observations) assert(code in CODES, `${code} is not in the table`);
   return report;
 }
 

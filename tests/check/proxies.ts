@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { freePort } from "../support/ports.ts";
 import { type Server, untilOpen } from "./test_servers.ts";
 
-/** Whether a program is installed. Throws if it is not, with WSS_TEST_PEERS=required. */
+/** Whether a program is installed. @throws {Error} if it is missing and WSS_TEST_PEERS=required */
 export async function hasProgram(name: string, ...args: string[]): Promise<boolean> {
   try {
     await new Deno.Command(name, { args, stdout: "null", stderr: "null" }).output();

@@ -44,8 +44,8 @@ Deno.test("reports the first error before warnings, and the probe of each observ
 /** The steps of a complete check of a ws URL, in order. */
 const STEPS = ["tcp", "protocol", "upgrade", "message", "ping", "close"];
 
-Deno.test("lists the steps that were not done when the timeout ends", async (t) => {
-  /** A server that answers correctly up to a step and is silent after it. */
+Deno.test("lists the steps that were not done when the check times out", async (t) => {
+  /** A server that answers correctly up to a step and then sends nothing. */
   const serverUpTo = (upTo: "tcp" | "protocol" | "upgrade") =>
     rawServer(async (connection) => {
       if (upTo === "tcp") return await listenOnly(connection);

@@ -83,7 +83,7 @@ function closeIfOpen(close: () => void): void {
   }
 }
 
-/** Reads until the peer ends the connection, without an answer. */
+/** Reads until the peer closes the connection, and sends nothing. */
 export async function listenOnly(connection: Deno.TcpConn): Promise<void> {
   const bytes = new Uint8Array(4096);
   while (await connection.read(bytes) !== null);
@@ -116,7 +116,7 @@ export async function upgradeResponse(request: string, headers = ""): Promise<st
     `Sec-WebSocket-Accept: ${accept}\r\n${headers}\r\n`;
 }
 
-/** Answers pings and close frames, for frames shorter than 126 bytes that arrive one at a time. */
+/** Answers pings and close frames. Each frame must be shorter than 126 bytes and arrive in a separate read. */
 export async function answerFrames(connection: Deno.Conn): Promise<void> {
   const bytes = new Uint8Array(512);
   while (true) {
@@ -139,8 +139,7 @@ export function upgradeServer(answer: (connection: Deno.TcpConn, request: string
 }
 
 /**
- * Returns a port that drops SYNs like a firewall: the backlog of its listening socket is full, and Linux then answers
- * no SYN.
+ * Returns a port that drops SYNs like a firewall. The backlog of its listening socket is full, so Linux ignores SYNs.
  */
 export async function firewalledPort(): Promise<Server> {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0, tcpBacklog: 1 });

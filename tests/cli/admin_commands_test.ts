@@ -42,7 +42,7 @@ Deno.test("the admin commands report wrong arguments, a missing key and an unrea
   assertMatch(nobody.stderr, /^wss: Cannot reach the service at \/nowhere\/admin.sock: /);
 });
 
-Deno.test("on a unix socket, named in wss.json: no key is needed, and publish - sends standard input", async () => {
+Deno.test("on a unix socket that wss.json names: no key is needed, and publish - sends standard input", async () => {
   const folder = await makeFolder({ "wss.json": '{"admin":"unix:admin.sock","maxPayload":"1MiB"}' });
   try {
     const admin = `unix:${join(folder, "admin.sock")}`;
@@ -67,7 +67,7 @@ Deno.test("on a unix socket, named in wss.json: no key is needed, and publish - 
   }
 });
 
-Deno.test("over TLS: the certificate is verified, by the authority that --ca names", async () => {
+Deno.test("over TLS: the certificate is verified with the authority in --ca", async () => {
   await using served = await servingAdmin({ adminTls: true });
   const admin = new URL(adminUrl(served.service)).host;
   const args = ["nodes", "--json", "--admin", admin, "--admin-key-file", join(served.folder, "keys")];

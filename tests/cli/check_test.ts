@@ -33,7 +33,7 @@ Deno.test("check exits with 1 after findings, and explains the first error last"
   assertEquals(code, 1);
   const [verdict, remedy] = stdout.trimEnd().split("\n\n").slice(-2);
   assert(verdict?.startsWith("A client cannot connect: ") && verdict.includes("serves plain"), verdict);
-  // The last paragraph is the remedy and nothing else.
+  // The last paragraph contains only the remedy.
   assertEquals(
     remedy,
     "Give the service a certificate, use the TLS port of its proxy, or use " +

@@ -235,7 +235,7 @@ Deno.test("Ctrl-C closes the connection with 1000", async () => {
 
 const script = await hasProgram("script", "--version");
 
-/** A program on a terminal of its own. */
+/** A program on its own terminal. */
 class Screen implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
   readonly #reader: ReadableStreamDefaultReader<string>;
@@ -262,7 +262,7 @@ class Screen implements AsyncDisposable {
   async until(text: string): Promise<string> {
     while (!this.#shown.includes(text)) {
       const { value, done } = await this.#reader.read();
-      assert(!done, `"${text}" did not come: ${this.#shown}`);
+      assert(!done, `"${text}" did not appear: ${this.#shown}`);
       this.#shown += value;
     }
     const end = this.#shown.indexOf(text) + text.length;
@@ -299,7 +299,7 @@ Deno.test(
     await screen.until("connected to");
     await screen.type("hello\r");
     await screen.until("< \\u001b[31mhello\\u001b]0;title\\u0007");
-    // The line before, two to the left, an insertion.
+    // The previous line, two steps to the left, and an insertion.
     await screen.type("\x1b[A\x1b[D\x1b[DXX\r");
     await screen.until("< \\u001b[31mhelXXlo");
     await screen.type("\x03");
@@ -336,7 +336,7 @@ Deno.test(
       await screen.until("/hex: bytes in hexadecimal are required");
       await screen.type("/file /nowhere/file\r");
       await screen.until("/file: ");
-      // An app's own commands go out as they are, and so does whatever begins with two slashes, without the first.
+      // An unknown command is sent to the app unchanged. A line that begins with // is sent without the first slash.
       await screen.type("/join red\r");
       await screen.until("< /join red");
       await screen.type("//help\r");
@@ -373,7 +373,7 @@ Deno.test({ name: "on a terminal, Ctrl-Z suspends connect, and fg resumes it", i
   await screen.until("< before");
   await screen.type("\x1a");
   await screen.until("Stopped");
-  // The shell has the terminal, in its own mode.
+  // The shell controls the terminal again, in its own mode.
   await screen.type("echo $((6*7))\r");
   await screen.until("42");
   sockets[0]!.send("meanwhile");

@@ -1,4 +1,4 @@
-/** The dashboard: it is valid, and Prometheus answers each of its queries with what the service really exposes. */
+/** The dashboard is valid, and each of its queries has a result for the metrics that the service exposes. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { METRICS } from "../../lib/metrics.ts";
@@ -17,7 +17,7 @@ interface Dashboard {
   readonly templating: { readonly list: readonly { readonly name: string; readonly query: unknown }[] };
 }
 
-/** A series of the text format: its name, its labels in braces without them, and the labels' names. */
+/** A series of the text format: its name, the text between its braces, and the names of its labels. */
 interface Series {
   readonly name: string;
   readonly pairs: string;
@@ -33,7 +33,7 @@ async function dashboard(): Promise<Dashboard> {
   return JSON.parse(stdout);
 }
 
-/** What a service with workers exposes, which has every metric, and the label `worker`. */
+/** The series of a service with workers, which exposes every metric and the label `worker`. */
 async function exposed(): Promise<Series[]> {
   await using program = await startWorkers(2, ["--admin", "127.0.0.1:0"]);
   const [, admin] = await program.stderr.until(/"admin":"([^"]+)"/);
@@ -54,7 +54,7 @@ function namesIn(expression: string): { metrics: string[]; labels: string[] } {
   return { metrics, labels: [...matchers, ...groups] };
 }
 
-/** An expression as Grafana sends it. */
+/** An expression with its variables replaced, as Grafana sends it. */
 function filledIn(expression: string): string {
   return expression.replaceAll("$__rate_interval", "5m").replaceAll(/\$(?:job|instance)\b/g, ".*");
 }
@@ -69,7 +69,7 @@ Deno.test("the dashboard is valid JSON with unique names of panels and variables
   const variables = new Set(templating.list.map(({ name }) => name));
   const known = [...variables, "__rate_interval", "__all"];
   for (const [, name] of JSON.stringify({ panels, templating }).matchAll(/\$\{?(\w+)/g)) {
-    assert(known.includes(name!), `$${name} is no variable of the dashboard`);
+    assert(known.includes(name!), `$${name} is not a variable of the dashboard`);
   }
   for (const { expr } of panels.flatMap(({ targets }) => targets)) {
     assertMatch(expr, /\{job=~"\$job", instance=~"\$instance"\}/);
@@ -84,7 +84,7 @@ peerTest(
     assertEquals(
       new Set(series.map(({ name }) => name.replace(/(?<=_seconds)_(?:bucket|sum|count)$/, ""))),
       new Set(Object.keys(METRICS)),
-      "the service exposes other metrics than it documents",
+      "the exposed metrics differ from the documented ones",
     );
     const targets = panels.flatMap(({ title, targets }) => targets.map((target) => ({ title, ...target })));
     const asked = [...targets.map(({ expr }) => expr), ...templating.list.map(({ query }) => JSON.stringify(query))];
@@ -108,7 +108,7 @@ peerTest(
       }
     }
 
-    // Prometheus evaluates each over ten minutes of the exposed series: one that selects nothing has no count.
+    // Prometheus evaluates each query over ten minutes of series. A query that selects nothing has no count.
     const folder = await makeFolder({
       "rules.json": JSON.stringify({
         groups: [{

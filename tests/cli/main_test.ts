@@ -9,7 +9,7 @@ import { type ProgramOptions, runProgram } from "../support/program.ts";
 /** Texts that an error message must not contain. */
 const TRACE = /^ +at |file:\/\/|Uncaught|\.ts:\d/m;
 
-/** Runs a command line that must fail, with only lines of this program on standard error. Returns these lines. */
+/** Runs a command line that must fail. Returns the lines on standard error, all of which must be of this program. */
 async function fails(code: number, args: readonly string[], options: ProgramOptions = {}): Promise<string[]> {
   const ended = await runProgram(args, options);
   assertEquals({ code: ended.code, stdout: ended.stdout }, { code, stdout: "" }, ended.stderr);
@@ -38,7 +38,7 @@ Deno.test("--help and --version", async (t) => {
         const expected = group === undefined ? `^  ${name}\\b.*  ${summary}` : `^ .* ${name}\\b.*  ${group}$`;
         assertMatch(stdout, new RegExp(expected, "m"));
       }
-      // The help fits one screen of a terminal with the next prompt.
+      // The help and the next prompt fit one screen of a terminal.
       const lines = stdout.split("\n");
       assert(lines.length <= 24, `${lines.length} lines`);
       assertEquals(lines.filter((line) => line.length > 80 && !line.startsWith("deno run")), []);
@@ -253,12 +253,12 @@ function firstFreePort(): number {
   }
 }
 
-/** Removes the capability from root. Another user does not have it. */
+/** Removes the capability from root. Other users do not have it. */
 const UNPRIVILEGED = Deno.uid() === 0 ? ["setpriv", "--bounding-set", "-net_bind_service"] : [];
 const portsAreFree = firstFreePort() <= 443;
 if (portsAreFree) {
   // deno-lint-ignore no-console -- a skipped test must be visible
-  console.warn("SKIPPED: this system lets anybody bind port 443 (ip_unprivileged_port_start)");
+  console.warn("SKIPPED: any user of this system may bind port 443 (ip_unprivileged_port_start)");
 }
 
 Deno.test({ name: "a port that is not permitted exits with 1 and one line", ignore: portsAreFree }, async () => {

@@ -42,7 +42,7 @@ const ignore = Deno.build.os !== "linux" || Deno.uid() !== 0;
 const REFUSED = /"level":"error","message":"Cannot hand over: ([^"]*)--workers 1/;
 
 Deno.test(
-  "SIGUSR2 is refused as process 1, and under an init process that exits with the service",
+  "SIGUSR2 is refused if the service is process 1, or if its init process exits with it",
   { ignore },
   async () => {
     const namespace = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];

@@ -5,7 +5,7 @@ import { Client } from "../support/client.ts";
 import { hasOpenssl, openPki } from "../support/openssl.ts";
 import { makeFolder, runProgram, startProgram } from "../support/program.ts";
 
-/** Far above the documented second, because other tests run at the same time. */
+/** Far above the documented limit of one second, because other tests run at the same time; ms. */
 const SOON = 10_000;
 
 async function modeOf(path: string): Promise<number> {
@@ -195,7 +195,7 @@ const BAD_APPS: [what: string, content: string, lines: RegExp][] = [
 Deno.test("a module that is not an app exits with 1, and the message names it", async (t) => {
   for (const [what, content, lines] of BAD_APPS) {
     await t.step(what, async () => {
-      // Otherwise Deno's messages may contain colours.
+      // An empty NO_COLOR permits colours in Deno's messages.
       const { code, stdout, stderr } = await runProgram(["--app", "./app.ts"], {
         files: { "app.ts": content },
         env: { NO_COLOR: "" },

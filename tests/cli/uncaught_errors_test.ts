@@ -1,4 +1,4 @@
-/** Uncaught errors in the real program: an error in a promise that an app does not await ends no connection. */
+/** Uncaught errors in the real program: an error in a promise that an app does not await closes no connection. */
 import { assertEquals, assertMatch } from "@std/assert";
 import { Client } from "../support/client.ts";
 import { startProgram } from "../support/program.ts";

@@ -1,4 +1,4 @@
-/** The opening handshake as it is written, read and verified. */
+/** The opening handshake: its request, its response and the verification. */
 import { assert, assertEquals } from "@std/assert";
 import { encodeRequest, latin1Text, readBody, readHead } from "../../lib/client/opening_handshake.ts";
 import { connectTcp } from "../../lib/client/raw_connection.ts";
@@ -12,7 +12,7 @@ const KEY = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const REQUEST = { url: new URL("wss://domain.example:8443/a%20b?c=d"), subprotocols: ["a", "b"] };
 
-/** What a client reads of a response that comes in pieces. */
+/** Reads a response that arrives in the given pieces. */
 async function read(...pieces: string[]) {
   await using server = rawServer(async (connection) => {
     for (const piece of pieces) {
@@ -25,7 +25,7 @@ async function read(...pieces: string[]) {
   return { head, body: "status" in head ? await readBody(connection, head, AbortSignal.timeout(5000)) : undefined };
 }
 
-Deno.test("the request, and a header that replaces one of it", () => {
+Deno.test("encodes the request, in which a given header replaces a default one", () => {
   const text = (more: object = {}) => latin1Text(encodeRequest({ ...REQUEST, ...more }, KEY));
   assertEquals(
     text({ origin: "https://page.example" }),
@@ -37,7 +37,7 @@ Deno.test("the request, and a header that replaces one of it", () => {
   assert(replaced.includes("\r\nHOST: other\r\nX-More: 1\r\n") && !replaced.includes("domain.example"), replaced);
 });
 
-Deno.test("interim responses are passed over, in whatever pieces they come", async () => {
+Deno.test("skips interim responses, however they are split", async () => {
   const { head } = await read(
     "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 10",
     "3 Early Hints\r\nLink: x\r\n",
@@ -48,7 +48,7 @@ Deno.test("interim responses are passed over, in whatever pieces they come", asy
   assertEquals(latin1Text(head.rest), "rest");
 });
 
-Deno.test("no response, and what is no HTTP", async () => {
+Deno.test("reports a missing response, and bytes that are not HTTP", async () => {
   const cases: [pieces: string[], kind: string][] = [
     [[], "closed"],
     [["SSH-2.0-x\r\n"], "not-http"],
@@ -63,14 +63,14 @@ Deno.test("no response, and what is no HTTP", async () => {
   }
 });
 
-Deno.test("a body: by length, by its end, and in chunks", async () => {
+Deno.test("reads a body by its length, until the connection closes, or in chunks", async () => {
   assertEquals((await read("HTTP/1.1 403 X\r\nContent-Length: 5\r\n\r\nwhy", " not")).body, "why n");
   assertEquals((await read("HTTP/1.1 403 X\r\n\r\nuntil", " the end")).body, "until the end");
   const chunked = "HTTP/1.1 403 X\r\nTransfer-Encoding: chunked\r\n\r\n";
   assertEquals((await read(chunked, "4\r\nwhy \r\n", "3;x=y\r\nnot\r\n0\r\n\r\n")).body, "why not");
 });
 
-Deno.test("what a client has to refuse in a 101", async () => {
+Deno.test("refuses an invalid 101 response", async () => {
   const right = { upgrade: "websocket", connection: "Upgrade", "sec-websocket-accept": ACCEPT };
   const cases: [changed: Record<string, string | undefined>, problems: string[]][] = [
     [{}, []],
@@ -95,7 +95,7 @@ Deno.test("what a client has to refuse in a 101", async () => {
   }
 });
 
-Deno.test("what a page says, and how much of it is quoted", () => {
+Deno.test("extracts the text of a page, and limits the length of a quote", () => {
   assertEquals(bodyText("plain\n text "), "plain text");
   assertEquals(bodyText("<title>403</title><h1>Access &amp; denied</h1>"), "403: Access & denied");
   assertEquals(bodyText("<html><head><title>502 Bad Gateway</title><h1>502 Bad Gateway</h1>"), "502 Bad Gateway");

@@ -1,4 +1,4 @@
-/** The client's side of a connection, against a server that writes its frames by hand. */
+/** The client side of a connection to a server that writes raw frames. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { connectTcp } from "../../lib/client/raw_connection.ts";
 import { DeadlineError, within } from "../../lib/client/deadline.ts";
@@ -7,7 +7,7 @@ import { listenOnly, rawServer, writeAll } from "../check/test_servers.ts";
 
 const forever = new AbortController().signal;
 
-/** The events of a session to which a server sends these bytes and then ends; at most 20. */
+/** Returns the events of a session, at most 20. The server sends the bytes and then closes the connection. */
 async function eventsOf(bytes: number[], most?: number): Promise<SessionEvent[]> {
   await using server = rawServer((connection) => writeAll(connection, new Uint8Array(bytes)));
   await using connection = await connectTcp({ hostname: "127.0.0.1", port: server.port }, forever);
@@ -23,7 +23,7 @@ async function eventsOf(bytes: number[], most?: number): Promise<SessionEvent[]>
 
 const text = (value: string) => [...new TextEncoder().encode(value)];
 
-Deno.test("messages, whole and in fragments, with a ping between", async () => {
+Deno.test("receives whole and fragmented messages, with a ping between the fragments", async () => {
   const events = await eventsOf([
     ...[0x81, 2, ...text("hi")],
     ...[0x01, 2, ...text("he"), 0x89, 1, 7, 0x00, 0, 0x80, 3, ...text("llo")],
@@ -37,18 +37,18 @@ Deno.test("messages, whole and in fragments, with a ping between", async () => {
   ]);
 });
 
-Deno.test("close frames", async () => {
+Deno.test("reads the code and the reason of a close frame", async () => {
   assertEquals((await eventsOf([0x88, 0]))[0], { type: "close", code: 1005, reason: "" });
   assertEquals((await eventsOf([0x88, 5, 3, 240, ...text("bye")]))[0], { type: "close", code: 1008, reason: "bye" });
 });
 
-Deno.test("what ends a session", async () => {
+Deno.test("invalid data ends a session", async () => {
   const cases: [name: string, bytes: number[], code: number][] = [
-    ["a continuation of nothing", [0x80, 0], 1002],
-    ["a message inside another", [0x01, 0, 0x81, 0], 1002],
-    ["half a close code", [0x88, 1, 3], 1002],
+    ["a continuation without a first fragment", [0x80, 0], 1002],
+    ["a new message between fragments", [0x01, 0, 0x81, 0], 1002],
+    ["an incomplete close code", [0x88, 1, 3], 1002],
     ["a text that is not UTF-8", [0x81, 1, 0xff], 1007],
-    ["a text whose last fragment cuts a character", [0x01, 1, 0xc3, 0x80, 0], 1007],
+    ["a fragmented text that ends inside a character", [0x01, 1, 0xc3, 0x80, 0], 1007],
     ["a reason that is not UTF-8", [0x88, 3, 3, 232, 0xff], 1007],
     ["fragments over the limit", [0x02, 6, 1, 2, 3, 4, 5, 6, 0x80, 6, 1, 2, 3, 4, 5, 6], 1009],
   ];
@@ -58,7 +58,7 @@ Deno.test("what ends a session", async () => {
   }
 });
 
-Deno.test("a ping is answered, a close is answered, and nothing is written behind it", async () => {
+Deno.test("answers a ping and a close, and sends nothing after its close frame", async () => {
   const written: number[] = [];
   const ended = Promise.withResolvers<void>();
   await using server = rawServer(async (connection) => {
@@ -83,7 +83,7 @@ Deno.test("a ping is answered, a close is answered, and nothing is written behin
   assertEquals(written.length, 7 + 8);
 });
 
-Deno.test("a wait ends with its signal", async () => {
+Deno.test("waiting for an event ends when the signal aborts", async () => {
   await using server = rawServer(listenOnly);
   await using connection = await connectTcp({ hostname: "127.0.0.1", port: server.port }, forever);
   const session = new ClientSession(connection, new Uint8Array(0));

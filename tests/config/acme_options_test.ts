@@ -23,7 +23,7 @@ function problemsOf(options: ServiceOptions): readonly string[] {
     if (error instanceof UsageError) return error.problems;
     throw error;
   }
-  throw new Error("nothing was wrong");
+  throw new Error("no problem was reported");
 }
 
 Deno.test("ACME: a domain alone selects Let's Encrypt, port 443 on all addresses, and port 80 for challenges", () => {

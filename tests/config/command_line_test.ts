@@ -23,7 +23,7 @@ Deno.test("parseFlags reads --name=value, --name value, short flags, the last va
   assertEquals(flags("-p", "80").values, { port: ["80"] });
   assertEquals(flags("--port", "80", "--port", "81").values, { port: ["81"] });
   assertEquals(flags("--path", "/a", "--path=/b").values, { path: ["/a", "/b"] });
-  // Texts stay texts, whatever they look like.
+  // Values remain strings, even if they look like numbers or booleans.
   assertEquals(flags("--path", "007", "--path=true").values, { path: ["007", "true"] });
 });
 

@@ -29,7 +29,7 @@ function problemsOf(work: () => unknown): readonly string[] {
     if (error instanceof UsageError) return error.problems;
     throw error;
   }
-  throw new Error("nothing was wrong");
+  throw new Error("no problem was reported");
 }
 
 Deno.test("loadSettings returns defaults, or undefined for an option without one", () => {
@@ -63,7 +63,7 @@ Deno.test("loadSettings prefers a flag to a variable, a variable to the file, an
   assertEquals(loadSettings(TABLE, { object }).settings.port, 3);
 });
 
-Deno.test("loadSettings keeps a switch off that a source with higher precedence turned off", () => {
+Deno.test("loadSettings keeps a switch off if a source with higher precedence turned it off", () => {
   const object = { values: { page: true, strictProxy: true } };
   assertEquals(loadSettings(TABLE, { object }).settings.page, true);
   const { settings } = loadSettings(TABLE, { ...flags("--no-page"), variables: { WSS_STRICT_PROXY: "false" }, object });

@@ -13,7 +13,7 @@ Deno.test("parsePath encodes a literal path as in requests", () => {
   ]);
 });
 
-Deno.test("PathSet matches every URLPattern syntax: names, wildcards, groups, expressions, escapes", () => {
+Deno.test("PathSet matches every syntax of URLPattern: names, wildcards, groups, expressions, escapes", () => {
   for (
     const [path, taken, others] of [
       ["/rooms/*", ["/rooms/", "/rooms/a", "/rooms/a/b"], ["/rooms", "/room/a"]],

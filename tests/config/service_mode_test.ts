@@ -17,7 +17,7 @@ function problemsOf(options: ServiceOptions): readonly string[] {
     if (error instanceof UsageError) return error.problems;
     throw error;
   }
-  throw new Error("nothing was wrong");
+  throw new Error("no problem was reported");
 }
 
 Deno.test("selectMode: direct mode binds loopback with the development certificate, all addresses with --cert", () => {

@@ -1,4 +1,4 @@
-/** The documented type of `serve()`'s options is the option table. */
+/** The documented type of `serve()`'s options matches the option table. */
 import { assertEquals } from "@std/assert";
 import type { Input } from "../../lib/config/option_table.ts";
 import { SERVICE_OPTIONS } from "../../lib/config/service_options.ts";

@@ -6,7 +6,7 @@ import { type Served, serving } from "../support/serving.ts";
 
 const ok = defineApp({ message: (peer) => void peer.send("ok") });
 
-/** What one change of the valid request is answered with. */
+/** The response to one change of the valid request. */
 interface Unauthenticated {
   readonly what: string;
   readonly change: Changes;
@@ -132,7 +132,7 @@ Deno.test("handshake on the wire: a valid one is upgraded, with and without TLS"
     assertEquals([KEY, headers.get("sec-websocket-accept")], ["dGhlIHNhbXBsZSBub25jZQ==", ACCEPT]);
     assertEquals(headers.has("sec-websocket-protocol"), false);
     assertEquals(headers.has("sec-websocket-extensions"), false);
-    // Names and tokens in any case, tokens in a list.
+    // Names and tokens are case-insensitive, and a token may be in a list.
     const spelled = { Upgrade: "TLS/1.2,WebSocket", Connection: "keep-alive, UPGRADE" };
     assertEquals((await rawResponse(served.raw, handshake({ target: "/wss?x=1", headers: spelled }))).status, 101);
   }
@@ -148,7 +148,7 @@ Deno.test("handshake on the wire: each invalid change is refused with its status
     assertEquals(response.headers.get("content-type"), "text/plain; charset=utf-8", what);
     assertEquals(response.headers.get("x-content-type-options"), "nosniff", what);
   }
-  // Deno refuses this one itself, before any handler.
+  // Deno itself refuses this request before it calls a handler.
   assertEquals((await rawResponse(served.raw, handshake({ headers: { "Content-Length": "3" } }))).status, 400);
   assertEquals(served.service.peers.size, 0);
   await stillAnswers(served);
@@ -170,7 +170,7 @@ Deno.test("handshake on the wire: 503 with Retry-After beyond a connection limit
 Deno.test("handshake on the wire: a draining service refuses with 503, and its health check reports draining", async () => {
   await using served = await serving(ok, { drainTimeout: "30s" });
   const client = await served.connect();
-  // Kept alive, as an accept loop that has ended takes no new connection.
+  // A connection from before the drain, because the accept loop then ends and accepts no new ones.
   const conn = await Deno.connectTls({ hostname: "localhost", port: served.raw.port, caCerts: [served.raw.ca!] });
   const ask = async (request: string) => {
     await conn.write(new TextEncoder().encode(request));
@@ -218,7 +218,7 @@ Deno.test("handshake on the wire: h2c in any Upgrade line is refused, and the pr
         assertMatch(body, /Upgrade must offer websocket without h2c, but is "/, upgrade);
       }
     }
-    // Without a key it is an ordinary request: curl --http2 asks so.
+    // Without Sec-WebSocket-Key this is an ordinary request, as curl --http2 sends it.
     const plain = {
       Upgrade: "h2c",
       Connection: "Upgrade, HTTP2-Settings",

@@ -3,7 +3,7 @@ import type { Mode } from "../../lib/config/service_mode.ts";
 import { compileOriginRule, type OriginFacts, readOriginFacts, warnAboutOrigins } from "../../lib/handshake/origin.ts";
 import { addressSet, LOOPBACK } from "../../lib/ip.ts";
 
-/** A browser that connects to a public service over TLS. */
+/** The facts of a request that a browser sends to a public service over TLS. */
 const facts = (origin: string | null, change: Partial<OriginFacts> = {}): OriginFacts => ({
   origin,
   host: "example.com",
@@ -30,7 +30,7 @@ const PROXIED: Mode = {
   minTls: "1.2",
 };
 
-/** The facts of a request with these headers, which came from loopback. */
+/** The facts of a request from loopback with these headers. */
 function read(mode: Mode, headers: Record<string, string>, port: number | null = 8282) {
   const host = headers.Host ?? "localhost";
   return readOriginFacts(
@@ -47,7 +47,7 @@ Deno.test("automatic origin rule: allows clients without Origin and pages of the
       [null, "example.com"],
       ["https://example.com", "example.com"],
       ["https://EXAMPLE.com", "example.com"],
-      // Cookies are shared between ports, so a page on port 443 may connect to any port, and the other way round.
+      // Cookies are shared between ports, so a page on any port may connect to a service on any port.
       ["https://example.com", "example.com:8282"],
       ["https://example.com:8443", "example.com"],
       ["https://[2001:db8::1]:8080", "[2001:db8::1]:8282"],
@@ -167,7 +167,7 @@ Deno.test("readOriginFacts: finds host, TLS and proxy from the request's headers
   });
   const client = { unproxied: true, hostKnown: true, possibleRebinding: false };
   assertEquals(known(read(DIRECT, { Host: "localhost:8282" })), { ...client, secure: true, host: "localhost:8282" });
-  // A page that bypasses the proxy of a proxied service, by a name of this machine or by a foreign name.
+  // A page that bypasses the proxy, first with a name of this machine, then with a foreign name.
   const host = "localhost:8282";
   assertEquals(known(read(PROXIED, { Host: host })), { ...client, secure: undefined, host });
   const evil = "evil.example:8282";

@@ -103,7 +103,7 @@ Deno.test("client address: parses ports, brackets and IPv4-mapped addresses, and
     assertEquals(address({ "x-forwarded-for": hop! }), expected, hop);
     assertEquals(address({ "x-real-ip": hop! }), expected, hop);
   }
-  assertEquals(address({ "x-real-ip": "192.0.2.1, 192.0.2.2" }), PROXY, "X-Real-IP is no list");
+  assertEquals(address({ "x-real-ip": "192.0.2.1, 192.0.2.2" }), PROXY, "X-Real-IP is not a list");
 });
 
 Deno.test("client address: ignores a Forwarded header that violates RFC 7239's grammar", () => {
@@ -130,7 +130,7 @@ Deno.test("client address: ignores a Forwarded header that violates RFC 7239's g
       ["for=192.0.2.1,", PROXY],
       ["for=192.0.2.1;", PROXY],
       ["192.0.2.1", PROXY],
-      // Quotes that a client leaves open to hide what the proxy appends.
+      // The client omits a closing quote to hide the element that the proxy appends.
       ['for=192.0.2.66;x=", for=192.0.2.1', PROXY],
       ['for=192.0.2.66;x=", for="[2001:db8::1]"', PROXY],
       ['for=192.0.2.66;x=", for=192.0.2.1;by="[2001:db8::1]"', PROXY],
@@ -141,7 +141,7 @@ Deno.test("client address: ignores a Forwarded header that violates RFC 7239's g
 });
 
 Deno.test("client address: auto ignores headers that contradict each other", () => {
-  // nginx sets only X-Real-IP, Apache only X-Forwarded-For: the headers look the same, but the other one is forged.
+  // nginx sets only X-Real-IP, and Apache only X-Forwarded-For. The client may have forged the other header.
   const real = { "x-real-ip": "192.0.2.1", "x-forwarded-for": "192.0.2.66" };
   const seen = resolveClientAddress(new Headers(real), PROXY, { trusted });
   assertEquals([seen.address, seen.trustedProxy], [PROXY, true]);

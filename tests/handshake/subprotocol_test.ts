@@ -6,11 +6,11 @@ Deno.test("subprotocols: are parsed in the client's order", () => {
   assertEquals(parseSubprotocols("chat"), ["chat"]);
   assertEquals(parseSubprotocols("wss.v1, bearer.abc-_~,  superchat\t"), ["wss.v1", "bearer.abc-_~", "superchat"]);
   assertEquals(parseSubprotocols("!#$%&'*+-.^_`|~09AZaz"), ["!#$%&'*+-.^_`|~09AZaz"]);
-  // An element that is empty is ignored (RFC 9110, section 5.6.1), and the white space is optional.
+  // Empty elements are ignored (RFC 9110, section 5.6.1), and white space is optional.
   for (const header of ["a,b", "a,b,", ",a,,b", " a ,\tb ", "a,\t,b"]) {
     assertEquals(parseSubprotocols(header), ["a", "b"], JSON.stringify(header));
   }
-  // Subprotocols are compared with regard to case.
+  // Subprotocols are case-sensitive.
   assertEquals(parseSubprotocols("Chat, chat"), ["Chat", "chat"]);
 });
 

@@ -2,7 +2,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { verifyHandshake } from "../../lib/handshake/verify_handshake.ts";
 import { VALID } from "../support/raw.ts";
 
-/** The verdict on the valid request with one header changed or, where it is null, left out. */
+/** Returns the verdict on the valid request with changed headers. A header whose value is null is omitted. */
 function judge(change: { readonly [name: string]: string | null | undefined } = {}, method = "GET") {
   const headers = new Headers();
   for (const [name, value] of Object.entries({ ...VALID, ...change })) {
@@ -25,14 +25,14 @@ Deno.test("handshake: accepts the valid request and its permitted variations", (
       { "Sec-WebSocket-Extensions": "permessage-deflate" },
       { "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==" },
       { "Sec-WebSocket-Key": "/+/+/+/+/+/+/+/+/+/+/w==" },
-      // Bits that do not count: RFC 6455's example in section 1.2.
+      // The unused bits of the base64 are not zero, as in RFC 6455's example in section 1.2.
       { "Sec-WebSocket-Key": "AQIDBAUGBwgJCgsMDQ4PEC==" },
       { "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZR==" },
       { Host: "example.com:8282" },
     ]
   ) assertEquals(judge(change), accepted, JSON.stringify(change));
   assertEquals(judge({ "Sec-WebSocket-Protocol": "b, a" }), { kind: "upgrade", offered: ["b", "a"] });
-  // Every form of a list: no space, tabs, empty elements; several lines come joined.
+  // Every form of a list: without spaces, with tabs, with empty elements. Several header lines arrive joined.
   for (const list of ["b,a", "b\t,\ta", "b, a,", ",b,,a", "b , a"]) {
     assertEquals(judge({ "Sec-WebSocket-Protocol": list }), { kind: "upgrade", offered: ["b", "a"] }, list);
   }

@@ -65,12 +65,12 @@ Deno.test("a peer whose packets are lost is closed within --idle-timeout, with a
   assert(service.calls("sent", "fed").at(-1)!.buffered! > 0, "nothing waits");
   assertEquals(service.calls("close"), []);
 
-  await link.pull();
-  const pulled = performance.now();
+  await link.setDown();
+  const down = performance.now();
   for (const name of ["idle", "fed"]) {
     await t.step(name, async () => {
       const { code, reason } = await service.call(name, "close");
-      const took = performance.now() - pulled;
+      const took = performance.now() - down;
       // deno-lint-ignore no-console -- prints the figures
       console.log(`${name}: noticed after ${Math.round(took)} ms: ${code} ${reason}`);
       assertEquals(code, 1006);

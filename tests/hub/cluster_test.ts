@@ -120,9 +120,9 @@ for (const [name, start] of ENGINES) {
       if (link === undefined) return;
       await using server = await start({ host: NEAR, wrapper: link.near });
       await outage(server, async () => {
-        await link.pull();
+        await link.setDown();
         await new Promise((resolve) => setTimeout(resolve, 8000));
-        await link.plug();
+        await link.setUp();
       }, link);
     },
   );

@@ -14,7 +14,7 @@ export type Texts = ReadonlyMap<string, string>;
  * The layers, lowest first. A file may import from its own folder and from the layers listed before its own. A name
  * that ends with `/` is a folder of lib/. Any other name is a file in lib/.
  */
-const FLOORS: readonly (readonly string[])[] = [
+const LAYERS: readonly (readonly string[])[] = [
   [
     ...[
       "errors.ts",
@@ -57,12 +57,12 @@ const MOST_LINES = 400;
 const TOP: readonly string[] = ["main.ts", "lib", "tests", "deno.json", "deno.lock", "certs", "README.md", "LICENSE"];
 
 /** The layer of a project file, or undefined if the file belongs to no layer. */
-function floorOf(path: string): number | undefined {
+function layerOf(path: string): number | undefined {
   const inside = path.replace(/^lib\//, "");
-  const floor = FLOORS.findIndex((names) =>
+  const layer = LAYERS.findIndex((names) =>
     names.some((name) => name.endsWith("/") ? inside.startsWith(name) : inside === name)
   );
-  return floor < 0 ? undefined : floor;
+  return layer < 0 ? undefined : layer;
 }
 
 /** Imports of a higher layer or of a file outside lib/, and files that belong to no layer. */
@@ -71,21 +71,21 @@ export function upwardImports(graph: Graph): string[] {
   for (const [path, imports] of graph) {
     if (path === "main.ts") {
       const others = [...imports].filter((to) => to !== "lib/cli/main.ts");
-      problems.push(...others.map((to) => `main.ts imports ${to}: lib/cli/main.ts and nothing else is its business`));
+      problems.push(...others.map((to) => `main.ts imports ${to}: it may import only lib/cli/main.ts`));
       continue;
     }
-    const from = floorOf(path);
+    const from = layerOf(path);
     if (from === undefined) {
-      problems.push(`${path} stands on no floor: give it one in tests/support/house.ts`);
+      problems.push(`${path} belongs to no layer: add it to LAYERS in tests/support/house.ts`);
       continue;
     }
     for (const to of imports) {
-      const floor = floorOf(to);
+      const layer = layerOf(to);
       // Files that are not modules of lib/ (deno.json, for the version) count as below all layers.
       if (!to.startsWith("lib/")) {
-        if (to !== "deno.json") problems.push(`${path} imports ${to}, which is no part of lib/`);
-      } else if (floor !== undefined && (floor > from || (floor === from && isLeaf(path)))) {
-        problems.push(`${path} imports ${to}, which stands above it`);
+        if (to !== "deno.json") problems.push(`${path} imports ${to}, which is not in lib/`);
+      } else if (layer !== undefined && (layer > from || (layer === from && isLeaf(path)))) {
+        problems.push(`${path} imports ${to}, which is not in a lower layer`);
       }
     }
   }
@@ -131,14 +131,16 @@ export function strayUses(texts: Texts): string[] {
   for (const [member, home] of ONLY) {
     const uses = [...texts].flatMap(([path, text]) => usesOf(text, member).map((line) => ({ path, line })));
     const strays = uses.filter(({ path }) => !path.startsWith(home));
-    problems.push(...strays.map(({ path, line }) => `${path}:${line}: Deno.${member} belongs into ${home}`));
+    problems.push(...strays.map(({ path, line }) => `${path}:${line}: Deno.${member} may be used only in ${home}`));
     if (uses.length > 1) {
-      problems.push(`Deno.${member} once, not ${uses.length} times: ${uses.map((use) => use.path).join(", ")}`);
+      problems.push(
+        `Deno.${member} may be used once, not ${uses.length} times: ${uses.map((use) => use.path).join(", ")}`,
+      );
     }
   }
   for (const [path, text] of texts) {
     if (path.startsWith("lib/config/")) continue;
-    problems.push(...usesOf(text, "env").map((line) => `${path}:${line}: Deno.env is for lib/config/ alone`));
+    problems.push(...usesOf(text, "env").map((line) => `${path}:${line}: Deno.env may be used only in lib/config/`));
   }
   return problems;
 }
@@ -160,7 +162,7 @@ function usesOf(text: string, member: string): number[] {
 export function longFiles(texts: Texts): string[] {
   return [...texts].flatMap(([path, text]) => {
     const lines = text.replace(/\n$/, "").split("\n").length;
-    return lines > MOST_LINES ? [`${path} has ${lines} lines, and ${MOST_LINES} is the most`] : [];
+    return lines > MOST_LINES ? [`${path} has ${lines} lines: the maximum is ${MOST_LINES}`] : [];
   });
 }
 
@@ -180,13 +182,15 @@ export function misplacedTests(tests: readonly string[], code: readonly string[]
     if (!code.some((file) => file.startsWith(`lib/${folder}/`))) return [`${path}: there is no lib/${folder}/`];
     if (code.includes(`lib/${folder}/${name}.ts`)) return [];
     const other = code.find((file) => file.endsWith(`/${name}.ts`) && !file.startsWith(`lib/${folder}/`));
-    return other === undefined ? [] : [`${path}: it has the name of ${other}`];
+    return other === undefined ? [] : [`${path}: it is named after ${other}`];
   });
 }
 
 /** Entries of the root folder that are not allowed there. */
 export function strayEntries(names: readonly string[]): string[] {
-  return names.filter((name) => !name.startsWith(".") && !TOP.includes(name)).map((name) => `${name} lies at the top`);
+  return names.filter((name) => !name.startsWith(".") && !TOP.includes(name)).map((name) =>
+    `${name} is not allowed in the root folder`
+  );
 }
 
 /** Dependencies that do not specify one exact version. */
@@ -194,7 +198,7 @@ export function loosePins(imports: Readonly<Record<string, string>>): string[] {
   return Object.entries(imports).flatMap(([name, target]) => {
     if (target.startsWith("./")) return [];
     const exact = /^(?:npm|jsr):(?:@[\w.-]+\/)?[\w.-]+@\d+\.\d+\.\d+(?:-[\w.]+)?(?:\/.*)?$/.test(target);
-    return exact ? [] : [`deno.json: ${name} is ${target}: one exact version of npm: or jsr: is needed`];
+    return exact ? [] : [`deno.json: ${name} is ${target}: an exact npm: or jsr: version is required`];
   });
 }
 
@@ -202,6 +206,6 @@ export function loosePins(imports: Readonly<Record<string, string>>): string[] {
 export function unmappedImports(texts: Texts): string[] {
   return [...texts].flatMap(([path, text]) =>
     [...text.matchAll(/^(?:import|export|\} from)\b[^"\n]*"((?:npm|jsr|https?):[^"]+)"/gm)]
-      .map(([, specifier]) => `${path} imports ${specifier}: the import map in deno.json is where versions stand`)
+      .map(([, specifier]) => `${path} imports ${specifier}: versions belong in the import map of deno.json`)
   );
 }

@@ -1,5 +1,5 @@
 /**
- * Two network namespaces connected by a veth pair. A test can cut the link. Packets are then lost without an error.
+ * Two network namespaces connected by a veth pair. A test can set the link down. Packets are then lost without an error.
  * @module
  */
 import { peersRequired } from "../peers/require.ts";
@@ -37,24 +37,24 @@ export class VethLink implements AsyncDisposable {
         near,
         "link",
         "add",
-        "cable",
+        "veth0",
         "address",
         nearMac,
         "type",
         "veth",
         "peer",
         "name",
-        "cable",
+        "veth0",
         "address",
         farMac,
         "netns",
         far,
       );
       for (const [name, own, other, mac] of [[near, NEAR, FAR, farMac], [far, FAR, NEAR, nearMac]] as const) {
-        await ip("-n", name, "address", "add", `${own}/30`, "dev", "cable");
+        await ip("-n", name, "address", "add", `${own}/30`, "dev", "veth0");
         await ip("-n", name, "link", "set", "lo", "up");
-        await ip("-n", name, "link", "set", "cable", "up");
-        await ip("-n", name, "neighbour", "replace", other, "lladdr", mac, "nud", "permanent", "dev", "cable");
+        await ip("-n", name, "link", "set", "veth0", "up");
+        await ip("-n", name, "neighbour", "replace", other, "lladdr", mac, "nud", "permanent", "dev", "veth0");
       }
       return link;
     } catch (error) {
@@ -76,16 +76,16 @@ export class VethLink implements AsyncDisposable {
     return ["ip", "netns", "exec", this.#far];
   }
 
-  /** Cuts the link at the far end. The interface at the near end stays up, and the packets it sends are lost. */
-  async pull(): Promise<void> {
+  /** Sets the link down at the far end. The interface at the near end stays up, and the packets it sends are lost. */
+  async setDown(): Promise<void> {
     await ip("-n", this.#far, "route", "add", "blackhole", `${NEAR}/32`);
-    await ip("-n", this.#far, "link", "set", "cable", "down");
+    await ip("-n", this.#far, "link", "set", "veth0", "down");
   }
 
-  /** Restores the link. */
-  async plug(): Promise<void> {
-    await ip("-n", this.#far, "link", "set", "cable", "up");
-    await ip("-n", this.#far, "neighbour", "replace", NEAR, "lladdr", NEAR_MAC, "nud", "permanent", "dev", "cable");
+  /** Sets the link up again. */
+  async setUp(): Promise<void> {
+    await ip("-n", this.#far, "link", "set", "veth0", "up");
+    await ip("-n", this.#far, "neighbour", "replace", NEAR, "lladdr", NEAR_MAC, "nud", "permanent", "dev", "veth0");
     await ip("-n", this.#far, "route", "delete", "blackhole", `${NEAR}/32`);
   }
 

@@ -157,7 +157,7 @@ Deno.test("reports every problem with its file", { ignore }, async () => {
   assertStringIncludes(problems({ cert: pki.path("link.pem"), key })[0]!, "a symbolic link to nowhere.pem");
   const expired = await pki.leaf("expired", { from: -9, to: -2, extensions: ["extendedKeyUsage=clientAuth"] });
   const lines = problems({ cert: expired.cert, key });
-  assertEquals(lines.length, 1, "the key does not fit: there is no telling which certificate was meant");
+  assertEquals(lines.length, 1, "if the key does not match, other problems of the certificate are not reported");
   assertEquals(problems({ cert: expired.cert, key: expired.key }).length, 2);
 });
 

@@ -81,7 +81,7 @@ Deno.test("does not report reads, touches, writes of the same content, and other
   Deno.utimeSync(it.path("cert.pem"), new Date(), new Date());
   it.write("cert.pem", "cert 1");
   it.write("other.pem", "other");
-  // An earlier report would make this one the second.
+  // If one of these changes were reported, the next report would be the second.
   await new Promise((resolve) => setTimeout(resolve, 300));
   it.write("cert.pem", "cert 2");
   await it.reported(1);

@@ -26,7 +26,7 @@ Deno.test("reports addresses that clients cannot reach", () => {
   }
 });
 
-Deno.test("resolves a name, returns an address as it is, and reports a name that does not exist", async () => {
+Deno.test("resolves a name, returns an address unchanged, and reports a name that does not exist", async () => {
   const { signal } = new AbortController();
   assertEquals((await probeDns("192.0.2.7", signal)).addresses, ["192.0.2.7"]);
   assertEquals((await probeDns("localhost", signal)).findings.map(({ code }) => code), ["dns-ok"]);

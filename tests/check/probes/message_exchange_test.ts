@@ -1,4 +1,4 @@
-/** Messages, subprotocols, headers and the hold. */
+/** Messages, subprotocols, headers, and a connection that is held open. */
 import { assertEquals } from "@std/assert";
 import { answerFrames, echoService, upgradeResponse, upgradeServer, writeAll } from "../test_servers.ts";
 import { expectCodes, urlOf } from "../expect.ts";

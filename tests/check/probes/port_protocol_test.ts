@@ -1,8 +1,8 @@
-/** The protocol of the port. */
+/** Detection of the protocol of a port. */
 import { echoService, listenOnly, rawServer, writeAll } from "../test_servers.ts";
 import { expectCodes, urlOf } from "../expect.ts";
 
-Deno.test("finds out the protocol of the port", async (t) => {
+Deno.test("detects the protocol of the port", async (t) => {
   await using plain = echoService();
   await t.step("a wss URL with a plain port", () => expectCodes({ url: urlOf("wss", plain) }, ["protocol-plain"], 1));
   await t.step("a correct plain service", () => expectCodes({ url: urlOf("ws", plain) }, [], 0));

@@ -1,4 +1,4 @@
-/** TLS versions and cipher suites of real nginx and openssl, and of handmade servers for removed ones. */
+/** TLS versions and cipher suites of real nginx and openssl. Raw servers offer those that OpenSSL 3 lacks. */
 import { assertEquals } from "@std/assert";
 import { sendClientHello } from "../../../lib/check/probes/server_hello.ts";
 import type { CheckOptions } from "../../../lib/check/check_options.ts";

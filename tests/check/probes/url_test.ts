@@ -1,4 +1,4 @@
-/** What the URL alone tells. */
+/** Findings from the URL alone. */
 import { assertEquals } from "@std/assert";
 import { probeUrl } from "../../../lib/check/probes/url.ts";
 

@@ -17,7 +17,7 @@ function change(source: AcmeSource): Promise<void> {
   return new Promise((resolve) => source.watch(() => Promise.resolve(resolve())));
 }
 
-/** An authority that suggests a window in some hours, and records the certificates that it is queried for. */
+/** An authority that suggests a window, in hours from now, and records the certificates that it is queried for. */
 function suggesting(window: () => readonly [start: number, end: number], rest: Front = () => undefined) {
   const asked: string[] = [];
   const front: Front = (request) => {
@@ -41,7 +41,7 @@ async function planOf(folder: string): Promise<Plan> {
   return JSON.parse(await Deno.readTextFile(join(folder, "pebble/a.example/renewal.json")));
 }
 
-/** Makes the certificate old enough for a renewal, and the next source query the authority again. */
+/** Makes the certificate old enough for a renewal. The next source then queries the authority again. */
 async function askNow(folder: string): Promise<void> {
   const before = new Date(Date.now() - 2 * HOUR);
   await Deno.utime(join(folder, "pebble/a.example/fullchain.pem"), before, before);
@@ -50,7 +50,7 @@ async function askNow(folder: string): Promise<void> {
   await Deno.writeTextFile(file, JSON.stringify(plan));
 }
 
-/** Obtains a first certificate in the folder, and returns the plan of its renewal. */
+/** Obtains a first certificate in the folder, and waits until its renewal is planned. */
 async function obtained(pebble: Pebble, folder: string): Promise<void> {
   await using test = acmeSource(pebble, folder);
   await test.source.load();
@@ -62,7 +62,7 @@ peerTest("pebble", "acme: renews in the suggested window, with `replaces` in the
   const replaced: unknown[] = [];
   const { front, asked } = suggesting(() => window, ({ kind, payload }) => {
     if (kind === "newOrder") replaced.push((payload as { replaces?: string }).replaces);
-    // The new certificate has another window than the old one.
+    // The window of the new certificate differs from that of the old one.
     if (kind === "finalize") window = [100, 200];
     return undefined;
   });
@@ -124,7 +124,7 @@ peerTest(
     await changed;
     const fresh = await test.source.load();
     assertNotEquals(fresh.leaf.serialNumber, old.leaf.serialNumber);
-    // Certificates have dates in whole seconds.
+    // The dates in certificates are whole seconds.
     assert(Date.parse(fresh.leaf.validFrom) >= Date.parse(old.leaf.validFrom) + lifetime * 0.6 - 1000);
   },
 );

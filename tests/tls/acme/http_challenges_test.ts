@@ -52,7 +52,7 @@ peerTest("pebble", "acme: reports each name whose validation fails, and no other
   const names = ["a.example", "bad.example", "good.example", "worse.example"];
   const message = await refusal(pebble, { names });
   const told = message.split("\n").filter((line) => !line.startsWith("From this machine"));
-  // In the order in which the authority lists them.
+  // Sorted, because the authority decides the order.
   assertEquals(told.map((line) => line.split(":")[0]).sort(), [
     ...["Cannot obtain a certificate for a.example, bad.example, good.example, worse.example from pebble"],
     ...["bad.example", "worse.example"],
@@ -110,7 +110,7 @@ peerTest(
     assertEquals(await inspect("a.example", deaf), [
       ["acme-other-server", "warning", `${there}: another server answers.`],
     ]);
-    // Pebble's own port 5002 is not open here: nobody listens.
+    // Nothing listens on Pebble's challenge port 5002 here.
     assertEquals(await inspect("a.example", { port: pebble.httpPort }), [
       ["acme-refused", "warning", `a.example (${pebble.address}), port 5002: connection refused.`],
     ]);

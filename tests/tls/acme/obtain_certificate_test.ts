@@ -17,7 +17,7 @@ acmeTest("obtains a certificate for names and an address, and writes files that 
   await using test = acmeSource(pebble, folder.path, { names, email: "root@example.com" });
   const material = await test.source.load();
   assertEquals([...material.names].sort(), [...names].sort());
-  // The leaf and its intermediate; the root is not sent.
+  // The leaf and its intermediate. The root is not included.
   assertEquals(material.cert.match(/BEGIN CERTIFICATE/g)?.length, 2);
   assert(material.leaf.checkPrivateKey((await import("node:crypto")).createPrivateKey(material.key)));
 
@@ -49,7 +49,7 @@ acmeTest("reuses the stored certificate after a restart, and orders another name
   {
     await using test = acmeSource(pebble, folder.path, { agreeTos: false, listen: false });
     assertEquals((await test.source.load()).leaf.serialNumber, serial);
-    // The plan is on disk too: the source has looked at it once it says when it renews.
+    // The plan is on disk too. The source has read it when it reports the time of the renewal.
     while (test.source.status.renewalAt === undefined) await new Promise((resolve) => setTimeout(resolve, 5));
     assertEquals(pebble.requests.length, before);
   }
@@ -60,7 +60,7 @@ acmeTest("reuses the stored certificate after a restart, and orders another name
   assertEquals(pebble.requests.filter((kind) => kind === "newAccount").length, 1);
 });
 
-/** Obtains with a server in front that deals with one request, and returns the requests that it saw. */
+/** Obtains a certificate with a server in front of Pebble, and returns the types of the requests that it received. */
 async function obtainWith(front: Front, options: SourceOptions = {}): Promise<readonly string[]> {
   await using pebble = await startPebble({ front, nonceReject: 0 });
   await using folder = await temporaryFolder();
@@ -69,7 +69,7 @@ async function obtainWith(front: Front, options: SourceOptions = {}): Promise<re
   return [...pebble.requests];
 }
 
-/** The same for one that must fail: the message. */
+/** Fails to obtain a certificate with a server in front of Pebble, and returns the message and the state. */
 async function refusalWith(front: Front, options: SourceOptions = {}) {
   await using pebble = await startPebble({ front, nonceReject: 0 });
   await using folder = await temporaryFolder();
@@ -100,9 +100,9 @@ acmeTest("retries badNonce with the nonce of the error response, for every type 
   assertEquals(requests.filter((kind) => kind === "finalize").length, 2);
 });
 
-/** A nonce of Pebble's, as a refusal brings one along. */
+/** Returns a response of Pebble with a fresh nonce for an error response. */
 async function fetchNonce({ pass }: FrontRequest): Promise<Response> {
-  // The real answer carries a fresh nonce, whatever it says.
+  // Every response of Pebble contains a fresh nonce.
   const response = await pass();
   await response.body?.cancel();
   return response;
@@ -142,7 +142,7 @@ acmeTest("does not retry rateLimited before Retry-After, even after a restart", 
 });
 
 acmeTest(
-  "waits at a start soon before the next attempt, and fails at once long before it",
+  "waits at the start if the next attempt is due soon, and fails at once otherwise",
   async () => {
     await using pebble = await startPebble();
     await using folder = await temporaryFolder();
@@ -193,7 +193,7 @@ acmeTest("retries after an internal error and a broken connection", async () => 
   await obtainWith(once("directory", () => new Response("<html>Bad gateway", { status: 502 })));
 });
 
-acmeTest("creates an account that the authority has lost again with the same key", async () => {
+acmeTest("creates an account again, with the same key, if the authority has lost it", async () => {
   const lost: Front = once("newOrder", () => problem("accountDoesNotExist", "unknown account", 400));
   const requests = await obtainWith(lost);
   assertEquals(requests.filter((kind) => kind === "newAccount").length, 2);
@@ -203,7 +203,7 @@ acmeTest("requires acceptance of the terms of service once", async () => {
   const { message, requests, retry } = await refusalWith(() => undefined, { agreeTos: false });
   assertMatch(message, /^Cannot create an account at pebble: its terms .* Read \S+, then start with --acme-agree-tos/);
   assertEquals(requests.includes("newAccount"), false);
-  // The authority was not bothered: the next start, with the option, need not wait.
+  // The authority received no request for an account, so the next start, with the option, need not wait.
   assertEquals(retry, undefined);
 });
 

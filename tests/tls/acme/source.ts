@@ -90,7 +90,7 @@ async function serveWhenFree(hostname: string, port: number, handler: Deno.Serve
   }
 }
 
-/** A temporary folder that goes with its scope. */
+/** A temporary folder that is removed at the end of its scope. */
 export async function temporaryFolder(): Promise<{ readonly path: string } & AsyncDisposable> {
   const path = await Deno.makeTempDir({ prefix: "wss-acme-" });
   return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };

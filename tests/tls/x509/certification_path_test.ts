@@ -35,8 +35,8 @@ Deno.test("sorts a chain from every order, and separates unrelated certificates"
 });
 
 /**
- * The shape of the expiry of DST Root CA X3: an old root, expired; a new one, which the old one signed as well; an
- * intermediate that either root certified, and an expired certificate of it besides.
+ * Certificates as at the expiry of DST Root CA X3: an expired old root, a new root that the old root also signed, an
+ * intermediate that both roots certified, and an expired certificate of that intermediate.
  */
 async function crossSigned(pki: Pki) {
   const expired = { from: -100, to: -10 };
