@@ -42,22 +42,27 @@ const SUSPENDED = 20;
 /** Milliseconds between two checks of the suspended timeouts: an eighth of the timeout, within these limits. */
 const [MIN_INTERVAL, MAX_INTERVAL] = [100, 2_000];
 
-/** The kernel's counts of sent bytes. */
-type SentBytes = Pick<WatchedConnection, "acknowledged" | "unacknowledged">;
+/** What the kernel and the watchdog report about a connection. */
+type Transfer = Pick<
+  WatchedConnection,
+  "received" | "acknowledged" | "unacknowledged" | "hasUnfinishedMessage" | "onUnfinished"
+>;
 
 /** A suspended idle timeout. */
 interface Suspended {
-  readonly connection: SentBytes;
-  /** The timer at the time of the suspension. Another one was started with the longer duration. */
+  readonly connection: Transfer;
+  /** Deno's timer, if it still has the usual duration. */
   readonly timer: unknown;
-  acknowledged: number | undefined;
+  /** See `transferred`. */
+  bytes: number;
   progressAt: number;
 }
 
 /**
- * Suspends idle timeouts while peers read what was sent to them. A ping waits behind earlier messages, in Deno and in the
- * kernel. On a slow line the pong comes too late, and Deno would end a connection whose peer reads all the time
- * (measured: 4 MiB at 260 KiB/s with a timeout of 10 s).
+ * Suspends idle timeouts during long transfers. A ping waits behind earlier messages, in Deno and in the kernel, and a pong
+ * waits behind the message that the client is sending. On a slow line the pong comes too late, and Deno would end a
+ * connection that is in use (measured: a client that reads 4 MiB at 260 KiB/s with a timeout of 10 s, and one that sends
+ * 1 MiB at 110 KiB/s with a timeout of 4 s).
  */
 export class IdleTimeouts implements Polled {
   /** The timeout in seconds, as Deno takes it; 0: off. */
@@ -65,8 +70,12 @@ export class IdleTimeouts implements Polled {
   readonly #timeout: number;
   readonly #interval: number;
   readonly #poller: Pick<Poller, "add">;
+  readonly #open = new Map<WebSocket, Transfer>();
   readonly #suspended = new Map<WebSocket, Suspended>();
+  /** The bytes of transfers that have stopped. Their timeouts are suspended again only if more bytes follow. */
+  readonly #stopped = new Map<WebSocket, number>();
   #nextCheck = 0;
+  #nextUploadCheck = 0;
 
   /** @param timeout milliseconds without a frame from the peer after which Deno ends the connection; 0: never */
   constructor(timeout: number, poller: Pick<Poller, "add">) {
@@ -76,49 +85,81 @@ export class IdleTimeouts implements Polled {
     this.#poller = poller;
   }
 
-  /** Suspends the timeout until the peer has acknowledged everything. Idempotent. */
-  suspend(socket: WebSocket, connection: SentBytes): void {
-    if (this.#suspended.has(socket)) return;
+  /** Must be called when the socket opens: suspends its timeout whenever the peer sends a long message. */
+  add(socket: WebSocket, connection: Transfer): void {
+    if (this.#timeout === 0) return;
+    this.#open.set(socket, connection);
+    connection.onUnfinished(this.#checkUploads);
+  }
+
+  /** Must be called when the socket closes. Idempotent. */
+  delete(socket: WebSocket): void {
+    this.#open.delete(socket);
+    this.#suspended.delete(socket);
+    this.#stopped.delete(socket);
+  }
+
+  /** Suspends the timeout of an open socket until its transfer is complete. Idempotent. */
+  suspend(socket: WebSocket): void {
+    const connection = this.#open.get(socket);
+    if (connection === undefined || this.#suspended.has(socket)) return;
     const members = membersOf(socket);
-    if (members === undefined || members.duration === 0) return;
+    const bytes = transferred(socket, connection);
+    if (members === undefined || bytes === undefined || this.#stopped.get(socket) === bytes) return;
+    this.#stopped.delete(socket);
     members.duration = Math.min(this.seconds * SUSPENDED, NEVER);
+    let timer = members.timer;
+    // While data waits, Deno may be waiting to send a ping. It would then start its timer in addition to this one.
+    if (socket.bufferedAmount === 0) {
+      members.start();
+      timer = undefined;
+    }
     const now = performance.now();
-    const acknowledged = connection.acknowledged();
-    this.#suspended.set(socket, { connection, timer: members.timer, acknowledged, progressAt: now });
+    this.#suspended.set(socket, { connection, timer, bytes, progressAt: now });
     if (this.#suspended.size > 1) return;
     this.#nextCheck = now + this.#interval;
     this.#poller.add(this);
   }
 
-  /** Ends the suspensions of peers that have read everything, have stopped reading, or are closing. */
+  /** Ends the suspensions whose transfer is complete or has stopped. */
   poll(now: number): boolean {
     if (now < this.#nextCheck) return true;
     this.#nextCheck = now + this.#interval;
     for (const [socket, suspended] of this.#suspended) {
-      const open = socket.readyState === WebSocket.OPEN;
-      if (open && this.#isReading(socket, suspended, now)) continue;
+      const bytes = transferred(socket, suspended.connection);
+      if (bytes !== undefined && bytes !== suspended.bytes) [suspended.bytes, suspended.progressAt] = [bytes, now];
+      if (bytes !== undefined && now - suspended.progressAt < this.#timeout) continue;
       this.#suspended.delete(socket);
-      if (open) this.#resume(socket, suspended);
+      if (bytes !== undefined) this.#stopped.set(socket, bytes);
+      this.#resume(socket, suspended);
     }
     return this.#suspended.size > 0;
   }
 
-  #isReading(socket: WebSocket, suspended: Suspended, now: number): boolean {
-    if (suspended.connection.unacknowledged() === 0 && socket.bufferedAmount === 0) return false;
-    const acknowledged = suspended.connection.acknowledged();
-    if (acknowledged !== suspended.acknowledged) {
-      suspended.acknowledged = acknowledged;
-      suspended.progressAt = now;
+  readonly #checkUploads = (): void => {
+    const now = performance.now();
+    if (now < this.#nextUploadCheck) return;
+    this.#nextUploadCheck = now + this.#interval;
+    for (const [socket, connection] of this.#open) {
+      if (connection.hasUnfinishedMessage()) this.suspend(socket);
     }
-    return now - suspended.progressAt < this.#timeout;
-  }
+  };
 
   #resume(socket: WebSocket, { timer }: Suspended): void {
+    if (socket.readyState !== WebSocket.OPEN) return;
     const members = membersOf(socket)!;
     members.duration = this.seconds;
-    // The usual timer still runs if no frame arrived and no ping was sent meanwhile.
-    if (members.timer !== timer) members.start();
+    // The timer of the suspension still runs if no frame arrived and no ping was sent meanwhile.
+    if (timer === undefined || members.timer !== timer) members.start();
   }
+}
+
+/** The bytes that the peer has read while more are waiting, and those of its unfinished message. Undefined without either. */
+function transferred(socket: WebSocket, connection: Transfer): number | undefined {
+  const sending = socket.bufferedAmount > 0 || (connection.unacknowledged() ?? 0) > 0;
+  const receiving = connection.hasUnfinishedMessage();
+  if (!sending && !receiving) return undefined;
+  return (sending ? connection.acknowledged() ?? 0 : 0) + (receiving ? connection.received() ?? 0 : 0);
 }
 
 /** The members of a socket; undefined if this version of Deno lacks them. */

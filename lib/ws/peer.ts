@@ -41,7 +41,6 @@ import type { PeerDependencies } from "./peer_dependencies.ts";
 import type { HookName } from "./service_counters.ts";
 import { TlsFlush } from "./tls_flush.ts";
 
-const ONCE = { once: true } as const;
 const UNSENDABLE = "an app closed with a code that is not allowed in a close frame; sent 1000 instead";
 
 /**
@@ -112,7 +111,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     this.#expiry = expiresAt === undefined ? undefined : whenReached(expiresAt, () => this.#startClose(TOKEN_EXPIRED));
     this.#openDeadline = performance.now() + shared.openTimeout;
     // Each list of listeners costs 0.3 KiB for the life of the socket (measured), so unused events have no listener.
-    socket.addEventListener("open", this, ONCE);
+    socket.addEventListener("open", this, { once: true });
     socket.addEventListener("message", this);
     socket.addEventListener("close", this);
     if (shared.log.enabled("debug")) socket.addEventListener("error", this);
@@ -265,6 +264,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     if (this.#shared.userLimitReached(this.user)) return this.#startClose(USER_LIMIT_REACHED);
     this.#opened = true;
     this.#sendBuffer.open();
+    if (this.#connection !== undefined) this.#shared.idleTimeouts.add(this.#socket, this.#connection);
     this.#shared.budget.add(this);
     this.#openedAt = performance.now();
     this.#shared.opened(this, this.#keyId);
@@ -372,6 +372,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     this.#expiry?.[Symbol.dispose]();
     if (!socketRemains) this.#slot.release();
     this.#shared.budget.delete(this);
+    this.#shared.idleTimeouts.delete(this.#socket);
     this.#shared.hub.delete(this);
     const { code, reason } = final;
     this.#shared.ended(this, this.#opened ? code : undefined);

@@ -68,7 +68,7 @@ export interface SendBufferOptions {
   readonly limit: number;
   readonly budget: MemoryBudget;
   /** Corks bursts, and reports the acknowledged bytes. Undefined without a watchdog. */
-  readonly connection: Pick<WatchedConnection, "acknowledged" | "unacknowledged" | "cork"> | undefined;
+  readonly connection: Pick<WatchedConnection, "acknowledged" | "cork"> | undefined;
   readonly corkTimer: CorkTimer;
   readonly idleTimeouts: IdleTimeouts;
   /** Flushes the TLS layer. Undefined for plain connections, and without a watchdog. */
@@ -188,7 +188,7 @@ export class SendBuffer implements SendSample {
 
   #suspendIdleTimeout(): void {
     this.#suspendAt = this.sent + SUSPEND_AFTER;
-    if (this.#connection !== undefined) this.#idleTimeouts.suspend(this.#socket, this.#connection);
+    this.#idleTimeouts.suspend(this.#socket);
   }
 
   #cork(): void {

@@ -103,13 +103,19 @@ export class ServerProcess {
     return this.ask<Stat>("stat");
   }
 
-  /** Sends `stat` until the answer satisfies `condition` or the time is up. Returns the last answer in both cases. */
+  /**
+   * Sends `stat` until the answer satisfies `condition`, or no count of connections changes for the given time. Returns
+   * the last answer in both cases. On a busy machine the server may take longer than its clients.
+   */
   async settle(condition: (stat: Stat) => boolean, timeout = 20_000): Promise<Stat> {
-    const end = performance.now() + timeout;
-    for (;;) {
+    let end = 0;
+    for (let counts = "";;) {
       const stat = await this.stat();
+      const { opened, closed, requests, fds } = stat;
+      const current = `${opened} ${closed} ${requests} ${fds}`;
+      if (current !== counts) [counts, end] = [current, performance.now() + timeout];
       if (condition(stat) || performance.now() > end) return stat;
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await new Promise((resolve) => setTimeout(resolve, 100));
     }
   }
 

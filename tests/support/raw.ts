@@ -180,14 +180,14 @@ export async function endOf(conn: Deno.Conn, patience: number): Promise<number |
   return result;
 }
 
-/** Whether a new TCP connection is refused. A reset also counts: the listener closed while the connection opened. */
+/** Whether a new TCP connection is refused. One that is reset was accepted before the listener closed. */
 export async function isRefused(port: number): Promise<boolean> {
   try {
     (await Deno.connect({ hostname: "127.0.0.1", port })).close();
     return false;
   } catch (error) {
     if (error instanceof Deno.errors.ConnectionRefused) return true;
-    if (error instanceof Deno.errors.ConnectionReset) return false;
+    if (isReset(error)) return false;
     throw error;
   }
 }
@@ -266,9 +266,12 @@ async function readResponse(conn: Deno.Conn): Promise<RawResponse | undefined> {
   return { status, headers, body: new TextDecoder().decode(bytes) };
 }
 
-function isReset(error: unknown): boolean {
-  return error instanceof Deno.errors.ConnectionReset || error instanceof Deno.errors.ConnectionAborted ||
-    error instanceof Deno.errors.BrokenPipe || error instanceof Deno.errors.UnexpectedEof;
+/** Whether the other end reset the connection. `Deno.connect` fails with NotConnected if that happens right away. */
+export function isReset(error: unknown): boolean {
+  const { BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof } = Deno.errors;
+  return [BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof].some((kind) =>
+    error instanceof kind
+  );
 }
 
 function latin1(text: string): Uint8Array<ArrayBuffer> {

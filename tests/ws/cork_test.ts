@@ -37,7 +37,7 @@ class Line {
       budget: new MemoryBudget(Infinity),
       connection: {
         acknowledged: () => undefined,
-        unacknowledged: () => undefined,
+
         cork: (on) => this.corks.push(on) > 0,
       },
       corkTimer,

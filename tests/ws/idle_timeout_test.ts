@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { type Frame, FrameReader } from "../../lib/client/frames.ts";
 import { defineApp } from "../../lib/ws/app_types.ts";
-import { Opcode, textFrame } from "../support/frames.ts";
+import { maskedFrame, Opcode, textFrame } from "../support/frames.ts";
 import { dialUpgraded, writeAll } from "../support/raw.ts";
 import { type Served, serving } from "../support/serving.ts";
 
@@ -56,6 +56,36 @@ for (const mode of ["direct", "proxied"] as const) {
     assertEquals(await served.closed, { code: 1006, reason: "no pong: the client did not answer a ping" });
   });
 }
+
+for (const mode of ["direct", "proxied"] as const) {
+  Deno.test(`a client that sends a long message slowly is not ended by the idle timeout, but is afterwards (${mode})`, async () => {
+    const received = Promise.withResolvers<number>();
+    const closed = Promise.withResolvers<Details>();
+    const app = defineApp({
+      message: (_peer, message) => received.resolve(message.uint8Array().length),
+      close: (_peer, details) => closed.resolve(details),
+    });
+    await using served = await serving(app, { mode, idleTimeout: "4s" });
+    using conn = await dialUpgraded(served.raw);
+    const frame = maskedFrame(Opcode.Binary, new Uint8Array(1_000_000));
+    // This takes at least 9 seconds. The client answers no pings.
+    for (let at = 0; at < frame.length; at += 33_334) {
+      await writeAll(conn, frame.subarray(at, at + 33_334));
+      await new Promise((resolve) => setTimeout(resolve, 300));
+    }
+    assertEquals(await received.promise, 1_000_000);
+    assertEquals(await closed.promise, { code: 1006, reason: "no pong: the client did not answer a ping" });
+  });
+}
+
+Deno.test("a client that stops in the middle of a message is ended", async () => {
+  await using served = await sending("proxied", "2s");
+  using conn = await dialUpgraded(served.raw);
+  await writeAll(conn, maskedFrame(Opcode.Binary, new Uint8Array(100_000)).subarray(0, 50_000));
+  const begun = performance.now();
+  assertEquals((await served.closed).code, 1006);
+  assert(performance.now() - begun < 20_000, "the client kept its connection");
+});
 
 Deno.test("a client that stops reading a long message is ended", async () => {
   await using served = await sending("proxied", "2s");

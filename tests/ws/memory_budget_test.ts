@@ -55,7 +55,7 @@ class Line {
 
   constructor(limit: number) {
     const socket = this as unknown as WebSocket;
-    const connection = { acknowledged: () => this.acknowledged, unacknowledged: () => undefined, cork: () => false };
+    const connection = { acknowledged: () => this.acknowledged, cork: () => false };
     this.buffer = new SendBuffer({
       socket,
       limit,

@@ -49,6 +49,8 @@ export const Header = {
   fullScans: 3,
   /** The total duration of the scans. */
   scanMicroseconds: 4,
+  /** The number of unfinished messages at the last full scan. */
+  unfinished: 5,
   /** Rows of the table. */
   rows: 6,
 } as const;
@@ -75,6 +77,8 @@ export class ConnectionTable {
   /** The low half of the cookie of the socket that the watchdog is ending. */
   readonly abortMark: Int32Array;
   readonly reason: Uint8Array;
+  /** 1 if the connection had an unfinished message at the last full scan. */
+  readonly unfinished: Uint8Array;
 
   constructor(buffer: SharedArrayBuffer) {
     this.buffer = buffer;
@@ -90,6 +94,7 @@ export class ConnectionTable {
     this.deliveredAtRead = new Uint32Array(buffer, next(4), rows + 1);
     this.abortMark = new Int32Array(buffer, next(4), rows + 1);
     this.reason = new Uint8Array(buffer, next(1), rows + 1);
+    this.unfinished = new Uint8Array(buffer, next(1), rows + 1);
   }
 
   /** Creates a table for all descriptors that the process may open. Only the used rows occupy memory. */

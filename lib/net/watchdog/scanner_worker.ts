@@ -190,12 +190,14 @@ class Scanner {
           if (++this.#flooders >= MANY_FLOODERS) this.#floodScans = 1;
         }
       } else if (full) tracked.resetFloodCount();
+      if (full) table.unfinished[fd] = tracked.unfinished > 0 ? 1 : 0;
       if (reason === undefined && tracked.unfinished > 0) {
         unfinished.push(fd);
         unfinishedBytes += tracked.unfinished;
       }
     }
     if (!full) return;
+    Atomics.store(table.header, Header.unfinished, unfinished.length);
     if (!stalled) [this.#flooders, this.#floodScans] = [0, FLOOD_SCANS];
     this.#busy = all - this.#received > BUSY_BYTES;
     this.#received = all;

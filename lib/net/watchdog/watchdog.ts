@@ -74,7 +74,10 @@ export class Watchdog {
     const finder = new DescriptorFinder(sockets, port, table.rows);
     this.#context = createWatchdogContext({ table, finder, sockets, solSocket: libc.constants.SOL_SOCKET });
     const { header } = table;
-    this.#beat = setInterval(() => Atomics.add(header, Header.beat, 1), BEAT_EVERY);
+    this.#beat = setInterval(() => {
+      Atomics.add(header, Header.beat, 1);
+      if (header[Header.unfinished]! > 0) this.#context.onUnfinished?.();
+    }, BEAT_EVERY);
     this.#beat.unref();
     // Creating a thread takes 20 ms (measured), so the service first reports that it listens.
     this.#start = setTimeout(() => this.#startThread(options, port), 0);

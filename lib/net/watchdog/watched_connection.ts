@@ -16,6 +16,8 @@ export interface WatchdogContext {
   readonly dropFinRst: Program;
   /** The number of upgrades that were not started because the client had disconnected. */
   abandonedUpgrades: number;
+  /** See `WatchedConnection.onUnfinished`. */
+  onUnfinished: (() => void) | undefined;
 }
 
 /** Seconds of silence after which a client that may have disconnected is probed. */
@@ -38,9 +40,9 @@ const DROP_FIN_RST = [[0x30, 0, 0, 13], [0x45, 0, 1, 0x05], [0x06, 0, 0, 0], [0x
 
 /** Creates a context. Requires the C library. */
 export function createWatchdogContext(
-  parts: Omit<WatchdogContext, "dropFinRst" | "abandonedUpgrades">,
+  parts: Omit<WatchdogContext, "dropFinRst" | "abandonedUpgrades" | "onUnfinished">,
 ): WatchdogContext {
-  return { ...parts, dropFinRst: assemble(DROP_FIN_RST), abandonedUpgrades: 0 };
+  return { ...parts, dropFinRst: assemble(DROP_FIN_RST), abandonedUpgrades: 0, onUnfinished: undefined };
 }
 
 /** One request, and the WebSocket that it may become. Every method may be called late or repeatedly. */
@@ -61,7 +63,7 @@ export class WatchedConnection {
     this.#row = fd >= 0 && fd < table.rows ? fd : table.rows;
     this.#cookie = this.#row < table.rows ? sockets.cookie(fd) : 0;
     if (this.#cookie === 0) return;
-    if (table.cookie[fd] !== this.#cookie) table.read[fd] = 0;
+    if (table.cookie[fd] !== this.#cookie) table.read[fd] = table.unfinished[fd] = 0;
     table.cookie[fd] = this.#cookie;
     Atomics.store(table.state, fd, body ? State.body : State.request);
     table.requestCount[fd]!++;
@@ -128,6 +130,21 @@ export class WatchedConnection {
   /** The sent bytes that the peer has not acknowledged. Undefined if the connection has ended. */
   unacknowledged(): number | undefined {
     return this.#isCurrent() ? this.#context.sockets.unacknowledged(this.#row) : undefined;
+  }
+
+  /** The bytes that the kernel received from the peer. Undefined if the connection has ended. */
+  received(): number | undefined {
+    return this.#isCurrent() ? this.#context.sockets.info(this.#row)?.bytesReceived : undefined;
+  }
+
+  /** Whether the peer had sent more than 16 KiB of an unfinished message at the watchdog's last scan. */
+  hasUnfinishedMessage(): boolean {
+    return this.#context.table.unfinished[this.#row] === 1 && this.#isCurrent();
+  }
+
+  /** Sets the function that is called every 100 ms while any connection of the watchdog has an unfinished message. */
+  onUnfinished(callback: () => void): void {
+    this.#context.onUnfinished = callback;
   }
 
   /**
