@@ -89,7 +89,7 @@ function describe(value: string | null): string {
 
 /**
  * 16 bytes in base64 are 22 characters and `==`. Only two bits of the last character are used. The other four should be
- * zero, but not every client does that (nor does the example in section 1.2). The decoded bytes are the same.
+ * zero, but not every client does that (nor does the example in section 4.1). The decoded bytes are the same.
  */
 function isValidKey(key: string): boolean {
   return /^[A-Za-z0-9+/]{22}==$/.test(key);

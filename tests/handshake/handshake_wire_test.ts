@@ -7,7 +7,7 @@ import { type Served, serving } from "../support/serving.ts";
 const ok = defineApp({ message: (peer) => void peer.send("ok") });
 
 /** The response to one change of the valid request. */
-interface Unauthenticated {
+interface RefusedCase {
   readonly what: string;
   readonly change: Changes;
   readonly status: number;
@@ -15,7 +15,7 @@ interface Unauthenticated {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-const REFUSED: readonly Unauthenticated[] = [
+const REFUSED: readonly RefusedCase[] = [
   {
     what: "POST",
     change: { method: "POST" },

@@ -25,7 +25,7 @@ Deno.test("handshake: accepts the valid request and its permitted variations", (
       { "Sec-WebSocket-Extensions": "permessage-deflate" },
       { "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==" },
       { "Sec-WebSocket-Key": "/+/+/+/+/+/+/+/+/+/+/w==" },
-      // The unused bits of the base64 are not zero, as in RFC 6455's example in section 1.2.
+      // The unused bits of the base64 are not zero, as in RFC 6455's example in section 4.1.
       { "Sec-WebSocket-Key": "AQIDBAUGBwgJCgsMDQ4PEC==" },
       { "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZR==" },
       { Host: "example.com:8282" },
