@@ -2,8 +2,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { KEY, value } from "../admin/admin.ts";
+import type { Client } from "../support/client.ts";
 import type { Program } from "../support/program.ts";
-import { clientOfEach, startWorkers } from "./workers.ts";
+import { clientOfEach, joinRoom, startWorkers } from "./workers.ts";
 
 const ignore = Deno.build.os !== "linux";
 
@@ -26,7 +27,7 @@ Deno.test(
     await using program = await startWorkers(2, ["--admin", "127.0.0.1:0", "--admin-key-file", "keys"], { files });
     const admin = await adminOf(program);
     await using clients = await clientOfEach(2, program.url, { ca: program.ca });
-    for (const client of clients.values()) assertEquals(await client.ask("join news"), "joined");
+    await joinRoom("news", ...[...clients.values()] as [Client, Client]);
     assertEquals(await call(admin, "publish", { topic: "news", data: "hello" }), { result: {} });
     for (const client of clients.values()) assertEquals(await client.next(), "hello");
     // Directly after the start, a worker does not know the other workers yet.

@@ -2,7 +2,7 @@
  * Starts the program with several workers, for the tests.
  * @module
  */
-import { assert } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { Client, type ClientOptions } from "../support/client.ts";
 import { type Program, type ProgramOptions, startProgram } from "../support/program.ts";
 
@@ -54,6 +54,25 @@ export async function clientOfEach(
       for (const client of clients.values()) await client[Symbol.asyncDispose]();
     },
   });
+}
+
+/**
+ * Subscribes two clients to a room, and waits until the messages of each one reach the other. A subscription takes effect
+ * at the other workers only after the answer to `join`, and no event reports that.
+ */
+export async function joinRoom(room: string, one: Client, other: Client): Promise<void> {
+  for (const client of [one, other]) assertEquals(await client.ask(`join ${room}`), "joined");
+  for (const [from, to] of [[one, other], [other, one]] as const) {
+    let probes = 0;
+    let arrived = false;
+    const first = to.next().finally(() => arrived = true);
+    while (!arrived) {
+      assertEquals(await from.ask(`say ${room} probe-${++probes}`), "said");
+      await Promise.race([first, new Promise((resolve) => setTimeout(resolve, 50))]);
+    }
+    // The messages of one publisher arrive in order, so the probes after the first one arrive too.
+    for (let last = await first; last !== `probe-${probes}`;) last = await to.next();
+  }
 }
 
 /** Returns the child processes of a process. */

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert"
 import { isAlive } from "../support/processes.ts";
 import { Client } from "../support/client.ts";
 import { makeFolder, runProgram } from "../support/program.ts";
-import { childrenOf, clientOfEach, startWorkers, WORKER_APP } from "./workers.ts";
+import { childrenOf, clientOfEach, joinRoom, startWorkers, WORKER_APP } from "./workers.ts";
 
 const ignore = Deno.build.os !== "linux";
 
@@ -17,7 +17,7 @@ Deno.test(
     const options = { ca: program.ca };
     await using clients = await clientOfEach(2, program.url, options);
     const [one, other] = [...clients.values()] as [Client, Client];
-    for (const client of [one, other]) assertEquals(await client.ask("join news"), "joined");
+    await joinRoom("news", one, other);
     assertEquals(await one.ask("say news hello"), "said");
     assertEquals(await other.next(), "hello");
     assertEquals(await other.ask("say news back"), "said");
@@ -182,7 +182,7 @@ Deno.test(
       const [one] = [...held.values()] as [Client];
       // Old and new workers are one service.
       const [other] = [...fresh.values()] as [Client];
-      assertEquals(await one.ask("join room"), "joined");
+      await joinRoom("room", one, other);
       assertEquals(await other.ask("say room hello"), "said");
       assertEquals(await one.next(), "hello");
       for (const client of held.values()) await client.close();
