@@ -28,6 +28,11 @@ export class ReadProgress {
     this.#progressAt = performance.now();
   }
 
+  /** Whether the progress can be measured. */
+  get known(): boolean {
+    return this.#last !== undefined;
+  }
+
   /** Milliseconds since the last observed progress; 0 if unknown. */
   stalledFor(now: number): number {
     if (this.#last === undefined) return 0;
@@ -60,10 +65,9 @@ export class CloseTimer {
    */
   constructor(frame: CloseFrame, connection: Pick<WatchedConnection, "acknowledged"> | undefined, slow = false) {
     this.frame = frame;
-    const measurable = connection?.acknowledged() !== undefined;
-    this.#progress = measurable ? new ReadProgress(() => connection!.acknowledged()) : undefined;
+    this.#progress = connection && new ReadProgress(() => connection.acknowledged());
     this.#stallTimeout = slow ? STALL_TIMEOUT : CLOSE_TIMEOUT;
-    this.#deadline = performance.now() + (measurable && !slow ? MAX_CLOSE_TIME : CLOSE_TIMEOUT);
+    this.#deadline = performance.now() + (this.#progress?.known && !slow ? MAX_CLOSE_TIME : CLOSE_TIMEOUT);
   }
 
   /** Whether the time has passed. */

@@ -23,6 +23,11 @@ const IMMEDIATELY = 0.001;
 /** The timeout, in seconds, if the idle timeout is off: it must not end the connection. Timers are limited to 2^31 ms. */
 const NEVER = 4_000_000;
 
+/** When `sendPing` was last called, for any socket. */
+let pingedAt = -Infinity;
+/** Milliseconds after `sendPing` in which no timer is restarted, because that would replace the timer of the ping. */
+const PING_TIME = 20;
+
 /**
  * Sends a ping: starts the idle timeout with a duration of almost nothing. The pong starts it again with the usual duration.
  * @returns false if this version of Deno lacks the members
@@ -34,12 +39,13 @@ export function sendPing(socket: WebSocket): boolean {
   members.duration = IMMEDIATELY;
   members.start();
   members.duration = usual || NEVER;
+  pingedAt = performance.now();
   return true;
 }
 
-/** The factor of a suspended idle timeout. It still ends a connection if nothing else does. */
-const SUSPENDED = 20;
-/** Milliseconds between two checks of the suspended timeouts: an eighth of the timeout, within these limits. */
+/** Bytes on their way to a peer that make a transfer long. Fewer arrive in time even on a slow line. */
+const LONG = 16 * 1024;
+/** Milliseconds between two polls of a transfer: an eighth of the timeout, within these limits. */
 const [MIN_INTERVAL, MAX_INTERVAL] = [100, 2_000];
 
 /** What the kernel and the watchdog report about a connection. */
@@ -48,118 +54,103 @@ type Transfer = Pick<
   "received" | "acknowledged" | "unacknowledged" | "hasUnfinishedMessage" | "onUnfinished"
 >;
 
-/** A suspended idle timeout. */
-interface Suspended {
+/** A socket that may have a long transfer. */
+interface Watched {
   readonly connection: Transfer;
-  /** Deno's timer, if it still has the usual duration. */
-  readonly timer: unknown;
-  /** See `transferred`. */
-  bytes: number;
-  progressAt: number;
+  /** The bytes that the peer read, if it reads, and that it sent, if it sends; undefined before the first poll. */
+  bytes: number | undefined;
+  /** Deno's timer at the last poll. */
+  timer: unknown;
+  /** The timer was started after this time. */
+  timerSince: number;
 }
 
 /**
- * Suspends idle timeouts during long transfers. A ping waits behind earlier messages, in Deno and in the kernel, and a pong
+ * Restarts idle timeouts during long transfers. A ping waits behind earlier messages, in Deno and in the kernel, and a pong
  * waits behind the message that the client is sending. On a slow line the pong comes too late, and Deno would end a
  * connection that is in use (measured: a client that reads 4 MiB at 260 KiB/s with a timeout of 10 s, and one that sends
- * 1 MiB at 110 KiB/s with a timeout of 4 s).
+ * 1 MiB at 110 KiB/s with a timeout of 4 s). So transferred bytes restart the timeout, as a frame does.
  */
 export class IdleTimeouts implements Polled {
   /** The timeout in seconds, as Deno takes it; 0: off. */
   readonly seconds: number;
-  readonly #timeout: number;
+  /** Half of the timeout in milliseconds: the duration of each of Deno's two timers. */
+  readonly #half: number;
   readonly #interval: number;
   readonly #poller: Pick<Poller, "add">;
   readonly #open = new Map<WebSocket, Transfer>();
-  readonly #suspended = new Map<WebSocket, Suspended>();
-  /** The bytes of transfers that have stopped. Their timeouts are suspended again only if more bytes follow. */
-  readonly #stopped = new Map<WebSocket, number>();
-  #nextCheck = 0;
-  #nextUploadCheck = 0;
+  readonly #watched = new Map<WebSocket, Watched>();
+  #polledAt = 0;
 
   /** @param timeout milliseconds without a frame from the peer after which Deno ends the connection; 0: never */
   constructor(timeout: number, poller: Pick<Poller, "add">) {
     this.seconds = timeout / 1000;
-    this.#timeout = timeout;
+    this.#half = timeout / 2;
     this.#interval = Math.max(MIN_INTERVAL, Math.min(timeout / 8, MAX_INTERVAL));
     this.#poller = poller;
   }
 
-  /** Must be called when the socket opens: suspends its timeout whenever the peer sends a long message. */
+  /** Must be called when the socket opens. */
   add(socket: WebSocket, connection: Transfer): void {
-    if (this.#timeout === 0) return;
+    if (this.seconds === 0) return;
     this.#open.set(socket, connection);
-    connection.onUnfinished(this.#checkUploads);
+    connection.onUnfinished(this.#watchUploads);
   }
 
   /** Must be called when the socket closes. Idempotent. */
   delete(socket: WebSocket): void {
     this.#open.delete(socket);
-    this.#suspended.delete(socket);
-    this.#stopped.delete(socket);
+    this.#watched.delete(socket);
   }
 
-  /** Suspends the timeout of an open socket until its transfer is complete. Idempotent. */
-  suspend(socket: WebSocket): void {
+  /** Watches the socket until its transfer is complete. Must be called when much was sent. Idempotent. */
+  watch(socket: WebSocket): void {
     const connection = this.#open.get(socket);
-    if (connection === undefined || this.#suspended.has(socket)) return;
+    if (connection === undefined || this.#watched.has(socket)) return;
     const members = membersOf(socket);
-    const bytes = transferred(socket, connection);
-    if (members === undefined || bytes === undefined || this.#stopped.get(socket) === bytes) return;
-    this.#stopped.delete(socket);
-    members.duration = Math.min(this.seconds * SUSPENDED, NEVER);
-    let timer = members.timer;
-    // While data waits, Deno may be waiting to send a ping. It would then start its timer in addition to this one.
-    if (socket.bufferedAmount === 0) {
-      members.start();
-      timer = undefined;
-    }
-    const now = performance.now();
-    this.#suspended.set(socket, { connection, timer, bytes, progressAt: now });
-    if (this.#suspended.size > 1) return;
-    this.#nextCheck = now + this.#interval;
+    if (members === undefined) return;
+    this.#watched.set(socket, { connection, bytes: undefined, timer: members.timer, timerSince: -Infinity });
+    if (this.#watched.size > 1) return;
+    this.#polledAt = performance.now();
     this.#poller.add(this);
   }
 
-  /** Ends the suspensions whose transfer is complete or has stopped. */
+  /** Restarts the timeouts of transfers with progress, and forgets those that are complete. */
   poll(now: number): boolean {
-    if (now < this.#nextCheck) return true;
-    this.#nextCheck = now + this.#interval;
-    for (const [socket, suspended] of this.#suspended) {
-      const bytes = transferred(socket, suspended.connection);
-      if (bytes !== undefined && bytes !== suspended.bytes) [suspended.bytes, suspended.progressAt] = [bytes, now];
-      if (bytes !== undefined && now - suspended.progressAt < this.#timeout) continue;
-      this.#suspended.delete(socket);
-      if (bytes !== undefined) this.#stopped.set(socket, bytes);
-      this.#resume(socket, suspended);
+    if (now - this.#polledAt < this.#interval) return true;
+    for (const [socket, watched] of this.#watched) {
+      if (socket.readyState !== WebSocket.OPEN || !this.#check(socket, watched, now)) this.#watched.delete(socket);
     }
-    return this.#suspended.size > 0;
+    this.#polledAt = now;
+    return this.#watched.size > 0;
   }
 
-  readonly #checkUploads = (): void => {
-    const now = performance.now();
-    if (now < this.#nextUploadCheck) return;
-    this.#nextUploadCheck = now + this.#interval;
+  readonly #watchUploads = (): void => {
     for (const [socket, connection] of this.#open) {
-      if (connection.hasUnfinishedMessage()) this.suspend(socket);
+      if (connection.hasUnfinishedMessage()) this.watch(socket);
     }
   };
 
-  #resume(socket: WebSocket, { timer }: Suspended): void {
-    if (socket.readyState !== WebSocket.OPEN) return;
+  /** @returns whether the transfer continues */
+  #check(socket: WebSocket, watched: Watched, now: number): boolean {
+    const { connection, bytes: before } = watched;
     const members = membersOf(socket)!;
-    members.duration = this.seconds;
-    // The timer of the suspension still runs if no frame arrived and no ping was sent meanwhile.
-    if (timer === undefined || members.timer !== timer) members.start();
+    // Deno started another timer after the last poll: a frame arrived, or a ping was sent.
+    if (members.timer !== watched.timer) [watched.timer, watched.timerSince] = [members.timer, this.#polledAt];
+    const sending = socket.bufferedAmount + (connection.unacknowledged() ?? 0) >= LONG;
+    const receiving = connection.hasUnfinishedMessage();
+    if (!sending && !receiving) return false;
+    // Only bytes of the transfer count: the kernel also acknowledges the pings.
+    const read = sending ? connection.acknowledged() ?? 0 : 0;
+    const bytes = watched.bytes = read + (receiving ? connection.received() ?? 0 : 0);
+    if (before === undefined || before === bytes || now - pingedAt < PING_TIME) return true;
+    // If the first timer may have expired while data waits, Deno may be waiting to write its ping. It then starts its
+    // second timer whatever timer runs, so another one would not be stopped by a frame. The next poll sees the second one.
+    if (sending && now - watched.timerSince >= this.#half) return true;
+    members.start();
+    [watched.timer, watched.timerSince] = [members.timer, now];
+    return true;
   }
-}
-
-/** The bytes that the peer has read while more are waiting, and those of its unfinished message. Undefined without either. */
-function transferred(socket: WebSocket, connection: Transfer): number | undefined {
-  const sending = socket.bufferedAmount > 0 || (connection.unacknowledged() ?? 0) > 0;
-  const receiving = connection.hasUnfinishedMessage();
-  if (!sending && !receiving) return undefined;
-  return (sending ? connection.acknowledged() ?? 0 : 0) + (receiving ? connection.received() ?? 0 : 0);
 }
 
 /** The members of a socket; undefined if this version of Deno lacks them. */

@@ -274,11 +274,11 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   }
 
   #onMessage(data: string | ArrayBuffer): void {
-    if (this.#closing !== undefined || this.#finished) return;
     const bytes = typeof data === "string" ? data.length : data.byteLength;
+    this.#connection?.delivered(bytes);
+    if (this.#closing !== undefined || this.#finished) return;
     this.#received += bytes;
     this.#shared.counters.receive(bytes);
-    this.#connection?.delivered(bytes);
     const refused = this.#inbound.check(data);
     if (refused !== undefined) return this.#startClose(refused);
     if (this.#inbound.waiting === 0 && this.#shared.scheduler.mayHandle(this)) return this.#handle(data);

@@ -22,8 +22,8 @@ export const HARD_LIMIT = 8;
 const EMPTY_ON_WIRE = 31;
 /** Messages between two marks. The upper bound of the number of messages is too high by at most twice this number. */
 const MARK_AFTER = 64;
-/** Bytes after which the idle timeout is suspended until the peer has read them. */
-const SUSPEND_AFTER = 16 * 1024;
+/** Sent bytes after which the peer may have a long transfer, see `IdleTimeouts`. */
+const WATCH_AFTER = 16 * 1024;
 /** Milliseconds after which messages without payload count as sent, if the kernel does not report acknowledgements. */
 const EMPTY_SENT_AFTER = 1_000;
 
@@ -84,8 +84,8 @@ export class SendBuffer implements SendSample {
   readonly #corkTimer: CorkTimer;
   readonly #tlsFlush: TlsFlush | undefined;
   readonly #idleTimeouts: IdleTimeouts;
-  /** The value of `sent` at which the idle timeout is suspended next. */
-  #suspendAt = SUSPEND_AFTER;
+  /** The value of `sent` at which the idle timeout is watched again. */
+  #watchAt = WATCH_AFTER;
   /** An upper bound of the cost. With it, most sends need no measurement of Deno's buffer. */
   #cost = 0;
   /**
@@ -105,6 +105,8 @@ export class SendBuffer implements SendSample {
   #emptyLeft: number | undefined;
   #corked = false;
   #open = false;
+  /** The acknowledged bytes when the peer closed. Undefined if nothing was waiting. */
+  #acknowledgedAtClose: number | undefined;
 
   constructor({ socket, limit, budget, connection, corkTimer, idleTimeouts, tlsFlush }: SendBufferOptions) {
     this.#socket = socket;
@@ -124,6 +126,7 @@ export class SendBuffer implements SendSample {
 
   /** Called when the peer closes: disables sending, and uncorks, so that the close frame does not wait. */
   close(): void {
+    if (this.#open && this.#cost > 0) this.#acknowledgedAtClose = this.#connection?.acknowledged();
     this.#open = false;
     this.uncork();
   }
@@ -174,7 +177,10 @@ export class SendBuffer implements SendSample {
     this.#recentBytes += bytes;
     this.sent += bytes;
     this.#tlsFlush?.sent(bytes);
-    if (this.sent >= this.#suspendAt) this.#suspendIdleTimeout();
+    if (this.sent >= this.#watchAt) {
+      this.#watchAt = this.sent + WATCH_AFTER;
+      this.#idleTimeouts.watch(this.#socket);
+    }
     if (bytes < this.#shortestRecent) this.#shortestRecent = bytes;
     this.#cost += cost;
     const budget = this.#budget;
@@ -186,11 +192,6 @@ export class SendBuffer implements SendSample {
     return this.#status(cost);
   }
 
-  #suspendIdleTimeout(): void {
-    this.#suspendAt = this.sent + SUSPEND_AFTER;
-    this.#idleTimeouts.suspend(this.#socket);
-  }
-
   #cork(): void {
     this.#corked = this.#connection!.cork(true);
     if (this.#corked) this.#corkTimer.add(this);
@@ -199,7 +200,7 @@ export class SendBuffer implements SendSample {
   /** Measures the waiting cost. The result is an upper bound, which is tight if messages have similar lengths. */
   measure(): number {
     // After a close frame Deno reports 0 although earlier messages still wait.
-    if (!this.#open) return this.#cost;
+    if (!this.#open) return Math.max(0, this.#cost - this.#readSinceClose());
     const { buffered } = this;
     const shortest = Math.min(this.#shortestOlder, this.#shortestRecent);
     if (buffered === 0 && (shortest > 0 || this.#emptyHasLeft())) {
@@ -218,6 +219,11 @@ export class SendBuffer implements SendSample {
     }
     const most = shortest > 0 ? Math.ceil(buffered / shortest) : Infinity;
     return this.#cost = buffered + Math.min(this.#older + this.#recent, most) * MESSAGE_COST;
+  }
+
+  #readSinceClose(): number {
+    const before = this.#acknowledgedAtClose;
+    return before === undefined ? 0 : (this.#connection?.acknowledged() ?? before) - before;
   }
 
   /** Whether messages without payload have left. They count no bytes, so the kernel's acknowledged bytes are used. */

@@ -37,7 +37,6 @@ class Line {
       budget: new MemoryBudget(Infinity),
       connection: {
         acknowledged: () => undefined,
-
         cork: (on) => this.corks.push(on) > 0,
       },
       corkTimer,

@@ -113,7 +113,8 @@ export class TrackedSocket {
         return age > limits.handshakeTimeout ? "upgrade" : undefined;
       case State.closing:
         if (sample.sent > this.#acknowledged) [this.#acknowledged, this.#progressAt] = [sample.sent, now];
-        return now - this.#progressAt > limits.closeTimeout || age > MAX_CLOSE_TIME ? "close" : undefined;
+        if (now - this.#progressAt > limits.closeTimeout || age > MAX_CLOSE_TIME) return "close";
+        return this.#evaluateMessage(sample, now, limits);
       default:
         return this.#evaluateMessage(sample, now, limits);
     }

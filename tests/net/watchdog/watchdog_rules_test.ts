@@ -42,6 +42,13 @@ Deno.test("after a close frame the timeout begins again while the peer reads, up
   assertEquals(verdict(100, closing(100)), "close after 61 s");
 });
 
+Deno.test("after a close frame the limits of messages still apply", () => {
+  const closing = (second: number) => ({ state: State.closing, sent: second });
+  assertEquals(verdict(100, (second) => ({ ...closing(second), received: second * 300_000 })), "payload after 8 s");
+  const slow = (second: number) => ({ ...closing(second), received: second * 2_000 });
+  assertEquals(verdict(100, slow), "close after 61 s");
+});
+
 Deno.test("bytes do not extend the timeout before a request; each later request does", () => {
   assertEquals(verdict(10, (second) => ({ state: State.none, received: second })), "handshake after 2 s");
   assertEquals(verdict(100, (second) => ({ state: State.request, requestCount: second >> 2 })), undefined);
