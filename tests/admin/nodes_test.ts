@@ -11,9 +11,13 @@ peerTest("nats-server", "calls reach the peers of all nodes, and report how many
   await using other = await servingAdmin({ broker: server.url });
   await using client = await other.connect({ path: "/?user=tom" });
   assertEquals(await client.ask("news"), "joined");
-  const nodesOf = async ({ service }: { service: Service }) => (await call(service, "nodes")).body.result.nodes.length;
+  // When another node has answered, the broker has received the subscription, which was sent before the request.
+  const reachesBoth = async ({ service }: { service: Service }) => {
+    const { nodes, complete } = (await call(service, "nodes")).body.result;
+    return complete && nodes.length === 2;
+  };
   const deadline = performance.now() + 30_000;
-  while (await nodesOf(one) < 2 || await nodesOf(other) < 2) {
+  while (!await reachesBoth(one) || !await reachesBoth(other)) {
     assert(performance.now() < deadline, "the nodes have not found each other");
   }
   const does = async (method: string, parameters: unknown) =>

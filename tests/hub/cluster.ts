@@ -125,9 +125,15 @@ export async function countsOf(client: NodeClient): Promise<RelayCounts> {
   return (await client.ask<NodeList>({ do: "nodes" })).nodes[0]!.counts!;
 }
 
-/** Waits until the node of each client knows `count` nodes. */
+/**
+ * Waits until the node of each client knows `count` nodes, and all of them answer. The subscriptions of the clients are in
+ * effect then, because the broker received them before the request.
+ */
 export async function acquainted(count: number, ...clients: readonly NodeClient[]): Promise<void> {
   for (const client of clients) {
-    await eventually(() => client.ask<NodeList>({ do: "nodes" }), ({ nodes }) => nodes.length === count);
+    await eventually(
+      () => client.ask<NodeList>({ do: "nodes" }),
+      ({ nodes, complete }) => complete && nodes.length === count,
+    );
   }
 }
