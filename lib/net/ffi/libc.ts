@@ -16,6 +16,7 @@ const SYMBOLS = {
   poll: { parameters: ["buffer", "usize", "i32"], result: "i32" },
   ioctl: { parameters: ["i32", "usize", "buffer"], result: "i32" },
   getrlimit: { parameters: ["i32", "buffer"], result: "i32" },
+  clock_gettime: { parameters: ["i32", "buffer"], result: "i32" },
 } as const satisfies Deno.ForeignLibraryInterface;
 
 /** The C functions: 0 or more means success, -1 failure. */
@@ -51,6 +52,8 @@ export const LINUX = {
   FIONREAD: 0x541b,
   SIOCOUTQ: 0x5411,
   TCP_USER_TIMEOUT: 18,
+  CLOCK_PROCESS_CPUTIME_ID: 2,
+  CLOCK_THREAD_CPUTIME_ID: 3,
 } as const;
 
 const COMMON = { IPPROTO_TCP: 6, TCP_NODELAY: 1, AF_INET: 2 } as const;

@@ -60,6 +60,8 @@ export class Sockets {
   readonly #cookie = new Uint32Array(2);
   readonly #memory = new Uint32Array(9);
   readonly #info = new TcpInfo();
+  /** `struct timespec`: seconds and nanoseconds. */
+  readonly #time = new BigInt64Array(2);
   /** `struct pollfd` entries: the descriptor, the requested events (none), and the returned events. */
   readonly #polled = new Int32Array(RUN * 2);
   readonly #events = new Int16Array(this.#polled.buffer);
@@ -180,6 +182,17 @@ export class Sockets {
       this.#libc.calls.connect(socket, UNSPECIFIED, UNSPECIFIED.length) === 0;
     if (duplicate >= 0) this.#libc.calls.close(duplicate);
     return aborted;
+  }
+
+  /** The CPU time of the other threads of this process, in milliseconds. Linux only. */
+  otherThreadsCpu(): number {
+    return this.#clock(LINUX.CLOCK_PROCESS_CPUTIME_ID) - this.#clock(LINUX.CLOCK_THREAD_CPUTIME_ID);
+  }
+
+  /** Reads a clock (clock_gettime(2)), in milliseconds. */
+  #clock(id: number): number {
+    this.#libc.calls.clock_gettime(id, this.#time);
+    return Number(this.#time[0]!) * 1000 + Number(this.#time[1]!) / 1e6;
   }
 
   /** The open descriptors in ascending order. */

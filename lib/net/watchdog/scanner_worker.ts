@@ -36,6 +36,11 @@ const SHORT_TICK = 10;
  */
 const STALL_AFTER = 300;
 /**
+ * Milliseconds of CPU that the process must have used since the last heartbeat before a peer counts as a flooder. On a busy
+ * machine the loop also stands still because it gets no CPU, and then every peer that sends a burst would look like one.
+ */
+const STALL_CPU = 200;
+/**
  * The number of scans, while the loop is blocked, in which Deno reads from a peer before the peer counts as a flooder. Deno
  * reads the sent part of a single message in a few milliseconds. Deno reads from one flooder after the other, so once
  * `MANY_FLOODERS` were found during one blockage, one scan is enough for the others.
@@ -118,6 +123,7 @@ class Scanner {
     const { header } = this.#table;
     let beat = -1;
     let beatAt = 0;
+    let cpuAtBeat = 0;
     let clock = 0;
     let lastTick = performance.now();
     let quickScanAt = -Infinity;
@@ -128,7 +134,7 @@ class Scanner {
     while (Atomics.wait(header, Header.stop, 0, wait) === "timed-out") {
       const now = performance.now();
       const seen = Atomics.load(header, Header.beat);
-      if (seen !== beat) [beat, beatAt] = [seen, now];
+      if (seen !== beat) [beat, beatAt, cpuAtBeat] = [seen, now, this.#sockets.otherThreadsCpu()];
       const stalled = now - beatAt > STALL_AFTER;
       // While the loop is blocked the service cannot accept requests, so the clock of the timeouts stops.
       if (!stalled) clock += Math.min(now - lastTick, MAX_CLOCK_STEP);
@@ -142,7 +148,7 @@ class Scanner {
       wait = stalled ? STALL_TICK : closed ? SHORT_TICK : hurried ? BUSY_TICK : TICK;
       const full = now >= (hurried ? Math.min(fullScanAt, this.#busyFullScanAt) : fullScanAt);
       if (!full && now < quickScanAt) continue;
-      this.#scan(clock, full, stalled);
+      this.#scan(clock, full, stalled && this.#sockets.otherThreadsCpu() - cpuAtBeat > STALL_CPU);
       const after = performance.now();
       const next = after + Math.max(SCAN_PAUSE, (after - now) * PAUSE_FACTOR);
       if (full) [fullScanAt, this.#busyFullScanAt] = [next, after + (after - now) * BUSY_PAUSE_FACTOR];
@@ -156,7 +162,7 @@ class Scanner {
   /**
    * Takes one sample of each connection, and aborts those that violate a rule.
    * @param full whether the scan includes the WebSockets
-   * @param stalled whether the event loop is blocked
+   * @param stalled whether the event loop is blocked by its own work
    */
   #scan(clock: number, full: boolean, stalled: boolean): void {
     const table = this.#table;
