@@ -186,7 +186,12 @@ export class Sockets {
 
   /** The CPU time of the other threads of this process, in milliseconds. Linux only. */
   otherThreadsCpu(): number {
-    return this.#clock(LINUX.CLOCK_PROCESS_CPUTIME_ID) - this.#clock(LINUX.CLOCK_THREAD_CPUTIME_ID);
+    return this.#clock(LINUX.CLOCK_PROCESS_CPUTIME_ID) - this.threadCpu();
+  }
+
+  /** The CPU time of this thread, in milliseconds. Linux only. */
+  threadCpu(): number {
+    return this.#clock(LINUX.CLOCK_THREAD_CPUTIME_ID);
   }
 
   /** Reads a clock (clock_gettime(2)), in milliseconds. */

@@ -52,7 +52,7 @@ const SCAN_PAUSE = 250;
 /** If all peers together sent more bytes than this since the last scan, the next one follows soon: unfinished messages may grow fast. */
 const BUSY_BYTES = 8 * 1024 ** 2;
 /**
- * A scan is followed by a pause of this many times its duration. Each of the two kinds of scan thus takes at most 0.4 % of
+ * A scan is followed by a pause of this many times its CPU time. Each of the two kinds of scan thus takes at most 0.4 % of
  * a core. A quick scan covers the connections that are not WebSockets yet. A full scan covers all connections, and takes
  * 20 ms for 10,000. `BUSY_PAUSE_FACTOR` applies to full scans under high traffic or while the loop is blocked: 5 %.
  */
@@ -148,10 +148,12 @@ class Scanner {
       wait = stalled ? STALL_TICK : closed ? SHORT_TICK : hurried ? BUSY_TICK : TICK;
       const full = now >= (hurried ? Math.min(fullScanAt, this.#busyFullScanAt) : fullScanAt);
       if (!full && now < quickScanAt) continue;
+      const cpuBefore = this.#sockets.threadCpu();
       this.#scan(clock, full, stalled && this.#sockets.otherThreadsCpu() - cpuAtBeat > STALL_CPU);
       const after = performance.now();
-      const next = after + Math.max(SCAN_PAUSE, (after - now) * PAUSE_FACTOR);
-      if (full) [fullScanAt, this.#busyFullScanAt] = [next, after + (after - now) * BUSY_PAUSE_FACTOR];
+      const used = this.#sockets.threadCpu() - cpuBefore;
+      const next = after + Math.max(SCAN_PAUSE, used * PAUSE_FACTOR);
+      if (full) [fullScanAt, this.#busyFullScanAt] = [next, after + used * BUSY_PAUSE_FACTOR];
       else quickScanAt = next;
       Atomics.add(header, Header.scans, 1);
       if (full) Atomics.add(header, Header.fullScans, 1);
