@@ -39,7 +39,7 @@ const STALL_AFTER = 300;
  * Milliseconds of CPU that the process must have used since the last heartbeat before a peer counts as a flooder. On a busy
  * machine the loop also stands still because it gets no CPU, and then every peer that sends a burst would look like one.
  */
-const STALL_CPU = 200;
+const STALL_CPU = 100;
 /**
  * The number of scans, while the loop is blocked, in which Deno reads from a peer before the peer counts as a flooder. Deno
  * reads the sent part of a single message in a few milliseconds. Deno reads from one flooder after the other, so once
