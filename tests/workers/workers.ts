@@ -68,7 +68,10 @@ export async function joinRoom(room: string, one: Client, other: Client): Promis
     const first = to.next().finally(() => arrived = true);
     while (!arrived) {
       assertEquals(await from.ask(`say ${room} probe-${++probes}`), "said");
-      await Promise.race([first, new Promise((resolve) => setTimeout(resolve, 50))]);
+      const pause = Promise.withResolvers<void>();
+      const timer = setTimeout(pause.resolve, 50);
+      await Promise.race([first, pause.promise]);
+      clearTimeout(timer);
     }
     // The messages of one publisher arrive in order, so the probes after the first one arrive too.
     for (let last = await first; last !== `probe-${probes}`;) last = await to.next();
