@@ -1,14 +1,14 @@
 import { assert, assertEquals } from "@std/assert";
-import { FrameReader } from "../../lib/client/frames.ts";
 import { defineApp } from "../../lib/ws/app_types.ts";
 import { CloseTimer, ReadProgress } from "../../lib/ws/close_timer.ts";
 import { Opcode, textFrame } from "../support/frames.ts";
 import { dialUpgraded, writeAll } from "../support/raw.ts";
 import { serving } from "../support/serving.ts";
+import { readSlowly } from "./slow_reader.ts";
 
 const SIZE = 4 * 1024 ** 2;
-/** The client waits this many milliseconds after each such number of bytes. It needs at least 7.5 seconds in total. */
-const [PAUSE, PART] = [120, 65_536];
+/** The client's pauses in milliseconds. It needs at least 7.5 seconds in total. */
+const PAUSE = 120;
 
 for (const mode of ["direct", "proxied"] as const) {
   Deno.test(`a slow client gets a long message and the close frame behind it, after more than 5 s (${mode})`, async () => {
@@ -24,33 +24,16 @@ for (const mode of ["direct", "proxied"] as const) {
     using conn = await dialUpgraded(served.raw);
     await writeAll(conn, textFrame("send"));
     const begun = performance.now();
-    assertEquals(await readSlowly(conn), [{ opcode: Opcode.Binary, length: SIZE }, {
-      opcode: Opcode.Close,
-      length: 6,
-    }]);
+    const frames: number[][] = [];
+    for await (const { opcode, payload } of readSlowly(conn, PAUSE)) {
+      frames.push([opcode, payload.length]);
+      if (opcode === Opcode.Close) break;
+    }
+    assertEquals(frames, [[Opcode.Binary, SIZE], [Opcode.Close, 6]]);
     assert(performance.now() - begun > 6_000, "the client was not slow");
     conn.close();
     assertEquals(await ended.promise, { code: 4000, reason: "done" });
   });
-}
-
-/** Reads frames up to a close frame. Pauses after each part of the bytes. */
-async function readSlowly(conn: Deno.Conn): Promise<{ opcode: number; length: number }[]> {
-  const reader = new FrameReader(SIZE);
-  const buffer = new Uint8Array(PART);
-  const frames: { opcode: number; length: number }[] = [];
-  for (let unpaused = 0; frames.at(-1)?.opcode !== Opcode.Close;) {
-    const count = await conn.read(buffer);
-    if (count === null) throw new Error("the connection ended without a close frame");
-    reader.push(buffer.slice(0, count));
-    for (let frame; (frame = reader.next()) !== undefined;) {
-      frames.push({ opcode: frame.opcode, length: frame.payload.length });
-    }
-    if ((unpaused += count) < PART) continue;
-    unpaused -= PART;
-    await new Promise((resolve) => setTimeout(resolve, PAUSE));
-  }
-  return frames;
 }
 
 /** Asks a timer each second. Returns the second in which it expires. The peer reads up to the second `readsUntil`. */

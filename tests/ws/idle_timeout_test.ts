@@ -1,13 +1,13 @@
 import { assert, assertEquals } from "@std/assert";
-import { type Frame, FrameReader } from "../../lib/client/frames.ts";
 import { defineApp } from "../../lib/ws/app_types.ts";
 import { maskedFrame, Opcode, textFrame } from "../support/frames.ts";
 import { dialUpgraded, writeAll } from "../support/raw.ts";
 import { type Served, serving } from "../support/serving.ts";
+import { readSlowly } from "./slow_reader.ts";
 
 const SIZE = 4 * 1024 ** 2;
-/** The client waits this many milliseconds after each such number of bytes. It needs at least 9.6 seconds in total. */
-const [PAUSE, PART] = [150, 65_536];
+/** The client's pauses in milliseconds. It needs at least 9.6 seconds in total. */
+const PAUSE = 150;
 
 /** The arguments of the `close` hook. */
 type Details = { readonly code?: number; readonly reason?: string };
@@ -25,21 +25,6 @@ async function sending(
   return { ...await serving(app, { mode, idleTimeout, maxBackpressure: "64MiB" }), closed: closed.promise };
 }
 
-/** Yields the frames that arrive, until the connection ends. Reads slowly. */
-async function* framesOf(conn: Deno.Conn): AsyncGenerator<Frame> {
-  const reader = new FrameReader(SIZE);
-  const buffer = new Uint8Array(PART);
-  for (let unpaused = 0;;) {
-    const count = await conn.read(buffer).catch(() => null);
-    if (count === null) return;
-    reader.push(buffer.slice(0, count));
-    for (let frame; (frame = reader.next()) !== undefined;) yield frame;
-    if ((unpaused += count) < PART) continue;
-    unpaused -= PART;
-    await new Promise((resolve) => setTimeout(resolve, PAUSE));
-  }
-}
-
 for (const mode of ["direct", "proxied"] as const) {
   Deno.test(`a client that reads a long message slowly is not ended by the idle timeout, but is afterwards (${mode})`, async () => {
     await using served = await sending(mode, "4s");
@@ -47,7 +32,7 @@ for (const mode of ["direct", "proxied"] as const) {
     await writeAll(conn, textFrame(String(SIZE)));
     const lengths: number[] = [];
     // The client answers no pings.
-    for await (const { opcode, payload } of framesOf(conn)) {
+    for await (const { opcode, payload } of readSlowly(conn, PAUSE)) {
       if (opcode !== Opcode.Binary) continue;
       lengths.push(payload.length);
       if (lengths.length === 1) await writeAll(conn, textFrame("10"));
