@@ -3,6 +3,7 @@
  * service does.
  * @module
  */
+import { FrameError, FrameReader } from "../../lib/client/frames.ts";
 import { maskedFrame, Opcode, repeated, textOf } from "../support/frames.ts";
 import { closeQuietly, dial, dialUpgraded, handshake, type RawTarget, readHead, writeAll } from "../support/raw.ts";
 import { seeded } from "../support/seeded.ts";
@@ -154,14 +155,24 @@ async function untilEnd(conn: Deno.Conn): Promise<void> {
   while (await conn.read(buffer) !== null);
 }
 
-/** Returns the code of the service's close frame and answers it. Undefined if the service sends something else. */
+/**
+ * Returns the code of the service's close frame and answers it. Undefined if the service sends something else. A ping
+ * may come first: the service sends one when it has read nothing for a time, even if data is on its way.
+ */
 async function closeCode(conn: Deno.Conn): Promise<number | undefined> {
+  const reader = new FrameReader(2 ** 20);
   const buffer = new Uint8Array(4096);
-  const length = await conn.read(buffer) ?? 0;
-  if (length < 4 || buffer[0] !== (0x80 | Opcode.Close)) return undefined;
-  await writeAll(conn, maskedFrame(Opcode.Close, buffer.slice(2, 4)));
-  await untilEnd(conn);
-  return (buffer[2]! << 8) | buffer[3]!;
+  for (let length; (length = await conn.read(buffer)) !== null;) {
+    reader.push(buffer.slice(0, length));
+    for (let frame; (frame = reader.next()) !== undefined;) {
+      if (frame.opcode === Opcode.Ping) continue;
+      if (frame.opcode !== Opcode.Close || frame.payload.length < 2) return undefined;
+      await writeAll(conn, maskedFrame(Opcode.Close, frame.payload.slice(0, 2)));
+      await untilEnd(conn);
+      return (frame.payload[0]! << 8) | frame.payload[1]!;
+    }
+  }
+  return undefined;
 }
 
 /**
@@ -209,8 +220,9 @@ async function play(
   const timer = setTimeout(() => conns.forEach(closeQuietly), LONGEST);
   try {
     await kind({ target, random, open, wrong });
-  } catch {
-    // Expected: the service closes the connections of most kinds.
+  } catch (error) {
+    if (error instanceof FrameError) wrong(error.message);
+    // Any other error is expected: the service closes the connections of most kinds.
   } finally {
     clearTimeout(timer);
     conns.forEach(closeQuietly);

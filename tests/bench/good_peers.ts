@@ -108,7 +108,9 @@ class Conversation {
     const timer = setTimeout(() => this.#ended.resolve(new CloseEvent("close", { code: 0 })), PATIENCE);
     const { code } = await this.#ended.promise;
     clearTimeout(timer);
-    if (code !== 1000) throw new Error(`closed with code 1000 and got ${code}`);
+    // Deno's client reports 1005 if a ping arrives between its close frame and the service's: it may send no pong then,
+    // and takes that for an error (read_frame of fastwebsockets).
+    if (code !== 1000 && code !== 1005) throw new Error(`closed with code 1000 and got ${code}`);
   }
 
   #within<T>(what: string, begin: (resolve: (value: T) => void) => void): Promise<T> {
