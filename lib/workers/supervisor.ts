@@ -10,6 +10,7 @@ import { IpcServer } from "../hub/brokers/ipc_server.ts";
 import type { Logger } from "../log.ts";
 import { ConnectionSums } from "./sum_connection_counts.ts";
 import type { ServiceDescription } from "./control_channel.ts";
+import { HeartbeatMonitor } from "./heartbeat_monitor.ts";
 import { SharedPort } from "./shared_port.ts";
 import { ControlListener, describeStatus, WorkerProcess } from "./worker_process.ts";
 
@@ -46,6 +47,7 @@ export class Supervisor {
   readonly #hung = new Set<WorkerProcess>();
   readonly #port = new SharedPort(this.#hung);
   readonly #counts: ConnectionSums<WorkerProcess>;
+  readonly #heartbeats: HeartbeatMonitor;
   /** All processes that have not exited. */
   readonly #processes = new Set<WorkerProcess>();
   /** The current worker of each slot. */
@@ -56,8 +58,6 @@ export class Supervisor {
   /** Resolves when the latest change of sockets is done. */
   #lastChange: Promise<unknown> = Promise.resolve();
   #reloading: { readonly done: Promise<void>; begun: boolean } | undefined;
-  #heartbeatTimer: ReturnType<typeof setInterval> | undefined;
-  #checkedAt = performance.now();
   #stopped: Promise<void> | undefined;
 
   private constructor(options: SupervisorOptions, folder: string) {
@@ -66,6 +66,14 @@ export class Supervisor {
     this.#slots = new Array(options.count).fill(undefined);
     this.#failures = new Array(options.count).fill(0);
     this.#counts = new ConnectionSums((worker, counts) => worker.send({ type: "counts", counts }));
+    this.#heartbeats = new HeartbeatMonitor({
+      workerTimeout: options.workerTimeout,
+      log: options.log,
+      hung: this.#hung,
+      serving: () => this.#serving(),
+      steer: () => this.#steer(),
+      reload: () => this.reload(),
+    });
     this.#control = new ControlListener(
       join(folder, "control.sock"),
       (token) => [...this.#processes].find((worker) => worker.token === token),
@@ -98,12 +106,8 @@ export class Supervisor {
       await supervisor.#close();
       throw error;
     }
-    supervisor.#heartbeatTimer = setInterval(() => supervisor.#checkHeartbeats(), supervisor.#checkInterval);
+    supervisor.#heartbeats.start();
     return supervisor;
-  }
-
-  get #checkInterval(): number {
-    return this.#options.workerTimeout / 20;
   }
 
   /** Called after all workers have switched to another certificate. */
@@ -171,7 +175,7 @@ export class Supervisor {
   stop(): Promise<void> {
     return this.#stopped ??= (async () => {
       this.#stopping.abort();
-      clearInterval(this.#heartbeatTimer);
+      this.#heartbeats.stop();
       for (const worker of this.#processes) this.#stopWorker(worker, false);
       // A replacement in progress now starts no other worker. The workers that it has already started are stopped, too.
       await this.#lastChange;
@@ -368,33 +372,5 @@ export class Supervisor {
   /** The listening workers that answer. */
   answering(): WorkerProcess[] {
     return this.#serving().filter((worker) => !this.#hung.has(worker));
-  }
-
-  #checkHeartbeats(): void {
-    const { workerTimeout, log } = this.#options;
-    const now = performance.now();
-    const delayed = now - this.#checkedAt > 3 * this.#checkInterval;
-    this.#checkedAt = now;
-    // If the machine was suspended or the supervisor was blocked, heartbeats are unread. All workers get a new deadline.
-    if (delayed) {
-      for (const worker of this.#serving()) worker.heardAt = now;
-      return;
-    }
-    for (const worker of this.#serving()) {
-      const silence = now - worker.heardAt;
-      const hung = silence > workerTimeout / 10;
-      if (silence > workerTimeout) {
-        log.error(`worker ${worker.index} has not answered for ${Math.round(silence / 1000)} s: killing it`);
-        worker.signal("SIGKILL");
-      } else if (hung !== this.#hung.has(worker)) {
-        if (hung) this.#hung.add(worker);
-        else this.#hung.delete(worker);
-        const what = hung ? "does not answer; new connections go to the other workers" : "answers again";
-        // Logged after the change has taken effect.
-        void this.#steer().then(() => log.warn(`worker ${worker.index} ${what}`, { pid: worker.pid }));
-        // The worker may have missed a reload.
-        if (!hung) this.reload().catch((error) => log.error(messageOf(error)));
-      }
-    }
   }
 }
