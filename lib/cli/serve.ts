@@ -8,6 +8,7 @@ import { SERVICE_OPTIONS } from "../config/service_options.ts";
 import { messageOf, UsageError } from "../errors.ts";
 import { createLogger, type Logger } from "../log.ts";
 import type { RunningService } from "../service/running_service.ts";
+import type { SupervisorLink } from "../workers/supervisor_link.ts";
 import { type CheckedSettings, validateSettings } from "../service/validate_settings.ts";
 import { createBannerFields, formatBanner } from "./banner.ts";
 import type { Command, Invocation } from "./command_type.ts";
@@ -122,6 +123,19 @@ async function run(line: Invocation): Promise<number> {
     const { supervise } = await import("./run_supervisor.ts");
     return await supervise(settings, format, log);
   }
+  const ended = runService(loaded, format, log, worker);
+  // A worker ends even if its app never finishes loading.
+  return await (worker === undefined ? ended : Promise.race([ended, worker.abandoned]));
+}
+
+/** Runs the service in this process, or checks its configuration. Returns the exit code. */
+async function runService(
+  loaded: LoadedSettings<typeof SERVE_OPTIONS, CheckedSettings>,
+  format: "text" | "json",
+  log: Logger,
+  worker: SupervisorLink | undefined,
+): Promise<number> {
+  const { settings } = loaded;
   // A supervisor does not need these modules.
   const [{ loadApp }, { startService }] = await Promise.all([
     import("../apps/load_app.ts"),

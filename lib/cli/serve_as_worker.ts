@@ -54,9 +54,11 @@ export async function serveAsWorker(
   log: Logger,
 ): Promise<number> {
   const { stopped } = link;
-  const stopRequested = new Promise<void>((resolve) =>
-    stopped.addEventListener("abort", () => resolve(), { once: true })
-  );
+  const stopRequested = new Promise<void>((resolve) => {
+    // The supervisor may have requested it, or exited, while the service began to listen.
+    if (stopped.aborted) resolve();
+    else stopped.addEventListener("abort", () => resolve(), { once: true });
+  });
   // The supervisor handles Ctrl-C and a closed terminal. SIGTERM stops this worker after its connections have drained.
   const terminated = Promise.withResolvers<void>();
   const ignore = () => {};

@@ -10,6 +10,14 @@ export interface ConnectionTotals {
   readonly users: Readonly<Record<string, number>>;
 }
 
+/** How a worker listens. */
+export interface ListenOrder {
+  /** The port to open. Default: the port of the settings. */
+  readonly port?: number;
+  /** Whether other workers already share the port. */
+  readonly join: boolean;
+}
+
 /** The calls of a service to its supervisor. */
 export interface WorkerContext {
   /** The worker's number, from 1. */
@@ -18,11 +26,8 @@ export interface WorkerContext {
   readonly count: number;
   /** The unix socket of the relay between the workers; undefined with a single worker or a broker. */
   readonly relay: string | undefined;
-  /**
-   * Resolves when it is this worker's turn to listen. `port` is the port to open; default: the port of the settings. `join`
-   * is true if other workers already share the port.
-   */
-  turnToListen(): Promise<{ readonly port?: number; readonly join: boolean }>;
+  /** Resolves when it is this worker's turn to listen. */
+  turnToListen(): Promise<ListenOrder>;
   /** Must be called when the accept loop has ended unexpectedly ("lost") or runs again ("joined"). */
   groupChanged(change: "lost" | "joined"): void;
   /**

@@ -11,7 +11,7 @@ import type { LogFields } from "../log.ts";
 import type { MetricValues } from "../metrics.ts";
 import type { TlsText } from "../net/listener/accept_loop.ts";
 import type { Instruction } from "../net/listener/reuseport_group.ts";
-import type { ConnectionTotals } from "../service/worker_context.ts";
+import type { ConnectionTotals, ListenOrder } from "../service/worker_context.ts";
 
 /** The version of the messages below. The supervisor rejects a worker of another version. */
 export const PROTOCOL = 2;
@@ -69,8 +69,8 @@ export type WorkerMessage =
 
 /** Notifications of the supervisor. */
 export type SupervisorMessage =
-  /** Listen now. `join`: other workers already share the port. `port`: default is the port of the settings. */
-  | { readonly type: "listen"; readonly port?: number; readonly join: boolean }
+  /** Listen now. */
+  | { readonly type: "listen" } & ListenOrder
   /** The changed connection counts of all other workers. */
   | { readonly type: "counts"; readonly counts: ConnectionTotals }
   /** Stop. `followed`: other workers go on serving the port. */

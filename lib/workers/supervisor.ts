@@ -256,9 +256,10 @@ export class Supervisor {
     try {
       await Promise.race([this.#prepared.get(worker), worker.listening, late]);
       const letListen = async () => {
-        const join = this.#port.isOpen;
+        // The service may have begun to stop while the worker waited for its turn.
+        if (worker.stopping) throw new StartError(`Cannot start worker ${worker.index}: it was stopped`);
         const port = this.#listening?.port;
-        worker.send({ type: "listen", join, ...(port ? { port } : {}) });
+        worker.listen({ join: this.#port.isOpen, ...(port ? { port } : {}) });
         const service = await Promise.race([worker.listening, late]);
         this.#port.add(worker);
         if (this.#hung.size > 0) await this.#port.steer();

@@ -5,7 +5,7 @@
 import { executeCommand } from "../admin/api_methods.ts";
 import { messageOf, StartError, UsageError } from "../errors.ts";
 import type { RunningService } from "../service/running_service.ts";
-import type { ConnectionTotals, WorkerContext } from "../service/worker_context.ts";
+import type { ConnectionTotals, ListenOrder, WorkerContext } from "../service/worker_context.ts";
 import {
   ControlChannel,
   type ServiceDescription,
@@ -41,9 +41,11 @@ export class SupervisorLink implements WorkerContext {
   readonly relay: string | undefined;
   /** Aborted when the supervisor requests a stop, or has exited. The reason is `followed`, `stop` or `orphaned`. */
   readonly stopped: AbortSignal;
+  /** Rejects with a StartError if the supervisor exits before it has let this worker listen. Never resolves. */
+  readonly abandoned: Promise<never>;
   readonly #channel: ControlChannel<SupervisorRequests, WorkerRequests, SupervisorMessage, WorkerMessage>;
   readonly #stop = new AbortController();
-  readonly #listenRequest = Promise.withResolvers<{ readonly port?: number; readonly join: boolean }>();
+  readonly #listenRequest = Promise.withResolvers<ListenOrder>();
   #service: RunningService | undefined;
   #heartbeat: ReturnType<typeof setInterval> | undefined;
   onCounts: (others: ConnectionTotals) => void = () => {};
@@ -65,7 +67,8 @@ export class SupervisorLink implements WorkerContext {
     this.count = count;
     this.relay = relay;
     this.stopped = this.#stop.signal;
-    this.#listenRequest.promise.catch(() => {});
+    this.abandoned = this.#listenRequest.promise.then(() => new Promise<never>(() => {}));
+    this.abandoned.catch(() => {});
     this.#channel = new ControlChannel<SupervisorRequests, WorkerRequests, SupervisorMessage, WorkerMessage>(
       connection,
       (message) => this.#handleMessage(message),
@@ -96,7 +99,7 @@ export class SupervisorLink implements WorkerContext {
     });
   }
 
-  turnToListen(): Promise<{ readonly port?: number; readonly join: boolean }> {
+  turnToListen(): Promise<ListenOrder> {
     this.#channel.send({ type: "prepared" });
     return this.#listenRequest.promise;
   }

@@ -3,7 +3,7 @@
  * @module
  */
 import { messageOf, StartError } from "../errors.ts";
-import type { ConnectionTotals } from "../service/worker_context.ts";
+import type { ConnectionTotals, ListenOrder } from "../service/worker_context.ts";
 import {
   ControlChannel,
   PROTOCOL,
@@ -66,6 +66,8 @@ export class WorkerProcess {
   readonly #events: WorkerEvents;
   readonly #listening = Promise.withResolvers<ServiceDescription>();
   #channel: WorkerChannel | undefined;
+  /** Whether the worker may have connections. */
+  #toldToListen = false;
 
   /** @throws {StartError} if the program cannot be started */
   constructor({ command, parameters }: WorkerStart, events: WorkerEvents) {
@@ -124,11 +126,17 @@ export class WorkerProcess {
     return this.#channel.request(name, argument);
   }
 
-  /** Asks the worker to drain its connections and stop. */
+  /** Lets the worker listen. */
+  listen(order: ListenOrder): void {
+    this.#toldToListen = true;
+    this.send({ type: "listen", ...order });
+  }
+
+  /** Asks the worker to drain its connections and stop. A worker that has none yet is killed, because its start may take long. */
   stop(followed: boolean): void {
     this.stopping = true;
-    if (this.#channel === undefined) this.kill();
-    else this.send({ type: "stop", followed });
+    if (this.#toldToListen) this.send({ type: "stop", followed });
+    else this.kill();
   }
 
   /** Kills the worker at once. */
