@@ -258,6 +258,8 @@ export class Supervisor {
       const letListen = async () => {
         // The service may have begun to stop while the worker waited for its turn.
         if (worker.stopping) throw new StartError(`Cannot start worker ${worker.index}: it was stopped`);
+        // It may have connections, and report them, as soon as it listens.
+        this.#counts.add(worker);
         const port = this.#listening?.port;
         worker.listen({ join: this.#port.isOpen, ...(port ? { port } : {}) });
         const service = await Promise.race([worker.listening, late]);
@@ -266,7 +268,6 @@ export class Supervisor {
         return service;
       };
       const service = exclusive ? await letListen() : await this.#exclusively(letListen);
-      this.#counts.add(worker);
       worker.heardAt = performance.now();
       return service;
     } finally {
