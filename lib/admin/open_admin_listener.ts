@@ -23,17 +23,6 @@ export interface OpenAdminOptions {
   readonly log: Logger;
 }
 
-/** Creates the backend for a service of this process. */
-export function createLocalBackend(
-  service: ServiceCalls & { health(): Health; metrics(): MetricValues },
-): AdminBackend {
-  return {
-    execute: (command) => executeCommand(service, command),
-    health: () => Promise.resolve(service.health()),
-    metrics: () => Promise.resolve(service.metrics()),
-  };
-}
-
 /**
  * Checks the key file and the unix socket of the admin listener, without listening.
  * @throws {StartError} with the text of a failed start
@@ -80,4 +69,29 @@ export async function openAdmin(
     await keys?.[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** A service of this process. */
+export interface LocalService extends ServiceCalls {
+  readonly settings: Settings;
+  readonly material: TlsText | undefined;
+  health(): Health;
+  metrics(): MetricValues;
+}
+
+/**
+ * Opens the admin listener of a service of this process.
+ * @throws {StartError} if the address or the key file cannot be used
+ */
+export async function openLocalAdmin(
+  service: LocalService,
+  admin: string,
+  { takeover, log }: Pick<OpenAdminOptions, "takeover" | "log">,
+): Promise<AdminListener> {
+  const backend: AdminBackend = {
+    execute: (command) => executeCommand(service, command),
+    health: () => Promise.resolve(service.health()),
+    metrics: () => Promise.resolve(service.metrics()),
+  };
+  return await openAdmin({ ...service.settings, admin }, { backend, tls: service.material, takeover, log });
 }

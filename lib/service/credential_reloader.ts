@@ -38,7 +38,9 @@ export class CredentialReloader {
   #material: TlsMaterial | undefined;
   #staged: TlsMaterial | undefined;
   #watch: AsyncDisposable | undefined;
-  #last: Promise<void> = Promise.resolve();
+  /** Resolves when the start has ended. */
+  readonly #started = Promise.withResolvers<void>();
+  #last: Promise<void> = this.#started.promise;
   readonly #stopping = new AbortController();
 
   constructor(options: CredentialReloaderOptions) {
@@ -51,10 +53,13 @@ export class CredentialReloader {
   }
 
   /**
-   * Starts watching, then loads the certificate, so that no change is missed.
+   * Starts watching, then loads the certificate and calls `open`. Reloads wait until `open` has ended, so that no change is
+   * missed.
+   * @param open starts what uses the certificate
    * @throws {StartError} if the certificate is not usable
+   * @throws the error of `open`
    */
-  async start(): Promise<void> {
+  async start(open: () => Promise<void>): Promise<void> {
     const { source, authenticator, log } = this.#options;
     const { file } = authenticator ?? {};
     if (file !== undefined) {
@@ -65,10 +70,15 @@ export class CredentialReloader {
     source?.watch(() => this.reloadOrLog());
     try {
       this.#material = await this.#load();
+      await open();
     } catch (error) {
+      // The stop awaits the reloads that wait for the start.
+      this.#stopping.abort();
+      this.#started.resolve();
       await this.stop();
       throw error;
     }
+    this.#started.resolve();
   }
 
   /** The certificate that `stage` has read, until `settle` is called. */
@@ -77,8 +87,16 @@ export class CredentialReloader {
   }
 
   /** See `Service.reload`. Reloads run one after the other; a failed one does not prevent the next. */
-  reload(): Promise<void> {
-    return this.#options.reloadAll?.() ?? this.runExclusively(() => this.#count(() => this.#reload()));
+  async reload(): Promise<void> {
+    const { reloadAll } = this.#options;
+    if (reloadAll === undefined) return await this.runExclusively(() => this.#count(() => this.#reload()));
+    await this.#started.promise;
+    if (!this.#stopping.signal.aborted) await reloadAll();
+  }
+
+  /** Reloads within `open` of `start`, for a worker that has missed a reload of the others. Logs a failure. */
+  reloadBeforeListening(): Promise<void> {
+    return this.#logFailure(async () => this.settle(await this.stage()));
   }
 
   /**

@@ -190,49 +190,57 @@ export class RunningService extends HubCalls implements Service {
   }
 
   async start(takeover: { readonly port: number; readonly adminPort: number } | undefined): Promise<void> {
-    const { address } = this.mode;
-    const { log, loaded: { given }, worker } = this.#parts;
-    await this.#credentials.start();
     try {
-      await joinBroker(this.#hub, this.settings, given, log);
-      if (worker?.relay !== undefined) await joinWorkers(this.#hub, worker.relay);
-      if (this.settings.admin !== undefined) this.#eventLoopLag = new EventLoopLag();
-      if (worker === undefined) await this.#openAdmin(takeover);
-      const turn = await worker?.turnToListen();
-      const port = takeover?.port ?? turn?.port;
-      this.#listener = await Listener.open({
-        address: port !== undefined && address.transport === "tcp" ? { ...address, port } : address,
-        ...(this.material ? { tls: this.material } : {}),
-        takeover: takeover !== undefined,
-        ...(turn ? { group: turn.join ? "join" : "open" } : {}),
-        onGroupChange: (change) => worker?.groupChanged(change),
-        handler: this.#requestHandler.handle,
-        onError: (error) => {
-          this.#refusals.error("a request failed", { error: stackOf(error) });
-          return new Response("500 Internal Server Error\n", { status: 500 });
-        },
-        evict: () => this.#evict(),
-        userTimeout: this.settings.idleTimeout,
-        log: this.#refusals,
-      });
-      const { addr } = this.#listener;
-      if ("port" in addr) this.#parts.certificate?.listening(addr.port);
-      const { handshakeTimeout, maxPayload, messageTimeout } = this.settings;
-      this.#watchdog = Watchdog.start({
-        addr,
-        handshakeTimeout,
-        maxPayload,
-        messageTimeout: messageTimeout || Infinity,
-        unfinishedBudget: computeMemoryBudget(this.settings, worker?.count ?? 1) / 2,
-        log: this.#refusals,
-      });
+      await this.#credentials.start(() => this.#open(takeover));
     } catch (error) {
       await this.#admin?.[Symbol.asyncDispose]();
       this.#eventLoopLag?.[Symbol.dispose]();
       await this.#hub.stop();
-      await this.#credentials.stop();
       throw error;
     }
+  }
+
+  async #open(takeover: { readonly port: number; readonly adminPort: number } | undefined): Promise<void> {
+    const { address } = this.mode;
+    const { log, loaded: { given }, worker } = this.#parts;
+    await joinBroker(this.#hub, this.settings, given, log);
+    if (worker?.relay !== undefined) await joinWorkers(this.#hub, worker.relay);
+    const { admin } = this.settings;
+    if (admin !== undefined) this.#eventLoopLag = new EventLoopLag();
+    if (admin !== undefined && worker === undefined) {
+      const { openLocalAdmin } = await import("../admin/open_admin_listener.ts");
+      const from = takeover && { port: takeover.adminPort };
+      this.#admin = await openLocalAdmin(this, admin, { takeover: from, log: this.#refusals });
+    }
+    const turn = await worker?.turnToListen();
+    if (turn?.reload) await this.#credentials.reloadBeforeListening();
+    const port = takeover?.port ?? turn?.port;
+    this.#listener = await Listener.open({
+      address: port !== undefined && address.transport === "tcp" ? { ...address, port } : address,
+      ...(this.material ? { tls: this.material } : {}),
+      takeover: takeover !== undefined,
+      ...(turn ? { group: turn.join ? "join" : "open" } : {}),
+      onGroupChange: (change) => worker?.groupChanged(change),
+      handler: this.#requestHandler.handle,
+      onError: (error) => {
+        this.#refusals.error("a request failed", { error: stackOf(error) });
+        return new Response("500 Internal Server Error\n", { status: 500 });
+      },
+      evict: () => this.#evict(),
+      userTimeout: this.settings.idleTimeout,
+      log: this.#refusals,
+    });
+    const { addr } = this.#listener;
+    if ("port" in addr) this.#parts.certificate?.listening(addr.port);
+    const { handshakeTimeout, maxPayload, messageTimeout } = this.settings;
+    this.#watchdog = Watchdog.start({
+      addr,
+      handshakeTimeout,
+      maxPayload,
+      messageTimeout: messageTimeout || Infinity,
+      unfinishedBudget: computeMemoryBudget(this.settings, worker?.count ?? 1) / 2,
+      log: this.#refusals,
+    });
   }
 
   get addr(): Deno.Addr {
@@ -328,18 +336,6 @@ export class RunningService extends HubCalls implements Service {
       material: this.material,
       reloads: this.#credentials.reloads,
       eventLoopLag: this.#eventLoopLag?.longest,
-    });
-  }
-
-  async #openAdmin(takeover: { readonly adminPort: number } | undefined): Promise<void> {
-    const { admin } = this.settings;
-    if (admin === undefined) return;
-    const { createLocalBackend, openAdmin } = await import("../admin/open_admin_listener.ts");
-    this.#admin = await openAdmin({ ...this.settings, admin }, {
-      backend: createLocalBackend(this),
-      tls: this.material,
-      takeover: takeover && { port: takeover.adminPort },
-      log: this.#refusals,
     });
   }
 

@@ -16,6 +16,8 @@ export interface ListenOrder {
   readonly port?: number;
   /** Whether other workers already share the port. */
   readonly join: boolean;
+  /** Whether the other workers have reloaded the certificate since this one may have loaded it. */
+  readonly reload: boolean;
 }
 
 /** The calls of a service to its supervisor. */

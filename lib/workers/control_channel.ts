@@ -14,7 +14,7 @@ import type { Instruction } from "../net/listener/reuseport_group.ts";
 import type { ConnectionTotals, ListenOrder } from "../service/worker_context.ts";
 
 /** The version of the messages below. The supervisor rejects a worker of another version. */
-export const PROTOCOL = 2;
+export const PROTOCOL = 3;
 
 /** Requests of the supervisor, and the worker's replies. */
 export type WorkerRequests = {

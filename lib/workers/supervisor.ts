@@ -332,6 +332,7 @@ export class Supervisor {
   }
 
   async #reload(): Promise<void> {
+    for (const worker of this.#processes) if (!worker.isListening) worker.missedReload = true;
     const workers = this.answering();
     const loaded = await Promise.allSettled(workers.map((worker) => worker.request("load", undefined)));
     const failure = loaded.find((each, index) => each.status === "rejected" && !workers[index]!.hasExited);

@@ -62,6 +62,8 @@ export class WorkerProcess {
   stopping = false;
   isListening = false;
   hasExited = false;
+  /** Whether the other workers were reloaded while this one was starting. */
+  missedReload = false;
   readonly #child: Deno.ChildProcess;
   readonly #events: WorkerEvents;
   readonly #listening = Promise.withResolvers<ServiceDescription>();
@@ -127,9 +129,9 @@ export class WorkerProcess {
   }
 
   /** Lets the worker listen. */
-  listen(order: ListenOrder): void {
+  listen(order: Omit<ListenOrder, "reload">): void {
     this.#toldToListen = true;
-    this.send({ type: "listen", ...order });
+    this.send({ type: "listen", ...order, reload: this.missedReload });
   }
 
   /** Asks the worker to drain its connections and stop. A worker that has none yet is killed, because its start may take long. */

@@ -1,5 +1,5 @@
 /** Certificates and tokens change while the program serves: no connection is lost, and invalid files change nothing. */
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { X509Certificate } from "node:crypto";
 import { join } from "node:path";
 import { peerTest } from "../peers/require.ts";
@@ -8,6 +8,7 @@ import { type Issued, openPki, type Pki } from "../support/openssl.ts";
 import { type Program, startProgram } from "../support/program.ts";
 import { ask, dial, exchange, handshake, readUntil, serialOf, tryWrite } from "../support/raw.ts";
 import { figures, most } from "../support/figures.ts";
+import { openSilentBroker } from "../support/silent_broker.ts";
 import { residentBytes } from "../support/proc.ts";
 import { HeldClients, NewClients } from "../support/client_load.ts";
 import { serve } from "../../lib/service/serve.ts";
@@ -283,4 +284,40 @@ Deno.test("a changed token file: the new secret is accepted, the old one is refu
     assertEquals(await held.ask("held"), "held");
   });
   assertEquals(program.stderr.text.includes(old) || program.stderr.text.includes(fresh), false);
+});
+
+peerTest("openssl", "a certificate that changes while the service starts is in use afterwards", async () => {
+  await using pki = await openPki();
+  const root = await pki.authority("root");
+  const place = await Place.with(pki, await pki.leaf("first", { issuer: root }));
+  await using broker = openSilentBroker();
+  broker.hold();
+  // The start waits five seconds for the broker. The watch reports a change two seconds after it.
+  const starting = startProgram([
+    ...["--cert", place.cert, "--key", place.key, "--broker", broker.url, "--broker-optional"],
+  ]);
+  await broker.waiting;
+  const next = await pki.leaf("next", { issuer: root });
+  await place.inPlace(next);
+  await using program = await starting;
+  const [, used] = await program.stderr.until(SERVES);
+  assertEquals(used!.toLowerCase(), await serial(next));
+  assertEquals(await serialOf(program.port, await Deno.readTextFile(root.cert)), await serial(next));
+});
+
+peerTest("openssl", "a start that fails after the certificate has changed ends", async () => {
+  await using pki = await openPki();
+  const root = await pki.authority("root");
+  const place = await Place.with(pki, await pki.leaf("first", { issuer: root }));
+  await using broker = openSilentBroker();
+  broker.hold();
+  using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const starting = startProgram([
+    ...["--cert", place.cert, "--key", place.key, "--broker", broker.url, "--broker-optional"],
+    ...["--host", "127.0.0.1", "--port", `${taken.addr.port}`],
+  ]);
+  const failed = assertRejects(() => starting, Error, "the port is in use by another program");
+  await broker.waiting;
+  await place.inPlace(await pki.leaf("next", { issuer: root }));
+  await failed;
 });

@@ -8,6 +8,7 @@ import { Client } from "../support/client.ts";
 import { type Issued, openPki } from "../support/openssl.ts";
 import type { Program } from "../support/program.ts";
 import { serialOf } from "../support/raw.ts";
+import { openSilentBroker } from "../support/silent_broker.ts";
 import { childrenOf, clientOfEach, startWorkers } from "./workers.ts";
 
 async function serial({ cert }: Issued): Promise<string> {
@@ -138,4 +139,31 @@ peerTest("openssl", "every worker accepts added tokens and rejects removed token
   program.signal("SIGHUP");
   for (const client of first.values()) assertEquals((await client.closed).code, 3000);
   for (const [pid, client] of second) assertEquals(await client.ask("pid"), `${pid}`);
+});
+
+peerTest("openssl", "a worker that starts during a reload listens with the new certificate", async () => {
+  await using pki = await openPki();
+  const root = await pki.authority("root");
+  const ca = await Deno.readTextFile(root.cert);
+  const live = pki.path("live");
+  await Deno.mkdir(live);
+  await install(live, await pki.leaf("first", { issuer: root }));
+  await using broker = openSilentBroker();
+  await using program = await startWorkers(2, [
+    ...["--cert", join(live, "cert.pem"), "--key", join(live, "key.pem"), "--drain-timeout", "0s"],
+    ...["--broker", broker.url, "--broker-optional"],
+  ]);
+  broker.hold();
+  const from = program.stderr.text.length;
+  Deno.kill(childrenOf(program.pid)[0]!, "SIGKILL");
+  const [, worker] = await program.stderr.until(/worker (\d) exited/, from);
+  // The warning shows that it has loaded the certificate. Now it waits for the broker.
+  await program.stderr.until(new RegExp(`The chain ends at[^\n]*"worker":${worker}`), from);
+  const next = await pki.leaf("next", { issuer: root });
+  await install(live, next);
+  program.signal("SIGHUP");
+  await served(program, 1, next, from);
+  broker.release();
+  await program.stderr.until(new RegExp(`worker ${worker} is serving again`), from);
+  assertEquals(await serials(program.port, ca), new Set([await serial(next)]));
 });
