@@ -14,7 +14,7 @@ import type { RequestSnapshot } from "../handshake/request_snapshot.ts";
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { Peer, WaitForDrainOptions } from "./app_types.ts";
 import type { Polled } from "./poller.ts";
-import { CloseTimer, ReadProgress } from "./close_timer.ts";
+import { CloseTimer } from "./close_timer.ts";
 import { type CloseFrame, InboundLimits } from "./inbound_limits.ts";
 import {
   closeReasonOf,
@@ -29,6 +29,7 @@ import {
   USER_LIMIT_REACHED,
   watchdogCloseReason,
 } from "./close_reason.ts";
+import { Backpressure } from "./backpressure.ts";
 import { callHook, reportHookFailure, watchHook } from "./call_hook.ts";
 import { BlobQueue } from "./blob_queue.ts";
 import type { BudgetMember } from "./memory_budget.ts";
@@ -67,10 +68,8 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   readonly #subscriptions: PeerSubscriptions;
   /** The error that Deno reported, for the log. */
   #failure: string | undefined;
-  /** Whether `send` returned false, so that `drain` is due. */
-  #drainDue = false;
-  /** Set while the send buffer exceeds the limit. */
-  #progress: ReadProgress | undefined;
+  /** Set once `send` has returned false. */
+  #backpressure: Backpressure | undefined;
   readonly #keyId: string | undefined;
   readonly #path: string;
   #openedAt: number | undefined;
@@ -222,18 +221,11 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
       this.#finish(NEVER_OPENED);
       return false;
     }
-    if (this.#progress !== undefined) {
-      if (!this.#sendBuffer.over) this.#progress = undefined;
-      else if (this.#progress.stalledFor(now) >= this.#shared.slowReaderTimeout) {
-        this.#startClose(tooSlow(this.#shared.maxBackpressure), true);
-        return true;
-      }
-    }
-    if (!this.#drainDue) return this.#progress !== undefined;
-    if (this.#sendBuffer.buffered > 0) return true;
-    this.#drainDue = false;
-    callHook(() => this.#shared.app.drain?.(this), (error) => this.#fail(error, "drain"));
-    return this.#progress !== undefined;
+    const state = this.#backpressure?.poll(now);
+    if (state === "stalled") this.#startClose(tooSlow(this.#shared.maxBackpressure), true);
+    if (state === "drained") callHook(() => this.#shared.app.drain?.(this), (error) => this.#fail(error, "drain"));
+    // The hook may have filled the buffer again or closed the peer, so it is polled once more.
+    return state !== undefined && state !== "done";
   }
 
   /** For the scheduler: see {@link ScheduledPeer}. */
@@ -315,14 +307,12 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   }
 
   /** Handles a send with a full buffer: waits for the buffer to drain, or closes a peer that reads too slowly. */
-  #onPressure(status: SendStatus): false {
+  #onPressure(status: Exclude<SendStatus, "fine">): false {
+    if (status === "closed") return false;
     if (status === "full") this.#startClose(tooSlow(this.#shared.maxBackpressure), true);
-    if (status === "over") {
-      this.#progress ??= new ReadProgress(() => this.#connection?.acknowledged() ?? this.#sendBuffer.left);
-    }
-    if (status !== "closed" && !this.#drainDue) {
-      this.#drainDue = true;
-      this.#shared.poller.add(this);
+    else {
+      this.#backpressure ??= new Backpressure(this.#sendBuffer, this.#connection, this.#shared.slowReaderTimeout);
+      if (this.#backpressure.add(status)) this.#shared.poller.add(this);
     }
     return false;
   }
