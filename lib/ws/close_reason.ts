@@ -10,10 +10,10 @@ import type { CloseFrame } from "./inbound_limits.ts";
 /** Deno's close reason for an unanswered ping. */
 export const NO_PONG = "No response from ping frame.";
 
-/** The reason of an upgrade without an open event. */
+/** The reason of an upgrade without an open event: the client has disconnected, or the event comes late. */
 export const NEVER_OPENED: CloseFrame = {
   code: CloseCode.AbnormalClosure,
-  reason: "the client disconnected before the handshake was answered",
+  reason: "the connection did not open in time",
 };
 
 /**
@@ -41,6 +41,7 @@ export const USER_LIMIT_REACHED: CloseFrame = {
   code: CloseCode.PolicyViolation,
   reason: "connection limit of this user reached",
 };
+export const OPENED_LATE: CloseFrame = { code: CloseCode.TryAgainLater, reason: "the connection opened too late" };
 export const HOOK_FAILED: CloseFrame = { code: CloseCode.InternalError, reason: "internal error" };
 export const OVER_BUDGET: CloseFrame = {
   code: CloseCode.TryAgainLater,

@@ -22,6 +22,7 @@ import {
   HOOK_FAILED,
   NEVER_OPENED,
   NO_PONG,
+  OPENED_LATE,
   OVER_BUDGET,
   TERMINATED,
   TOKEN_EXPIRED,
@@ -251,8 +252,10 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   }
 
   #onOpen(): void {
-    if (this.#finished) return;
     this.#connection?.opened();
+    // Before this event Deno ignores `close`, so the frame is sent now.
+    if (this.#closing !== undefined) return this.#sendClose(this.#closing.frame);
+    if (this.#finished) return this.#sendClose(OPENED_LATE);
     if (this.#shared.userLimitReached(this.user)) return this.#startClose(USER_LIMIT_REACHED);
     this.#opened = true;
     this.#sendBuffer.open();
@@ -326,9 +329,13 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     if (this.#pendingEnd !== undefined) return this.#finish(this.#pendingEnd);
     this.#closing = new CloseTimer(fitted, this.#connection, slow);
     this.#shared.poller.add(this);
+    this.#sendClose(fitted);
+  }
+
+  #sendClose({ code, reason }: CloseFrame): void {
     this.#connection?.closing();
     try {
-      this.#socket.close(fitted.code, fitted.reason);
+      this.#socket.close(code, reason);
     } catch (error) {
       this.#shared.log.debug("could not send a close frame", { peer: this.id, error: messageOf(error) });
     }
