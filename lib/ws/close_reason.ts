@@ -6,6 +6,7 @@ import { CloseCode, fitReason } from "../close_codes.ts";
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { AbortReason } from "../net/watchdog/connection_table.ts";
 import type { CloseFrame } from "./inbound_limits.ts";
+import type { RefusalCause } from "./service_counters.ts";
 
 /** Deno's close reason for an unanswered ping. */
 export const NO_PONG = "No response from ping frame.";
@@ -40,6 +41,7 @@ export const TERMINATED: CloseFrame = { code: CloseCode.AbnormalClosure, reason:
 export const USER_LIMIT_REACHED: CloseFrame = {
   code: CloseCode.PolicyViolation,
   reason: "connection limit of this user reached",
+  limit: true,
 };
 export const OPENED_LATE: CloseFrame = { code: CloseCode.TryAgainLater, reason: "the connection opened too late" };
 export const HOOK_FAILED: CloseFrame = { code: CloseCode.InternalError, reason: "internal error" };
@@ -89,4 +91,10 @@ const ABORTED: Readonly<Partial<Record<AbortReason, CloseFrame>>> = {
 /** The close frame for a WebSocket that the watchdog ended; `otherwise` if the watchdog did not end it. */
 export function watchdogCloseReason(reason: AbortReason | undefined, otherwise: CloseFrame): CloseFrame {
   return (reason && ABORTED[reason]) ?? otherwise;
+}
+
+/** The cause by which the metrics count a connection that was closed before the app's `open` hook. */
+export function refusalCauseOf({ code, limit }: CloseFrame): RefusalCause {
+  if (limit) return "limit";
+  return code === CloseCode.Unauthorized ? "token" : "gone";
 }

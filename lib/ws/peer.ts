@@ -24,6 +24,7 @@ import {
   NO_PONG,
   OPENED_LATE,
   OVER_BUDGET,
+  refusalCauseOf,
   TERMINATED,
   TOKEN_EXPIRED,
   tooSlow,
@@ -376,7 +377,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     const { sent } = this.#sendBuffer;
     const totals = { openedAt: this.#openedAt, received: this.#received, sent, error: this.#failure };
     this.#shared.access.closed(this.#facts(), final, totals);
-    if (!this.#opened) return;
+    if (!this.#opened) return void this.#shared.counters.refused[refusalCauseOf(final)]++;
     callHook(() => this.#shared.app.close?.(this, { code, reason }), (error) => this.#fail(error, "close"));
   }
 

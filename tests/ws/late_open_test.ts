@@ -100,9 +100,10 @@ async function openLate(
 }
 
 Deno.test("a connection that opens after its peer has ended is closed with 1013, and no hook runs", async () => {
-  await openLate({ openTimeout: 1 }, (ended) => ended, async ({ client, calls, closed }) => {
+  await openLate({ openTimeout: 1 }, (ended) => ended, async ({ client, calls, closed, counters }) => {
     assertEquals(await client.closed, { code: 1013, reason: "the connection opened too late" });
     assertEquals([calls, closed.all], [[], ["the connection did not open in time"]]);
+    assertEquals([counters.opened, counters.refused.gone], [0, 1]);
   });
 });
 
@@ -110,8 +111,9 @@ Deno.test("a connection whose token expires before it opens is closed with 3000,
   const expiresAt = Date.now();
   // This timer starts after the peer's and has the same duration.
   const expired = () => new Promise<void>((resolve) => void whenReached(expiresAt, resolve));
-  await openLate({ openTimeout: 60_000, expiresAt }, expired, async ({ client, calls, closed }) => {
+  await openLate({ openTimeout: 60_000, expiresAt }, expired, async ({ client, calls, closed, counters }) => {
     assertEquals(await client.closed, { code: 3000, reason: "the token has expired" });
     assertEquals([calls, await closed.until(1)], [[], ["the token has expired"]]);
+    assertEquals([counters.opened, counters.refused.token], [0, 1]);
   });
 });
