@@ -32,7 +32,7 @@ import {
   watchdogCloseReason,
 } from "./close_reason.ts";
 import { Backpressure } from "./backpressure.ts";
-import { callHook, reportHookFailure, watchHook } from "./call_hook.ts";
+import { callHook, type PeerFailure, reportFailure, watchHook } from "./call_hook.ts";
 import { BlobQueue } from "./blob_queue.ts";
 import type { BudgetMember } from "./memory_budget.ts";
 import { IncomingMessage, toPayload } from "./message.ts";
@@ -41,7 +41,6 @@ import { SendBuffer, type SendStatus } from "./send_buffer.ts";
 import { SocketFacade } from "./socket_facade.ts";
 import type { ConnectionFacts } from "./access_log.ts";
 import type { PeerDependencies } from "./peer_dependencies.ts";
-import type { HookName } from "./service_counters.ts";
 import { TlsFlush } from "./tls_flush.ts";
 
 const UNSENDABLE = "an app closed with a code that is not allowed in a close frame; sent 1000 instead";
@@ -297,7 +296,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   }
 
   #sendBlob(blob: Blob): true {
-    this.#blobQueue ??= new BlobQueue(this.#fail, () => this.#blobQueue = undefined);
+    this.#blobQueue ??= new BlobQueue((error) => this.#fail(error, "blob"), () => this.#blobQueue = undefined);
     this.#blobQueue.push(async () => this.#deliver(await blob.bytes()));
     return true;
   }
@@ -391,8 +390,9 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   }
 
   /** Handles an error of a hook. An arrow function, so that it can be passed on without a closure per call. */
-  readonly #fail = (error: unknown, hook: HookName = "message"): void => {
+  readonly #fail = (error: unknown, source: PeerFailure["source"] = "message"): void => {
+    const closes = this.readyState === WebSocket.OPEN;
     this.#startClose(HOOK_FAILED);
-    reportHookFailure(this.#shared, hook, this, error);
+    reportFailure(this.#shared, { source, peer: this, closes, error });
   };
 }
