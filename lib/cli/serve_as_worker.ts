@@ -60,13 +60,12 @@ export async function serveAsWorker(
     else stopped.addEventListener("abort", () => resolve(), { once: true });
   });
   // The supervisor handles Ctrl-C and a closed terminal. SIGTERM stops this worker after its connections have drained.
-  const terminated = Promise.withResolvers<void>();
   const ignore = () => {};
   const handlers: [Deno.Signal, () => void][] = [
     ["SIGINT", ignore],
     ["SIGHUP", ignore],
     ["SIGUSR2", ignore],
-    ["SIGTERM", terminated.resolve],
+    ["SIGTERM", () => link.requestStop()],
   ];
   for (const [signal, handler] of handlers) Deno.addSignalListener(signal, handler);
   try {
@@ -77,10 +76,10 @@ export async function serveAsWorker(
       fields: createBannerFields(service, link.count),
     };
     link.listening(service, description, settings.workerTimeout);
-    await Promise.race([stopRequested, terminated.promise]);
+    await stopRequested;
     if (stopped.reason === "orphaned") log.error("the supervisor has exited: stopping", { peers: service.peers.size });
     // Unless the whole service stops, other workers keep serving the port.
-    await (stopped.reason === "stop" || stopped.reason === "orphaned" ? service.stop() : service.retire());
+    await (stopped.reason === "followed" ? service.retire() : service.stop());
     return stopped.reason === "orphaned" ? 1 : 0;
   } finally {
     for (const [signal, handler] of handlers) Deno.removeSignalListener(signal, handler);

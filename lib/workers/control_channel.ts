@@ -64,6 +64,8 @@ export type WorkerMessage =
   | { readonly type: "prepared" }
   | { readonly type: "listening"; readonly service: ServiceDescription }
   | { readonly type: "heartbeat" }
+  /** The worker got SIGTERM and asks to be stopped. */
+  | { readonly type: "terminated" }
   | { readonly type: "socket"; readonly change: "lost" | "joined" }
   | { readonly type: "counts"; readonly counts: ConnectionTotals };
 

@@ -70,6 +70,16 @@ export class SharedPort {
     }
   }
 
+  /** Closes the sockets of a worker, after new connections were directed to the others. */
+  async close(worker: WorkerProcess): Promise<void> {
+    const own = new Set(this.#group.sockets.filter((socket) => socket.worker === worker));
+    if (this.#group.sockets.some((socket) => !own.has(socket) && this.#isReachable(socket.worker))) {
+      return await this.#switch(own);
+    }
+    await worker.request("closeSockets", "all");
+    this.remove(worker);
+  }
+
   /** Closes all sockets that are not in `known`. */
   async closeOthers(known: readonly unknown[]): Promise<void> {
     const isKnown = (socket: Socket) => known.includes(socket);
@@ -94,15 +104,16 @@ export class SharedPort {
 
   async #switch(old: ReadonlySet<Socket>): Promise<void> {
     const isNew = (socket: Socket) => !old.has(socket);
-    const steering = this.#group.sockets.find(isNew)!.worker;
-    await steering.request("steer", spreadOver(this.#group.indexesOf(isNew)));
+    const isTarget = (socket: Socket) => isNew(socket) && this.#isReachable(socket.worker);
+    const steering = this.#group.sockets.find(isTarget)!.worker;
+    await steering.request("steer", spreadOver(this.#group.indexesOf(isTarget)));
     const leaving = new Set([...old].map(({ worker }) => worker).filter((worker) => this.#isReachable(worker)));
     const which = (worker: WorkerProcess) =>
       this.#group.sockets.some((socket) => socket.worker === worker && isNew(socket)) ? "old" : "all";
     await Promise.all([...leaving].map((worker) => worker.request("emptyQueues", which(worker))));
     for (const worker of leaving) {
       // Closing a socket moves the last one to its index. A new socket that is not the last keeps its index.
-      const indexes = this.#group.indexesOf(isNew);
+      const indexes = this.#group.indexesOf(isTarget);
       await steering.request("steer", spreadOver([indexes[0]!]));
       await worker.request("closeSockets", which(worker));
       for (const socket of old) if (socket.worker === worker) this.#group.remove(socket);

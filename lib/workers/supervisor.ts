@@ -223,6 +223,7 @@ export class Supervisor {
         else this.#port.add(worker);
       },
       counts: (from, counts) => this.#counts.update(from, counts),
+      terminated: (worker) => void this.#exclusively(() => this.#terminate(worker)),
       reload: () => this.reload(),
     });
     this.#prepared.set(worker, prepared.promise);
@@ -318,6 +319,15 @@ export class Supervisor {
     }
   }
 
+  /** Stops one worker while the others go on. It is replaced when it has exited. */
+  async #terminate(worker: WorkerProcess): Promise<void> {
+    if (worker.stopping) return;
+    worker.stopping = true;
+    // If it fails, another worker has died or hangs. The sockets then close with the worker.
+    await this.#port.close(worker).catch(() => {});
+    this.#stopWorker(worker, true);
+  }
+
   #stopWorker(worker: WorkerProcess, followed: boolean): void {
     worker.stop(followed);
     const timer = setTimeout(() => worker.kill(), this.#options.drainTimeout + STOP_TIMEOUT);
@@ -333,7 +343,7 @@ export class Supervisor {
 
   async #reload(): Promise<void> {
     for (const worker of this.#processes) if (!worker.isListening) worker.missedReload = true;
-    const workers = this.answering();
+    const workers = this.#reloadable();
     const loaded = await Promise.allSettled(workers.map((worker) => worker.request("load", undefined)));
     const failure = loaded.find((each, index) => each.status === "rejected" && !workers[index]!.hasExited);
     if (failure?.status === "rejected") {
@@ -345,7 +355,7 @@ export class Supervisor {
     const known = this.#port.sockets;
     try {
       await this.#port.replace(async () => {
-        for (const worker of this.answering()) {
+        for (const worker of this.#reloadable()) {
           await worker.request("bind", undefined).then(
             () => this.#port.add(worker),
             (error) => {
@@ -364,7 +374,7 @@ export class Supervisor {
   }
 
   async #settle(use: boolean): Promise<void> {
-    await Promise.allSettled(this.answering().map((worker) => worker.request("settle", use)));
+    await Promise.allSettled(this.#reloadable().map((worker) => worker.request("settle", use)));
   }
 
   /** The workers that listen. */
@@ -372,8 +382,13 @@ export class Supervisor {
     return this.#slots.filter((worker) => worker !== undefined && worker.isListening && !worker.hasExited) as [];
   }
 
-  /** The listening workers that answer. */
+  /** The listening workers that answer. Those that are stopping still answer, for example that the service drains. */
   answering(): WorkerProcess[] {
     return this.#serving().filter((worker) => !this.#hung.has(worker));
+  }
+
+  /** The workers that are reloaded. One that is stopping must not listen again. */
+  #reloadable(): WorkerProcess[] {
+    return this.answering().filter((worker) => !worker.stopping);
   }
 }

@@ -130,6 +130,11 @@ export class SupervisorLink implements WorkerContext {
     this.#heartbeat = setInterval(() => this.#channel.send({ type: "heartbeat" }), timeout / 20);
   }
 
+  /** Asks the supervisor to stop this worker. Its sockets close when new connections go to the other workers. */
+  requestStop(): void {
+    this.#channel.send({ type: "terminated" });
+  }
+
   /** Ends the connection. */
   close(): void {
     clearInterval(this.#heartbeat);

@@ -43,6 +43,8 @@ export interface WorkerEvents {
   prepared(worker: WorkerProcess): void;
   socket(worker: WorkerProcess, change: "lost" | "joined"): void;
   counts(worker: WorkerProcess, counts: ConnectionTotals): void;
+  /** The worker got SIGTERM and asks to be stopped. */
+  terminated(worker: WorkerProcess): void;
   /** The worker requests a reload of all workers. */
   reload(): Promise<void>;
 }
@@ -164,6 +166,8 @@ export class WorkerProcess {
       case "listening":
         this.isListening = true;
         return this.#listening.resolve(message.service);
+      case "terminated":
+        return this.#events.terminated(this);
       case "socket":
         return this.#events.socket(this, message.change);
       case "counts":

@@ -1,5 +1,6 @@
 /** Certificates and tokens are reloaded in all workers together, without losing a connection. Linux only. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { delay } from "@std/async/delay";
 import { X509Certificate } from "node:crypto";
 import { join } from "node:path";
 import { HeldClients, NewClients } from "../support/client_load.ts";
@@ -33,6 +34,13 @@ async function serials(port: number, ca: string, count = 12): Promise<Set<string
   const seen = new Set<string>();
   for (let i = 0; i < count; i++) seen.add(await serialOf(port, ca));
   return seen;
+}
+
+/** Returns the number of sockets that listen on a port of 127.0.0.1. */
+function listeningSockets(port: number): number {
+  const local = `0100007F:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+  const sockets = Deno.readTextFileSync("/proc/net/tcp").split("\n").map((line) => line.trim().split(/\s+/));
+  return sockets.filter(([, address, , state]) => address === local && state === "0A").length;
 }
 
 for (const workers of [2, 4]) {
@@ -166,4 +174,37 @@ peerTest("openssl", "a worker that starts during a reload listens with the new c
   broker.release();
   await program.stderr.until(new RegExp(`worker ${worker} is serving again`), from);
   assertEquals(await serials(program.port, ca), new Set([await serial(next)]));
+});
+
+peerTest("openssl", "a worker that got SIGTERM gets no new client, also during a reload", async () => {
+  await using pki = await openPki();
+  const root = await pki.authority("root");
+  const live = pki.path("live");
+  await Deno.mkdir(live);
+  await install(live, await pki.leaf("first", { issuer: root }));
+  await using program = await startWorkers(2, [
+    ...["--cert", join(live, "cert.pem"), "--key", join(live, "key.pem"), "--drain-timeout", "60s"],
+  ]);
+  const options = { ca: root.cert };
+  await using held = await clientOfEach(2, program.url, options);
+  const [[leaving, client], [staying]] = [...held] as [[number, Client], [number, Client]];
+  Deno.kill(leaving, "SIGTERM");
+  while (listeningSockets(program.port) > 1) await delay(20);
+  const next = await pki.leaf("next", { issuer: root });
+  const from = program.stderr.text.length;
+  await install(live, next);
+  program.signal("SIGHUP");
+  let reloaded = false;
+  const reloading = served(program, 1, next, from).finally(() => reloaded = true);
+  await program.stderr.until(/The chain ends at/, from);
+  const workers = new Set<number>();
+  while (!reloaded) {
+    await using fresh = await Client.open(program.url, options);
+    workers.add(Number(await fresh.ask("pid")));
+  }
+  await reloading;
+  assertEquals([...workers], [staying]);
+  assertEquals(await client.ask("pid"), `${leaving}`);
+  await client.close();
+  await program.stderr.until(/worker \d is serving again/, from);
 });
