@@ -51,7 +51,7 @@ export const SERVE_OPTIONS = {
     default: false,
     flagOnly: true,
     help:
-      "Check the configuration, the certificate, the tokens, the app, the folders of unix sockets and the broker, then exit; the exit code is 0 if the service would start.",
+      "Check the configuration, the certificate, the tokens, the app, the folders of unix sockets and the broker, then exit; the exit code is 0 if they are sound. --port and the port of --admin are not tested, because a running service may use them.",
   },
 } as const satisfies OptionTable;
 
