@@ -9,7 +9,7 @@ import { messageOf, UsageError } from "../errors.ts";
 import { createLogger, type Logger } from "../log.ts";
 import type { RunningService } from "../service/running_service.ts";
 import { type CheckedSettings, validateSettings } from "../service/validate_settings.ts";
-import { createBannerFields, formatBanner } from "./banner.ts";
+import { createBannerFields, formatBanner, reportListening } from "./banner.ts";
 import type { Command, Invocation } from "./command_type.ts";
 import { handOver, readTakeover } from "./process_handover.ts";
 import { write } from "./standard_streams.ts";
@@ -108,7 +108,7 @@ export function loadServeSettings(line: Invocation): LoadedSettings<typeof SERVE
 async function run(line: Invocation): Promise<number> {
   const loaded = loadServeSettings(line);
   const { settings, notes } = loaded;
-  const format = settings.logFormat ?? (Deno.stdout.isTerminal() ? "text" : "json");
+  const format = settings.logFormat ?? (Deno.stderr.isTerminal() ? "text" : "json");
   const worker = await connectSupervisor();
   const log = createLogger({
     format,
@@ -120,7 +120,7 @@ async function run(line: Invocation): Promise<number> {
   if (worker === undefined) { for (const note of notes) log.info(note); }
   if (settings.workers !== undefined && worker === undefined && !settings.check) {
     const { supervise } = await import("./run_supervisor.ts");
-    return await supervise(settings, format, log);
+    return await supervise(settings, log);
   }
   // A supervisor does not need these modules.
   const [{ loadApp }, { startService }] = await Promise.all([
@@ -161,8 +161,7 @@ async function run(line: Invocation): Promise<number> {
   await predecessor?.reportListening().catch((error) => {
     log.warn(`the previous process has exited (${messageOf(error)}); this process serves anyway`);
   });
-  if (format === "text") write("stdout", formatBanner(service));
-  else log.info("listening", createBannerFields(service));
+  reportListening(settings, log, { banner: formatBanner(service), fields: createBannerFields(service) });
   void verifyInBackground(service, log, stopping.signal);
   return await stopped;
 }

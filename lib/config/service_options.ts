@@ -311,7 +311,7 @@ export const SERVICE_OPTIONS = {
     type: "choice",
     topic: "Log",
     values: ["text", "json"],
-    unset: "text on a terminal, otherwise json",
+    unset: "text if standard error is a terminal, otherwise json",
     help: "The format of log lines.",
   },
   accessLog: {

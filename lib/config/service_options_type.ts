@@ -195,7 +195,7 @@ export interface ServiceOptions {
    * the API. Default: 660.
    */
   readonly adminMode?: string | undefined;
-  /** The format of log lines. Default: text on a terminal, otherwise json. */
+  /** The format of log lines. Default: text if standard error is a terminal, otherwise json. */
   readonly logFormat?: "text" | "json" | undefined;
   /** Log when each connection opens and ends at level info; without this option, at level debug. Default: off. */
   readonly accessLog?: boolean | undefined;
