@@ -4,6 +4,7 @@
  */
 import { type LoadedSettings, loadWithFile, readVariables } from "../config/load_settings.ts";
 import type { OptionTable } from "../config/option_table.ts";
+import { PROCESS_OPTIONS } from "../config/process_options.ts";
 import { SERVICE_OPTIONS } from "../config/service_options.ts";
 import { messageOf, UsageError } from "../errors.ts";
 import { createLogger, type Logger } from "../log.ts";
@@ -28,23 +29,7 @@ export const SERVE_OPTIONS = {
     unset: "wss.json, if it exists",
     help: "The configuration file: a JSON object of options in camelCase. WSS_CONFIG sets it, too.",
   },
-  workers: {
-    type: "text",
-    topic: "Configuration and processes",
-    value: "N|auto",
-    unset: "one process without a supervisor",
-    help:
-      "Run N worker processes on one port (auto: one per CPU core) under a supervisor that restarts them. Linux only.",
-  },
-  workerTimeout: {
-    type: "duration",
-    topic: "Configuration and processes",
-    value: "TIME",
-    default: "30s",
-    min: 1000,
-    help:
-      "A worker whose event loop is blocked for this long is replaced. After a tenth of this time, new clients go to other workers.",
-  },
+  ...PROCESS_OPTIONS,
   check: {
     type: "switch",
     topic: "Configuration and processes",
