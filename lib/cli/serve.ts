@@ -5,7 +5,7 @@
 import { type LoadedSettings, loadWithFile, readVariables } from "../config/load_settings.ts";
 import type { OptionTable } from "../config/option_table.ts";
 import { PROCESS_OPTIONS } from "../config/process_options.ts";
-import { SERVICE_OPTIONS } from "../config/service_options.ts";
+import { SERVICE_OPTIONS, type Settings } from "../config/service_options.ts";
 import { messageOf, UsageError } from "../errors.ts";
 import { createLogger, type Logger } from "../log.ts";
 import type { RunningService } from "../service/running_service.ts";
@@ -13,9 +13,8 @@ import { type CheckedSettings, validateSettings } from "../service/validate_sett
 import { createBannerFields, formatBanner, reportListening } from "./banner.ts";
 import type { Command, Invocation } from "./command_type.ts";
 import { handOver, readTakeover } from "./process_handover.ts";
-import { write } from "./standard_streams.ts";
 import { runUntilStopped } from "./run_until_stopped.ts";
-import { connectSupervisor, serveAsWorker, validateWorkers } from "./serve_as_worker.ts";
+import { connectSupervisor, serveAsWorker, validateWorkers, type WorkerSettings } from "./serve_as_worker.ts";
 import { handleUncaughtErrors } from "./uncaught_errors.ts";
 
 /** The options of the service and of the command. */
@@ -75,19 +74,30 @@ export function loadServeSettings(line: Invocation): LoadedSettings<typeof SERVE
     SERVE_OPTIONS,
     { flags: line.flags, variables: readVariables() },
     problems,
-    (settings, given, wrong) => {
-      const workerProblems = validateWorkers(settings, given);
-      let checked: CheckedSettings;
-      try {
-        checked = validateSettings(settings, given, wrong);
-      } catch (error) {
-        if (!(error instanceof UsageError)) throw error;
-        throw new UsageError([...error.problems, ...workerProblems]);
-      }
-      if (workerProblems.length > 0) throw new UsageError(workerProblems);
-      return checked;
-    },
+    validateServeSettings,
   );
+}
+
+/**
+ * Checks how the settings of the service and of its processes can be combined.
+ * @param wrong the names of settings that could not be read and have their defaults
+ * @throws {UsageError} with every mistake
+ */
+export function validateServeSettings(
+  settings: Settings & WorkerSettings,
+  given: ReadonlyMap<string, string>,
+  wrong: ReadonlySet<string>,
+): CheckedSettings {
+  const workerProblems = validateWorkers(settings, given);
+  let checked: CheckedSettings;
+  try {
+    checked = validateSettings(settings, given, wrong);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    throw new UsageError([...error.problems, ...workerProblems]);
+  }
+  if (workerProblems.length > 0) throw new UsageError(workerProblems);
+  return checked;
 }
 
 async function run(line: Invocation): Promise<number> {
