@@ -44,7 +44,7 @@ export const USER_LIMIT_REACHED: CloseFrame = {
 export const HOOK_FAILED: CloseFrame = { code: CloseCode.InternalError, reason: "internal error" };
 export const OVER_BUDGET: CloseFrame = {
   code: CloseCode.TryAgainLater,
-  reason: "memory budget exceeded: this client has the most waiting data",
+  reason: "memory budget exceeded: this client uses the most memory",
   limit: true,
 };
 
