@@ -10,8 +10,8 @@ import type { Payload } from "./topics.ts";
  * The memory of a subscription in addition to its topic, bytes. Between the measured values: 70 if the topic has other
  * subscribers, otherwise 700, or 1,400 with a broker.
  */
-const SUBSCRIPTION_COST = 256;
-/** The memory of subscriptions that is not counted, bytes per peer: about 200 subscriptions. */
+const SUBSCRIPTION_COST = 128;
+/** The memory of subscriptions that is not counted, bytes per peer: about 350 subscriptions. */
 const UNCOUNTED = 64 * 1024;
 
 /**
