@@ -87,11 +87,14 @@ export class RenewalPlanner {
     }
   }
 
-  /** Limits a moment: not while the certificate is too young, and not when it has nearly expired. */
+  /**
+   * Limits a moment: not when the certificate has nearly expired, and never while it is too young. The second matters
+   * more: a certificate that has nearly expired when it is new (the clock is ahead) would be renewed without end.
+   */
   #clampTime(moment: Date, { leaf, notAfter }: TlsMaterial): Date {
     const lifetime = notAfter.getTime() - validityOf(leaf).from.getTime();
     const earliest = this.#certificate.savedAt() + Math.min(MIN_AGE, lifetime / 3);
     const latest = notAfter.getTime() - lifetime / 10;
-    return new Date(Math.min(Math.max(moment.getTime(), earliest), latest));
+    return new Date(Math.max(Math.min(moment.getTime(), latest), earliest));
   }
 }
