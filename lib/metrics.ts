@@ -25,7 +25,10 @@ export const METRICS = {
     type: "counter",
     help: "WebSocket connections that ended, by close code; unregistered codes are other.",
   },
-  wss_handshakes_refused_total: { type: "counter", help: "Handshakes that were refused, by reason." },
+  wss_handshakes_refused_total: {
+    type: "counter",
+    help: "Handshakes that were refused, and connections that ended before they were open, by reason.",
+  },
   wss_messages_total: { type: "counter", help: "Messages from clients (received) and to clients (sent)." },
   wss_message_bytes_total: {
     type: "counter",

@@ -126,7 +126,7 @@ export interface App {
   message?(peer: Peer, message: Message): Awaitable<void>;
   /** The connection ended. `code` is 1005 if the client sent none, 1006 if the connection ended without a close frame. */
   close?(peer: Peer, details: { code?: number; reason?: string }): Awaitable<void>;
-  /** Another hook of this peer threw, or its connection broke. */
+  /** Another hook of this peer threw, or a Blob that it was sent could not be read. */
   error?(peer: Peer, error: Error): Awaitable<void>;
   /** The buffer is empty again after `send` returned false. */
   drain?(peer: Peer): Awaitable<void>;

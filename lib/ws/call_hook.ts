@@ -26,24 +26,35 @@ export function watchHook(result: unknown, fail: (error: unknown) => void): void
   Promise.resolve(result).then(undefined, fail);
 }
 
-/** The app and the service's log and counters, to which a failure is reported. */
+/** The app and the service's log and counters, to which failures are reported. */
 export interface HookReport {
   readonly app: App;
   readonly log: Logger;
   readonly counters: ServiceCounters;
 }
 
-/** Logs and counts an error of a hook and passes it to the app's `error` hook. An error of that hook is only logged and counted. */
-export function reportHookFailure(to: HookReport, hook: HookName, peer: Peer, thrown: unknown): void {
-  const { app, log, counters } = to;
-  counters.hookErrors[hook]++;
-  const error = asError(thrown);
-  log.error("a hook of the app threw; its peer is closed with 1011", {
+/** An error of a hook, or of reading a Blob that the app sent. */
+export interface PeerFailure {
+  readonly source: HookName | "blob";
+  readonly peer: Peer;
+  /** Whether the failure closes the peer. It does not if the peer is already closing or has ended. */
+  readonly closes: boolean;
+  readonly error: unknown;
+}
+
+/** Logs and counts a failure and passes it to the app's `error` hook. An error of that hook is only logged and counted. */
+export function reportFailure({ app, log, counters }: HookReport, { source, peer, closes, error }: PeerFailure): void {
+  const hook = source === "blob" ? undefined : source;
+  if (hook !== undefined) counters.hookErrors[hook]++;
+  const what = hook === undefined ? "a Blob could not be read" : "a hook of the app threw";
+  const failure = asError(error);
+  log.error(closes ? `${what}; its peer is closed with 1011` : what, {
+    hook,
     peer: peer.id,
-    error: stackOf(error),
+    error: stackOf(failure),
   });
   callHook(
-    () => app.error?.(peer, error),
+    () => app.error?.(peer, failure),
     (hookError) => {
       counters.hookErrors.error++;
       log.error("the app's error hook threw", { peer: peer.id, error: messageOf(hookError) });

@@ -6,14 +6,15 @@ import { CloseCode, fitReason } from "../close_codes.ts";
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { AbortReason } from "../net/watchdog/connection_table.ts";
 import type { CloseFrame } from "./inbound_limits.ts";
+import type { RefusalCause } from "./service_counters.ts";
 
 /** Deno's close reason for an unanswered ping. */
 export const NO_PONG = "No response from ping frame.";
 
-/** The reason of an upgrade without an open event. */
+/** The reason of an upgrade without an open event: the client has disconnected, or the event comes late. */
 export const NEVER_OPENED: CloseFrame = {
   code: CloseCode.AbnormalClosure,
-  reason: "the client disconnected before the handshake was answered",
+  reason: "the connection did not open in time",
 };
 
 /**
@@ -40,7 +41,9 @@ export const TERMINATED: CloseFrame = { code: CloseCode.AbnormalClosure, reason:
 export const USER_LIMIT_REACHED: CloseFrame = {
   code: CloseCode.PolicyViolation,
   reason: "connection limit of this user reached",
+  limit: true,
 };
+export const OPENED_LATE: CloseFrame = { code: CloseCode.TryAgainLater, reason: "the connection opened too late" };
 export const HOOK_FAILED: CloseFrame = { code: CloseCode.InternalError, reason: "internal error" };
 export const OVER_BUDGET: CloseFrame = {
   code: CloseCode.TryAgainLater,
@@ -88,4 +91,10 @@ const ABORTED: Readonly<Partial<Record<AbortReason, CloseFrame>>> = {
 /** The close frame for a WebSocket that the watchdog ended; `otherwise` if the watchdog did not end it. */
 export function watchdogCloseReason(reason: AbortReason | undefined, otherwise: CloseFrame): CloseFrame {
   return (reason && ABORTED[reason]) ?? otherwise;
+}
+
+/** The cause by which the metrics count a connection that was closed before the app's `open` hook. */
+export function refusalCauseOf({ code, limit }: CloseFrame): RefusalCause {
+  if (limit) return "limit";
+  return code === CloseCode.Unauthorized ? "token" : "gone";
 }

@@ -14,7 +14,7 @@ import type { RequestSnapshot } from "../handshake/request_snapshot.ts";
 import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { Peer, WaitForDrainOptions } from "./app_types.ts";
 import type { Polled } from "./poller.ts";
-import { CloseTimer, ReadProgress } from "./close_timer.ts";
+import { CloseTimer } from "./close_timer.ts";
 import { type CloseFrame, InboundLimits } from "./inbound_limits.ts";
 import {
   closeReasonOf,
@@ -22,14 +22,17 @@ import {
   HOOK_FAILED,
   NEVER_OPENED,
   NO_PONG,
+  OPENED_LATE,
   OVER_BUDGET,
+  refusalCauseOf,
   TERMINATED,
   TOKEN_EXPIRED,
   tooSlow,
   USER_LIMIT_REACHED,
   watchdogCloseReason,
 } from "./close_reason.ts";
-import { callHook, reportHookFailure, watchHook } from "./call_hook.ts";
+import { Backpressure } from "./backpressure.ts";
+import { callHook, type PeerFailure, reportFailure, watchHook } from "./call_hook.ts";
 import { BlobQueue } from "./blob_queue.ts";
 import type { BudgetMember } from "./memory_budget.ts";
 import { IncomingMessage, toPayload } from "./message.ts";
@@ -38,7 +41,6 @@ import { SendBuffer, type SendStatus } from "./send_buffer.ts";
 import { SocketFacade } from "./socket_facade.ts";
 import type { ConnectionFacts } from "./access_log.ts";
 import type { PeerDependencies } from "./peer_dependencies.ts";
-import type { HookName } from "./service_counters.ts";
 import { TlsFlush } from "./tls_flush.ts";
 
 const UNSENDABLE = "an app closed with a code that is not allowed in a close frame; sent 1000 instead";
@@ -67,10 +69,8 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   readonly #subscriptions: PeerSubscriptions;
   /** The error that Deno reported, for the log. */
   #failure: string | undefined;
-  /** Whether `send` returned false, so that `drain` is due. */
-  #drainDue = false;
-  /** Set while the send buffer exceeds the limit. */
-  #progress: ReadProgress | undefined;
+  /** Set once `send` has returned false. */
+  #backpressure: Backpressure | undefined;
   readonly #keyId: string | undefined;
   readonly #path: string;
   #openedAt: number | undefined;
@@ -222,18 +222,11 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
       this.#finish(NEVER_OPENED);
       return false;
     }
-    if (this.#progress !== undefined) {
-      if (!this.#sendBuffer.over) this.#progress = undefined;
-      else if (this.#progress.stalledFor(now) >= this.#shared.slowReaderTimeout) {
-        this.#startClose(tooSlow(this.#shared.maxBackpressure), true);
-        return true;
-      }
-    }
-    if (!this.#drainDue) return this.#progress !== undefined;
-    if (this.#sendBuffer.buffered > 0) return true;
-    this.#drainDue = false;
-    callHook(() => this.#shared.app.drain?.(this), (error) => this.#fail(error, "drain"));
-    return this.#progress !== undefined;
+    const state = this.#backpressure?.poll(now);
+    if (state === "stalled") this.#startClose(tooSlow(this.#shared.maxBackpressure), true);
+    if (state === "drained") callHook(() => this.#shared.app.drain?.(this), (error) => this.#fail(error, "drain"));
+    // The hook may have filled the buffer again or closed the peer, so it is polled once more.
+    return state !== undefined && state !== "done";
   }
 
   /** For the scheduler: see {@link ScheduledPeer}. */
@@ -259,8 +252,10 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   }
 
   #onOpen(): void {
-    if (this.#finished) return;
     this.#connection?.opened();
+    // Before this event Deno ignores `close`, so the frame is sent now.
+    if (this.#closing !== undefined) return this.#sendClose(this.#closing.frame);
+    if (this.#finished) return this.#sendClose(OPENED_LATE);
     if (this.#shared.userLimitReached(this.user)) return this.#startClose(USER_LIMIT_REACHED);
     this.#opened = true;
     this.#sendBuffer.open();
@@ -301,7 +296,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   }
 
   #sendBlob(blob: Blob): true {
-    this.#blobQueue ??= new BlobQueue(this.#fail, () => this.#blobQueue = undefined);
+    this.#blobQueue ??= new BlobQueue((error) => this.#fail(error, "blob"), () => this.#blobQueue = undefined);
     this.#blobQueue.push(async () => this.#deliver(await blob.bytes()));
     return true;
   }
@@ -315,14 +310,12 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   }
 
   /** Handles a send with a full buffer: waits for the buffer to drain, or closes a peer that reads too slowly. */
-  #onPressure(status: SendStatus): false {
+  #onPressure(status: Exclude<SendStatus, "fine">): false {
+    if (status === "closed") return false;
     if (status === "full") this.#startClose(tooSlow(this.#shared.maxBackpressure), true);
-    if (status === "over") {
-      this.#progress ??= new ReadProgress(() => this.#connection?.acknowledged() ?? this.#sendBuffer.left);
-    }
-    if (status !== "closed" && !this.#drainDue) {
-      this.#drainDue = true;
-      this.#shared.poller.add(this);
+    else {
+      this.#backpressure ??= new Backpressure(this.#sendBuffer, this.#connection, this.#shared.slowReaderTimeout);
+      if (this.#backpressure.add(status)) this.#shared.poller.add(this);
     }
     return false;
   }
@@ -336,9 +329,13 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     if (this.#pendingEnd !== undefined) return this.#finish(this.#pendingEnd);
     this.#closing = new CloseTimer(fitted, this.#connection, slow);
     this.#shared.poller.add(this);
+    this.#sendClose(fitted);
+  }
+
+  #sendClose({ code, reason }: CloseFrame): void {
     this.#connection?.closing();
     try {
-      this.#socket.close(fitted.code, fitted.reason);
+      this.#socket.close(code, reason);
     } catch (error) {
       this.#shared.log.debug("could not send a close frame", { peer: this.id, error: messageOf(error) });
     }
@@ -379,7 +376,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     const { sent } = this.#sendBuffer;
     const totals = { openedAt: this.#openedAt, received: this.#received, sent, error: this.#failure };
     this.#shared.access.closed(this.#facts(), final, totals);
-    if (!this.#opened) return;
+    if (!this.#opened) return void this.#shared.counters.refused[refusalCauseOf(final)]++;
     callHook(() => this.#shared.app.close?.(this, { code, reason }), (error) => this.#fail(error, "close"));
   }
 
@@ -393,8 +390,9 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   }
 
   /** Handles an error of a hook. An arrow function, so that it can be passed on without a closure per call. */
-  readonly #fail = (error: unknown, hook: HookName = "message"): void => {
+  readonly #fail = (error: unknown, source: PeerFailure["source"] = "message"): void => {
+    const closes = this.readyState === WebSocket.OPEN;
     this.#startClose(HOOK_FAILED);
-    reportHookFailure(this.#shared, hook, this, error);
+    reportFailure(this.#shared, { source, peer: this, closes, error });
   };
 }

@@ -6,8 +6,11 @@ import {
   closeReasonOf,
   fittedFrame,
   HOOK_FAILED,
+  NEVER_OPENED,
   NO_PONG,
+  OPENED_LATE,
   OVER_BUDGET,
+  refusalCauseOf,
   TERMINATED,
   TOKEN_EXPIRED,
   tooSlow,
@@ -53,7 +56,9 @@ Deno.test("reports the cause of a connection that the watchdog ended", () => {
 });
 
 Deno.test("every close code that the service uses may be sent, but not 1006", () => {
-  for (const frame of [TOKEN_EXPIRED, HOOK_FAILED, OVER_BUDGET, USER_LIMIT_REACHED, tooSlow(2 ** 53)]) {
+  for (
+    const frame of [TOKEN_EXPIRED, HOOK_FAILED, OVER_BUDGET, USER_LIMIT_REACHED, OPENED_LATE, tooSlow(2 ** 53)]
+  ) {
     assert(isSendable(frame.code), frame.reason);
     assertEquals(fittedFrame(frame), frame, "it is cut");
   }
@@ -63,4 +68,9 @@ Deno.test("every close code that the service uses may be sent, but not 1006", ()
 Deno.test("truncates a close reason to 123 bytes between characters", () => {
   const { code, reason } = fittedFrame({ code: 1000, reason: "ü".repeat(1_000_000) });
   assertEquals([code, reason], [1000, "ü".repeat(61)]);
+});
+
+Deno.test("the metrics count a connection that never opened as refused, by its cause", () => {
+  const causes = [USER_LIMIT_REACHED, TOKEN_EXPIRED, NEVER_OPENED, TERMINATED].map(refusalCauseOf);
+  assertEquals(causes, ["limit", "token", "gone", "gone"]);
 });

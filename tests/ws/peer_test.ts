@@ -106,7 +106,8 @@ for (const hook of ["open", "message", "drain"] as const) {
       await using later = await served.connect();
       assertEquals(await later.ask("tom"), "ok");
       const [line, ...more] = served.logged("a hook of the app threw");
-      assertEquals([line?.level, more], ["error", []]);
+      const message = "a hook of the app threw; its peer is closed with 1011";
+      assertEquals([line?.level, line?.message, line?.hook, more], ["error", message, hook, []]);
       assertMatch(String(line?.peer), /^[0-9a-f-]{36}$/);
       assertMatch(String(line?.error), new RegExp(`^TypeError: ${hook} ${how}\n +at `));
     });
@@ -132,10 +133,30 @@ for (const how of ["throws", "rejects"] as const) {
     await (await served.connect()).close();
     assertEquals(await notes.until(2), ["close failed", "error failed after: close failed"]);
     assertEquals(await other.ask("tom"), "ok");
+    const failures = served.logged("a hook of the app threw").map(({ message, hook }) => [message, hook]);
+    assertEquals(failures, [["a hook of the app threw", "close"]]);
     assertEquals(served.logged("the app's error hook threw").length, 1);
     assertEquals(served.service.peers.size, 1);
   });
 }
+
+Deno.test("a hook that fails after its peer began to close is logged without a claim about the close", async () => {
+  const errors = new Notes<string>();
+  const app = defineApp({
+    message(peer) {
+      peer.close(4000);
+      throw new Error("late");
+    },
+    error: (_peer, { message }) => errors.add(message),
+  });
+  await using served = await serving(app, { mode: "proxied" });
+  const client = await served.connect();
+  client.send("begin");
+  assertEquals((await client.closed).code, 4000);
+  assertEquals(await errors.until(1), ["late"]);
+  const [line] = served.logged("a hook of the app threw");
+  assertEquals([line?.message, line?.hook], ["a hook of the app threw", "message"]);
+});
 
 Deno.test("accepts a message of exactly maxPayload, and closes with 1009 for one byte more", async () => {
   const seen = new Notes<number>();

@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { defineApp, type ServiceCalls } from "../../lib/mod.ts";
+import { adminUrl, value } from "../admin/admin.ts";
 import { sign } from "../auth/signing.ts";
 import { handshake, rawResponse } from "../support/raw.ts";
 import { serving } from "../support/serving.ts";
@@ -67,7 +68,7 @@ Deno.test("maxConnectionsPerUser: 503 before the upgrade for the token's user, u
   assertEquals(await three.ask("?"), "tom");
 });
 
-Deno.test("maxConnectionsPerUser: 1008 for a user returned by upgrade, without calling hooks", async () => {
+Deno.test("maxConnectionsPerUser: 1008 for a user returned by upgrade, logged and counted, without calling hooks", async () => {
   const ran: string[] = [];
   const app = defineApp({
     upgrade: () => ({ user: "tom" }),
@@ -75,12 +76,22 @@ Deno.test("maxConnectionsPerUser: 1008 for a user returned by upgrade, without c
     close: (peer) => void ran.push(`close ${peer.user}`),
     ...telling,
   });
-  await using served = await serving(app, { mode: "proxied", maxConnectionsPerUser: 1 });
+  await using served = await serving(app, { mode: "proxied", maxConnectionsPerUser: 1, admin: "127.0.0.1:0" });
   await using one = await served.connect();
   assertEquals(await one.ask("?"), "tom");
   await using two = await served.connect();
   assertEquals(await two.closed, { code: 1008, reason: "connection limit of this user reached" });
   assertEquals([ran, (await served.service.online("tom")).peers], [["open tom"], 1]);
+  const limited = () => served.logged("connection closed by a limit");
+  while (limited().length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  const [line, ...more] = limited();
+  assertEquals([line?.code, line?.reason, line?.address, more.length], [
+    1008,
+    "connection limit of this user reached",
+    "127.0.0.1",
+    0,
+  ]);
+  assertEquals(await value(adminUrl(served.service), 'wss_handshakes_refused_total{reason="limit"}'), 1);
 });
 
 Deno.test("an app that is a function gets the service's calls", async () => {

@@ -20,6 +20,7 @@ export class DescriptorReserve {
 
   constructor(ffi: Ffi | undefined) {
     this.#ffi = ffi;
+    setUpSignals();
   }
 
   get size(): number {
@@ -53,6 +54,19 @@ export class DescriptorReserve {
     for (const fd of this.#fds.splice(0)) this.#ffi?.libc.calls.close(fd);
     for (const file of this.#files.splice(0)) file.close();
   }
+}
+
+/**
+ * Makes Deno open the descriptors for its signal handling now. By default it opens them 500 ms after the start of the
+ * program, and panics if none is free at that moment (`init` in Deno's ext/signals/lib.rs): a flood of connections right
+ * after the start ended the process.
+ */
+function setUpSignals(): void {
+  if (Deno.build.os === "windows") return;
+  const ignore = () => {};
+  // SIGWINCH is ignored by default.
+  Deno.addSignalListener("SIGWINCH", ignore);
+  Deno.removeSignalListener("SIGWINCH", ignore);
 }
 
 /** Whether an error means that descriptors or socket memory are exhausted: EMFILE, ENFILE, ENOBUFS. */

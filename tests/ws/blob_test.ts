@@ -1,0 +1,63 @@
+// The order of messages around a Blob, which is read before it is sent.
+import { assertEquals } from "@std/assert";
+import { defineApp } from "../../lib/ws/app_types.ts";
+import { serving } from "../support/serving.ts";
+import { Notes } from "./notes.ts";
+
+/** Reading a Blob takes about as long for the app as for the service, so these cover the end of the service's reading. */
+const MICROTASKS = Array.from({ length: 13 }, (_, index) => index);
+
+/** Waits this many microtasks. */
+async function microtasks(count: number): Promise<void> {
+  for (let index = 0; index < count; index++) await null;
+}
+
+Deno.test("a message or a close just after a Blob follows it, after any number of microtasks", async () => {
+  const app = defineApp({
+    async message(peer, message) {
+      const { then, read, count } = message.json<{ then: string; read: "bytes" | "arrayBuffer"; count: number }>();
+      const blob = new Blob(["abc"]);
+      peer.send(blob);
+      await blob[read]();
+      await microtasks(count);
+      if (then === "close") peer.close(4000, "after the Blob");
+      else peer.send(then);
+    },
+  });
+  await using served = await serving(app, { mode: "proxied" });
+  await using client = await served.connect();
+  for (const read of ["bytes", "arrayBuffer"] as const) {
+    for (const count of MICROTASKS) {
+      client.send(JSON.stringify({ then: `text ${count}`, read, count }));
+      assertEquals((await client.next() as ArrayBuffer).byteLength, 3);
+      assertEquals(await client.next(), `text ${count}`);
+      const closing = await served.connect();
+      closing.send(JSON.stringify({ then: "close", read, count }));
+      assertEquals((await closing.next() as ArrayBuffer).byteLength, 3);
+      assertEquals(await closing.closed, { code: 4000, reason: "after the Blob" });
+    }
+  }
+});
+
+Deno.test("a Blob that cannot be read closes its peer with 1011, is logged as such and passed to the error hook", async () => {
+  class UnreadableBlob extends Blob {
+    override bytes(): Promise<Uint8Array<ArrayBuffer>> {
+      return Promise.reject(new Error("unreadable"));
+    }
+  }
+  const errors = new Notes<string>();
+  const app = defineApp({
+    message(peer) {
+      peer.send(new UnreadableBlob());
+      peer.send("dropped");
+    },
+    error: (_peer, { message }) => errors.add(message),
+  });
+  await using served = await serving(app, { mode: "proxied" });
+  const client = await served.connect();
+  client.send("begin");
+  assertEquals(await client.closed, { code: 1011, reason: "internal error" });
+  assertEquals(await errors.until(1), ["unreadable"]);
+  const lines = served.lines.filter(({ level }) => level === "error").map(({ message, hook }) => [message, hook]);
+  assertEquals(lines, [["a Blob could not be read; its peer is closed with 1011", undefined]]);
+});
