@@ -172,9 +172,8 @@ export class AcmeSource implements CertificateSource {
     this.#lock = undefined;
   }
 
-  /** What follows while there is no usable certificate, as the end of a sentence. */
+  /** What follows while there is no usable certificate, as the end of a sentence; empty if the start fails. */
   get #outlook(): string {
-    // The start fails.
     if (this.#renewals === undefined) return "";
     const wait = Math.max(this.#delay.afterFailure(), this.#delay.afterSuccess());
     return wait === 0
@@ -243,9 +242,8 @@ export class AcmeSource implements CertificateSource {
   }
 
   /**
-   * One attempt, with the lock held and the port open. In every case a delay begins. The failure is stored on disk if it
-   * is of the authority or an order was requested, because then a process that restarts in a loop must respect the
-   * delay.
+   * One attempt, with the lock held and the port open. A delay begins in every case. A failure of the authority, or
+   * after an order was requested, is stored on disk, so that a process that restarts in a loop respects the delay.
    * @throws the cause of the failure
    */
   async #attempt(signal: AbortSignal, current: TlsMaterial | undefined): Promise<TlsMaterial> {

@@ -63,6 +63,10 @@ async function silence(pebble: Pebble): Promise<void> {
   assertEquals(pebble.requests.slice(before), []);
 }
 
+async function until(done: () => boolean): Promise<void> {
+  while (!done()) await new Promise((resolve) => setTimeout(resolve, 10));
+}
+
 async function changed({ source }: TestSource): Promise<void> {
   await new Promise<void>((resolve) => source.watch(() => Promise.resolve(resolve())));
 }
@@ -146,8 +150,24 @@ peerTest(
     await test.logged(/will be renewed at/);
     await silence(pebble);
     assertEquals(ordersOf(pebble), 1);
+    await until(() => test.source.status.renewalAt !== undefined);
     const wait = test.source.status.renewalAt!.getTime() - Date.now();
     assert(wait > HOUR / 2 && wait <= HOUR, `${wait}`);
+  },
+);
+
+peerTest(
+  "pebble",
+  "acme: a certificate with few minutes left of a long lifetime is renewed before it expires",
+  async () => {
+    await using pebble = await startPebble({ front: dating(() => [-HOUR, 10 * MINUTE]), nonceReject: 0 });
+    await using folder = await temporaryFolder();
+    await using test = acmeSource(pebble, folder.path);
+    const { notAfter } = await test.source.load();
+    await test.logged(/will be renewed at/);
+    await until(() => test.source.status.renewalAt !== undefined);
+    const before = notAfter.getTime() - test.source.status.renewalAt!.getTime();
+    assert(before > 5 * MINUTE && before < 8 * MINUTE, `${before}`);
   },
 );
 
