@@ -93,11 +93,6 @@ export class AcmeStore {
     writeJson(join(this.folder, "account.json"), account);
   }
 
-  /** Removes the account, which no longer exists at the authority. */
-  forgetAccount(): void {
-    removeFile(join(this.folder, "account.json"));
-  }
-
   /** Waits until no other process creates an account here. */
   lock(signal: AbortSignal): Promise<Disposable> {
     return lockFile(this.folder, signal);
