@@ -34,7 +34,7 @@ export default defineApp((service) => {
     taken.delete(nameKey(peer, nameOf(peer)));
     const own = () => [nameTopic(nameOf(peer)), namedTopic(peer, nameOf(peer))];
     for (const topic of own()) peer.unsubscribe(topic);
-    peer.context.name = name;
+    peer.context.name = copyOf(name);
     for (const topic of own()) peer.subscribe(topic);
   }
 
@@ -81,7 +81,7 @@ export default defineApp((service) => {
         case "/join":
           if (!NAME.test(argument)) return say(peer, "a room's name has 1 to 32 letters, digits, _ or -");
           leave(peer);
-          return enter(peer, argument);
+          return enter(peer, copyOf(argument));
         case "/who":
           return who(peer);
         case "/to":
@@ -151,4 +151,9 @@ function namedTopic(peer: Peer, name: string): string {
 
 function nameTopic(name: string): string {
   return `chat/name/${name}`;
+}
+
+/** Copies a part of a line. V8 keeps the whole line in memory for as long as a part of it is in use (measured). */
+function copyOf(part: string): string {
+  return [...part].join("");
 }

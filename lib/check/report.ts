@@ -59,16 +59,21 @@ export function formatVerdict(report: Report, { colour, width }: ReportStyle): s
   const { first, verdict, for: client } = report;
   const who = client === undefined ? "a client" : CLIENTS[client];
   if (first === undefined) return coloured(`No problems found: ${who} can connect.`, "ok", colour);
-  const sentence = `${verdictSentence(verdict, who)}: ${escapeControls(first.fact)}`;
+  const sentence = `${verdictSentence(first, verdict, who)}: ${escapeControls(first.fact)}`;
   const paragraphs = [sentence, ...first.remedy === undefined ? [] : [escapeControls(first.remedy)]];
   return paragraphs.map((paragraph) => {
     return coloured(wrap(paragraph, width, 0).join("\n"), first.level, colour);
   }).join("\n\n");
 }
 
-function verdictSentence(verdict: Verdict, who: string): string {
+/** Whether a finding is about the machine that runs the check. Another machine may reach the endpoint. */
+function isLocal({ code }: Observation): boolean {
+  return code === "tcp-not-tried" || code === "dns-no-resolver";
+}
+
+function verdictSentence(first: Observation, verdict: Verdict, who: string): string {
   const subject = `${who[0]!.toUpperCase()}${who.slice(1)}`;
-  if (verdict === "unreachable") return `${subject} cannot reach the endpoint`;
+  if (verdict === "unreachable") return `${isLocal(first) ? "This machine" : subject} cannot reach the endpoint`;
   if (verdict === "unfinished") return "The check did not finish";
   if (verdict === "errors") return `${subject} cannot connect`;
   return who === "a client"

@@ -17,6 +17,7 @@ import type { Version } from "./probes/client_hello.ts";
 import { probeContentLength } from "./probes/content_length.ts";
 import { probeDns } from "./probes/dns.ts";
 import { probeIdleTimeout } from "./probes/idle_timeout.ts";
+import { LocalFailure } from "./probes/local_failure.ts";
 import { type ExchangeResult, probeClose, probeMessage, probePing, probeWelcome } from "./probes/message_exchange.ts";
 import { probeProtocol } from "./probes/port_protocol.ts";
 import { probeResumption } from "./probes/session_resumption.ts";
@@ -71,7 +72,7 @@ const ABANDON_AFTER = 3000;
 
 /**
  * Runs the probes that apply to a URL. The check takes at most `timeout` plus `hold`, and up to a few seconds to clean
- * up. A fault of the server is reported and never thrown.
+ * up. A fault of the server or of this machine is reported and never thrown.
  *
  * ```ts
  * import { runCheck } from "./run_check.ts";
@@ -87,7 +88,8 @@ export async function runCheck(options: CheckOptions, context: CheckContext = {}
   try {
     await run.probeAll();
   } catch (error) {
-    if (!(error instanceof DeadlineError)) throw error;
+    if (error instanceof LocalFailure) run.fail(error);
+    else if (!(error instanceof DeadlineError)) throw error;
   }
   run.complete();
   return run.report(Math.round(performance.now() - start));
@@ -105,6 +107,8 @@ class CheckRun {
   /** The duration of the hold in milliseconds, which does not count toward the timeout. */
   #holdTime = 0;
   #target: Target | undefined;
+  /** The fault of this machine that ended the check. */
+  #failure: LocalFailure | undefined;
 
   constructor(options: CheckOptions, context: CheckContext) {
     const origin = options.origin ?? defaultOrigin(options);
@@ -113,7 +117,11 @@ class CheckRun {
     this.#signal = context.signal ?? new AbortController().signal;
   }
 
-  /** @throws {DeadlineError} if the timeout ends first; steps that are not done stay pending */
+  /**
+   * Runs the probes. Steps that are not done stay pending.
+   * @throws {DeadlineError} if the timeout ends first
+   * @throws {LocalFailure} if this machine cannot continue
+   */
   async probeAll(): Promise<void> {
     const { findings, target } = probeUrl(this.#options);
     this.#addFindings("url", findings);
@@ -129,6 +137,11 @@ class CheckRun {
     this.#pending.clear();
   }
 
+  /** Records the fault of this machine that ended the check. */
+  fail(failure: LocalFailure): void {
+    this.#failure = failure;
+  }
+
   /** Adds the findings of the client profile, and a finding about steps that were not done. */
   complete(): void {
     const { for: client } = this.#options;
@@ -140,6 +153,12 @@ class CheckRun {
     const { timeout = DEFAULT_TIMEOUT } = this.#options;
     const list = unfinished.join(", ");
     const more = formatDuration(Math.max(30_000, 3 * timeout));
+    if (this.#failure !== undefined) {
+      const { reason, remedy } = this.#failure;
+      const fact = `This machine ${reason}, which ended the check before these steps: ${list}.`;
+      this.#addFindings("time", [finding("local-failure", "warning", fact, remedy)]);
+      return;
+    }
     this.#addFindings("time", [
       this.#signal.aborted
         ? finding("check-stopped", "warning", `The check was interrupted before these steps: ${list}.`, "Run it again.")
@@ -156,7 +175,7 @@ class CheckRun {
     const observations = this.#observations;
     const unfinished = this.#unfinished();
     const first = observations.find(({ level }) => level === "error") ??
-      observations.find(({ code }) => code === "time-ran-out" || code === "check-stopped") ??
+      observations.find(({ probe }) => probe === "time") ??
       observations.find(({ level }) => level === "warning");
     const verdict: Verdict = observations.some(meansUnreachable)
       ? "unreachable"
@@ -254,6 +273,8 @@ class CheckRun {
     const { presented, alpn } = handshake;
     const resumption = presented && probeResumption(target, alpn, signal);
     const upgrading = presented && upgrade ? probeUpgrade(target, { alpn }, this.#evidence, signal) : undefined;
+    // They are awaited below. A rejection before that is not unhandled.
+    for (const probe of [resumption, upgrading]) probe?.catch(() => {});
     try {
       await this.#inspectChain(target, handshake, versions.offered, signal);
       this.#addFindings("alpn", handshake.findings);

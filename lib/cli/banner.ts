@@ -1,15 +1,16 @@
 /**
- * Formats the banner and the log fields that `serve` prints when it listens.
+ * Formats and prints the banner and the log fields with which `serve` reports that it listens.
  * @module
  */
-import type { LogFields } from "../log.ts";
+import type { Settings } from "../config/service_options.ts";
+import type { LogFields, Logger } from "../log.ts";
 import type { RunningService } from "../service/running_service.ts";
 import { formatDuration, formatSize } from "../duration_and_size.ts";
 import type { DevelopmentTlsMaterial } from "../tls/development_certificate.ts";
 import { parseBroker } from "../hub/brokers/broker_url.ts";
 import { shellWord } from "../tls/shell_command.ts";
 import { PROGRAM, programWords, WIDTH, wrapShellCommand, wrapText } from "./help.ts";
-import { colour } from "./standard_streams.ts";
+import { colour, write } from "./standard_streams.ts";
 import { VERSION } from "../version.ts";
 
 // Colours of a terminal (ECMA-48, Select Graphic Rendition).
@@ -62,6 +63,21 @@ export function formatBanner(service: RunningService, workers?: number): string 
   }
   hint("stop", "Ctrl-C");
   return lines.join("\n") + "\n\n";
+}
+
+/**
+ * Reports that the service listens: with the banner on standard output if that is a terminal, otherwise in the log. A JSON
+ * log always gets the event. `--log-format` overrides the terminal: text prints the banner, json does not.
+ */
+export function reportListening(
+  { logFormat }: Pick<Settings, "logFormat">,
+  log: Logger,
+  { banner, fields }: { readonly banner: string; readonly fields: LogFields },
+): void {
+  const printsBanner = logFormat === undefined ? Deno.stdout.isTerminal() : logFormat === "text";
+  if (printsBanner) write("stdout", banner);
+  // With the banner, a text log would show the same facts twice on one screen.
+  if (!printsBanner || (logFormat === undefined && !Deno.stderr.isTerminal())) log.info("listening", fields);
 }
 
 /** Returns the width of the terminal, or 80 if it is unknown. */

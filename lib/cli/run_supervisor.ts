@@ -10,8 +10,8 @@ import { WorkerFailure } from "../workers/worker_process.ts";
 import { messageOf, StartError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { loadFfi } from "../net/ffi/load_ffi.ts";
+import { reportListening } from "./banner.ts";
 import { readCommandLine } from "./process_handover.ts";
-import { write } from "./standard_streams.ts";
 import { runUntilStopped } from "./run_until_stopped.ts";
 import type { WorkerSettings } from "./serve_as_worker.ts";
 
@@ -22,7 +22,6 @@ const ACME_START_TIMEOUT = 240_000;
 /** Supervises workers until a signal ends it; returns the exit code. */
 export async function supervise(
   settings: WorkerSettings & Settings,
-  format: "text" | "json",
   log: Logger,
 ): Promise<number> {
   if (Deno.build.os !== "linux") {
@@ -81,8 +80,10 @@ export async function supervise(
     stopping,
   );
   const { banner, fields } = supervisor.listening;
-  if (format === "text") write("stdout", admin ? `${banner}admin       ${admin.url}\n` : banner);
-  else log.info("listening", { ...fields, admin: admin?.url });
+  reportListening(settings, log, {
+    banner: admin ? `${banner}admin       ${admin.url}\n` : banner,
+    fields: { ...fields, admin: admin?.url },
+  });
   return await stopped;
 }
 

@@ -4,18 +4,18 @@
  */
 import { type LoadedSettings, loadWithFile, readVariables } from "../config/load_settings.ts";
 import type { OptionTable } from "../config/option_table.ts";
-import { SERVICE_OPTIONS } from "../config/service_options.ts";
+import { PROCESS_OPTIONS } from "../config/process_options.ts";
+import { SERVICE_OPTIONS, type Settings } from "../config/service_options.ts";
 import { messageOf, UsageError } from "../errors.ts";
 import { createLogger, type Logger } from "../log.ts";
 import type { RunningService } from "../service/running_service.ts";
 import type { SupervisorLink } from "../workers/supervisor_link.ts";
 import { type CheckedSettings, validateSettings } from "../service/validate_settings.ts";
-import { createBannerFields, formatBanner } from "./banner.ts";
+import { createBannerFields, formatBanner, reportListening } from "./banner.ts";
 import type { Command, Invocation } from "./command_type.ts";
 import { handOver, readTakeover } from "./process_handover.ts";
-import { write } from "./standard_streams.ts";
 import { runUntilStopped } from "./run_until_stopped.ts";
-import { connectSupervisor, serveAsWorker, validateWorkers } from "./serve_as_worker.ts";
+import { connectSupervisor, serveAsWorker, validateWorkers, type WorkerSettings } from "./serve_as_worker.ts";
 import { handleUncaughtErrors } from "./uncaught_errors.ts";
 
 /** The options of the service and of the command. */
@@ -29,30 +29,14 @@ export const SERVE_OPTIONS = {
     unset: "wss.json, if it exists",
     help: "The configuration file: a JSON object of options in camelCase. WSS_CONFIG sets it, too.",
   },
-  workers: {
-    type: "text",
-    topic: "Configuration and processes",
-    value: "N|auto",
-    unset: "one process without a supervisor",
-    help:
-      "Run N worker processes on one port (auto: one per CPU core) under a supervisor that restarts them. Linux only.",
-  },
-  workerTimeout: {
-    type: "duration",
-    topic: "Configuration and processes",
-    value: "TIME",
-    default: "30s",
-    min: 1000,
-    help:
-      "A worker whose event loop is blocked for this long is replaced. After a tenth of this time, new clients go to other workers.",
-  },
+  ...PROCESS_OPTIONS,
   check: {
     type: "switch",
     topic: "Configuration and processes",
     default: false,
     flagOnly: true,
     help:
-      "Check the configuration, the certificate, the tokens, the app, the folders of unix sockets and the broker, then exit; the exit code is 0 if the service would start.",
+      "Check the configuration, the certificate, the tokens, the app, the folders of unix sockets and the broker, then exit; the exit code is 0 if they are sound. --port and the port of --admin are not tested, because a running service may use them.",
   },
 } as const satisfies OptionTable;
 
@@ -91,25 +75,36 @@ export function loadServeSettings(line: Invocation): LoadedSettings<typeof SERVE
     SERVE_OPTIONS,
     { flags: line.flags, variables: readVariables() },
     problems,
-    (settings, given, wrong) => {
-      const workerProblems = validateWorkers(settings, given);
-      let checked: CheckedSettings;
-      try {
-        checked = validateSettings(settings, given, wrong);
-      } catch (error) {
-        if (!(error instanceof UsageError)) throw error;
-        throw new UsageError([...error.problems, ...workerProblems]);
-      }
-      if (workerProblems.length > 0) throw new UsageError(workerProblems);
-      return checked;
-    },
+    validateServeSettings,
   );
+}
+
+/**
+ * Checks how the settings of the service and of its processes can be combined.
+ * @param wrong the names of settings that could not be read and have their defaults
+ * @throws {UsageError} with every mistake
+ */
+export function validateServeSettings(
+  settings: Settings & WorkerSettings,
+  given: ReadonlyMap<string, string>,
+  wrong: ReadonlySet<string>,
+): CheckedSettings {
+  const workerProblems = validateWorkers(settings, given);
+  let checked: CheckedSettings;
+  try {
+    checked = validateSettings(settings, given, wrong);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    throw new UsageError([...error.problems, ...workerProblems]);
+  }
+  if (workerProblems.length > 0) throw new UsageError(workerProblems);
+  return checked;
 }
 
 async function run(line: Invocation): Promise<number> {
   const loaded = loadServeSettings(line);
   const { settings, notes } = loaded;
-  const format = settings.logFormat ?? (Deno.stdout.isTerminal() ? "text" : "json");
+  const format = settings.logFormat ?? (Deno.stderr.isTerminal() ? "text" : "json");
   const worker = await connectSupervisor();
   const log = createLogger({
     format,
@@ -121,7 +116,7 @@ async function run(line: Invocation): Promise<number> {
   if (worker === undefined) { for (const note of notes) log.info(note); }
   if (settings.workers !== undefined && worker === undefined && !settings.check) {
     const { supervise } = await import("./run_supervisor.ts");
-    return await supervise(settings, format, log);
+    return await supervise(settings, log);
   }
   const ended = runService(loaded, format, log, worker);
   // A worker ends even if its app never finishes loading.
@@ -175,8 +170,7 @@ async function runService(
   await predecessor?.reportListening().catch((error) => {
     log.warn(`the previous process has exited (${messageOf(error)}); this process serves anyway`);
   });
-  if (format === "text") write("stdout", formatBanner(service));
-  else log.info("listening", createBannerFields(service));
+  reportListening(settings, log, { banner: formatBanner(service), fields: createBannerFields(service) });
   void verifyInBackground(service, log, stopping.signal);
   return await stopped;
 }

@@ -237,8 +237,8 @@ function findInObject(key: string, option: Option, { object }: Sources): FoundVa
   return { texts: list.map((text) => typeof text === "string" ? resolvePath(option, folder, text) : text), label };
 }
 
-/** Resolves a relative path in a file from the folder of that file. Other values are returned unchanged. */
-function resolvePath({ type }: Option, folder: string, text: string): string {
+/** Resolves a relative path of an option, or of a module, from a folder. Other values are returned unchanged. */
+export function resolvePath({ type }: Option, folder: string, text: string): string {
   const isPath = type === "path" ? text !== "" : type === "module" && /[/\\.]/.test(text) && !/^[a-z]{2,}:/.test(text);
   return isPath && !isAbsolute(text) ? join(folder, text) : text;
 }

@@ -163,7 +163,7 @@ export const SERVICE_OPTIONS = {
     min: 1024 ** 2,
     unset: "an eighth of the memory, at most 512MiB",
     help:
-      "The most unsent data for all peers together. Above it, the peers with the most unsent data are closed with 1013. Unfinished messages may use half as much in addition.",
+      "The most unsent data for all peers together, with the subscriptions of each above 64KiB. Above it, the peers with the most are closed with 1013. Unfinished messages may use half as much in addition.",
   },
   messageTimeout: {
     type: "duration",
@@ -311,7 +311,7 @@ export const SERVICE_OPTIONS = {
     type: "choice",
     topic: "Log",
     values: ["text", "json"],
-    unset: "text on a terminal, otherwise json",
+    unset: "text if standard error is a terminal, otherwise json",
     help: "The format of log lines.",
   },
   accessLog: {

@@ -106,8 +106,9 @@ export interface ServiceOptions {
    */
   readonly maxBackpressure?: number | string | undefined;
   /**
-   * The most unsent data for all peers together. Above it, the peers with the most unsent data are closed with 1013.
-   * Unfinished messages may use half as much in addition. Default: an eighth of the memory, at most 512MiB.
+   * The most unsent data for all peers together, with the subscriptions of each above 64KiB. Above it, the peers
+   * with the most are closed with 1013. Unfinished messages may use half as much in addition. Default: an eighth of
+   * the memory, at most 512MiB.
    */
   readonly memoryBudget?: number | string | undefined;
   /**
@@ -195,7 +196,7 @@ export interface ServiceOptions {
    * the API. Default: 660.
    */
   readonly adminMode?: string | undefined;
-  /** The format of log lines. Default: text on a terminal, otherwise json. */
+  /** The format of log lines. Default: text if standard error is a terminal, otherwise json. */
   readonly logFormat?: "text" | "json" | undefined;
   /** Log when each connection opens and ends at level info; without this option, at level debug. Default: off. */
   readonly accessLog?: boolean | undefined;

@@ -9,6 +9,11 @@ import { Received } from "./sequence_numbers.ts";
 
 /** Milliseconds between the last subscriber's departure and the unsubscription at the broker. */
 const UNSUBSCRIBE_DELAY = 1000;
+/**
+ * The most characters of the keys that wait for this. Beyond it the earliest are unsubscribed at once: a client may choose
+ * a key as long as a message, and leave it again.
+ */
+const MAX_PENDING_CHARACTERS = 8 * 1024 * 1024;
 
 /** Receives reports of lost, repeated and reordered frames. */
 export interface SequenceListener {
@@ -34,6 +39,7 @@ export class ChannelSubscriptions implements Disposable {
   readonly #interests = new Map<string, Interest>();
   /** Interests without subscribers, the earliest first. */
   readonly #pendingUnsubscribe = new Map<string, Interest>();
+  #pendingCharacters = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
@@ -60,7 +66,7 @@ export class ChannelSubscriptions implements Disposable {
     const known = this.#interests.get(key);
     if (known !== undefined) {
       known.unsubscribeAt = undefined;
-      this.#pendingUnsubscribe.delete(key);
+      if (this.#pendingUnsubscribe.delete(key)) this.#pendingCharacters -= key.length;
       return;
     }
     const interest: Interest = { channel: this.#channelOf(key), received: new Received(), unsubscribeAt: undefined };
@@ -77,7 +83,8 @@ export class ChannelSubscriptions implements Disposable {
     if (interest === undefined) return;
     interest.unsubscribeAt = performance.now() + UNSUBSCRIBE_DELAY;
     this.#pendingUnsubscribe.set(key, interest);
-    this.#timer ??= setTimeout(() => this.#unsubscribeExpired(), UNSUBSCRIBE_DELAY);
+    this.#pendingCharacters += key.length;
+    if (this.#timer === undefined || this.#pendingCharacters > MAX_PENDING_CHARACTERS) this.#unsubscribeDue();
   }
 
   /** Forgets publishers that no longer exist. */
@@ -89,15 +96,18 @@ export class ChannelSubscriptions implements Disposable {
     clearTimeout(this.#timer);
   }
 
-  #unsubscribeExpired(): void {
+  /** Unsubscribes what is due, and sets the timer for the rest. */
+  #unsubscribeDue(): void {
     const now = performance.now();
+    clearTimeout(this.#timer);
     this.#timer = undefined;
     for (const [key, { channel, unsubscribeAt = 0 }] of this.#pendingUnsubscribe) {
-      if (unsubscribeAt > now) {
-        this.#timer = setTimeout(() => this.#unsubscribeExpired(), unsubscribeAt - now);
+      if (unsubscribeAt > now && this.#pendingCharacters <= MAX_PENDING_CHARACTERS) {
+        this.#timer = setTimeout(() => this.#unsubscribeDue(), unsubscribeAt - now);
         return;
       }
       this.#pendingUnsubscribe.delete(key);
+      this.#pendingCharacters -= key.length;
       this.#interests.delete(key);
       this.#broker.unsubscribe(channel);
     }

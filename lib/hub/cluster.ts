@@ -38,6 +38,8 @@ export interface LocalNode {
 const DISCOVERY_TIME = 1.5 * HEARTBEAT_INTERVAL;
 /** The most characters of JSON in one part of an answer. */
 const PART_LENGTH = 64 * 1024;
+/** The most characters of all pending questions. A client may choose a name in a question as long as a message. */
+const MAX_PENDING_CHARACTERS = 8 * 1024 * 1024;
 
 /** This node's view of the other nodes. */
 export class Cluster {
@@ -47,6 +49,7 @@ export class Cluster {
   readonly #queries = new Queries();
   /** Pending queries by question and timeout. The same question is asked only once at a time. */
   readonly #pendingQueries = new Map<string, Promise<QueryResult>>();
+  #pendingCharacters = 0;
   readonly #timer: ReturnType<typeof setInterval>;
   /** When this node began to listen. Each live node announces itself within one heartbeat interval. */
   #listeningSince = -Infinity;
@@ -89,19 +92,23 @@ export class Cluster {
     this.#relay.command(to, action, true);
   }
 
-  /** Asks the other nodes. */
+  /** Asks the other nodes, unless the broker is unreachable or the pending questions are too long. */
   ask(question: Question, timeout: number): Promise<QueryResult> {
-    if (!this.#relay.connected) {
-      return Promise.resolve({ items: [], complete: false, asked: this.#nodes.all.length, answered: 0 });
-    }
+    const unanswered = { items: [], complete: false, asked: this.#nodes.all.length, answered: 0 };
+    if (!this.#relay.connected) return Promise.resolve(unanswered);
     const key = JSON.stringify([question, timeout]);
     const pending = this.#pendingQueries.get(key);
     if (pending !== undefined) return pending;
+    if (this.#pendingCharacters + key.length > MAX_PENDING_CHARACTERS) return Promise.resolve(unanswered);
     const node = this.#local.info().id;
     const answer = this.#queries.ask(this.#nodes.ids, this.#remainingDiscovery, timeout, (query) => {
       this.#send("all", { do: "ask", node, query, question });
-    }).finally(() => this.#pendingQueries.delete(key));
+    }).finally(() => {
+      this.#pendingQueries.delete(key);
+      this.#pendingCharacters -= key.length;
+    });
     this.#pendingQueries.set(key, answer);
+    this.#pendingCharacters += key.length;
     return answer;
   }
 

@@ -11,13 +11,16 @@ export interface Counter {
   next: number;
 }
 
-/** The most channels whose counters a node keeps: 13 MB at most. */
+/** The most channels whose counters a node keeps: 13 MB at most, in addition to their keys. */
 const MAX_COUNTERS = 65_536;
+/** The most characters of all keys. A client may choose a key, for example a topic, as long as a message. */
+const MAX_KEY_CHARACTERS = 8 * 1024 * 1024;
 
 /** A publisher's counters for one kind of channel. */
 export class Counters {
   readonly #channelOf: (key: string) => string;
   readonly #counters = new Map<string, Counter>();
+  #keyCharacters = 0;
   #epoch = 0;
 
   constructor(channelOf: (key: string) => string) {
@@ -31,10 +34,19 @@ export class Counters {
   of(key: string): Counter {
     const known = this.#counters.get(key);
     if (known !== undefined) return known;
-    if (this.#counters.size >= MAX_COUNTERS) this.#counters.delete(this.#counters.keys().next().value!);
     const counter = { channel: this.#channelOf(key), epoch: this.#epoch++, next: 0 };
     this.#counters.set(key, counter);
+    this.#keyCharacters += key.length;
+    this.#dropOldest();
     return counter;
+  }
+
+  #dropOldest(): void {
+    for (const oldest of this.#counters.keys()) {
+      if (this.#counters.size <= MAX_COUNTERS && this.#keyCharacters <= MAX_KEY_CHARACTERS) return;
+      this.#counters.delete(oldest);
+      this.#keyCharacters -= oldest.length;
+    }
   }
 }
 

@@ -8,7 +8,10 @@ import { topicKey } from "./topic_names.ts";
 import type { NodeInfo } from "./node_registry.ts";
 import type { Payload } from "./topics.ts";
 
-/** An answer that may be incomplete, because a node did not answer in time or the broker is unreachable. */
+/**
+ * An answer that may be incomplete, because a node did not answer in time, the broker is unreachable, or other nodes were
+ * not asked: the questions that wait for answers have more than eight million characters.
+ */
 export interface Complete {
   /** True if the answer covers every node. */
   readonly complete: boolean;

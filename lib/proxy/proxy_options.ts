@@ -3,6 +3,7 @@
  * @module
  */
 import { type OptionTable, type Values } from "../config/option_table.ts";
+import { PROCESS_OPTIONS } from "../config/process_options.ts";
 import { SERVICE_OPTIONS } from "../config/service_options.ts";
 
 /** Options that only the command has. They are flags only, because `wss.json` and variables configure the service. */
@@ -94,7 +95,12 @@ const TLS_OPTIONS = {
 } as const satisfies OptionTable;
 
 /** The options of the command. */
-export const PROXY_OPTIONS = { ...SERVICE_OPTIONS, ...TLS_OPTIONS, ...COMMAND_OPTIONS } as const satisfies OptionTable;
+export const PROXY_OPTIONS = {
+  ...SERVICE_OPTIONS,
+  ...PROCESS_OPTIONS,
+  ...TLS_OPTIONS,
+  ...COMMAND_OPTIONS,
+} as const satisfies OptionTable;
 
 /** The resolved settings of the command. */
 export type ProxySettings = Values<typeof PROXY_OPTIONS>;

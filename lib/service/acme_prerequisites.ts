@@ -37,16 +37,15 @@ export async function inspectAcme(acme: AcmeSettings, hostname: string, log: Log
   const { external, caFile } = acme;
   if (external) attempt("acme-file", () => externalAccount(external));
   if (caFile) attempt("acme-file", () => rootsIn(caFile));
+  const before = findings.length;
   const current = attempt("acme-certificate", () => store.certificate(acme.names[0]!).load(acme.names));
-  findings.push(
-    current === undefined
-      ? { code: "acme-certificate", level: "note", fact: `There is no certificate for ${acme.names.join(", ")} yet.` }
-      : {
-        code: "acme-certificate",
-        level: "ok",
-        fact: `The certificate is valid until ${current.notAfter.toISOString()}.`,
-      },
-  );
+  if (current !== undefined) {
+    const fact = `The certificate is valid until ${current.notAfter.toISOString()}.`;
+    findings.push({ code: "acme-certificate", level: "ok", fact });
+  } else if (findings.length === before) {
+    const fact = `There is no certificate for ${acme.names.join(", ")} yet.`;
+    findings.push({ code: "acme-certificate", level: "note", fact });
+  }
   if (attempt("acme-file", () => store.account()) === undefined && !acme.agreeTos) {
     // A private authority may have no terms, and only its directory says so.
     const level = caFile === undefined ? "error" : "note";

@@ -163,11 +163,11 @@ export function buildUrl(addr: Deno.Addr, { kind }: Mode, path: string, material
 /** Selects a host that the certificate is valid for, or else one that clients on this machine can connect to. */
 function selectPublicHost(hostname: string, material: TlsMaterial | undefined): string {
   const unspecific = hostname === "0.0.0.0" || hostname === "::" || isLoopback(hostname);
+  let host = hostname === "0.0.0.0" || hostname === "::" ? "127.0.0.1" : hostname;
   if (material && (unspecific || !coversHost(namesOf(material.leaf), hostname))) {
     const name = material.names.find((name) => !name.startsWith("*")) ?? material.names[0] ?? "localhost";
     // A wildcard covers any label.
-    return name.replace("*", "www");
+    host = name.replace("*", "www");
   }
-  const host = hostname === "0.0.0.0" || hostname === "::" ? "127.0.0.1" : hostname;
   return host.includes(":") ? `[${host}]` : host;
 }

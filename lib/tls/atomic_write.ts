@@ -50,5 +50,6 @@ export function explainWriteFailure(error: unknown, folder: string): string {
   if (error instanceof Deno.errors.AlreadyExists || error instanceof Deno.errors.NotADirectory) {
     return `a file has that name; move it away, ${instead}`;
   }
+  if (messageOf(error).includes("(os error 28)")) return "the disk is full; free some space";
   return `${messageOf(error)}; start in a writable folder, ${instead}`;
 }

@@ -47,7 +47,7 @@ export const OPENED_LATE: CloseFrame = { code: CloseCode.TryAgainLater, reason: 
 export const HOOK_FAILED: CloseFrame = { code: CloseCode.InternalError, reason: "internal error" };
 export const OVER_BUDGET: CloseFrame = {
   code: CloseCode.TryAgainLater,
-  reason: "memory budget exceeded: this client has the most waiting data",
+  reason: "memory budget exceeded: this client uses the most memory",
   limit: true,
 };
 

@@ -1,5 +1,6 @@
 /**
- * The memory budget of all peers of a service: messages that wait to be sent, and messages that wait for the app.
+ * The memory budget of all peers of a service: messages that wait to be sent, messages that wait for the app, and
+ * subscriptions.
  * @module
  */
 
@@ -64,6 +65,12 @@ export class MemoryBudget {
       this.#samples[this.#next] = to;
       this.#next = (this.#next + 1) % SAMPLES;
     }
+  }
+
+  /** Counts other memory that a peer's cost has grown by, bytes. May release peers. */
+  grew(bytes: number): void {
+    this.used += bytes;
+    if (this.used > this.limit) this.enforce();
   }
 
   /** Whether most of the sends remembered since the last `resetSamples` have left. */

@@ -194,7 +194,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   }
 
   subscribe(topic: string): void {
-    if (!this.#finished) this.#subscriptions.join(topic);
+    if (!this.#finished) this.#shared.budget.grew(this.#subscriptions.join(topic));
   }
 
   unsubscribe(topic: string): void {
@@ -242,7 +242,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
 
   /** For the memory budget: see {@link BudgetMember}. */
   measure(): number {
-    return this.#sendBuffer.measure() + this.#inbound.cost;
+    return this.#sendBuffer.measure() + this.#inbound.cost + this.#subscriptions.cost;
   }
 
   release(): void {

@@ -61,6 +61,9 @@ Deno.test({
       "upgrade-ignored",
     ]);
   });
+  await t.step("a login portal of the service, which is no captive portal", () => {
+    return expectNginx("location / { return 302 https://portal.company.example/login; }", ["upgrade-unauthorized"]);
+  });
   await t.step("a client certificate is required", async () => {
     const verify = `ssl_verify_client on; ssl_client_certificate ${middle.cert};`;
     await expectNginx(`${verify} ${correct}`, ["client-certificate-required"]);

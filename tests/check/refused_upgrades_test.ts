@@ -209,6 +209,43 @@ const CASES: readonly Case[] = [
     code: "upgrade-unauthorized",
     patterns: [/login/, /Cookie/],
   },
+  {
+    name: "a 401 with a challenge whose body mentions an Origin",
+    status: 401,
+    headers: { "www-authenticate": 'Bearer realm="wss"' },
+    body: "A token is required, for every Origin.",
+    code: "upgrade-unauthorized",
+    patterns: [/credentials are required/],
+  },
+  {
+    name: "a 400 about another version",
+    status: 400,
+    body: "Unsupported API version",
+    code: "upgrade-bad-request",
+    patterns: [/did not recognise the upgrade/],
+  },
+  {
+    name: "a number that only Cloudflare's pages use as an error code",
+    status: 403,
+    body: '{"message":"error code: 1006"}',
+    code: "upgrade-forbidden",
+    patterns: [/1006/],
+  },
+  {
+    name: "a page of the service that mentions a hotspot",
+    status: 404,
+    body: html("Hotspot not found"),
+    code: "upgrade-not-found",
+    patterns: [/no WebSocket at this path/],
+  },
+  {
+    name: "a client certificate that Apache requires",
+    status: 403,
+    body: html("403 Forbidden", "<p>Reason: Cannot perform Post-Handshake Authentication.<br /></p>"),
+    code: "client-certificate-required",
+    patterns: [/Turn off client certificates/],
+  },
+  { name: "496", status: 496, code: "client-certificate-required", patterns: [/"496"/] },
   { name: "402", status: 402, code: "upgrade-refused", patterns: [/suspended/] },
   { name: "407", status: 407, code: "upgrade-proxy-authentication", patterns: [/forward proxy/] },
   { name: "408", status: 408, code: "upgrade-request-timeout", patterns: [/complete request/] },
@@ -250,6 +287,14 @@ Deno.test("explains a response other than 101 by its status, headers and body", 
       for (const pattern of patterns) assert(pattern.test(`${first?.fact} ${first?.remedy}`), JSON.stringify(first));
     });
   }
+});
+
+Deno.test("does not report changed bytes if only the service's path answers 400", async () => {
+  await using server = echoService({
+    onRequest: (request) => new Response(null, { status: new URL(request.url).pathname === "/ws" ? 400 : 404 }),
+  });
+  const { first } = await runCheck({ url: urlOf("ws", server, "/ws") });
+  assertEquals(first?.code, "upgrade-bad-request", JSON.stringify(first));
 });
 
 Deno.test("quotes the body of a refusal in full", async () => {

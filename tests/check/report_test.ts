@@ -46,6 +46,11 @@ Deno.test("formats the conclusion as a sentence, with the remedy as the last par
     formatVerdict({ ...report, verdict: "errors", for: "wechat" }, PLAIN).split(":")[0],
     "A WeChat mini program cannot connect",
   );
+  const untried: Observation = { ...refused, code: "tcp-not-tried" };
+  assertEquals(
+    formatVerdict({ ...report, first: untried }, PLAIN).split(":")[0],
+    "This machine cannot reach the endpoint",
+  );
   const { first: _first, ...rest } = report;
   assertEquals(
     formatVerdict({ ...rest, verdict: "sound", observations: [] }, PLAIN),

@@ -98,13 +98,30 @@ Deno.test("the banner wraps long values only between words", async () => {
   assert(banner.split("\n").some((line) => line.endsWith(`${path}`)), banner);
 });
 
-/** Returns the banner on a terminal with `columns` columns, and stops the service with Ctrl-C. */
-async function onTerminal(columns: number, env: Readonly<Record<string, string>>): Promise<string> {
-  const folder = await makeFolder();
+/** What a service wrote, on its terminal and into the files `log` and `out`. */
+interface Written {
+  readonly terminal: string;
+  readonly log: string;
+  readonly out: string;
+}
+
+/**
+ * Runs the service on a terminal with `columns` columns until `ready` appears there, and stops it with Ctrl-C.
+ * @param more arguments and redirections into the files `log` and `out`
+ */
+async function onTerminal(
+  columns: number,
+  { more = "", ready = /^\S*stop .*Ctrl-C/m, env = {} }: {
+    readonly more?: string;
+    readonly ready?: RegExp;
+    readonly env?: Readonly<Record<string, string>>;
+  },
+): Promise<Written> {
+  const folder = await makeFolder({ log: "", out: "" });
   try {
     const service = [Deno.execPath(), "run", "-A", "--config", join(ROOT, "deno.json"), join(ROOT, "main.ts")];
     const child = new Deno.Command("script", {
-      args: ["-qec", `stty cols ${columns} && exec ${service.join(" ")} --port 0`, "/dev/null"],
+      args: ["-qec", `stty cols ${columns} && exec ${service.join(" ")} --port 0 ${more}`, "/dev/null"],
       cwd: folder,
       env: { TERM: "xterm", ...env },
       stdin: "piped",
@@ -113,24 +130,59 @@ async function onTerminal(columns: number, env: Readonly<Record<string, string>>
     }).spawn();
     const stdout = new Transcript("standard output", child.stdout);
     const stderr = new Transcript("standard error", child.stderr);
-    await stdout.until(/^\S*stop .*Ctrl-C/m);
+    await stdout.until(ready);
     const input = child.stdin.getWriter();
     await input.write(new TextEncoder().encode("\x03"));
     assertEquals((await child.status).code, 0);
     await input.close().catch(() => {});
     await Promise.all([stdout.done, stderr.done]);
-    return stdout.text.replaceAll("\r", "").split("Ctrl-C")[0]!;
+    const [log, out] = await Promise.all(["log", "out"].map((name) => Deno.readTextFile(join(folder, name))));
+    return { terminal: stdout.text.replaceAll("\r", ""), log: log!, out: out! };
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
 }
 
 peerTest("script", "on a terminal, the banner fits the width and is coloured unless NO_COLOR is set", async () => {
-  const coloured = await onTerminal(60, { NO_COLOR: "" });
+  const banner = async (columns: number, NO_COLOR: string) => {
+    const { terminal } = await onTerminal(columns, { env: { NO_COLOR } });
+    return terminal.split("Ctrl-C")[0]!;
+  };
+  const coloured = await banner(60, "");
   assertStringIncludes(coloured, "\x1b[1mwss ");
   // deno-lint-ignore no-control-regex -- the colours
   assertFits(coloured.replaceAll(/\x1b\[[\d;]*m/g, ""), 60);
-  const plain = await onTerminal(80, { NO_COLOR: "1" });
+  const plain = await banner(80, "1");
   assertEquals(plain.includes("\x1b"), false);
   assertFits(plain, 80);
+});
+
+peerTest("script", "the log format depends on standard error, and the banner on standard output", async (t) => {
+  const env = { NO_COLOR: "1" };
+  const workers = Deno.build.os === "linux" ? ["", "--workers 1"] : [""];
+  for (const more of workers) {
+    await t.step(`standard error is a file ${more}`, async () => {
+      const { terminal, log } = await onTerminal(80, { more: `${more} 2> log`, env });
+      assertMatch(terminal, /^ {2}address +wss:\/\/localhost:\d+\/$/m);
+      const lines = log.trim().split("\n").map((line) => JSON.parse(line) as { message: string; url?: string });
+      assertMatch(lines.find(({ message }) => message === "listening")?.url ?? "", /^wss:\/\/localhost:\d+\/$/);
+    });
+
+    await t.step(`standard output is a file ${more}`, async () => {
+      const { terminal, out } = await onTerminal(80, { more: `${more} > out`, ready: / listening .*\r\n/, env });
+      assertMatch(terminal, /^[^{\n]* listening .*url=\S*wss:\/\/localhost:\d+\//m);
+      assertEquals(out, "");
+    });
+  }
+
+  await t.step("both are the terminal: the banner replaces the event", async () => {
+    const { terminal } = await onTerminal(80, { env });
+    assertMatch(terminal, /^ {2}address /m);
+    assertEquals(/ listening |^\{/m.test(terminal), false, terminal);
+  });
+
+  await t.step("--log-format json omits the banner", async () => {
+    const { terminal } = await onTerminal(80, { more: "--log-format json", ready: /"message":"listening".*\r\n/, env });
+    assertEquals(/^ {2}address /m.test(terminal), false, terminal);
+  });
 });

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { natsServer } from "../hub/engines.ts";
 import { peerTest } from "../peers/require.ts";
-import { runProgram } from "../support/program.ts";
+import { runProgram, startProgram } from "../support/program.ts";
 
 const PROXIED = ["--mode", "proxied"];
 
@@ -41,6 +41,17 @@ Deno.test("--check leaves no file beside a unix socket", async () => {
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+});
+
+Deno.test("--check succeeds beside a running service with the same ports", async () => {
+  await using service = await startProgram([...PROXIED, "--admin", "127.0.0.1:0"]);
+  const admin = /"admin":"http:\/\/([^"]+)"/.exec(service.stderr.text)![1]!;
+  const args = [...PROXIED, "--port", String(service.port), "--admin", admin];
+  const checked = await runProgram([...args, "--check"]);
+  assertEquals([checked.code, checked.stdout.startsWith("sound: ")], [0, true], checked.stderr);
+  const started = await runProgram(args);
+  assertEquals(started.code, 1);
+  assertMatch(started.stderr, /the port is in use/);
 });
 
 peerTest("nats-server", "--check reports a broker that is unreachable or rejects the credentials", async () => {

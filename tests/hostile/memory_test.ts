@@ -116,7 +116,7 @@ Deno.test("over --memory-budget the fullest goes first, with 1013", async () => 
   const { code, reason } = await service.call("big", "close");
   assertEquals([code, reason], [
     1013,
-    "memory budget exceeded: this client has the most waiting data",
+    "memory budget exceeded: this client uses the most memory",
   ]);
   assertEquals(service.calls("close", "small"), []);
 });

@@ -6,7 +6,7 @@ import { parseBroker, parseCredentials } from "../../lib/hub/brokers/broker_url.
 import { peerTest } from "../peers/require.ts";
 import { openPki } from "../support/openssl.ts";
 import { freePort } from "../support/ports.ts";
-import { asUint32, node, settle, uint32 } from "./conformance.ts";
+import { asUint32, node, settle, type TestNode, uint32 } from "./conformance.ts";
 import { type Engine, natsServer, redisCluster, redisServer, type Server } from "./engines.ts";
 
 /** Connects to a broker that cannot be used, and returns the error message. */
@@ -64,6 +64,37 @@ Deno.test("broker: reads credentials from a file: user and password, token, or p
   assertEquals(parseCredentials("s3cret", "redis"), { user: "default", password: "s3cret" });
   const creds = "-----BEGIN NATS USER JWT-----\nx\n------END NATS USER JWT------\n";
   assertEquals(parseCredentials(creds, "nats"), { creds });
+});
+
+for (
+  const [what, config, cause] of [
+    [
+      "a missing permission",
+      `authorization { users = [ { user: app, password: x, permissions: { publish: { deny: "x.t.denied" } } } ] }`,
+      (at) => void at.publish("x.t.denied", uint32(1)),
+    ],
+    ["a refused subscription", "max_subscriptions: 1", (at) => ["x.t.1", "x.t.2"].forEach((name) => at.listen(name))],
+  ] satisfies [string, string, (at: TestNode) => void][]
+) {
+  peerTest("nats-server", `broker nats: ${what} is not the reason of a later disconnection`, async () => {
+    await using server = await natsServer({ config });
+    await using a = await node(withUrl(server.url.replace("://", config.includes("user") ? "://app:x@" : "://")));
+    cause(a);
+    await until(() => a.told.length > 0);
+    assertMatch(a.told[0]!, /^problem: .*(permission|subscriptions)/i);
+    await settle(a);
+    await server.kill();
+    await until(() => a.told.some((line) => line.startsWith("down")));
+    assertMatch(a.told.find((line) => line.startsWith("down"))!, /^down: (the server closed|Connection reset)/i);
+  });
+}
+
+peerTest("nats-server", "broker nats: an error that ends the connection is the reason", async () => {
+  await using server = await natsServer({ config: "max_control_line: 300" });
+  await using a = await node(server);
+  a.listen(`x.t.${"a".repeat(400)}`);
+  await until(() => a.told.some((line) => line.startsWith("down")));
+  assertMatch(a.told.find((line) => line.startsWith("down"))!, /^down: .*control line/i);
 });
 
 for (const [name, start] of [["nats", natsServer], ["redis", redisServer]] as const) {

@@ -322,6 +322,21 @@ Deno.test("hub: a hanging node makes answers incomplete within the timeout, and 
   await b[Symbol.asyncDispose]();
 });
 
+Deno.test("hub: other nodes are not asked while questions of eight million characters wait for answers", async () => {
+  await using engine = await faultyEngine();
+  await using a = await hubOn(engine);
+  await using b = await hubOn(engine);
+  await settle(a, b);
+  engine.fault = () => [];
+  const name = (i: number) => `${i}`.padEnd(1024 ** 2, "x");
+  const waiting = Promise.all(Array.from({ length: 7 }, (_, i) => a.calls.online(name(i), { timeout: 500 })));
+  const first = await Promise.race([a.calls.online(name(7), LONG), waiting]);
+  assertEquals(first, { online: false, peers: 0, complete: false, nodes: { asked: 2, answered: 1 } });
+  await waiting;
+  engine.fault = (frame) => [frame];
+  assertEquals((await a.calls.online(name(7), LONG)).complete, true);
+});
+
 peerTest(
   "nats-server",
   "hub: a message above the broker's limit is not relayed and is logged as an error",

@@ -26,6 +26,7 @@ Deno.test("buildUrl: uses a name that the certificate is valid for", async () =>
     const domain = await material("DNS:ws.example.com,DNS:*.example.org");
     const wildcard = await material("DNS:*.example.com");
     const address = await material("IP:192.0.2.7,DNS:ws.example.com");
+    const ipv6 = await material("IP:2001:db8::7");
     const development = await developmentMaterial({ folder });
     for (
       const [hostname, certificate, url] of [
@@ -35,6 +36,8 @@ Deno.test("buildUrl: uses a name that the certificate is valid for", async () =>
         ["a.example.org", domain, "wss://a.example.org:8443/"],
         ["::", wildcard, "wss://www.example.com:8443/"],
         ["192.0.2.7", address, "wss://192.0.2.7:8443/"],
+        ["0.0.0.0", ipv6, "wss://[2001:db8::7]:8443/"],
+        ["2001:db8::7", ipv6, "wss://[2001:db8::7]:8443/"],
         ["127.0.0.1", development, "wss://localhost:8443/"],
         ["::", development, "wss://localhost:8443/"],
       ] as const

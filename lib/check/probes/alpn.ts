@@ -8,7 +8,8 @@ import { finding } from "../finding_codes.ts";
 import { connectTls } from "../../client/raw_connection.ts";
 import { within } from "../../client/deadline.ts";
 import { quote } from "../../client/printable_text.ts";
-import { certificateRequired, isCertificateAlert } from "./client_certificate.ts";
+import { certificateRequired, isMissingCertificate } from "./client_certificate.ts";
+import { throwIfLocal } from "./local_failure.ts";
 import { type Target, tlsOptions } from "../probe_target.ts";
 import type { PresentedChain } from "./certificate_chain.ts";
 
@@ -30,6 +31,7 @@ export async function probeAlpn(target: Target, signal: AbortSignal): Promise<Tl
   try {
     return await performHandshake(target, offered, signal);
   } catch (error) {
+    throwIfLocal(error);
     const failure = messageOf(error);
     if (!/NoApplicationProtocol|no_application_protocol/i.test(failure)) {
       return { findings: [], alpn: offered, failure };
@@ -44,6 +46,7 @@ export async function probeAlpn(target: Target, signal: AbortSignal): Promise<Tl
   try {
     return { ...await performHandshake(target, [], signal), findings: [refused] };
   } catch (error) {
+    throwIfLocal(error);
     return { findings: [refused], alpn: [], failure: messageOf(error) };
   }
 }
@@ -75,9 +78,7 @@ async function performHandshake(target: Target, alpn: readonly string[], outer: 
 
 /** Explains a handshake that fails after the version was agreed on, when no other probe found the cause. */
 export function explainHandshakeFailure(failure: string, requestsClientCertificate: boolean): Finding {
-  if (isCertificateAlert(failure) || (requestsClientCertificate && /alert|reset|closed/i.test(failure))) {
-    return certificateRequired(failure);
-  }
+  if (isMissingCertificate(failure, requestsClientCertificate)) return certificateRequired(failure);
   return finding(
     "handshake-failed",
     "warning",

@@ -12,6 +12,7 @@ import { readCertificates } from "../../tls/certificate_files.ts";
 import type { Version } from "./client_hello.ts";
 import { finding } from "../finding_codes.ts";
 import { within } from "../../client/deadline.ts";
+import { throwIfLocal } from "./local_failure.ts";
 import { sendClientHello } from "./server_hello.ts";
 import { sniName } from "./port_protocol.ts";
 import type { ChainEvidence, Target } from "../probe_target.ts";
@@ -127,7 +128,8 @@ function withAdvice(found: Finding): Finding {
   const advice = UNTRUSTED.includes(found.code)
     ? "To check as a client that trusts a private root: --ca FILE."
     : EXPIRING.includes(found.code)
-    ? "If it is renewed already, the server still sends the old one: reload the server."
+    ? "If it is renewed already, the server still sends the old one: reload the server. " +
+      `The date of this machine is ${new Date().toISOString().slice(0, 10)}.`
     : undefined;
   return advice === undefined ? found : { ...found, remedy: `${found.remedy} ${advice}` };
 }
@@ -144,7 +146,8 @@ async function readUnencryptedChain(
   try {
     const reply = await within(DEADLINE, outer, (signal) => sendClientHello(target.endpoint, options, signal));
     return reply.kind === "hello" ? reply.chain : [];
-  } catch {
+  } catch (error) {
+    throwIfLocal(error);
     return [];
   }
 }

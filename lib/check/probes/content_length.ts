@@ -1,6 +1,7 @@
 /**
  * Probes a handshake with `Content-Length: 0`, which the client of Java 17, Dart and some devices send. RFC 9110
- * section 8.6 allows the header. Some servers, including Deno.serve, answer 400.
+ * section 8.6 allows the header. Some servers, including Deno.serve, answer 400. Another failure counts only if the same
+ * handshake without the header succeeds afterwards: the service may limit connections or accept a token once.
  * @module
  */
 import type { Finding } from "../../diagnostic_finding.ts";
@@ -9,6 +10,7 @@ import { ClientSession, isEnd } from "../../client/websocket_session.ts";
 import { CloseCode } from "../../close_codes.ts";
 import type { Target } from "../probe_target.ts";
 import { finding } from "../finding_codes.ts";
+import { throwIfLocal } from "./local_failure.ts";
 import { formatStatus } from "./response_fingerprints.ts";
 import { requestUpgrade } from "./websocket_handshake.ts";
 
@@ -16,6 +18,9 @@ const DEADLINE = 3000;
 
 /** How long to wait for the answer to the close frame, in milliseconds. */
 const CLOSE_WAIT = 500;
+
+/** Statuses about the form of a request. */
+const ABOUT_FORM = [400, 411, 413, 501];
 
 /** Statuses that are not caused by the header: limits, a service that stops. */
 const UNRELATED = [429, 502, 503, 504];
@@ -27,21 +32,36 @@ export async function probeContentLength(target: Target, outer: AbortSignal): Pr
   const options = { ...target.options, headers: [...headers, ["Content-Length", "0"] as const] };
   try {
     return await within(DEADLINE, outer, async (signal) => {
-      const { connection, head } = await requestUpgrade({ ...target, options }, {}, signal);
-      await using _connection = connection;
-      if ("kind" in head) return [refused("a closed connection")];
-      if (head.status !== 101) return UNRELATED.includes(head.status) ? [] : [refused(formatStatus(head.status))];
-      const session = new ClientSession(connection, head.rest);
-      await within(CLOSE_WAIT, signal, async (wait) => {
-        await session.close(CloseCode.NormalClosure, "", wait);
-        while (!isEnd(await session.next(wait)));
-      }).catch(() => {});
-      return [];
+      const result = await tryHandshake({ ...target, options }, signal);
+      if (typeof result === "string") return await tryHandshake(target, signal) === 101 ? [refused(result)] : [];
+      if (result === 101 || UNRELATED.includes(result)) return [];
+      const isCause = ABOUT_FORM.includes(result) || await tryHandshake(target, signal) === 101;
+      return isCause ? [refused(formatStatus(result))] : [];
     });
   } catch (error) {
     // The check's timeout ended. This probe is optional, so it is not reported as unfinished.
     if (error instanceof DeadlineError) return [];
-    return [refused("a broken connection")];
+    throw error;
+  }
+}
+
+/** Makes a handshake and closes. Returns the status of the response, or what happened instead of one. */
+async function tryHandshake(target: Target, signal: AbortSignal): Promise<number | string> {
+  try {
+    const { connection, head } = await requestUpgrade(target, {}, signal);
+    await using _connection = connection;
+    if ("kind" in head) return "a closed connection";
+    if (head.status !== 101) return head.status;
+    const session = new ClientSession(connection, head.rest);
+    await within(CLOSE_WAIT, signal, async (wait) => {
+      await session.close(CloseCode.NormalClosure, "", wait);
+      while (!isEnd(await session.next(wait)));
+    }).catch(() => {});
+    return 101;
+  } catch (error) {
+    if (error instanceof DeadlineError) throw error;
+    throwIfLocal(error);
+    return "a broken connection";
   }
 }
 

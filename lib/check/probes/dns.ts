@@ -10,9 +10,13 @@ import { addressSet, canonicalAddress, isLoopback } from "../../ip.ts";
 import { finding } from "../finding_codes.ts";
 import { DeadlineError, within } from "../../client/deadline.ts";
 import { awaitReply, formatWait } from "./await_reply.ts";
-import { queryDns } from "./dns_query.ts";
+import { type DnsReply, queryDns } from "./dns_query.ts";
+import { throwIfLocal } from "./local_failure.ts";
 
 const DEADLINE = 5000;
+
+/** The file with the addresses that this machine gives to names itself. */
+const HOSTS_FILE = "/etc/hosts";
 
 /** How long to wait for the name server's reason of a failure, in milliseconds. */
 const REASON_DEADLINE = 1500;
@@ -40,6 +44,7 @@ export interface ResolvedName {
 /**
  * Resolves a name. An address is returned as it is, without a finding.
  * @throws {DeadlineError} if the signal aborts too early for a conclusion
+ * @throws {LocalFailure} if a limit or a permission of this machine prevents the resolution
  */
 export async function probeDns(hostname: string, signal: AbortSignal): Promise<ResolvedName> {
   if (isIP(hostname) !== 0) return { findings: [], addresses: [hostname] };
@@ -55,11 +60,13 @@ export async function probeDns(hostname: string, signal: AbortSignal): Promise<R
     if (found === undefined) return { findings: [timeoutFinding(hostname, performance.now() - start)], addresses: [] };
     const addresses = [...new Set(found.map(({ address }) => address))].slice(0, MAX_ADDRESSES);
     if (addresses.length > 0) {
-      return { findings: inspectAddresses(hostname, addresses, performance.now() - start), addresses };
+      const ms = performance.now() - start;
+      return { findings: inspectAddresses(hostname, addresses, ms, await readHostsFile(hostname)), addresses };
     }
     failure = "an empty answer";
   } catch (error) {
     if (error instanceof DeadlineError) throw error;
+    throwIfLocal(error);
     failure = messageOf(error);
   }
   return { findings: [await explainFailure(hostname, failure, signal)], addresses: [] };
@@ -76,9 +83,15 @@ function timeoutFinding(hostname: string, waited: number): Finding {
 
 /** Queries the name server for the cause: the system's resolver reports the same failure for all causes. */
 async function explainFailure(hostname: string, failure: string, signal: AbortSignal): Promise<Finding> {
-  const reply = await within(REASON_DEADLINE, signal, (wait) => queryDns(hostname, wait)).catch(() => undefined);
+  let reply: DnsReply;
+  try {
+    reply = await within(REASON_DEADLINE, signal, (wait) => queryDns(hostname, wait));
+  } catch (error) {
+    if (error instanceof DeadlineError && signal.aborted) throw error;
+    return explainNoReply(hostname, failure, error);
+  }
   const connectToHint = "To test before the record exists, use --connect-to HOST:PORT.";
-  if (reply?.code === "NXDOMAIN") {
+  if (reply.code === "NXDOMAIN") {
     return finding(
       "dns-nxdomain",
       "error",
@@ -86,7 +99,16 @@ async function explainFailure(hostname: string, failure: string, signal: AbortSi
       `Check the spelling, and whether the domain is registered and not expired. Add an A record. ${connectToHint}`,
     );
   }
-  if (reply?.code === "NOERROR") {
+  if (reply.code === "NOERROR" && reply.hasAddress) {
+    return finding(
+      "dns-no-resolver",
+      "error",
+      `The name ${hostname} has an address according to the name server ${reply.server}, but the resolver of this ` +
+        `machine fails (${failure}).`,
+      "Check the resolver of this machine (hosts: in /etc/nsswitch.conf, the name servers in /etc/resolv.conf).",
+    );
+  }
+  if (reply.code === "NOERROR") {
     return finding(
       "dns-no-address",
       "error",
@@ -94,37 +116,69 @@ async function explainFailure(hostname: string, failure: string, signal: AbortSi
       `Add an A record (IPv4) or an AAAA record (IPv6) for exactly this name. ${connectToHint}`,
     );
   }
-  if (reply !== undefined) {
+  return finding(
+    "dns-server-failure",
+    "error",
+    `The name server ${reply.server} answers ${reply.code} for ${hostname}. It is unknown whether the name exists.`,
+    reply.code === "SERVFAIL"
+      ? "Check whether the domain's own name servers answer and its DNSSEC signatures are valid. Try another resolver: " +
+        "dig @1.1.1.1 " + hostname
+      : "Use a name server that accepts queries from this machine (/etc/resolv.conf).",
+  );
+}
+
+/** Explains a failure of the resolver if the name server gave no reason. */
+function explainNoReply(hostname: string, failure: string, error: unknown): Finding {
+  // getaddrinfo reports an exceeded limit of open files as a name that does not exist (measured on Deno 2.9.6).
+  if (error instanceof Error && "code" in error && /^E[MN]FILE$/.test(String(error.code))) throwIfLocal(error);
+  if (!failure.includes("ENOTFOUND")) {
+    const reason = error instanceof DeadlineError ? "it does not answer" : messageOf(error);
     return finding(
-      "dns-server-failure",
+      "dns-no-resolver",
       "error",
-      `The name server ${reply.server} answers ${reply.code} for ${hostname}. It is unknown whether the name exists.`,
-      reply.code === "SERVFAIL"
-        ? "Check whether the domain's own name servers answer and its DNSSEC signatures are valid. Try another resolver: " +
-          "dig @1.1.1.1 " + hostname
-        : "Use a name server that accepts queries from this machine (/etc/resolv.conf).",
+      `This machine's name server cannot be used (${reason}), so it is unknown whether the name ${hostname} exists.`,
+      "Check this machine's network and its name servers (/etc/resolv.conf). To test without a name server, use " +
+        "--connect-to ADDRESS:PORT.",
     );
   }
   return finding(
     "dns-no-answer",
     "error",
     `The name ${hostname} has no address (${failure}).`,
-    `Check the spelling, the A record and this machine's name server. ${connectToHint}`,
+    "Check the spelling, the A record and this machine's name server. To test before the record exists, use " +
+      "--connect-to HOST:PORT.",
   );
 }
 
-/** Reports unsuitable addresses and a slow resolution of `ms` milliseconds. */
-export function inspectAddresses(hostname: string, addresses: readonly string[], ms: number): Finding[] {
+/** Returns the addresses of a name in this machine's hosts file; empty if it cannot be read. */
+async function readHostsFile(hostname: string): Promise<readonly string[]> {
+  const text = await Deno.readTextFile(HOSTS_FILE).catch(() => "");
+  return text.split("\n").map((line) => line.replace(/#.*/, "").trim().toLowerCase().split(/\s+/))
+    .filter(([, ...names]) => names.includes(hostname.toLowerCase())).map(([address]) => address!);
+}
+
+/**
+ * Reports unsuitable addresses and a slow resolution of `ms` milliseconds. Addresses in `hosts`, from this machine's
+ * hosts file, are only a note: other machines do not use them.
+ */
+export function inspectAddresses(
+  hostname: string,
+  addresses: readonly string[],
+  ms: number,
+  hosts: readonly string[] = [],
+): Finding[] {
   const findings: Finding[] = [];
   const local = hostname === "localhost" || hostname.endsWith(".localhost");
   const list = addresses.join(", ");
   const canonical = addresses.map((address) => canonicalAddress(address.replace(/%.*$/, "")) ?? address);
   const loopback = canonical.filter(isLoopback);
   const unspecified = canonical.filter((address) => address === "0.0.0.0" || address === "::");
+  const fromHosts = new Set(hosts.map((address) => canonicalAddress(address) ?? address));
+  const levelOf = (list: readonly string[]) => list.every((address) => fromHosts.has(address)) ? "note" : "warning";
   if (unspecified.length > 0) {
     findings.push(finding(
       "dns-unspecified",
-      "warning",
+      levelOf(unspecified),
       `${hostname} resolves to ${unspecified.join(", ")}, which is not a destination but means every address of a ` +
         "machine. Ad blockers and parental controls return it for names that they block.",
       "Give the name its public address. If a DNS filter of this network causes this, allow the name there.",
@@ -134,11 +188,12 @@ export function inspectAddresses(hostname: string, addresses: readonly string[],
     const some = loopback.length < addresses.length;
     findings.push(finding(
       "dns-loopback",
-      "warning",
-      `${hostname} resolves to ${loopback.join(", ")}${
-        some ? ` among ${list}` : ""
-      }: each client connects to its own machine.`,
-      "Give the name its public address. If the address is from this machine's hosts file, other machines are not affected.",
+      levelOf(loopback),
+      `${hostname} resolves to ${loopback.join(", ")}${some ? ` among ${list}` : ""}` +
+        (levelOf(loopback) === "note"
+          ? " in this machine's hosts file: other machines are not affected."
+          : ": each client connects to its own machine."),
+      "Give the name its public address.",
     ));
   } else if (addresses.every((address) => address.includes(":")) && !local && unspecified.length === 0) {
     findings.push(finding(
@@ -162,7 +217,10 @@ export function inspectAddresses(hostname: string, addresses: readonly string[],
     findings.push(finding(
       "dns-slow",
       "warning",
-      `The resolution of ${hostname} took ${formatWait(ms)}. The first connection of each client may wait that long.`,
+      `With this machine's name server, the resolution of ${hostname} took ${
+        formatWait(ms)
+      }. The first connection of ` +
+        "each client may wait that long.",
       "Check whether this machine's first name server (/etc/resolv.conf) and the domain's name servers answer.",
     ));
   }

@@ -15,6 +15,8 @@ export interface DnsReply {
   readonly server: string;
   /** The response code: NOERROR, NXDOMAIN, SERVFAIL, REFUSED, or RCODE and its number. */
   readonly code: string;
+  /** Whether the reply contains an address. */
+  readonly hasAddress: boolean;
 }
 
 const RESPONSE_CODES = ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"];
@@ -38,14 +40,33 @@ export async function queryDns(name: string, signal: AbortSignal): Promise<DnsRe
     socket.on("message", (reply: Uint8Array) => {
       if (reply.length < 12 || ((reply[0]! << 8) | reply[1]!) !== id) return;
       const code = reply[3]! & 15;
-      resolve({ server, code: RESPONSE_CODES[code] ?? `RCODE ${code}` });
+      resolve({ server, code: RESPONSE_CODES[code] ?? `RCODE ${code}`, hasAddress: hasAddressRecord(reply) });
     });
     const question = Buffer.from(encodeQuestion(domainToASCII(name) || name, id));
-    socket.send(question, 53, server, (error) => error && reject(error));
+    // node:dgram reports ENETUNREACH as UNKNOWN (measured on Deno 2.9.6), so its message does not help.
+    socket.send(question, 53, server, (error) => error && reject(new Error(`a query cannot be sent to ${server}`)));
     return await untilAborted(signal, promise);
   } finally {
     socket.close();
   }
+}
+
+/** Whether a reply contains an A record. A name can also have only a CNAME to a name without an address. */
+function hasAddressRecord(reply: Uint8Array): boolean {
+  const word = (at: number) => ((reply[at] ?? 0) << 8) | (reply[at + 1] ?? 0);
+  const afterName = (start: number) => {
+    let at = start;
+    while (at < reply.length && reply[at] !== 0 && reply[at]! < 0xc0) at += reply[at]! + 1;
+    return at + (reply[at] === 0 ? 1 : 2);
+  };
+  let at = 12;
+  for (let count = word(4); count > 0 && at < reply.length; count--) at = afterName(at) + 4;
+  for (let count = word(6); count > 0 && at < reply.length; count--) {
+    at = afterName(at);
+    if (word(at) === 1) return true;
+    at += 10 + word(at + 8);
+  }
+  return false;
 }
 
 /** Encodes a query for A records with recursion (RFC 1035 section 4.1). @throws {RangeError} for a label over 63 bytes */

@@ -7,8 +7,14 @@ import type { ResponseHead } from "../../client/opening_handshake.ts";
 import { plainText, quote } from "../../client/printable_text.ts";
 import type { Target } from "../probe_target.ts";
 import { type Code, finding } from "../finding_codes.ts";
-import { certificateRequired } from "./client_certificate.ts";
-import { formatStatus, reasonText, recogniseService, type RefusedUpgrade } from "./response_fingerprints.ts";
+import { certificateRequired, MAY_REQUIRE_CERTIFICATE } from "./client_certificate.ts";
+import {
+  formatStatus,
+  reasonText,
+  recogniseService,
+  type RefusedUpgrade,
+  REFUSES_PLAIN_HTTP,
+} from "./response_fingerprints.ts";
 
 /** The explanation of a response. */
 type Explanation = readonly [code: Code, meaning: string, remedy: string];
@@ -140,7 +146,7 @@ const BY_BODY: readonly (readonly [statuses: readonly number[], pattern: RegExp,
     "the service requires a subprotocol that was not offered",
     "Offer it with --subprotocol NAME, as client code does with new WebSocket(url, [NAME]).",
   ]],
-  [[400, 426], /sec-?websocket-?version|(?:unsupported|invalid|missing).{0,30}version/i, [
+  [[400, 426], /sec-?websocket-?version|websocket.{0,20}\bversion|\bversion.{0,20}websocket/i, [
     "upgrade-version",
     "the service requires another Sec-WebSocket-Version",
     "Update the service's WebSocket library (RFC 6455 is version 13), and check whether a proxy changes the header.",
@@ -172,6 +178,10 @@ const BY_BODY: readonly (readonly [statuses: readonly number[], pattern: RegExp,
   ]],
 ];
 
+/** Bodies about a missing client certificate: nginx (400), Apache and IIS (403). */
+const CERTIFICATE_BODY =
+  /no required ssl certificate|ssl certificate error|post-handshake authentication|client certificate.{0,20}required|requires?\b.{0,80}\bclient certificate/i;
+
 const REDIRECTS = [301, 302, 303, 307, 308];
 
 /** Explains a response other than 101. */
@@ -184,10 +194,10 @@ export function explainRefusal(refused: RefusedUpgrade): Finding {
   const text = plainText(body);
   const quoted = reason === "" ? "" : ` The response body: ${quote(reason)}`;
   if (REDIRECTS.includes(status)) return explainRedirect(target, head);
-  const requiresCertificate = /no required ssl certificate|ssl certificate error/i.test(body) ||
-    (refused.requestsClientCertificate && [400, 401, 403, 495, 496].includes(status));
-  if (requiresCertificate) return certificateRequired(reason === "" ? String(status) : reason);
-  if (status === 400 && /https port|ssl-enabled|client sent an http request to an https/i.test(body)) {
+  if (status === 495 || status === 496 || ([400, 401, 403].includes(status) && CERTIFICATE_BODY.test(text))) {
+    return certificateRequired(reason === "" ? String(status) : reason);
+  }
+  if (status === 400 && REFUSES_PLAIN_HTTP.test(body)) {
     return tlsOnBothHops(`The response is 400.${quoted}`);
   }
   const versions = (head.headers.get("sec-websocket-version") ?? []).join(", ");
@@ -201,12 +211,18 @@ export function explainRefusal(refused: RefusedUpgrade): Finding {
       "Update the service's WebSocket library: current clients support only version 13.",
     );
   }
-  const [code, meaning, remedy] = BY_BODY.find(([statuses, pattern]) => statuses.includes(status) && pattern.test(text))
-    ?.[2] ??
-    BY_STATUS[status] ?? ["upgrade-refused", "an upgrade is answered with 101", CHECK_LOGS] satisfies Explanation;
+  // A challenge (RFC 9110 section 11.6.1) is explicit. Words of the body are not.
+  const challenged = status === 401 && head.headers.has("www-authenticate");
+  const byBody = challenged
+    ? undefined
+    : BY_BODY.find(([statuses, pattern]) => statuses.includes(status) && pattern.test(text))?.[2];
+  const [code, meaning, remedy] = byBody ?? BY_STATUS[status] ??
+    ["upgrade-refused", "an upgrade is answered with 101", CHECK_LOGS] satisfies Explanation;
   const retryAfter = head.headers.get("retry-after")?.[0];
   const hint = retryAfter !== undefined && (status === 503 || status === 429)
     ? ` The response contains Retry-After: ${quote(retryAfter)}.`
+    : refused.requestsClientCertificate && !challenged && byBody === undefined && [400, 401, 403].includes(status)
+    ? MAY_REQUIRE_CERTIFICATE
     : "";
   return finding(code, "error", `The response is ${formatStatus(status)}: ${meaning}.${quoted}${hint}`, remedy);
 }

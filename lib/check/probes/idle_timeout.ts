@@ -5,7 +5,7 @@
 import { formatDuration } from "../../duration_and_size.ts";
 import { finding } from "../finding_codes.ts";
 import { DeadlineError, within } from "../../client/deadline.ts";
-import { type ExchangeResult, explainEnd } from "./message_exchange.ts";
+import { closeRemedy, type ExchangeResult, explainEnd, namesOtherCause } from "./message_exchange.ts";
 import { type ClientSession, describeClose, isEnd } from "../../client/websocket_session.ts";
 
 /** Holds the connection idle for `ms` milliseconds. */
@@ -34,8 +34,10 @@ export async function probeIdleTimeout(
             "hold-cut",
             "warning",
             `The idle connection was closed after ${seconds} s ${how}; ${pinged}.`,
-            "Make the service ping more often, or raise the proxy's read timeout (nginx: proxy_read_timeout; " +
-              "Apache: ProxyTimeout; HAProxy: timeout tunnel).",
+            event.type === "close" && namesOtherCause(event.code, event.reason)
+              ? closeRemedy(event.code, event.reason)
+              : "Make the service ping more often, or raise the proxy's read timeout (nginx: proxy_read_timeout; " +
+                "Apache: ProxyTimeout; HAProxy: timeout tunnel).",
           )],
         };
       }

@@ -155,8 +155,13 @@ export function explainEnd(event: EndEvent): Finding {
   );
 }
 
+/** Whether a close frame names a cause other than an idle connection: not 1000, 1001 or a reason about inactivity. */
+export function namesOtherCause(code: number, reason: string): boolean {
+  return code >= 1002 && !/idle|inactiv|time-?d? ?out|ping|pong|heartbeat/i.test(reason);
+}
+
 /** Returns the remedy for a close code (RFC 6455 section 7.4.1, the IANA registry, graphql-ws and common services). */
-function closeRemedy(code: number, reason: string): string {
+export function closeRemedy(code: number, reason: string): string {
   const credentials =
     "Send the credentials that the service expects: --header 'Authorization: Bearer …', a cookie, a " +
     "token in the URL's query, or a first message: --send TEXT.";

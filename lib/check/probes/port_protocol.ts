@@ -12,6 +12,8 @@ import { latin1Text } from "../../client/opening_handshake.ts";
 import { quote } from "../../client/printable_text.ts";
 import { writeClientHello } from "./client_hello.ts";
 import { awaitReply, MIN_SILENCE } from "./await_reply.ts";
+import { throwIfLocal } from "./local_failure.ts";
+import { REFUSES_PLAIN_HTTP } from "./response_fingerprints.ts";
 import { DEFAULT_TIMEOUT } from "../check_options.ts";
 import type { Target } from "../probe_target.ts";
 
@@ -20,7 +22,9 @@ const ATTEMPT_SHARE = 1 / 4;
 
 /** The reply of the port to one attempt. */
 type PortReply =
-  | { readonly kind: "tls" | "closed" | "silent" }
+  | { readonly kind: "closed" | "silent" }
+  /** `handshake`: whether it is a handshake record, not an alert. */
+  | { readonly kind: "tls"; readonly handshake: boolean }
   | { readonly kind: "http" | "other"; readonly text: string };
 
 /** Headers of both versions of the PROXY protocol, for a connection that is not on behalf of a client (UNKNOWN, LOCAL). */
@@ -29,9 +33,13 @@ const PROXY_HEADERS = [
   new Uint8Array([0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a, 0x20, 0x00, 0x00, 0x00]),
 ];
 
+/** Not a PROXY protocol header. A port that serves the scheme after this does not require the header. */
+const OTHER_HEADER = new TextEncoder().encode("OTHER UNKNOWN\r\n");
+
 /**
  * Compares the protocol of the port with the URL's scheme. `matches` is false if the next steps are pointless.
  * @throws {DeadlineError} if the signal aborts too early for a conclusion
+ * @throws {LocalFailure} if this machine cannot connect
  */
 export async function probeProtocol(
   target: Target,
@@ -46,6 +54,10 @@ async function expectTls(target: Target, signal: AbortSignal): Promise<Finding> 
   const tlsReply = await sendAndRead(target, clientHello(target), signal);
   if (tlsReply.kind === "tls") return finding("protocol-ok", "ok", "TLS");
   const httpReply = tlsReply.kind === "http" ? tlsReply : await sendAndRead(target, getRequest(target), signal);
+  // The port serves TLS, but not for this ClientHello. The next probe finds out which ones it accepts.
+  if (tlsReply.kind !== "http" && httpReply.kind === "http" && isRefusal(httpReply.text, REFUSES_PLAIN_HTTP)) {
+    return finding("protocol-ok", "ok", "TLS");
+  }
   if (httpReply.kind === "http") {
     const { host, pathname } = target.url;
     return finding(
@@ -63,9 +75,9 @@ async function expectTls(target: Target, signal: AbortSignal): Promise<Finding> 
 
 async function expectPlain(target: Target, signal: AbortSignal): Promise<Finding | undefined> {
   const httpReply = await sendAndRead(target, getRequest(target), signal);
-  const requiresTls = httpReply.kind === "http" && /^HTTP\/\S+ 400/.test(httpReply.text) &&
-    /https|ssl|tls/i.test(httpReply.text);
-  if (httpReply.kind === "http" && !requiresTls) return finding("protocol-ok", "ok", "plain HTTP");
+  if (httpReply.kind === "http" && !isRefusal(httpReply.text, /\bhttps\b|\bssl\b|\btls\b/i)) {
+    return finding("protocol-ok", "ok", "plain HTTP");
+  }
   const tlsReply = httpReply.kind === "tls" ? httpReply : await sendAndRead(target, clientHello(target), signal);
   if (tlsReply.kind === "tls") {
     return finding(
@@ -75,8 +87,16 @@ async function expectPlain(target: Target, signal: AbortSignal): Promise<Finding
       `Use wss://${target.url.host}${target.url.pathname}.`,
     );
   }
+  // The body only mentions TLS.
+  if (httpReply.kind === "http") return finding("protocol-ok", "ok", "plain HTTP");
   // The service may only be slow. The upgrade request waits longer.
   return httpReply.kind === "silent" ? undefined : await explainReply(target, httpReply, signal);
+}
+
+/** Whether an HTTP response is a 400 with a body that matches. */
+function isRefusal(response: string, pattern: RegExp): boolean {
+  const [head = "", ...body] = response.split("\r\n\r\n");
+  return /^HTTP\/\S+ 400/.test(head) && pattern.test(body.join("\n"));
 }
 
 function deadlineTooEarly(): DeadlineError {
@@ -120,18 +140,25 @@ async function explainReply(target: Target, reply: PortReply, signal: AbortSigna
   );
 }
 
-/** Whether the port serves the URL's scheme after a PROXY protocol header. */
+/**
+ * Whether the port serves the URL's scheme after a PROXY protocol header and only then. An HTTP 400 or a TLS alert proves
+ * nothing, because a service that does not know the header answers so.
+ */
 async function requiresProxyHeader(target: Target, signal: AbortSignal): Promise<boolean> {
   const request = target.secure ? clientHello(target) : getRequest(target);
-  for (const header of PROXY_HEADERS) {
-    try {
-      const { kind } = await sendAndRead(target, new Uint8Array([...header, ...request]), signal, ATTEMPT_SHARE / 2);
-      if (kind === (target.secure ? "tls" : "http")) return true;
-    } catch (error) {
-      if (!(error instanceof DeadlineError)) throw error;
-      // The finding without this attempt is sufficient.
-      return false;
+  const servesAfter = async (header: Uint8Array): Promise<boolean> => {
+    const reply = await sendAndRead(target, new Uint8Array([...header, ...request]), signal, ATTEMPT_SHARE / 2);
+    return target.secure
+      ? reply.kind === "tls" && reply.handshake
+      : reply.kind === "http" && !/^HTTP\/\S+ 400/.test(reply.text);
+  };
+  try {
+    for (const header of PROXY_HEADERS) {
+      if (await servesAfter(header)) return !await servesAfter(OTHER_HEADER);
     }
+  } catch (error) {
+    // The finding without this attempt is sufficient.
+    if (!(error instanceof DeadlineError)) throw error;
   }
   return false;
 }
@@ -174,12 +201,15 @@ async function sendAndRead(
     }, () => ({ kind: "silent" }));
   } catch (error) {
     if (error instanceof DeadlineError) throw error;
+    throwIfLocal(error);
     return { kind: "closed" };
   }
 }
 
 function classifyReply(bytes: Uint8Array): PortReply {
-  if ((bytes[0] === 21 || bytes[0] === 22) && (bytes.length < 2 || bytes[1] === 3)) return { kind: "tls" };
+  if ((bytes[0] === 21 || bytes[0] === 22) && (bytes.length < 2 || bytes[1] === 3)) {
+    return { kind: "tls", handshake: bytes[0] === 22 };
+  }
   const text = latin1Text(bytes.subarray(0, 1024));
   return { kind: text.startsWith("HTTP/") ? "http" : "other", text };
 }

@@ -20,6 +20,10 @@ export interface RefusedUpgrade {
   readonly requestsClientCertificate: boolean;
 }
 
+/** The body of a 400 with which the TLS ports of nginx, Apache, Go and Tomcat answer plain HTTP. */
+export const REFUSES_PLAIN_HTTP =
+  /https port|ssl-enabled|client sent an http request to an https|host and port requires tls/i;
+
 const statusText: Readonly<Record<number, string>> = STATUS_TEXT;
 
 /** Formats a status with its text, if it has one: `403 Forbidden`. */
@@ -119,7 +123,9 @@ const RULES: readonly Rule[] = [
     code: "cdn-blocked",
     matches: ({ status, text, header, body }) =>
       status >= 400 &&
-      (/error(?: code:?)? ?10(?:0[0-9]|1[0-5]|20|2[0-9])\b/i.test(text) || /sorry, you have been blocked/i.test(text) ||
+      (/error(?: code:?)? ?10(?:0[0-9]|1[0-5]|20|2[0-9])\b/i.test(text) &&
+          (/cloudflare/i.test(header("server") + text) || header("cf-ray") !== "") ||
+        /sorry, you have been blocked/i.test(text) ||
         /access denied.*reference (#|&#35;)|reference #[0-9a-f.]{8,}/i.test(text) ||
         header("x-akamai-request-id") !== "" && status === 403 ||
         /the request could not be satisfied/i.test(text) || header("x-amzn-waf-action") !== "" ||
@@ -152,6 +158,8 @@ const RULES: readonly Rule[] = [
   {
     code: "captive-portal",
     matches: ({ status, text, header, refused }) => {
+      // A portal cannot answer on a TLS connection to the endpoint, and it does not report an error of the service.
+      if (refused.target.secure || (status >= 400 && ![401, 403, 511].includes(status))) return false;
       const login = /captive portal|wi-?fi login|hotspot|log ?in to (?:the |this )?network|network login|portal page/i;
       if (login.test(text)) return true;
       const location = header("location");

@@ -6,6 +6,7 @@ import type { Finding } from "../../diagnostic_finding.ts";
 import { finding } from "../finding_codes.ts";
 import { connectTls } from "../../client/raw_connection.ts";
 import { within } from "../../client/deadline.ts";
+import { throwIfLocal } from "./local_failure.ts";
 import { type Target, tlsOptions } from "../probe_target.ts";
 
 const DEADLINE = 4000;
@@ -35,8 +36,9 @@ export async function probeResumption(
         ),
       ];
     });
-  } catch {
+  } catch (error) {
     outer.throwIfAborted();
+    throwIfLocal(error);
     // Another probe reports faults of the handshake.
     return [];
   }

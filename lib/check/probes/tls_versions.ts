@@ -6,6 +6,7 @@ import type { Finding } from "../../diagnostic_finding.ts";
 import { type HelloOptions, SUITES_MODERN, SUITES_RC4, type Version, VERSIONS } from "./client_hello.ts";
 import { finding } from "../finding_codes.ts";
 import { within } from "../../client/deadline.ts";
+import { throwIfLocal } from "./local_failure.ts";
 import { alertName, sendClientHello, type ServerReply } from "./server_hello.ts";
 import { sniName } from "./port_protocol.ts";
 import type { Target } from "../probe_target.ts";
@@ -24,6 +25,7 @@ export interface OfferedVersions {
 /**
  * Tests all versions in parallel, then weak cipher suites of the versions that are offered.
  * @throws {DeadlineError} if the signal aborts: a version that was not tested in time must not be reported as missing
+ * @throws {LocalFailure} if this machine cannot connect
  */
 export async function probeVersions(target: Target, signal: AbortSignal): Promise<OfferedVersions> {
   const test = (options: HelloOptions) => sendHello(target, options, signal);
@@ -58,7 +60,8 @@ async function sendHello(target: Target, options: HelloOptions, outer: AbortSign
       const named = serverName === undefined ? options : { ...options, serverName };
       return sendClientHello(target.endpoint, { ...named, certificates: true }, signal);
     });
-  } catch {
+  } catch (error) {
+    throwIfLocal(error);
     // The server dropped, reset or ignored the connection: it does not offer the version.
     return undefined;
   }

@@ -22,8 +22,9 @@ import type { CheckOptions } from "../check_options.ts";
 import { type Evidence, type Target, tlsOptions } from "../probe_target.ts";
 import { finding } from "../finding_codes.ts";
 import { awaitReply, formatWait } from "./await_reply.ts";
-import { certificateRequired, isCertificateAlert } from "./client_certificate.ts";
+import { certificateRequired, isMissingCertificate, MAY_REQUIRE_CERTIFICATE } from "./client_certificate.ts";
 import { explainRefusal, tlsOnBothHops } from "./http_refusal.ts";
+import { throwIfLocal } from "./local_failure.ts";
 import { formatStatus } from "./response_fingerprints.ts";
 
 /** The duration above which a response is reported as slow, in milliseconds. */
@@ -52,6 +53,7 @@ const NO_BYTES = new Uint8Array(0);
  * Connects and requests the upgrade.
  * @param tls TLS options in addition to the target's name
  * @throws {DeadlineError} if the signal aborts too early for a conclusion
+ * @throws {LocalFailure} if this machine cannot connect
  */
 export async function probeUpgrade(
   target: Target,
@@ -64,7 +66,9 @@ export async function probeUpgrade(
     return await awaitReply(LONGEST_WAIT, signal, async (wait) => {
       const { connection, head, key, request, ms } = await requestUpgrade(target, tls, wait);
       if ("kind" in head) {
-        return await closeWithFinding(connection, explainNoResponse(connection, head, requestsClientCertificate));
+        const found = explainNoResponse(connection, head, requestsClientCertificate);
+        await connection.close();
+        return { findings: [found], rest: NO_BYTES, upgradedAt: 0 };
       }
       if (head.status === 101) return await verifyUpgrade(connection, request, head, key, ms);
       const body = await within(BODY_WAIT, wait, (soon) => readBody(connection, head, soon));
@@ -78,6 +82,7 @@ export async function probeUpgrade(
     }, (waited) => ({ findings: [explainSilence(waited)], rest: NO_BYTES, upgradedAt: 0 }));
   } catch (error) {
     if (error instanceof DeadlineError) throw error;
+    throwIfLocal(error);
     return { findings: [explainError(messageOf(error), requestsClientCertificate)], rest: NO_BYTES, upgradedAt: 0 };
   }
 }
@@ -108,11 +113,6 @@ export async function requestUpgrade(target: Target, tls: TlsOptions, signal: Ab
     await connection.close();
     throw error;
   }
-}
-
-async function closeWithFinding(connection: RawConnection, found: Finding): Promise<UpgradeResult> {
-  await connection.close();
-  return { findings: [found], rest: NO_BYTES, upgradedAt: 0 };
 }
 
 async function verifyUpgrade(
@@ -151,7 +151,8 @@ async function refineRefusal(
       const { connection, head } = await within(BODY_WAIT * 2, signal, (wait) => requestUpgrade(changed, tls, wait));
       await connection.close();
       return "status" in head && head.status === 101;
-    } catch {
+    } catch (error) {
+      throwIfLocal(error);
       return false;
     }
   };
@@ -171,11 +172,17 @@ async function refineRefusal(
       );
     }
   }
-  if (found.code === "upgrade-bad-request" && bodyText(body) === "" && await refusesEveryRequest(target, tls, signal)) {
+  // The path of a WebSocket service may answer 400 to an ordinary request. Another path would not.
+  const elsewhere = `/${crypto.randomUUID()}`;
+  if (
+    found.code === "upgrade-bad-request" && bodyText(body) === "" &&
+    await answerToGet(target, elsewhere, tls, signal) === 400
+  ) {
     return finding(
       "upgrade-malformed",
       "error",
-      "The response is 400 without a reason, also to a plain GET: the service does not receive the bytes that were sent.",
+      "The response is 400 without a reason, also to a plain GET of another path: probably the service does not receive " +
+        "the bytes that were sent.",
       "Check whether a load balancer sends the PROXY protocol, which the service does not support (nginx: proxy_protocol " +
         "on; HAProxy: send-proxy in server), and turn it off.",
     );
@@ -183,21 +190,26 @@ async function refineRefusal(
   return found;
 }
 
-/** Whether the server also answers an ordinary request for the path with 400. */
-async function refusesEveryRequest(target: Target, tls: TlsOptions, outer: AbortSignal): Promise<boolean> {
+/** The status of the response to an ordinary request, or undefined if there is none. */
+async function answerToGet(
+  target: Target,
+  pathname: string,
+  tls: TlsOptions,
+  outer: AbortSignal,
+): Promise<number | undefined> {
   try {
     return await within(BODY_WAIT * 2, outer, async (signal) => {
       await using connection = target.secure
         ? await connectTls(target.endpoint, { ...tlsOptions(target), ...tls }, signal)
         : await connectTcp(target.endpoint, signal);
-      const { pathname, host } = target.url;
-      const request = `GET ${pathname} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`;
+      const request = `GET ${pathname} HTTP/1.1\r\nHost: ${target.url.host}\r\nConnection: close\r\n\r\n`;
       await connection.write(new TextEncoder().encode(request), signal);
       const head = await readHead(connection, signal);
-      return "status" in head && head.status === 400;
+      return "status" in head ? head.status : undefined;
     });
-  } catch {
-    return false;
+  } catch (error) {
+    throwIfLocal(error);
+    return undefined;
   }
 }
 
@@ -211,9 +223,7 @@ function explainSilence(waited: number): Finding {
 }
 
 function explainError(message: string, requestsClientCertificate: boolean): Finding {
-  if (isCertificateAlert(message) || (requestsClientCertificate && /alert/i.test(message))) {
-    return certificateRequired(message);
-  }
+  if (isMissingCertificate(message, requestsClientCertificate)) return certificateRequired(message);
   return finding(
     "upgrade-cut",
     "error",
@@ -228,20 +238,22 @@ function explainNoResponse(
   requestsClientCertificate: boolean,
 ): Finding {
   const message = connection.error?.message ?? "";
-  if (isCertificateAlert(message) || (requestsClientCertificate && kind === "closed")) {
-    return certificateRequired(message === "" ? "the connection was closed after the handshake" : message);
-  }
+  const isAlert = /alert/i.test(message);
+  if (isAlert && isMissingCertificate(message, requestsClientCertificate)) return certificateRequired(message);
   if (kind === "closed") {
     return finding(
       "upgrade-cut",
       "error",
-      `The server closed the connection without answering the upgrade request${message === "" ? "" : ` (${message})`}.`,
+      `The server closed the connection without answering the upgrade request${
+        message === "" ? "" : ` (${message})`
+      }.` +
+        (requestsClientCertificate && !isAlert ? MAY_REQUIRE_CERTIFICATE : ""),
       "Check the service's log at this time. A web application firewall also causes this.",
     );
   }
   // nginx forwards a TLS alert of its upstream as an HTTP/0.9 response.
   if (bytes[0] === 21 && bytes[1] === 3) return tlsOnBothHops("The response to the upgrade request is a TLS alert.");
-  if (latin1Text(bytes).startsWith("PRI * HTTP/2") || (bytes[3] === 4 && bytes[0] === 0)) {
+  if (latin1Text(bytes).startsWith("PRI * HTTP/2") || isHttp2Settings(bytes)) {
     return finding(
       "upgrade-http2",
       "error",
@@ -255,6 +267,11 @@ function explainNoResponse(
     `The response to the upgrade request is not HTTP: ${quote(latin1Text(bytes.subarray(0, 60)))}.`,
     "Use the port and path of the WebSocket service or its proxy.",
   );
+}
+
+/** Whether bytes begin with an HTTP/2 SETTINGS frame: its length below 64 KiB, type 4, stream 0 (RFC 9113 section 4.1). */
+function isHttp2Settings(bytes: Uint8Array): boolean {
+  return bytes.length >= 9 && bytes[0] === 0 && bytes[3] === 4 && bytes.subarray(5, 9).every((byte) => byte === 0);
 }
 
 /** Reports headers of a 101 response that clients must refuse. */

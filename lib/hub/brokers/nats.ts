@@ -74,15 +74,28 @@ class NatsSession implements Session {
   readonly #subscriptions = new Map<string, Subscription>();
   readonly #problem: (message: string) => void;
   #reason: string | undefined;
+  /** The last error that the server reported, and the bytes received until then. */
+  #lastError: { readonly message: string; readonly received: number } | undefined;
 
   constructor(connection: NatsConnectionImpl, transport: DenoTransport, problem: (message: string) => void) {
     this.#connection = connection;
     this.#transport = transport;
     this.#problem = problem;
-    this.ended = connection.closed().then((error) =>
-      this.#reason ?? (error ? messageOf(error) : "the server closed the connection")
-    );
+    this.ended = connection.closed().then(() => this.#reason ?? this.#fatalError ?? this.#closeReason);
     this.#watch();
+  }
+
+  /**
+   * The error that ended the connection: the server sends nothing after it. Any other error, for example a missing
+   * permission, does not explain the end. The client does not distinguish them.
+   */
+  get #fatalError(): string | undefined {
+    return this.#lastError?.received === this.#transport.received ? this.#lastError?.message : undefined;
+  }
+
+  get #closeReason(): string {
+    const { closeError } = this.#transport;
+    return closeError ? messageOf(closeError) : "the server closed the connection";
   }
 
   get maxFrame(): number {
@@ -134,8 +147,9 @@ class NatsSession implements Session {
   async #watch(): Promise<void> {
     for await (const status of this.#connection.status()) {
       if (status.type === "error") {
-        this.#reason = status.error.message;
-        this.#problem(status.error.message);
+        const { message } = status.error;
+        this.#lastError = { message, received: this.#transport.received };
+        this.#problem(message);
       } else if (status.type === "ldm") {
         // "Lame duck mode": the server is about to stop. Reconnect to another server, or to this one after its restart.
         this.abort("the server is shutting down");

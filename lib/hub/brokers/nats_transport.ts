@@ -45,9 +45,13 @@ export class DenoTransport implements Transport {
   #first = new Uint8Array(0);
   #waiting: Uint8Array[] = [];
   #bytes = 0;
-  /** Bytes received, plus bytes sent while others had to wait. */
-  progress = 0;
-  #writing: Promise<void> | undefined;
+  /** Bytes received. */
+  received = 0;
+  /** Bytes sent while others had to wait. */
+  #sentUnderPressure = 0;
+  #writing = false;
+  /** Resolves when nothing waits to be written. */
+  #written: Promise<void> | undefined;
 
   async connect(server: Server, options: ConnectionOptions): Promise<void> {
     const { ca, onCreate } = options as TransportOptions;
@@ -78,6 +82,11 @@ export class DenoTransport implements Transport {
     return this.#done;
   }
 
+  /** Grows whenever the server sends something or reads some of the waiting bytes. */
+  get progress(): number {
+    return this.received + this.#sentUnderPressure;
+  }
+
   /** Whether the send buffer is full. */
   get full(): boolean {
     return this.#bytes > MAX_WAITING_BYTES;
@@ -93,7 +102,7 @@ export class DenoTransport implements Transport {
     try {
       const buffer = new Uint8Array(READ_SIZE);
       for (let n = await this.#connection!.read(buffer); n !== null; n = await this.#connection!.read(buffer)) {
-        this.progress += n;
+        this.received += n;
         // The parser may keep the beginning of a message.
         yield buffer.slice(0, n);
       }
@@ -107,12 +116,12 @@ export class DenoTransport implements Transport {
     if (this.#done) return;
     this.#waiting.push(frame);
     this.#bytes += frame.length;
-    this.#writing ??= this.#write().finally(() => this.#writing = undefined);
+    if (!this.#writing) this.#written = this.#write();
   }
 
   async close(error?: Error): Promise<void> {
     // After an error nothing more can be sent, so the waiting bytes are discarded.
-    if (!error && !this.#done && this.#connection) await this.#writing;
+    if (!error && !this.#done && this.#connection) await this.#written;
     this.#end(error);
   }
 
@@ -127,6 +136,7 @@ export class DenoTransport implements Transport {
   discard(): void {}
 
   async #write(): Promise<void> {
+    this.#writing = true;
     try {
       while (this.#waiting.length > 0 && !this.#done) {
         const parts = this.#waiting;
@@ -137,12 +147,14 @@ export class DenoTransport implements Transport {
           written += n;
           this.#bytes -= n;
           // A write that the kernel buffers at once does not prove that the server reads.
-          if (this.#bytes > 0) this.progress += n;
+          if (this.#bytes > 0) this.#sentUnderPressure += n;
         }
       }
     } catch (error) {
       this.#end(error as Error);
     }
+    // Not when the promise has resolved: a frame that is sent in between would wait until the next one is sent.
+    this.#writing = false;
   }
 
   #end(error?: Error): void {

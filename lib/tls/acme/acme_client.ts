@@ -200,7 +200,7 @@ export class AcmeClient implements Disposable {
         return await send();
       } catch (error) {
         if (!(error instanceof AcmeError) || !isTemporary(error)) throw error;
-        const after = error.retryAfter ?? wait;
+        const after = Math.max(error.retryAfter ?? 0, wait);
         if (after > MAX_RETRY_AFTER) throw error;
         await delay(after, { signal: this.signal });
       }

@@ -79,6 +79,7 @@ const MEANINGS: Readonly<Record<string, readonly [meaning: string, remedy?: stri
   // Types of this program, for failures without a problem document.
   unreachable: ["the authority cannot be reached", "check the network, --acme-directory and --acme-ca"],
   unexpected: ["the authority's response does not follow RFC 8555"],
+  unusable: ["the authority's certificate cannot be used"],
   timeout: ["the authority did not finish in time"],
 };
 

@@ -15,8 +15,8 @@ import { type AcmeOptions, obtainCertificate } from "./obtain_certificate.ts";
 import { AcmeError } from "./acme_error.ts";
 import { inspectReach } from "./check_reachability.ts";
 import { RenewalPlanner } from "./renewal_planner.ts";
-import { backoff } from "./renewal_info.ts";
-import { AcmeStore, type CertificateStore } from "./acme_store.ts";
+import { RetryDelay } from "./retry_delay.ts";
+import { AcmeStore, type CertificateStore, type Failure } from "./acme_store.ts";
 import { reasonOf, type TimeLimit, timeLimit } from "./authority_timeout.ts";
 
 /** The functions of the service that the source uses. */
@@ -35,8 +35,9 @@ export interface AcmeStatus {
   /** Attempts that failed. */
   readonly failed: number;
   /**
-   * The problem type of the last failure, such as `rateLimited`; `local` if the cause is on this machine, such as a
-   * port in use; undefined if the last attempt succeeded.
+   * The problem type of the last failure, such as `rateLimited`; `unusable` if this machine does not accept the new
+   * certificate; `local` if the cause is on this machine, such as a port in use; undefined if the last attempt
+   * succeeded.
    */
   readonly problem: string | undefined;
   /** When the certificate will be renewed; undefined if another process does it. */
@@ -55,7 +56,7 @@ const LOCK_INTERVAL = 1_000;
 const MAX_SLEEP = HOUR;
 /** Interval of progress messages while nothing else is logged, ms. */
 const PROGRESS_INTERVAL = 15_000;
-/** The type of a problem on this machine. The authority is not involved, so no retry delay is needed. */
+/** The type of a problem on this machine. */
 const LOCAL = "local";
 /** The number of names that are checked after a failure. */
 const MAX_DIAGNOSED_NAMES = 3;
@@ -67,6 +68,7 @@ export class AcmeSource implements CertificateSource {
   readonly #store: AcmeStore;
   readonly #certificate: CertificateStore;
   readonly #planner: RenewalPlanner;
+  readonly #delay: RetryDelay;
   readonly #ending = new AbortController();
   #changed: () => Promise<void> = () => Promise.resolve();
   #watch: AsyncDisposable | undefined;
@@ -77,10 +79,12 @@ export class AcmeSource implements CertificateSource {
   #endSleep: () => void = () => {};
   #woken = false;
   #lastMessage = "";
-  #localFailures = 0;
   #obtained = 0;
   #failed = 0;
+  /** The problem type of the last attempt. */
   #problem: string | undefined;
+  /** Whether a problem on this machine prevents attempts. */
+  #blocked = false;
   #renewalAt: Date | undefined;
 
   constructor(options: AcmeOptions, environment: AcmeEnvironment) {
@@ -89,10 +93,12 @@ export class AcmeSource implements CertificateSource {
     this.#store = new AcmeStore(options.folder, options.directory.folder);
     this.#certificate = this.#store.certificate(options.names[0]!);
     this.#planner = new RenewalPlanner(options, this.#store, this.#certificate, environment.log);
+    this.#delay = new RetryDelay(this.#certificate);
   }
 
   get status(): AcmeStatus {
-    return { obtained: this.#obtained, failed: this.#failed, problem: this.#problem, renewalAt: this.#renewalAt };
+    const problem = this.#blocked ? LOCAL : this.#problem;
+    return { obtained: this.#obtained, failed: this.#failed, problem, renewalAt: this.#renewalAt };
   }
 
   watch(changed: () => Promise<void>): void {
@@ -112,7 +118,7 @@ export class AcmeSource implements CertificateSource {
     if (material === undefined) {
       this.#wake();
       throw new StartError(
-        `Cannot use the certificate in ${this.#certificate.folder}: it is missing, damaged or expired; a new one is being obtained`,
+        `Cannot use the certificate in ${this.#certificate.folder}: it is missing, damaged or expired${this.#outlook}`,
       );
     }
     this.#renewals ??= this.#runRenewals();
@@ -149,11 +155,10 @@ export class AcmeSource implements CertificateSource {
     using bound = timeLimit(FIRST_TIMEOUT, this.#ending.signal);
     try {
       this.#port ??= await this.#environment.listen();
-      await this.#attempt(bound.signal, current);
+      return { material: await this.#attempt(bound.signal, current), renewed: true };
     } catch (error) {
       throw this.#obtainError(error, bound);
     }
-    return { material: this.#certificate.load(names)!, renewed: true };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -165,6 +170,15 @@ export class AcmeSource implements CertificateSource {
     this.#port = undefined;
     this.#lock?.[Symbol.dispose]();
     this.#lock = undefined;
+  }
+
+  /** What follows while there is no usable certificate, as the end of a sentence; empty if the start fails. */
+  get #outlook(): string {
+    if (this.#renewals === undefined) return "";
+    const wait = Math.max(this.#delay.afterFailure(), this.#delay.afterSuccess());
+    return wait === 0
+      ? "; a new one is being obtained"
+      : `; the next attempt to obtain one is at ${new Date(Date.now() + wait).toISOString()}`;
   }
 
   /** The first certificate, within {@link FIRST_TIMEOUT}. */
@@ -210,8 +224,8 @@ export class AcmeSource implements CertificateSource {
    */
   async #waitAfterFailure(signal: AbortSignal): Promise<void> {
     const failure = this.#certificate.failure();
-    const wait = failure === undefined ? 0 : Date.parse(failure.notBefore) - Date.now();
-    if (failure === undefined || wait <= 0) return;
+    const wait = this.#delay.afterFailure();
+    if (failure === undefined || wait === 0) return;
     const who = failure.demanded ? "the authority allows no further attempt" : "the service makes no further attempt";
     if (wait > FIRST_TIMEOUT / 2) {
       const { failures, notBefore, problem, demanded } = failure;
@@ -228,10 +242,11 @@ export class AcmeSource implements CertificateSource {
   }
 
   /**
-   * One attempt, with the lock held and the port open. A problem of the authority is stored on disk.
+   * One attempt, with the lock held and the port open. A delay begins in every case. A failure of the authority, or
+   * after an order was requested, is stored on disk, so that a process that restarts in a loop respects the delay.
    * @throws the cause of the failure
    */
-  async #attempt(signal: AbortSignal, current: TlsMaterial | undefined): Promise<void> {
+  async #attempt(signal: AbortSignal, current: TlsMaterial | undefined): Promise<TlsMaterial> {
     const { names } = this.#options;
     const { log, respond } = this.#environment;
     let last = "";
@@ -245,39 +260,49 @@ export class AcmeSource implements CertificateSource {
       if (performance.now() - loggedAt < PROGRESS_INTERVAL) return;
       log.info(`certificate: still in progress after ${Math.round((performance.now() - began) / 1000)} s (${last})`);
     }, PROGRESS_INTERVAL);
+    let ordering = false;
     try {
       const { leaf } = current ?? {};
       await obtainCertificate(this.#options, {
         store: this.#store,
         certificate: this.#certificate,
         replaces: leaf,
+        ordering: () => ordering = true,
         respond,
         progress,
         signal,
       });
+      const material = this.#certificate.load(names);
+      if (material === undefined) throw new AcmeError({ type: "unusable", detail: "it could not be read back" });
+      this.#delay.succeeded(material);
       this.#obtained++;
       this.#problem = undefined;
-      const material = this.#certificate.load(names);
-      log.info(`certificate: obtained for ${names.join(", ")}`, { notAfter: material?.notAfter.toISOString() });
+      log.info(`certificate: obtained for ${names.join(", ")}`, { notAfter: material.notAfter.toISOString() });
+      return material;
     } catch (error) {
       this.#ending.signal.throwIfAborted();
       this.#failed++;
       this.#problem = problemType(error, signal);
+      const failure = this.#delay.failed(error);
+      const stored = ordering || this.#problem !== LOCAL;
+      // Before the diagnosis, which takes seconds in which the process may be killed.
+      if (stored) this.#saveFailure({ ...failure, problem: messageOf(error) });
       const hints = error instanceof AcmeError ? await this.#diagnose(error.names) : [];
       const problem = [messageOf(error), ...hints].join("\n");
-      if (this.#problem !== LOCAL) this.#saveFailure(error, problem);
+      if (stored && hints.length > 0) this.#saveFailure({ ...failure, problem });
       throw hints.length > 0 ? new Error(problem, { cause: error }) : error;
     } finally {
       clearInterval(alive);
     }
   }
 
-  #saveFailure(error: unknown, problem: string): void {
-    const failures = (this.#certificate.failure()?.failures ?? 0) + 1;
-    const limited = error instanceof AcmeError && error.type === "rateLimited";
-    const retryAfter = error instanceof AcmeError ? error.retryAfter ?? (limited ? HOUR : undefined) : undefined;
-    const notBefore = new Date(Date.now() + backoff(failures, retryAfter)).toISOString();
-    this.#certificate.saveFailure({ failures, notBefore, demanded: retryAfter !== undefined, problem });
+  /** Stores a failure. A problem with that must not hide the failure itself. */
+  #saveFailure(failure: Failure): void {
+    try {
+      this.#delay.save(failure);
+    } catch (error) {
+      this.#logOnce("error", `the failed attempt cannot be recorded for the next start: ${messageOf(error)}`);
+    }
   }
 
   /** Results of checks from this machine of the names whose validation failed. */
@@ -296,7 +321,7 @@ export class AcmeSource implements CertificateSource {
         await this.#renewIfDue(signal);
       } catch (error) {
         if (signal.aborted) return;
-        this.#problem = LOCAL;
+        this.#blocked = true;
         this.#logOnce("error", `the certificate cannot be kept up to date: ${messageOf(error)}`);
         await this.#sleep(MINUTE);
       }
@@ -311,40 +336,35 @@ export class AcmeSource implements CertificateSource {
     this.#port ??= await this.#environment.listen();
     const current = this.#certificate.load(this.#options.names);
     const wait = await this.#timeUntilDue(current);
-    if (wait > 0) {
-      if (this.#problem === LOCAL) this.#problem = undefined;
-      return await this.#sleep(Math.min(wait, MAX_SLEEP));
-    }
+    this.#blocked = false;
+    if (wait > 0) return await this.#sleep(Math.min(wait, MAX_SLEEP));
     using bound = timeLimit(RENEWAL_TIMEOUT, signal);
     try {
       await this.#attempt(bound.signal, current);
       this.#lastMessage = "";
-      this.#localFailures = 0;
     } catch (error) {
       if (signal.aborted) return;
-      const next = this.#certificate.failure()?.notBefore;
       const until = current === undefined ? "" : `; the current one is valid until ${current.notAfter.toISOString()}`;
       // One line per event.
       const reason = reasonOf(error, bound).replaceAll("\n", "; ");
       this.#environment.log.error(`the certificate was not renewed${until}: ${reason}`, {
         problem: this.#problem,
-        next,
+        next: this.#delay.notBefore,
       });
-      // Only problems of the authority are on disk.
-      if (this.#problem === LOCAL) await this.#sleep(backoff(++this.#localFailures, undefined));
     }
   }
 
   /** Milliseconds until the next attempt. */
   async #timeUntilDue(current: TlsMaterial | undefined): Promise<number> {
-    const now = Date.now();
-    const failure = this.#certificate.failure();
-    const held = failure === undefined ? 0 : Date.parse(failure.notBefore) - now;
+    const held = this.#delay.afterFailure();
     if (held > 0) return held;
-    if (current === undefined) return 0;
+    const pause = this.#delay.afterSuccess();
+    if (current === undefined) return pause;
+    const now = Date.now();
     const plan = await this.#planner.plan(current, this.#ending.signal);
     this.#renewalAt = new Date(plan.at);
-    return Math.min(Date.parse(plan.at), Math.max(Date.parse(plan.askAgain), now + MINUTE)) - now;
+    const next = Math.min(Date.parse(plan.at), Math.max(Date.parse(plan.askAgain), now + MINUTE));
+    return Math.max(next - now, pause);
   }
 
   async #sleep(milliseconds: number): Promise<void> {

@@ -13,13 +13,16 @@
  */
 import { delay } from "@std/async/delay";
 import { Buffer } from "node:buffer";
-import { createPrivateKey, X509Certificate } from "node:crypto";
+import { createPrivateKey, type X509Certificate } from "node:crypto";
 import { join } from "node:path";
 import { messageOf, StartError } from "../../errors.ts";
 import { explainWriteFailure, writeAtomically } from "../atomic_write.ts";
 import { loadCertificateFiles, readCertificates, readFile } from "../certificate_files.ts";
 import type { TlsMaterial } from "../loaded_certificate.ts";
 import { coversHost, namesOf } from "../x509/certificate_names.ts";
+import { validityOf } from "../x509/inspect_chain.ts";
+import { AcmeError } from "./acme_error.ts";
+import { matchesKey, refuseChain } from "./refuse_chain.ts";
 
 /** An account. */
 export interface Account {
@@ -64,6 +67,8 @@ const FOLDER_MODE = 0o700;
 const ALGORITHM = { name: "ECDSA", namedCurve: "P-256" } as const;
 /** Milliseconds between attempts to take a lock that another process holds. */
 const LOCK_INTERVAL = 250;
+/** The bytes that an attempt may write: several times a chain with its key. */
+const SPACE = 32 * 1024;
 
 /** The folder of one authority. */
 export class AcmeStore {
@@ -86,11 +91,6 @@ export class AcmeStore {
 
   saveAccount(account: Account): void {
     writeJson(join(this.folder, "account.json"), account);
-  }
-
-  /** Removes the account, which no longer exists at the authority. */
-  forgetAccount(): void {
-    removeFile(join(this.folder, "account.json"));
   }
 
   /** Waits until no other process creates an account here. */
@@ -126,15 +126,17 @@ export class CertificateStore {
 
   /**
    * The certificate and its key.
-   * @returns undefined if there is none yet, if it lacks one of `names`, or if no client accepts it any more
-   * @throws {StartError} if the files exist but may not be read
+   * @returns undefined if there is none yet, if it is damaged or lacks one of `names`, or if no client accepts it any
+   * more
+   * @throws {StartError} if the files exist but may not be read, or if the certificate is not valid yet: then the clock
+   * is behind, and a new certificate would not be valid either
    */
   load(names: readonly string[]): TlsMaterial | undefined {
-    if (!exists(this.chainFile)) return undefined;
-    const [leaf] = readCertificates(readFile(this.chainFile, "certificate"), this.chainFile);
-    const covered = namesOf(leaf!);
+    const leaf = this.#leaf();
+    if (leaf === undefined) return undefined;
+    const covered = namesOf(leaf);
     if (!names.every((name) => coversHost(covered, name))) return undefined;
-    const key = this.#findKeyFile(leaf!);
+    const key = this.#findKeyFile(leaf);
     if (key === undefined) return undefined;
     try {
       const material = loadCertificateFiles({ cert: this.chainFile, key });
@@ -143,34 +145,49 @@ export class CertificateStore {
       return { ...material, findings };
     } catch (error) {
       if (!(error instanceof StartError) || error.cause instanceof Deno.errors.NotCapable) throw error;
+      if (validityOf(leaf).from > new Date()) throw error;
       return undefined;
     }
   }
 
+  /**
+   * Checks that the folder accepts as much as an attempt writes, before the authority is asked for a certificate that
+   * cannot be kept. The caller holds the lock.
+   * @throws {StartError} if it does not
+   */
+  checkSpace(): void {
+    const file = join(this.folder, "space");
+    withWriteErrors(this.folder, () => {
+      try {
+        // Random, because some file systems store zeros without using space.
+        Deno.writeFileSync(file, crypto.getRandomValues(new Uint8Array(SPACE)), { mode: MODE });
+      } finally {
+        removeFile(file);
+      }
+    });
+  }
+
   /** The key for the next certificate: that of an unfinished attempt, or else a new one. The caller holds the lock. */
   async nextKey(): Promise<CryptoKeyPair> {
-    // If a process ended between the two steps of `save`, this is the key of the current certificate.
-    this.#promoteNextKey();
+    this.#finishSave();
     return await readOrCreateKey(this.#nextKey);
   }
 
   /**
    * Stores a new chain and makes `next.key` its key. These are two steps; `load` handles the state between them.
-   * @throws {StartError} if the chain is for another key or lacks a name, or if it cannot be written
+   * A chain that `load` would not return is not stored, so that it replaces no usable one.
+   * @throws {AcmeError} of the type `unusable` if the chain is for another key, lacks a name or is accepted by no client
+   * @throws {StartError} if it cannot be written
    */
   save(chain: string, names: readonly string[]): void {
-    const [leaf] = readCertificates(new TextEncoder().encode(chain), "of the authority");
-    const covered = namesOf(leaf!);
-    const missing = names.filter((name) => !coversHost(covered, name));
-    if (missing.length > 0) {
-      throw new StartError(`Cannot use the authority's certificate: it does not name ${missing.join(", ")}`);
-    }
-    if (!matchesKey(leaf!, this.#nextKey)) {
-      throw new StartError("Cannot use the authority's certificate: it is for another key");
+    const refused = refuseChain(chain, names, this.#nextKey);
+    if (refused !== undefined) {
+      // The order returns the same chain each time. After a correction of the clock that chain may be usable.
+      if (!refused.usableLater) removeFile(this.#order);
+      throw new AcmeError({ type: "unusable", detail: refused.reason });
     }
     writeFile(this.chainFile, chain);
-    this.#promoteNextKey();
-    removeFile(this.#order);
+    this.#finishSave();
     removeFile(this.#retry);
   }
 
@@ -179,7 +196,9 @@ export class CertificateStore {
     return Deno.statSync(this.chainFile).mtime?.getTime() ?? 0;
   }
 
+  /** The unfinished order of an earlier attempt. The caller holds the lock. */
   order(): UnfinishedOrder | undefined {
+    this.#finishSave();
     return readJson<UnfinishedOrder>(
       this.#order,
       (value) => typeof value.url === "string" && Array.isArray(value.names),
@@ -228,12 +247,26 @@ export class CertificateStore {
     return [this.keyFile, this.#nextKey].find((file) => matchesKey(leaf, file));
   }
 
-  /** The second step of `save`. */
-  #promoteNextKey(): void {
-    if (!exists(this.chainFile)) return;
-    const [leaf] = readCertificates(readFile(this.chainFile, "certificate"), this.chainFile);
-    if (this.#findKeyFile(leaf!) === this.#nextKey) {
-      withWriteErrors(this.folder, () => Deno.renameSync(this.#nextKey, this.keyFile));
+  /**
+   * The second step of `save`: the order is complete, and the next key is that of the current certificate. Does nothing
+   * if the last `save` did both steps.
+   */
+  #finishSave(): void {
+    const leaf = this.#leaf();
+    if (leaf === undefined || this.#findKeyFile(leaf) !== this.#nextKey) return;
+    removeFile(this.#order);
+    withWriteErrors(this.folder, () => Deno.renameSync(this.#nextKey, this.keyFile));
+  }
+
+  /** The current certificate; undefined if there is none or its file is damaged. */
+  #leaf(): X509Certificate | undefined {
+    if (!exists(this.chainFile)) return undefined;
+    const bytes = readFile(this.chainFile, "certificate");
+    try {
+      return readCertificates(bytes, this.chainFile)[0];
+    } catch (error) {
+      if (error instanceof StartError) return undefined;
+      throw error;
     }
   }
 }
@@ -241,14 +274,6 @@ export class CertificateStore {
 /** The folder name for a certificate name: IPv6 addresses have colons, which Windows does not allow. */
 export function folderName(name: string): string {
   return name.replace(/[^a-z0-9._-]/gi, "_");
-}
-
-function matchesKey(leaf: X509Certificate, file: string): boolean {
-  try {
-    return leaf.checkPrivateKey(createPrivateKey(Deno.readTextFileSync(file)));
-  } catch {
-    return false;
-  }
 }
 
 async function readOrCreateKey(file: string): Promise<CryptoKeyPair> {

@@ -39,6 +39,8 @@ export interface Attempt {
   readonly certificate: CertificateStore;
   /** The certificate in use, which the new one replaces. */
   readonly replaces: X509Certificate | undefined;
+  /** Called before the authority is asked for an order. */
+  readonly ordering: () => void;
   readonly respond: (token: string, answer: string) => () => void;
   readonly progress: (step: string) => void;
   readonly signal: AbortSignal;
@@ -63,15 +65,17 @@ export function rootsIn(file: string): string[] {
 
 /**
  * Obtains a certificate and stores it. The caller holds the certificate's lock.
- * @throws {AcmeError} if the authority refuses or cannot be reached
+ * @throws {AcmeError} if the authority refuses or cannot be reached, or its certificate cannot be used
  * @throws {StartError} if the terms of service were not accepted, or a file cannot be read or written
  */
 export async function obtainCertificate(options: AcmeOptions, attempt: Attempt): Promise<void> {
   const { store, progress, signal } = attempt;
+  attempt.certificate.checkSpace();
   progress(`asking ${options.directory.title}`);
   using client = await openClient(options, store, signal);
   refuseUnknownProfile(client, options);
   await ensureAccount(client, options, attempt, false);
+  attempt.ordering();
   let chain: string;
   try {
     chain = await order(client, options, attempt);

@@ -214,6 +214,8 @@ async function pollUntil<T>(
   for (let wait: number = POLL[0];; wait = Math.min(wait * 2, POLL[1])) {
     const { body, headers } = await client.post<T>(url);
     if (done(body)) return body;
-    await delay(Math.min(parseRetryAfter(headers) ?? wait, MAX_POLL_DELAY), { signal: client.signal });
+    // Retry-After may be 0, or a date that this machine's clock has passed.
+    const demanded = Math.max(parseRetryAfter(headers) ?? wait, POLL[0]);
+    await delay(Math.min(demanded, MAX_POLL_DELAY), { signal: client.signal });
   }
 }

@@ -16,6 +16,10 @@ const DAY = 24 * HOUR;
 const DEFAULT_POLL_INTERVAL = 6 * HOUR;
 /** The shortest and the longest delay after a failure. */
 const BACKOFF = [MINUTE, 6 * HOUR] as const;
+/** The share of a delay that is random, in both directions. */
+const JITTER = 0.2;
+/** The longest delay that {@link backoff} returns without a demand of the authority, ms. */
+export const MAX_BACKOFF = BACKOFF[1] * (1 + JITTER);
 
 /** What the authority suggests (RFC 9773 section 4.2). */
 export interface RenewalInfo {
@@ -91,5 +95,5 @@ export function defaultRenewalTime(certificate: X509Certificate, random = Math.r
  */
 export function backoff(failures: number, retryAfter: number | undefined, random = Math.random()): number {
   const wait = Math.min(BACKOFF[0] * 2 ** Math.min(failures - 1, 20), BACKOFF[1]);
-  return Math.round(Math.max(wait * (0.8 + random * 0.4), retryAfter ?? 0));
+  return Math.round(Math.max(wait * (1 - JITTER + random * 2 * JITTER), retryAfter ?? 0));
 }

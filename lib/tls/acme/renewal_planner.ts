@@ -19,7 +19,7 @@ const ASK_TIMEOUT = 60_000;
 const ASK_AGAIN = { failed: HOUR, none: 24 * HOUR } as const;
 /**
  * A certificate younger than this is not renewed, or an authority that always suggests a past date would cause endless
- * renewals. A third of the lifetime, if that is shorter.
+ * renewals. A third of the lifetime that was left at first, if that is shorter.
  */
 const MIN_AGE = HOUR;
 
@@ -87,11 +87,14 @@ export class RenewalPlanner {
     }
   }
 
-  /** Limits a moment: not while the certificate is too young, and not when it has nearly expired. */
+  /**
+   * Limits a moment: not when the certificate has nearly expired, and never while it is too young. The second matters
+   * more: a certificate that has nearly expired when it is new (the clock is ahead) would be renewed without end.
+   */
   #clampTime(moment: Date, { leaf, notAfter }: TlsMaterial): Date {
-    const lifetime = notAfter.getTime() - validityOf(leaf).from.getTime();
-    const earliest = this.#certificate.savedAt() + Math.min(MIN_AGE, lifetime / 3);
-    const latest = notAfter.getTime() - lifetime / 10;
-    return new Date(Math.min(Math.max(moment.getTime(), earliest), latest));
+    const [from, to, savedAt] = [validityOf(leaf).from.getTime(), notAfter.getTime(), this.#certificate.savedAt()];
+    const earliest = savedAt + Math.min(MIN_AGE, (to - Math.max(from, savedAt)) / 3);
+    const latest = to - (to - from) / 10;
+    return new Date(Math.max(Math.min(moment.getTime(), latest), earliest));
   }
 }

@@ -1,7 +1,7 @@
 /** Messages, subprotocols, headers, and a connection that is held open. */
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { answerFrames, echoService, upgradeResponse, upgradeServer, writeAll } from "../test_servers.ts";
-import { expectCodes, urlOf } from "../expect.ts";
+import { expectCodes, expectReport, urlOf } from "../expect.ts";
 
 Deno.test("exchanges messages, offers subprotocols and holds the connection", async (t) => {
   await using echo = echoService();
@@ -14,6 +14,13 @@ Deno.test("exchanges messages, offers subprotocols and holds the connection", as
   await t.step("no message", () => expectCodes({ ...to, expect: "ok", timeout: 3000 }, ["message-missing"], 1));
   await t.step("a subprotocol", () => expectCodes({ ...to, subprotocols: ["a", "b"] }, [], 0));
   await t.step("an idle connection", () => expectCodes({ ...to, hold: 1000 }, [], 0));
+  await t.step("an idle connection that the service closes for another reason", async () => {
+    await using server = echoService({
+      onOpen: (socket) => setTimeout(() => socket.close(4001, "token expired"), 1000),
+    });
+    const report = await expectReport({ url: urlOf("ws", server), hold: 30_000 }, ["hold-cut"], 1);
+    assert(/4001/.test(report.first!.fact) && /credentials/.test(report.first!.remedy!), JSON.stringify(report.first));
+  });
   await t.step("a message that the server sends first", async () => {
     await using server = echoService({ onOpen: (socket) => socket.send("welcome") });
     await expectCodes({ url: urlOf("ws", server), expect: "welcome" }, [], 0);

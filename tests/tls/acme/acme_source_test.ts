@@ -167,10 +167,11 @@ peerTest(
   async () => {
     await using pebble = await startPebble();
     await using folder = await temporaryFolder();
+    await obtained(pebble, folder.path);
     await using test = acmeSource(pebble, folder.path);
     const changed = change(test.source);
     const old = await test.source.load();
-    await test.logged(/will be renewed at/);
+    await until(() => test.source.status.renewalAt !== undefined);
     await Deno.remove(join(folder.path, "pebble/a.example/fullchain.pem"));
     const { message } = await assertRejects(() => test.source.load(), StartError);
     assertMatch(message, /a\.example: it is missing, damaged or expired; a new one is being obtained$/);

@@ -1,42 +1,27 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
-import "reflect-metadata";
-import { SubjectAlternativeNameExtension, X509CertificateGenerator } from "@peculiar/x509";
-import { createPrivateKey, X509Certificate } from "node:crypto";
+import { createPublicKey, X509Certificate } from "node:crypto";
 import { join } from "node:path";
 import { StartError } from "../../../lib/errors.ts";
-import { type CertificateAndKey, createAuthority, issueCertificate } from "../../../lib/tls/issue_certificate.ts";
+import { createAuthority, issueCertificate } from "../../../lib/tls/issue_certificate.ts";
+import { AcmeError } from "../../../lib/tls/acme/acme_error.ts";
 import { AcmeStore, type CertificateStore, folderName } from "../../../lib/tls/acme/acme_store.ts";
+import { issueLeaf } from "./leaf.ts";
 import { temporaryFolder } from "./source.ts";
 
 const NAMES = ["a.example"];
 const NOW = new Date();
+const DAY = 86_400_000;
 
 /** Issues a chain for the next key of the store. */
-async function chainFor(store: CertificateStore, names = NAMES, now = NOW): Promise<string> {
+async function chainFor(store: CertificateStore, names = NAMES, from = -60_000, to = 3_600_000): Promise<string> {
   await store.nextKey();
-  const key = await Deno.readTextFile(join(store.folder, "next.key"));
-  return (await leafWith(key, names, now)).cert;
-}
-
-async function leafWith(key: string, names: readonly string[], now: Date): Promise<CertificateAndKey> {
-  const authority = await createAuthority(now);
-  const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
-  const pkcs8 = new Uint8Array(createPrivateKey(key).export({ type: "pkcs8", format: "der" }));
-  const own = await crypto.subtle.importKey("pkcs8", pkcs8, algorithm, true, ["sign"]);
-  const { d: _d, key_ops: _ops, ...open } = await crypto.subtle.exportKey("jwk", own);
-  const issuer = createPrivateKey(authority.key).export({ type: "pkcs8", format: "der" });
-  const leaf = await X509CertificateGenerator.create({
-    serialNumber: crypto.getRandomValues(new Uint8Array(8)).toHex(),
-    subject: "",
-    issuer: "CN=authority",
-    notBefore: new Date(now.getTime() - 60_000),
-    notAfter: new Date(now.getTime() + 3_600_000),
-    publicKey: await crypto.subtle.importKey("jwk", open, algorithm, true, ["verify"]),
-    signingKey: await crypto.subtle.importKey("pkcs8", new Uint8Array(issuer), algorithm, false, ["sign"]),
-    signingAlgorithm: algorithm,
-    extensions: [new SubjectAlternativeNameExtension(names.map((value) => ({ type: "dns" as const, value })))],
+  const key = createPublicKey(await Deno.readTextFile(join(store.folder, "next.key")));
+  return await issueLeaf({
+    publicKey: new Uint8Array(key.export({ type: "spki", format: "der" })),
+    names,
+    from: new Date(NOW.getTime() + from),
+    to: new Date(NOW.getTime() + to),
   });
-  return { cert: leaf.toString("pem") + "\n", key };
 }
 
 Deno.test("acme store: saves a chain with its key, and removes the unfinished order", async () => {
@@ -81,23 +66,82 @@ Deno.test("acme store: a crash at any point of a renewal leaves a certificate wi
   assert(await Deno.readTextFile(join(store.folder, "next.key")) !== key);
 });
 
-Deno.test("acme store: rejects a chain for another key or other names, and keeps the old one", async () => {
+Deno.test("acme store: a chain that cannot be used replaces nothing", async (t) => {
   await using folder = await temporaryFolder();
   const store = new AcmeStore(folder.path, "pebble").certificate("a.example");
   store.save(await chainFor(store), NAMES);
   const before = await Deno.readTextFile(store.chainFile);
-  await store.nextKey();
+  const key = await Deno.readTextFile(store.keyFile);
   const foreign = (await issueCertificate(await createAuthority(NOW), NAMES, NOW)).cert;
-  assertMatch(assertThrows(() => store.save(foreign, NAMES), StartError).message, /it is for another key$/);
-  const other = await chainFor(store, ["b.example"]);
-  assertMatch(assertThrows(() => store.save(other, NAMES), StartError).message, /it does not name a\.example$/);
-  assertEquals(await Deno.readTextFile(store.chainFile), before);
+  const broken = foreign.slice(0, 200);
+  // After a correction of the clock the same order provides a usable certificate.
+  const cases: readonly [what: string, chain: string, reason: RegExp, keepsOrder: boolean][] = [
+    ["for another key", foreign, /it is for another key$/, false],
+    ["for other names", await chainFor(store, ["b.example"]), /it does not name a\.example$/, false],
+    ["damaged", broken, /Cannot read the authority's response: /, false],
+    [
+      "not valid yet",
+      await chainFor(store, NAMES, DAY, 2 * DAY),
+      /is not valid before 20.*The time of this machine is 20.*Correct the clock, or wait$/,
+      true,
+    ],
+    [
+      "expired",
+      await chainFor(store, NAMES, -2 * DAY, -DAY),
+      / expired on 20.*The time of this machine is 20.*Correct the clock$/,
+      false,
+    ],
+  ];
+  for (const [what, chain, reason, keepsOrder] of cases) {
+    await t.step(what, async () => {
+      await store.nextKey();
+      store.saveOrder({ url: "https://a.example/1", names: NAMES });
+      const error = assertThrows(() => store.save(chain, NAMES), AcmeError);
+      assertEquals(error.type, "unusable");
+      assertMatch(error.message, reason);
+      assertEquals(await Deno.readTextFile(store.chainFile), before);
+      assertEquals(await Deno.readTextFile(store.keyFile), key);
+      assertEquals(store.load(NAMES)!.leaf.serialNumber, new X509Certificate(before).serialNumber);
+      assertEquals(store.order() !== undefined, keepsOrder);
+    });
+  }
+});
+
+Deno.test("acme store: a crash while a chain is saved leaves no order that would provide it again", async () => {
+  await using folder = await temporaryFolder();
+  const store = new AcmeStore(folder.path, "pebble").certificate("a.example");
+  const chain = await chainFor(store);
+  store.saveOrder({ url: "https://a.example/1", names: NAMES });
+  await Deno.writeTextFile(store.chainFile, chain);
+  assertEquals(store.order(), undefined);
+  assertEquals(store.load(NAMES)!.leaf.serialNumber, new X509Certificate(chain).serialNumber);
+});
+
+Deno.test("acme store: a certificate that is not valid yet is an error, because a new one would not be either", async () => {
+  await using folder = await temporaryFolder();
+  const store = new AcmeStore(folder.path, "pebble").certificate("a.example");
+  const chain = await chainFor(store, NAMES, DAY, 2 * DAY);
+  await Deno.writeTextFile(store.chainFile, chain);
+  const { message } = assertThrows(() => store.load(NAMES), StartError);
+  assertMatch(message, /fullchain\.pem: .* is not valid before .* Correct the clock, or wait\.$/);
+});
+
+Deno.test("acme store: ignores a damaged chain, and replaces it", async () => {
+  await using folder = await temporaryFolder();
+  const store = new AcmeStore(folder.path, "pebble").certificate("a.example");
+  const chain = await chainFor(store);
+  for (const damaged of ["", chain.slice(0, 100)]) {
+    await Deno.writeTextFile(store.chainFile, damaged);
+    assertEquals(store.load(NAMES), undefined);
+  }
+  store.save(chain, NAMES);
+  assertEquals(store.load(NAMES)!.leaf.serialNumber, new X509Certificate(chain).serialNumber);
 });
 
 Deno.test("acme store: ignores an expired certificate and a damaged state file", async () => {
   await using folder = await temporaryFolder();
   const store = new AcmeStore(folder.path, "pebble").certificate("a.example");
-  store.save(await chainFor(store, NAMES, new Date(NOW.getTime() - 86_400_000)), NAMES);
+  await Deno.writeTextFile(store.chainFile, await chainFor(store, NAMES, -2 * DAY, -DAY));
   assertEquals(store.load(NAMES), undefined);
   for (const name of ["order.json", "retry.json", "renewal.json"]) {
     await Deno.writeTextFile(join(store.folder, name), '{"url": ');

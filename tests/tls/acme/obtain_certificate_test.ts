@@ -193,6 +193,28 @@ acmeTest("retries after an internal error and a broken connection", async () => 
   await obtainWith(once("directory", () => new Response("<html>Bad gateway", { status: 502 })));
 });
 
+acmeTest("waits between two requests although Retry-After is 0", async () => {
+  const times: number[] = [];
+  let finalised = false;
+  const requests = await obtainWith(async ({ kind, earlier, pass }) => {
+    if (kind === "newOrder" && earlier < 2) {
+      return problem("serverInternal", "oops", 500, { "retry-after": "0" });
+    }
+    finalised ||= kind === "finalize";
+    // Each time the certificate is not issued yet.
+    if (kind !== "order" || !finalised || times.length >= 4) return undefined;
+    times.push(performance.now());
+    const response = await pass();
+    const { headers } = response;
+    headers.set("retry-after", "0");
+    return Response.json({ ...await response.json(), status: "processing" }, { headers });
+  });
+  assertEquals(requests.filter((kind) => kind === "newOrder").length, 3);
+  assertEquals(times.length, 4);
+  // Timers may end a millisecond early.
+  for (const [at, time] of times.slice(1).entries()) assert(time - times[at]! >= 245, `${time - times[at]!}`);
+});
+
 acmeTest("creates an account again, with the same key, if the authority has lost it", async () => {
   const lost: Front = once("newOrder", () => problem("accountDoesNotExist", "unknown account", 400));
   const requests = await obtainWith(lost);
