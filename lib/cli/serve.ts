@@ -118,7 +118,7 @@ async function run(line: Invocation): Promise<number> {
     const { supervise } = await import("./run_supervisor.ts");
     return await supervise(settings, log);
   }
-  const ended = runService(loaded, format, log, worker);
+  const ended = runService(loaded, log, worker);
   // A worker ends even if its app never finishes loading.
   return await (worker === undefined ? ended : Promise.race([ended, worker.abandoned]));
 }
@@ -126,7 +126,6 @@ async function run(line: Invocation): Promise<number> {
 /** Runs the service in this process, or checks its configuration. Returns the exit code. */
 async function runService(
   loaded: LoadedSettings<typeof SERVE_OPTIONS, CheckedSettings>,
-  format: "text" | "json",
   log: Logger,
   worker: SupervisorLink | undefined,
 ): Promise<number> {
