@@ -68,7 +68,7 @@ for (const mode of ["direct", "proxied"]) {
 
     const times: number[] = [];
     const grown: number[] = [];
-    for (const wave of ["first", "second"]) {
+    for (const wave of ["first", "second", "third"]) {
       const slow = await subscribers(service, READERS, wave, false);
       // Each peer is sent 64 KiB 400 times. Without a limit that would be 1.2 GiB in total.
       times.push(...await fanOut(publisher, healthy, 400));
@@ -84,8 +84,10 @@ for (const mode of ["direct", "proxied"]) {
     }
     const most = READERS * HARD_LIMIT + 64 * MIB;
     for (const bytes of grown) assert(bytes < most, `${grown.map((value) => Math.round(value / MIB))} MiB`);
-    // The second wave reuses the memory that the first released.
-    assert(grown[2]! - grown[0]! < 32 * MIB, `${grown.map((value) => Math.round(value / MIB))} MiB`);
+    // A wave reuses the memory that an earlier one released. The allocator may return some of it late, but a leak would
+    // grow with every wave.
+    const growth = Math.min(grown[2]! - grown[0]!, grown[4]! - grown[2]!);
+    assert(growth < 32 * MIB, `${grown.map((value) => Math.round(value / MIB))} MiB`);
     const [before, after] = [median(beside), median(times)];
     // Peers that do not read delay no other peer. The printed figures show their cost.
     assert(after < before * 4 + 50, `${before} ms became ${after} ms`);
