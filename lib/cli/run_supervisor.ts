@@ -99,17 +99,21 @@ async function openWorkersAdmin(
     import("../workers/admin_backend.ts"),
   ]);
   const backend = new WorkersBackend(supervisor);
-  const tls = settings.adminTls ? await backend.certificate() : undefined;
+  let tls = settings.adminTls ? await backend.certificate() : undefined;
   const listener = await openAdmin({ ...settings, admin }, { backend, tls, takeover: undefined, log: throttled(log) });
   if (settings.adminTls) {
     supervisor.onReload = async () => {
       try {
         const fresh = await backend.certificate();
-        if (fresh !== undefined) await listener.replace(fresh);
+        if (fresh === undefined || fresh.cert === tls?.cert) return;
+        await listener.replace(fresh);
+        tls = fresh;
       } catch (error) {
         log.error(`the admin listener keeps the old certificate: ${messageOf(error)}`);
       }
     };
+    // The workers may have reloaded while the listener opened.
+    await supervisor.onReload();
   }
   return listener;
 }

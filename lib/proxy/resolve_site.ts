@@ -30,7 +30,7 @@ export function resolveSite(settings: ProxySettings, given: ReadonlyMap<string, 
     );
   }
   const domainSource = given.get("domain");
-  if (domainSource !== undefined && domainSource !== flagOf("domain")) {
+  if (domainName !== undefined && domainSource !== flagOf("domain")) {
     problems.push(
       `${domainSource} makes the service obtain a certificate: behind a proxy, use --mode proxied, give the certificate ` +
         `only to the proxy, and give the proxy's name with --domain`,

@@ -91,7 +91,10 @@ export class SharedPort {
     }
     // Closed in reverse order, so that the indexes of the others do not change.
     for (const socket of added.reverse()) {
-      await socket.worker.request("dropNext", undefined).catch(() => {});
+      const { worker } = socket;
+      const keepsOther = this.#group.sockets.some((other) => other !== socket && other.worker === worker);
+      const closed = keepsOther ? worker.request("dropNext", undefined) : worker.request("closeSockets", "all");
+      await closed.catch(() => {});
       this.#group.remove(socket);
     }
     await this.steer().catch(() => {});

@@ -141,7 +141,6 @@ export class Supervisor {
    */
   replace(): Promise<void> {
     return this.#exclusively(async () => {
-      const before = this.#slots.filter((worker) => worker !== undefined);
       const known = this.#port.sockets;
       const fresh: WorkerProcess[] = [];
       try {
@@ -154,14 +153,17 @@ export class Supervisor {
           }
         });
       } catch (error) {
-        for (const worker of fresh) worker.kill();
-        await Promise.all(fresh.map(({ exited }) => exited));
         await this.#port.closeOthers(known);
+        // Those that listen may have connections already. They drain them.
+        for (const worker of fresh) this.#stopWorker(worker, true);
+        await Promise.all(fresh.filter(({ isListening }) => !isListening).map(({ exited }) => exited));
         throw new StartError(`Cannot replace the workers; the old ones keep serving: ${messageOf(error)}`, {
           cause: error,
         });
       }
       const alive = fresh.filter((worker) => !worker.hasExited);
+      // A worker that was restarted meanwhile is one of them.
+      const before = this.#slots.filter((worker) => worker !== undefined);
       for (const [slot] of this.#slots.entries()) {
         this.#slots[slot] = alive[slot];
         this.#failures[slot] = 0;
@@ -297,16 +299,17 @@ export class Supervisor {
     });
   }
 
+  /** Restarts a worker that has exited, unless a replacement fills its slot meanwhile. */
   async #restart(slot: number): Promise<void> {
     const { log } = this.#options;
     const { signal } = this.#stopping;
-    while (!signal.aborted) {
+    let worker = this.#slots[slot];
+    for (;;) {
       const [first, longest] = BACKOFF;
       await delay(Math.min(first * 2 ** this.#failures[slot]!++, longest), { signal }).catch(() => {});
-      if (signal.aborted) return;
-      const worker = this.#spawn(slot);
-      this.#slots[slot] = worker;
+      if (signal.aborted || this.#slots[slot] !== worker) return;
       try {
+        worker = this.#slots[slot] = this.#spawn(slot);
         await this.#listen(worker, false);
       } catch (error) {
         if (signal.aborted || this.#slots[slot] !== worker) return;

@@ -295,8 +295,9 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     }
   }
 
-  #sendBlob(blob: Blob): true {
+  #sendBlob(blob: Blob): boolean {
     this.#blobQueue ??= new BlobQueue((error) => this.#fail(error, "blob"), () => this.#blobQueue = undefined);
+    if (this.#blobQueue.full) return this.#onPressure("full");
     this.#blobQueue.push(async () => this.#deliver(await blob.bytes()));
     return true;
   }

@@ -16,10 +16,46 @@ async function serial({ cert }: Issued): Promise<string> {
   return new X509Certificate(await Deno.readTextFile(cert)).serialNumber.toLowerCase();
 }
 
-/** Copies a certificate and its key to where the service reads them. */
-async function install(folder: string, { cert, key }: Issued): Promise<void> {
-  await Deno.copyFile(cert, join(folder, "cert.pem"));
-  await Deno.copyFile(key, join(folder, "key.pem"));
+/** A program with replaceable certificate files. */
+interface Renewable extends AsyncDisposable {
+  readonly program: Program;
+  /** The options of its clients. */
+  readonly options: { readonly ca: string };
+  /** The authority's certificate, PEM. */
+  readonly ca: string;
+  /** The certificate that the program started with. */
+  readonly first: Issued;
+  /** The path of the certificate file. */
+  readonly cert: string;
+  /** Issues a certificate and writes it to the program's files. */
+  renew(name: string): Promise<Issued>;
+}
+
+/** Starts workers with a certificate of a new authority. */
+async function startRenewable(
+  workers: number,
+  { args = [], drainTimeout = "0s" }: { readonly args?: readonly string[]; readonly drainTimeout?: string } = {},
+): Promise<Renewable> {
+  await using resources = new AsyncDisposableStack();
+  const pki = resources.use(await openPki());
+  const root = await pki.authority("root");
+  const cert = pki.path("live.pem");
+  const key = pki.path("live.key");
+  const renew = async (name: string) => {
+    const issued = await pki.leaf(name, { issuer: root });
+    await Deno.copyFile(issued.cert, cert);
+    await Deno.copyFile(issued.key, key);
+    return issued;
+  };
+  const first = await renew("first");
+  const program = resources.use(
+    await startWorkers(workers, ["--cert", cert, "--key", key, "--drain-timeout", drainTimeout, ...args]),
+  );
+  const owned = resources.move();
+  return {
+    ...{ program, first, cert, renew, options: { ca: root.cert }, ca: await Deno.readTextFile(root.cert) },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
 }
 
 /** Waits until `workers` workers have logged that they use the certificate. */
@@ -48,22 +84,13 @@ for (const workers of [2, 4]) {
     "openssl",
     `${workers} workers reload a certificate ten times under load without losing or refusing a connection`,
     async () => {
-      await using pki = await openPki();
-      const root = await pki.authority("root");
-      const ca = await Deno.readTextFile(root.cert);
-      const live = pki.path("live");
-      await Deno.mkdir(live);
-      await install(live, await pki.leaf("first", { issuer: root }));
-      await using program = await startWorkers(workers, [
-        ...["--cert", join(live, "cert.pem"), "--key", join(live, "key.pem"), "--drain-timeout", "0s"],
-      ]);
-      const options = { ca: root.cert };
+      await using service = await startRenewable(workers);
+      const { program, options, ca } = service;
       await using held = await HeldClients.open(25, program.url, options);
       await using arrivals = new NewClients(program.url, options, 2);
       for (let round = 0; round < 10; round++) {
-        const next = await pki.leaf(`leaf${round}`, { issuer: root });
         const from = program.stderr.text.length;
-        await install(live, next);
+        const next = await service.renew(`leaf${round}`);
         program.signal("SIGHUP");
         await served(program, workers, next, from);
         assertEquals(await serials(program.port, ca, 4), new Set([await serial(next)]));
@@ -80,22 +107,13 @@ peerTest(
   "openssl",
   "the other workers serve the new certificate if a worker is killed during a reload",
   async () => {
-    await using pki = await openPki();
-    const root = await pki.authority("root");
-    const ca = await Deno.readTextFile(root.cert);
-    const live = pki.path("live");
-    await Deno.mkdir(live);
-    await install(live, await pki.leaf("first", { issuer: root }));
-    await using program = await startWorkers(3, [
-      ...["--cert", join(live, "cert.pem"), "--key", join(live, "key.pem"), "--drain-timeout", "0s"],
-    ]);
-    const options = { ca: root.cert };
+    await using service = await startRenewable(3);
+    const { program, options, ca } = service;
     for (let round = 0; round < 3; round++) {
       const [victim] = childrenOf(program.pid).slice(round);
       await using others = await clientOfEach(3, program.url, options);
-      const next = await pki.leaf(`leaf${round}`, { issuer: root });
       const from = program.stderr.text.length;
-      await install(live, next);
+      const next = await service.renew(`leaf${round}`);
       program.signal("SIGHUP");
       // The workers wait one second for the accept queues of the old sockets: this kill happens during the wait.
       await new Promise((resolve) => setTimeout(resolve, 300 * (round + 1)));
@@ -112,17 +130,9 @@ peerTest(
 );
 
 peerTest("openssl", "all workers keep the old certificate if the new one is unusable", async () => {
-  await using pki = await openPki();
-  const root = await pki.authority("root");
-  const ca = await Deno.readTextFile(root.cert);
-  const live = pki.path("live");
-  await Deno.mkdir(live);
-  const first = await pki.leaf("first", { issuer: root });
-  await install(live, first);
-  await using program = await startWorkers(2, [
-    ...["--cert", join(live, "cert.pem"), "--key", join(live, "key.pem"), "--drain-timeout", "0s"],
-  ]);
-  await Deno.writeTextFile(join(live, "cert.pem"), "no certificate");
+  await using service = await startRenewable(2);
+  const { program, ca, first } = service;
+  await Deno.writeTextFile(service.cert, "no certificate");
   program.signal("SIGHUP");
   await program.stderr.until(/the reload failed, and the previous files stay in use/);
   assertEquals(await serials(program.port, ca), new Set([await serial(first)]));
@@ -150,25 +160,16 @@ peerTest("openssl", "every worker accepts added tokens and rejects removed token
 });
 
 peerTest("openssl", "a worker that starts during a reload listens with the new certificate", async () => {
-  await using pki = await openPki();
-  const root = await pki.authority("root");
-  const ca = await Deno.readTextFile(root.cert);
-  const live = pki.path("live");
-  await Deno.mkdir(live);
-  await install(live, await pki.leaf("first", { issuer: root }));
   await using broker = openSilentBroker();
-  await using program = await startWorkers(2, [
-    ...["--cert", join(live, "cert.pem"), "--key", join(live, "key.pem"), "--drain-timeout", "0s"],
-    ...["--broker", broker.url, "--broker-optional"],
-  ]);
+  await using service = await startRenewable(2, { args: ["--broker", broker.url, "--broker-optional"] });
+  const { program, ca } = service;
   broker.hold();
   const from = program.stderr.text.length;
   Deno.kill(childrenOf(program.pid)[0]!, "SIGKILL");
   const [, worker] = await program.stderr.until(/worker (\d) exited/, from);
   // The warning shows that it has loaded the certificate. Now it waits for the broker.
   await program.stderr.until(new RegExp(`The chain ends at[^\n]*"worker":${worker}`), from);
-  const next = await pki.leaf("next", { issuer: root });
-  await install(live, next);
+  const next = await service.renew("next");
   program.signal("SIGHUP");
   await served(program, 1, next, from);
   broker.release();
@@ -177,22 +178,14 @@ peerTest("openssl", "a worker that starts during a reload listens with the new c
 });
 
 peerTest("openssl", "a worker that got SIGTERM gets no new client, also during a reload", async () => {
-  await using pki = await openPki();
-  const root = await pki.authority("root");
-  const live = pki.path("live");
-  await Deno.mkdir(live);
-  await install(live, await pki.leaf("first", { issuer: root }));
-  await using program = await startWorkers(2, [
-    ...["--cert", join(live, "cert.pem"), "--key", join(live, "key.pem"), "--drain-timeout", "60s"],
-  ]);
-  const options = { ca: root.cert };
+  await using service = await startRenewable(2, { drainTimeout: "60s" });
+  const { program, options } = service;
   await using held = await clientOfEach(2, program.url, options);
   const [[leaving, client], [staying]] = [...held] as [[number, Client], [number, Client]];
   Deno.kill(leaving, "SIGTERM");
   while (listeningSockets(program.port) > 1) await delay(20);
-  const next = await pki.leaf("next", { issuer: root });
   const from = program.stderr.text.length;
-  await install(live, next);
+  const next = await service.renew("next");
   program.signal("SIGHUP");
   let reloaded = false;
   const reloading = served(program, 1, next, from).finally(() => reloaded = true);

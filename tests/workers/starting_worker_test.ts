@@ -39,6 +39,8 @@ async function supervise(count: number): Promise<{
   readonly supervisor: Supervisor;
   /** The arguments of the next worker. */
   readonly args: string[];
+  /** Programs of the next workers that are used up before the real one. */
+  readonly programs: string[];
   /** The reports so far. */
   readonly reports: readonly Report[];
   /** Resolves with the first report that the predicate accepts. */
@@ -61,11 +63,12 @@ async function supervise(count: number): Promise<{
     for await (const connection of listener) reading.push(read(connection).catch(() => {}));
   })();
   const args: string[] = [];
+  const programs: string[] = [];
   const program = fileURLToPath(new URL("worker_program.ts", import.meta.url));
   const supervisor = await Supervisor.start({
     count,
     command: () => [
-      ...[Deno.execPath(), "run", "-A", "--config", `${ROOT}/deno.json`, program],
+      ...[programs.shift() ?? Deno.execPath(), "run", "-A", "--config", `${ROOT}/deno.json`, program],
       ...[`${listener.addr.port}`, ...args],
     ],
     relay: false,
@@ -77,6 +80,7 @@ async function supervise(count: number): Promise<{
   return {
     supervisor,
     args,
+    programs,
     reports,
     async until(accepts) {
       for (;;) {
@@ -134,4 +138,13 @@ Deno.test("connections that a worker reports before it has reported that it list
   const seen = service.reports.filter(({ worker }) => worker === 1).map(({ counts }) => counts);
   assertEquals(Object.assign({}, ...seen.map((counts) => counts?.addresses)), { "192.0.2.1": 3, "192.0.2.2": 1 });
   assertEquals(Object.assign({}, ...seen.map((counts) => counts?.users)), { anna: 3, ben: 1 });
+});
+
+Deno.test("a worker whose program cannot be started for a while is started later", { ignore }, async () => {
+  await using service = await supervise(1);
+  // The package manager replaces the executable, for example.
+  service.programs.push("/missing/deno", "/missing/deno");
+  service.args.push("pause");
+  service.supervisor.answering()[0]!.signal("SIGKILL");
+  await service.until(({ paused }) => paused === true);
 });

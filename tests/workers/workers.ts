@@ -3,6 +3,7 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
+import { delay } from "@std/async/delay";
 import { Client, type ClientOptions } from "../support/client.ts";
 import { type Program, type ProgramOptions, startProgram } from "../support/program.ts";
 
@@ -81,4 +82,15 @@ export async function joinRoom(room: string, one: Client, other: Client): Promis
 /** Returns the child processes of a process. */
 export function childrenOf(pid: number): number[] {
   return Deno.readTextFileSync(`/proc/${pid}/task/${pid}/children`).trim().split(" ").filter(Boolean).map(Number);
+}
+
+/** Waits until a process has this number of child processes, and returns them. */
+export async function untilChildren(pid: number, count: number): Promise<number[]> {
+  const deadline = performance.now() + 30_000;
+  for (;;) {
+    const children = childrenOf(pid);
+    if (children.length === count) return children;
+    assert(performance.now() < deadline, `${children.length} child processes, not ${count}`);
+    await delay(20);
+  }
 }

@@ -1,9 +1,10 @@
 /** Several workers on one port are one service. Linux only. */
-import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertNotEquals, assertNotMatch } from "@std/assert";
+import { delay } from "@std/async/delay";
 import { isAlive } from "../support/processes.ts";
 import { Client } from "../support/client.ts";
 import { makeFolder, runProgram } from "../support/program.ts";
-import { childrenOf, clientOfEach, joinRoom, startWorkers, WORKER_APP } from "./workers.ts";
+import { childrenOf, clientOfEach, joinRoom, startWorkers, untilChildren, WORKER_APP } from "./workers.ts";
 
 const ignore = Deno.build.os !== "linux";
 
@@ -169,12 +170,8 @@ Deno.test(
       const before = childrenOf(program.pid);
       program.signal("SIGUSR2");
       await program.stderr.until(/SIGUSR2/);
-      const deadline = performance.now() + 30_000;
       // The old workers still serve their connections.
-      while (childrenOf(program.pid).length < 4) {
-        assert(performance.now() < deadline);
-        await new Promise((resolve) => setTimeout(resolve, 20));
-      }
+      await untilChildren(program.pid, 4);
       await program.stderr.until(/the workers have been replaced/);
       await using fresh = await clientOfEach(2, program.url, options);
       for (const pid of fresh.keys()) assertEquals(before.includes(pid), false);
@@ -211,6 +208,46 @@ Deno.test("SIGUSR2 keeps the old workers if the new code does not start", { igno
   await program.stderr.until(/the workers have been replaced/);
   await using fresh = await clientOfEach(2, program.url, options);
   for (const pid of fresh.keys()) assertNotEquals(before.includes(pid), true);
+});
+
+Deno.test("a new worker keeps its clients if a later new worker does not start", { ignore }, async () => {
+  await using program = await startWorkers(2, ["--drain-timeout", "60s"]);
+  const options = { ca: program.ca };
+  const before = childrenOf(program.pid);
+  // The first new worker starts. The second one fails once the test allows it.
+  const failing = `
+    if (await Deno.stat("started").then(() => true, () => false)) {
+      while (!await Deno.stat("fail").then(() => true, () => false)) await new Promise((resolve) => setTimeout(resolve, 20));
+      throw new Error("the second one fails");
+    }
+    await Deno.writeTextFile("started", "");`;
+  await Deno.writeTextFile(`${program.folder}/worker.ts`, failing + WORKER_APP["worker.ts"]);
+  program.signal("SIGUSR2");
+  await using clients = await clientOfEach(3, program.url, options);
+  const [[fresh, client]] = [...clients].filter(([pid]) => !before.includes(pid)) as [[number, Client]];
+  await Deno.writeTextFile(`${program.folder}/fail`, "");
+  await program.stderr.until(/Cannot replace the workers; the old ones keep serving/);
+  assertEquals(await client.ask("pid"), `${fresh}`);
+  for (let i = 0; i < 20; i++) {
+    await using later = await Client.open(program.url, options);
+    assert(before.includes(Number(await later.ask("pid"))));
+  }
+  await client.close();
+  assertEquals(await untilChildren(program.pid, 2), before);
+});
+
+Deno.test("SIGUSR2 replaces a worker that does not start, and no other worker starts later", { ignore }, async () => {
+  await using program = await startWorkers(2, ["--drain-timeout", "0s"]);
+  await Deno.writeTextFile(`${program.folder}/worker.ts`, "throw new Error('a bug');");
+  Deno.kill(childrenOf(program.pid)[0]!, "SIGKILL");
+  await program.stderr.until(/(?:did not start[^]*?){4}/);
+  await Deno.writeTextFile(`${program.folder}/worker.ts`, WORKER_APP["worker.ts"]);
+  program.signal("SIGUSR2");
+  await program.stderr.until(/the workers have been replaced/);
+  // The next restart would have been 1.6 s after the fourth failure.
+  await delay(3_000);
+  await untilChildren(program.pid, 2);
+  assertNotMatch(program.stderr.text, /is serving again/);
 });
 
 Deno.test("SIGTERM during a replacement leaves no process behind", { ignore }, async () => {

@@ -61,3 +61,21 @@ Deno.test("a Blob that cannot be read closes its peer with 1011, is logged as su
   const lines = served.lines.filter(({ level }) => level === "error").map(({ message, hook }) => [message, hook]);
   assertEquals(lines, [["a Blob could not be read; its peer is closed with 1011", undefined]]);
 });
+
+Deno.test("a peer that is sent ever more Blobs within one turn is closed with 1013", async () => {
+  const results = new Notes<number>();
+  const app = defineApp({
+    message(peer) {
+      const blob = new Blob(["a"]);
+      let count = 0;
+      while (count < 100_000 && peer.send(blob)) count++;
+      results.add(count);
+    },
+  });
+  await using served = await serving(app, { mode: "proxied" });
+  const client = await served.connect();
+  client.send("begin");
+  assertEquals((await client.closed).code, 1013);
+  // The first task has begun, and 10,000 wait.
+  assertEquals(await results.until(1), [10_001]);
+});
