@@ -111,7 +111,6 @@ function service(site: Site): string[] {
     ),
     comment(timeoutComment(site)),
     `ProxyRequests Off`,
-    `ProxyPreserveHost On`,
     `<IfVersion >= 2.4.47>`,
     ...indent(route(site, "http")),
     `</IfVersion>`,
@@ -120,6 +119,7 @@ function service(site: Site): string[] {
     `</IfVersion>`,
     `<LocationMatch "${pathsExpression(site)}">`,
     ...indent([
+      `ProxyPreserveHost On`,
       ...forwarding(),
       comment(
         "A handshake has no body (LimitRequestBody does not apply to proxied requests). --max-payload of the service",
@@ -189,7 +189,8 @@ function render(site: Site): string {
   );
   if (site.scope === "location") {
     const instructions = [
-      "Put it into the <VirtualHost> with your certificate. Then: apachectl configtest && apachectl graceful",
+      "Put it into the <VirtualHost> with your certificate, before other ProxyPass lines, because the first that",
+      "matches is used. Then: apachectl configtest && apachectl graceful",
     ];
     return joinLines([
       ...headerComment(site, "Apache", instructions),

@@ -66,6 +66,8 @@ function backend(site: Site): string[] {
     `backend ${sectionName(site)}`,
     ...indent([
       `mode http`,
+      // In an existing frontend they would change the requests of other backends, too.
+      ...(site.scope === "location" ? [...forwarding(), ""] : []),
       ...(group
         ? [
           `balance leastconn`,
@@ -165,8 +167,6 @@ function render(site: Site): string {
         "The first part goes into the frontend with your certificate (mode http), which needs a timeout client. The",
         "second part is a separate section. Then: haproxy -c -f haproxy.cfg, and reload HAProxy.",
       ]),
-      "",
-      ...forwarding(),
       "",
       ...useBackend(site),
       "",

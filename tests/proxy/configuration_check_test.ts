@@ -3,31 +3,10 @@ import { assert, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { generateProxyConfiguration, proxyCommand } from "../../lib/cli/proxy.ts";
 import { parseFlags } from "../../lib/config/command_line.ts";
-import { HAPROXY_SEPARATOR } from "../../lib/proxy/haproxy.ts";
-import { NGINX_SEPARATOR } from "../../lib/proxy/nginx.ts";
 import { goldenFiles, goldenInput } from "../support/golden.ts";
 import { hasOpenssl, openPki } from "../support/openssl.ts";
-import { checkProxy, hasProxy, type ProxyKind } from "../support/proxies.ts";
-
-const KINDS = ["nginx", "apache", "haproxy", "caddy"] as const;
-
-/** Puts a location into a minimal server. */
-function enclose(kind: ProxyKind, text: string, cert: string, key: string, bundle: string): string {
-  switch (kind) {
-    case "nginx": {
-      const [outside, inside] = text.split(`# ${NGINX_SEPARATOR}`);
-      return `${outside}\nserver { listen 8443 ssl; ssl_certificate ${cert}; ssl_certificate_key ${key};\n${inside}\n}`;
-    }
-    case "apache":
-      return `Listen 8443\n<VirtualHost *:8443>\nSSLEngine on\nSSLCertificateFile ${cert}\nSSLCertificateKeyFile ${key}\n${text}</VirtualHost>`;
-    case "haproxy": {
-      const [inside, outside] = text.split(`# ${HAPROXY_SEPARATOR}`);
-      return `frontend mine\nmode http\ntimeout client 1m\nbind :8443 ssl crt ${bundle}\n${inside}\n${outside}`;
-    }
-    case "caddy":
-      return `https://ws.example.com:8443 {\ntls ${cert} ${key}\n${text}\n}`;
-  }
-}
+import { checkProxy, hasProxy } from "../support/proxies.ts";
+import { KINDS, putIntoServer } from "./generated_proxies.ts";
 
 for (const kind of KINDS) {
   Deno.test(`${kind}: accepts each golden configuration without a warning`, async (t) => {
@@ -51,7 +30,9 @@ for (const kind of KINDS) {
         if (config !== undefined) words.push("--config", await pki.write("wss.json", config));
         const { values, positionals, problems } = parseFlags(words, proxyCommand.options);
         const { text } = generateProxyConfiguration({ flags: values, positionals, problems }, variables);
-        const whole = text.includes(": a part for an existing server") ? enclose(kind, text, cert, key, bundle) : text;
+        const whole = text.includes(": a part for an existing server")
+          ? putIntoServer(kind, text, { port: 8443, cert, key, bundle })
+          : text;
         const { success, output } = await checkProxy(kind, whole);
         assert(success, `${output}\n${whole}`);
         assert(!/warn/i.test(output.replaceAll(/Caddyfile input is not formatted|"level":"warn".*/g, "")), output);

@@ -3,10 +3,53 @@
  */
 import { generateProxyConfiguration, proxyCommand } from "../../lib/cli/proxy.ts";
 import { parseFlags } from "../../lib/config/command_line.ts";
+import { HAPROXY_SEPARATOR } from "../../lib/proxy/haproxy.ts";
+import { NGINX_SEPARATOR } from "../../lib/proxy/nginx.ts";
 import { hasOpenssl, openPki } from "../support/openssl.ts";
 import { hasProxy, type ProxyKind, type RunningProxy, startProxy } from "../support/proxies.ts";
 
 export const KINDS: readonly ProxyKind[] = ["nginx", "apache", "haproxy", "caddy"];
+
+/** A TLS server that exists already. */
+export interface ExistingServer {
+  readonly port: number;
+  readonly cert: string;
+  readonly key: string;
+  /** The certificate and the key in one file, for HAProxy. */
+  readonly bundle: string;
+  /** `HOST:PORT` of another app, which gets all other requests. Default: none. */
+  readonly app?: string;
+}
+
+/** Puts the generated part for an existing server where its comment says. */
+export function putIntoServer(kind: ProxyKind, part: string, server: ExistingServer): string {
+  const { port, cert, key, bundle, app } = server;
+  const [first = "", second = ""] = part.split(`# ${kind === "nginx" ? NGINX_SEPARATOR : HAPROXY_SEPARATOR}`);
+  switch (kind) {
+    case "nginx":
+      return [
+        `${first}\nserver { listen ${port} ssl; ssl_certificate ${cert}; ssl_certificate_key ${key};\n${second}`,
+        app === undefined ? "}" : `location / { proxy_pass http://${app}; } }`,
+      ].join("\n");
+    case "apache":
+      return [
+        `Listen ${port}\n<VirtualHost *:${port}>\nSSLEngine on\nSSLCertificateFile ${cert}\nSSLCertificateKeyFile ${key}`,
+        `${part}\n${app === undefined ? "" : `ProxyPass "/" "http://${app}/"\n`}</VirtualHost>`,
+      ].join("\n");
+    case "haproxy":
+      return [
+        `frontend mine\nmode http\ntimeout client 1m\nbind :${port} ssl crt ${bundle}`,
+        // A content delivery network is in front.
+        "http-request set-header X-Forwarded-For 203.0.113.9\nhttp-request set-header X-Forwarded-Proto https",
+        `${first}\n${app === undefined ? "" : "default_backend app"}\n${second}`,
+        app === undefined ? "" : `backend app\nmode http\ntimeout connect 5s\ntimeout server 1m\nserver s1 ${app}`,
+      ].join("\n") + "\n";
+    case "caddy":
+      return `https://localhost:${port} {\ntls ${cert} ${key}\n${part}\n${
+        app === undefined ? "" : `reverse_proxy ${app}`
+      }\n}`;
+  }
+}
 
 /** Certificates, and a function that starts proxies with them. */
 export interface GeneratedProxies extends AsyncDisposable {
