@@ -3,16 +3,16 @@
  * @module
  */
 
-const SIZES: Readonly<Record<string, number>> = { "": 1, B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };
-const DURATIONS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+const SIZES: Readonly<Record<string, number>> = { KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };
+const DURATIONS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000 };
 
 /**
- * Parses a size in bytes: a whole number, or a number with B, KiB, MiB or GiB.
+ * Parses a size in bytes: a whole number of bytes, or a number with KiB, MiB or GiB. Rounds to whole bytes.
  * @throws {RangeError} for anything else
  */
 export function parseSize(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB)?$/.exec(text.trim());
-  const bytes = match ? Number(match[1]) * SIZES[match[2] ?? ""]! : NaN;
+  const match = /^(?:(\d+)\s*B?|(\d+(?:\.\d+)?)\s*(KiB|MiB|GiB))$/.exec(text.trim());
+  const bytes = match ? toWhole(match, SIZES) : NaN;
   if (!Number.isSafeInteger(bytes)) {
     throw new RangeError(
       `a size is a whole number of bytes, or a number with KiB, MiB or GiB (64KiB, 1MiB), not "${text}"`,
@@ -22,16 +22,24 @@ export function parseSize(text: string): number {
 }
 
 /**
- * Parses a duration in milliseconds: a number with ms, s, m or h; `0` needs no unit.
+ * Parses a duration in milliseconds: a whole number with ms, or a number with s, m or h; `0` needs no unit. Rounds to
+ * whole milliseconds.
  * @throws {RangeError} for anything else
  */
 export function parseDuration(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h)$/.exec(text.trim());
-  const ms = match ? Number(match[1]) * DURATIONS[match[2]!]! : text.trim() === "0" ? 0 : NaN;
+  const match = /^(?:(\d+)\s*ms|(\d+(?:\.\d+)?)\s*(s|m|h))$/.exec(text.trim());
+  const ms = match ? toWhole(match, DURATIONS) : text.trim() === "0" ? 0 : NaN;
   if (!Number.isSafeInteger(ms)) {
     throw new RangeError(`a duration requires a unit: ms, s, m or h (500ms, 30s, 5m), not "${text}"`);
   }
   return ms;
+}
+
+/** Returns the smallest units as a whole number, or NaN if it would round to 0: 0 often means unlimited. */
+function toWhole([, whole, number, unit]: RegExpExecArray, units: Readonly<Record<string, number>>): number {
+  if (unit === undefined) return Number(whole);
+  const exact = Number(number) * units[unit]!;
+  return exact > 0 && exact < 0.5 ? NaN : Math.round(exact);
 }
 
 /** The shortest exact way to write a size: `1MiB`, `1536B`. */

@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { formatDuration, formatSize, parseDuration, parseSize } from "../lib/duration_and_size.ts";
 
-Deno.test("sizes: parses bytes, KiB, MiB and GiB, and fractions that are whole bytes", () => {
+Deno.test("sizes: parses bytes, KiB, MiB and GiB, and fractions", () => {
   for (
     const [text, bytes] of [
       ["0", 0],
@@ -11,13 +11,31 @@ Deno.test("sizes: parses bytes, KiB, MiB and GiB, and fractions that are whole b
       ["1MiB", 1_048_576],
       [" 1 MiB ", 1_048_576],
       ["1.5KiB", 1536],
+      ["1.1MiB", 1_153_434],
       ["2GiB", 2_147_483_648],
     ] as const
   ) assertEquals(parseSize(text), bytes, text);
 });
 
 Deno.test("sizes: rejects anything else with the required form and the given value", () => {
-  for (const text of ["", "1KB", "1mib", "MiB", "-1", "0.5B", "1e3", "0x10", "1 2", "99999999GiB", "Infinity", "NaN"]) {
+  for (
+    const text of [
+      "",
+      "1KB",
+      "1mib",
+      "MiB",
+      "-1",
+      "0.5B",
+      "1e3",
+      "0x10",
+      "1 2",
+      "1.5",
+      "0.0001KiB",
+      "99999999GiB",
+      "Infinity",
+      "NaN",
+    ]
+  ) {
     assertThrows(() => parseSize(text), RangeError, `64KiB, 1MiB), not "${text}"`, text);
   }
 });
@@ -35,8 +53,17 @@ Deno.test("durations: parses ms, s, m and h; only 0 needs no unit", () => {
       [" 1 s ", 1000],
     ] as const
   ) assertEquals(parseDuration(text), ms, text);
-  for (const text of ["", "30", "1d", "30S", "-1s", "s", "0.5ms", "1m30s"]) {
+  for (const text of ["", "30", "1d", "30S", "-1s", "s", "0.5ms", "1m30s", "0.0001s"]) {
     assertThrows(() => parseDuration(text), RangeError, `not "${text}"`, text);
+  }
+});
+
+Deno.test("durations: a number with one decimal has the nearest number of milliseconds", () => {
+  for (let tenths = 1; tenths < 1000; tenths++) {
+    for (const [unit, ms] of [["s", 100], ["m", 6_000], ["h", 360_000]] as const) {
+      const text = `${(tenths / 10).toFixed(1)}${unit}`;
+      assertEquals(parseDuration(text), tenths * ms, text);
+    }
   }
 });
 

@@ -17,7 +17,7 @@ import { write } from "./standard_streams.ts";
 const { adminKeyFile, adminTls } = ADMIN_OPTIONS;
 const OPTIONS = {
   admin: {
-    type: "text",
+    type: "address",
     value: "HOST:PORT|unix:PATH",
     help: "The admin listener of the service: the value of its --admin. WSS_ADMIN and wss.json set it, too.",
   },
@@ -98,7 +98,7 @@ function loadTarget(table: typeof OPTIONS & OptionTable, line: Invocation, probl
   const shared = ["admin", "adminKeyFile", "adminTls"];
   const pick = <V>(values: Readonly<Record<string, V>>, names: readonly string[]): Record<string, V> =>
     Object.fromEntries(Object.entries(values).filter(([name]) => names.includes(name)));
-  const variables = readVariables();
+  const variables = readVariables(table);
   const file = readConfigFile(variables.WSS_CONFIG || undefined);
   const { settings } = loadSettings(
     table,
@@ -131,7 +131,9 @@ function formatColumns(rows: readonly (readonly string[])[]): string[] {
 export const publishCommand: Command = adminCommand({
   name: "publish",
   summary: "sends a message to the subscribers of a topic",
-  details: "DATA is sent as text. If DATA is -, the text is read from standard input.",
+  details:
+    "DATA is sent as text. If DATA is -, the text is read from standard input. Write -- before a text that is empty or\n" +
+    "begins with -: wss publish news -- -5",
   examples: [
     ["wss publish news hello --admin unix:/run/wss/admin.sock", "to all subscribers of news"],
     ["wss publish clock - --admin 127.0.0.1:9100 --admin-key-file keys", "the text from standard input"],

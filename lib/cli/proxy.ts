@@ -61,7 +61,7 @@ export const proxyCommand: Command = {
   ],
   options: PROXY_OPTIONS,
   async run(line: Invocation): Promise<number> {
-    const { text, out, notes } = generateProxyConfiguration(line, readVariables());
+    const { text, out, notes } = generateProxyConfiguration(line, readVariables(PROXY_OPTIONS));
     for (const note of notes) write("stderr", `${PROGRAM}: ${note}\n`);
     if (out === undefined) {
       write("stdout", text);

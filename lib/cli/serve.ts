@@ -73,7 +73,7 @@ export function loadServeSettings(line: Invocation): LoadedSettings<typeof SERVE
   }
   return loadWithFile(
     SERVE_OPTIONS,
-    { flags: line.flags, variables: readVariables() },
+    { flags: line.flags, variables: readVariables(SERVE_OPTIONS) },
     problems,
     validateServeSettings,
   );

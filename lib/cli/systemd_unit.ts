@@ -51,7 +51,7 @@ export const unitCommand: Command = {
   ],
   options: UNIT_OPTIONS,
   run(line) {
-    const { text, notes } = generateUnit(line, readVariables());
+    const { text, notes } = generateUnit(line, readVariables(UNIT_OPTIONS));
     for (const note of notes) write("stderr", `${PROGRAM}: ${note}\n`);
     write("stdout", text);
     return Promise.resolve(0);
@@ -288,7 +288,8 @@ function buildCommandLine(flags: Invocation["flags"]): string[] {
  * Other values are returned unchanged.
  */
 function absolutePath(key: string, value: string): string {
-  return key === "unix" ? value : resolvePath((SERVE_OPTIONS as OptionTable)[key]!, Deno.cwd(), value);
+  const option = (SERVE_OPTIONS as OptionTable)[key]!;
+  return key === "unix" || option.type === "address" ? value : resolvePath(option, Deno.cwd(), value);
 }
 
 /** Quotes a word for systemd. Specifiers and quotes are escaped. */

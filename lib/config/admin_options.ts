@@ -8,7 +8,7 @@ import type { OptionTable } from "./option_table.ts";
 export const ADMIN_OPTIONS = {
   admin: {
     topic: "Admin listener",
-    type: "text",
+    type: "address",
     value: "HOST:PORT|unix:PATH",
     help:
       "Also listen on this address for the HTTP API, /metrics and /healthz, which are for backends and operators, not " +

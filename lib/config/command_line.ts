@@ -62,8 +62,8 @@ export function parseFlags(args: readonly string[], table: OptionTable): Command
     } else values.set(key, option.repeat ? list : list.slice(-1));
   }
   const rest = (parsed["--"] ?? []) as unknown[];
-  // An unset shell variable leaves an empty argument: `--host "$HOST"`.
-  const positionals = [...(parsed["_"] as unknown[]), ...rest].map(String).filter((text) => text !== "");
+  // An unset shell variable leaves an empty argument: `serve "$EXTRA"`. After -- an empty argument is meant.
+  const positionals = [...(parsed["_"] as unknown[]).filter((text) => text !== ""), ...rest].map(String);
   return { values, positionals, problems };
 }
 
@@ -87,5 +87,6 @@ function describeUnknownFlag(argument: string, name: string, known: readonly str
   }
   const shown = argument.split("=", 1)[0]!;
   const guess = findNearestName(name.replace(/^no-/, ""), known);
-  return `unknown option ${shown}${guess === undefined ? "" : `: did you mean --${guess}?`}`;
+  if (guess !== undefined) return `unknown option ${shown}: did you mean --${guess}?`;
+  return `unknown option ${shown}${/^-\d/.test(argument) ? "; write -- before an argument that begins with -" : ""}`;
 }

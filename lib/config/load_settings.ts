@@ -149,14 +149,16 @@ export function readConfigFile(path: string | undefined): Sources["object"] {
   return { values, name: file, folder: dirname(file) };
 }
 
-/** Reads the environment variables that begin with WSS_. Returns none if reading them is not permitted. */
-export function readVariables(): Record<string, string> {
-  try {
-    return Object.fromEntries(Object.entries(Deno.env.toObject()).filter(([name]) => name.startsWith("WSS_")));
-  } catch (error) {
-    if (error instanceof Deno.errors.NotCapable) return {};
-    throw error;
-  }
+/**
+ * Reads the environment variables that begin with WSS_. If only some variables may be read (`--allow-env=WSS_PORT`),
+ * reads those of the table that are permitted. Then unknown variables cannot be reported.
+ */
+export function readVariables(table: OptionTable): Record<string, string> {
+  const names = Deno.permissions.querySync({ name: "env" }).state === "granted"
+    ? Object.keys(Deno.env.toObject()).filter((name) => name.startsWith("WSS_"))
+    : ["WSS_CONFIG", ...Object.keys(table).map(variableOf)];
+  const found = names.map((name) => [name, readPermittedVariable(name)] as const);
+  return Object.fromEntries(found.filter((entry): entry is [string, string] => entry[1] !== undefined));
 }
 
 /** Reads the variable with which a predecessor hands its port over to this process. */
@@ -237,8 +239,10 @@ function findInObject(key: string, option: Option, { object }: Sources): FoundVa
   return { texts: list.map((text) => typeof text === "string" ? resolvePath(option, folder, text) : text), label };
 }
 
-/** Resolves a relative path of an option, or of a module, from a folder. Other values are returned unchanged. */
+/** Resolves the relative path of an option, a module or a unix socket from a folder. Other values are returned unchanged. */
 export function resolvePath({ type }: Option, folder: string, text: string): string {
+  const socket = type === "address" ? /^unix:(?=[^/])(.+)$/s.exec(text)?.[1] : undefined;
+  if (socket !== undefined) return `unix:${join(folder, socket)}`;
   const isPath = type === "path" ? text !== "" : type === "module" && /[/\\.]/.test(text) && !/^[a-z]{2,}:/.test(text);
   return isPath && !isAbsolute(text) ? join(folder, text) : text;
 }
@@ -285,7 +289,7 @@ function checkValue(option: Option, value: unknown, inCode: boolean): unknown {
   if (typeof value === "number" && option.type === "duration") {
     return parseValue(option, inCode ? `${value}ms` : String(value));
   }
-  if (typeof value === "number" && option.type === "tls") return parseValue(option, String(value));
+  if (typeof value === "number" && (option.type === "tls" || option.numeric)) return parseValue(option, String(value));
   // An invalid value of a secret is not quoted, because it may contain the secret.
   const shown = option.variableOnly ? "" : `, not ${JSON.stringify(value)}`;
   throw new RangeError(`must be ${EXPECTED[option.type] ?? "a string"}${shown}`);

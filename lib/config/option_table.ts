@@ -6,8 +6,8 @@ import { addressSet } from "../ip.ts";
 import { formatDuration, formatSize, parseDuration, parseSize } from "../duration_and_size.ts";
 
 /**
- * How the text of a value is parsed. `tls` is a protocol version, `cidr` is an address or a range, and `module` is the
- * name, path or URL of a module.
+ * How the text of a value is parsed. `tls` is a protocol version, `cidr` is an address or a range, `address` is
+ * `HOST:PORT` or `unix:PATH`, and `module` is the name, path or URL of a module.
  */
 export type OptionType =
   | "text"
@@ -20,7 +20,8 @@ export type OptionType =
   | "size"
   | "duration"
   | "tls"
-  | "cidr";
+  | "cidr"
+  | "address";
 
 /** The groups of options, in the order of the help. */
 export const TOPICS = [
@@ -60,6 +61,8 @@ export interface Option {
   readonly max?: number;
   /** Whether a `text` may be empty, for example an empty message. */
   readonly emptyAllowed?: true;
+  /** Whether the file may give a `text` as a number. */
+  readonly numeric?: true;
   /** The short form on the command line: one letter. */
   readonly short?: string;
   /** A secret: only through its variable, never on the command line (which every user of the machine can read). */
@@ -142,6 +145,7 @@ export function parseValue(option: Option, text: string): string | number | bool
     case "text":
     case "path":
     case "module":
+    case "address":
       if (text === "" && !option.emptyAllowed) throw new RangeError("must not be empty");
       return text;
   }

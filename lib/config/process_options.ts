@@ -8,6 +8,7 @@ import type { OptionTable } from "./option_table.ts";
 export const PROCESS_OPTIONS = {
   workers: {
     type: "text",
+    numeric: true,
     topic: "Configuration and processes",
     value: "N|auto",
     unset: "one process without a supervisor",

@@ -146,10 +146,12 @@ export function parseUpstream(label: string, text: string, problems: string[]): 
   return { transport: "tcp", host, port };
 }
 
+const ADDRESS_OPTIONS = ["host", "port", "unix", "unixMode"];
+
 function resolveUpstreams(settings: ProxySettings, given: ReadonlyMap<string, string>, problems: string[]): Upstream[] {
   const upstreams = settings.upstream ?? [];
   if (upstreams.length > 0) return upstreams.map((text) => parseUpstream("--upstream", text, problems));
-  const addressNames = new Map([...given].filter(([key]) => key === "host" || key === "port" || key === "unix"));
+  const addressNames = new Map([...given].filter(([key]) => ADDRESS_OPTIONS.includes(key)));
   const withoutTls = {
     ...settings,
     cert: undefined,

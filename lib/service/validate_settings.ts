@@ -48,6 +48,7 @@ export function validateSettings(
     ...validateBrokerOptions(settings, given),
     ...validateAdminOptions(settings, given),
   ];
+  if (settings.path.length === 0) problems.push(`${given.get("path")}: at least one path is required`);
   for (const path of settings.path) {
     const parsed = attempt("path", () => parsePath(path));
     if (parsed?.literal === HEALTH_PATH) {

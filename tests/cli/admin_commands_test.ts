@@ -13,6 +13,10 @@ Deno.test("publish, nodes, topics, presence and disconnect call the running serv
   const run = (...args: string[]) => runProgram(args, { env: where });
   assertEquals(await run("publish", "news", "hello"), { code: 0, stdout: "published\n", stderr: "" });
   assertEquals(await client.next(), "hello");
+  for (const text of ["-5", ""]) {
+    assertEquals(await run("publish", "news", "--", text), { code: 0, stdout: "published\n", stderr: "" });
+    assertEquals(await client.next(), text);
+  }
   const nodes = await run("nodes");
   assertMatch(nodes.stdout, new RegExp(`^NODE .*\n${service.nodeId} .* 1 +\\d{4}-`));
   const topics = await run("topics", "n");
@@ -32,6 +36,8 @@ Deno.test("the admin commands report wrong arguments, a missing key and an unrea
   assertEquals(none.code, 2);
   assertMatch(none.stderr, /publish takes TOPIC DATA, but got 1/);
   assertMatch(none.stderr, /--admin HOST:PORT or --admin unix:PATH is required/);
+  const negative = await runProgram(["publish", "news", "-5", "--admin", admin]);
+  assertMatch(negative.stderr, /unknown option -5; write -- before an argument that begins with -/);
   const refused = await runProgram(["nodes", "--admin", admin]);
   assertEquals([refused.code, refused.stdout], [1, ""]);
   assertMatch(refused.stderr, /^wss: The service at .* refused: one of the keys/);

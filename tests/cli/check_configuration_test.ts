@@ -32,6 +32,26 @@ Deno.test("--check reports unix sockets that cannot be created, and an unusable 
   for (const [args, text] of texts) assertMatch(await failsLikeTheStart(args), text);
 });
 
+Deno.test("permission to read some variables is enough to use them", async () => {
+  const permissions = ["--allow-net", "--allow-read", "--allow-write", "--allow-sys", "--allow-ffi", "--no-prompt"];
+  const env = { WSS_MODE: "proxied", WSS_MAX_PAYLOAD: "many", WSS_IDLE_TIMEOUT: "soon" };
+  for (const names of ["WSS_MODE,WSS_MAX_PAYLOAD", "WSS_M*"]) {
+    const options = { permissions: [...permissions, `--allow-env=${names}`], env };
+    const { code, stderr } = await runProgram(["--check"], options);
+    assertEquals(code, 2, stderr);
+    assertMatch(stderr, /WSS_MAX_PAYLOAD: a size is a whole number/);
+    assertEquals(stderr.includes("WSS_IDLE_TIMEOUT"), false);
+  }
+});
+
+Deno.test("an empty list of paths in wss.json is an error", async () => {
+  const { code, stderr } = await runProgram(["--check"], {
+    files: { "wss.json": '{ "mode": "proxied", "path": [] }' },
+  });
+  assertEquals(code, 2);
+  assertMatch(stderr, /wss\.json: path: at least one path is required/);
+});
+
 Deno.test("--check leaves no file beside a unix socket", async () => {
   const folder = await Deno.makeTempDir();
   try {

@@ -11,6 +11,8 @@ const TABLE = {
   host: { type: "text", help: "." },
   path: { type: "text", repeat: true, default: ["/", "/wss"], help: "." },
   cert: { type: "path", help: "." },
+  admin: { type: "address", help: "." },
+  workers: { type: "text", numeric: true, help: "." },
   maxPayload: { type: "size", default: "1MiB", min: 1, help: "." },
   idleTimeout: { type: "duration", default: "30s", help: "." },
   minTls: { type: "tls", default: "1.2", help: "." },
@@ -219,6 +221,13 @@ Deno.test("loadSettings resolves paths in the file from its folder, and others f
   const object = { values: { cert: "tls/cert.pem", host: "tls/x" }, name: "etc/wss.json", folder: "etc" };
   const { settings } = loadSettings(TABLE, { object });
   assertEquals([settings.cert, settings.host], [join("etc", "tls/cert.pem"), "tls/x"]);
+  for (
+    const [admin, resolved] of [
+      ["unix:run/admin.sock", `unix:${join("etc", "run/admin.sock")}`],
+      ["unix:/run/admin.sock", "unix:/run/admin.sock"],
+      ["127.0.0.1:9100", "127.0.0.1:9100"],
+    ]
+  ) assertEquals(loadSettings(TABLE, { object: { ...object, values: { admin } } }).settings.admin, resolved);
   assertEquals(loadSettings(TABLE, { variables: { WSS_CERT: "c.pem" }, object }).settings.cert, "c.pem");
   assertEquals(loadSettings(TABLE, { ...flags("--cert", "c.pem"), object }).settings.cert, "c.pem");
   const absolute = join(Deno.cwd(), "c.pem");
@@ -270,4 +279,10 @@ Deno.test("loadSettings reads the documented variables of the service", () => {
     ["https://a.example", "https://b.example"],
     "secret",
   ]);
+});
+
+Deno.test("loadSettings accepts a number in the file for a text that may be one", () => {
+  const object = (workers: unknown) => ({ object: { values: { workers }, name: "wss.json" } });
+  for (const workers of [2, "2"]) assertEquals(loadSettings(TABLE, object(workers)).settings.workers, "2");
+  assertEquals(problemsOf(() => loadSettings(TABLE, object([2]))), ["wss.json: workers: must be a string, not [2]"]);
 });

@@ -58,6 +58,7 @@ function typeOf(option: Option): string {
     path: "string",
     module: "string",
     cidr: "string",
+    address: "string",
   }[option.type];
   if (!option.repeat) return single;
   return single.includes("|") ? `readonly (${single})[]` : `readonly ${single}[]`;

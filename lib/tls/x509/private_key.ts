@@ -101,7 +101,7 @@ function parseKey(input: Parameters<typeof createPrivateKey>[0], file: string, f
     const passphrase = typeof input === "object" && "passphrase" in input && input.passphrase !== undefined;
     // With a wrong passphrase the padding is valid once in 256 times, and the result is not a key.
     if (passphrase) throw fail(`${WRONG}, or ${unsupportedEncryption(file)}`);
-    if (/SEC1|EC private/i.test(reason)) {
+    if (/SEC1|EC private|named curve/i.test(reason)) {
       const remedy = fillCommand("openssl ec -in FILE -param_enc named_curve -out NEW", file);
       throw fail(`its curve is unknown, or not given by name; if it is P-256 or P-384, convert it with: ${remedy}`);
     }
