@@ -45,7 +45,7 @@ export function putIntoServer(kind: ProxyKind, part: string, server: ExistingSer
         app === undefined ? "" : `backend app\nmode http\ntimeout connect 5s\ntimeout server 1m\nserver s1 ${app}`,
       ].join("\n") + "\n";
     case "caddy":
-      return `https://localhost:${port} {\ntls ${cert} ${key}\n${part}\n${
+      return `{\nauto_https disable_redirects\n}\nhttps://localhost:${port} {\ntls ${cert} ${key}\n${part}\n${
         app === undefined ? "" : `reverse_proxy ${app}`
       }\n}`;
   }
