@@ -167,6 +167,16 @@ for (const [name, start] of [["nats", natsServer], ["redis", redisServer]] as co
     },
   );
 
+  peerTest(`${name}-server`, `broker ${name}: the end of the connection rejects a flush that waits`, async () => {
+    await using server: Server = await start();
+    await using a = await node(server);
+    server.signal("SIGSTOP");
+    const waiting = [a.broker.flush(), a.broker.flush()];
+    const rejected = Promise.all(waiting.map((flush) => assertRejects(() => flush, Error)));
+    await server.kill();
+    await rejected;
+  });
+
   peerTest(`${name}-server`, `broker ${name}: an optional broker may start later`, async () => {
     await using server: Server = await start();
     await server.kill();

@@ -1,0 +1,24 @@
+/** A broker that stays connected, or stays unreachable, for a long time keeps no memory. */
+import { assert } from "@std/assert";
+import { peerTest } from "../peers/require.ts";
+import { usedHeap } from "../support/heap.ts";
+import { node } from "./conformance.ts";
+import { natsServer, redisServer } from "./engines.ts";
+
+for (const [name, start] of [["nats", natsServer], ["redis", redisServer]] as const) {
+  peerTest(`${name}-server`, `broker ${name}: a flush that has finished keeps no memory`, async () => {
+    await using server = await start();
+    await using a = await node(server);
+    const flush = async (count: number) => {
+      for (let i = 0; i < count; i += 100) {
+        await Promise.all(Array.from({ length: 100 }, () => a.broker.flush()));
+      }
+    };
+    await flush(2_000);
+    const before = usedHeap();
+    await flush(10_000);
+    const grown = usedHeap() - before;
+    // A promise that is kept for each flush has about 500 bytes.
+    assert(grown < 2_000_000, `${grown} bytes for 10,000 flushes`);
+  });
+}
