@@ -1,7 +1,9 @@
 /** A broker that stays connected, or stays unreachable, for a long time keeps no memory. */
 import { assert } from "@std/assert";
 import { peerTest } from "../peers/require.ts";
-import { usedHeap } from "../support/heap.ts";
+import { NODE_BYTES } from "../../lib/hub/broker.ts";
+import { ReconnectingBroker } from "../../lib/hub/brokers/reconnect.ts";
+import { collectGarbage, usedHeap } from "../support/heap.ts";
 import { node } from "./conformance.ts";
 import { natsServer, redisServer } from "./engines.ts";
 
@@ -22,3 +24,23 @@ for (const [name, start] of [["nats", natsServer], ["redis", redisServer]] as co
     assert(grown < 2_000_000, `${grown} bytes for 10,000 flushes`);
   });
 }
+
+Deno.test("broker: a failed attempt to connect keeps no memory", async () => {
+  const attempts: WeakRef<AbortSignal>[] = [];
+  const enough = Promise.withResolvers<void>();
+  const refuse = (_problem: unknown, signal: AbortSignal) => {
+    if (attempts.push(new WeakRef(signal)) === 200) enough.resolve();
+    return Promise.reject(new Error("refused"));
+  };
+  const listener = { down() {}, up() {}, problem() {} };
+  await using _broker = await ReconnectingBroker.open(refuse, { node: new Uint8Array(NODE_BYTES), listener }, {
+    optional: true,
+    minDelay: 1,
+    maxDelay: 1,
+  });
+  await enough.promise;
+  await new Promise((resolve) => setTimeout(resolve));
+  collectGarbage();
+  const kept = attempts.filter((attempt) => attempt.deref() !== undefined).length;
+  assert(kept < 20, `${kept} of ${attempts.length} attempts are kept`);
+});

