@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { NODE_BYTES } from "../../lib/hub/broker.ts";
-import { openIpc } from "../../lib/hub/brokers/ipc.ts";
+import { MAX_FRAME, openIpc } from "../../lib/hub/brokers/ipc.ts";
 import { Kind, WireWriter } from "../../lib/hub/brokers/ipc_frames.ts";
 import { IpcServer } from "../../lib/hub/brokers/ipc_server.ts";
 import { conformance, node, settle } from "./conformance.ts";
@@ -91,5 +91,33 @@ Deno.test("ipc: drops a node that does not read, and keeps serving the others", 
   }
   await receiver.heard(40);
   assertEquals(engine.stalls.count, 1);
+  writer.end();
+});
+
+Deno.test("ipc: delivers a frame of the maximum length, whatever the length of its channel", async () => {
+  await using engine = await relayEngine();
+  await using sender = await node(engine);
+  await using receiver = await node(engine);
+  for (const channel of ["x", "x".repeat(512)]) {
+    receiver.listen(channel);
+    await settle(sender, receiver);
+    const body = new Uint8Array(MAX_FRAME - NODE_BYTES).fill(7);
+    assert(sender.publish(channel, body));
+    // Rejects if the relay refuses the frame, because it then closes the connection.
+    await settle(sender, receiver);
+    const [frame] = receiver.frames.splice(0);
+    assertEquals([frame!.channel, frame!.body.length, frame!.body.at(-1)], [channel, body.length, 7]);
+  }
+  assertEquals([sender.told, receiver.told], [[], []]);
+});
+
+Deno.test("ipc: refuses a frame that exceeds the maximum length by one byte", async () => {
+  await using engine = await relayEngine();
+  await using sender = await node(engine);
+  assertEquals(sender.publish("x.t.a", new Uint8Array(MAX_FRAME - NODE_BYTES + 1)), false);
+  using worker = await Deno.connect({ transport: "unix", path: engine.path });
+  const writer = new WireWriter(worker);
+  writer.write(Kind.publish, "x.t.a", new Uint8Array(MAX_FRAME + 1));
+  assertEquals(await worker.read(new Uint8Array(1)).catch(() => null), null, "the relay closes the connection");
   writer.end();
 });

@@ -153,9 +153,10 @@ export type OnMessage = (
 
 /**
  * Reads messages until the connection ends. If the callback returns a promise, awaits it before the next message.
- * @throws {Error} if a message is longer than `maxLength`
+ * @param maxPayload the maximum length of a payload in bytes
+ * @throws {Error} if a payload is longer
  */
-export async function readWire(connection: Deno.Conn, maxLength: number, onMessage: OnMessage): Promise<void> {
+export async function readWire(connection: Deno.Conn, maxPayload: number, onMessage: OnMessage): Promise<void> {
   const channels = new ChannelNames();
   let buffer = new Uint8Array(4 * INITIAL_BUFFER);
   let length = 0;
@@ -176,10 +177,11 @@ export async function readWire(connection: Deno.Conn, maxLength: number, onMessa
     let at = 0;
     while (length - at >= HEADER) {
       const size = (buffer[at]! | buffer[at + 1]! << 8 | buffer[at + 2]! << 16 | buffer[at + 3]! << 24) >>> 0;
-      if (size > maxLength) throw new Error(`a message of ${size} bytes is longer than ${maxLength}`);
       const end = at + 4 + size;
-      if (end > length) break;
       const payloadAt = at + HEADER + (buffer[at + 5]! | buffer[at + 6]! << 8);
+      const payloadLength = end - payloadAt;
+      if (payloadLength > maxPayload) throw new Error(`a frame of ${payloadLength} bytes is longer than ${maxPayload}`);
+      if (end > length) break;
       const channel = channels.read(buffer, at + HEADER, payloadAt);
       const done = onMessage(buffer[at + 4]!, channel, buffer.subarray(payloadAt, end), buffer.subarray(at, end));
       if (done !== undefined) await done;
