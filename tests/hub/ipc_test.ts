@@ -121,3 +121,56 @@ Deno.test("ipc: refuses a frame that exceeds the maximum length by one byte", as
   assertEquals(await worker.read(new Uint8Array(1)).catch(() => null), null, "the relay closes the connection");
   writer.end();
 });
+
+const MiB = 1024 ** 2;
+
+/**
+ * Reads this many bytes: 1 MiB a second for longer than a relay that hangs needs to be noticed, then as fast as possible.
+ * Ends early if `told` gets an entry.
+ */
+async function readSlowly(connection: Deno.Conn, bytes: number, told: readonly string[]): Promise<void> {
+  const buffer = new Uint8Array(64 * 1024);
+  const started = performance.now();
+  for (let received = 0; received < bytes && told.length === 0;) {
+    const count = await connection.read(buffer);
+    if (count === null) throw new Error(`the connection ended after ${received} of ${bytes} bytes`);
+    received += count;
+    if (performance.now() - started < 7_000) await new Promise((resolve) => setTimeout(resolve, count / MiB * 1000));
+  }
+}
+
+/** The bytes of these frames on the wire. */
+const onWire = (frames: number, channel: string, body: number) => frames * (7 + channel.length + NODE_BYTES + body);
+
+Deno.test("ipc: a burst reaches a worker that reads slowly, and its publisher stays connected", async () => {
+  await Promise.all([burst(384, 64 * 1024), burst(2, 24 * MiB)]);
+
+  async function burst(frames: number, length: number): Promise<void> {
+    await using engine = await relayEngine();
+    await using sender = await node(engine);
+    using slow = await Deno.connect({ transport: "unix", path: engine.path });
+    const writer = new WireWriter(slow);
+    writer.write(Kind.subscribe, "x.t.a");
+    writer.write(Kind.flush, "");
+    await slow.read(new Uint8Array(64));
+    for (let i = 0; i < frames; i++) assert(sender.publish("x.t.a", new Uint8Array(length)));
+    await readSlowly(slow, onWire(frames, "x.t.a", length), sender.told);
+    assertEquals([sender.told, engine.stalls.count], [[], 0]);
+    await settle(sender);
+    writer.end();
+  }
+});
+
+Deno.test("ipc: a relay that reads slowly is not taken for one that hangs", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "wss-relay-" });
+  const path = join(folder, "relay.sock");
+  {
+    using listener = Deno.listen({ transport: "unix", path });
+    await using sender = await node({ open: (start) => openIpc(path, start), async [Symbol.asyncDispose]() {} });
+    using relay = await listener.accept();
+    for (let i = 0; i < 160; i++) assert(sender.publish("x.t.a", new Uint8Array(64 * 1024)));
+    await readSlowly(relay, onWire(160, "x.t.a", 64 * 1024), sender.told);
+    assertEquals(sender.told, []);
+  }
+  await Deno.remove(folder, { recursive: true });
+});

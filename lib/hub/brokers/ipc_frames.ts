@@ -18,6 +18,8 @@ export const Kind = {
   /** Asks the relay to answer `flushed` once it has processed all earlier messages. */
   flush: 4,
   flushed: 5,
+  /** From the relay, once a second: it handles no message of this worker until a slower one has read its messages. */
+  held: 6,
 } as const;
 
 /** Bytes before the channel. */
@@ -43,6 +45,8 @@ export class WireWriter {
   #drained: PromiseWithResolvers<void> | undefined;
   /** Bytes that the socket has accepted. Distinguishes a slow reader from a stalled one. */
   written = 0;
+  /** Like `written`, but only while more bytes waited: bytes that the kernel buffers at once do not prove a reader. */
+  writtenUnderPressure = 0;
 
   constructor(connection: Deno.Conn) {
     this.#connection = connection;
@@ -127,6 +131,7 @@ export class WireWriter {
           at += count;
           this.written += count;
           this.#inFlight -= count;
+          if (this.waiting > 0) this.writtenUnderPressure += count;
         }
       }
     } catch {
