@@ -83,7 +83,7 @@ Deno.test("ipc: drops a node that does not read, and keeps serving the others", 
   using stuck = await Deno.connect({ transport: "unix", path: engine.path });
   const writer = new WireWriter(stuck);
   writer.write(Kind.subscribe, "x.t.a");
-  await writer.drained();
+  await writer.drained(10_000);
   const body = new Uint8Array(1024 * 1024);
   for (let i = 0; i < 40; i++) {
     assert(sender.publish("x.t.a", body));

@@ -42,7 +42,7 @@ export class WireWriter {
   #scheduled = false;
   #writing = false;
   #ended = false;
-  #drained: PromiseWithResolvers<void> | undefined;
+  readonly #waiters = new Set<() => void>();
   /** Bytes that the socket has accepted. Distinguishes a slow reader from a stalled one. */
   written = 0;
   /** Like `written`, but only while more bytes waited: bytes that the kernel buffers at once do not prove a reader. */
@@ -85,17 +85,22 @@ export class WireWriter {
     this.#added(start + message.length);
   }
 
-  /** Resolves when no bytes wait, or the connection has ended. */
-  drained(): Promise<void> {
-    if (this.waiting === 0 || this.#ended) return Promise.resolve();
-    return (this.#drained ??= Promise.withResolvers<void>()).promise;
+  /** Resolves when no bytes wait, the connection has ended, or this many milliseconds have passed. */
+  async drained(timeout: number): Promise<void> {
+    if (this.waiting === 0 || this.#ended) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#waiters.add(resolve);
+    const timer = setTimeout(resolve, timeout);
+    await promise;
+    clearTimeout(timer);
+    this.#waiters.delete(resolve);
   }
 
   /** Discards the waiting messages, and ignores later ones. */
   end(): void {
     this.#ended = true;
     this.#length = 0;
-    this.#drained?.resolve();
+    this.#resolveWaiters();
   }
 
   #reserve(bytes: number): void {
@@ -140,8 +145,11 @@ export class WireWriter {
     }
     this.#inFlight = 0;
     this.#writing = false;
-    this.#drained?.resolve();
-    this.#drained = undefined;
+    this.#resolveWaiters();
+  }
+
+  #resolveWaiters(): void {
+    for (const resolve of this.#waiters) resolve();
   }
 }
 

@@ -103,10 +103,7 @@ export class IpcServer implements AsyncDisposable {
       let written = -1;
       while (worker.writer.waiting > HIGH_WATER_MARK && worker.writer.written !== written) {
         written = worker.writer.written;
-        const stalled = Promise.withResolvers<void>();
-        const timer = setTimeout(stalled.resolve, STALL_TIMEOUT);
-        await Promise.race([worker.writer.drained(), stalled.promise]);
-        clearTimeout(timer);
+        await worker.writer.drained(STALL_TIMEOUT);
         publisher.writer.write(Kind.held, "");
       }
       if (worker.writer.waiting > HIGH_WATER_MARK) {
