@@ -5,6 +5,8 @@
 import { messageOf } from "../errors.ts";
 import { ApiError } from "./api_error.ts";
 
+const INITIAL_BUFFER = 4096;
+
 /**
  * Reads a JSON body. An empty body is read as an empty object.
  * @param limit the maximum length in bytes
@@ -34,20 +36,28 @@ async function readBytes(request: Request, limit: number, timeout: number): Prom
   if (Number(request.headers.get("content-length") ?? 0) > limit) throw tooLong();
   if (request.body === null) return new Uint8Array();
   const reader = request.body.getReader();
-  const late = Promise.withResolvers<never>();
-  late.promise.catch(() => {});
+  let late = false;
+  // A race of each read with a promise of the timeout would keep memory for each chunk of the body.
   const timer = setTimeout(() => {
-    late.reject(new ApiError("badRequest", `the body was incomplete after ${timeout} ms`, 408));
+    late = true;
+    reader.cancel().catch(() => {});
   }, timeout);
-  const parts: Uint8Array[] = [];
+  let bytes = new Uint8Array(INITIAL_BUFFER);
   let length = 0;
   try {
     for (;;) {
-      const { done, value } = await Promise.race([reader.read(), late.promise]);
+      const { done, value } = await reader.read();
+      if (late) throw new ApiError("badRequest", `the body was incomplete after ${timeout} ms`, 408);
       if (done) break;
-      length += value.length;
-      if (length > limit) throw tooLong();
-      parts.push(value);
+      const end = length + value.length;
+      if (end > limit) throw tooLong();
+      if (end > bytes.length) {
+        const larger = new Uint8Array(Math.max(2 * bytes.length, end));
+        larger.set(bytes);
+        bytes = larger;
+      }
+      bytes.set(value, length);
+      length = end;
     }
   } catch (error) {
     reader.cancel().catch(() => {});
@@ -57,11 +67,5 @@ async function readBytes(request: Request, limit: number, timeout: number): Prom
   } finally {
     clearTimeout(timer);
   }
-  const whole = new Uint8Array(length);
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
+  return bytes.subarray(0, length);
 }

@@ -2,6 +2,7 @@
  * Communication between nodes: announcements, commands, queries.
  * @module
  */
+import type { Logger } from "../log.ts";
 import { HEARTBEAT_INTERVAL, type NodeInfo, NodeRegistry } from "./node_registry.ts";
 import { type Answer, Queries, type QueryResult } from "./node_queries.ts";
 import type { Addressee, Relay } from "./frame_relay.ts";
@@ -38,13 +39,18 @@ export interface LocalNode {
 const DISCOVERY_TIME = 1.5 * HEARTBEAT_INTERVAL;
 /** The most characters of JSON in one part of an answer. */
 const PART_LENGTH = 64 * 1024;
+/** More bytes than a frame with a part of an answer has in addition to the items. */
+const PART_OVERHEAD = 256;
 /** The most characters of all pending questions. A client may choose a name in a question as long as a message. */
 const MAX_PENDING_CHARACTERS = 8 * 1024 * 1024;
+
+const encoder = new TextEncoder();
 
 /** This node's view of the other nodes. */
 export class Cluster {
   readonly #relay: Relay;
   readonly #local: LocalNode;
+  readonly #log: Logger;
   readonly #nodes = new NodeRegistry();
   readonly #queries = new Queries();
   /** Pending queries by question and timeout. The same question is asked only once at a time. */
@@ -54,9 +60,11 @@ export class Cluster {
   /** When this node began to listen. Each live node announces itself within one heartbeat interval. */
   #listeningSince = -Infinity;
 
-  constructor(relay: Relay, local: LocalNode) {
+  /** @param log must be throttled */
+  constructor(relay: Relay, local: LocalNode, log: Logger) {
     this.#relay = relay;
     this.#local = local;
+    this.#log = log;
     this.#timer = setInterval(() => this.#heartbeat(), HEARTBEAT_INTERVAL);
   }
 
@@ -151,25 +159,37 @@ export class Cluster {
     this.#queries.retain((id) => this.#nodes.has(id));
   }
 
+  /** Answers in parts. Omits an item that is too long for a frame: a client may choose a name as long as a message. */
   #answer(to: string, query: number, question: Question): void {
     const node = this.#local.info().id;
-    const send = (items: unknown[], part: number, last: boolean) =>
-      this.#send({ node: to }, { do: "answer", query, node, items, part, last });
-    const longest = Math.min(PART_LENGTH, this.#relay.maxFrame / 4);
+    const { maxFrame } = this.#relay;
+    const longest = Math.min(PART_LENGTH, maxFrame / 4);
     let items: unknown[] = [];
     let length = 0;
     let part = 0;
+    let omitted = 0;
+    const send = (last: boolean) => {
+      this.#send({ node: to }, { do: "answer", query, node, items, part: part++, last, omitted });
+      items = [];
+      length = 0;
+    };
     for (const item of this.#local.answer(question)) {
-      const size = JSON.stringify(item).length;
-      if (length + size > longest && items.length > 0) {
-        send(items, part++, false);
-        items = [];
-        length = 0;
+      const json = JSON.stringify(item);
+      if (json.length > longest && encoder.encode(json).length > maxFrame - PART_OVERHEAD) {
+        omitted++;
+        continue;
       }
+      if (length + json.length > longest && items.length > 0) send(false);
       items.push(item);
-      length += size;
+      length += json.length;
     }
-    send(items, part, true);
+    send(true);
+    if (omitted === 0) return;
+    this.#log.warn("an answer to another node lacks names that exceed the broker's limit", {
+      question: question.what,
+      omitted,
+      limit: maxFrame,
+    });
   }
 
   #send(to: Addressee, command: Command): void {

@@ -87,7 +87,7 @@ export class Hub implements Inbound, LocalNode, BrokerListener {
     ]);
     const channels = new Channels(prefix);
     const relay = this.#relay = new Relay({ broker, channels, node: this.#node, inbound: this, log: this.#log });
-    this.#cluster = new Cluster(relay, this);
+    this.#cluster = new Cluster(relay, this, this.#log);
     this.topics.observer = relay.topics;
     this.users.observer = relay.users;
     if (!broker.connected) return;

@@ -7,7 +7,7 @@
 export interface QueryResult {
   /** In order of arrival. */
   readonly items: readonly unknown[];
-  /** Whether every node has answered. */
+  /** Whether every node has answered whole. */
   readonly complete: boolean;
   /** How many other nodes were asked, and how many of them have answered whole. */
   readonly asked: number;
@@ -22,12 +22,17 @@ export interface Answer {
   /** Parts are numbered from 0; `last` marks the final one. */
   readonly part: number;
   readonly last: boolean;
+  /** How many items up to this part were too long to be sent. Absent in answers of older versions. */
+  readonly omitted?: number;
 }
 
 interface PendingQuery {
   /** Nodes whose answer is not complete, with the number of the next expected part. */
   readonly waiting: Map<string, number>;
+  /** Nodes from which the last part has arrived. */
   readonly answered: Set<string>;
+  /** How many of them have omitted items. */
+  partial: number;
   readonly items: unknown[];
   /** Whether there may be nodes that are not known yet. */
   expectsUnknownNodes: boolean;
@@ -56,6 +61,7 @@ export class Queries {
     const open: PendingQuery = {
       waiting: new Map([...nodes].map((node) => [node, 0])),
       answered: new Set(),
+      partial: 0,
       items: [],
       expectsUnknownNodes: discovery > 0,
       end: resolve,
@@ -74,17 +80,18 @@ export class Queries {
     clearTimeout(timer);
     clearTimeout(settling);
     this.#open.delete(query);
-    const complete = open.waiting.size === 0 && !open.expectsUnknownNodes;
-    const answered = open.answered.size;
-    return { items: open.items, complete, asked: answered + open.waiting.size, answered };
+    const complete = open.waiting.size === 0 && !open.expectsUnknownNodes && open.partial === 0;
+    const asked = open.answered.size + open.waiting.size;
+    return { items: open.items, complete, asked, answered: open.answered.size - open.partial };
   }
 
   /** Handles an answer. An answer to a finished query is ignored. */
-  answer({ query, node, items, part, last }: Answer): void {
+  answer({ query, node, items, part, last, omitted = 0 }: Answer): void {
     const open = this.#open.get(query);
     if (open === undefined || open.answered.has(node) || (open.waiting.get(node) ?? 0) !== part) return;
     for (const item of items) open.items.push(item);
     if (last) {
+      if (omitted > 0) open.partial++;
       open.answered.add(node);
       open.waiting.delete(node);
       endIfComplete(open);

@@ -9,8 +9,9 @@ import type { NodeInfo } from "./node_registry.ts";
 import type { Payload } from "./topics.ts";
 
 /**
- * An answer that may be incomplete, because a node did not answer in time, the broker is unreachable, or other nodes were
- * not asked: the questions that wait for answers have more than eight million characters.
+ * An answer that may be incomplete, because a node did not answer in time, the broker is unreachable, a name of another
+ * node is too long for the broker, or other nodes were not asked: the questions that wait for answers have more than eight
+ * million characters.
  */
 export interface Complete {
   /** True if the answer covers every node. */
@@ -19,7 +20,7 @@ export interface Complete {
 
 /** The answer to a question that every node was asked. */
 export interface ClusterAnswer extends Complete {
-  /** How many nodes were asked, this one included, and how many have answered. */
+  /** How many nodes were asked, this one included, and how many have answered whole. */
   readonly nodes: { readonly asked: number; readonly answered: number };
 }
 

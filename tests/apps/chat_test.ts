@@ -1,9 +1,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import chat from "../../lib/apps/chat.ts";
 import { serve, type Service } from "../../lib/mod.ts";
 import { Client } from "../support/client.ts";
+import { usedHeap } from "../support/heap.ts";
 
 /** Connects a client to the lobby, sets its name, and reads the messages up to then. */
 async function enter(service: Service, name: string): Promise<Client> {
@@ -127,15 +126,9 @@ Deno.test("chat", async (t) => {
 Deno.test("chat: a name and a room do not keep the lines that they were in", async () => {
   await using stack = new AsyncDisposableStack();
   const service = stack.use(await serve(chat, { mode: "proxied", port: 0 }));
-  setFlagsFromString("--expose-gc");
-  const collect: () => void = runInNewContext("gc");
-  const used = () => {
-    collect();
-    return Deno.memoryUsage().heapUsed;
-  };
   const clients: Client[] = [];
   for (let i = 0; i < 20; i++) clients.push(stack.use(await enter(service, `somebody-${i}`)));
-  const before = used();
+  const before = usedHeap();
   const rest = "x".repeat(900_000);
   for (const [i, client] of clients.entries()) {
     client.send(`/name somebody-with-a-name-${i} ${rest}`);
@@ -143,6 +136,6 @@ Deno.test("chat: a name and a room do not keep the lines that they were in", asy
     client.send(`/join a-room-with-a-name-${i} ${rest}`);
     await client.until(/ joined a-room-with-a-name-/);
   }
-  const grown = used() - before;
+  const grown = usedHeap() - before;
   assert(grown < 12 * 1024 ** 2, `${grown} bytes: the lines have 36 MB`);
 });

@@ -122,6 +122,9 @@ const INVALID_COMMAND_LINES: [what: string, args: string[], lines: RegExp[]][] =
     /^--unix requires --mode proxied/,
     /^--strict-proxy requires --mode proxied/,
   ]],
+  ["a % in the password of a broker", ["--broker", "redis://app:100%@localhost"], [
+    /^--broker: Cannot use the broker: special characters of a password must be percent-encoded in a URL \(% as %25, /,
+  ]],
   ["a passphrase on the command line", ["--key-passphrase", "x"], [
     /^--key-passphrase is not accepted on the command line/,
   ]],

@@ -167,6 +167,16 @@ for (const [name, start] of [["nats", natsServer], ["redis", redisServer]] as co
     },
   );
 
+  peerTest(`${name}-server`, `broker ${name}: the end of the connection rejects a flush that waits`, async () => {
+    await using server: Server = await start();
+    await using a = await node(server);
+    server.signal("SIGSTOP");
+    const waiting = [a.broker.flush(), a.broker.flush()];
+    const rejected = Promise.all(waiting.map((flush) => assertRejects(() => flush, Error)));
+    await server.kill();
+    await rejected;
+  });
+
   peerTest(`${name}-server`, `broker ${name}: an optional broker may start later`, async () => {
     await using server: Server = await start();
     await server.kill();
@@ -259,6 +269,14 @@ Deno.test("broker: reports an invalid URL without the password", () => {
       "redis://localhost/3",
       /localhost is followed by \/3; use --broker-prefix to separate services that share a broker/,
     ],
+    ["redis://me:100%hidden@localhost", /special characters .* \(% as %25, .*, or use --broker-credentials-file$/],
+    ["redis://me:%ffhidden@localhost", /% as %25/],
+    ["nats://%hidden@localhost", /% as %25/],
+    ["redis://me:hidden/x@localhost", /\/ as %2F/],
+    ["redis://me:1/hidden@localhost", /scheme, credentials, host and port is required; .*\/ as %2F/],
+    ["redis://me:hidden,x@localhost", /a comma as %2C/],
+    ["redis://me:1?hidden,x@localhost", /a comma as %2C/],
+    ["redis://me:x@localhost/hidden", /use --broker-prefix/],
     ["nats://a,redis://b", /members of one cluster are required, so all URLs must have the same scheme/],
   ];
   for (const [url, message] of problems) {

@@ -15,6 +15,10 @@ const SCHEMES: Readonly<Record<string, { kind: BrokerKind; tls: boolean; port: n
   "rediss:": { kind: "redis", tls: true, port: 6379 },
 };
 
+/** What to do about credentials that make a URL invalid. */
+const ENCODING = "special characters of a password must be percent-encoded in a URL (% as %25, / as %2F, @ as %40, " +
+  "a comma as %2C), or use --broker-credentials-file";
+
 /** The address of one server. */
 export interface BrokerServer {
   readonly hostname: string;
@@ -43,7 +47,9 @@ export interface BrokerTarget {
  * @throws {UsageError} whose message says what is required and what was given, without the password
  */
 export function parseBroker(text: string): BrokerTarget {
-  const targets = text.split(",").map((url) => parseOne(url.trim()));
+  // A password that is not percent-encoded may extend over any part of the text.
+  const secret = text.includes("@");
+  const targets = text.split(",").map((url) => parseOne(url.trim(), secret));
   const [first] = targets as [BrokerTarget, ...BrokerTarget[]];
   if (targets.some(({ kind, tls }) => kind !== first.kind || tls !== first.tls)) {
     throw new UsageError(
@@ -58,11 +64,13 @@ export function parseBroker(text: string): BrokerTarget {
   };
 }
 
-function parseOne(text: string): BrokerTarget {
+/** @param secret whether the text may contain a password, so that messages must not quote it */
+function parseOne(text: string, secret: boolean): BrokerTarget {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   const scheme = url && SCHEMES[url.protocol];
   if (!url || !scheme) {
-    const given = url ? `${url.protocol}//…` : text.includes("@") ? "something else" : `"${text}"`;
+    if (secret && SCHEMES[`${/^[a-z]+:/.exec(text)}`]) throw new UsageError(`Cannot use the broker: ${ENCODING}`);
+    const given = url ? `${url.protocol}//…` : secret ? "something else" : `"${text}"`;
     throw new UsageError(
       `Cannot use the broker: a URL that begins with nats://, tls:// (NATS over TLS), redis:// or rediss:// ` +
         `(Redis over TLS) is required, not ${given}`,
@@ -74,9 +82,10 @@ function parseOne(text: string): BrokerTarget {
   const hostname = url.hostname.replace(/^\[(.*)\]$/, "$1");
   if (hostname === "") throw new UsageError(`Cannot use the broker: a host name is required after ${url.protocol}//`);
   if (url.search !== "" || url.hash !== "" || !/^\/?$/.test(url.pathname)) {
+    const excess = secret ? "" : `, but ${url.host} is followed by ${url.pathname}${url.search}${url.hash}`;
     throw new UsageError(
-      `Cannot use the broker: a URL of only scheme, credentials, host and port is required, but ${url.host} is followed by ` +
-        `${url.pathname}${url.search}${url.hash}; use --broker-prefix to separate services that share a broker`,
+      `Cannot use the broker: a URL of only scheme, credentials, host and port is required${excess}; ` +
+        `use --broker-prefix to separate services that share a broker${secret ? `; ${ENCODING}` : ""}`,
     );
   }
   const server = { hostname, port: url.port === "" ? port : Number(url.port) };
@@ -84,9 +93,17 @@ function parseOne(text: string): BrokerTarget {
     kind,
     tls,
     servers: [server],
-    credentials: credentialsOf(decodeURIComponent(url.username), decodeURIComponent(url.password), kind),
+    credentials: credentialsOf(decode(url.username), decode(url.password), kind),
     shown: `${url.protocol}//${url.hostname}:${server.port}`,
   };
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    throw new UsageError(`Cannot use the broker: ${ENCODING}`);
+  }
 }
 
 function credentialsOf(user: string, password: string, kind: BrokerKind): Credentials | undefined {

@@ -28,19 +28,23 @@ export async function openIpc(path: string, start: BrokerStart): Promise<Broker>
 
 class IpcSession implements Session {
   readonly maxFrame = MAX_FRAME;
-  /** Messages received. */
-  progress = 0;
   readonly ended: Promise<string>;
   readonly #connection: Deno.UnixConn;
   readonly #writer: WireWriter;
   readonly #subscriptions = new Map<string, Deliver>();
   readonly #flushes: PromiseWithResolvers<void>[] = [];
   #reason: string | undefined;
+  /** Messages received. */
+  #received = 0;
 
   constructor(connection: Deno.UnixConn) {
     this.#connection = connection;
     this.#writer = new WireWriter(connection);
     this.ended = this.#read();
+  }
+
+  get progress(): number {
+    return this.#received + this.#writer.writtenUnderPressure;
   }
 
   publish(channel: string, frame: Uint8Array<ArrayBuffer>): boolean {
@@ -77,7 +81,7 @@ class IpcSession implements Session {
     let failure = "the supervisor closed the connection";
     try {
       await readWire(this.#connection, MAX_FRAME, (kind, channel, payload) => {
-        this.progress++;
+        this.#received++;
         if (kind === Kind.publish) this.#subscriptions.get(channel)?.(payload);
         else if (kind === Kind.flushed) this.#flushes.shift()?.resolve();
       });

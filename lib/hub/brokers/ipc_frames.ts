@@ -18,6 +18,8 @@ export const Kind = {
   /** Asks the relay to answer `flushed` once it has processed all earlier messages. */
   flush: 4,
   flushed: 5,
+  /** From the relay, once a second: it handles no message of this worker until a slower one has read its messages. */
+  held: 6,
 } as const;
 
 /** Bytes before the channel. */
@@ -40,9 +42,11 @@ export class WireWriter {
   #scheduled = false;
   #writing = false;
   #ended = false;
-  #drained: PromiseWithResolvers<void> | undefined;
+  readonly #waiters = new Set<() => void>();
   /** Bytes that the socket has accepted. Distinguishes a slow reader from a stalled one. */
   written = 0;
+  /** Like `written`, but only while more bytes waited: bytes that the kernel buffers at once do not prove a reader. */
+  writtenUnderPressure = 0;
 
   constructor(connection: Deno.Conn) {
     this.#connection = connection;
@@ -81,17 +85,22 @@ export class WireWriter {
     this.#added(start + message.length);
   }
 
-  /** Resolves when no bytes wait, or the connection has ended. */
-  drained(): Promise<void> {
-    if (this.waiting === 0 || this.#ended) return Promise.resolve();
-    return (this.#drained ??= Promise.withResolvers<void>()).promise;
+  /** Resolves when no bytes wait, the connection has ended, or this many milliseconds have passed. */
+  async drained(timeout: number): Promise<void> {
+    if (this.waiting === 0 || this.#ended) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#waiters.add(resolve);
+    const timer = setTimeout(resolve, timeout);
+    await promise;
+    clearTimeout(timer);
+    this.#waiters.delete(resolve);
   }
 
   /** Discards the waiting messages, and ignores later ones. */
   end(): void {
     this.#ended = true;
     this.#length = 0;
-    this.#drained?.resolve();
+    this.#resolveWaiters();
   }
 
   #reserve(bytes: number): void {
@@ -127,6 +136,7 @@ export class WireWriter {
           at += count;
           this.written += count;
           this.#inFlight -= count;
+          if (this.waiting > 0) this.writtenUnderPressure += count;
         }
       }
     } catch {
@@ -135,8 +145,11 @@ export class WireWriter {
     }
     this.#inFlight = 0;
     this.#writing = false;
-    this.#drained?.resolve();
-    this.#drained = undefined;
+    this.#resolveWaiters();
+  }
+
+  #resolveWaiters(): void {
+    for (const resolve of this.#waiters) resolve();
   }
 }
 
@@ -153,9 +166,10 @@ export type OnMessage = (
 
 /**
  * Reads messages until the connection ends. If the callback returns a promise, awaits it before the next message.
- * @throws {Error} if a message is longer than `maxLength`
+ * @param maxPayload the maximum length of a payload in bytes
+ * @throws {Error} if a payload is longer
  */
-export async function readWire(connection: Deno.Conn, maxLength: number, onMessage: OnMessage): Promise<void> {
+export async function readWire(connection: Deno.Conn, maxPayload: number, onMessage: OnMessage): Promise<void> {
   const channels = new ChannelNames();
   let buffer = new Uint8Array(4 * INITIAL_BUFFER);
   let length = 0;
@@ -176,10 +190,11 @@ export async function readWire(connection: Deno.Conn, maxLength: number, onMessa
     let at = 0;
     while (length - at >= HEADER) {
       const size = (buffer[at]! | buffer[at + 1]! << 8 | buffer[at + 2]! << 16 | buffer[at + 3]! << 24) >>> 0;
-      if (size > maxLength) throw new Error(`a message of ${size} bytes is longer than ${maxLength}`);
       const end = at + 4 + size;
-      if (end > length) break;
       const payloadAt = at + HEADER + (buffer[at + 5]! | buffer[at + 6]! << 8);
+      const payloadLength = end - payloadAt;
+      if (payloadLength > maxPayload) throw new Error(`a frame of ${payloadLength} bytes is longer than ${maxPayload}`);
+      if (end > length) break;
       const channel = channels.read(buffer, at + HEADER, payloadAt);
       const done = onMessage(buffer[at + 4]!, channel, buffer.subarray(payloadAt, end), buffer.subarray(at, end));
       if (done !== undefined) await done;

@@ -91,19 +91,20 @@ export class IpcServer implements AsyncDisposable {
       worker.writer.forward(message);
       if (worker.writer.waiting > HIGH_WATER_MARK) (full ??= []).push(worker);
     }
-    if (full !== undefined) return this.#wait(full);
+    if (full !== undefined) return this.#wait(from, full);
   }
 
-  /** Waits until these workers have read enough of their messages. Disconnects a worker that reads nothing. */
-  async #wait(workers: readonly WorkerConnection[]): Promise<void> {
+  /**
+   * Waits until these workers have read enough of their messages. Disconnects a worker that reads nothing. The publisher,
+   * whose messages wait, would take a relay that sends nothing for one that hangs.
+   */
+  async #wait(publisher: WorkerConnection, workers: readonly WorkerConnection[]): Promise<void> {
     for (const worker of workers) {
       let written = -1;
       while (worker.writer.waiting > HIGH_WATER_MARK && worker.writer.written !== written) {
         written = worker.writer.written;
-        const stalled = Promise.withResolvers<void>();
-        const timer = setTimeout(stalled.resolve, STALL_TIMEOUT);
-        await Promise.race([worker.writer.drained(), stalled.promise]);
-        clearTimeout(timer);
+        await worker.writer.drained(STALL_TIMEOUT);
+        publisher.writer.write(Kind.held, "");
       }
       if (worker.writer.waiting > HIGH_WATER_MARK) {
         worker.close();

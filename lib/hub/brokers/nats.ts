@@ -14,7 +14,7 @@ import {
 import { messageOf } from "../../errors.ts";
 import type { Deliver } from "../broker.ts";
 import { DenoTransport, TlsFailure, type TransportOptions } from "./nats_transport.ts";
-import type { Connect, Session } from "./reconnect.ts";
+import { type Connect, PendingFlushes, type Session } from "./reconnect.ts";
 import type { BrokerTarget, Credentials } from "./broker_url.ts";
 
 setTransportFactory({ factory: () => new DenoTransport() });
@@ -73,6 +73,7 @@ class NatsSession implements Session {
   readonly #transport: DenoTransport;
   readonly #subscriptions = new Map<string, Subscription>();
   readonly #problem: (message: string) => void;
+  readonly #flushes = new PendingFlushes();
   #reason: string | undefined;
   /** The last error that the server reported, and the bytes received until then. */
   #lastError: { readonly message: string; readonly received: number } | undefined;
@@ -81,7 +82,11 @@ class NatsSession implements Session {
     this.#connection = connection;
     this.#transport = transport;
     this.#problem = problem;
-    this.ended = connection.closed().then(() => this.#reason ?? this.#fatalError ?? this.#closeReason);
+    this.ended = connection.closed().then(() => {
+      const reason = this.#reason ?? this.#fatalError ?? this.#closeReason;
+      this.#flushes.end(reason);
+      return reason;
+    });
     this.#watch();
   }
 
@@ -133,10 +138,7 @@ class NatsSession implements Session {
 
   async flush(): Promise<void> {
     // The client never settles flush() if the connection ends before the PONG.
-    const ended = this.ended.then((reason) => {
-      throw new Error(reason);
-    });
-    await Promise.race([this.#connection.flush(), ended]);
+    await this.#flushes.wait(this.#connection.flush());
   }
 
   abort(reason: string): void {

@@ -6,7 +6,7 @@
 import { createClient, createCluster, ErrorReply } from "@redis/client";
 import { messageOf } from "../../errors.ts";
 import type { Deliver } from "../broker.ts";
-import type { Connect, Session } from "./reconnect.ts";
+import { type Connect, PendingFlushes, type Session } from "./reconnect.ts";
 import type { BrokerServer, BrokerTarget, Credentials } from "./broker_url.ts";
 
 /** The maximum number of published bytes that Redis has not confirmed. */
@@ -202,6 +202,7 @@ class RedisSession implements Session {
   readonly #unconfirmed = new Set<Promise<void>>();
   /** Unsubscriptions that Redis has not confirmed. */
   readonly #unsubscribing = new Map<string, Promise<void>>();
+  readonly #flushes = new PendingFlushes();
   readonly #abort: (reason: string) => void;
   #open = true;
   #bytes = 0;
@@ -220,6 +221,7 @@ class RedisSession implements Session {
       if (!this.#open) return;
       this.#open = false;
       resolve(reason);
+      this.#flushes.end(reason);
       pubSub.destroy();
     };
     this.ended = promise;
@@ -274,10 +276,7 @@ class RedisSession implements Session {
   }
 
   async flush(): Promise<void> {
-    const ended = this.ended.then((reason) => {
-      throw new Error(reason);
-    });
-    await Promise.race([Promise.all([...this.#unconfirmed, this.#pubSub.ping()]), ended]);
+    await this.#flushes.wait(Promise.all([...this.#unconfirmed, this.#pubSub.ping()]));
   }
 
   abort(reason: string): void {
