@@ -61,10 +61,19 @@ export function moveSocket(from: string, to: string, mode: number): number | nul
   return Deno.lstatSync(to).ino;
 }
 
+/** Whether the file at the path is the socket that `moveSocket` moved there. */
+export function isOwnSocket(path: string, inode: number | null): boolean {
+  try {
+    return inode !== null && Deno.lstatSync(path).ino === inode;
+  } catch {
+    return false;
+  }
+}
+
 /** Removes the socket's file, unless it was replaced by that of a successor. */
 export function removeOwnSocket(path: string, inode: number | null): void {
   try {
-    if (inode !== null && Deno.lstatSync(path).ino === inode) Deno.removeSync(path);
+    if (isOwnSocket(path, inode)) Deno.removeSync(path);
   } catch {
     // It is gone already or may not be removed: the next start replaces it.
   }

@@ -1,6 +1,7 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { exchange, handshake } from "../../support/raw.ts";
+import { textFrame } from "../../support/frames.ts";
+import { exchange, handshake, skip, writeAll } from "../../support/raw.ts";
 import { ServerProcess } from "../process.ts";
 
 async function withFolder(test: (path: string) => Promise<void>): Promise<void> {
@@ -76,4 +77,38 @@ Deno.test("a unix socket: a successor takes over without refusing a connection",
     await server.ask("close");
     (await upgraded(path)).close();
     held.close();
+  }));
+
+Deno.test("a unix socket: after a failed hand-over the predecessor has the path again, and its connections stay open", () =>
+  withFolder(async (path) => {
+    const address = { transport: "unix", mode: 0o600, path } as const;
+    await using server = await ServerProcess.start({ address });
+    const held = await upgraded(path);
+    const { ino } = Deno.lstatSync(path);
+    assertEquals(await server.ask("share"), true);
+    await server.ask("takeBack");
+    assertEquals(Deno.lstatSync(path).ino, ino, "the path was never lost");
+    {
+      // A successor that removes its file.
+      await using successor = await ServerProcess.start({ address, takeover: true });
+      await successor.ask("close");
+    }
+    await assertRejects(() => Deno.connect({ transport: "unix", path }), Deno.errors.NotFound);
+    await server.ask("takeBack");
+    const second = await upgraded(path);
+    {
+      // A successor that is killed and leaves its file.
+      await using _successor = await ServerProcess.start({ address, takeover: true });
+    }
+    await assertRejects(() => Deno.connect({ transport: "unix", path }), Deno.errors.ConnectionRefused);
+    await server.ask("takeBack");
+    const third = await upgraded(path);
+    assertEquals(Deno.lstatSync(path).mode! & 0o777, 0o600);
+    for (const connection of [held, second, third]) {
+      await writeAll(connection, textFrame("hi"));
+      await skip(connection, 4);
+      connection.close();
+    }
+    assertEquals(await server.ask("stop"), true);
+    assertEquals([...Deno.readDirSync(join(path, ".."))], []);
   }));
