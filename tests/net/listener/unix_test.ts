@@ -4,6 +4,8 @@ import { textFrame } from "../../support/frames.ts";
 import { exchange, handshake, skip, writeAll } from "../../support/raw.ts";
 import { ServerProcess } from "../process.ts";
 
+const CONFIG = new URL("../../../deno.json", import.meta.url).pathname;
+
 async function withFolder(test: (path: string) => Promise<void>): Promise<void> {
   const folder = await Deno.makeTempDir();
   try {
@@ -111,4 +113,31 @@ Deno.test("a unix socket: after a failed hand-over the predecessor has the path 
     }
     assertEquals(await server.ask("stop"), true);
     assertEquals([...Deno.readDirSync(join(path, ".."))], []);
+  }));
+
+Deno.test("a unix socket: without a permission, the error names flags that are enough", () =>
+  withFolder(async (path) => {
+    const folder = join(path, "..");
+    const script = join(folder, "listen.ts");
+    const url = (file: string) => JSON.stringify(new URL(`../../../lib/${file}`, import.meta.url).href);
+    await Deno.writeTextFile(
+      script,
+      `import { Listener } from ${url("net/listener/listener.ts")};
+      import { silent } from ${url("log.ts")};
+      const address = { transport: "unix", path: ${JSON.stringify(path)}, mode: 0o600 };
+      await Listener.open({ address, log: silent, handler: () => new Response() })
+        .then(() => console.log("listens"), (error) => console.log(error.message));
+      Deno.exit(0);`,
+    );
+    const run = async (permissions: readonly string[]) => {
+      const args = ["run", "--no-prompt", "--no-check", "--config", CONFIG, ...permissions, script];
+      const { stdout } = await new Deno.Command(Deno.execPath(), { args, stderr: "inherit" }).output();
+      return new TextDecoder().decode(stdout).trim();
+    };
+    const message = new RegExp(`^Cannot listen on ${path}: Deno has no permission; add (--allow-.*)$`);
+    // The process does not remove its file, so the later ones find a stale socket.
+    for (const permissions of [[], ["--allow-read"], ["--allow-read", "--allow-write"]]) {
+      const advice = message.exec(await run(permissions))?.[1];
+      assertEquals(await run(advice?.split(" ") ?? []), "listens", `${permissions}: ${advice}`);
+    }
   }));
