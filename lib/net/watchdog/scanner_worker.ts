@@ -61,7 +61,7 @@ const BUSY_PAUSE_FACTOR = 20;
 /** The maximum time between two counts of the descriptors, in milliseconds. */
 const COUNT_PAUSE = 1_000;
 /** A scan also covers this many descriptors above the highest one of the last count: connections since then may have them. */
-const MARGIN = 256;
+const MARGIN = 64;
 /** The maximum milliseconds by which the clock of the timeouts advances per tick: suspending the machine must not end connections. */
 const MAX_CLOCK_STEP = 1_000;
 
