@@ -34,8 +34,8 @@ export interface LogOptions {
   /** Default `text`. */
   readonly format?: "text" | "json";
   /**
-   * Receives whole lines without their newline. Default: standard error, through a buffer of 1 MiB. A slow reader does
-   * not block the service: lines that do not fit are dropped, and a line reports how many.
+   * Receives whole lines without their newline. Default: standard error, through a buffer of 1 MiB. A slow reader or
+   * a full disk does not block the service: lines that do not fit are dropped, and a line reports how many.
    */
   readonly write?: (line: string) => void;
   /** Fields of every line, for example the worker. */
@@ -74,7 +74,7 @@ export function createLogger(options: LogOptions = {}): Logger {
   }
 
   function dropped(lines: number): string {
-    return lineOf("warn", "log lines were dropped: the reader of standard error is too slow", { lines });
+    return lineOf("warn", "log lines were dropped: writing to standard error was too slow or failed", { lines });
   }
 
   function lineOf(at: LogLevel, message: string, fields: LogFields | undefined): string {

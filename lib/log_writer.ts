@@ -22,22 +22,32 @@ const STALLED_AFTER = 1_000;
 const FLUSH_TIMEOUT = 5_000;
 /** Milliseconds for Deno's thread to begin a write that was requested in this turn of the event loop. */
 const BEGIN_TIMEOUT = 20;
+/** Milliseconds until a failed write is tried again: the first and the longest delay. */
+const RETRY_DELAY = [100, 1_000] as const;
+/** Milliseconds between two blocking attempts to write to a full pipe. */
+const SYNC_RETRY_DELAY = 20;
 
 const encoder = new TextEncoder();
+const NOTHING = new Uint8Array();
 
 /**
  * A bounded queue in front of a slow reader. A line that does not fit is dropped and counted. Once the reader has
- * caught up, one line reports how many were dropped.
+ * caught up, one line reports how many were dropped. A failed write is tried again, because its cause may end: a disk is
+ * full, or another process has made the shared pipe non-blocking (EAGAIN if it is full). Only a closed pipe is final.
  */
 export class LineWriter {
   readonly #options: LineWriterOptions;
   readonly #limit: number;
   #waiting: Uint8Array[] = [];
   #bytes = 0;
+  /** The unwritten rest of a batch whose write failed. */
+  #rest: Uint8Array = NOTHING;
   #dropped = 0;
   #summarize: (dropped: number) => string = String;
-  /** The write in progress. */
+  /** Resolves when everything is written. Undefined if nothing waits. */
   #pumping: Promise<void> | undefined;
+  /** Ends the pause after a failed write. Undefined: no pause. */
+  #retry: (() => void) | undefined;
   #progressAt = 0;
   #broken = false;
 
@@ -72,6 +82,7 @@ export class LineWriter {
    */
   async flush(): Promise<boolean> {
     const since = performance.now();
+    this.#retry?.();
     while (this.#pumping !== undefined) {
       const now = performance.now();
       const until = Math.min(since + FLUSH_TIMEOUT, Math.max(since, this.#progressAt) + STALLED_AFTER);
@@ -84,19 +95,30 @@ export class LineWriter {
     return true;
   }
 
-  /** Writes the remaining lines, blocking, unless the reader has stopped. For use when the process exits. */
+  /**
+   * Writes the remaining lines, blocking, unless the reader has stopped. For use when the process exits. Waits for a full
+   * non-blocking pipe as long as `flush`; any other failed write ends it.
+   */
   flushSync(): void {
-    if (this.#pumping !== undefined) {
+    // During the pause after a failed write no other thread writes.
+    if (this.#pumping !== undefined && this.#retry === undefined) {
       if (performance.now() - this.#progressAt >= STALLED_AFTER) return;
       // Another thread does the write in progress and may not have begun; a blocking write waits for it.
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, BEGIN_TIMEOUT);
+      block(BEGIN_TIMEOUT);
     }
-    try {
-      for (let bytes = this.#take(); bytes.length > 0; bytes = this.#take()) {
-        for (let at = 0; at < bytes.length;) at += this.#options.writeSync(bytes.subarray(at));
+    const since = performance.now();
+    for (let bytes = this.#take(); bytes.length > 0;) {
+      try {
+        bytes = bytes.subarray(this.#options.writeSync(bytes));
+        this.#progressAt = performance.now();
+        if (bytes.length === 0) bytes = this.#take();
+      } catch (error) {
+        if (isFinal(error)) return this.#break();
+        const now = performance.now();
+        const stopped = now - this.#progressAt >= STALLED_AFTER || now - since >= FLUSH_TIMEOUT;
+        if (stopped || !(error instanceof Deno.errors.WouldBlock)) return void (this.#rest = bytes);
+        block(SYNC_RETRY_DELAY);
       }
-    } catch {
-      this.#broken = true;
     }
   }
 
@@ -104,19 +126,44 @@ export class LineWriter {
     // Begins in the next microtask, so that the lines of one turn are written together, and so that an exit in this turn
     // still finds all of them in the queue.
     await Promise.resolve();
-    try {
-      for (let bytes = this.#take(); bytes.length > 0; bytes = this.#take()) {
-        for (let at = 0; at < bytes.length;) {
-          at += await this.#options.write(bytes.subarray(at));
+    let delay: number = RETRY_DELAY[0];
+    for (let bytes = this.#take(); bytes.length > 0; bytes = this.#take()) {
+      try {
+        while (bytes.length > 0) {
+          bytes = bytes.subarray(await this.#options.write(bytes));
           this.#progressAt = performance.now();
+          delay = RETRY_DELAY[0];
         }
+      } catch (error) {
+        if (isFinal(error)) {
+          this.#break();
+          break;
+        }
+        this.#rest = bytes;
+        await this.#pause(delay);
+        delay = Math.min(delay * 2, RETRY_DELAY[1]);
       }
-    } catch {
-      this.#broken = true;
-      this.#waiting = [];
-      this.#bytes = 0;
     }
     this.#pumping = undefined;
+  }
+
+  /** Waits until the time has passed or `#retry` is called. Does not keep the process running. */
+  async #pause(milliseconds: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, milliseconds);
+    Deno.unrefTimer(timer);
+    this.#retry = resolve;
+    await promise;
+    this.#retry = undefined;
+    clearTimeout(timer);
+  }
+
+  /** Discards all lines, also later ones. */
+  #break(): void {
+    this.#broken = true;
+    this.#waiting = [];
+    this.#bytes = 0;
+    this.#dropped = 0;
   }
 
   #push(bytes: Uint8Array): void {
@@ -124,8 +171,16 @@ export class LineWriter {
     this.#bytes += bytes.length;
   }
 
-  /** Removes and returns the next lines to write, joined. The line that reports dropped lines follows the last one. */
+  /**
+   * Removes and returns the next bytes to write: the rest of a failed write, or the next lines, joined. The line that
+   * reports dropped lines follows the last one.
+   */
   #take(): Uint8Array {
+    if (this.#rest.length > 0) {
+      const rest = this.#rest;
+      this.#rest = NOTHING;
+      return rest;
+    }
     if (this.#waiting.length === 0 && this.#dropped > 0) {
       const line = this.#summarize(this.#dropped);
       this.#dropped = 0;
@@ -145,6 +200,17 @@ export class LineWriter {
     this.#bytes -= size;
     return batch;
   }
+}
+
+/** Whether no later write can succeed: the reader of the pipe has closed it, or the descriptor is closed. */
+function isFinal(error: unknown): boolean {
+  return error instanceof Deno.errors.BrokenPipe || error instanceof Deno.errors.BadResource ||
+    (error as { code?: unknown })?.code === "EBADF";
+}
+
+/** Blocks this thread. */
+function block(milliseconds: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
 }
 
 let shared: LineWriter | undefined;

@@ -4,6 +4,12 @@
  * @module
  */
 
+/** The effects of missing entries on a listener. */
+export const MISSING_UNSTABLE_WARNING =
+  'Without "unstable": ["net", "no-legacy-abort"] in deno.json new connections are refused for a ' +
+  "moment when the certificate is renewed, a hand-over to a new process is impossible, and a client that disconnects " +
+  "during the app's upgrade hook is detected only after the hook";
+
 /**
  * Whether `unstable` has `net`. Without it `Deno.serve({ cert, reusePort: true })` ends the process with exit code 70,
  * which cannot be caught. `Deno.listenDatagram` exists only with it.

@@ -115,6 +115,93 @@ Deno.test("a closed standard error does not end the process", async () => {
   assertEquals(writes, 1);
 });
 
+/** A file on a disk that is full while `full` is set: the write that fails may have written a part before. */
+function smallDisk() {
+  const disk = { full: true, text: "", failures: 0, space: 0, write, writeSync };
+  function writeSync(bytes: Uint8Array): number {
+    const written = disk.full ? bytes.subarray(0, disk.space) : bytes;
+    if (written.length === 0) {
+      disk.failures++;
+      using device = Deno.openSync("/dev/full", { write: true });
+      return device.writeSync(bytes);
+    }
+    disk.space -= written.length;
+    disk.text += decoder.decode(written);
+    return written.length;
+  }
+  async function write(bytes: Uint8Array): Promise<number> {
+    await turn();
+    return writeSync(bytes);
+  }
+  return disk;
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  for (const end = performance.now() + 30_000; !condition() && performance.now() < end;) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+Deno.test("when a full disk has space again, the log continues: no line is cut or written twice, dropped ones are counted", async () => {
+  const disk = smallDisk();
+  disk.space = 10;
+  const writer = new LineWriter({ ...disk, limit: 100 });
+  writer.write("first line", summary);
+  writer.write("second line", summary);
+  await until(() => disk.failures >= 2);
+  assert(disk.failures >= 2, `${disk.failures}`);
+  assertEquals(disk.text, "first line");
+  for (let index = 10; index < 40; index++) writer.write(`line ${index}`, summary);
+  disk.full = false;
+  assertEquals(await writer.flush(), true);
+  const kept = Array.from({ length: 12 }, (_, index) => `line ${index + 10}`);
+  assertEquals(disk.text.trimEnd().split("\n"), ["first line", "second line", ...kept, "dropped 18"]);
+  writer.write("later", summary);
+  assertEquals(await writer.flush(), true);
+  assert(disk.text.endsWith("dropped 18\nlater\n"), disk.text);
+});
+
+Deno.test("while the disk is full, flush ends after a second, and an exit does not wait", async () => {
+  const disk = smallDisk();
+  const writer = new LineWriter(disk);
+  writer.write("one", summary);
+  const began = performance.now();
+  assertEquals(await writer.flush(), false);
+  const flushed = performance.now();
+  writer.flushSync();
+  assert(performance.now() - flushed < 900, `${performance.now() - flushed} ms`);
+  assert(flushed - began > 900 && flushed - began < 4_500, `${flushed - began} ms`);
+  disk.full = false;
+  assertEquals(await writer.flush(), true);
+  assertEquals(disk.text, "one\n");
+});
+
+Deno.test("an exit waits for a full non-blocking pipe whose reader continues, and a second for one that has stopped", async () => {
+  let text = "";
+  let refusals = 5;
+  const writeSync = (bytes: Uint8Array) => {
+    if (refusals-- > 0) throw new Deno.errors.WouldBlock("full");
+    text += decoder.decode(bytes.subarray(0, 4));
+    return Math.min(bytes.length, 4);
+  };
+  const writer = new LineWriter({ write: (bytes) => turn().then(() => writeSync(bytes)), writeSync });
+  writer.write("one", summary);
+  writer.write("two", summary);
+  writer.flushSync();
+  assertEquals(text, "one\ntwo\n");
+  await writer.flush();
+
+  refusals = Infinity;
+  writer.write("three", summary);
+  const began = performance.now();
+  writer.flushSync();
+  const took = performance.now() - began;
+  assert(took > 900 && took < 4_500, `${took} ms`);
+  refusals = 0;
+  await writer.flush();
+  assertEquals(text, "one\ntwo\nthree\n");
+});
+
 const LOG = JSON.stringify(new URL("../lib/log.ts", import.meta.url).href);
 
 Deno.test("an unread log does not block the event loop, and later reports the number of dropped lines", async () => {
@@ -154,6 +241,35 @@ Deno.test("an unread log does not block the event loop, and later reports the nu
   } finally {
     await child.status;
   }
+});
+
+Deno.test("a pipe that another process made non-blocking loses no line", async () => {
+  const script = `import { createLogger, flushLog } from ${LOG};
+    const log = createLogger();
+    for (let line = 0; line < 3_000; line++) log.info("line", { line, padding: "x".repeat(100) });
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    console.log("the pipe is full");
+    await Deno.stdin.read(new Uint8Array(1));
+    await flushLog();
+    Deno.exit(0);`;
+  const setFlag = "import fcntl, os; fcntl.fcntl(2, fcntl.F_SETFL, fcntl.fcntl(2, fcntl.F_GETFL) | os.O_NONBLOCK)";
+  const child = new Deno.Command("sh", {
+    args: ["-c", `/usr/bin/python3 -c '${setFlag}' && exec "$@"`, "sh", Deno.execPath(), "eval", "--no-config", script],
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const { value } = await child.stdout.pipeThrough(new TextDecoderStream()).getReader().read();
+  assertEquals(value, "the pipe is full\n");
+  const stderr = new Response(child.stderr).text();
+  const stdin = child.stdin.getWriter();
+  await stdin.write(new Uint8Array([1]));
+  await stdin.close();
+  const numbers = (await stderr).trimEnd().split("\n").map((line) =>
+    Number(/ line=(\d+) padding=x{100}$/.exec(line)?.[1])
+  );
+  assertEquals(numbers, Array.from({ length: 3_000 }, (_, index) => index));
+  assertEquals((await child.status).code, 0);
 });
 
 Deno.test("a process with an unread log can exit", async () => {

@@ -146,6 +146,11 @@ export class AdminListener implements AsyncDisposable {
     await this.#listener.share();
   }
 
+  /** Undoes `share()` if the successor has failed. See {@link Listener.takeBack}. */
+  async takeBack(): Promise<void> {
+    await this.#listener.takeBack();
+  }
+
   /**
    * Stops accepting connections, because a successor process does. Connections that are kept alive must end, or Prometheus
    * would scrape this process until it exits. Over HTTP/1.1 the next response ends them (`Connection: close`, RFC 9112

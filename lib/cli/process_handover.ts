@@ -78,6 +78,8 @@ export async function handOver(service: RunningService, signal: AbortSignal): Pr
     } catch {
       // It has already exited.
     }
+    // Until its end it may still open a listener.
+    await child.status;
     throw error;
   } finally {
     clearTimeout(timer);

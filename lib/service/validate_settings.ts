@@ -16,6 +16,7 @@ import { descriptorLimit } from "../net/ffi/load_ffi.ts";
 import { isLoopback } from "../ip.ts";
 import type { TlsMaterial } from "../tls/loaded_certificate.ts";
 import { validateBrokerOptions } from "./join_broker.ts";
+import { readMemoryLimit } from "./memory_limit.ts";
 import { coversHost, namesOf } from "../tls/x509/certificate_names.ts";
 import { compileOriginRule, type OriginRule } from "../handshake/origin.ts";
 
@@ -133,26 +134,6 @@ export function computeMemoryBudget({ memoryBudget }: Settings, processes: numbe
   const memory = readMemoryLimit();
   if (memory === undefined) return MAX_BUDGET / 4;
   return Math.min(MAX_BUDGET, Math.max(MIN_BUDGET, Math.floor(memory * MEMORY_FRACTION / processes)));
-}
-
-/** The bytes that this process may use, limited by its cgroup. Undefined without the permission. Never prompts. */
-function readMemoryLimit(): number | undefined {
-  const limits: number[] = [];
-  if (isGranted({ name: "sys", kind: "systemMemoryInfo" })) limits.push(Deno.systemMemoryInfo().total);
-  for (const path of ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]) {
-    if (!isGranted({ name: "read", path })) continue;
-    try {
-      limits.push(Number(Deno.readTextFileSync(path).trim()));
-    } catch {
-      // The other cgroup version, or no cgroup.
-    }
-  }
-  const known = limits.filter((limit) => limit > 0);
-  return known.length > 0 ? Math.min(...known) : undefined;
-}
-
-function isGranted(permission: Deno.PermissionDescriptor): boolean {
-  return Deno.permissions.querySync(permission).state === "granted";
 }
 
 /** Builds the URL for clients. Uses a name of the certificate if the service listens on any address or on loopback. */

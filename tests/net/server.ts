@@ -108,6 +108,8 @@ async function main(options: ServerOptions): Promise<void> {
         return await listener.replace(JSON.parse(argument));
       case "share":
         return listener.share();
+      case "takeBack":
+        return await listener.takeBack();
       case "stop":
         return await listener.stopAccepting();
       case "close": {

@@ -67,6 +67,7 @@ export class Sockets {
   readonly #events = new Int16Array(this.#polled.buffer);
 
   readonly #limit: number;
+  #highest = -1;
 
   constructor(libc: Libc) {
     this.#libc = libc;
@@ -214,19 +215,31 @@ export class Sockets {
     return count;
   }
 
-  /** Visits the open descriptors, 256 per system call. Ends after a run without any open descriptor. */
+  /** The highest descriptor that was open when the descriptors were last listed or counted. -1: never done. */
+  get highest(): number {
+    return this.#highest;
+  }
+
+  /**
+   * Visits the open descriptors, 256 per system call. Ends after a run without any open descriptor, but not before the
+   * highest one of the last time: many in the middle may have been closed since.
+   */
   #walk(visit: (fd: number) => void): void {
     const run = Math.min(RUN, this.#limit);
-    for (let first = 0, found = true; found; first += run) {
+    const before = this.#highest;
+    let highest = -1;
+    for (let first = 0, found = true; found || first <= before; first += run) {
       for (let at = 0; at < run; at++) this.#polled[at * 2] = first + at;
       if (this.#libc.calls.poll(this.#polled, BigInt(run), 0) < 0) return;
       found = false;
       for (let at = 0; at < run; at++) {
         if ((this.#events[at * 4 + 3]! & POLLNVAL) !== 0) continue;
         found = true;
-        visit(first + at);
+        highest = first + at;
+        visit(highest);
       }
     }
+    this.#highest = highest;
   }
 
   /**

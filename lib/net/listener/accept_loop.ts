@@ -7,7 +7,7 @@ import type { Address } from "../../config/service_mode.ts";
 import { LINUX } from "../ffi/libc.ts";
 import type { Ffi } from "../ffi/load_ffi.ts";
 import type { Sockets } from "../ffi/sockets.ts";
-import { assertSocketOrMissing, clearSocketPath, removeOwnSocket } from "./unix_socket_path.ts";
+import { assertSocketOrMissing, clearSocketPath, missingPermission, removeOwnSocket } from "./unix_socket_path.ts";
 
 /** Certificate and key in PEM, for `Deno.serve`. */
 export interface TlsText {
@@ -146,10 +146,7 @@ function explainError(error: unknown, address: Address): Error {
     if (error instanceof Deno.errors.PermissionDenied) {
       return fail("this user may not write in its folder; change the folder's owner or mode, or give another --unix");
     }
-    if (error instanceof Deno.errors.NotCapable) {
-      return fail(`Deno has no permission; add --allow-read=${address.path} and --allow-write=${address.path}`);
-    }
-    return fail(messageOf(error));
+    return fail(missingPermission(error, address.path) ?? messageOf(error));
   }
   if (error instanceof Deno.errors.AddrInUse) {
     return fail("the port is in use by another program; stop that one, or choose another with --port");

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Address } from "../../config/service_mode.ts";
-import { StartError } from "../../errors.ts";
+import { messageOf, StartError } from "../../errors.ts";
 import type { Logger } from "../../log.ts";
 import {
   type AcceptLoop,
@@ -19,11 +19,13 @@ import { LINUX } from "../ffi/libc.ts";
 import { assemble } from "../ffi/sockets.ts";
 import type { Instruction } from "./reuseport_group.ts";
 import { type Ffi, loadFfi, missingFfiWarning } from "../ffi/load_ffi.ts";
-import { hasUnstableNet } from "../../unstable_features.ts";
+import { MISSING_UNSTABLE_WARNING } from "../../unstable_features.ts";
 import { relisten } from "./relisten.ts";
 import { DescriptorReserve } from "./descriptor_reserve.ts";
 import {
   allConnectionsCounted,
+  assertShareable,
+  canJoin,
   HANDSHAKE_GRACE,
   queueEmptied,
   share,
@@ -31,7 +33,7 @@ import {
   steerToNewest,
   waitAtMost,
 } from "./replace_accept_loop.ts";
-import { moveSocket, removeOwnSocket } from "./unix_socket_path.ts";
+import { isOwnSocket, moveSocket, removeOwnSocket } from "./unix_socket_path.ts";
 
 /** Options of {@link Listener.open}. */
 export interface ListenOptions {
@@ -76,10 +78,6 @@ const CLOSE_TIMEOUT = 2_000;
 /** Milliseconds after which the reserve is filled again. */
 const REFILL_AFTER = 1_000;
 const BACKLOG = 4_096;
-const MISSING_UNSTABLE_WARNING =
-  'Without "unstable": ["net", "no-legacy-abort"] in deno.json new connections are refused for a ' +
-  "moment when the certificate is renewed, a hand-over to a new process is impossible, and a client that disconnects " +
-  "during the app's upgrade hook is detected only after the hook";
 
 /** Accepts connections on one address until it is stopped. */
 export class Listener {
@@ -119,13 +117,7 @@ export class Listener {
     const { ffi, reason } = loadFfi();
     const listener = new Listener(options, ffi);
     const { address, tls, takeover = false, group } = options;
-    if (group !== undefined && ffi?.libc.linux !== true) {
-      const cause = reason ?? "it is fully supported only on Linux";
-      throw new StartError(`Cannot share the port between processes: the C library on Linux is required (${cause})`);
-    }
-    if ((takeover || group !== undefined) && !listener.#canJoin(tls)) {
-      throw new StartError(`Cannot share the port between processes: deno.json needs "unstable": ["net"]`);
-    }
+    if (takeover || group !== undefined) assertShareable(tls, group !== undefined, ffi, reason);
     if (takeover) listener.#takeOver();
     else if (group === "join") listener.#bind(address, tls, true);
     else await listener.#open(address, tls);
@@ -133,7 +125,7 @@ export class Listener {
     if (options.additional) return listener;
     listener.#reserve.fill();
     if (reason !== undefined) options.log.warn(missingFfiWarning(reason, tls !== undefined));
-    if (!listener.#canJoin(tls)) options.log.info(MISSING_UNSTABLE_WARNING);
+    if (!canJoin(tls)) options.log.info(MISSING_UNSTABLE_WARNING);
     return listener;
   }
 
@@ -161,7 +153,7 @@ export class Listener {
    */
   async replace(tls: TlsText | undefined): Promise<void> {
     if (this.#address.transport === "unix") return;
-    if (!this.#canJoin(tls)) return await this.#reopen(tls);
+    if (!canJoin(tls)) return await this.#reopen(tls);
     const previousEnded = this.#previousEnded;
     let retired!: () => void;
     this.#previousEnded = new Promise((resolve) => retired = resolve);
@@ -186,11 +178,6 @@ export class Listener {
       retired();
       throw error;
     }
-  }
-
-  /** Whether a second loop can listen on the port beside the first. */
-  #canJoin(tls: TlsText | undefined): boolean {
-    return tls === undefined || hasUnstableNet();
   }
 
   /** Ends the loop and then opens one with the new certificate. New connections are refused in between. */
@@ -240,8 +227,7 @@ export class Listener {
 
   /** Resolves when no connection waits on these sockets, which must no longer get new ones. `old`: all but the newest. */
   async queuesEmptied(which: "all" | "old"): Promise<void> {
-    const { signal } = this.#stopping;
-    await Promise.all(this.#loops(which).map(({ fd }) => queueEmptied(this.#ffi!, fd!, true, signal)));
+    await Promise.all(this.#loops(which).map(({ fd }) => queueEmptied(this.#ffi!, fd!, true, this.#stopping.signal)));
   }
 
   /** Stops listening on all sockets, or on all but the newest. Accepted connections stay open. */
@@ -274,9 +260,26 @@ export class Listener {
    */
   async share(): Promise<boolean> {
     if (this.#loopCanEnd) await this.#previousEnded;
-    if (!this.#canJoin(this.#current.tls)) return false;
+    if (!canJoin(this.#current.tls)) return false;
     this.#shared = this.#address.transport === "unix" || (this.#loopCanEnd && share(this.#ffi!, this.#current.fd!));
     return this.#shared;
+  }
+
+  /**
+   * Undoes `share()` if the hand-over has failed: listens at the path of a unix socket again if the successor has replaced
+   * or removed its file. Open connections stay open. Never throws. A TCP port needs nothing.
+   */
+  async takeBack(): Promise<void> {
+    await this.#relistening;
+    const address = this.#address;
+    if (address.transport === "tcp" || this.#stopping.signal.aborted || isOwnSocket(address.path, this.#inode)) return;
+    // No client can reach the old loop without its path, but its connections still need it.
+    this.#retiring.add(this.#current);
+    try {
+      this.#bind(address, undefined, false);
+    } catch (error) {
+      this.#options.log.error(messageOf(error));
+    }
   }
 
   /**
@@ -288,8 +291,7 @@ export class Listener {
     await Promise.all([this.#relistening, this.#previousEnded]);
     this.#removeSocketFile();
     // A shutdown of a listening unix socket makes Deno's loop spin on EAGAIN. Without its path no client can connect.
-    if (this.#address.transport === "unix") return true;
-    if (this.#closed) return true;
+    if (this.#address.transport === "unix" || this.#closed) return true;
     // With a signal of its own, because the stop must not cut short the wait for handshakes.
     if (this.#loopCanEnd) await this.#retire(this.#current, this.#shared, new AbortController().signal);
     return this.#loopCanEnd;
@@ -328,7 +330,7 @@ export class Listener {
     if (joins) return this.#bind(address, tls, true);
     await clearAddress(address);
     // Without the C library, the loop of the next certificate can join only a socket that was opened for sharing.
-    const sharing = tls !== undefined && this.#ffi?.libc.linux !== true && this.#canJoin(tls);
+    const sharing = tls !== undefined && this.#ffi?.libc.linux !== true && canJoin(tls);
     if (sharing) assertPortFree(address);
     this.#bind(address, tls, sharing);
   }
@@ -389,11 +391,10 @@ export class Listener {
       signal,
     }).finally(() => {
       this.#relistening = undefined;
-      if (!signal.aborted) onGroupChange?.("joined");
+      if (signal.aborted) return;
+      onGroupChange?.("joined");
       // After a delay, because the free descriptors are for the connections that have been waiting.
-      if (!signal.aborted && !this.#options.additional) {
-        this.#refill = setTimeout(() => this.#reserve.fill(), REFILL_AFTER);
-      }
+      if (!this.#options.additional) this.#refill = setTimeout(() => this.#reserve.fill(), REFILL_AFTER);
     });
   }
 }

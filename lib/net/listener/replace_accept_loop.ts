@@ -6,6 +6,9 @@
  */
 import { delay } from "@std/async/delay";
 import type { Address } from "../../config/service_mode.ts";
+import { StartError } from "../../errors.ts";
+import { hasUnstableNet } from "../../unstable_features.ts";
+import type { TlsText } from "./accept_loop.ts";
 import type { Ffi } from "../ffi/load_ffi.ts";
 import { LINUX } from "../ffi/libc.ts";
 import { assemble } from "../ffi/sockets.ts";
@@ -20,6 +23,27 @@ const QUEUE_INTERVAL = 5;
 const DESCRIPTORS_INTERVAL = 100;
 /** BPF_RET | BPF_K */
 const RETURN = 0x06;
+
+/** Whether a second loop with this certificate can listen on a port beside the first. */
+export function canJoin(tls: TlsText | undefined): boolean {
+  return tls === undefined || hasUnstableNet();
+}
+
+/**
+ * Checks that several processes can listen on one port.
+ * @param group whether they share it permanently, and not only during a hand-over
+ * @throws {StartError} if something is missing
+ */
+export function assertShareable(
+  tls: TlsText | undefined,
+  group: boolean,
+  ffi: Ffi | undefined,
+  reason = "it is fully supported only on Linux",
+): void {
+  const fail = (why: string) => new StartError(`Cannot share the port between processes: ${why}`);
+  if (group && ffi?.libc.linux !== true) throw fail(`the C library on Linux is required (${reason})`);
+  if (!canJoin(tls)) throw fail(`deno.json needs "unstable": ["net"]`);
+}
 
 /**
  * Sets SO_REUSEPORT on a listening socket, so that others may bind its port. Not set when the socket is opened, because

@@ -2,6 +2,7 @@
  * Creates and removes the file of a unix socket.
  * @module
  */
+import { dirname } from "node:path";
 import { messageOf, StartError } from "../../errors.ts";
 
 /**
@@ -18,7 +19,8 @@ export async function clearSocketPath(path: string): Promise<void> {
     // No program listens on it: a killed service left the file.
     if (error instanceof Deno.errors.ConnectionRefused) return removeSocket(path, where);
     if (error instanceof Deno.errors.NotFound) return;
-    throw new StartError(`${where}connecting to the socket there failed (${messageOf(error)})`, { cause: error });
+    const why = missingPermission(error, path) ?? `connecting to the socket there failed (${messageOf(error)})`;
+    throw new StartError(where + why, { cause: error });
   }
   throw new StartError(`${where}another program listens on it; stop that one, or give another --unix`);
 }
@@ -34,7 +36,7 @@ export function assertSocketOrMissing(path: string): boolean {
     info = Deno.lstatSync(path);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return false;
-    throw new StartError(where + messageOf(error), { cause: error });
+    throw new StartError(where + (missingPermission(error, path) ?? messageOf(error)), { cause: error });
   }
   if (!info.isSocket) {
     throw new StartError(`${where}the file there is not a socket; remove it, or give another --unix`);
@@ -42,11 +44,22 @@ export function assertSocketOrMissing(path: string): boolean {
   return true;
 }
 
+/**
+ * Names the flags that a unix socket requires, if the error is a missing permission of Deno. The folder is required because
+ * the socket is created beside its path. Deno cannot restrict `--allow-net` to a path that contains the process ID.
+ */
+export function missingPermission(error: unknown, path: string): string | undefined {
+  if (!(error instanceof Deno.errors.NotCapable)) return undefined;
+  const folder = dirname(path);
+  return `Deno has no permission; add --allow-net --allow-read=${folder} --allow-write=${folder}`;
+}
+
 function removeSocket(path: string, where: string): void {
   try {
     Deno.removeSync(path);
   } catch (error) {
-    throw new StartError(`${where}its stale socket file cannot be removed (${messageOf(error)})`, { cause: error });
+    const why = missingPermission(error, path) ?? `its stale socket file cannot be removed (${messageOf(error)})`;
+    throw new StartError(where + why, { cause: error });
   }
 }
 
@@ -61,10 +74,19 @@ export function moveSocket(from: string, to: string, mode: number): number | nul
   return Deno.lstatSync(to).ino;
 }
 
+/** Whether the file at the path is the socket that `moveSocket` moved there. */
+export function isOwnSocket(path: string, inode: number | null): boolean {
+  try {
+    return inode !== null && Deno.lstatSync(path).ino === inode;
+  } catch {
+    return false;
+  }
+}
+
 /** Removes the socket's file, unless it was replaced by that of a successor. */
 export function removeOwnSocket(path: string, inode: number | null): void {
   try {
-    if (inode !== null && Deno.lstatSync(path).ino === inode) Deno.removeSync(path);
+    if (isOwnSocket(path, inode)) Deno.removeSync(path);
   } catch {
     // It is gone already or may not be removed: the next start replaces it.
   }

@@ -60,8 +60,8 @@ const PAUSE_FACTOR = 250;
 const BUSY_PAUSE_FACTOR = 20;
 /** The maximum time between two counts of the descriptors, in milliseconds. */
 const COUNT_PAUSE = 1_000;
-/** A scan ends after this many descriptors in a row that are not connections of the service. */
-const MAX_GAP = 256;
+/** A scan also covers this many descriptors above the highest one of the last count: connections since then may have them. */
+const MARGIN = 64;
 /** The maximum milliseconds by which the clock of the timeouts advances per tick: suspending the machine must not end connections. */
 const MAX_CLOCK_STEP = 1_000;
 
@@ -83,7 +83,10 @@ class Scanner {
   readonly #otherSockets: number[] = [];
   /** The cookies, by descriptor, of the sockets that were aborted because descriptors ran short and that Deno has not closed yet. */
   readonly #closing = new Map<number, number>();
-  /** One more than the highest descriptor of a connection so far. */
+  /**
+   * One more than the highest descriptor that was open at a count or that a scan found to be a connection. Any number of
+   * the descriptors below it may be of another kind: WebSockets of another listener, or an app's files.
+   */
   #end = 0;
   /** When the next full scan is due under high traffic or while the loop is blocked. */
   #busyFullScanAt = -Infinity;
@@ -171,7 +174,7 @@ class Scanner {
     const unfinished: number[] = [];
     let unfinishedBytes = 0;
     let all = 0;
-    for (let fd = 0; fd < this.#end + MAX_GAP && fd < table.rows; fd++) {
+    for (let fd = 0; fd < this.#end + MARGIN && fd < table.rows; fd++) {
       const skip = !full && table.state[fd] === State.open;
       const tracked = skip ? undefined : this.#identify(fd, clock);
       if (skip || tracked !== undefined) this.#end = Math.max(this.#end, fd + 1);
@@ -223,11 +226,12 @@ class Scanner {
     }
   }
 
-  /** Aborts idle connections if descriptors run short. Returns whether it aborted any. */
+  /** Counts the descriptors, and aborts idle connections if they run short. Returns whether it aborted any. */
   #freeDescriptors(clock: number): boolean {
     const limit = this.#sockets.descriptorLimit();
     for (const [fd, cookie] of this.#closing) if (this.#sockets.cookie(fd) !== cookie) this.#closing.delete(fd);
     const open = this.#sockets.openCount();
+    this.#end = Math.min(Math.max(this.#end, this.#sockets.highest + 1), this.#table.rows);
     const free = limit - open + this.#closing.size;
     if (free >= requiredFreeDescriptors(limit)) return false;
     // Connections and requests since the last scan are recorded first.

@@ -10,7 +10,7 @@ import { DescriptorFinder } from "./descriptor_finder.ts";
 import { ABORT_REASONS, type AbortReason, ConnectionTable, Header } from "./connection_table.ts";
 import type { ScannerReport, ScannerTask } from "./scanner_worker.ts";
 import { type Ffi, loadFfi } from "../ffi/load_ffi.ts";
-import { CLOSE_TIMEOUT, type WatchdogLimits } from "./watchdog_rules.ts";
+import { CLOSE_TIMEOUT, defaultKeepAliveTimeout, type WatchdogLimits } from "./watchdog_rules.ts";
 
 /** The listener to watch, and the limits. */
 export interface WatchdogOptions extends Partial<WatchdogLimits> {
@@ -40,7 +40,6 @@ export interface WatchdogStats {
   readonly abandonedUpgrades: number;
 }
 
-const KEEP_ALIVE = 75_000;
 const BEAT_EVERY = 100;
 /** Milliseconds to wait for the thread to start or end. */
 const THREAD_TIMEOUT = 5_000;
@@ -90,7 +89,7 @@ export class Watchdog {
 
   #startThread(options: WatchdogOptions, port: number): void {
     const { handshakeTimeout, maxPayload } = options;
-    const { keepAliveTimeout = KEEP_ALIVE, closeTimeout = CLOSE_TIMEOUT } = options;
+    const { keepAliveTimeout = defaultKeepAliveTimeout(handshakeTimeout), closeTimeout = CLOSE_TIMEOUT } = options;
     const { messageTimeout = Infinity, unfinishedBudget = Infinity } = options;
     const limits = { handshakeTimeout, keepAliveTimeout, closeTimeout, maxPayload, messageTimeout, unfinishedBudget };
     const task: ScannerTask = { buffer: this.#context.table.buffer, port, limits };

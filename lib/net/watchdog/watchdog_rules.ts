@@ -8,7 +8,7 @@ import { type AbortReason, State } from "./connection_table.ts";
 export interface WatchdogLimits {
   /** For the first request of a connection, for the body of a request, and for sending a 101. */
   readonly handshakeTimeout: number;
-  /** Between two requests over one connection. */
+  /** Between two requests over one connection, and until a request is answered. */
   readonly keepAliveTimeout: number;
   /** Between a close frame, or the last byte that the peer read after it, and the end of the connection. */
   readonly closeTimeout: number;
@@ -18,6 +18,17 @@ export interface WatchdogLimits {
   readonly messageTimeout: number;
   /** The maximum bytes of the unfinished messages of all connections together. */
   readonly unfinishedBudget: number;
+}
+
+/** Milliseconds for an idle keep-alive connection. */
+const KEEP_ALIVE_TIMEOUT = 75_000;
+
+/**
+ * The default of `keepAliveTimeout`. The watchdog cannot see whether a request is answered. So it allows the time in which
+ * the token check and then the app's upgrade hook may each take `handshakeTimeout`, until the service answers with a 503.
+ */
+export function defaultKeepAliveTimeout(handshakeTimeout: number): number {
+  return Math.max(KEEP_ALIVE_TIMEOUT, 2 * handshakeTimeout + 1_000);
 }
 
 /** The state of a connection at one scan. */

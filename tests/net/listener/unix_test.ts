@@ -1,7 +1,10 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { exchange, handshake } from "../../support/raw.ts";
+import { textFrame } from "../../support/frames.ts";
+import { exchange, handshake, skip, writeAll } from "../../support/raw.ts";
 import { ServerProcess } from "../process.ts";
+
+const CONFIG = new URL("../../../deno.json", import.meta.url).pathname;
 
 async function withFolder(test: (path: string) => Promise<void>): Promise<void> {
   const folder = await Deno.makeTempDir();
@@ -76,4 +79,65 @@ Deno.test("a unix socket: a successor takes over without refusing a connection",
     await server.ask("close");
     (await upgraded(path)).close();
     held.close();
+  }));
+
+Deno.test("a unix socket: after a failed hand-over the predecessor has the path again, and its connections stay open", () =>
+  withFolder(async (path) => {
+    const address = { transport: "unix", mode: 0o600, path } as const;
+    await using server = await ServerProcess.start({ address });
+    const held = await upgraded(path);
+    const { ino } = Deno.lstatSync(path);
+    assertEquals(await server.ask("share"), true);
+    await server.ask("takeBack");
+    assertEquals(Deno.lstatSync(path).ino, ino, "the path was never lost");
+    {
+      // A successor that removes its file.
+      await using successor = await ServerProcess.start({ address, takeover: true });
+      await successor.ask("close");
+    }
+    await assertRejects(() => Deno.connect({ transport: "unix", path }), Deno.errors.NotFound);
+    await server.ask("takeBack");
+    const second = await upgraded(path);
+    {
+      // A successor that is killed and leaves its file.
+      await using _successor = await ServerProcess.start({ address, takeover: true });
+    }
+    await assertRejects(() => Deno.connect({ transport: "unix", path }), Deno.errors.ConnectionRefused);
+    await server.ask("takeBack");
+    const third = await upgraded(path);
+    assertEquals(Deno.lstatSync(path).mode! & 0o777, 0o600);
+    for (const connection of [held, second, third]) {
+      await writeAll(connection, textFrame("hi"));
+      await skip(connection, 4);
+      connection.close();
+    }
+    assertEquals(await server.ask("stop"), true);
+    assertEquals([...Deno.readDirSync(join(path, ".."))], []);
+  }));
+
+Deno.test("a unix socket: without a permission, the error names flags that are enough", () =>
+  withFolder(async (path) => {
+    const folder = join(path, "..");
+    const script = join(folder, "listen.ts");
+    const url = (file: string) => JSON.stringify(new URL(`../../../lib/${file}`, import.meta.url).href);
+    await Deno.writeTextFile(
+      script,
+      `import { Listener } from ${url("net/listener/listener.ts")};
+      import { silent } from ${url("log.ts")};
+      const address = { transport: "unix", path: ${JSON.stringify(path)}, mode: 0o600 };
+      await Listener.open({ address, log: silent, handler: () => new Response() })
+        .then(() => console.log("listens"), (error) => console.log(error.message));
+      Deno.exit(0);`,
+    );
+    const run = async (permissions: readonly string[]) => {
+      const args = ["run", "--no-prompt", "--no-check", "--config", CONFIG, ...permissions, script];
+      const { stdout } = await new Deno.Command(Deno.execPath(), { args, stderr: "inherit" }).output();
+      return new TextDecoder().decode(stdout).trim();
+    };
+    const message = new RegExp(`^Cannot listen on ${path}: Deno has no permission; add (--allow-.*)$`);
+    // The process does not remove its file, so the later ones find a stale socket.
+    for (const permissions of [[], ["--allow-read"], ["--allow-read", "--allow-write"]]) {
+      const advice = message.exec(await run(permissions))?.[1];
+      assertEquals(await run(advice?.split(" ") ?? []), "listens", `${permissions}: ${advice}`);
+    }
   }));

@@ -1,6 +1,11 @@
 import { assertEquals } from "@std/assert";
 import { State } from "../../../lib/net/watchdog/connection_table.ts";
-import { type ConnectionSample, TrackedSocket, type WatchdogLimits } from "../../../lib/net/watchdog/watchdog_rules.ts";
+import {
+  type ConnectionSample,
+  defaultKeepAliveTimeout,
+  TrackedSocket,
+  type WatchdogLimits,
+} from "../../../lib/net/watchdog/watchdog_rules.ts";
 
 const LIMITS: WatchdogLimits = {
   handshakeTimeout: 1_000,
@@ -17,10 +22,14 @@ function sample(change: Partial<ConnectionSample> = {}): ConnectionSample {
 }
 
 /** The verdicts on a connection that is looked at once a second while `at` says what is seen. */
-function verdict(seconds: number, at: (second: number) => Partial<ConnectionSample>): string | undefined {
+function verdict(
+  seconds: number,
+  at: (second: number) => Partial<ConnectionSample>,
+  limits = LIMITS,
+): string | undefined {
   const watched = new TrackedSocket(1, 0);
   for (let second = 0; second <= seconds; second++) {
-    const reason = watched.evaluate(sample(at(second)), second * 1_000, LIMITS);
+    const reason = watched.evaluate(sample(at(second)), second * 1_000, limits);
     if (reason !== undefined) return `${reason} after ${second} s`;
   }
   return undefined;
@@ -33,6 +42,16 @@ Deno.test("each state has its timeout", () => {
   assertEquals(verdict(10, () => ({ state: State.closing })), "close after 1 s");
   assertEquals(verdict(10, () => ({ state: State.request })), "idle after 6 s");
   assertEquals(verdict(10_000, () => ({})), undefined);
+});
+
+Deno.test("a request may wait for its token check and the app's upgrade hook as long as --handshake-timeout allows", () => {
+  const waits = (seconds: number) => {
+    const handshakeTimeout = seconds * 1_000;
+    return { ...LIMITS, handshakeTimeout, keepAliveTimeout: defaultKeepAliveTimeout(handshakeTimeout) };
+  };
+  const request = () => ({ state: State.request });
+  assertEquals(verdict(1_000, request, waits(10)), "idle after 76 s");
+  assertEquals(verdict(1_000, request, waits(120)), "idle after 242 s");
 });
 
 Deno.test("after a close frame the timeout begins again while the peer reads, up to one minute", () => {

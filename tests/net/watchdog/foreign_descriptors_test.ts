@@ -1,0 +1,70 @@
+/** A watchdog whose connections have descriptors above many that are not its own. Linux. */
+import { assert, assertEquals } from "@std/assert";
+import { silent } from "../../../lib/log.ts";
+import { loadFfi } from "../../../lib/net/ffi/load_ffi.ts";
+import { Watchdog } from "../../../lib/net/watchdog/watchdog.ts";
+import { dial, endOf } from "../../support/raw.ts";
+import { WATCHDOG } from "../process.ts";
+
+// The C library stays loaded until the process ends. Loading it before the first test prevents a leak report.
+const sockets = loadFfi().ffi?.sockets;
+const options = { ignore: Deno.build.os !== "linux" || sockets === undefined };
+
+/** Open files, which take the lowest free descriptors. */
+class Files implements Disposable {
+  readonly #files: Deno.FsFile[];
+
+  constructor(count: number) {
+    this.#files = Array.from({ length: count }, () => Deno.openSync("/dev/null"));
+  }
+
+  close(from: number, to: number): void {
+    for (const file of this.#files.splice(from, to - from)) file.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close(0, this.#files.length);
+  }
+}
+
+const pause = () => new Promise<void>((resolve) => setTimeout(resolve, 20));
+
+Deno.test(
+  "ends a silent connection above 600 descriptors of other files, also once these are closed",
+  options,
+  async () => {
+    using files = new Files(600);
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const watchdog = Watchdog.start({ ...WATCHDOG, addr: listener.addr, log: silent })!;
+    try {
+      assert(await watchdog.ready);
+      const [client, accepted] = await Promise.all([dial({ port: listener.addr.port }), listener.accept()]);
+      const ended = endOf(client, 30_000);
+      const { scans } = watchdog.stats();
+      while (watchdog.stats().scans < scans + 2) await pause();
+      files.close(0, 500);
+      const after = await ended;
+      accepted.close();
+      assert(after !== undefined && after > WATCHDOG.handshakeTimeout * 0.8, `${after} ms`);
+      // The thread's report may arrive after the client's reset.
+      const deadline = performance.now() + 20_000;
+      while (watchdog.stats().ended.handshake === 0 && performance.now() < deadline) await pause();
+      assertEquals(watchdog.stats().ended.handshake, 1);
+    } finally {
+      await watchdog.stop();
+    }
+  },
+);
+
+Deno.test("lists and counts descriptors above many that were closed since the last list", options, () => {
+  using files = new Files(1_000);
+  const before = sockets!.openCount();
+  const { highest } = sockets!;
+  files.close(0, 900);
+  assertEquals(sockets!.openCount(), before - 900);
+  assertEquals(sockets!.open().at(-1), highest);
+  assertEquals(sockets!.highest, highest);
+  files.close(0, 100);
+  sockets!.openCount();
+  assert(sockets!.highest < highest, `${sockets!.highest} of ${highest}`);
+});
