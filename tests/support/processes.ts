@@ -13,13 +13,17 @@ export async function pipeLines(stream: ReadableStream<Uint8Array>, lines: strin
  * tries to connect every 20 ms, for at most 15 s.
  * @param ended resolves when the program ends; the wait then rejects early
  */
-export async function portAccepts(port: number, ended: Promise<Deno.CommandStatus>): Promise<void> {
+export async function portAccepts(
+  port: number,
+  ended: Promise<Deno.CommandStatus>,
+  hostname = "127.0.0.1",
+): Promise<void> {
   let status: Deno.CommandStatus | undefined;
   ended.then((value) => status = value);
   const deadline = Date.now() + 15_000;
   for (;;) {
     try {
-      (await Deno.connect({ hostname: "127.0.0.1", port })).close();
+      (await Deno.connect({ hostname, port })).close();
       return;
     } catch (error) {
       if (status !== undefined) throw new Error(`it ended with code ${status.code}`, { cause: error });

@@ -155,7 +155,8 @@ async function start(kind: ProxyKind, configuration: Parameters<typeof startProx
   const ports = new Map<string, number>();
   const other = (name: string) => ports.get(name) ?? ports.set(name, freePort()).get(name)!;
   const port = freePort();
-  await Deno.writeTextFile(join(folder, "configuration"), surround(kind, folder, await configuration(port, other)));
+  const text = surround(kind, folder, await configuration(port, other));
+  await Deno.writeTextFile(join(folder, "configuration"), text);
   const { run: args, env } = invocation(kind, folder);
   const child = new Deno.Command(PROGRAMS[kind], { args, env, stdin: "null", stdout: "piped", stderr: "piped" })
     .spawn();
@@ -176,6 +177,8 @@ async function start(kind: ProxyKind, configuration: Parameters<typeof startProx
   };
   try {
     await portAccepts(port, child.status);
+    // nginx opens a second socket for IPv6 after that for IPv4.
+    if (text.includes(`[::]:${port}`)) await portAccepts(port, child.status, "::1");
   } catch (error) {
     await clean().catch(() => {});
     throw new Error(`${kind} does not listen: ${String(error)}\n${log()}`);
