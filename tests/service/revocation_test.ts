@@ -1,6 +1,8 @@
 /** Revoked tokens: their connections are closed. */
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
+import type { ServiceOptions } from "../../lib/config/service_options_type.ts";
+import { value } from "../admin/admin.ts";
 import { type Served, serving } from "../support/serving.ts";
 
 const FIRST = "first-shared-secret-0123456789";
@@ -11,7 +13,7 @@ const app = {
   message: (peer: { send(data: string): unknown }, message: { text(): string }) => void peer.send(message.text()),
 };
 
-function served(options: { readonly revokedTokens?: "keep" } = {}): Promise<Served> {
+function served(options: Pick<ServiceOptions, "admin" | "revokedTokens"> = {}): Promise<Served> {
   return serving(app, async (folder) => {
     const authTokenFile = join(folder, "tokens");
     await Deno.writeTextFile(authTokenFile, BOTH);
@@ -56,6 +58,23 @@ Deno.test("an incompletely written token file closes no connection", async () =>
   await using third = await connect(service, "third-shared-secret-0123456789");
   assertEquals(await third.ask("in"), "in");
   assertEquals(await client.ask("still here"), "still here");
+});
+
+Deno.test("an unusable token file is logged and counted as a failed reload, and the previous tokens stay valid", async () => {
+  await using service = await served({ admin: "127.0.0.1:0" });
+  const file = join(service.folder, "tokens");
+  const reloads = async () => {
+    const count = (result: string) => value(service.service.admin!.url, `wss_reloads_total{result="${result}"}`);
+    return { success: await count("success"), failure: await count("failure") };
+  };
+  await Deno.writeTextFile(file, "not a token: spaces\n");
+  while (service.logged("the reload failed").length === 0) await new Promise((done) => setTimeout(done, 20));
+  assertEquals(await reloads(), { success: 0, failure: 1 });
+  await using client = await connect(service, FIRST);
+  assertEquals(await client.ask("in"), "in");
+  await Deno.writeTextFile(file, BOTH + "third-shared-secret-0123456789\n");
+  while (service.logged("was read again").length === 0) await new Promise((done) => setTimeout(done, 20));
+  assertEquals(await reloads(), { success: 1, failure: 1 });
 });
 
 Deno.test("a requested reload revokes tokens at once; with revokedTokens keep, connections stay open", async () => {
