@@ -65,3 +65,22 @@ export function asError(thrown: unknown): Error {
   }
   return new Error(messageOf(thrown));
 }
+
+/**
+ * Runs steps one after the other. A step that fails does not prevent the next ones.
+ * @throws the error of the step that failed
+ * @throws {StartError} with the messages of all errors, if several steps failed
+ */
+export async function runEach(...steps: readonly (() => unknown)[]): Promise<void> {
+  const failures: unknown[] = [];
+  for (const step of steps) {
+    try {
+      await step();
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  if (failures.length === 0) return;
+  if (failures.length === 1) throw failures[0];
+  throw new StartError(failures.map(messageOf).join("; "), { cause: new AggregateError(failures) });
+}

@@ -51,8 +51,10 @@ export interface AdminListenerOptions {
   readonly log: Logger;
 }
 
-/** Bytes of a body besides its data. In base64 the data is a third longer. */
-const ENVELOPE = 4096;
+/** Bytes of a JSON body for one byte of a message: `\u0001`. Many encoders also write other text in this way. */
+const ESCAPE_LENGTH = 6;
+/** Bytes of a body besides the longest message: names of topics, or the many short commands of a batch. */
+const ENVELOPE = 8 * 1024 ** 2;
 /** Milliseconds for the response to a slow body before the connection is closed. */
 const RESPONSE_TIME = 1000;
 const API = "/api/";
@@ -251,7 +253,7 @@ export class AdminListener implements AsyncDisposable {
       throw new ApiError("unauthorized", "one of the keys in --admin-key-file is required: Authorization: Bearer KEY");
     }
     if (request.method !== "POST") return notAllowed("POST", request.method);
-    const body = await readJsonBody(request, Math.ceil(maxPayload * 4 / 3) + ENVELOPE, handshakeTimeout);
+    const body = await readJsonBody(request, maxPayload * ESCAPE_LENGTH + ENVELOPE, handshakeTimeout);
     bodyRead();
     return this.#json(await this.#api.call(method, body));
   }

@@ -31,7 +31,7 @@ export async function readJsonBody(request: Request, limit: number, timeout: num
 
 async function readBytes(request: Request, limit: number, timeout: number): Promise<Uint8Array> {
   const tooLong = () => {
-    return new ApiError("badRequest", `the body exceeds ${limit} bytes (--max-payload, longer by base64)`, 413);
+    return new ApiError("badRequest", `the body exceeds ${limit} bytes (8 MiB plus 6 times --max-payload)`, 413);
   };
   if (Number(request.headers.get("content-length") ?? 0) > limit) throw tooLong();
   if (request.body === null) return new Uint8Array();

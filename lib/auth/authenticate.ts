@@ -73,8 +73,8 @@ interface LoadedKeys {
 /**
  * Creates the authenticator that the settings ask for; undefined if they ask for none.
  * @throws {UsageError} if the settings contradict each other
- * @throws {StartError} if a file is missing or not usable. If a key set cannot be fetched, that is logged and
- * handshakes get 503 until it can.
+ * @throws {StartError} if a file is missing or not usable. If a key set cannot be fetched, that is logged; handshakes get
+ * 503 unless a set that was fetched within the last 24 hours has their key.
  */
 export async function createAuthenticator(
   settings: AuthSettings,

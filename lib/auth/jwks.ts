@@ -2,7 +2,7 @@
  * A remote JSON Web Key Set (RFC 7517 §5): fetched, cached, and fetched again when a token names an unknown key.
  * @module
  */
-import { createRemoteJWKSet, customFetch } from "jose";
+import { createLocalJWKSet, createRemoteJWKSet, customFetch, errors, type JWTVerifyGetKey } from "jose";
 import { messageOf } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { type JwtKey, PUBLIC_ALGORITHMS } from "./jwt_key.ts";
@@ -22,6 +22,8 @@ export interface KeySetTimes {
   readonly retry?: number;
   /** How long a set is used before it is fetched again. Default 600,000. */
   readonly maxAge?: number;
+  /** How long after its fetch a set is used if no newer one can be fetched. Default 86,400,000, a day. */
+  readonly maxStale?: number;
 }
 
 /** The maximum size of a key set in bytes. Real key sets are far smaller. */
@@ -38,17 +40,21 @@ export interface RemoteKeys extends JwtKey {
 
 /**
  * Keys from a URL. Concurrent requests share one fetch, and tokens with unknown keys cause at most one fetch per
- * cooldown. If the set cannot be fetched, tokens that need it throw {@link KeySetUnavailable}; each failed fetch is
- * logged once.
+ * cooldown. If the set cannot be fetched, the last one stays in use for `maxStale`. Tokens whose key it lacks throw
+ * {@link KeySetUnavailable}. Each failed fetch is logged once.
  */
 export function remoteKeys(url: URL, log: Logger, times: KeySetTimes = {}): RemoteKeys {
-  const { timeout = 5_000, cooldown = 30_000, retry = 5_000, maxAge = 600_000 } = times;
+  const { timeout = 5_000, cooldown = 30_000, retry = 5_000, maxAge = 600_000, maxStale = 86_400_000 } = times;
+  /** Set while the last fetch has failed. */
   let failure: { readonly error: KeySetUnavailable; readonly until: number } | undefined;
+  /** The last set that was fetched. */
+  let last: { readonly find: ReturnType<typeof createLocalJWKSet>; readonly until: number } | undefined;
 
   async function fetchSet(target: string, init: RequestInit): Promise<Response> {
     if (failure !== undefined && performance.now() < failure.until) throw failure.error;
     try {
       const text = await readSet(target, init);
+      last = { find: createLocalJWKSet(JSON.parse(text)), until: performance.now() + maxStale };
       failure = undefined;
       return new Response(text);
     } catch (cause) {
@@ -59,13 +65,36 @@ export function remoteKeys(url: URL, log: Logger, times: KeySetTimes = {}): Remo
     }
   }
 
-  const key = createRemoteJWKSet(url, {
+  const remote = createRemoteJWKSet(url, {
     timeoutDuration: timeout,
     cooldownDuration: cooldown,
     cacheMaxAge: maxAge,
     [customFetch]: fetchSet,
   });
-  return { algorithms: PUBLIC_ALGORITHMS, key, fetch: () => key.reload().catch(() => {}) };
+
+  async function key(...token: Parameters<JWTVerifyGetKey>): Promise<CryptoKey> {
+    const fetched = remote(...token);
+    fetched.catch(() => {});
+    // During an outage a token whose key is known does not wait for another attempt, which may take the whole timeout. If
+    // the last attempt was long ago, it waits: the key may have been removed from the set since.
+    if (failure === undefined || performance.now() > failure.until + 2 * timeout) {
+      try {
+        return await fetched;
+      } catch (error) {
+        if (!(error instanceof KeySetUnavailable)) throw error;
+      }
+    }
+    if (last !== undefined && performance.now() < last.until) {
+      try {
+        return await last.find(...token);
+      } catch (error) {
+        if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
+      }
+    }
+    return await fetched;
+  }
+
+  return { algorithms: PUBLIC_ALGORITHMS, key, fetch: () => remote.reload().catch(() => {}) };
 }
 
 async function readSet(target: string, init: RequestInit): Promise<string> {

@@ -7,7 +7,7 @@ import type { Settings } from "../config/service_options.ts";
 import { throttled } from "../log_throttle.ts";
 import { Supervisor } from "../workers/supervisor.ts";
 import { WorkerFailure } from "../workers/worker_process.ts";
-import { messageOf, StartError } from "../errors.ts";
+import { messageOf, runEach, StartError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { loadFfi } from "../net/ffi/load_ffi.ts";
 import { reportListening } from "./banner.ts";
@@ -65,10 +65,7 @@ export async function supervise(
         await supervisor.stop();
         await admin?.[Symbol.asyncDispose]();
       },
-      async reload() {
-        admin?.reloadKeys();
-        await supervisor.reload();
-      },
+      reload: () => runEach(() => admin?.reloadKeys(), () => supervisor.reload()),
       async replace() {
         await supervisor.replace();
         log.info("the workers have been replaced; the old workers exit when their connections have ended");

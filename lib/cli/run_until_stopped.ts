@@ -10,8 +10,8 @@ export interface SignalActions {
   /** SIGTERM, SIGINT: stops after the connections have drained. Resolves when all connections and processes have ended. */
   stop(): Promise<void>;
   /**
-   * SIGHUP: reloads the certificate and the tokens.
-   * @throws {StartError} if nothing was reloaded
+   * SIGHUP: reloads the admin keys, and together the certificate and the tokens.
+   * @throws {StartError} if a file is not usable
    */
   reload(): Promise<void>;
   /**
@@ -55,7 +55,7 @@ export async function runUntilStopped(
   async function reload(): Promise<void> {
     log.info("SIGHUP: reloading");
     await actions.reload().catch((error) => {
-      log.error(`the reload failed, and the previous files stay in use: ${messageOf(error)}`);
+      log.error(`the reload failed, and the previous content of each unusable file stays in use: ${messageOf(error)}`);
     });
   }
   async function replace(): Promise<void> {

@@ -165,7 +165,7 @@ export class CredentialReloader {
    * closes connections, the file must first stay unchanged for a while. The watch does not call again meanwhile.
    */
   #tokenFileChanged(): Promise<void> {
-    return this.#logFailure(async () => {
+    const reload = async () => {
       const { authenticator, log } = this.#options;
       const { confirmAfter = CONFIRM_AFTER } = this.#options;
       let before: string | undefined;
@@ -181,8 +181,10 @@ export class CredentialReloader {
         before = now;
         await delay(confirmAfter, { signal: this.#stopping.signal }).catch(() => {});
       }
-      await this.runExclusively(() => this.#count(() => this.#reloadTokens()));
-    });
+      await this.runExclusively(() => this.#reloadTokens());
+    };
+    // `removesKeys` reads the file, too, and throws if it is not usable.
+    return this.#logFailure(() => this.#count(reload));
   }
 
   async #reloadTokens(): Promise<void> {

@@ -7,7 +7,7 @@ import type { Authenticator } from "../auth/authenticate.ts";
 import { CloseCode } from "../close_codes.ts";
 import type { Mode } from "../config/service_mode.ts";
 import type { Settings } from "../config/service_options.ts";
-import { messageOf, stackOf, StartError } from "../errors.ts";
+import { messageOf, runEach, stackOf, StartError } from "../errors.ts";
 import { RequestHandler } from "../http/request_handler.ts";
 import type { PageFacts } from "../http/test_page.ts";
 import { HubCalls } from "../hub/service_calls.ts";
@@ -275,9 +275,8 @@ export class RunningService extends HubCalls implements Service {
     return this.#peerRegistry.all;
   }
 
-  async reload(): Promise<void> {
-    this.#admin?.reloadKeys();
-    await this.#credentials.reload();
+  reload(): Promise<void> {
+    return runEach(() => this.#admin?.reloadKeys(), () => this.#credentials.reload());
   }
 
   /** The listener. The supervisor replaces its sockets together with those of the other workers. */

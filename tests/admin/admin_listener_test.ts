@@ -5,10 +5,9 @@ import { peerTest } from "../peers/require.ts";
 import { adminUrl, call, KEY, OTHER_KEY, servingAdmin } from "./admin.ts";
 
 /** Sends bytes and reads until the listener closes the connection. */
-async function raw(port: number, text: string, then?: (connection: Deno.Conn) => Promise<void>): Promise<string> {
+async function raw(port: number, text: string): Promise<string> {
   using connection = await Deno.connect({ hostname: "127.0.0.1", port });
   await connection.write(new TextEncoder().encode(text));
-  await then?.(connection);
   let answer = "";
   const decoder = new TextDecoder();
   const buffer = new Uint8Array(65536);
@@ -162,19 +161,53 @@ Deno.test("admin listener: limits the length of a body and the time to receive i
   const longer = await call(service, "publish", { topic: "a", data: "x".repeat(64 * 1024 + 1) });
   assertEquals(longer.status, 413);
   assertMatch(longer.body.error.message, /^data: .*--max-payload/);
-  assertEquals((await call(service, "publish", "x".repeat(1024 * 1024))).status, 413);
   const head = `POST /api/nodes HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${KEY}\r\n`;
-  const chunked = await raw(port, `${head}Transfer-Encoding: chunked\r\n\r\n`, async (connection) => {
-    const chunk = new TextEncoder().encode(`10000\r\n${"x".repeat(65536)}\r\n`);
-    // The listener closes the connection after it refuses the body.
-    await (async () => {
-      for (let i = 0; i < 8; i++) await connection.write(chunk);
-    })().catch(() => {});
-  });
-  assertMatch(chunked, /^HTTP\/1.1 413 /);
   const slow = await raw(port, `${head}Content-Length: 100\r\n\r\n{`);
   assertMatch(slow, /^HTTP\/1.1 408 /);
   assertEquals(await raw(port, "POST /api/nodes HTT"), "", "a slow head closes the connection");
+  // Neither its length nor its time is limited, because it is not read.
+  const keyless = "POST /api/publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n{";
+  assertMatch(await raw(port, keyless), /^HTTP\/1.1 401 /);
+});
+
+Deno.test("admin listener: accepts messages of the maximum length as encoders write them, and long batches", async () => {
+  await using served = await servingAdmin();
+  const { service } = served;
+  const texts = ["\u4e2d".repeat(300_000), "\u00e9".repeat(500_000), "\x01".repeat(1024 ** 2)];
+  for (const data of texts) {
+    // PHP's json_encode and Python's json.dumps write every character that is not ASCII in this way.
+    const escaped = JSON.stringify({ topic: "a", data }).replace(
+      /[\u0080-\uffff]/g,
+      (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+    );
+    assertEquals((await call(service, "publish", escaped)).status, 200);
+  }
+  const long = await call(service, "publish", { topic: "a", data: "\x01".repeat(1024 ** 2 + 1) });
+  assertEquals(long.status, 413);
+  assertMatch(long.body.error.message, /^data: /);
+
+  const command = (at: number) => ({ publish: { topic: `topic ${at}`, data: "x".repeat(200) } });
+  const { status, body } = await call(service, "batch", {
+    commands: Array.from({ length: 10_000 }, (_, at) => command(at)),
+  });
+  assertEquals([status, body.result.replies.length], [200, 10_000]);
+});
+
+Deno.test("admin listener: refuses a body that is too long, with and without Content-Length", async () => {
+  await using served = await servingAdmin({ maxPayload: "64KiB" });
+  const { service } = served;
+  const limit = 8 * 1024 ** 2 + 6 * 64 * 1024;
+  const { status, body } = await call(service, "publish", "x".repeat(limit + 1));
+  assertEquals(status, 413);
+  assertStringIncludes(body.error.message, `the body exceeds ${limit} bytes`);
+  const chunk = new Uint8Array(65536);
+  const chunked = await fetch(`${adminUrl(service)}/api/nodes`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${KEY}` },
+    body: ReadableStream.from(Array.from({ length: Math.floor(limit / chunk.length) + 1 }, () => chunk)),
+  });
+  await chunked.body?.cancel();
+  assertEquals(chunked.status, 413);
 });
 
 Deno.test("admin listener: answers deeply nested JSON, invalid UTF-8 and wrong methods with an error, and keeps working", async () => {

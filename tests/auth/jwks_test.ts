@@ -150,3 +150,73 @@ Deno.test("a key set without a server is a 503", async () => {
   const { status } = refusal(await verifyJwt(await sign(await signer("ES256", "ours")), keys, {}));
   assertEquals([status, lines.length], [503, 1]);
 });
+
+Deno.test("during an outage the last key set stays in use, and a key that it lacks is a 503", async () => {
+  await using issuer = provider();
+  const { log, lines } = logged();
+  const [ours, other] = [await signer("ES256", "ours"), await signer("ES256", "other")];
+  issuer.state.keys = publish(ours);
+  const keys = remoteKeys(issuer.url, log, { maxAge: 0, retry: 3_600_000 });
+  await keys.fetch();
+  issuer.state.answer = () => new Response(null, { status: 502 });
+  for (let i = 0; i < 5; i++) {
+    assertEquals((await verifyJwt(await sign(ours), keys, {})).ok, true);
+    assertEquals(refusal(await verifyJwt(await sign(other), keys, {})).status, 503);
+  }
+  const forged = { ...other, kid: "ours" };
+  assertEquals(refusal(await verifyJwt(await sign(forged), keys, {})).status, 401);
+  assertEquals([issuer.state.fetches, lines.length], [2, 1]);
+});
+
+Deno.test("during an outage the last key set is used only for a bounded time", async () => {
+  await using issuer = provider();
+  const { log } = logged();
+  const ours = await signer("ES256", "ours");
+  issuer.state.keys = publish(ours);
+  const keys = remoteKeys(issuer.url, log, { maxAge: 0, maxStale: 0 });
+  assertEquals((await verifyJwt(await sign(ours), keys, {})).ok, true);
+  issuer.state.answer = () => new Response(null, { status: 502 });
+  assertEquals(refusal(await verifyJwt(await sign(ours), keys, {})).status, 503);
+});
+
+Deno.test("during an outage a known key is not delayed by a fetch, and the next set replaces the last one", async () => {
+  await using issuer = provider();
+  const { log } = logged();
+  const [ours, next] = [await signer("ES256", "ours"), await signer("ES256", "next")];
+  issuer.state.keys = publish(ours);
+  const keys = remoteKeys(issuer.url, log, { maxAge: 0, retry: 0, timeout: 60_000 });
+  await keys.fetch();
+  issuer.state.answer = () => new Response(null, { status: 502 });
+  assertEquals((await verifyJwt(await sign(ours), keys, {})).ok, true);
+
+  const answering = Promise.withResolvers<Response>();
+  issuer.state.answer = () => answering.promise;
+  const asked = performance.now();
+  assertEquals((await verifyJwt(await sign(ours), keys, {})).ok, true);
+  assert(performance.now() - asked < 30_000, "the token waited for the fetch");
+  answering.resolve(Response.json({ keys: publish(next) }));
+  await keys.fetch();
+  issuer.state.answer = undefined;
+  issuer.state.keys = publish(next);
+  assertEquals((await verifyJwt(await sign(next), keys, {})).ok, true);
+  assertEquals(refusal(await verifyJwt(await sign(ours), keys, {})).status, 401);
+});
+
+Deno.test("long after a failed fetch, a token waits for the next set, because its key may have been removed", async () => {
+  await using issuer = provider();
+  const { log } = logged();
+  const ours = await signer("ES256", "ours");
+  issuer.state.keys = publish(ours);
+  const keys = remoteKeys(issuer.url, log, { maxAge: 0 });
+  await keys.fetch();
+  issuer.state.answer = () => new Response(null, { status: 502 });
+  assertEquals((await verifyJwt(await sign(ours), keys, {})).ok, true);
+  issuer.state.answer = () => Response.json({ keys: [] });
+  const { now } = performance;
+  performance.now = () => now.call(performance) + 3_600_000;
+  try {
+    assertEquals(refusal(await verifyJwt(await sign(ours), keys, {})).status, 401);
+  } finally {
+    performance.now = now;
+  }
+});

@@ -1,6 +1,9 @@
 /** Revoked tokens: their connections are closed. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
+import type { ServiceOptions } from "../../lib/config/service_options_type.ts";
+import { StartError } from "../../lib/errors.ts";
+import { call, KEY, OTHER_KEY, value } from "../admin/admin.ts";
 import { type Served, serving } from "../support/serving.ts";
 
 const FIRST = "first-shared-secret-0123456789";
@@ -11,7 +14,7 @@ const app = {
   message: (peer: { send(data: string): unknown }, message: { text(): string }) => void peer.send(message.text()),
 };
 
-function served(options: { readonly revokedTokens?: "keep" } = {}): Promise<Served> {
+function served(options: Pick<ServiceOptions, "admin" | "revokedTokens"> = {}): Promise<Served> {
   return serving(app, async (folder) => {
     const authTokenFile = join(folder, "tokens");
     await Deno.writeTextFile(authTokenFile, BOTH);
@@ -58,6 +61,23 @@ Deno.test("an incompletely written token file closes no connection", async () =>
   assertEquals(await client.ask("still here"), "still here");
 });
 
+Deno.test("an unusable token file is logged and counted as a failed reload, and the previous tokens stay valid", async () => {
+  await using service = await served({ admin: "127.0.0.1:0" });
+  const file = join(service.folder, "tokens");
+  const reloads = async () => {
+    const count = (result: string) => value(service.service.admin!.url, `wss_reloads_total{result="${result}"}`);
+    return { success: await count("success"), failure: await count("failure") };
+  };
+  await Deno.writeTextFile(file, "not a token: spaces\n");
+  while (service.logged("the reload failed").length === 0) await new Promise((done) => setTimeout(done, 20));
+  assertEquals(await reloads(), { success: 0, failure: 1 });
+  await using client = await connect(service, FIRST);
+  assertEquals(await client.ask("in"), "in");
+  await Deno.writeTextFile(file, BOTH + "third-shared-secret-0123456789\n");
+  while (service.logged("was read again").length === 0) await new Promise((done) => setTimeout(done, 20));
+  assertEquals(await reloads(), { success: 1, failure: 1 });
+});
+
 Deno.test("a requested reload revokes tokens at once; with revokedTokens keep, connections stay open", async () => {
   for (const revokedTokens of [undefined, "keep"] as const) {
     await using service = await served(revokedTokens === undefined ? {} : { revokedTokens });
@@ -70,4 +90,34 @@ Deno.test("a requested reload revokes tokens at once; with revokedTokens keep, c
       await client.close();
     }
   }
+});
+
+Deno.test("a requested reload applies tokens and admin keys independently, and its error names all unusable files", async () => {
+  await using service = await serving(app, async (folder) => {
+    await Deno.writeTextFile(join(folder, "tokens"), BOTH);
+    await Deno.writeTextFile(join(folder, "keys"), KEY);
+    return { authTokenFile: join(folder, "tokens"), admin: "127.0.0.1:0", adminKeyFile: join(folder, "keys") };
+  });
+  const reload = async (tokens: string, keys: string) => {
+    await Deno.writeTextFile(join(service.folder, "tokens"), tokens);
+    await Deno.writeTextFile(join(service.folder, "keys"), keys);
+    const { message } = await assertRejects(() => service.service.reload(), StartError);
+    return [/tokens line 1/.test(message), /keys line 1/.test(message)];
+  };
+  const status = async (key: string) => {
+    return (await call(service.service, "nodes", {}, { authorization: `Bearer ${key}` })).status;
+  };
+  const first = await connect(service, FIRST);
+  assertEquals(await reload(SECOND, "not a key"), [false, true]);
+  // Without the reload the token would be revoked some seconds later.
+  await assertRejects(() => connect(service, FIRST));
+  assertEquals((await first.closed).code, 3000);
+  assertEquals(await status(KEY), 200);
+
+  assertEquals(await reload("not a token", "not a key"), [true, true]);
+  await using second = await connect(service, SECOND);
+  assertEquals([await second.ask("in"), await status(KEY)], ["in", 200]);
+
+  assertEquals(await reload("not a token", OTHER_KEY), [true, false]);
+  assertEquals([await second.ask("in"), await status(KEY), await status(OTHER_KEY)], ["in", 401, 200]);
 });
