@@ -25,6 +25,8 @@ export interface Server extends Engine {
   /** Starts the program again on the same port. */
   restart(): Promise<void>;
   signal(signal: Deno.Signal): void;
+  /** Sends SIGSTOP, and waits until each thread has stopped: the signal takes effect later than the call. */
+  pause(): Promise<void>;
 }
 
 /** The bus of one process. */
@@ -129,6 +131,15 @@ async function startServer(
     kill,
     restart: start,
     signal,
+    async pause() {
+      signal("SIGSTOP");
+      const tasks = `/proc/${child.pid}/task`;
+      const isRunning = (task: string) => !/\) [Tt] /.test(Deno.readTextFileSync(`${tasks}/${task}/stat`));
+      const deadline = performance.now() + 30_000;
+      while ([...Deno.readDirSync(tasks)].some(({ name }) => isRunning(name)) && performance.now() < deadline) {
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+    },
     async [Symbol.asyncDispose]() {
       await kill();
       await Deno.remove(folder, { recursive: true });

@@ -152,7 +152,7 @@ for (const [name, start] of [["nats", natsServer], ["redis", redisServer]] as co
       await using b = await node(server);
       b.listen("x.t.one");
       await settle(a, b);
-      server.signal("SIGSTOP");
+      await server.pause();
       const stopped = performance.now();
       await until(() => a.told.length > 0 && b.told.length > 0);
       const noticed = performance.now() - stopped;
@@ -170,7 +170,7 @@ for (const [name, start] of [["nats", natsServer], ["redis", redisServer]] as co
   peerTest(`${name}-server`, `broker ${name}: the end of the connection rejects a flush that waits`, async () => {
     await using server: Server = await start();
     await using a = await node(server);
-    server.signal("SIGSTOP");
+    await server.pause();
     const waiting = [a.broker.flush(), a.broker.flush()];
     const rejected = Promise.all(waiting.map((flush) => assertRejects(() => flush, Error)));
     await server.kill();
