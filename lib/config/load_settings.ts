@@ -150,15 +150,21 @@ export function readConfigFile(path: string | undefined): Sources["object"] {
 }
 
 /**
- * Reads the environment variables that begin with WSS_. If only some variables may be read (`--allow-env=WSS_PORT`),
- * reads those of the table that are permitted. Then unknown variables cannot be reported.
+ * Reads the environment variables that begin with WSS_. If only some variables may be read (`--allow-env=WSS_PORT`,
+ * `--deny-env=HOME`), reads those of the table that are permitted. Then unknown variables cannot be reported.
  */
 export function readVariables(table: OptionTable): Record<string, string> {
-  const names = Deno.permissions.querySync({ name: "env" }).state === "granted"
-    ? Object.keys(Deno.env.toObject()).filter((name) => name.startsWith("WSS_"))
-    : ["WSS_CONFIG", ...Object.keys(table).map(variableOf)];
-  const found = names.map((name) => [name, readPermittedVariable(name)] as const);
-  return Object.fromEntries(found.filter((entry): entry is [string, string] => entry[1] !== undefined));
+  try {
+    return Object.fromEntries(Object.entries(Deno.env.toObject()).filter(([name]) => name.startsWith("WSS_")));
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+  }
+  const variables: Record<string, string> = {};
+  for (const name of ["WSS_CONFIG", ...Object.keys(table).map(variableOf)]) {
+    const text = readPermittedVariable(name);
+    if (text !== undefined) variables[name] = text;
+  }
+  return variables;
 }
 
 /** Reads the variable with which a predecessor hands its port over to this process. */

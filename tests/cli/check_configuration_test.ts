@@ -35,8 +35,14 @@ Deno.test("--check reports unix sockets that cannot be created, and an unusable 
 Deno.test("permission to read some variables is enough to use them", async () => {
   const permissions = ["--allow-net", "--allow-read", "--allow-write", "--allow-sys", "--allow-ffi", "--no-prompt"];
   const env = { WSS_MODE: "proxied", WSS_MAX_PAYLOAD: "many", WSS_IDLE_TIMEOUT: "soon" };
-  for (const names of ["WSS_MODE,WSS_MAX_PAYLOAD", "WSS_M*"]) {
-    const options = { permissions: [...permissions, `--allow-env=${names}`], env };
+  for (
+    const flags of [
+      ["--allow-env=WSS_MODE,WSS_MAX_PAYLOAD"],
+      ["--allow-env=WSS_M*"],
+      ["--allow-env", "--deny-env=WSS_IDLE_TIMEOUT"],
+    ]
+  ) {
+    const options = { permissions: [...permissions, ...flags], env };
     const { code, stderr } = await runProgram(["--check"], options);
     assertEquals(code, 2, stderr);
     assertMatch(stderr, /WSS_MAX_PAYLOAD: a size is a whole number/);
