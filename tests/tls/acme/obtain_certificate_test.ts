@@ -11,7 +11,7 @@ function acmeTest(name: string, fn: (t: Deno.TestContext) => Promise<void>): voi
 }
 
 acmeTest("obtains a certificate for names and an address, and writes files that only the owner can read", async () => {
-  await using pebble = await startPebble({ nonceReject: 30 });
+  await using pebble = await startPebble();
   await using folder = await temporaryFolder();
   const names = ["a.example", "b.example", pebble.address];
   await using test = acmeSource(pebble, folder.path, { names, email: "root@example.com" });

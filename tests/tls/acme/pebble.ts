@@ -17,7 +17,7 @@ import { Transcript } from "../../support/transcript.ts";
 
 /** Options of Pebble. */
 export interface PebbleOptions {
-  /** The percentage of valid nonces that are refused. Default 20. */
+  /** The percentage of valid nonces that are refused. Default 10: at 30, ten refusals in a row can end a request. */
   readonly nonceReject?: number;
   /** The percentage of validated names that the next order need not validate again. Default 0. */
   readonly reuse?: number;
@@ -123,7 +123,7 @@ export async function startPebble(options: PebbleOptions = {}): Promise<Pebble> 
   const server = undo.use(
     run("pebble", ["-config", path("config"), "-dnsserver", `${address}:${PORT.dns}`], {
       PEBBLE_VA_NOSLEEP: "1",
-      PEBBLE_WFE_NONCEREJECT: String(options.nonceReject ?? 20),
+      PEBBLE_WFE_NONCEREJECT: String(options.nonceReject ?? 10),
       PEBBLE_AUTHZREUSE: String(options.reuse ?? 0),
       ...(options.alwaysValid ? { PEBBLE_VA_ALWAYS_VALID: "1" } : {}),
     }),
