@@ -2,33 +2,65 @@
  * Keeps the order of messages around a Blob. Reading a Blob is asynchronous, so later messages wait for it.
  * @module
  */
+import type { Payload } from "../hub/topics.ts";
 
 /** The maximum number of waiting tasks. A Blob is read within one or two turns of the event loop. */
 const MAX_TASKS = 10_000;
 
-/** Runs tasks one after the other. Created for the first Blob, and dropped when no task waits. */
+/** What the queue calls. */
+export interface BlobQueueOptions {
+  /** Sends a message. */
+  deliver(payload: Payload): void;
+  /** Called with an error that a task threw, after `done`. Later tasks are dropped. */
+  fail(error: unknown): void;
+  /** Called right after the last task. The queue must not be used after that. */
+  done(): void;
+}
+
+/** The messages of one peer that wait for a Blob. Created for the first Blob, and dropped when no task waits. */
 export class BlobQueue {
-  readonly #tasks: (() => unknown)[] = [];
-  readonly #fail: (error: unknown) => void;
-  readonly #done: () => void;
+  readonly #options: BlobQueueOptions;
+  readonly #tasks: { readonly run: () => unknown; readonly bytes: number }[] = [];
   #running = false;
+  #bytes = 0;
+  #closing = false;
 
-  /**
-   * @param fail called with an error that a task threw, after `done`; later tasks are dropped
-   * @param done called right after the last task. The queue must not be used after that.
-   */
-  constructor(fail: (error: unknown) => void, done: () => void) {
-    this.#fail = fail;
-    this.#done = done;
+  constructor(options: BlobQueueOptions) {
+    this.#options = options;
   }
 
-  /** Whether the queue accepts no further task. */
-  get full(): boolean {
-    return this.#tasks.length >= MAX_TASKS;
+  /** The waiting bytes, with those of the Blob that is being read. Text counts one byte per UTF-16 unit. */
+  get bytes(): number {
+    return this.#bytes;
   }
 
-  push(task: () => unknown): void {
-    this.#tasks.push(task);
+  /** Whether a close waits for the messages. */
+  get closing(): boolean {
+    return this.#closing;
+  }
+
+  /** Sends a message after the earlier ones. Returns false, and drops it, if too many wait. */
+  send(data: Payload | Blob): boolean {
+    if (this.#tasks.length >= MAX_TASKS) return false;
+    const { deliver } = this.#options;
+    if (data instanceof Blob) this.#push(async () => deliver(await data.bytes()), data.size);
+    else {
+      // The bytes are valid only during the call.
+      const kept = typeof data === "string" ? data : data.slice(0);
+      this.#push(() => deliver(kept), typeof kept === "string" ? kept.length : kept.byteLength);
+    }
+    return true;
+  }
+
+  /** Closes after the earlier messages. */
+  close(run: () => void): void {
+    this.#closing = true;
+    this.#push(run, 0);
+  }
+
+  #push(run: () => unknown, bytes: number): void {
+    this.#bytes += bytes;
+    this.#tasks.push({ run, bytes });
     if (!this.#running) void this.#run();
   }
 
@@ -39,11 +71,14 @@ export class BlobQueue {
   async #run(): Promise<void> {
     this.#running = true;
     try {
-      for (let task; (task = this.#tasks.shift()) !== undefined;) await task();
+      for (let task; (task = this.#tasks.shift()) !== undefined;) {
+        await task.run();
+        this.#bytes -= task.bytes;
+      }
     } catch (error) {
-      this.#done();
-      return this.#fail(error);
+      this.#options.done();
+      return this.#options.fail(error);
     }
-    this.#done();
+    this.#options.done();
   }
 }

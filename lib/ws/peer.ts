@@ -37,7 +37,7 @@ import { BlobQueue } from "./blob_queue.ts";
 import type { BudgetMember } from "./memory_budget.ts";
 import { IncomingMessage, toPayload } from "./message.ts";
 import type { ScheduledPeer } from "./message_scheduler.ts";
-import { SendBuffer, type SendStatus } from "./send_buffer.ts";
+import { SendBuffer, type SendStatus, waitForDrain } from "./send_buffer.ts";
 import { SocketFacade } from "./socket_facade.ts";
 import type { ConnectionFacts } from "./access_log.ts";
 import type { PeerDependencies } from "./peer_dependencies.ts";
@@ -123,12 +123,12 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   }
 
   get bufferedAmount(): number {
-    return this.#socket.bufferedAmount;
+    return this.#socket.bufferedAmount + (this.#blobQueue?.bytes ?? 0);
   }
 
   get readyState(): number {
     if (this.#finished) return WebSocket.CLOSED;
-    if (this.#closing !== undefined || this.#pendingEnd !== undefined) return WebSocket.CLOSING;
+    if (this.#closing ?? this.#pendingEnd ?? this.#blobQueue?.closing) return WebSocket.CLOSING;
     return this.#opened ? WebSocket.OPEN : WebSocket.CONNECTING;
   }
 
@@ -164,15 +164,15 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
 
   send(data: unknown, options?: { readonly compress?: boolean }): boolean {
     if (options?.compress) this.#shared.warnOnce("compress is ignored: Deno does not support message compression");
-    return data instanceof Blob ? this.#sendBlob(data) : this.deliver(toPayload(data));
+    return data instanceof Blob ? this.#deliverLater(data) : this.deliver(toPayload(data));
   }
 
   waitForDrain(options?: WaitForDrainOptions): Promise<void> {
-    return this.#sendBuffer.drained(options);
+    return waitForDrain(this, options);
   }
 
   deliver(payload: Payload): boolean {
-    return this.#blobQueue === undefined ? this.#deliver(payload) : this.#deliverLater(this.#blobQueue, payload);
+    return this.#blobQueue === undefined ? this.#deliver(payload) : this.#deliverLater(payload);
   }
 
   #deliver(payload: Payload): boolean {
@@ -184,7 +184,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     if (!isSendable(code)) this.#shared.log.warn(UNSENDABLE, { peer: this.id, code });
     const frame = { code: isSendable(code) ? code : CloseCode.NormalClosure, reason };
     if (this.#blobQueue === undefined) this.#startClose(frame);
-    else this.#blobQueue.push(() => this.#startClose(frame));
+    else this.#blobQueue.close(() => this.#startClose(frame));
   }
 
   terminate(): void {
@@ -295,19 +295,15 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     }
   }
 
-  #sendBlob(blob: Blob): boolean {
-    this.#blobQueue ??= new BlobQueue((error) => this.#fail(error, "blob"), () => this.#blobQueue = undefined);
-    if (this.#blobQueue.full) return this.#onPressure("full");
-    this.#blobQueue.push(async () => this.#deliver(await blob.bytes()));
-    return true;
-  }
-
-  #deliverLater(queue: BlobQueue, payload: Payload): boolean {
-    if (queue.full) return this.#onPressure("full");
-    // The bytes are valid only during the call.
-    const kept = typeof payload === "string" ? payload : payload.slice(0);
-    queue.push(() => this.#deliver(kept));
-    return true;
+  /** Sends a Blob, or a message that must follow one. */
+  #deliverLater(data: Payload | Blob): boolean {
+    if (this.readyState !== WebSocket.OPEN) return false;
+    this.#blobQueue ??= new BlobQueue({
+      deliver: (payload) => this.#deliver(payload),
+      fail: (error) => this.#fail(error, "blob"),
+      done: () => this.#blobQueue = undefined,
+    });
+    return this.#blobQueue.send(data) || this.#onPressure("full");
   }
 
   /** Handles a send with a full buffer: waits for the buffer to drain, or closes a peer that reads too slowly. */

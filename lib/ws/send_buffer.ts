@@ -153,14 +153,6 @@ export class SendBuffer implements SendSample {
     return this.#cost > this.#limit && this.measure() > this.#limit;
   }
 
-  /** See `Peer.waitForDrain`. */
-  async drained({ threshold = 0, pollInterval = 100, signal }: WaitForDrainOptions = {}): Promise<void> {
-    signal?.throwIfAborted();
-    while (this.#open && this.buffered > threshold) {
-      await delay(pollInterval, signal ? { signal } : {});
-    }
-  }
-
   /** Bytes of all binary messages so far, plus characters of all text messages. */
   sent = 0;
 
@@ -249,5 +241,16 @@ export class SendBuffer implements SendSample {
     if (cost <= this.#limit) return "wait";
     // A single message in an empty buffer may have any length.
     return cost > this.#limit * HARD_LIMIT && this.buffered > last ? "full" : "over";
+  }
+}
+
+/** See `Peer.waitForDrain`. */
+export async function waitForDrain(
+  peer: Pick<WebSocket, "bufferedAmount" | "readyState">,
+  { threshold = 0, pollInterval = 100, signal }: WaitForDrainOptions = {},
+): Promise<void> {
+  signal?.throwIfAborted();
+  while (peer.readyState === WebSocket.OPEN && peer.bufferedAmount > threshold) {
+    await delay(pollInterval, signal ? { signal } : {});
   }
 }

@@ -1,6 +1,7 @@
 // The order of messages around a Blob, which is read before it is sent.
 import { assertEquals } from "@std/assert";
-import { defineApp } from "../../lib/ws/app_types.ts";
+import { defineApp, type Peer } from "../../lib/ws/app_types.ts";
+import type { SocketFacade } from "../../lib/ws/socket_facade.ts";
 import { serving } from "../support/serving.ts";
 import { Notes } from "./notes.ts";
 
@@ -78,4 +79,50 @@ Deno.test("a peer that is sent ever more Blobs within one turn is closed with 10
   assertEquals((await client.closed).code, 1013);
   // The first task has begun, and 10,000 wait.
   assertEquals(await results.until(1), [10_001]);
+});
+
+Deno.test("bufferedAmount and waitForDrain include what waits for a Blob, so that many Blobs can be sent", async () => {
+  const count = 20_000;
+  const amounts = new Notes<readonly number[]>();
+  const app = defineApp({
+    async message(peer) {
+      const before = peer.bufferedAmount;
+      peer.send(new Blob(["abc"]));
+      peer.send("four");
+      amounts.add([before, peer.bufferedAmount]);
+      const blob = new Blob(["a"]);
+      for (let sent = 0; sent < count; sent++) {
+        if (sent % 1_000 === 0) await peer.waitForDrain({ pollInterval: 1 });
+        if (!peer.send(blob)) await peer.waitForDrain({ pollInterval: 1 });
+      }
+      peer.send("all sent");
+    },
+  });
+  await using served = await serving(app, { mode: "proxied" });
+  await using client = await served.connect();
+  client.send("begin");
+  let blobs = 0;
+  for (let message; (message = await client.next()) !== "all sent";) if (typeof message !== "string") blobs++;
+  assertEquals(blobs, 1 + count);
+  assertEquals(await amounts.until(1), [[0, 7]]);
+});
+
+Deno.test("after a close that waits for a Blob, send returns false and readyState is closing", async () => {
+  const states = new Notes<unknown>();
+  const stateOf = (peer: Peer) => (peer.websocket as SocketFacade).readyState;
+  const app = defineApp({
+    message(peer) {
+      const blob = new Blob(["abc"]);
+      const open = [stateOf(peer), peer.send(blob)];
+      peer.close(4000, "after the Blob");
+      states.add([open, [stateOf(peer), peer.send("late"), peer.send(blob)]]);
+    },
+    close: (peer) => states.add([stateOf(peer), peer.send(new Blob(["x"])), peer.bufferedAmount]),
+  });
+  await using served = await serving(app, { mode: "proxied" });
+  const client = await served.connect();
+  client.send("begin");
+  assertEquals((await client.next() as ArrayBuffer).byteLength, 3);
+  assertEquals(await client.closed, { code: 4000, reason: "after the Blob" });
+  assertEquals(await states.until(2), [[[1, true], [2, false, false]], [3, false, 0]]);
 });
