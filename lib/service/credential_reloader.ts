@@ -30,6 +30,9 @@ const CONFIRM_AFTER = 5_000;
 /** The maximum number of such waits, for a file that keeps changing. */
 const MAX_WAITS = 12;
 
+/** The result of a reload. `unchanged`: the certificate is the one in use. */
+export type ReloadResult = "applied" | "unchanged" | "failed";
+
 /** The certificate and token keys of a service. */
 export class CredentialReloader {
   /** The number of reloads. */
@@ -96,7 +99,7 @@ export class CredentialReloader {
 
   /** Reloads within `open` of `start`, for a worker that has missed a reload of the others. Logs a failure. */
   reloadBeforeListening(): Promise<void> {
-    return this.#logFailure(async () => this.settle(await this.stage()));
+    return this.#logFailure(() => this.#count(async () => this.#settle(await this.stage())));
   }
 
   /**
@@ -104,11 +107,7 @@ export class CredentialReloader {
    * @returns whether the certificate changed; `settle` applies it
    * @throws {StartError} if a file is not usable; everything then stays as it was
    */
-  stage(): Promise<boolean> {
-    return this.#count(() => this.#stage());
-  }
-
-  async #stage(): Promise<boolean> {
+  async stage(): Promise<boolean> {
     // Everything is read before anything is applied, so that a bad file changes nothing.
     const fresh = await this.#load();
     await this.#reloadTokens();
@@ -117,8 +116,13 @@ export class CredentialReloader {
     return !same;
   }
 
-  /** Marks the certificate that `stage` read as the one in use, or discards it. */
-  settle(use: boolean): void {
+  /** Ends a reload of all workers: uses the certificate that `stage` read, or discards it, and counts the reload. */
+  settle(result: ReloadResult): void {
+    this.reloads[result === "failed" ? "failure" : "success"]++;
+    this.#settle(result === "applied");
+  }
+
+  #settle(use: boolean): void {
     const fresh = this.#staged;
     this.#staged = undefined;
     if (!use || fresh === undefined) return;
@@ -215,14 +219,14 @@ export class CredentialReloader {
   }
 
   async #reload(): Promise<void> {
-    if (this.#stopping.signal.aborted || !await this.#stage()) return;
+    if (this.#stopping.signal.aborted || !await this.stage()) return;
     try {
       await this.#options.apply(this.#staged!);
     } catch (error) {
-      this.settle(false);
+      this.#settle(false);
       throw error;
     }
-    this.settle(true);
+    this.#settle(true);
   }
 }
 

@@ -11,6 +11,7 @@ import type { LogFields } from "../log.ts";
 import type { MetricValues } from "../metrics.ts";
 import type { TlsText } from "../net/listener/accept_loop.ts";
 import type { Instruction } from "../net/listener/reuseport_group.ts";
+import type { ReloadResult } from "../service/credential_reloader.ts";
 import type { ConnectionTotals, ListenOrder } from "../service/worker_context.ts";
 
 /** The version of the messages below. The supervisor rejects a worker of another version. */
@@ -30,8 +31,8 @@ export type WorkerRequests = {
   closeSockets: { argument: "all" | "old"; reply: void };
   /** Stops listening on the newest socket. */
   dropNext: { argument: undefined; reply: void };
-  /** Applies (true) or discards (false) the certificate that `load` read. */
-  settle: { argument: boolean; reply: void };
+  /** Applies the certificate that `load` read, or discards it. */
+  settle: { argument: ReloadResult; reply: void };
   /** Executes a command of the admin API on all nodes. */
   call: { argument: ApiCommand; reply: object };
   /** Returns the metrics of the worker. */

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { messageOf, StartError } from "../errors.ts";
 import { IpcServer } from "../hub/brokers/ipc_server.ts";
 import type { Logger } from "../log.ts";
+import type { ReloadResult } from "../service/credential_reloader.ts";
 import { ConnectionSums } from "./sum_connection_counts.ts";
 import type { ServiceDescription } from "./control_channel.ts";
 import { HeartbeatMonitor } from "./heartbeat_monitor.ts";
@@ -350,11 +351,11 @@ export class Supervisor {
     const loaded = await Promise.allSettled(workers.map((worker) => worker.request("load", undefined)));
     const failure = loaded.find((each, index) => each.status === "rejected" && !workers[index]!.hasExited);
     if (failure?.status === "rejected") {
-      await this.#settle(false);
+      await this.#settle("failed");
       throw new StartError(messageOf(failure.reason), { cause: failure.reason });
     }
     const changed = loaded.some((each) => each.status === "fulfilled" && each.value.changed);
-    if (!changed) return await this.#settle(false);
+    if (!changed) return await this.#settle("unchanged");
     const known = this.#port.sockets;
     try {
       await this.#port.replace(async () => {
@@ -370,14 +371,14 @@ export class Supervisor {
       });
     } catch (error) {
       await this.#port.closeOthers(known);
-      await this.#settle(false);
+      await this.#settle("failed");
       throw new StartError(messageOf(error), { cause: error });
     }
-    await this.#settle(true).then(this.onReload);
+    await this.#settle("applied").then(this.onReload);
   }
 
-  async #settle(use: boolean): Promise<void> {
-    await Promise.allSettled(this.#reloadable().map((worker) => worker.request("settle", use)));
+  async #settle(result: ReloadResult): Promise<void> {
+    await Promise.allSettled(this.#reloadable().map((worker) => worker.request("settle", result)));
   }
 
   /** The workers that listen. */

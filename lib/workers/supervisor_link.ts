@@ -83,7 +83,7 @@ export class SupervisorLink implements WorkerContext {
         emptyQueues: (which) => this.#running().listener.queuesEmptied(which),
         closeSockets: (which) => this.#running().listener.closeSockets(which),
         dropNext: () => this.#running().listener.dropNext(),
-        settle: (use) => this.#running().credentials.settle(use),
+        settle: (result) => this.#running().credentials.settle(result),
         call: (command) => executeCommand(this.#running(), command),
         metrics: () => this.#running().metrics(),
         health: () => this.#running().health(),

@@ -5,6 +5,7 @@
 import { join } from "node:path";
 import type { ServiceOptions } from "../../lib/config/service_options_type.ts";
 import type { Service } from "../../lib/mod.ts";
+import type { Program } from "../support/program.ts";
 import { type Served, serving } from "../support/serving.ts";
 
 /** A key in the format of `openssl rand -hex 32`. */
@@ -31,6 +32,11 @@ export async function servingAdmin(options: ServiceOptions = {}): Promise<Served
 /** The service's admin listener: `http://127.0.0.1:PORT`. */
 export function adminUrl(service: Service): string {
   return service.admin!.url;
+}
+
+/** Reads the admin listener's URL from the log of a program. @param from offset in the log where the search starts */
+export async function adminOf(program: Program, from = 0): Promise<string> {
+  return (await program.stderr.until(/"admin":"([^"]+)"/, from))[1]!;
 }
 
 /** A response of the listener. */

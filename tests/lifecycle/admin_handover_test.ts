@@ -1,15 +1,10 @@
 /** SIGUSR2 with --admin: the successor's admin listener takes over the address, and no call is refused. Linux only. */
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
-import { KEY } from "../admin/admin.ts";
+import { adminOf, KEY } from "../admin/admin.ts";
 import { Client } from "../support/client.ts";
 import type { Program } from "../support/program.ts";
 import { handOver, withProgram } from "./hand_over.ts";
-
-/** Reads the admin listener's address from the log. @param from offset in the log where the search starts */
-async function adminOf(program: Program, from = 0): Promise<string> {
-  return (await program.stderr.until(/"admin":"([^"]+)"/, from))[1]!;
-}
 
 /** Starts a hand-over, and returns the successor's process ID and the address of its admin listener. */
 async function successor(program: Program, pid: number): Promise<{ pid: number; admin: string }> {

@@ -1,16 +1,11 @@
 /** The admin listener of several workers: it survives the exit of a worker, and its results cover all workers. Linux only. */
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
-import { KEY, value } from "../admin/admin.ts";
+import { adminOf, KEY, value } from "../admin/admin.ts";
 import type { Client } from "../support/client.ts";
-import type { Program } from "../support/program.ts";
 import { clientOfEach, joinRoom, startWorkers } from "./workers.ts";
 
 const ignore = Deno.build.os !== "linux";
-
-async function adminOf(program: Program): Promise<string> {
-  return (await program.stderr.until(/"admin":"([^"]+)"/))[1]!;
-}
 
 // deno-lint-ignore no-explicit-any -- each test expects a different JSON reply
 async function call(admin: string, method: string, parameters: object = {}): Promise<any> {

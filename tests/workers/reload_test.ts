@@ -3,6 +3,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { delay } from "@std/async/delay";
 import { X509Certificate } from "node:crypto";
 import { join } from "node:path";
+import { adminOf, value } from "../admin/admin.ts";
 import { HeldClients, NewClients } from "../support/client_load.ts";
 import { peerTest } from "../peers/require.ts";
 import { Client } from "../support/client.ts";
@@ -136,6 +137,30 @@ peerTest("openssl", "all workers keep the old certificate if the new one is unus
   program.signal("SIGHUP");
   await program.stderr.until(/the reload failed/);
   assertEquals(await serials(program.port, ca), new Set([await serial(first)]));
+});
+
+peerTest("openssl", "a reload that fails in one worker counts as failed in every worker", async () => {
+  await using service = await startRenewable(2, { args: ["--admin", "127.0.0.1:0"] });
+  const { program } = service;
+  const admin = await adminOf(program);
+  const counts = async () => [
+    await value(admin, 'wss_reloads_total{result="success"}'),
+    await value(admin, 'wss_reloads_total{result="failure"}'),
+  ];
+  const [worker] = childrenOf(program.pid);
+  /** Limits the worker's descriptors. It cannot open a file with fewer than it has. */
+  const limit = async (descriptors: string) => {
+    const args = ["--pid", `${worker}`, `--nofile=${descriptors}`];
+    assert((await new Deno.Command("prlimit", { args }).output()).success);
+  };
+  await limit("1:");
+  program.signal("SIGHUP");
+  await program.stderr.until(/the reload failed.*Too many open files/);
+  assertEquals(await counts(), [0, 2]);
+  await limit("1024:");
+  program.signal("SIGHUP");
+  while ((await counts())[0]! < 2) await delay(20);
+  assertEquals(await counts(), [2, 2]);
 });
 
 peerTest("openssl", "every worker accepts added tokens and rejects removed tokens", async () => {
