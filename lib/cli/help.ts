@@ -3,6 +3,7 @@
  * @module
  */
 import { relative } from "node:path";
+import { fileURLToPath } from "node:url";
 import { flagOf, type Option, type OptionTable, TOPICS, variableOf } from "../config/option_table.ts";
 import { shellWord } from "../tls/shell_command.ts";
 import type { Command } from "./command_type.ts";
@@ -85,7 +86,8 @@ function optionLines(rows: readonly (readonly [key: string, option: Option])[]):
 /** Returns the shell words that start this program: the binary, or Deno with the path of main.ts. */
 export function programWords(): string[] {
   if (Deno.build.standalone) return [shellWord(Deno.execPath())];
-  const path = new URL(Deno.mainModule).pathname;
+  const main = new URL(Deno.mainModule);
+  const path = main.protocol === "file:" ? fileURLToPath(main) : main.href;
   const near = relative(Deno.cwd(), path);
   // If npx installed Deno, it is not on the PATH.
   const deno = /[\\/]_npx[\\/]/.test(Deno.execPath()) ? ["npx", "-y", `deno@${Deno.version.deno}`] : ["deno"];

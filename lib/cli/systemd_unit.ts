@@ -2,8 +2,9 @@
  * The command `unit`: prints a systemd unit that runs the service.
  * @module
  */
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
 import { parseAdminAddress } from "../config/admin_address.ts";
 import { CONFIG_FILE, loadWithFile, readVariables, resolvePath } from "../config/load_settings.ts";
 import { flagOf, type OptionTable, type Values, variableOf } from "../config/option_table.ts";
@@ -129,6 +130,8 @@ export function generateUnit(
     ...(config === undefined ? [] : [config]),
   ];
 
+  const unreadable = user === "root" ? [] : programFiles().filter((file) => !isReadableByAll(file));
+
   const text = joinLines([
     "# systemd unit of the wss service.",
     "#",
@@ -142,6 +145,7 @@ export function generateUnit(
         "# systemctl kill -s USR2 --kill-whom=main wss"
       : "# To start a new version without losing connections: systemctl kill -s USR2 --kill-whom=main wss",
     ...(readable.length > 0 ? [`# The user ${user} must be able to read ${readable.join(" and ")}.`] : []),
+    ...unreadable.map((file) => `# The user ${user} must be able to read ${file}, and to open the folders above it.`),
     ...existing.map((each) =>
       `# The folder ${each} must exist, and the user ${user} must be able to create files in it.`
     ),
@@ -270,9 +274,8 @@ function isBelow(path: string, folder: string): boolean {
 
 /** Builds the command line with the given options and absolute paths. */
 function buildCommandLine(flags: Invocation["flags"]): string[] {
-  const program = Deno.build.standalone
-    ? [Deno.execPath()]
-    : [Deno.execPath(), "run", "-q", "-A", new URL("../../main.ts", import.meta.url).pathname];
+  const [program, ...modules] = programFiles();
+  const start = [program!, ...modules.flatMap((module) => ["run", "-q", "-A", module])];
   const options: OptionTable = SERVE_OPTIONS;
   const args = [...flags].filter(([key]) => key in options).flatMap(([key, values]) => {
     if (options[key]!.type === "switch") {
@@ -280,7 +283,21 @@ function buildCommandLine(flags: Invocation["flags"]): string[] {
     }
     return values.flatMap((value) => [flagOf(key), absolutePath(key, value)]);
   });
-  return [...program, ...args];
+  return [...start, ...args];
+}
+
+/** The program that systemd starts: the compiled program, or Deno and the module that it runs. */
+function programFiles(): readonly string[] {
+  const program = Deno.execPath();
+  return Deno.build.standalone ? [program] : [program, fileURLToPath(new URL("../../main.ts", import.meta.url))];
+}
+
+/** Whether every user may read a file, and search the folders above it. */
+function isReadableByAll(file: string): boolean {
+  for (let path = file, required = 0o004;; path = dirname(path), required = 0o001) {
+    if ((statSync(path).mode & required) === 0) return false;
+    if (path === dirname(path)) return true;
+  }
 }
 
 /**

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { peerTest } from "../peers/require.ts";
-import { makeFolder, type ProgramOptions, runProgram } from "../support/program.ts";
+import { makeFolder, type ProgramOptions, ROOT, runProgram } from "../support/program.ts";
 import { Transcript } from "../support/transcript.ts";
 
 async function unit(args: readonly string[], options: ProgramOptions = {}): Promise<string> {
@@ -111,6 +111,33 @@ Deno.test("the unit starts the service with the settings of flags, variables and
     const output = await startUnit(text, join(folder, "work"));
     assertStringIncludes(output, `"app":"${here}/app.ts"`);
     assertStringIncludes(output, '"paths":"/file"');
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("the unit and the help name a program in a folder with a space, and the unit says who must be able to read it", async () => {
+  const folder = await makeFolder({ "a folder/.keep": "" });
+  try {
+    const main = join(folder, "a folder", "main.ts");
+    await Deno.copyFile(join(ROOT, "main.ts"), main);
+    await Deno.chmod(main, 0o644);
+    for (const name of ["deno.json", "deno.lock", "lib"]) {
+      await Deno.symlink(join(ROOT, name), join(folder, "a folder", name));
+    }
+    const run = async (...args: string[]) => {
+      const { code, stdout } = await runProgram(["run", "-q", "-A", main, ...args], { binary: Deno.execPath() });
+      assertEquals(code, 0);
+      return stdout;
+    };
+    assertStringIncludes(await run("unit"), ` run -q -A "${main}"\n`);
+    assertStringIncludes(await run("--help"), "/a folder/main.ts'\n");
+    const required = `# The user wss must be able to read ${main}, and to open the folders above it.\n`;
+    await Deno.chmod(folder, 0o700);
+    assertStringIncludes(await run("unit"), required);
+    assertEquals((await run("unit", "--user", "root")).includes(required), false);
+    await Deno.chmod(folder, 0o755);
+    assertEquals((await run("unit")).includes(required), false);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
