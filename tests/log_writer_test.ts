@@ -204,6 +204,21 @@ Deno.test("an exit waits for a full non-blocking pipe whose reader continues, an
 
 const LOG = JSON.stringify(new URL("../lib/log.ts", import.meta.url).href);
 
+/** Runs a program that prints `ready` and waits for a byte. Reads its standard error only then, and returns the lines. */
+async function readLate(program: string, args: readonly string[], ready: string): Promise<readonly string[]> {
+  const child = new Deno.Command(program, { args: [...args], stdin: "piped", stdout: "piped", stderr: "piped" })
+    .spawn();
+  const { value } = await child.stdout.pipeThrough(new TextDecoderStream()).getReader().read();
+  assertEquals(value, `${ready}\n`);
+  const stderr = new Response(child.stderr).text();
+  const stdin = child.stdin.getWriter();
+  await stdin.write(new Uint8Array([1]));
+  await stdin.close();
+  const lines = (await stderr).trimEnd().split("\n");
+  assertEquals((await child.status).code, 0);
+  return lines;
+}
+
 Deno.test("an unread log does not block the event loop, and later reports the number of dropped lines", async () => {
   const script = `import { createLogger, flushLog } from ${LOG};
     const log = createLogger({ format: "json" });
@@ -216,31 +231,16 @@ Deno.test("an unread log does not block the event loop, and later reports the nu
     await flushLog();
     log.info("last");
     Deno.exit(0);`;
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["eval", "--no-config", script],
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  try {
-    // Standard error is still unread. A blocking write to it would prevent this output.
-    const { value } = await child.stdout.pipeThrough(new TextDecoderStream()).getReader().read();
-    assertEquals(value, "the loop turned\n");
-    const stderr = new Response(child.stderr).text();
-    const stdin = child.stdin.getWriter();
-    await stdin.write(new Uint8Array([1]));
-    await stdin.close();
-    const lines = (await stderr).trimEnd().split("\n").map((line) => JSON.parse(line));
-    const written = lines.filter(({ message }) => message === "line").length;
-    const [summary, ...more] = lines.filter(({ level }) => level === "warn");
-    assertMatch(summary.message, /^log lines were dropped/);
-    assertEquals(more, []);
-    assertEquals(written + summary.lines, 20_000);
-    assert(written > 1_000 && written < 19_000, `${written} written`);
-    assertEquals(lines.at(-1).message, "last");
-  } finally {
-    await child.status;
-  }
+  // A blocking write to standard error would prevent the output that the test waits for.
+  const lines = (await readLate(Deno.execPath(), ["eval", "--no-config", script], "the loop turned"))
+    .map((line) => JSON.parse(line));
+  const written = lines.filter(({ message }) => message === "line").length;
+  const [summary, ...more] = lines.filter(({ level }) => level === "warn");
+  assertMatch(summary.message, /^log lines were dropped/);
+  assertEquals(more, []);
+  assertEquals(written + summary.lines, 20_000);
+  assert(written > 1_000 && written < 19_000, `${written} written`);
+  assertEquals(lines.at(-1).message, "last");
 });
 
 Deno.test("a pipe that another process made non-blocking loses no line", async () => {
@@ -253,23 +253,10 @@ Deno.test("a pipe that another process made non-blocking loses no line", async (
     await flushLog();
     Deno.exit(0);`;
   const setFlag = "import fcntl, os; fcntl.fcntl(2, fcntl.F_SETFL, fcntl.fcntl(2, fcntl.F_GETFL) | os.O_NONBLOCK)";
-  const child = new Deno.Command("sh", {
-    args: ["-c", `/usr/bin/python3 -c '${setFlag}' && exec "$@"`, "sh", Deno.execPath(), "eval", "--no-config", script],
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const { value } = await child.stdout.pipeThrough(new TextDecoderStream()).getReader().read();
-  assertEquals(value, "the pipe is full\n");
-  const stderr = new Response(child.stderr).text();
-  const stdin = child.stdin.getWriter();
-  await stdin.write(new Uint8Array([1]));
-  await stdin.close();
-  const numbers = (await stderr).trimEnd().split("\n").map((line) =>
-    Number(/ line=(\d+) padding=x{100}$/.exec(line)?.[1])
-  );
+  const shell = ["-c", `/usr/bin/python3 -c '${setFlag}' && exec "$@"`, "sh"];
+  const lines = await readLate("sh", [...shell, Deno.execPath(), "eval", "--no-config", script], "the pipe is full");
+  const numbers = lines.map((line) => Number(/ line=(\d+) padding=x{100}$/.exec(line)?.[1]));
   assertEquals(numbers, Array.from({ length: 3_000 }, (_, index) => index));
-  assertEquals((await child.status).code, 0);
 });
 
 Deno.test("a process with an unread log can exit", async () => {
