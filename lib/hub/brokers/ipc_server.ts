@@ -11,8 +11,13 @@ import { Kind, readWire, WireWriter } from "./ipc_frames.ts";
  * worker until that worker has read them. A burst between healthy workers thus loses no message.
  */
 const HIGH_WATER_MARK = 16 * 1024 * 1024;
-/** A worker that reads nothing for this many milliseconds while the limit is exceeded is disconnected. It reconnects. */
-const STALL_TIMEOUT = 1_000;
+/**
+ * A worker that reads nothing in this many checks while the limit is exceeded is disconnected. It reconnects. One check
+ * would not suffice: if this process does not run for a while, its timer ends before it has seen what the worker read.
+ */
+const STALL_CHECKS = 4;
+/** Milliseconds between two checks. */
+const CHECK_INTERVAL = 250;
 
 /** Options of an IPC server. */
 export interface IpcServerOptions {
@@ -100,11 +105,12 @@ export class IpcServer implements AsyncDisposable {
    */
   async #wait(publisher: WorkerConnection, workers: readonly WorkerConnection[]): Promise<void> {
     for (const worker of workers) {
-      let written = -1;
-      while (worker.writer.waiting > HIGH_WATER_MARK && worker.writer.written !== written) {
-        written = worker.writer.written;
-        await worker.writer.drained(STALL_TIMEOUT);
+      let idle = 0;
+      while (worker.writer.waiting > HIGH_WATER_MARK && idle < STALL_CHECKS) {
+        const { written } = worker.writer;
+        await worker.writer.drained(CHECK_INTERVAL);
         publisher.writer.write(Kind.held, "");
+        idle = worker.writer.written === written ? idle + 1 : 0;
       }
       if (worker.writer.waiting > HIGH_WATER_MARK) {
         worker.close();
