@@ -3,6 +3,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { natsServer } from "../hub/engines.ts";
 import { peerTest } from "../peers/require.ts";
 import { freePort } from "../support/ports.ts";
+import { until } from "../support/until.ts";
 import { clientOfEach, startWorkers } from "../workers/workers.ts";
 import { adminUrl, call, servingAdmin, value } from "./admin.ts";
 
@@ -19,11 +20,7 @@ async function health(admin: string, query = ""): Promise<Health> {
 
 /** Waits until `/healthz` reports the given state of the broker. */
 async function untilBroker(admin: string, state: "up" | "down"): Promise<void> {
-  const deadline = performance.now() + 60_000;
-  while ((await health(admin)).body.broker !== state) {
-    assert(performance.now() < deadline, `the broker is not reported as ${state}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+  await until(async () => (await health(admin)).body.broker === state);
 }
 
 const OK = { status: 200, body: { status: "ok" } };

@@ -1,11 +1,12 @@
 /** `--admin-tls`: the admin listener uses the service's renewed certificate, and every call is answered. */
-import { assert, assertEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { X509Certificate } from "node:crypto";
 import { join } from "node:path";
 import { peerTest } from "../peers/require.ts";
 import { type Issued, openPki, type Pki } from "../support/openssl.ts";
 import { type Program, startProgram } from "../support/program.ts";
 import { serialOf } from "../support/raw.ts";
+import { until } from "../support/until.ts";
 import { startWorkers } from "../workers/workers.ts";
 
 /** An authority, its three certificates, and the files that the service reads. They first contain the first one. */
@@ -68,11 +69,7 @@ function asking(port: number, ca: string): { readonly times: number; stop(): Pro
 
 /** Waits until a new connection gets a certificate, and asserts that later connections get it too. */
 async function untilServed(port: number, ca: string, serial: string): Promise<void> {
-  const deadline = performance.now() + 30_000;
-  while (await serialOf(port, ca) !== serial) {
-    assert(performance.now() < deadline, "the admin listener keeps the previous certificate");
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+  await until(async () => await serialOf(port, ca) === serial);
   for (let i = 0; i < 10; i++) assertEquals(await serialOf(port, ca), serial);
 }
 
@@ -98,7 +95,7 @@ peerTest("openssl", "--admin-tls: a renewed certificate is used, and an invalid 
   await program.stderr.until(/"level":"error","message":"the reload failed/, from);
   for (const each of [port, program.port]) assertEquals(await serialOf(each, ca), await serialIn(leaves[2]!));
   const { times } = calls;
-  while (calls.times < times + 10) await new Promise((resolve) => setTimeout(resolve, 20));
+  await until(() => calls.times >= times + 10);
   await calls.stop();
   assertEquals((await program.stop()).code, 0);
 });

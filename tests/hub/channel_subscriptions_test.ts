@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { faultyEngine } from "./engines.ts";
-import { hubOn, until } from "./test_hub.ts";
+import { until } from "../support/until.ts";
+import { hubOn } from "./test_hub.ts";
 
 const MIB = 1024 ** 2;
 

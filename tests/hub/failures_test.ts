@@ -6,6 +6,7 @@ import { parseBroker, parseCredentials } from "../../lib/hub/brokers/broker_url.
 import { peerTest } from "../peers/require.ts";
 import { openPki } from "../support/openssl.ts";
 import { freePort } from "../support/ports.ts";
+import { until } from "../support/until.ts";
 import { asUint32, node, settle, type TestNode, uint32 } from "./conformance.ts";
 import { type Engine, natsServer, redisCluster, redisServer, type Server } from "./engines.ts";
 
@@ -208,15 +209,6 @@ peerTest("redis-server", "broker redis cluster: delivers again after a member wa
   await b.heard(channels.length);
   assertEquals(new Set(b.frames.map(({ channel }) => channel)), new Set(channels));
 });
-
-/** Waits for a condition. Polls, because the condition depends on callbacks of several nodes. */
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + 60_000;
-  while (!condition()) {
-    if (performance.now() > deadline) throw new Error("the condition was not met within 60 s");
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
 
 peerTest(
   ["openssl", "nats-server", "redis-server"],

@@ -7,7 +7,8 @@ import { topicKey } from "../../lib/hub/topic_names.ts";
 import { peerTest } from "../peers/require.ts";
 import { node } from "./conformance.ts";
 import { type Engine, faultyEngine, localEngine, natsServer, redisServer } from "./engines.ts";
-import { hubOn, settle, until } from "./test_hub.ts";
+import { until } from "../support/until.ts";
+import { hubOn, settle } from "./test_hub.ts";
 
 /** A timeout long enough for a busy machine. */
 const LONG = { timeout: 20_000 };
@@ -169,7 +170,7 @@ for (const [name, start, programs] of ENGINES) {
       await settle(a, b);
       await b[Symbol.asyncDispose]();
       const stopped = performance.now();
-      while ((await a.calls.nodes()).nodes.length > 1) await new Promise((resolve) => setTimeout(resolve, 5));
+      await until(async () => (await a.calls.nodes()).nodes.length === 1);
       assert(performance.now() - stopped < 3000, "sooner than the silence limit");
       assertEquals((await a.calls.presence("news", LONG)).peers, []);
       await using again = await hubOn(engine);

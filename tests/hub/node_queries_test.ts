@@ -1,6 +1,7 @@
 // Answers that are not whole: a node hangs, a name is too long, or too many questions wait.
 import { assert, assertEquals } from "@std/assert";
 import { peerTest } from "../peers/require.ts";
+import { until } from "../support/until.ts";
 import { faultyEngine, natsServer } from "./engines.ts";
 import { hubOn, settle } from "./test_hub.ts";
 
@@ -21,7 +22,7 @@ Deno.test("hub: a hanging node makes answers incomplete within the timeout, and 
   assertEquals([presence.complete, presence.peers], [false, []]);
   assert(performance.now() - asked < 5000);
   const silent = performance.now();
-  while ((await a.calls.nodes()).nodes.length > 1) await new Promise((resolve) => setTimeout(resolve, 20));
+  await until(async () => (await a.calls.nodes()).nodes.length === 1);
   assert(performance.now() - silent < 10_000);
   assertEquals((await a.calls.presence("news", LONG)).complete, true);
   await b[Symbol.asyncDispose]();

@@ -7,6 +7,7 @@ import { HubCalls, type ServiceCalls } from "../../lib/hub/service_calls.ts";
 import { Hub, type Member } from "../../lib/hub/hub.ts";
 import { topicKey } from "../../lib/hub/topic_names.ts";
 import type { Payload } from "../../lib/hub/topics.ts";
+import { until } from "../support/until.ts";
 import type { Engine } from "./engines.ts";
 
 /** A hub, the gaps that it reported, and what it logged. */
@@ -68,19 +69,10 @@ export async function hubOn(engine: Engine | undefined, prefix = "wss"): Promise
   };
 }
 
-/** Waits for a condition. Polls, because no event tells a test what happens on other nodes. */
-export async function until(condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + 30_000;
-  while (!condition()) {
-    if (performance.now() > deadline) throw new Error("the condition was not met within 30 s");
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
 /** Waits until all nodes know each other and the broker has processed their earlier requests. */
 export async function settle(...hubs: readonly TestHub[]): Promise<void> {
   for (const { calls } of hubs) {
-    while ((await calls.nodes()).nodes.length < hubs.length) await new Promise((resolve) => setTimeout(resolve, 5));
+    await until(async () => (await calls.nodes()).nodes.length >= hubs.length);
   }
   // A query is sent after the subscriptions, so its answers arrive after the subscriptions take effect.
   for (const { calls } of hubs) await calls.online("nobody", { timeout: 200 });

@@ -221,7 +221,7 @@ peerTest("pebble", "acme: --check examines the prerequisites and sends no reques
   await using pebble = await startPebble({ front: () => undefined });
   await using folder = await folderFor(pebble);
   const before = pebble.requests.length;
-  // The address reaches this service on port 5002, not on port 80, where at most another program listens.
+  // The address reaches this service on port 5002, not on port 80, where nothing, or another program, listens.
   const fresh = await runProgram(["--check", ...optionsFor(pebble)], { folder: folder.path });
   assertEquals(fresh.code, 0, fresh.stdout + fresh.stderr);
   assertMatch(fresh.stdout, /^note {4}There is no certificate for 127\.\S+ yet\.$/m);

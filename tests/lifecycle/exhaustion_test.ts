@@ -5,6 +5,7 @@ import { type Program, startProgram } from "../support/program.ts";
 import { ask, dial, exchange, handshake, isReset } from "../support/raw.ts";
 import { figures } from "../support/figures.ts";
 import { HeldClients } from "../support/client_load.ts";
+import { until } from "../support/until.ts";
 
 const LIMIT = 128;
 
@@ -74,7 +75,7 @@ Deno.test("silent connections use up the descriptors: the oldest are closed, and
     await program.stderr.until(/"level":"warn","message":"Descriptors run short: .*"closed":\d+.*"limit":128/);
     await program.stderr.until(/"message":"The watchdog ended a connection","reason":"descriptors"/);
     const before = held.echoes;
-    while (held.echoes < before + 100) await new Promise((resolve) => setTimeout(resolve, 20));
+    await until(() => held.echoes >= before + 100);
   } finally {
     for (const connection of silent) connection.close();
   }
@@ -113,7 +114,7 @@ Deno.test("silent admin connections use up the descriptors: the service and the 
       }
     }
     const before = held.echoes;
-    while (held.echoes < before + 100) await new Promise((resolve) => setTimeout(resolve, 20));
+    await until(() => held.echoes >= before + 100);
   } finally {
     for (const connection of silent) connection.close();
   }

@@ -4,8 +4,7 @@ import { join } from "node:path";
 import { silent } from "../../lib/log.ts";
 import { serve, type ServiceApp, StartError } from "../../lib/mod.ts";
 import { loadFfi } from "../../lib/net/ffi/load_ffi.ts";
-import { textFrame } from "../support/frames.ts";
-import { exchange, handshake, skip, writeAll } from "../support/raw.ts";
+import { dialUpgraded, dialUpgradedUnix, exchangeEcho } from "../support/raw.ts";
 
 // The C library is loaded before the first test. The sanitizer would otherwise report it as a leak of a test.
 loadFfi();
@@ -29,24 +28,12 @@ async function isHealthy(path: string): Promise<boolean> {
   return answer.ok;
 }
 
-async function upgraded(address: Deno.UnixConnectOptions | Deno.ConnectOptions): Promise<Deno.Conn> {
-  const connection = await Deno.connect(address as Deno.ConnectOptions);
-  await exchange(connection, handshake());
-  return connection;
-}
-
-/** Sends a message and reads its echo. */
-async function echo(connection: Deno.Conn): Promise<void> {
-  await writeAll(connection, textFrame("hi"));
-  await skip(connection, 4);
-}
-
 Deno.test("a successor that ends before its report: the service listens at both unix sockets again", () =>
   withFolder(async (folder) => {
     const [unix, admin] = [join(folder, "main"), join(folder, "admin")];
     const options = { mode: "proxied", unix, admin: `unix:${admin}`, drainTimeout: 0 } as const;
     await using service = await serve(app, options, { log: silent });
-    const held = await upgraded({ transport: "unix", path: unix });
+    const held = await dialUpgradedUnix(unix);
     // A second failure must not differ from the first.
     for (let round = 0; round < 2; round++) {
       const start = async () => {
@@ -56,8 +43,8 @@ Deno.test("a successor that ends before its report: the service listens at both 
         throw new Error("the successor has ended");
       };
       await assertRejects(() => service.handOver(start), Error, "the successor has ended");
-      const fresh = await upgraded({ transport: "unix", path: unix });
-      for (const connection of [held, fresh]) await echo(connection);
+      const fresh = await dialUpgradedUnix(unix);
+      for (const connection of [held, fresh]) await exchangeEcho(connection);
       fresh.close();
       assertEquals(await isHealthy(admin), true);
     }
@@ -72,17 +59,17 @@ Deno.test("a successor that cannot open its main address: the service listens at
     const options = { mode: "proxied", host: "127.0.0.1", port: 0, admin: `unix:${admin}`, drainTimeout: 0 } as const;
     await using service = await serve(app, options, { log: silent });
     const { port } = service.addr as Deno.NetAddr;
-    const held = await upgraded({ port });
-    // The configuration has changed since: this address, which is reserved for documentation, is not of this machine.
+    const held = await dialUpgraded({ port });
+    // The configuration has changed since: no machine has this address: it is reserved for documentation.
     const start = async () => {
       const takeover = { port, adminPort: 0 };
       await serve(app, { ...options, host: "203.0.113.1" }, { log: silent, takeover });
     };
     await assertRejects(() => service.handOver(start), StartError, "not an address of this machine");
     assertEquals(await isHealthy(admin), true);
-    const fresh = await upgraded({ port });
+    const fresh = await dialUpgraded({ port });
     for (const connection of [held, fresh]) {
-      await echo(connection);
+      await exchangeEcho(connection);
       connection.close();
     }
   }));

@@ -4,6 +4,7 @@ import { Client } from "../support/client.ts";
 import { type Program, startProgram } from "../support/program.ts";
 import { ask, handshake, rawResponse, request } from "../support/raw.ts";
 import { HeldClients } from "../support/client_load.ts";
+import { until } from "../support/until.ts";
 
 const APP = `
 const nonsense = {
@@ -54,7 +55,7 @@ async function isWell(program: Program, held: HeldClients): Promise<void> {
   await using client = await Client.open(program.url, { ca: program.ca });
   assertEquals(await client.ask("new"), "new");
   const before = held.echoes;
-  while (held.echoes < before + 5) await new Promise((resolve) => setTimeout(resolve, 5));
+  await until(() => held.echoes >= before + 5);
 }
 
 const MISTAKES = [

@@ -291,13 +291,13 @@ peerTest("openssl", "a certificate that changes while the service starts is in u
   const root = await pki.authority("root");
   const place = await Place.with(pki, await pki.leaf("first", { issuer: root }));
   await using broker = openSilentBroker();
+  const next = await pki.leaf("next", { issuer: root });
   broker.hold();
   // The start waits five seconds for the broker. The watch reports a change two seconds after it.
   const starting = startProgram([
     ...["--cert", place.cert, "--key", place.key, "--broker", broker.url, "--broker-optional"],
   ]);
   await broker.waiting;
-  const next = await pki.leaf("next", { issuer: root });
   await place.inPlace(next);
   await using program = await starting;
   const [, used] = await program.stderr.until(SERVES);
@@ -305,11 +305,12 @@ peerTest("openssl", "a certificate that changes while the service starts is in u
   assertEquals(await serialOf(program.port, await Deno.readTextFile(root.cert)), await serial(next));
 });
 
-peerTest("openssl", "a start that fails after the certificate has changed ends", async () => {
+peerTest("openssl", "a failed start exits even if the certificate changed meanwhile", async () => {
   await using pki = await openPki();
   const root = await pki.authority("root");
   const place = await Place.with(pki, await pki.leaf("first", { issuer: root }));
   await using broker = openSilentBroker();
+  const next = await pki.leaf("next", { issuer: root });
   broker.hold();
   using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const starting = startProgram([
@@ -318,6 +319,6 @@ peerTest("openssl", "a start that fails after the certificate has changed ends",
   ]);
   const failed = assertRejects(() => starting, Error, "the port is in use by another program");
   await broker.waiting;
-  await place.inPlace(await pki.leaf("next", { issuer: root }));
+  await place.inPlace(next);
   await failed;
 });

@@ -6,7 +6,7 @@ import { isLoopback } from "../../lib/ip.ts";
 import { Client } from "../support/client.ts";
 import { hasOpenssl, openPki } from "../support/openssl.ts";
 import { hasProxy, startProxy } from "../support/proxies.ts";
-import { ask } from "../support/raw.ts";
+import { rawResponse } from "../support/raw.ts";
 import { KINDS, putIntoServer } from "./generated_proxies.ts";
 import { startUpstream } from "./upstream.ts";
 
@@ -29,9 +29,9 @@ for (const kind of KINDS) {
       "Forwarded: for=192.0.2.7;proto=https\r\nX-SSL-Protocol: TLSv1.3\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     const headersWith = async (part: string, use: (port: number) => Promise<void>) => {
       await using proxy = await startProxy(kind, (port) => putIntoServer(kind, part, { port, cert, key, bundle, app }));
-      const answer = await ask({ port: proxy.port, ca }, request);
+      const { body } = await rawResponse({ port: proxy.port, ca }, request);
       await use(proxy.port);
-      return JSON.parse(/\{.*\}/s.exec(answer)![0]);
+      return JSON.parse(/\{.*\}/s.exec(body)![0]);
     };
     const before = await headersWith("", () => Promise.resolve());
     const after = await headersWith(text, async (port) => {

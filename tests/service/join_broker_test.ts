@@ -4,7 +4,7 @@ import { natsServer } from "../hub/engines.ts";
 import "../support/preload_ffi.ts";
 import { peerTest } from "../peers/require.ts";
 import { serving } from "../support/serving.ts";
-import { until } from "../hub/test_hub.ts";
+import { until } from "../support/until.ts";
 
 const app = defineApp({ open() {} });
 const base = { mode: "proxied", port: 0 } as const;

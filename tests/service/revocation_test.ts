@@ -5,6 +5,7 @@ import type { ServiceOptions } from "../../lib/config/service_options_type.ts";
 import { StartError } from "../../lib/errors.ts";
 import { call, KEY, OTHER_KEY, value } from "../admin/admin.ts";
 import { type Served, serving } from "../support/serving.ts";
+import { until } from "../support/until.ts";
 
 const FIRST = "first-shared-secret-0123456789";
 const SECOND = "second-shared-secret-0123456789";
@@ -51,11 +52,9 @@ Deno.test("an incompletely written token file closes no connection", async () =>
   const file = join(service.folder, "tokens");
   // Only the beginning of the new content: the second secret is incomplete.
   await Deno.writeTextFile(file, BOTH.slice(0, 45));
-  while (service.logged("tokens are missing from the token file").length === 0) {
-    await new Promise((done) => setTimeout(done, 20));
-  }
+  await until(() => service.logged("tokens are missing from the token file").length > 0);
   await Deno.writeTextFile(file, BOTH + "third-shared-secret-0123456789\n");
-  while (service.logged("was read again").length === 0) await new Promise((done) => setTimeout(done, 20));
+  await until(() => service.logged("was read again").length > 0);
   await using third = await connect(service, "third-shared-secret-0123456789");
   assertEquals(await third.ask("in"), "in");
   assertEquals(await client.ask("still here"), "still here");
@@ -69,12 +68,12 @@ Deno.test("an unusable token file is logged and counted as a failed reload, and 
     return { success: await count("success"), failure: await count("failure") };
   };
   await Deno.writeTextFile(file, "not a token: spaces\n");
-  while (service.logged("the reload failed").length === 0) await new Promise((done) => setTimeout(done, 20));
+  await until(() => service.logged("the reload failed").length > 0);
   assertEquals(await reloads(), { success: 0, failure: 1 });
   await using client = await connect(service, FIRST);
   assertEquals(await client.ask("in"), "in");
   await Deno.writeTextFile(file, BOTH + "third-shared-secret-0123456789\n");
-  while (service.logged("was read again").length === 0) await new Promise((done) => setTimeout(done, 20));
+  await until(() => service.logged("was read again").length > 0);
   assertEquals(await reloads(), { success: 1, failure: 1 });
 });
 

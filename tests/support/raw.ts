@@ -4,6 +4,7 @@
  * @module
  */
 import { connect as connectTls } from "node:tls";
+import { textFrame } from "./frames.ts";
 
 /** The example key of RFC 6455 §1.3, and the accept value that it requires. */
 export const KEY = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -80,7 +81,15 @@ export async function dial({ port, hostname = "127.0.0.1", ca }: RawTarget): Pro
  * @throws {Error} with the first line of the response if the status is not 101
  */
 export async function dialUpgraded(target: RawTarget, path = "/"): Promise<Deno.Conn> {
-  const conn = await dial(target);
+  return await upgrade(await dial(target), path);
+}
+
+/** Like `dialUpgraded`, to a unix socket. */
+export async function dialUpgradedUnix(path: string): Promise<Deno.Conn> {
+  return await upgrade(await Deno.connect({ transport: "unix", path }), "/");
+}
+
+async function upgrade(conn: Deno.Conn, path: string): Promise<Deno.Conn> {
   try {
     const head = await exchange(conn, handshake({ target: path }));
     if (!head.startsWith("HTTP/1.1 101 ")) throw new Error(`no upgrade: ${head.split("\r\n")[0]}`);
@@ -89,6 +98,12 @@ export async function dialUpgraded(target: RawTarget, path = "/"): Promise<Deno.
     closeQuietly(conn);
     throw error;
   }
+}
+
+/** Sends a message to an app that returns it, and reads the echo. @throws {Error} if the connection has ended */
+export async function exchangeEcho(conn: Deno.Conn): Promise<void> {
+  await writeAll(conn, textFrame("hi"));
+  await readUntil(conn, "hi");
 }
 
 /** Writes all of the data. Each character of a text becomes one byte, so that a string can contain any byte. */
@@ -125,10 +140,14 @@ export function readHead(conn: Deno.Conn): Promise<string> {
   return readUntil(conn, "\r\n\r\n");
 }
 
-/** Reads and discards the given number of bytes. Stops early at the end of the stream. */
+/** Reads and discards the given number of bytes. @throws {Error} if the stream ends before that */
 export async function skip(conn: Deno.Conn, bytes: number): Promise<void> {
   const buffer = new Uint8Array(65_536);
-  for (let left = bytes; left > 0;) left -= await conn.read(buffer.subarray(0, left)) ?? Infinity;
+  for (let left = bytes; left > 0;) {
+    const count = await conn.read(buffer.subarray(0, left));
+    if (count === null) throw new Error(`the end came ${left} bytes too early`);
+    left -= count;
+  }
 }
 
 /** Sends a request over a connection that stays open. Returns the head of the response. */

@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { createLogger } from "../../lib/log.ts";
 import { resolveWatchPaths } from "../../lib/tls/symlink_paths.ts";
 import { watchFiles, type WatchOptions } from "../../lib/tls/watch_files.ts";
+import { until } from "../support/until.ts";
 
 /** How long a test waits for an event, ms. Busy machines can be slow. */
 const PATIENCE = 20_000;
@@ -227,7 +228,7 @@ Deno.test("detects a folder that is removed and created again, and a replaced pa
   await it.reported(1);
   // The folder is missing for some time, so nothing can be watched.
   Deno.removeSync(it.path("certs"), { recursive: true });
-  while (!it.lines.some((line) => line.includes("cannot be read"))) await new Promise((done) => setTimeout(done, 20));
+  await until(() => it.lines.some((line) => line.includes("cannot be read")));
   it.write("certs/live/cert.pem", "cert 3");
   await it.reported(2);
   it.write("next/live/cert.pem", "cert 4");
@@ -243,7 +244,7 @@ Deno.test("waits for a missing file or treats it as empty, and names it in the l
     it.watch(["tokens"], { missingIsEmpty, what: "the file of tokens", poll: 20 });
     Deno.removeSync(it.path("tokens"));
     if (missingIsEmpty) await it.reported(1);
-    else while (it.lines.length === 0) await new Promise((done) => setTimeout(done, 20));
+    else await until(() => it.lines.length > 0);
     assertEquals(it.lines.some((line) => line.includes("certificate")), false);
     it.write("tokens", missingIsEmpty ? "secret" : "another");
     await it.reported(missingIsEmpty ? 2 : 1);

@@ -1,6 +1,5 @@
 /** Certificates and tokens are reloaded in all workers together, without losing a connection. Linux only. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { delay } from "@std/async/delay";
 import { X509Certificate } from "node:crypto";
 import { join } from "node:path";
 import { adminOf, value } from "../admin/admin.ts";
@@ -11,6 +10,7 @@ import { type Issued, openPki } from "../support/openssl.ts";
 import type { Program } from "../support/program.ts";
 import { serialOf } from "../support/raw.ts";
 import { openSilentBroker } from "../support/silent_broker.ts";
+import { until } from "../support/until.ts";
 import { childrenOf, clientOfEach, startWorkers } from "./workers.ts";
 
 async function serial({ cert }: Issued): Promise<string> {
@@ -159,7 +159,7 @@ peerTest("openssl", "a reload that fails in one worker counts as failed in every
   assertEquals(await counts(), [0, 2]);
   await limit("1024:");
   program.signal("SIGHUP");
-  while ((await counts())[0]! < 2) await delay(20);
+  await until(async () => (await counts())[0] === 2);
   assertEquals(await counts(), [2, 2]);
 });
 
@@ -227,7 +227,7 @@ peerTest("openssl", "a worker that got SIGTERM gets no new client, also during a
   await using held = await clientOfEach(2, program.url, options);
   const [[leaving, client], [staying]] = [...held] as [[number, Client], [number, Client]];
   Deno.kill(leaving, "SIGTERM");
-  while (listeningSockets(program.port) > 1) await delay(20);
+  await until(() => listeningSockets(program.port) === 1);
   const from = program.stderr.text.length;
   const next = await service.renew("next");
   program.signal("SIGHUP");
@@ -235,10 +235,10 @@ peerTest("openssl", "a worker that got SIGTERM gets no new client, also during a
   const reloading = served(program, 1, next, from).finally(() => reloaded = true);
   await program.stderr.until(/The chain ends at/, from);
   const workers = new Set<number>();
-  while (!reloaded) {
+  do {
     await using fresh = await Client.open(program.url, options);
     workers.add(Number(await fresh.ask("pid")));
-  }
+  } while (!reloaded);
   await reloading;
   assertEquals([...workers], [staying]);
   assertEquals(await client.ask("pid"), `${leaving}`);

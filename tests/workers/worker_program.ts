@@ -2,7 +2,7 @@
  * A worker program for tests of the supervisor: the real link and the real service. It reports to the test over TCP what a
  * worker experiences before it has reported that it listens, and then serves as the real program does.
  *
- * Arguments: the port of the test, and whether to `pause` between the moment it listens and its report until it is stopped.
+ * Arguments: the port of the test, and `pause` if the worker must report that it listens only after it is stopped.
  * @module
  */
 import echo from "../../lib/apps/echo.ts";
@@ -26,7 +26,7 @@ link.reportCounts({ total: 3, addresses: { "192.0.2.1": 3 }, users: { anna: 3 } 
 setTimeout(() => link.reportCounts({ total: 4, addresses: { "192.0.2.2": 1 }, users: { ben: 1 } }), 100);
 if (pause === "pause") {
   await report({ worker: link.index, paused: true });
-  await new Promise((resolve) => link.stopped.addEventListener("abort", resolve));
+  if (!link.stopped.aborted) await new Promise((resolve) => link.stopped.addEventListener("abort", resolve));
 }
 const settings = { ...loaded.settings, workerTimeout: 30_000 };
 Deno.exit(await serveAsWorker(service, link, settings, silent));

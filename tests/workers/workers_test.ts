@@ -223,6 +223,8 @@ Deno.test("a new worker keeps its clients if a later new worker does not start",
     await Deno.writeTextFile("started", "");`;
   await Deno.writeTextFile(`${program.folder}/worker.ts`, failing + WORKER_APP["worker.ts"]);
   program.signal("SIGUSR2");
+  // The second new worker begins when the first one listens.
+  await untilChildren(program.pid, 4);
   await using clients = await clientOfEach(3, program.url, options);
   const [[fresh, client]] = [...clients].filter(([pid]) => !before.includes(pid)) as [[number, Client]];
   await Deno.writeTextFile(`${program.folder}/fail`, "");

@@ -6,6 +6,7 @@ import { adminUrl, value } from "../admin/admin.ts";
 import { sign } from "../auth/signing.ts";
 import { handshake, rawResponse } from "../support/raw.ts";
 import { serving } from "../support/serving.ts";
+import { until } from "../support/until.ts";
 
 const SECRET = "a secret that is long enough for HS256";
 const by = { algorithm: "HS256", privateKey: new TextEncoder().encode(SECRET) };
@@ -63,7 +64,7 @@ Deno.test("maxConnectionsPerUser: 503 before the upgrade for the token's user, u
   await using eve = await served.connect({ headers: other });
   assertEquals(await eve.ask("?"), "eve");
   await one.close();
-  while (served.service.peers.size > 2) await new Promise((resolve) => setTimeout(resolve, 5));
+  await until(() => served.service.peers.size === 2);
   await using three = await served.connect({ headers });
   assertEquals(await three.ask("?"), "tom");
 });
@@ -83,7 +84,7 @@ Deno.test("maxConnectionsPerUser: 1008 for a user returned by upgrade, logged an
   assertEquals(await two.closed, { code: 1008, reason: "connection limit of this user reached" });
   assertEquals([ran, (await served.service.online("tom")).peers], [["open tom"], 1]);
   const limited = () => served.logged("connection closed by a limit");
-  while (limited().length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  await until(() => limited().length > 0);
   const [line, ...more] = limited();
   assertEquals([line?.code, line?.reason, line?.address, more.length], [
     1008,
@@ -134,9 +135,7 @@ Deno.test("two services of one process share their topics through a local broker
   await using two = await serving(app, { mode: "proxied", broker });
   await using a = await one.connect();
   await using b = await two.connect();
-  while ((await one.service.topics()).topics[0]?.subscribers !== 2) {
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
+  await until(async () => (await one.service.topics()).topics[0]?.subscribers === 2);
   a.send("over TLS");
   assertEquals(await b.next(), "over TLS");
   b.send("behind a proxy");

@@ -1,7 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { textFrame } from "../../support/frames.ts";
-import { exchange, handshake, skip, writeAll } from "../../support/raw.ts";
+import { dialUpgradedUnix, exchangeEcho } from "../../support/raw.ts";
 import { ServerProcess } from "../process.ts";
 
 const CONFIG = new URL("../../../deno.json", import.meta.url).pathname;
@@ -15,19 +14,13 @@ async function withFolder(test: (path: string) => Promise<void>): Promise<void> 
   }
 }
 
-async function upgraded(path: string): Promise<Deno.Conn> {
-  const connection = await Deno.connect({ transport: "unix", path });
-  await exchange(connection, handshake());
-  return connection;
-}
-
 Deno.test("a unix socket: a stale file is replaced, a live one and a plain file are errors", () =>
   withFolder(async (path) => {
     const address = { transport: "unix", mode: 0o600, path } as const;
     {
       await using killed = await ServerProcess.start({ address });
       assertEquals(killed.started.addr.path, path);
-      (await upgraded(path)).close();
+      (await dialUpgradedUnix(path)).close();
       await using second = await ServerProcess.start({ address });
       assertMatch(second.failed ?? "it started", /^StartError: Cannot listen on .*another program listens on it/);
     }
@@ -35,7 +28,7 @@ Deno.test("a unix socket: a stale file is replaced, a live one and a plain file 
     {
       await using server = await ServerProcess.start({ address });
       assertEquals(server.failed, undefined);
-      (await upgraded(path)).close();
+      (await dialUpgradedUnix(path)).close();
       await server.ask("close");
       assert(!Array.from(Deno.readDirSync(join(path, ".."))).some(({ name }) => name === "wss.sock"));
     }
@@ -57,12 +50,12 @@ Deno.test("a unix socket: a successor takes over without refusing a connection",
   withFolder(async (path) => {
     const address = { transport: "unix", mode: 0o600, path } as const;
     await using server = await ServerProcess.start({ address });
-    const held = await upgraded(path);
+    const held = await dialUpgradedUnix(path);
     let changing = true;
     let opened = 0;
     const loop = (async () => {
       while (changing) {
-        (await upgraded(path)).close();
+        (await dialUpgradedUnix(path)).close();
         opened++;
       }
     })();
@@ -77,7 +70,7 @@ Deno.test("a unix socket: a successor takes over without refusing a connection",
     assert(opened > before);
     // The old one's end must not take the new one's file away.
     await server.ask("close");
-    (await upgraded(path)).close();
+    (await dialUpgradedUnix(path)).close();
     held.close();
   }));
 
@@ -85,7 +78,7 @@ Deno.test("a unix socket: after a failed hand-over the predecessor has the path 
   withFolder(async (path) => {
     const address = { transport: "unix", mode: 0o600, path } as const;
     await using server = await ServerProcess.start({ address });
-    const held = await upgraded(path);
+    const held = await dialUpgradedUnix(path);
     const { ino } = Deno.lstatSync(path);
     assertEquals(await server.ask("share"), true);
     await server.ask("takeBack");
@@ -97,18 +90,17 @@ Deno.test("a unix socket: after a failed hand-over the predecessor has the path 
     }
     await assertRejects(() => Deno.connect({ transport: "unix", path }), Deno.errors.NotFound);
     await server.ask("takeBack");
-    const second = await upgraded(path);
+    const second = await dialUpgradedUnix(path);
     {
       // A successor that is killed and leaves its file.
       await using _successor = await ServerProcess.start({ address, takeover: true });
     }
     await assertRejects(() => Deno.connect({ transport: "unix", path }), Deno.errors.ConnectionRefused);
     await server.ask("takeBack");
-    const third = await upgraded(path);
+    const third = await dialUpgradedUnix(path);
     assertEquals(Deno.lstatSync(path).mode! & 0o777, 0o600);
     for (const connection of [held, second, third]) {
-      await writeAll(connection, textFrame("hi"));
-      await skip(connection, 4);
+      await exchangeEcho(connection);
       connection.close();
     }
     assertEquals(await server.ask("stop"), true);

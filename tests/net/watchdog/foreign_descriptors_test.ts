@@ -4,6 +4,7 @@ import { silent } from "../../../lib/log.ts";
 import { loadFfi } from "../../../lib/net/ffi/load_ffi.ts";
 import { Watchdog } from "../../../lib/net/watchdog/watchdog.ts";
 import { dial, endOf } from "../../support/raw.ts";
+import { until } from "../../support/until.ts";
 import { WATCHDOG } from "../process.ts";
 
 // The C library stays loaded until the process ends. Loading it before the first test prevents a leak report.
@@ -26,8 +27,6 @@ class Files implements Disposable {
   }
 }
 
-const pause = () => new Promise<void>((resolve) => setTimeout(resolve, 20));
-
 Deno.test(
   "ends a silent connection above 600 descriptors of other files, also once these are closed",
   options,
@@ -40,15 +39,13 @@ Deno.test(
       const [client, accepted] = await Promise.all([dial({ port: listener.addr.port }), listener.accept()]);
       const ended = endOf(client, 30_000);
       const { scans } = watchdog.stats();
-      while (watchdog.stats().scans < scans + 2) await pause();
+      await until(() => watchdog.stats().scans >= scans + 2);
       files.close(0, 500);
       const after = await ended;
       accepted.close();
       assert(after !== undefined && after > WATCHDOG.handshakeTimeout * 0.8, `${after} ms`);
       // The thread's report may arrive after the client's reset.
-      const deadline = performance.now() + 20_000;
-      while (watchdog.stats().ended.handshake === 0 && performance.now() < deadline) await pause();
-      assertEquals(watchdog.stats().ended.handshake, 1);
+      await until(() => watchdog.stats().ended.handshake === 1);
     } finally {
       await watchdog.stop();
     }

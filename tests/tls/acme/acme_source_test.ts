@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { StartError } from "../../../lib/errors.ts";
 import type { AcmeSource } from "../../../lib/tls/acme/acme_source.ts";
 import { peerTest } from "../../peers/require.ts";
+import { until } from "../../support/until.ts";
 import { extendDirectory, type Front, type Pebble, problem, startPebble } from "./pebble.ts";
 import { acmeSource, temporaryFolder } from "./source.ts";
 
@@ -220,7 +221,3 @@ peerTest("pebble", "acme: loads a certificate that another process renewed", asy
   assertEquals(new Set(fresh.map(({ leaf }) => leaf.serialNumber)).size, 1);
   assertNotEquals(fresh[0]!.leaf.serialNumber, old[0]!.leaf.serialNumber);
 });
-
-async function until(done: () => boolean): Promise<void> {
-  while (!done()) await new Promise((resolve) => setTimeout(resolve, 10));
-}

@@ -3,6 +3,7 @@ import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } fro
 import { join } from "node:path";
 import { StartError } from "../../../lib/errors.ts";
 import { peerTest } from "../../peers/require.ts";
+import { until } from "../../support/until.ts";
 import { extendDirectory, type Front, type FrontRequest, problem, startPebble } from "./pebble.ts";
 import { acmeSource, type SourceOptions, temporaryFolder } from "./source.ts";
 
@@ -50,7 +51,7 @@ acmeTest("reuses the stored certificate after a restart, and orders another name
     await using test = acmeSource(pebble, folder.path, { agreeTos: false, listen: false });
     assertEquals((await test.source.load()).leaf.serialNumber, serial);
     // The plan is on disk too. The source has read it when it reports the time of the renewal.
-    while (test.source.status.renewalAt === undefined) await new Promise((resolve) => setTimeout(resolve, 5));
+    await until(() => test.source.status.renewalAt !== undefined);
     assertEquals(pebble.requests.length, before);
   }
   await using test = acmeSource(pebble, folder.path, { names: ["a.example", "c.example"], agreeTos: false });

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { StartError } from "../../../lib/errors.ts";
 import { peerTest } from "../../peers/require.ts";
 import { renewNow } from "../../lifecycle/acme_setup.ts";
+import { until } from "../../support/until.ts";
 import { dating } from "./leaf.ts";
 import { type Pebble, startPebble } from "./pebble.ts";
 import { acmeSource, temporaryFolder, type TestSource } from "./source.ts";
@@ -61,10 +62,6 @@ async function silence(pebble: Pebble): Promise<void> {
   const before = pebble.requests.length;
   await new Promise((resolve) => setTimeout(resolve, 1500));
   assertEquals(pebble.requests.slice(before), []);
-}
-
-async function until(done: () => boolean): Promise<void> {
-  while (!done()) await new Promise((resolve) => setTimeout(resolve, 10));
 }
 
 async function changed({ source }: TestSource): Promise<void> {
