@@ -84,7 +84,10 @@ export class WorkersBackend implements AdminBackend {
     name: Name,
     argument: WorkerRequests[Name]["argument"],
   ): Promise<WorkerRequests[Name]["reply"]> {
-    const workers = this.#supervisor.answering();
+    const answering = this.#supervisor.answering();
+    // A worker that is stopping has the certificate from before, and may have left its node's topics.
+    const active = answering.filter(({ stopping }) => !stopping);
+    const workers = active.length > 0 ? active : answering;
     const worker = workers[this.#requests++ % workers.length];
     if (worker === undefined) throw new ApiError("notAvailable", "no worker answers at the moment; try again");
     try {

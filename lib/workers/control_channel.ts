@@ -15,7 +15,7 @@ import type { ReloadResult } from "../service/credential_reloader.ts";
 import type { ConnectionTotals, ListenOrder } from "../service/worker_context.ts";
 
 /** The version of the messages below. The supervisor rejects a worker of another version. */
-export const PROTOCOL = 3;
+export const PROTOCOL = 4;
 
 /** Requests of the supervisor, and the worker's replies. */
 export type WorkerRequests = {

@@ -14,8 +14,8 @@ export interface HeartbeatMonitorOptions {
   readonly log: Logger;
   /** Receives the workers that do not answer. */
   readonly hung: Set<WorkerProcess>;
-  /** Returns the workers that send heartbeats. */
-  serving(): readonly WorkerProcess[];
+  /** Returns the workers that must send heartbeats. */
+  monitored(): readonly WorkerProcess[];
   /** Directs new connections to the workers that answer. Never rejects. */
   steer(): Promise<void>;
   /** Reloads all workers, because a worker that answers again may have missed a reload. */
@@ -46,16 +46,16 @@ export class HeartbeatMonitor {
   }
 
   #check(): void {
-    const { workerTimeout, log, hung, serving } = this.#options;
+    const { workerTimeout, log, hung, monitored } = this.#options;
     const now = performance.now();
     const delayed = now - this.#checkedAt > 3 * this.#interval;
     this.#checkedAt = now;
     // If the machine was suspended or the supervisor was blocked, heartbeats are unread. All workers get a new deadline.
     if (delayed) {
-      for (const worker of serving()) worker.heardAt = now;
+      for (const worker of monitored()) worker.heardAt = now;
       return;
     }
-    for (const worker of serving()) {
+    for (const worker of monitored()) {
       const silence = now - worker.heardAt;
       const isHung = silence > workerTimeout / 10;
       if (silence > workerTimeout) {

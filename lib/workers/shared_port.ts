@@ -54,19 +54,22 @@ export class SharedPort {
 
   /**
    * Replaces all sockets: directs new connections to the new sockets, waits until the accept queues of the old ones are
-   * empty, and closes the old ones. If a worker dies meanwhile, the replacement starts again and treats every socket as old.
+   * empty, and closes the old ones. If a worker dies meanwhile, the replacement starts again.
    * @param open opens the new sockets and calls `add` for each
+   * @param keep whether `open` keeps the sockets of earlier attempts, and opens only those that are missing. Otherwise it
+   * opens all, and those of earlier attempts are closed, too
    * @throws {Error} the error of `open`; the old sockets then stay in use
    */
-  async replace(open: () => Promise<void>): Promise<void> {
+  async replace(open: () => Promise<void>, keep: boolean): Promise<void> {
+    let old = new Set(this.#group.sockets);
     for (let attempt = 1;; attempt++) {
-      const old = new Set(this.#group.sockets);
       await open();
       try {
         return await this.#switch(old);
       } catch (error) {
         if (attempt === MAX_ATTEMPTS || !this.isOpen) throw error;
       }
+      if (!keep) old = new Set(this.#group.sockets);
     }
   }
 
@@ -107,10 +110,16 @@ export class SharedPort {
 
   async #switch(old: ReadonlySet<Socket>): Promise<void> {
     const isNew = (socket: Socket) => !old.has(socket);
-    const isTarget = (socket: Socket) => isNew(socket) && this.#isReachable(socket.worker);
-    const steering = this.#group.sockets.find(isTarget)!.worker;
+    const added = this.#group.sockets.filter(isNew);
+    const reachable = added.filter(({ worker }) => this.#isReachable(worker));
+    // If no new worker answers, the first request waits until one does, or rejects when it is killed.
+    const targets = new Set(reachable.length > 0 ? reachable : added);
+    const isTarget = (socket: Socket) => targets.has(socket);
+    const steering = this.#group.sockets.find(isTarget)?.worker;
+    if (steering === undefined) throw new Error("the new workers have exited");
     await steering.request("steer", spreadOver(this.#group.indexesOf(isTarget)));
-    const leaving = new Set([...old].map(({ worker }) => worker).filter((worker) => this.#isReachable(worker)));
+    const closing = this.#group.sockets.filter((socket) => !isNew(socket) && this.#isReachable(socket.worker));
+    const leaving = new Set(closing.map(({ worker }) => worker));
     const which = (worker: WorkerProcess) =>
       this.#group.sockets.some((socket) => socket.worker === worker && isNew(socket)) ? "old" : "all";
     await Promise.all([...leaving].map((worker) => worker.request("emptyQueues", which(worker))));

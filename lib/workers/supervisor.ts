@@ -71,7 +71,11 @@ export class Supervisor {
       workerTimeout: options.workerTimeout,
       log: options.log,
       hung: this.#hung,
-      serving: () => this.#serving(),
+      // A new worker has clients before it is in its slot. One that is stopping may have ended its heartbeats.
+      monitored: () =>
+        [...this.#processes].filter((worker) =>
+          worker.isListening && (!worker.stopping || this.#slots.includes(worker))
+        ),
       steer: () => this.#steer(),
       reload: () => this.reload(),
     });
@@ -144,15 +148,17 @@ export class Supervisor {
     return this.#exclusively(async () => {
       const known = this.#port.sockets;
       const fresh: WorkerProcess[] = [];
+      const newest = (slot: number) => fresh.findLast(({ index }) => index === slot + 1);
       try {
         await this.#port.replace(async () => {
           // Another attempt replaces only the new workers that have died. The others keep their sockets.
-          while (fresh.filter((worker) => !worker.hasExited).length < this.#options.count) {
-            const worker = this.#spawn(fresh.length % this.#options.count);
+          for (const slot of this.#slots.keys()) {
+            if (newest(slot)?.hasExited === false) continue;
+            const worker = this.#spawn(slot);
             fresh.push(worker);
             await this.#listen(worker, true);
           }
-        });
+        }, true);
       } catch (error) {
         await this.#port.closeOthers(known);
         // Those that listen may have connections already. They drain them.
@@ -162,13 +168,13 @@ export class Supervisor {
           cause: error,
         });
       }
-      const alive = fresh.filter((worker) => !worker.hasExited);
       // A worker that was restarted meanwhile is one of them.
       const before = this.#slots.filter((worker) => worker !== undefined);
-      for (const [slot] of this.#slots.entries()) {
-        this.#slots[slot] = alive[slot];
+      for (const slot of this.#slots.keys()) {
+        // One that has already exited is restarted.
+        const worker = this.#slots[slot] = newest(slot)!;
         this.#failures[slot] = 0;
-        this.#watchExit(slot, alive[slot]!);
+        this.#watchExit(slot, worker);
       }
       for (const worker of before) if (!worker.stopping) this.#stopWorker(worker, true);
     });
@@ -368,7 +374,7 @@ export class Supervisor {
             },
           );
         }
-      });
+      }, false);
     } catch (error) {
       await this.#port.closeOthers(known);
       await this.#settle("failed");
@@ -381,14 +387,10 @@ export class Supervisor {
     await Promise.allSettled(this.#reloadable().map((worker) => worker.request("settle", result)));
   }
 
-  /** The workers that listen. */
-  #serving(): WorkerProcess[] {
-    return this.#slots.filter((worker) => worker !== undefined && worker.isListening && !worker.hasExited) as [];
-  }
-
   /** The listening workers that answer. Those that are stopping still answer, for example that the service drains. */
   answering(): WorkerProcess[] {
-    return this.#serving().filter((worker) => !this.#hung.has(worker));
+    const workers = this.#slots.filter((worker) => worker !== undefined);
+    return workers.filter((worker) => worker.isListening && !worker.hasExited && !this.#hung.has(worker));
   }
 
   /** The workers that are reloaded. One that is stopping must not listen again. */

@@ -94,7 +94,9 @@ export class SupervisorLink implements WorkerContext {
       },
     );
     void this.#channel.ended.then(() => {
-      this.#listenRequest.reject(new StartError("Cannot serve: the supervisor has exited"));
+      this.#listenRequest.reject(
+        new StartError("Cannot serve: the supervisor has exited, or is of another version: restart the service"),
+      );
       if (!this.stopped.aborted) this.#stop.abort("orphaned");
     });
   }

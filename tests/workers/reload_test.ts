@@ -221,27 +221,35 @@ peerTest("openssl", "a worker that starts during a reload listens with the new c
   assertEquals(await serials(program.port, ca), new Set([await serial(next)]));
 });
 
-peerTest("openssl", "a worker that got SIGTERM gets no new client, also during a reload", async () => {
-  await using service = await startRenewable(2, { drainTimeout: "60s" });
-  const { program, options } = service;
-  await using held = await clientOfEach(2, program.url, options);
-  const [[leaving, client], [staying]] = [...held] as [[number, Client], [number, Client]];
-  Deno.kill(leaving, "SIGTERM");
-  await until(() => listeningSockets(program.port) === 1);
-  const from = program.stderr.text.length;
-  const next = await service.renew("next");
-  program.signal("SIGHUP");
-  let reloaded = false;
-  const reloading = served(program, 1, next, from).finally(() => reloaded = true);
-  await program.stderr.until(/The chain ends at/, from);
-  const workers = new Set<number>();
-  do {
-    await using fresh = await Client.open(program.url, options);
-    workers.add(Number(await fresh.ask("pid")));
-  } while (!reloaded);
-  await reloading;
-  assertEquals([...workers], [staying]);
-  assertEquals(await client.ask("pid"), `${leaving}`);
-  await client.close();
-  await program.stderr.until(/worker \d is serving again/, from);
-});
+peerTest(
+  "openssl",
+  "a worker that got SIGTERM gets no new client and answers for no other, also during a reload",
+  async () => {
+    const admin = ["--admin", "127.0.0.1:0", "--admin-tls"];
+    await using service = await startRenewable(2, { drainTimeout: "60s", args: admin });
+    const { program, options, ca } = service;
+    await using held = await clientOfEach(2, program.url, options);
+    const [[leaving, client], [staying]] = [...held] as [[number, Client], [number, Client]];
+    Deno.kill(leaving, "SIGTERM");
+    await until(() => listeningSockets(program.port) === 1);
+    const from = program.stderr.text.length;
+    const next = await service.renew("next");
+    program.signal("SIGHUP");
+    let reloaded = false;
+    const reloading = served(program, 1, next, from).finally(() => reloaded = true);
+    await program.stderr.until(/The chain ends at/, from);
+    const workers = new Set<number>();
+    do {
+      await using fresh = await Client.open(program.url, options);
+      workers.add(Number(await fresh.ask("pid")));
+    } while (!reloaded);
+    await reloading;
+    assertEquals([...workers], [staying]);
+    // The admin listener asks a worker for the certificate: not the one that is stopping.
+    const { port } = new URL(await adminOf(program));
+    await until(async () => await serialOf(Number(port), ca) === await serial(next));
+    assertEquals(await client.ask("pid"), `${leaving}`);
+    await client.close();
+    await program.stderr.until(/worker \d is serving again/, from);
+  },
+);

@@ -43,8 +43,10 @@ export async function clientOfEach(
   options: ClientOptions,
 ): Promise<Map<number, Client> & AsyncDisposable> {
   const clients = new Map<number, Client>();
-  for (let attempt = 0; clients.size < count; attempt++) {
-    assert(attempt < 1000, `${clients.size} of ${count} workers answered within 1,000 connections`);
+  // A new worker may still be starting.
+  const deadline = performance.now() + 60_000;
+  while (clients.size < count) {
+    assert(performance.now() < deadline, `${clients.size} of ${count} workers answered within 60 s`);
     const client = await Client.open(url, options);
     const pid = Number(await client.ask("pid"));
     if (clients.has(pid)) await client.close();

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertMatch, assertNotEquals, assertNotMatch } fr
 import { delay } from "@std/async/delay";
 import { isAlive } from "../support/processes.ts";
 import { Client } from "../support/client.ts";
-import { makeFolder, runProgram } from "../support/program.ts";
+import { makeFolder, type Program, runProgram } from "../support/program.ts";
 import { childrenOf, clientOfEach, joinRoom, startWorkers, untilChildren, WORKER_APP } from "./workers.ts";
 
 const ignore = Deno.build.os !== "linux";
@@ -236,6 +236,56 @@ Deno.test("a new worker keeps its clients if a later new worker does not start",
   }
   await client.close();
   assertEquals(await untilChildren(program.pid, 2), before);
+});
+
+/** Starts a replacement, and returns the new workers in the order of their start once they have clients. */
+async function beginReplacement(program: Program): Promise<number[]> {
+  const before = childrenOf(program.pid);
+  program.signal("SIGUSR2");
+  const all = await untilChildren(program.pid, 4);
+  const fresh = new Set<number>();
+  while (fresh.size < 2) {
+    await using client = await Client.open(program.url, { ca: program.ca });
+    const pid = Number(await client.ask("pid"));
+    if (!before.includes(pid)) fresh.add(pid);
+  }
+  return all.filter((pid) => fresh.has(pid));
+}
+
+for (const [position, victim] of ["first", "second"].entries()) {
+  Deno.test(`if the ${victim} new worker dies during a replacement, two new workers serve`, { ignore }, async () => {
+    await using program = await startWorkers(2, ["--drain-timeout", "0s"]);
+    const before = childrenOf(program.pid);
+    const fresh = await beginReplacement(program);
+    // The old sockets stay for a second, until their accept queues are certainly empty.
+    Deno.kill(fresh[position]!, "SIGKILL");
+    await program.stderr.until(/the workers have been replaced/);
+    await using clients = await clientOfEach(2, program.url, { ca: program.ca });
+    assertEquals([...clients.keys()].filter((pid) => before.includes(pid) || pid === fresh[position]), []);
+    assertEquals((await untilChildren(program.pid, 2)).toSorted(), [...clients.keys()].toSorted());
+  });
+}
+
+Deno.test("a new worker that hangs during a replacement is killed and replaced", { ignore }, async () => {
+  await using program = await startWorkers(2, ["--drain-timeout", "0s", "--worker-timeout", "4s"]);
+  const options = { ca: program.ca };
+  const before = childrenOf(program.pid);
+  program.signal("SIGUSR2");
+  // The first new worker leads the replacement. It hangs as soon as it listens.
+  let victim: number | undefined;
+  while (victim === undefined) {
+    const client = await Client.open(program.url, options);
+    const pid = Number(await client.ask("pid"));
+    if (before.includes(pid)) await client.close();
+    else {
+      victim = pid;
+      client.send("freeze 600000");
+    }
+  }
+  await program.stderr.until(/has not answered for \d+ s: killing it/);
+  await program.stderr.until(/the workers have been replaced/);
+  await using clients = await clientOfEach(2, program.url, options);
+  assertEquals([...clients.keys()].filter((pid) => before.includes(pid) || pid === victim), []);
 });
 
 Deno.test("SIGUSR2 replaces a worker that does not start, and no other worker starts later", { ignore }, async () => {
