@@ -24,20 +24,25 @@ const OTHER_LABELS: readonly (readonly [label: RegExp, reason: string])[] = [
   [/^X509 CRL$/, "it is a revocation list, not a certificate"],
 ];
 
+/** The only problem is that the key belongs to another certificate. */
+export class MismatchedKey extends StartError {}
+
 /**
  * Reads and checks the files. The chain is served in the right order, whatever order it was given in.
  * @param now default: the current time
+ * @throws {MismatchedKey} if the key does not belong to the certificate, and all else is right
  * @throws {StartError} with every problem, one per line: a file that cannot be read or has the wrong content, a key
- * that does not belong to the certificate or that Deno does not support, a certificate that no client accepts (expired,
- * not yet valid, not for servers)
+ * that Deno does not support, a certificate that no client accepts (expired, not yet valid, not for servers)
  */
 export function loadCertificateFiles(files: CertificateFiles, now: Date = new Date()): TlsMaterial {
   const problems: string[] = [];
+  let mismatch: MismatchedKey | undefined;
   const attempt = <T>(read: () => T): T | undefined => {
     try {
       return read();
     } catch (error) {
       if (!(error instanceof StartError)) throw error;
+      if (error instanceof MismatchedKey) mismatch = error;
       problems.push(error.message);
     }
   };
@@ -60,6 +65,7 @@ export function loadCertificateFiles(files: CertificateFiles, now: Date = new Da
   for (const { level, fact, remedy } of findings) {
     if (level === "error") problems.push(`Cannot use the certificate ${files.cert}: ${fact} ${remedy ?? ""}`.trim());
   }
+  if (mismatch !== undefined && problems.length === 1) throw mismatch;
   if (key === undefined || leaf === undefined || problems.length > 0) throw new StartError(problems.join("\n"));
   const names = namesOf(leaf);
   return {
@@ -159,7 +165,7 @@ function findLeafForKey(
   if (leaf !== undefined) return leaf;
   const [first] = all;
   const kind = readFields(first!)?.key.label ?? "unknown";
-  throw new StartError(
+  throw new MismatchedKey(
     `Cannot use the key ${files.key}: it does not belong to the certificate ${files.cert} (${
       certificateTitle(first!)
     }, key ` +

@@ -3,9 +3,10 @@
  * acme/acme_source.ts.
  * @module
  */
+import { delay } from "@std/async/delay";
 import type { CertificateFiles } from "../config/service_mode.ts";
 import type { Logger } from "../log.ts";
-import { loadCertificateFiles } from "./certificate_files.ts";
+import { loadCertificateFiles, MismatchedKey } from "./certificate_files.ts";
 import type { TlsMaterial } from "./loaded_certificate.ts";
 import { watchFiles } from "./watch_files.ts";
 
@@ -29,6 +30,9 @@ export interface CertificateSource extends AsyncDisposable {
 /** Interval of checks of the certificate's age, ms: half a day. */
 const AGE_CHECK = 43_200_000;
 
+/** Delays before the files are read again if they do not match, ms. A renewal replaces one file after the other. */
+const REPLACED_WITHIN = [100, 300, 600] as const;
+
 /** The operator's files. */
 export class FilesSource implements CertificateSource {
   readonly #files: CertificateFiles;
@@ -50,8 +54,16 @@ export class FilesSource implements CertificateSource {
     Deno.unrefTimer(this.#age);
   }
 
-  load(): Promise<TlsMaterial> {
-    return Promise.try(() => loadCertificateFiles(this.#files));
+  async load(): Promise<TlsMaterial> {
+    for (const wait of REPLACED_WITHIN) {
+      try {
+        return loadCertificateFiles(this.#files);
+      } catch (error) {
+        if (!(error instanceof MismatchedKey)) throw error;
+      }
+      await delay(wait);
+    }
+    return loadCertificateFiles(this.#files);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
