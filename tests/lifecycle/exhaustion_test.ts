@@ -35,7 +35,7 @@ Deno.test("more clients than descriptors allow: 503 with Retry-After, and the co
   figures(`of ${LIMIT} descriptors`, { connections: admitted.length + 10 });
   assert(admitted.length + 10 > LIMIT / 4, `only ${admitted.length + 10} connections`);
   // The accept loop is still running.
-  assertEquals(program.stderr.text.includes("ended unexpectedly"), false, program.stderr.text);
+  assertEquals(program.stderr.text.includes("no longer accepts"), false, program.stderr.text);
 
   admitted.pop()!.close();
   const began = performance.now();

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Address } from "../../config/service_mode.ts";
-import { messageOf, StartError } from "../../errors.ts";
+import { StartError } from "../../errors.ts";
 import type { Logger } from "../../log.ts";
 import {
   type AcceptLoop,
@@ -278,7 +278,7 @@ export class Listener {
     try {
       this.#bind(address, undefined, false);
     } catch (error) {
-      this.#options.log.error(messageOf(error));
+      this.#relisten(error, undefined);
     }
   }
 
@@ -336,8 +336,7 @@ export class Listener {
   }
 
   #takeOver(): void {
-    const { address, tls } = this.#options;
-    this.#bind(address, tls, true);
+    this.#bind(this.#options.address, this.#options.tls, true);
     if (!this.#loopCanEnd) return;
     steerToNewest(this.#ffi!, this.#current.fd!);
     // The loop of the predecessor may still exist for this long.
@@ -349,10 +348,8 @@ export class Listener {
     // Renaming replaces the socket at the path without a gap. Also, Deno removes the path that it bound when it closes,
     // even if that path is a successor's socket by then. It does not remove the new path.
     const temporaryPath = address.transport === "unix" ? `${address.path}.${Deno.pid}` : undefined;
-    const accepting = bind(
-      { address, temporaryPath, tls, reusePort, backlog, userTimeout, handler, onError },
-      this.#ffi,
-    );
+    const options = { address, temporaryPath, tls, reusePort, backlog, userTimeout, handler, onError };
+    const accepting = bind(options, this.#ffi);
     this.#current = accepting;
     this.#servers.add(accepting);
     if (address.transport === "unix") this.#inode = moveSocket(temporaryPath!, address.path, address.mode);
@@ -376,15 +373,18 @@ export class Listener {
 
   #onLoopEnded(accepting: AcceptLoop, error: unknown): void {
     if (this.#retiring.has(accepting) || this.#stopping.signal.aborted) return;
+    this.#options.onGroupChange?.("lost");
+    // It was an older socket of the group: the current one still listens.
+    if (!this.#old.delete(accepting)) this.#relisten(error, accepting.tls);
+  }
+
+  #relisten(cause: unknown, tls: TlsText | undefined): void {
     const { signal } = this.#stopping;
     const { group, onGroupChange } = this.#options;
-    onGroupChange?.("lost");
-    // It was an older socket of the group: the current one still listens.
-    if (this.#old.delete(accepting)) return;
     this.#relistening = relisten({
       where: formatAddress(this.#address),
-      cause: error,
-      open: () => this.#open(this.#address, accepting.tls, group !== undefined),
+      cause,
+      open: () => this.#open(this.#address, tls, group !== undefined),
       reserve: this.#reserve,
       ffi: this.#ffi,
       log: this.#options.log,

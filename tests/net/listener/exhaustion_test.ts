@@ -30,8 +30,8 @@ Deno.test("out of descriptors: open connections stay open, and new ones are acce
       await new Promise((resolve) => setTimeout(resolve, 2));
     }
   })();
-  await server.until(() => server.log.some(({ message }) => /ended unexpectedly/.test(message)));
-  const event = server.log.find(({ message }) => /ended unexpectedly/.test(message))!;
+  await server.until(() => server.log.some(({ message }) => /no longer accepts/.test(message)));
+  const event = server.log.find(({ message }) => /no longer accepts/.test(message))!;
   assertEquals(event.level, "error");
   assertEquals(event.limit, LIMIT);
   assert(Number(event.descriptors) > LIMIT / 2, `${event.descriptors} descriptors`);
@@ -54,7 +54,7 @@ Deno.test("out of descriptors: open connections stay open, and new ones are acce
 
 Deno.test("out of descriptors repeatedly: accepts again each time", async () => {
   await using server = await ServerProcess.start({}, { limit: LIMIT });
-  const ended = () => server.log.filter(({ message }) => /ended unexpectedly/.test(message)).length;
+  const ended = () => server.log.filter(({ message }) => /no longer accepts/.test(message)).length;
   for (let turn = 0; turn < 3; turn++) {
     const before = ended();
     const silent: Deno.Conn[] = [];

@@ -102,7 +102,7 @@ Deno.test("the accept loop restarts after a handler's error, and open connection
   const mistake = await dial({ port: server.port });
   await tryWrite(mistake, handshake({ target: "/mistake" }));
   await server.until(() => server.log.some(({ message }) => /^Listening on .* again$/.test(message)));
-  assert(server.log.some(({ level, message }) => level === "error" && /ended unexpectedly/.test(message)));
+  assert(server.log.some(({ level, message }) => level === "error" && /no longer accepts/.test(message)));
   assertEquals(await held.ask("still here"), "still here");
   const next = await Client.open(url);
   assertEquals(await next.ask("hello"), "hello");
