@@ -115,7 +115,7 @@ export class LineWriter {
       } catch (error) {
         if (isFinal(error)) return this.#break();
         const now = performance.now();
-        const stopped = now - this.#progressAt >= STALLED_AFTER || now - since >= FLUSH_TIMEOUT;
+        const stopped = now - Math.max(since, this.#progressAt) >= STALLED_AFTER || now - since >= FLUSH_TIMEOUT;
         if (stopped || !(error instanceof Deno.errors.WouldBlock)) return void (this.#rest = bytes);
         block(SYNC_RETRY_DELAY);
       }
