@@ -30,7 +30,9 @@ export function parseDuration(text: string): number {
   const match = /^(?:(\d+)\s*ms|(\d+(?:\.\d+)?)\s*(s|m|h))$/.exec(text.trim());
   const ms = match ? toWhole(match, DURATIONS) : text.trim() === "0" ? 0 : NaN;
   if (!Number.isSafeInteger(ms)) {
-    throw new RangeError(`a duration requires a unit: ms, s, m or h (500ms, 30s, 5m), not "${text}"`);
+    throw new RangeError(
+      `a duration is a whole number of ms, or a number with s, m or h (500ms, 30s, 5m), not "${text}"`,
+    );
   }
   return ms;
 }

@@ -84,7 +84,10 @@ function adminCommand<T extends OptionTable>(
       const { complete = true, nodes } = result as Partial<ClusterAnswer>;
       if (!complete) {
         const counts = nodes !== undefined && !Array.isArray(nodes) ? `: ${nodes.answered} of ${nodes.asked}` : "";
-        write("stderr", `${PROGRAM}: incomplete: some nodes did not answer, or are not known yet${counts}\n`);
+        write(
+          "stderr",
+          `${PROGRAM}: incomplete: some nodes did not answer, are not known yet, or left out names that are too long for the broker${counts}\n`,
+        );
       }
       return 0;
     },

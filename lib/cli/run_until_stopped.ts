@@ -10,7 +10,7 @@ export interface SignalActions {
   /** SIGTERM, SIGINT: stops after the connections have drained. Resolves when all connections and processes have ended. */
   stop(): Promise<void>;
   /**
-   * SIGHUP: reloads the admin keys, and together the certificate and the tokens.
+   * SIGHUP: reloads the admin keys; also the certificate and the tokens, which change only together.
    * @throws {StartError} if a file is not usable
    */
   reload(): Promise<void>;
@@ -55,7 +55,10 @@ export async function runUntilStopped(
   async function reload(): Promise<void> {
     log.info("SIGHUP: reloading");
     await actions.reload().catch((error) => {
-      log.error(`the reload failed, and the previous content of each unusable file stays in use: ${messageOf(error)}`);
+      log.error(
+        `the reload failed; the certificate and the tokens change only together, so both stay as they were if one is not ` +
+          `usable: ${messageOf(error)}`,
+      );
     });
   }
   async function replace(): Promise<void> {

@@ -27,10 +27,10 @@ export interface Service extends ServiceCalls, AsyncDisposable {
   /** The peers that are connected to this node. */
   readonly peers: ReadonlySet<Peer>;
   /**
-   * Reads the certificate, key and token files again and applies them. A new certificate closes no connection. The admin
-   * keys are also reloaded, even if the other files are not usable, and the reverse. The service also does this by itself
-   * when the files change.
-   * @throws {StartError} if files are not usable. The previous ones then stay in use. The message names all of them
+   * Reads the certificate, key and token files again and applies them together: if one is not usable, all stay as they
+   * were. A new certificate closes no connection. The admin keys are reloaded, too, independently of the others. The
+   * service also does this by itself when the files change.
+   * @throws {StartError} if files are not usable. The message names all of them
    */
   reload(): Promise<void>;
   /**

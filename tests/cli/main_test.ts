@@ -92,7 +92,9 @@ const INVALID_COMMAND_LINES: [what: string, args: string[], lines: RegExp[]][] =
   ["an unknown command", ["serv"], [/^unknown command serv: did you mean serve\?$/]],
   ["an argument", ["serve", "everything"], [/^serve takes no arguments, but got everything$/]],
   ["a size without a known unit", ["--max-payload", "9TB"], [/^--max-payload: .*KiB, MiB or GiB.*, not "9TB"$/]],
-  ["a duration without a unit", ["--idle-timeout", "5"], [/^--idle-timeout: .*ms, s, m or h.*, not "5"$/]],
+  ["a duration without a unit", ["--idle-timeout", "5"], [
+    /^--idle-timeout: .*ms, or a number with s, m or h.*, not "5"$/,
+  ]],
   ["a port above 65535", ["--port", "70000"], [/^--port: must be from 0 to 65535, not 70000$/]],
   ["no value", ["--port"], [/^--port needs a value: --port PORT$/]],
   ["a path without a slash", ["--path", "wss"], [/^--path: a path starts with \/ .*, not "wss"$/]],

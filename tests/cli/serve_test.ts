@@ -30,7 +30,10 @@ Deno.test("serve starts with Kubernetes service links, empty variables, and a BO
 
   const refused = await runProgram(["--check"], { files: { "wss.json": '{ "idleTimeout": 30 }' } });
   assertEquals(refused.code, 2);
-  assertStringIncludes(refused.stderr, "wss.json: idleTimeout: a duration requires a unit: ms, s, m or h");
+  assertStringIncludes(
+    refused.stderr,
+    "wss.json: idleTimeout: a duration is a whole number of ms, or a number with s, m or h",
+  );
 });
 
 Deno.test("the first run creates a certificate, and the second run keeps it", async (t) => {

@@ -105,14 +105,14 @@ Deno.test("loadSettings validates values from the file and from code with the sa
     "wss.json: path: must be a string, not 7",
     "wss.json: cert: must be a string, not null",
     "wss.json: maxPayload: must be at least 1B, not 0B",
-    'wss.json: idleTimeout: a duration requires a unit: ms, s, m or h (500ms, 30s, 5m), not "-1"',
+    'wss.json: idleTimeout: a duration is a whole number of ms, or a number with s, m or h (500ms, 30s, 5m), not "-1"',
     "wss.json: minTls: 1 is refused: SSL and TLS before 1.2 are insecure (RFC 7568, RFC 8996); use 1.2 or 1.3",
     "wss.json: page: must be true or false, not 1",
   ]);
 });
 
 Deno.test("loadSettings requires a unit for a duration, but not for a size, in flags, variables and the file", () => {
-  const refusal = 'a duration requires a unit: ms, s, m or h (500ms, 30s, 5m), not "30"';
+  const refusal = 'a duration is a whole number of ms, or a number with s, m or h (500ms, 30s, 5m), not "30"';
   const file = (values: Record<string, unknown>): Sources => ({ object: { values, name: "wss.json" } });
   assertEquals(problemsOf(() => loadSettings(TABLE, flags("--idle-timeout", "30"))), [`--idle-timeout: ${refusal}`]);
   assertEquals(problemsOf(() => loadSettings(TABLE, { variables: { WSS_IDLE_TIMEOUT: "30" } })), [
@@ -193,7 +193,7 @@ Deno.test("loadSettings reports the problems of all sources and of the rules tog
     "an earlier problem",
     '--port: must be a whole number, not "http"',
     '--max-payload: a size is a whole number of bytes, or a number with KiB, MiB or GiB (64KiB, 1MiB), not "1MB"',
-    'WSS_IDLE_TIMEOUT: a duration requires a unit: ms, s, m or h (500ms, 30s, 5m), not "30"',
+    'WSS_IDLE_TIMEOUT: a duration is a whole number of ms, or a number with s, m or h (500ms, 30s, 5m), not "30"',
     "wss.json: minTls: SSLv3 is refused: SSL and TLS before 1.2 are insecure (RFC 7568, RFC 8996); use 1.2 or 1.3",
     "wss.json: unknown option hots: did you mean host?",
     "wss.json: unknown option zzzzzz",
