@@ -72,10 +72,13 @@ Deno.test("lists the steps that were not done when the check times out", async (
       await using server = serverUpTo(upTo);
       const report = await expectReport({ url: urlOf(scheme, server), timeout: 600 }, ["time-ran-out"], 2);
       assertEquals(report.verdict, "unfinished");
-      assertEquals(report.unfinished, unfinished);
-      for (const probe of unfinished) assert(report.first?.fact.includes(probe), report.first?.fact);
+      // On a busy machine the time may end before a step that the server would have answered.
+      assertEquals(report.unfinished.slice(-unfinished.length), unfinished);
+      const done = report.observations.map(({ probe }) => `${probe}`);
+      assertEquals(report.unfinished.filter((probe) => done.includes(probe)), []);
+      for (const probe of report.unfinished) assert(report.first?.fact.includes(probe), report.first?.fact);
       assert(report.first?.remedy?.includes("--timeout"), report.first?.remedy);
-      assert(report.ms < 6000, `${report.ms} ms`);
+      assert(report.ms < 20_000, `${report.ms} ms`);
     });
   }
   await t.step("a very short timeout is not reported as a firewall", async () => {

@@ -265,7 +265,8 @@ Deno.test("hub: without the broker a node serves its own peers; missed messages 
   a.calls.publish("news", "0");
   await until(() => far.got.length === 1);
   engine.reachable = false;
-  engine.cut("the test cut the connection");
+  // The reason of the failed attempts to reconnect, which are therefore not logged.
+  engine.cut("it cannot be reached");
   await until(() => a.logged.length > 0 && b.logged.length > 0);
   const before = a.hub.info().counts!.notRelayed;
   for (let i = 1; i <= 100; i++) a.calls.publish("news", `${i}`);
