@@ -107,6 +107,27 @@ Deno.test("a unix socket: after a failed hand-over the predecessor has the path 
     assertEquals([...Deno.readDirSync(join(path, ".."))], []);
   }));
 
+Deno.test("a unix socket: after a failed hand-over, a path that cannot be used for a while is used later", () =>
+  withFolder(async (path) => {
+    const folder = join(path, "..");
+    const address = { transport: "unix", mode: 0o600, path } as const;
+    await using server = await ServerProcess.start({ address });
+    assertEquals(await server.ask("share"), true);
+    {
+      await using successor = await ServerProcess.start({ address, takeover: true });
+      await successor.ask("close");
+    }
+    await Deno.rename(folder, `${folder}-moved`);
+    await server.ask("takeBack");
+    await server.until(() => server.log.some(({ message }) => /no longer accepts/.test(message)));
+    await Deno.rename(`${folder}-moved`, folder);
+    await server.until(() => server.log.some(({ message }) => /^Listening on .* again$/.test(message)));
+    const connection = await dialUpgradedUnix(path);
+    await exchangeEcho(connection);
+    connection.close();
+    assertEquals(await server.ask("stop"), true);
+  }));
+
 Deno.test("a unix socket: without a permission, the error names flags that are enough", () =>
   withFolder(async (path) => {
     const folder = join(path, "..");
