@@ -149,8 +149,8 @@ export class AdminListener implements AsyncDisposable {
   }
 
   /** Undoes `share()` if the successor has failed. See {@link Listener.takeBack}. */
-  async takeBack(): Promise<void> {
-    await this.#listener.takeBack();
+  takeBack(): void {
+    this.#listener.takeBack();
   }
 
   /**

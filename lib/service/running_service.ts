@@ -300,8 +300,9 @@ export class RunningService extends HubCalls implements Service {
         throw new StartError("Cannot hand over: this system cannot share the port; restart the service instead");
       }
       await this.#admin?.share();
-      await start().catch(async (error) => {
-        await Promise.all([this.#listener.takeBack(), this.#admin?.takeBack()]);
+      await start().catch((error) => {
+        this.#listener.takeBack();
+        this.#admin?.takeBack();
         throw error;
       });
       // Set before the task ends, so that a waiting reload sees that the service is stopping.

@@ -109,7 +109,7 @@ async function main(options: ServerOptions): Promise<void> {
       case "share":
         return listener.share();
       case "takeBack":
-        return await listener.takeBack();
+        return listener.takeBack();
       case "stop":
         return await listener.stopAccepting();
       case "close": {

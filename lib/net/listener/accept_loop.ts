@@ -7,7 +7,13 @@ import type { Address } from "../../config/service_mode.ts";
 import { LINUX } from "../ffi/libc.ts";
 import type { Ffi } from "../ffi/load_ffi.ts";
 import type { Sockets } from "../ffi/sockets.ts";
-import { assertSocketOrMissing, clearSocketPath, missingPermission, removeOwnSocket } from "./unix_socket_path.ts";
+import {
+  assertSocketOrMissing,
+  clearSocketPath,
+  missingPermission,
+  moveSocket,
+  removeOwnSocket,
+} from "./unix_socket_path.ts";
 
 /** Certificate and key in PEM, for `Deno.serve`. */
 export interface TlsText {
@@ -24,8 +30,6 @@ export type Handler = (
 /** Options of {@link bind}. */
 export interface BindOptions {
   readonly address: Address;
-  /** A temporary path for a unix socket, which is then moved to the path of `address`. */
-  readonly temporaryPath?: string;
   readonly tls: TlsText | undefined;
   /** Whether to share the port with other listeners. If false, a port in use is an error. */
   readonly reusePort: boolean;
@@ -42,6 +46,8 @@ export interface AcceptLoop {
   /** The listening descriptor; undefined without libc. */
   readonly fd: number | undefined;
   readonly tls: TlsText | undefined;
+  /** The inode of a unix socket, for `removeOwnSocket`. */
+  readonly inode: number | null;
 }
 
 /**
@@ -57,10 +63,14 @@ export function bind(options: BindOptions, ffi: Ffi | undefined): AcceptLoop {
     onListen() {},
     ...(options.onError === undefined ? {} : { onError: options.onError }),
   };
-  let server: Deno.HttpServer<Deno.Addr>;
+  // Renaming replaces the socket at the path without a gap. Also, Deno removes the path that it bound when it closes, even
+  // if that path is a successor's socket by then. It does not remove the new path.
+  const temporaryPath = address.transport === "unix" ? `${address.path}.${Deno.pid}` : "";
+  let server: Deno.HttpServer<Deno.Addr> | undefined;
+  let inode: number | null = null;
   try {
     server = Deno.serve(
-      (address.transport === "unix" ? { ...common, path: options.temporaryPath ?? address.path } : {
+      (address.transport === "unix" ? { ...common, path: temporaryPath } : {
         ...common,
         hostname: address.hostname,
         port: address.port,
@@ -69,10 +79,13 @@ export function bind(options: BindOptions, ffi: Ffi | undefined): AcceptLoop {
         ...tls,
       }) as Deno.ServeTcpOptions & Deno.ServeInit<Deno.NetAddr>,
     ) as Deno.HttpServer<Deno.Addr>;
+    if (address.transport === "unix") inode = moveSocket(temporaryPath, address.path, address.mode);
   } catch (error) {
+    // A socket that cannot be moved would keep the temporary path.
+    server?.shutdown().catch(() => {});
     throw explainError(error, address);
   }
-  if (ffi === undefined || before === undefined) return { server, fd: undefined, tls };
+  if (ffi === undefined || before === undefined) return { server, fd: undefined, tls, inode };
 
   const { sockets, libc } = ffi;
   const port = "port" in server.addr ? server.addr.port : 0;
@@ -83,7 +96,7 @@ export function bind(options: BindOptions, ffi: Ffi | undefined): AcceptLoop {
       sockets.setOption(fd, libc.constants.IPPROTO_TCP, LINUX.TCP_USER_TIMEOUT, options.userTimeout);
     }
   }
-  return { server, fd, tls };
+  return { server, fd, tls, inode };
 }
 
 /**

@@ -33,7 +33,7 @@ import {
   steerToNewest,
   waitAtMost,
 } from "./replace_accept_loop.ts";
-import { isOwnSocket, moveSocket, removeOwnSocket } from "./unix_socket_path.ts";
+import { isOwnSocket, removeOwnSocket } from "./unix_socket_path.ts";
 
 /** Options of {@link Listener.open}. */
 export interface ListenOptions {
@@ -269,10 +269,11 @@ export class Listener {
    * Undoes `share()` if the hand-over has failed: listens at the path of a unix socket again if the successor has replaced
    * or removed its file. Open connections stay open. Never throws. A TCP port needs nothing.
    */
-  async takeBack(): Promise<void> {
-    await this.#relistening;
+  takeBack(): void {
     const address = this.#address;
-    if (address.transport === "tcp" || this.#stopping.signal.aborted || isOwnSocket(address.path, this.#inode)) return;
+    // A pending attempt to listen again opens the path, too. It may take as long as the path cannot be used.
+    if (address.transport === "tcp" || this.#stopping.signal.aborted || this.#relistening !== undefined) return;
+    if (isOwnSocket(address.path, this.#inode)) return;
     // No client can reach the old loop without its path, but its connections still need it.
     this.#retiring.add(this.#current);
     try {
@@ -345,15 +346,11 @@ export class Listener {
 
   #bind(address: Address, tls: TlsText | undefined, reusePort: boolean): void {
     const { handler, onError, backlog = BACKLOG, userTimeout = 0 } = this.#options;
-    // Renaming replaces the socket at the path without a gap. Also, Deno removes the path that it bound when it closes,
-    // even if that path is a successor's socket by then. It does not remove the new path.
-    const temporaryPath = address.transport === "unix" ? `${address.path}.${Deno.pid}` : undefined;
-    const options = { address, temporaryPath, tls, reusePort, backlog, userTimeout, handler, onError };
-    const accepting = bind(options, this.#ffi);
+    const accepting = bind({ address, tls, reusePort, backlog, userTimeout, handler, onError }, this.#ffi);
     this.#current = accepting;
     this.#servers.add(accepting);
-    if (address.transport === "unix") this.#inode = moveSocket(temporaryPath!, address.path, address.mode);
-    else this.#address = { ...address, port: (accepting.server.addr as Deno.NetAddr).port };
+    this.#inode = accepting.inode;
+    if (address.transport === "tcp") this.#address = { ...address, port: (accepting.server.addr as Deno.NetAddr).port };
     const ended = (error: unknown) => this.#onLoopEnded(accepting, error);
     accepting.server.finished.then(() => ended("Deno closed it after an error in a handler"), ended);
   }

@@ -31,7 +31,7 @@ export interface RelistenOptions {
 export async function relisten({ where, cause, open, reserve, ffi, log, signal }: RelistenOptions): Promise<void> {
   let hasDescriptors = reserve.size > 0 || !isExhaustion(cause);
   reserve.release();
-  log.error(`The service no longer accepts connections on ${where}; listening again`, {
+  log.error(`This process no longer accepts connections on ${where}; trying to listen again`, {
     reason: messageOf(cause),
     descriptors: ffi?.sockets.open().length,
     limit: ffi?.sockets.descriptorLimit(),

@@ -107,26 +107,40 @@ Deno.test("a unix socket: after a failed hand-over the predecessor has the path 
     assertEquals([...Deno.readDirSync(join(path, ".."))], []);
   }));
 
-Deno.test("a unix socket: after a failed hand-over, a path that cannot be used for a while is used later", () =>
-  withFolder(async (path) => {
-    const folder = join(path, "..");
-    const address = { transport: "unix", mode: 0o600, path } as const;
-    await using server = await ServerProcess.start({ address });
-    assertEquals(await server.ask("share"), true);
-    {
-      await using successor = await ServerProcess.start({ address, takeover: true });
-      await successor.ask("close");
-    }
-    await Deno.rename(folder, `${folder}-moved`);
-    await server.ask("takeBack");
-    await server.until(() => server.log.some(({ message }) => /no longer accepts/.test(message)));
-    await Deno.rename(`${folder}-moved`, folder);
-    await server.until(() => server.log.some(({ message }) => /^Listening on .* again$/.test(message)));
-    const connection = await dialUpgradedUnix(path);
-    await exchangeEcho(connection);
-    connection.close();
-    assertEquals(await server.ask("stop"), true);
-  }));
+const OBSTACLES = {
+  "its folder is missing": [
+    (folder: string) => Deno.rename(folder, `${folder}-moved`),
+    (folder: string) => Deno.rename(`${folder}-moved`, folder),
+  ],
+  "a folder is at the path": [
+    (_: string, path: string) => Deno.mkdir(path),
+    (_: string, path: string) => Deno.remove(path),
+  ],
+} as const;
+
+for (const [obstacle, [hide, show]] of Object.entries(OBSTACLES)) {
+  Deno.test(`a unix socket: after a failed hand-over, the path is used again after a time in which ${obstacle}`, () =>
+    withFolder(async (path) => {
+      const folder = join(path, "..");
+      const address = { transport: "unix", mode: 0o600, path } as const;
+      await using server = await ServerProcess.start({ address });
+      assertEquals(await server.ask("share"), true);
+      {
+        await using successor = await ServerProcess.start({ address, takeover: true });
+        await successor.ask("close");
+      }
+      await hide(folder, path);
+      // The second failure does not wait for the path.
+      for (let failure = 0; failure < 2; failure++) await server.ask("takeBack");
+      await server.until(() => server.log.some(({ message }) => /no longer accepts/.test(message)));
+      await show(folder, path);
+      await server.until(() => server.log.some(({ message }) => /^Listening on .* again$/.test(message)));
+      const connection = await dialUpgradedUnix(path);
+      await exchangeEcho(connection);
+      connection.close();
+      assertEquals(await server.ask("stop"), true);
+    }));
+}
 
 Deno.test("a unix socket: without a permission, the error names flags that are enough", () =>
   withFolder(async (path) => {
