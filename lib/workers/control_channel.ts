@@ -138,6 +138,11 @@ export class ControlChannel<Sent extends Requests, Received extends Requests, In
     return pending.promise as Promise<Sent[Name]["reply"]>;
   }
 
+  /** Whether the connection has ended. */
+  get hasEnded(): boolean {
+    return this.#closed;
+  }
+
   /** Ends the connection. */
   close(): void {
     if (this.#closed) return;

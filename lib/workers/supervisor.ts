@@ -71,7 +71,7 @@ export class Supervisor {
       workerTimeout: options.workerTimeout,
       log: options.log,
       hung: this.#hung,
-      // A new worker has clients before it is in its slot. One that is stopping may have ended its heartbeats.
+      // A new worker has clients before it is in its slot. Old ones that drain after a replacement are in no slot.
       monitored: () =>
         [...this.#processes].filter((worker) =>
           worker.isListening && (!worker.stopping || this.#slots.includes(worker))
@@ -164,9 +164,8 @@ export class Supervisor {
         // Those that listen may have connections already. They drain them.
         for (const worker of fresh) this.#stopWorker(worker, true);
         await Promise.all(fresh.filter(({ isListening }) => !isListening).map(({ exited }) => exited));
-        throw new StartError(`Cannot replace the workers; the old ones keep serving: ${messageOf(error)}`, {
-          cause: error,
-        });
+        const reason = messageOf(error);
+        throw new StartError(`Cannot replace the workers; the old ones keep serving: ${reason}`, { cause: error });
       }
       // A worker that was restarted meanwhile is one of them.
       const before = this.#slots.filter((worker) => worker !== undefined);
@@ -274,7 +273,8 @@ export class Supervisor {
         worker.listen({ join: this.#port.isOpen, ...(port ? { port } : {}) });
         const service = await Promise.race([worker.listening, late]);
         this.#port.add(worker);
-        if (this.#hung.size > 0) await this.#port.steer();
+        // If it fails, another worker has died. Its exit steers again.
+        if (this.#hung.size > 0) await this.#port.steer().catch(() => {});
         return service;
       };
       const service = exclusive ? await letListen() : await this.#exclusively(letListen);

@@ -3,6 +3,7 @@
  * @module
  */
 import { messageOf, StartError } from "../errors.ts";
+import { waitAtMost } from "../net/listener/replace_accept_loop.ts";
 import type { ConnectionTotals, ListenOrder } from "../service/worker_context.ts";
 import {
   ControlChannel,
@@ -26,6 +27,9 @@ export interface WorkerParameters {
   /** Proves that a connection comes from this worker. */
   readonly token: string;
 }
+
+/** Milliseconds from the end of a dying process's connection to the report of its exit, at most. */
+const EXIT_REPORT = 2_000;
 
 /** The supervisor's end of a control channel. */
 export type WorkerChannel = ControlChannel<WorkerRequests, SupervisorRequests, WorkerMessage, SupervisorMessage>;
@@ -122,12 +126,18 @@ export class WorkerProcess {
    * Sends a request and waits for the reply.
    * @throws {Error} if the worker threw an error, or is not connected
    */
-  request<Name extends keyof WorkerRequests>(
+  async request<Name extends keyof WorkerRequests>(
     name: Name,
     argument: WorkerRequests[Name]["argument"],
   ): Promise<WorkerRequests[Name]["reply"]> {
-    if (this.#channel === undefined) return Promise.reject(new Error("the worker is not connected"));
-    return this.#channel.request(name, argument);
+    if (this.#channel === undefined) throw new Error("the worker is not connected");
+    try {
+      return await this.#channel.request(name, argument);
+    } catch (error) {
+      // The connection of a process that dies may end before its exit is known, on which the caller depends.
+      if (this.#channel.hasEnded) await waitAtMost(this.exited, EXIT_REPORT);
+      throw error;
+    }
   }
 
   /** Lets the worker listen. */

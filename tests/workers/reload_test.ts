@@ -121,6 +121,7 @@ peerTest(
       Deno.kill(victim!, "SIGKILL");
       await served(program, 2, next, from);
       await program.stderr.until(/worker \d is serving again/, from);
+      assertEquals(program.stderr.text.includes("the reload failed"), false, program.stderr.text.slice(from));
       assertEquals(await serials(program.port, ca), new Set([await serial(next)]));
       for (const [pid, client] of others) {
         if (pid !== victim) assertEquals(await client.ask("pid"), `${pid}`);

@@ -18,7 +18,7 @@ export const Kind = {
   /** Asks the relay to answer `flushed` once it has processed all earlier messages. */
   flush: 4,
   flushed: 5,
-  /** From the relay, several times a second: it handles no message of this worker until a slower one has read its own. */
+  /** From the relay, several times a second: it handles no message of this worker until a slower worker has read. */
   held: 6,
 } as const;
 
