@@ -388,7 +388,7 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
 
   /** Handles an error of a hook. An arrow function, so that it can be passed on without a closure per call. */
   readonly #fail = (error: unknown, source: PeerFailure["source"] = "message"): void => {
-    const closes = this.readyState === WebSocket.OPEN;
+    const closes = this.#closing === undefined && this.#pendingEnd === undefined && !this.#finished;
     this.#startClose(HOOK_FAILED);
     reportFailure(this.#shared, { source, peer: this, closes, error });
   };
