@@ -10,7 +10,7 @@ export interface SignalActions {
   /** SIGTERM, SIGINT: stops after the connections have drained. Resolves when all connections and processes have ended. */
   stop(): Promise<void>;
   /**
-   * SIGHUP: reloads the admin keys; also the certificate and the tokens, which change only together.
+   * SIGHUP: reloads the admin keys; also the certificate and the tokens, neither of which changes if one is not usable.
    * @throws {StartError} if a file is not usable
    */
   reload(): Promise<void>;
@@ -56,8 +56,8 @@ export async function runUntilStopped(
     log.info("SIGHUP: reloading");
     await actions.reload().catch((error) => {
       log.error(
-        `the reload failed; the certificate and the tokens change only together, so both stay as they were if one is not ` +
-          `usable: ${messageOf(error)}`,
+        `the reload failed (a certificate or token file that is not usable keeps both as they were; the admin keys are ` +
+          `reloaded independently): ${messageOf(error)}`,
       );
     });
   }

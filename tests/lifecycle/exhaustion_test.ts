@@ -122,6 +122,6 @@ Deno.test("silent admin connections use up the descriptors: the service and the 
   figures("held clients beside silent connections to the admin listener", {
     echoes: held.echoes,
     "slowest (ms)": held.slowest,
-    "loops that ended": program.stderr.text.match(/ended unexpectedly/g)?.length ?? 0,
+    "loops that ended": program.stderr.text.match(/no longer accepts/g)?.length ?? 0,
   });
 });

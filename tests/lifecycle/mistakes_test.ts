@@ -89,7 +89,7 @@ Deno.test("an upgrade hook that throws or returns nonsense: 500, a logged error,
     });
   }
   await held.settle();
-  assertEquals(program.stderr.text.includes("ended unexpectedly"), false, program.stderr.text);
+  assertEquals(program.stderr.text.includes("no longer accepts"), false, program.stderr.text);
   assert(!/^\s+at /m.test(program.stderr.text), program.stderr.text);
 });
 
