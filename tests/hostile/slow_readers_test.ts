@@ -58,12 +58,12 @@ for (const mode of ["direct", "proxied"]) {
     // A program may inherit descriptors of the test runner, so only their growth counts.
     const own = descriptors(pid).length;
     // The same number of reading peers gives the time that 60 subscribers take.
-    const company = await subscribers(service, READERS, "company", true);
-    const beside = await fanOut(publisher, [...healthy, ...company], 100);
-    drop(company);
-    await Promise.all(company.map((_, index) => service.call(`company-${index}`, "close")));
+    const others = await subscribers(service, READERS, "others", true);
+    const beside = await fanOut(publisher, [...healthy, ...others], 100);
+    drop(others);
+    await Promise.all(others.map((_, index) => service.call(`others-${index}`, "close")));
     const memory = residentBytes(pid);
-    await eventually(() => descriptors(pid).length < own + 10, "the company's descriptors are back");
+    await eventually(() => descriptors(pid).length < own + 10, "the descriptors of the others are back");
     const open = descriptors(pid).length;
 
     const times: number[] = [];
