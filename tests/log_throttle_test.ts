@@ -115,7 +115,7 @@ Deno.test("writes the summary by a timer; disposing writes the rest and ends the
       if (lines.length === 2) summarised.resolve();
     },
   });
-  const throttle = throttled(log, { interval: 20, burst: 1 });
+  const throttle = throttled(log, { interval: 20, burst: 1, now: () => 0 });
   for (let i = 0; i < 4; i++) throttle.error("refused", { address: "192.0.2.1" });
   // The log's timer does not keep the process alive, so the test does.
   const alive = setInterval(() => {}, 1_000);

@@ -127,7 +127,7 @@ Deno.test("the metrics report unsent bytes, and connections closed by the watchd
     message(peer) {
       for (let at = 0; at < 32; at++) peer.send(new Uint8Array(1024 * 1024));
     },
-  }, { admin: "127.0.0.1:0", handshakeTimeout: "1s", maxBackpressure: "64MiB" });
+  }, { admin: "127.0.0.1:0", handshakeTimeout: "4s", maxBackpressure: "64MiB" });
   const until = async (series: string, reached: (count: number) => boolean) => {
     const deadline = performance.now() + 20_000;
     while (!reached(value(await scrape(served), series))) assert(performance.now() < deadline, series);

@@ -69,7 +69,7 @@ Deno.test({
     await expectNginx(`${verify} ${correct}`, ["client-certificate-required"]);
   });
   await t.step("the read timeout is shorter than the hold", () => {
-    return expectNginx(`location / { ${nginxUpgrade(echo.port)} proxy_read_timeout 1s; }`, ["hold-cut"], {
+    return expectNginx(`location / { ${nginxUpgrade(echo.port)} proxy_read_timeout 6s; }`, ["hold-cut"], {
       hold: 20_000,
     });
   });

@@ -96,8 +96,8 @@ Deno.test("lists the steps that were not done when the check times out", async (
 
 Deno.test("reports a server that stays silent", async () => {
   await using silent = rawServer(listenOnly);
-  await expectCodes({ url: urlOf("wss", silent), timeout: 4000 }, ["protocol-silent"]);
-  await expectCodes({ url: urlOf("ws", silent), timeout: 4000 }, ["upgrade-timeout"]);
+  await expectCodes({ url: urlOf("wss", silent), timeout: 10_000 }, ["protocol-silent"]);
+  await expectCodes({ url: urlOf("ws", silent), timeout: 10_000 }, ["upgrade-timeout"]);
 });
 
 Deno.test("ends at once with check-stopped when the signal aborts", async () => {

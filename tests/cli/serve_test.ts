@@ -5,9 +5,6 @@ import { Client } from "../support/client.ts";
 import { hasOpenssl, openPki } from "../support/openssl.ts";
 import { makeFolder, runProgram, startProgram } from "../support/program.ts";
 
-/** Far above the documented limit of one second, because other tests run at the same time; ms. */
-const SOON = 10_000;
-
 async function modeOf(path: string): Promise<number> {
   return ((await Deno.stat(path)).mode ?? 0) & 0o777;
 }
@@ -68,7 +65,6 @@ Deno.test("the first run creates a certificate, and the second run keeps it", as
       await using client = await Client.open(program.url, { ca: program.ca });
       assertEquals(await client.ask("tom"), "ok");
       report("second run", program.startup);
-      assert(program.startup < SOON, `${program.startup} ms`);
       const { message, mode, app, notAfter } = JSON.parse(program.stderr.lines[0]!);
       assertEquals([message, mode, app], ["listening", "direct", "ok"]);
       assert(Date.parse(notAfter) > Date.now());

@@ -206,7 +206,7 @@ for (const mode of ["direct", "proxied"]) {
 }
 
 Deno.test("an incomplete frame and silence: the client is pinged, closed and reported as vanished", async () => {
-  await using service = await RecordedService.start(["--idle-timeout", "2s"]);
+  await using service = await RecordedService.start(["--idle-timeout", "6s"]);
   const halves = [
     bytes(0x81),
     textFrame("hello").slice(0, 8),
@@ -214,12 +214,12 @@ Deno.test("an incomplete frame and silence: the client is pinged, closed and rep
   ];
   await Promise.all(halves.map(async (half, index) => {
     const name = `half-${index}`;
+    const began = performance.now();
     await using peer = await RawPeer.open(service, { name });
-    const sent = performance.now();
     await peer.send(half);
     assertEquals((await peer.ended).code, 1001);
-    const took = performance.now() - sent;
-    assert(took > 1_000 && took < 10_000, `${took} ms`);
+    const took = performance.now() - began;
+    assert(took > 5_000 && took < 60_000, `${took} ms`);
     const { code, reason, messages } = await service.call(name, "close");
     assertEquals([code, reason, messages], [1006, "no pong: the client did not answer a ping", 0]);
     assertEquals(service.calls("close", name).length, 1);

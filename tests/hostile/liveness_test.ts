@@ -9,24 +9,24 @@ import { eventually, RecordedService } from "./recorded_service.ts";
 import { NEAR, VethLink } from "../support/veth_link.ts";
 
 Deno.test("pings keep an idle connection open, and an unanswered ping is reported as 1006", async () => {
-  await using service = await RecordedService.start(["--idle-timeout", "2s"]);
+  await using service = await RecordedService.start(["--idle-timeout", "6s"]);
   await using quiet = await service.client("patient");
-  await using mute = await RawPeer.open(service, { name: "mute" });
   const began = performance.now();
+  await using mute = await RawPeer.open(service, { name: "mute" });
   assertEquals((await mute.ended).code, 1001);
   const took = performance.now() - began;
-  assert(took > 1_500 && took < 10_000, `${took} ms`);
+  assert(took > 5_000 && took < 60_000, `${took} ms`);
   assertEquals(mute.frames[0]!.opcode, Opcode.Ping);
   const { code, reason } = await service.call("mute", "close");
   assertEquals([code, reason], [1006, "no pong: the client did not answer a ping"]);
   // This is twice the time after which the service closed the other connection.
-  await new Promise((resolve) => setTimeout(resolve, 4_000));
+  await new Promise((resolve) => setTimeout(resolve, 12_000));
   assertEquals(await quiet.ask("still here"), "still here");
   assertEquals(service.calls("close", "patient"), []);
 });
 
 const REMOTE_CLIENT = fileURLToPath(new URL("./remote_client.ts", import.meta.url));
-const IDLE = 4_000;
+const IDLE = 10_000;
 
 /** Starts a client at the far end and waits until it is connected. */
 async function remoteClient(link: VethLink, ...args: string[]): Promise<AsyncDisposable> {
@@ -75,7 +75,7 @@ Deno.test("a peer whose packets are lost is closed within --idle-timeout, with a
       console.log(`${name}: noticed after ${Math.round(took)} ms: ${code} ${reason}`);
       assertEquals(code, 1006);
       assert(/did not (?:answer a ping|acknowledge)/.test(reason!), reason);
-      assert(took < IDLE + 8_000, `${took} ms`);
+      assert(took < IDLE + 20_000, `${took} ms`);
     });
   }
   await eventually(() => descriptors(pid).length <= before, "the descriptors are back");
@@ -147,6 +147,9 @@ for (const mode of ["direct", "proxied"]) {
       "64KiB",
       "--drain-timeout",
       "500ms",
+      // Raw peers answer no pings.
+      "--idle-timeout",
+      "10m",
     ]);
     const ways = Object.keys(ENDINGS);
     const peers: RawPeer[] = [];

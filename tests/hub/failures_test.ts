@@ -128,7 +128,7 @@ for (const [name, start] of [["nats", natsServer], ["redis", redisServer]] as co
       b.listen("x.t.before");
       await settle(a, b);
       await server.kill();
-      await until(() => a.told.length === 1 && b.told.length === 1);
+      await until(() => a.told.length > 0 && b.told.length > 0);
       assertMatch(a.told[0]!, /^down: /);
       assertEquals([a.broker.connected, a.publish("x.t.before", uint32(1))], [false, false]);
       b.listen("x.t.meanwhile");

@@ -20,10 +20,10 @@ Deno.test("hub: a hanging node makes answers incomplete within the timeout, and 
   const asked = performance.now();
   const presence = await a.calls.presence("news", { timeout: 500 });
   assertEquals([presence.complete, presence.peers], [false, []]);
-  assert(performance.now() - asked < 5000);
+  assert(performance.now() - asked < 20_000);
   const silent = performance.now();
   await until(async () => (await a.calls.nodes()).nodes.length === 1);
-  assert(performance.now() - silent < 10_000);
+  assert(performance.now() - silent < 30_000);
   assertEquals((await a.calls.presence("news", LONG)).complete, true);
   await b[Symbol.asyncDispose]();
 });

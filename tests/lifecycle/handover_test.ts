@@ -82,7 +82,8 @@ Deno.test("SIGUSR2 under load, twice, on a Unix socket", async () => {
 Deno.test("SIGUSR2: the old process serves a client that is in the middle of its handshake", async (t) => {
   for (const [name, pause] of [["quick", 100], ["slower than the port changes hands", 2_500]] as const) {
     await t.step(name, async () => {
-      await withProgram(["--drain-timeout", "1h"], async (program) => {
+      // The connections below wait for the start of a process.
+      await withProgram(["--drain-timeout", "1h", "--handshake-timeout", "5m"], async (program) => {
         const ca = await Deno.readTextFile(program.ca);
         const tcp = await Deno.connect({ hostname: "127.0.0.1", port: program.port });
         const tls = await dial({ port: program.port, ca });

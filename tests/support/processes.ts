@@ -20,14 +20,14 @@ export async function portAccepts(
 ): Promise<void> {
   let status: Deno.CommandStatus | undefined;
   ended.then((value) => status = value);
-  const deadline = Date.now() + 15_000;
+  const deadline = Date.now() + 60_000;
   for (;;) {
     try {
       (await Deno.connect({ hostname, port })).close();
       return;
     } catch (error) {
       if (status !== undefined) throw new Error(`it ended with code ${status.code}`, { cause: error });
-      if (Date.now() > deadline) throw new Error("its port does not accept within 15s", { cause: error });
+      if (Date.now() > deadline) throw new Error("its port does not accept within 60s", { cause: error });
     }
     await new Promise((resolve) => setTimeout(resolve, 20));
   }

@@ -169,7 +169,7 @@ export async function startProgram(args: readonly string[] = [], options: Progra
 }
 
 /** The time limit for a start or a stop, in milliseconds. It is far longer than the program takes on a busy machine. */
-const PATIENCE = 30_000;
+const PATIENCE = 120_000;
 
 /** Waits for a promise. After the given time calls a function, which must end the wait. */
 async function within<T>(milliseconds: number, promise: Promise<T>, late: () => void): Promise<T> {

@@ -25,13 +25,13 @@ function wrongAtRoot(upgrade: NonNullable<App["upgrade"]>): App {
 
 Deno.test("an upgrade hook that never resolves: 503 after the handshake timeout, and the slot is released", async () => {
   const app = wrongAtRoot(() => new Promise(() => {}));
-  await using served = await serving(app, { mode: "proxied", handshakeTimeout: "100ms", maxConnections: 1 });
+  await using served = await serving(app, { mode: "proxied", handshakeTimeout: "2s", maxConnections: 1 });
   for (let time = 0; time < 2; time++) {
     const { status, headers, body } = await ask(served);
     assertEquals([status, headers.get("retry-after")], [503, "10"]);
     assertMatch(body, /The app on this server did not answer the handshake in time\./);
   }
-  assertEquals(served.logged("the app's upgrade hook did not answer in time")[0]?.ms, 100);
+  assertEquals(served.logged("the app's upgrade hook did not answer in time")[0]?.ms, 2_000);
   await stillAnswers(served);
 });
 
@@ -63,7 +63,7 @@ Deno.test("a late result of an upgrade hook is ignored", async () => {
   const failing = Promise.withResolvers<Response>();
   const hooks = [late.promise, failing.promise];
   const app = wrongAtRoot(() => hooks.shift()!);
-  await using served = await serving(app, { mode: "proxied", handshakeTimeout: "100ms" });
+  await using served = await serving(app, { mode: "proxied", handshakeTimeout: "2s" });
   assertEquals([(await ask(served)).status, (await ask(served)).status], [503, 503]);
   const cancelled = Promise.withResolvers<void>();
   late.resolve(new Response(new ReadableStream({ cancel: () => cancelled.resolve() })));

@@ -17,8 +17,8 @@ Deno.test("detects the protocol of the port", async (t) => {
   });
   await t.step("a silent port", async () => {
     await using silent = rawServer(listenOnly);
-    await expectCodes({ url: urlOf("wss", silent), timeout: 3000 }, ["protocol-silent"], 1);
-    await expectCodes({ url: urlOf("ws", silent), timeout: 3000 }, ["upgrade-timeout"], 1);
+    await expectCodes({ url: urlOf("wss", silent), timeout: 10_000 }, ["protocol-silent"], 1);
+    await expectCodes({ url: urlOf("ws", silent), timeout: 10_000 }, ["upgrade-timeout"], 1);
   });
   await t.step("a port that closes connections", async () => {
     await using closing = rawServer(() => Promise.resolve());

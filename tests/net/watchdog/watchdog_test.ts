@@ -67,7 +67,7 @@ Deno.test("terminate closes a peer that never reads at once", async () => {
 });
 
 Deno.test("the kernel closes a peer that reads nothing for userTimeout, but not a slow reader", async () => {
-  await using server = await ServerProcess.start({ userTimeout: 2_000 });
+  await using server = await ServerProcess.start({ userTimeout: 6_000 });
   const stuck = await dialUpgraded({ port: server.port });
   for (let times = 0; times < 3; times++) await tryWrite(stuck, textFrame("feed me"));
   const slow = await dialUpgraded({ port: server.port });

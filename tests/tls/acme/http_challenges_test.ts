@@ -95,7 +95,7 @@ peerTest(
     await using server = Deno.serve({ hostname: pebble.address, port: 0, onListen() {} }, challenges.handle);
     const { port } = server.addr;
     const inspect = async (name: string, more: Partial<ReachabilityOptions> = {}) => {
-      const options = { respond: challenges.respond, port, nameServer: pebble.nameServer, timeout: 2000, ...more };
+      const options = { respond: challenges.respond, port, nameServer: pebble.nameServer, timeout: 20_000, ...more };
       return (await inspectReach(name, options)).map(({ code, level, fact, remedy }) => {
         assert(level === "ok" || remedy !== undefined, code);
         return [code, level, fact];
