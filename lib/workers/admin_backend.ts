@@ -85,7 +85,7 @@ export class WorkersBackend implements AdminBackend {
     argument: WorkerRequests[Name]["argument"],
   ): Promise<WorkerRequests[Name]["reply"]> {
     const answering = this.#supervisor.answering();
-    // A worker that is stopping has the certificate from before, and may have left its node's topics.
+    // A worker that is stopping has the certificate from before a reload, and may no longer reach the other workers.
     const active = answering.filter(({ stopping }) => !stopping);
     const workers = active.length > 0 ? active : answering;
     const worker = workers[this.#requests++ % workers.length];
