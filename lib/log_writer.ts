@@ -21,7 +21,7 @@ const STALLED_AFTER = 1_000;
 /** Milliseconds that `flush` waits for a slow reader. */
 const FLUSH_TIMEOUT = 5_000;
 /** Milliseconds for Deno's thread to begin a write that was requested in this turn of the event loop. */
-const BEGIN_TIMEOUT = 20;
+const BEGIN_TIMEOUT = 200;
 /** Milliseconds until a failed write is tried again: the first and the longest delay. */
 const RETRY_DELAY = [100, 1_000] as const;
 /** Milliseconds between two blocking attempts to write to a full pipe. */

@@ -54,7 +54,7 @@ Deno.test({
   const show = async (options: Parameters<typeof connectTls>[1]) => {
     await using connection = await connectTls(endpoint, { serverName: "localhost", ...options }, forever);
     // Receives the session tickets that follow the handshake.
-    await within(100, forever, (signal) => connection.read(signal)).catch(() => {});
+    await within(1_000, forever, (signal) => connection.read(signal)).catch(() => {});
     const { chain, verifyError, resumed, session } = connection;
     return { length: chain.length, trusted: verifyError === undefined, resumed, session };
   };

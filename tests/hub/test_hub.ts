@@ -75,5 +75,7 @@ export async function settle(...hubs: readonly TestHub[]): Promise<void> {
     await until(async () => (await calls.nodes()).nodes.length >= hubs.length);
   }
   // A query is sent after the subscriptions, so its answers arrive after the subscriptions take effect.
-  for (const { calls } of hubs) await calls.online("nobody", { timeout: 200 });
+  for (const { calls } of hubs) {
+    await until(async () => (await calls.online("nobody", { timeout: 20_000 })).complete);
+  }
 }

@@ -162,7 +162,7 @@ export class ServerProcess {
 
 /** Watchdog limits that are short enough for a test. */
 export const WATCHDOG = {
-  handshakeTimeout: 1_500,
+  handshakeTimeout: 10_000,
   keepAliveTimeout: 4_000,
   closeTimeout: 1_500,
   maxPayload: 1024 ** 2,

@@ -13,7 +13,7 @@ async function admitted(attempts: number, open: () => Promise<Client>): Promise<
     const client = await open().catch(() => undefined);
     if (client !== undefined) clients.push(client);
     // The exchange of counts takes about ten milliseconds. No event that a test can see reports its end.
-    await delay(150);
+    await delay(500);
   }
   return clients;
 }
@@ -27,7 +27,7 @@ Deno.test("--max-connections applies to all workers, and a closed connection fre
   const health = await fetch(program.http("/healthz"), { client });
   assertEquals((await health.json()).peers, 6);
   for (const client of clients.splice(0, 3)) await client.close();
-  await delay(300);
+  await delay(1_000);
   clients.push(...await admitted(8, open));
   assertEquals(clients.length, 6);
   for (const client of clients) await client.close();

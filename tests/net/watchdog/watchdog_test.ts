@@ -48,10 +48,12 @@ Deno.test("does not close a client that only sends pings", async () => {
 Deno.test("closes a peer that does not answer a close frame in time", async () => {
   await using server = await ServerProcess.start({ watchdog: WATCHDOG });
   const connection = await dialUpgraded({ port: server.port });
+  const began = performance.now();
   await tryWrite(connection, textFrame("close me"));
   await skip(connection, 4);
-  const end = await endOf(connection, 20_000);
-  assert(end !== undefined && end > 1_000, `${end}`);
+  assert(await endOf(connection, 20_000) !== undefined, "the connection is still open");
+  const after = performance.now() - began;
+  assert(after > WATCHDOG.closeTimeout * 0.8, `${after} ms`);
   const { reasons } = await server.settle((stat) => stat.reasons.length > 0);
   assertEquals(reasons, ["close"]);
 });
@@ -95,14 +97,18 @@ Deno.test("a watchdog that is stopped before its thread has started never starts
 
 Deno.test("a service whose watchdog cannot start says so, serves, and stops without waiting for the thread", async () => {
   const scanner = fileURLToPath(new URL("../../../lib/net/watchdog/scanner_worker.ts", import.meta.url));
-  await using program = await startProgram([], { permissions: ["-A", `--deny-read=${scanner}`] });
-  await program.stderr.until(/The watchdog does not run \(Requires read access/);
-  await using client = await Client.open(program.url, { ca: program.ca });
-  assertEquals(await client.ask("tom"), "ok");
-  await client.close();
-  const begin = performance.now();
-  const { code } = await program.stop();
-  assertEquals(code, 0);
-  // Waiting for the thread took 5 s.
-  assert(performance.now() - begin < 4_500, `${performance.now() - begin} ms`);
+  // Waiting for the thread took 5 s. A busy machine may be as slow once, but not three times.
+  let took = Infinity;
+  for (let attempt = 0; attempt < 3 && took > 4_500; attempt++) {
+    await using program = await startProgram([], { permissions: ["-A", `--deny-read=${scanner}`] });
+    await program.stderr.until(/The watchdog does not run \(Requires read access/);
+    await using client = await Client.open(program.url, { ca: program.ca });
+    assertEquals(await client.ask("tom"), "ok");
+    await client.close();
+    const began = performance.now();
+    const { code } = await program.stop();
+    assertEquals(code, 0);
+    took = performance.now() - began;
+  }
+  assert(took < 4_500, `${took} ms`);
 });
