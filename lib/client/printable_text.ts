@@ -32,7 +32,7 @@ export function bodyText(body: string): string {
   const inner = (element: string) => new RegExp(`<${element}\\b[^>]*>([\\s\\S]*?)</${element}>`, "i").exec(body)?.[1];
   const title = inner("title");
   if (title === undefined) return plainText(body);
-  const [first, heading] = [plainText(title), plainText(inner("h1") ?? "")];
+  const [first, heading] = [plainText(title), plainText(inner("h1") ?? inner("h2") ?? "")];
   return heading === "" || first.includes(heading) ? first : heading.includes(first) ? heading : `${first}: ${heading}`;
 }
 

@@ -10,6 +10,7 @@ import { type Code, finding } from "../finding_codes.ts";
 import { certificateRequired, MAY_REQUIRE_CERTIFICATE } from "./client_certificate.ts";
 import {
   formatStatus,
+  hasSamePath,
   reasonText,
   recogniseService,
   type RefusedUpgrade,
@@ -153,7 +154,7 @@ const BY_BODY: readonly (readonly [statuses: readonly number[], pattern: RegExp,
   ]],
   [
     [400, 403, 404, 421],
-    /\b(?:invalid|unknown|disallowed|bad|misdirected|no such)\b.{0,20}\bhost\b|allowed_hosts|host not allowed/i,
+    /\b(?:invalid|unknown|disallowed|bad|misdirected|no such)\b.{0,20}\bhost(?:name)?\b|allowed_hosts|host not allowed/i,
     [
       "upgrade-host",
       "the service does not serve this Host",
@@ -183,6 +184,10 @@ const CERTIFICATE_BODY =
   /no required ssl certificate|ssl certificate error|post-handshake authentication|client certificate.{0,20}required|requires?\b.{0,80}\bclient certificate/i;
 
 const REDIRECTS = [301, 302, 303, 307, 308];
+
+/** Paths of login pages. */
+const LOGIN_PATH =
+  /(?:^|[/._-])(?:log[_-]?in|sign[_-]?in|(?:auth|authorize|authenticate|sso|oauth2?|saml2?|oidc)(?:$|[/._-]))/i;
 
 /** Explains a response other than 101. */
 export function explainRefusal(refused: RefusedUpgrade): Finding {
@@ -248,7 +253,7 @@ function explainRedirect(target: Target, head: ResponseHead): Finding {
   if (destination === undefined || !/^https?:$/.test(destination.protocol)) {
     return finding("upgrade-redirected", "error", fact, "Use the URL that the redirect points to.");
   }
-  if (/log-?in|sign-?in|auth|sso|oauth/i.test(destination.pathname)) {
+  if (!hasSamePath(destination, target) && LOGIN_PATH.test(destination.pathname)) {
     return finding(
       "upgrade-unauthorized",
       "error",

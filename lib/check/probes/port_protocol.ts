@@ -8,7 +8,7 @@ import type { Finding } from "../../diagnostic_finding.ts";
 import { finding } from "../finding_codes.ts";
 import { connectTcp } from "../../client/raw_connection.ts";
 import { DeadlineError } from "../../client/deadline.ts";
-import { latin1Text } from "../../client/opening_handshake.ts";
+import { encodeRequest, latin1Text, newKey } from "../../client/opening_handshake.ts";
 import { quote } from "../../client/printable_text.ts";
 import { writeClientHello } from "./client_hello.ts";
 import { awaitReply, MIN_SILENCE } from "./await_reply.ts";
@@ -53,7 +53,7 @@ async function expectTls(target: Target, signal: AbortSignal): Promise<Finding> 
   const start = performance.now();
   const tlsReply = await sendAndRead(target, clientHello(target), signal);
   if (tlsReply.kind === "tls") return finding("protocol-ok", "ok", "TLS");
-  const httpReply = tlsReply.kind === "http" ? tlsReply : await sendAndRead(target, getRequest(target), signal);
+  const httpReply = tlsReply.kind === "http" ? tlsReply : await sendRequest(target, signal);
   // The port serves TLS, but not for this ClientHello. The next probe finds out which ones it accepts.
   if (tlsReply.kind !== "http" && httpReply.kind === "http" && isRefusal(httpReply.text, REFUSES_PLAIN_HTTP)) {
     return finding("protocol-ok", "ok", "TLS");
@@ -74,7 +74,7 @@ async function expectTls(target: Target, signal: AbortSignal): Promise<Finding> 
 }
 
 async function expectPlain(target: Target, signal: AbortSignal): Promise<Finding | undefined> {
-  const httpReply = await sendAndRead(target, getRequest(target), signal);
+  const httpReply = await sendRequest(target, signal);
   if (httpReply.kind === "http" && !isRefusal(httpReply.text, /\bhttps\b|\bssl\b|\btls\b/i)) {
     return finding("protocol-ok", "ok", "plain HTTP");
   }
@@ -178,6 +178,17 @@ function getRequest(target: Target): Uint8Array {
   return new TextEncoder().encode(`GET ${pathname} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
 }
 
+/** An upgrade request without the options of the check: over wss nothing secret may be sent in plain text. */
+function upgradeRequest({ url }: Target): Uint8Array {
+  return encodeRequest({ url: new URL(url.pathname, url) }, newKey());
+}
+
+/** Sends an HTTP request. Some servers that only serve WebSocket close a connection without an upgrade request. */
+async function sendRequest(target: Target, signal: AbortSignal): Promise<PortReply> {
+  const reply = await sendAndRead(target, getRequest(target), signal);
+  return reply.kind === "closed" ? await sendAndRead(target, upgradeRequest(target), signal) : reply;
+}
+
 /** Sends bytes on a new connection and reads the first bytes of the reply. */
 async function sendAndRead(
   target: Target,
@@ -194,7 +205,8 @@ async function sendAndRead(
       const first = await connection.read(signal);
       if (first === undefined) return { kind: "closed" };
       const reply = classifyReply(first);
-      if (reply.kind !== "http") return reply;
+      // Nothing follows an accepted upgrade.
+      if (reply.kind !== "http" || /^HTTP\/\S+ 101/.test(reply.text)) return reply;
       // The body may mention TLS, and may arrive in a separate packet.
       const second = await connection.read(signal).catch(() => undefined);
       return { kind: "http", text: reply.text + latin1Text(second?.subarray(0, 1024) ?? new Uint8Array(0)) };

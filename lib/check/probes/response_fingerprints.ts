@@ -96,7 +96,10 @@ const CLOUDFLARE: Readonly<Record<number, readonly [meaning: string, remedy: str
   ],
 };
 
+/** The messages of Engine.IO's errors. Their codes are 0 to 5. */
 const ENGINE_IO = ["Transport unknown", "Session ID unknown", "Bad handshake method", "Bad request", "Forbidden"];
+/** The code of "Bad request". */
+const ENGINE_IO_BAD_REQUEST = 3;
 
 const RULES: readonly Rule[] = [
   {
@@ -121,14 +124,15 @@ const RULES: readonly Rule[] = [
   },
   {
     code: "cdn-blocked",
+    // With another status, Akamai and CloudFront report in the same form that they cannot reach the origin.
     matches: ({ status, text, header, body }) =>
       status >= 400 &&
-      (/error(?: code:?)? ?10(?:0[0-9]|1[0-5]|20|2[0-9])\b/i.test(text) &&
+      (/error(?: code:?)? ?10(?:0[5-9]|1[0-2]|20)\b/i.test(text) &&
           (/cloudflare/i.test(header("server") + text) || header("cf-ray") !== "") ||
         /sorry, you have been blocked/i.test(text) ||
-        /access denied.*reference (#|&#35;)|reference #[0-9a-f.]{8,}/i.test(text) ||
-        header("x-akamai-request-id") !== "" && status === 403 ||
-        /the request could not be satisfied/i.test(text) || header("x-amzn-waf-action") !== "" ||
+        status === 403 && (/access denied.*reference (#|&#35;)|reference #[0-9a-f.]{8,}/i.test(text) ||
+            /the request could not be satisfied/i.test(text) || header("x-akamai-request-id") !== "") ||
+        header("x-amzn-waf-action") !== "" ||
         /request blocked|incapsula incident|sucuri website firewall|web application firewall|errors\.aliyun\.com|waf_block/i
           .test(body)),
     fact: "A CDN or web application firewall in front of the service blocks the request.",
@@ -145,11 +149,12 @@ const RULES: readonly Rule[] = [
   },
   {
     code: "platform-not-found",
+    // Vercel and ngrok have the same headers on errors of a running service.
     matches: ({ status, text, header }) =>
       status >= 400 && (/^no such app|application error.*heroku|there isn't a github pages site here/i.test(text) ||
         /deployment_not_found|fastly error: unknown domain|project not found|tunnel .*not found|ngrok.*(offline|not found)/i
           .test(text) ||
-        header("x-vercel-error") !== "" || header("ngrok-error-code") !== ""),
+        /NOT_FOUND$/.test(header("x-vercel-error")) || header("ngrok-error-code") === "ERR_NGROK_3200"),
     fact: "The hosting platform has no running service with this name.",
     remedy:
       "Attach the domain to the service in the platform's settings, start it there, and check whether this kind of " +
@@ -165,8 +170,9 @@ const RULES: readonly Rule[] = [
       const location = header("location");
       const base = refused.target.url.href.replace(/^ws/, "http");
       if (status < 300 || status > 399 || !URL.canParse(location, base)) return false;
-      const { hostname, pathname, search } = new URL(location, base);
-      return hostname !== refused.target.hostname &&
+      const destination = new URL(location, base);
+      const { hostname, pathname, search } = destination;
+      return hostname !== refused.target.hostname && !hasSamePath(destination, refused.target) &&
         /portal|captive|hotspot|wlan|wifi|guest/i.test(hostname + pathname + search);
     },
     fact: "This network answers instead of the endpoint and requires a login first (a captive portal).",
@@ -176,11 +182,15 @@ const RULES: readonly Rule[] = [
   {
     code: "engine-io",
     matches: ({ body, refused }) => {
-      const reply = parseJsonObject(body);
-      const message = typeof reply?.message === "string" ? reply.message : "";
-      return (typeof reply?.code === "number" && (ENGINE_IO.includes(message) || /protocol version/i.test(message))) ||
+      const { code, message } = parseJsonObject(body) ?? {};
+      const { pathname, searchParams } = refused.target.url;
+      // Then this is the URL for a plain WebSocket, and Engine.IO finds the request bad if a proxy dropped Upgrade.
+      const isPlain = searchParams.get("transport") === "websocket";
+      return (typeof message === "string" && typeof code === "number" && code >= 0 && code <= 5 &&
+        (ENGINE_IO.includes(message) || /protocol version/i.test(message)) &&
+        !(isPlain && code === ENGINE_IO_BAD_REQUEST)) ||
         /^\d*:?0\{"sid":/.test(body) ||
-        (refused.head.status >= 400 && /^\/(?:socket|engine)\.io\//.test(refused.target.url.pathname));
+        (refused.head.status === 400 && !isPlain && /^\/(?:socket|engine)\.io\//.test(pathname));
     },
     fact: ({ reason }) =>
       `The server uses Socket.IO (Engine.IO), which is a different protocol. The response body: ${quote(reason)}.`,
@@ -190,7 +200,7 @@ const RULES: readonly Rule[] = [
   },
   {
     code: "sockjs",
-    matches: ({ text }) => /^welcome to sockjs|can "upgrade" only to "websocket"/i.test(text),
+    matches: ({ text }) => /^welcome to sockjs/i.test(text),
     fact: "The server uses SockJS, which has a separate path for plain WebSocket.",
     remedy: ({ refused: { target: { url } } }) =>
       `Use ${url.protocol}//${url.host}${url.pathname.replace(/\/$/, "")}/websocket, or a SockJS client.`,
@@ -244,6 +254,11 @@ export function recogniseService(refused: RefusedUpgrade): Finding | undefined {
     `The response is ${formatStatus(response.status)}. ${resolveText(rule.fact)}`,
     resolveText(rule.remedy),
   );
+}
+
+/** Whether a URL has the path of the target, apart from a slash at the end. */
+export function hasSamePath(url: URL, target: Target): boolean {
+  return url.pathname.replace(/\/$/, "") === target.url.pathname.replace(/\/$/, "");
 }
 
 function parseJsonObject(body: string): Record<string, unknown> | undefined {

@@ -149,6 +149,7 @@ function explainNoVersion(replies: readonly (ServerReply | undefined)[]): Findin
     "tls-none",
     "error",
     `The handshake fails with every version from SSLv3 to TLS 1.3 (${detail}).`,
-    "Check the server's error log: its certificate, its key or its cipher list may be invalid.",
+    "Check whether the server has a certificate for this name. If not, use a name that it has one for, or give it with " +
+      "--sni. Otherwise check the server's error log: its certificate, its key or its cipher list may be invalid.",
   );
 }

@@ -1,6 +1,6 @@
 /** Detection of the protocol of a port. */
 import { assertEquals } from "@std/assert";
-import { echoService, listenOnly, rawServer, type Server, writeAll } from "../test_servers.ts";
+import { echoService, listenOnly, rawServer, readRequest, type Server, writeAll } from "../test_servers.ts";
 import { expectCodes, expectReport, urlOf } from "../expect.ts";
 
 Deno.test("detects the protocol of the port", async (t) => {
@@ -25,6 +25,23 @@ Deno.test("detects the protocol of the port", async (t) => {
     await expectCodes({ url: urlOf("wss", closing) }, ["protocol-closed"], 1);
     await expectCodes({ url: urlOf("ws", closing) }, ["protocol-closed"], 1);
   });
+});
+
+Deno.test("accepts a service that closes requests without an upgrade", async () => {
+  // tungstenite and uWebSockets without another route close them without an answer.
+  await using service = echoService();
+  await using server = rawServer(async (connection) => {
+    const request = await readRequest(connection);
+    if (!/^upgrade: websocket\r$/im.test(request)) return;
+    using upstream = await Deno.connect({ port: service.port });
+    await writeAll(upstream, request);
+    await Promise.all([
+      upstream.readable.pipeTo(connection.writable).catch(() => {}),
+      connection.readable.pipeTo(upstream.writable).catch(() => {}),
+    ]);
+  });
+  await expectCodes({ url: urlOf("ws", server) }, [], 0);
+  await expectCodes({ url: urlOf("wss", server) }, ["protocol-plain"], 1);
 });
 
 Deno.test("does not take a plain service for a TLS port or a port that requires the PROXY protocol", async (t) => {

@@ -1,5 +1,5 @@
 /** TLS versions and cipher suites of real nginx and openssl. Raw servers offer those that OpenSSL 3 lacks. */
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { sendClientHello } from "../../../lib/check/probes/server_hello.ts";
 import type { CheckOptions } from "../../../lib/check/check_options.ts";
 import { hasOpenssl, openPki } from "../../support/openssl.ts";
@@ -82,13 +82,16 @@ Deno.test({ name: "reports the TLS versions and suites of nginx", ignore: !peers
 });
 
 Deno.test("reports a server that refuses every version", async () => {
-  await using server = rawServer(async (connection) => {
-    await connection.read(new Uint8Array(4096));
-    // A fatal alert: handshake_failure.
-    await writeAll(connection, new Uint8Array([21, 3, 3, 0, 2, 2, 40]));
-  });
-  const report = await expectReport({ url: urlOf("wss", server) }, ["tls-none"]);
-  assertEquals(report.observations.at(-1)?.code, "upgrade-not-tried");
+  // Fatal alerts: handshake_failure, and internal_error, with which Caddy answers for a name without a certificate.
+  for (const alert of [40, 80]) {
+    await using server = rawServer(async (connection) => {
+      await connection.read(new Uint8Array(4096));
+      await writeAll(connection, new Uint8Array([21, 3, 3, 0, 2, 2, alert]));
+    });
+    const report = await expectReport({ url: urlOf("wss", server) }, ["tls-none"]);
+    assertEquals(report.observations.at(-1)?.code, "upgrade-not-tried");
+    assertMatch(report.first?.remedy ?? "", /certificate for this name.*--sni/);
+  }
 });
 
 Deno.test({ name: "parses the reply of openssl to the ClientHello of each version", ignore: !openssl }, async (t) => {
