@@ -2,6 +2,7 @@
  * The values of `--path`: a path, or a pattern of `URLPattern` (`/rooms/*`, `/rooms/:id`).
  * @module
  */
+import { messageOf } from "../errors.ts";
 
 /** A compiled path or pattern. */
 export interface PathPattern {
@@ -20,7 +21,7 @@ const SYNTAX = /[*:(){}\\]/;
  * @throws {RangeError} if the text is neither; the message says what is required and what was given
  */
 export function parsePath(text: string): PathPattern {
-  const fail = (required: string) => new RangeError(`${required}, not "${text}"`);
+  const fail = (required: string, reason = "") => new RangeError(`${required}, not "${text}"${reason}`);
   if (!text.startsWith("/") || /[#\s]/.test(text)) {
     throw fail("a path starts with / and has no query, fragment or white space");
   }
@@ -30,9 +31,12 @@ export function parsePath(text: string): PathPattern {
   }
   try {
     return { text, literal: undefined, pattern: new URLPattern({ pathname: text }) };
-  } catch {
+  } catch (error) {
+    // The first line ends with the reason. The others mark its position.
+    const reason = messageOf(error).split("\n", 1)[0]!.split(`"${text}": `).at(-1);
     throw fail(
       "a path is literal (/wss) or a pattern of URLPattern (/rooms/*, /rooms/:id; \\: is a colon, \\* an asterisk)",
+      ` (${reason})`,
     );
   }
 }

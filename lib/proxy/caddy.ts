@@ -143,7 +143,7 @@ function render(site: Site): string {
     "",
     `{`,
     ...indent([
-      comment("The redirect is below."),
+      comment(site.redirectPort === undefined ? "Plain HTTP is not redirected." : "The redirect is below."),
       `auto_https disable_redirects`,
       `servers {`,
       ...indent([

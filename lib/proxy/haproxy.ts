@@ -22,6 +22,13 @@ import {
 /** Separates the two parts for an existing server: lines for the frontend, and the backend section. */
 export const HAPROXY_SEPARATOR = "---- the backend section ----";
 
+/** The longest timeout of HAProxy, in seconds: 2^31 - 1 ms. It is longer than every interval of pings. */
+const MAX_TIMEOUT = 2_147_483;
+
+function idleTimeout(site: Site): string {
+  return `${Math.min(site.idleTimeout, MAX_TIMEOUT)}s`;
+}
+
 function serverLine(upstream: Upstream, number: number): string {
   const address = upstream.transport === "unix" ? `unix@${upstream.path}` : formatHostPort(upstream);
   return `server s${number} ${address}`;
@@ -84,8 +91,8 @@ function backend(site: Site): string[] {
       `http-request del-header Content-Length if { req.hdr(Content-Length) -m str 0 }`,
       comment(timeoutComment(site)),
       `timeout connect 5s`,
-      `timeout server ${site.idleTimeout}s`,
-      `timeout tunnel ${site.idleTimeout}s`,
+      `timeout server ${idleTimeout(site)}`,
+      `timeout tunnel ${idleTimeout(site)}`,
       comment("Ordinary requests reuse connections. The service closes idle ones."),
       `http-reuse safe`,
       `default-server pool-purge-delay ${site.keepAlive}s${group ? " check" : ""}`,
@@ -145,16 +152,20 @@ function frontend(site: Site): string[] {
         "Request head: the timeout is the service's. The size limit is HAProxy's buffer, 16 KiB.",
       ),
       `timeout http-request ${site.headTimeout}s`,
-      `timeout client ${site.idleTimeout}s`,
+      `timeout client ${idleTimeout(site)}`,
       comment("Timeout of a client that does not confirm the end of the connection."),
       `timeout client-fin ${site.headTimeout}s`,
       "",
       ...forwarding(),
       "",
-      ...useBackend(site),
-      site.website === undefined
-        ? `http-request return status 404 if ${pathConditions(site).map((condition) => `!${condition}`).join(" ")}`
-        : `default_backend ${sectionName(site)}_website`,
+      ...(site.website === undefined
+        ? [
+          comment("There is nothing at other paths."),
+          `http-request return status 404 if ${pathConditions(site).map((condition) => `!${condition}`).join(" ")}`,
+          "",
+          ...useBackend(site),
+        ]
+        : [...useBackend(site), `default_backend ${sectionName(site)}_website`]),
     ]),
     "",
   ];

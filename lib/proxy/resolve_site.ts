@@ -6,7 +6,7 @@ import { isIPv4, isIPv6 } from "node:net";
 import { resolve } from "node:path";
 import { UsageError } from "../errors.ts";
 import { flagOf } from "../config/option_table.ts";
-import { PathSet } from "../config/path_pattern.ts";
+import { parsePath, pathExpression, PathSet } from "../config/path_pattern.ts";
 import { selectMode } from "../config/service_mode.ts";
 import { type ProxySettings, SITE_ONLY_OPTIONS } from "./proxy_options.ts";
 import type { Generator, Site, Upstream } from "./site_description.ts";
@@ -55,8 +55,13 @@ export function resolveSite(settings: ProxySettings, given: ReadonlyMap<string, 
     for (const key of generator.required) {
       if (settings[key] === undefined) problems.push(`--${key} is missing: ${MISSING_FILES[key]}`);
     }
-    if ((settings.cert === undefined) && settings.key !== undefined && !generator.required.includes("cert")) {
-      problems.push(`${given.get("key")} requires --cert: a private key needs its certificate`);
+    if (settings.cert === undefined && !generator.required.includes("cert")) {
+      if (settings.key !== undefined) {
+        problems.push(`${given.get("key")} requires --cert: a private key needs its certificate`);
+      }
+      if (settings.chain !== undefined) {
+        problems.push(`${given.get("chain")} requires --cert: intermediates need their certificate`);
+      }
     }
     for (const key of ["keyPassphrase", "keyPassphraseFile"] as const) {
       if (given.has(key)) problems.push(`${given.get(key)}: ${generator.title} requires a key that is not encrypted`);
@@ -200,7 +205,11 @@ function validatePaths(
         `${label}: a proxy matches the decoded path, so a path must begin with / and may contain only letters, digits and ` +
           `. _ ~ @ + , = -, and in a pattern :NAME and *, not ${JSON.stringify(path)}`,
       );
-    }
+    } else if (pathExpression(path) === undefined) {
+      problems.push(
+        `${label}: in a pattern, a proxy requires text between two names or wildcards, not ${JSON.stringify(path)}`,
+      );
+    } else problems.push(...patternProblems(label, path));
   }
   if (paths.length === 0) problems.push(`${label}: at least one path is required`);
   const distinct = [...new Set(paths)];
@@ -214,6 +223,17 @@ function validatePaths(
     );
   }
   return distinct;
+}
+
+/** The reason for which the service would refuse a path. */
+function patternProblems(label: string, path: string): string[] {
+  try {
+    parsePath(path);
+    return [];
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    return [`${label}: ${error.message}`];
+  }
 }
 
 /** Returns the flags to start the service with: the given ones, and the mode. */

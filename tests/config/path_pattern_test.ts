@@ -42,6 +42,11 @@ Deno.test("parsePath rejects an invalid path or pattern and quotes it", () => {
     const message = `a path is literal (/wss) or a pattern of URLPattern (/rooms/*, /rooms/:id; `;
     assertThrows(() => new PathSet(["/fine", path]), RangeError, message, path);
   }
+  assertThrows(
+    () => parsePath("/:id/:id"),
+    RangeError,
+    'not "/:id/:id" (parser error: pattern contains duplicate name id)',
+  );
 });
 
 Deno.test("pathExpression converts names and wildcards, and returns undefined for anything else", () => {
