@@ -44,6 +44,17 @@ export function parseFlags(args: readonly string[], table: OptionTable): Command
 
   // Arguments after -- are not flags.
   const beforeSeparator = args.includes("--") ? args.slice(0, args.indexOf("--")) : args;
+  for (const argument of beforeSeparator) {
+    // `parseArgs` takes --no-port=80 for --port=80.
+    const name = /^--no-([^=]+)=/.exec(argument)?.[1];
+    if (name !== undefined && names.has(name) && !names.has(`no-${name}`)) {
+      problems.push(
+        switches.includes(name)
+          ? `--no-${name} takes no value`
+          : describeUnknownFlag(argument, `no-${name}`, [...names.keys()], table),
+      );
+    }
+  }
   const values = new Map<string, readonly string[]>();
   for (const [name, key] of names) {
     const option: Option = table[key]!;

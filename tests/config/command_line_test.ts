@@ -39,6 +39,14 @@ Deno.test("parseFlags reads a switch as on, off or not given", () => {
   });
 });
 
+Deno.test("parseFlags refuses a value after --no-", () => {
+  assertEquals(flags("--no-page=true", "--no-port=80").problems, [
+    "--no-page takes no value",
+    "unknown option --no-port: did you mean --port?",
+  ]);
+  assertEquals(flags("--", "--no-port=80").problems, []);
+});
+
 Deno.test("parseFlags keeps the order and the text of positional arguments, and ends flags at --", () => {
   assertEquals(flags("a", "--port", "1", "0x10", "--", "--port", "b"), {
     values: { port: ["1"] },
