@@ -141,7 +141,7 @@ export function generateUnit(
     "#",
     "# systemctl reload wss reloads certificate and token files, which are also reloaded when they change.",
     workers === undefined
-      ? "# To start a new version: systemctl restart wss. With --workers in ExecStart no connection is lost by:\n" +
+      ? "# To start a new version: systemctl restart wss. With --workers in ExecStart, this command loses no connection:\n" +
         "# systemctl kill -s USR2 --kill-whom=main wss"
       : "# To start a new version without losing connections: systemctl kill -s USR2 --kill-whom=main wss",
     ...(readable.length > 0 ? [`# The user ${user} must be able to read ${readable.join(" and ")}.`] : []),

@@ -70,8 +70,11 @@ async function handshake(connection: RawConnection, options: OpenOptions, signal
   const head = await readHead(connection, signal);
   if ("kind" in head) {
     if (connection.error !== undefined) throw connection.error;
-    const what = head.kind === "closed" ? "no response" : "a response that is not HTTP";
-    return { failure: `The connection was closed after ${what} to the handshake.` };
+    return {
+      failure: head.kind === "closed"
+        ? "The connection was closed without a response to the handshake."
+        : "The response to the handshake is not HTTP.",
+    };
   }
   if (head.status !== 101) {
     const body = bodyText(await within(BODY_WAIT, signal, (wait) => readBody(connection, head, wait)));

@@ -122,7 +122,7 @@ function parseHead(bytes: Uint8Array<ArrayBuffer>, end: number): ResponseHead | 
   return { version: status[1]!, status: Number(status[2]), headers, rest: bytes.slice(end + 4) };
 }
 
-/** The beginning of a response body: up to 4096 bytes of what has come by the end or when the signal aborts. */
+/** The beginning of a response body: up to 4096 bytes of what arrives before it ends or the signal aborts. */
 export async function readBody(connection: RawConnection, head: ResponseHead, signal: AbortSignal): Promise<string> {
   const declared = Number(head.headers.get("content-length")?.[0] ?? NaN);
   const chunked = head.headers.get("transfer-encoding")?.some((value) => /chunked/i.test(value)) ?? false;

@@ -36,8 +36,9 @@ export async function verifyResponse(
   if (!has("upgrade", "websocket")) wrong("Upgrade: websocket is missing");
   if (!has("connection", "upgrade")) wrong("Connection: Upgrade is missing");
   const accept = all("sec-websocket-accept");
-  if (accept.length !== 1) wrong(`Sec-WebSocket-Accept is there ${accept.length} times`);
-  else if (accept[0] !== await acceptFor(key)) wrong("Sec-WebSocket-Accept does not answer the key that was sent");
+  if (accept.length === 0) wrong("Sec-WebSocket-Accept is missing");
+  else if (accept.length > 1) wrong(`Sec-WebSocket-Accept is present ${accept.length} times`);
+  else if (accept[0] !== await acceptFor(key)) wrong("Sec-WebSocket-Accept does not match the key that was sent");
 
   const extensions = tokens("sec-websocket-extensions").filter((token) => token !== "");
   const offersExtensions = request.headers?.some(([name]) => name.toLowerCase() === "sec-websocket-extensions");
