@@ -163,7 +163,7 @@ export const SERVICE_OPTIONS = {
     min: 1024 ** 2,
     unset: "an eighth of the memory, at most 512MiB",
     help:
-      "The most unsent data for all peers together, with the subscriptions of each above 64KiB. Above it, the peers with the most are closed with 1013. Unfinished messages may use half as much in addition.",
+      "The most data that waits to be sent or for the app, for all peers together, with the subscriptions of each above 64KiB. Above it, the peers with the most are closed with 1013. Unfinished messages may use half as much in addition.",
   },
   messageTimeout: {
     type: "duration",

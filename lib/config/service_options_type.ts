@@ -106,9 +106,9 @@ export interface ServiceOptions {
    */
   readonly maxBackpressure?: number | string | undefined;
   /**
-   * The most unsent data for all peers together, with the subscriptions of each above 64KiB. Above it, the peers
-   * with the most are closed with 1013. Unfinished messages may use half as much in addition. Default: an eighth of
-   * the memory, at most 512MiB.
+   * The most data that waits to be sent or for the app, for all peers together, with the subscriptions of each above
+   * 64KiB. Above it, the peers with the most are closed with 1013. Unfinished messages may use half as much in
+   * addition. Default: an eighth of the memory, at most 512MiB.
    */
   readonly memoryBudget?: number | string | undefined;
   /**

@@ -30,6 +30,8 @@ const MAX_WAITING_BYTES = 16 * 1024 ** 2;
 const MAX_WAITING_LONGEST = 4;
 /** The number of empty elements at the front of the queue at which it is compacted. */
 const COMPACT_AFTER = 1_024;
+/** The memory of a queued message in addition to its bytes. */
+export const QUEUED_COST = MESSAGE_COST / 8;
 
 /** Checks the messages of one peer, and queues those that wait. */
 export class InboundLimits {
@@ -99,9 +101,6 @@ export class InboundLimits {
     this.#queuedBytes = 0;
   }
 }
-
-/** The memory of a queued message in addition to its bytes. */
-const QUEUED_COST = MESSAGE_COST / 8;
 
 function sizeOf(data: string | ArrayBuffer): number {
   return typeof data === "string" ? data.length : data.byteLength;

@@ -28,8 +28,9 @@ const SAMPLE_EVERY = 32;
 const SAMPLES = 8;
 
 /**
- * The budget. Each send adds to `used`, which is an upper bound: data that has left is subtracted only when the bound
- * exceeds the limit and all peers are measured. If the measured sum still exceeds it, the fullest peers are released first.
+ * The budget. Each send, and each message that waits for the app, adds to `used`, which is an upper bound: data that has
+ * left is subtracted only when the bound exceeds the limit and all peers are measured. If the measured sum still exceeds
+ * it, the fullest peers are released first.
  */
 export class MemoryBudget {
   readonly limit: number;

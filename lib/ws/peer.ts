@@ -15,7 +15,7 @@ import type { WatchedConnection } from "../net/watchdog/watched_connection.ts";
 import type { Peer, WaitForDrainOptions } from "./app_types.ts";
 import type { Polled } from "./poller.ts";
 import { CloseTimer } from "./close_timer.ts";
-import { type CloseFrame, InboundLimits } from "./inbound_limits.ts";
+import { type CloseFrame, InboundLimits, QUEUED_COST } from "./inbound_limits.ts";
 import {
   closeReasonOf,
   fittedFrame,
@@ -280,6 +280,8 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
     const overflow = this.#inbound.enqueue(data);
     if (overflow !== undefined) return this.#startClose(overflow);
     this.#shared.scheduler.add(this);
+    // Last, because it may close this peer.
+    this.#shared.budget.grew(bytes + QUEUED_COST);
   }
 
   #handle(data: string | ArrayBuffer): void {

@@ -1,8 +1,10 @@
 import { assert, assertEquals } from "@std/assert";
+import { defineApp } from "../../lib/ws/app_types.ts";
 import { type BudgetMember, MemoryBudget, MESSAGE_COST } from "../../lib/ws/memory_budget.ts";
 import { IdleTimeouts } from "../../lib/ws/idle_timeout.ts";
 import { Poller } from "../../lib/ws/poller.ts";
 import { CorkTimer, SendBuffer, type SendStatus } from "../../lib/ws/send_buffer.ts";
+import { serving } from "../support/serving.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -135,4 +137,27 @@ Deno.test("with an empty buffer one message of any length is allowed, but not a 
   assertEquals(line.buffer.send("x".repeat(10 * MIB)), "over");
   for (let sent = 0; sent < 2; sent++) line.buffer.send("x".repeat(10 * MIB));
   assertEquals(line.buffer.send("x"), "full");
+});
+
+Deno.test("messages that wait for a slow app count, and the peers with the most are closed with 1013", async () => {
+  const closed: { readonly code?: number; readonly reason?: string }[] = [];
+  const app = defineApp({
+    message(peer, message) {
+      if (typeof message.rawData === "string") peer.send("done");
+      // Most messages wait, because the app needs 2 ms for each.
+      else for (const until = performance.now() + 2; performance.now() < until;);
+    },
+    close: (_peer, details) => void closed.push(details),
+  });
+  await using served = await serving(app, { mode: "proxied", memoryBudget: "4MiB" });
+  const clients = await Promise.all(Array.from({ length: 8 }, () => served.connect()));
+  const part = new Uint8Array(32 * KIB);
+  for (const client of clients) for (let count = 0; count < 90; count++) client.send(part);
+  const answers = await Promise.all(
+    clients.map((client) => Promise.race([client.ask("last").catch(() => "none"), client.closed])),
+  );
+  const reason = "memory budget exceeded: this client uses the most memory";
+  assert(closed.some((each) => each.code === 1013 && each.reason === reason), JSON.stringify(closed));
+  // The messages of one client are within the budget.
+  assert(answers.includes("done"));
 });
