@@ -11,7 +11,10 @@ export const MESSAGE_COST = 1024;
 export interface BudgetMember {
   /** Measures the memory that it holds now, bytes. */
   measure(): number;
-  /** Releases the memory: closes with 1013 or, if it is already closing, aborts the connection. */
+  /**
+   * Releases the memory: closes with 1013 or, if it is already closing, aborts the connection. Must not call the app: this
+   * may happen during a publish, and a message that the app publishes would reach some subscribers before the first one.
+   */
   release(): void;
 }
 

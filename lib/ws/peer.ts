@@ -246,9 +246,11 @@ export class WebSocketPeer implements Peer, Member, Polled, ScheduledPeer, Budge
   }
 
   release(): void {
-    if (this.#closing !== undefined) this.#abort(this.#closing.frame);
-    else if (this.#pendingEnd !== undefined) this.#finish(this.#pendingEnd);
-    else this.#startClose(OVER_BUDGET, true);
+    const frame = this.#closing?.frame ?? this.#pendingEnd;
+    if (frame === undefined) return this.#startClose(OVER_BUDGET, true);
+    this.#dropWaiting();
+    this.#shared.budget.delete(this);
+    queueMicrotask(() => this.#abort(frame));
   }
 
   #onOpen(): void {

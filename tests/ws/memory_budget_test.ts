@@ -161,3 +161,36 @@ Deno.test("messages that wait for a slow app count, and the peers with the most 
   // The messages of one client are within the budget.
   assert(answers.includes("done"));
 });
+
+Deno.test("a close hook runs after the publish that ended its peer, so all subscribers get both messages in the same order", async () => {
+  // The fullest peer is already closing when the publish to the others exceeds the budget, so its connection is aborted.
+  const closed: (number | undefined)[] = [];
+  const app = defineApp({
+    message(peer, message) {
+      if (message.text() === "join") {
+        peer.subscribe("room");
+        peer.send("joined");
+        return;
+      }
+      peer.send(new Uint8Array(6 * MIB));
+      peer.close(4000, "full");
+      served.service.publish("room", new Uint8Array(3 * MIB));
+    },
+    close(_peer, { code }) {
+      closed.push(code);
+      served.service.publish("room", "left");
+    },
+  });
+  await using served = await serving(app, { mode: "proxied", memoryBudget: "8MiB", maxBackpressure: "8MiB" });
+  await using one = await served.connect();
+  await using other = await served.connect();
+  for (const reader of [one, other]) assertEquals(await reader.ask("join"), "joined");
+  const full = await served.connect();
+  full.send("begin");
+  for (const reader of [one, other]) {
+    const received = [await reader.next(), await reader.next()];
+    assertEquals(received.map((data) => typeof data === "string" ? data : data.byteLength), [3 * MIB, "left"]);
+  }
+  assertEquals(closed, [4000]);
+  await full.closed;
+});
