@@ -267,8 +267,8 @@ export class Supervisor {
       const letListen = async () => {
         // The service may have begun to stop while the worker waited for its turn.
         if (worker.stopping) throw new StartError(`Cannot start worker ${worker.index}: it was stopped`);
-        // It may have connections, and report them, as soon as it listens.
-        this.#counts.add(worker);
+        // It may have connections, and report them, as soon as it listens. One that has exited would never be removed.
+        if (!worker.hasExited) this.#counts.add(worker);
         const port = this.#listening?.port;
         worker.listen({ join: this.#port.isOpen, ...(port ? { port } : {}) });
         const service = await Promise.race([worker.listening, late]);
