@@ -18,7 +18,7 @@ export interface SignalActions {
    * SIGUSR2: starts the code that is on disk now. Resolves with the process id of the successor, or undefined if this
    * process continues.
    * @param signal aborted when this process stops
-   * @throws {StartError} if the new code does not start; the old code keeps serving
+   * @throws {StartError} if the new code does not start, and the old code keeps serving; or if this process stops meanwhile
    */
   replace(signal: AbortSignal): Promise<number | undefined>;
   /** A second signal: kills the processes that this one started. */
@@ -70,7 +70,8 @@ export async function runUntilStopped(
       const pid = await actions.replace(stopController.signal);
       if (pid !== undefined && !stopping) stop(`process ${pid} has taken over`);
     } catch (error) {
-      log.error(messageOf(error));
+      if (stopping) log.info("SIGUSR2: the service is not replaced, because it is stopping");
+      else log.error(messageOf(error));
     } finally {
       replacing = false;
     }

@@ -142,7 +142,7 @@ export class Supervisor {
 
   /**
    * Replaces all workers by new ones that run the code now on disk. The old workers drain their connections.
-   * @throws {StartError} if the new workers do not start; the old ones then keep serving
+   * @throws {StartError} if the new workers do not start, and the old ones keep serving; or if the supervisor stops meanwhile
    */
   replace(): Promise<void> {
     return this.#exclusively(async () => {
@@ -164,8 +164,8 @@ export class Supervisor {
         // Those that listen may have connections already. They drain them.
         for (const worker of fresh) this.#stopWorker(worker, true);
         await Promise.all(fresh.filter(({ isListening }) => !isListening).map(({ exited }) => exited));
-        const reason = messageOf(error);
-        throw new StartError(`Cannot replace the workers; the old ones keep serving: ${reason}`, { cause: error });
+        const kept = this.#stopping.signal.aborted ? "" : "; the old ones keep serving";
+        throw new StartError(`Cannot replace the workers${kept}: ${messageOf(error)}`, { cause: error });
       }
       // A worker that was restarted meanwhile is one of them.
       const before = this.#slots.filter((worker) => worker !== undefined);

@@ -1,5 +1,5 @@
 /** What happens while a worker starts: it is stopped, its supervisor exits, or it already has connections. Linux only. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertNotMatch } from "@std/assert";
 import { TextLineStream } from "@std/streams/text-line-stream";
 import { fileURLToPath } from "node:url";
 import { silent } from "../../lib/log.ts";
@@ -106,6 +106,17 @@ Deno.test("SIGTERM ends a worker whose app is still loading at once", { ignore }
   // A worker that does not listen within 30 s is killed.
   assert(performance.now() - began < 20_000);
   assertEquals(isAlive(starting), false);
+});
+
+Deno.test("SIGTERM during a replacement is not logged as an error", { ignore }, async () => {
+  await using program = await startWorkers(1, ["--drain-timeout", "0s"], { files: ENDLESS_APP });
+  await Deno.writeTextFile(`${program.folder}/endless`, "");
+  program.signal("SIGUSR2");
+  await program.stdout.until(/loading \d+/);
+  const { code, stderr } = await program.stop();
+  assertEquals(code, 0);
+  assertMatch(stderr, /the service is not replaced, because it is stopping/);
+  assertNotMatch(stderr, /"level":"error"|Cannot replace/);
 });
 
 Deno.test("a worker whose app is still loading exits if the supervisor is killed", { ignore }, async () => {
