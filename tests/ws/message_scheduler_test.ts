@@ -1,6 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { MemoryBudget } from "../../lib/ws/memory_budget.ts";
 import { MessageScheduler, type ScheduledPeer } from "../../lib/ws/message_scheduler.ts";
+import { Client } from "../support/client.ts";
+import { startProgram } from "../support/program.ts";
 
 /** A peer whose messages each take the given number of milliseconds. */
 class Sender implements ScheduledPeer {
@@ -61,6 +63,33 @@ Deno.test("handles a burst in order over several turns, and other peers' message
   await turnsUntil(() => order.length === 101);
   assertEquals([busy.handled, busy.waiting, light.handled], [100, 0, 1]);
   assert(order.indexOf("light") < 80, `the other peer's message came as number ${order.indexOf("light")}`);
+});
+
+Deno.test("notices after a few messages that the app is slow", () => {
+  using scheduler = new MessageScheduler(new MemoryBudget(Infinity));
+  const sender = new Sender("slow", 12, scheduler);
+  for (let count = 0; count < 20; count++) sender.receive();
+  // The second one is timed, and takes longer than the time of a peer.
+  assertEquals(sender.handled, 2);
+});
+
+Deno.test("an app that is slow does not make its clients look like flooders", async () => {
+  await using program = await startProgram(["--mode", "proxied", "--app", "./slow.ts"], {
+    files: {
+      "slow.ts": `import { defineApp } from "@wss/wss";
+        export default defineApp({
+          message(peer, message) {
+            if (typeof message.rawData === "string") return void peer.send("done");
+            for (const end = performance.now() + 20; performance.now() < end;);
+          },
+        });`,
+    },
+  });
+  const clients = await Promise.all(Array.from({ length: 8 }, () => Client.open(program.url)));
+  const part = new Uint8Array(256 * 1024);
+  for (const client of clients) for (let count = 0; count < 12; count++) client.send(part);
+  assertEquals(await Promise.all(clients.map((client) => client.ask("last"))), clients.map(() => "done"));
+  for (const client of clients) await client.close();
 });
 
 Deno.test("serves the waiting peer with the fewest messages first", async () => {
