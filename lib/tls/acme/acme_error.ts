@@ -83,6 +83,9 @@ const MEANINGS: Readonly<Record<string, readonly [meaning: string, remedy?: stri
   timeout: ["the authority did not finish in time"],
 };
 
+/** The meaning of `unauthorized` in a response that is not about one name: RFC 8555 uses the type for permissions too. */
+const NOT_PERMITTED = ["the authority does not allow this account to do this"] as const;
+
 /**
  * The authority refused a request or could not be reached. The message contains the meaning of the type, the detail and the remedy.
  */
@@ -122,7 +125,7 @@ export function stripTypePrefix(type: string): string {
 
 function describe(problem: Problem, name: string | undefined): string {
   const type = stripTypePrefix(problem.type);
-  const [meaning, remedy] = Object.hasOwn(MEANINGS, type) ? MEANINGS[type]! : ["the authority refused"];
+  const [meaning, remedy] = meaningOf(type, name);
   const parts = [`${name === undefined ? "" : `${name}: `}${meaning} (${sanitize(type)})`];
   if (problem.detail) parts.push(sanitize(problem.detail));
   for (const { identifier, ...part } of problem.subproblems ?? []) {
@@ -135,6 +138,11 @@ function describe(problem: Problem, name: string | undefined): string {
   if (type === "userActionRequired" && problem.instance) parts.push(`open ${sanitize(problem.instance)}`);
   if (remedy !== undefined) parts.push(remedy);
   return parts.join("; ");
+}
+
+function meaningOf(type: string, name: string | undefined): readonly [meaning: string, remedy?: string] {
+  if (type === "unauthorized" && name === undefined) return NOT_PERMITTED;
+  return Object.hasOwn(MEANINGS, type) ? MEANINGS[type]! : ["the authority refused"];
 }
 
 function sanitize(text: string): string {

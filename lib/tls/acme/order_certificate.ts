@@ -120,16 +120,30 @@ async function createOrder(client: AcmeClient, options: OrderOptions): Promise<C
   try {
     answer = await client.post<Order>(url, { ...common, ...(replaces === undefined ? {} : { replaces }) });
   } catch (error) {
-    // RFC 9773 section 5: `replaces` is optional, so the order is sent again without it.
-    const mustOmitReplaces = error instanceof AcmeError && replaces !== undefined &&
-      (error.type === "alreadyReplaced" || error.type === "malformed");
-    if (!mustOmitReplaces) throw error;
+    if (replaces === undefined || !mayRefuseReplaces(error)) throw error;
+    progress("the authority refused the order with `replaces`; ordering without it");
     answer = await client.post<Order>(url, common);
   }
   const location = readLocation(answer.headers, url);
   onOrderCreated(location);
   progress(`ordered for ${names.join(", ")}`);
   return { url: location, order: answer.body };
+}
+
+/** Types of RFC 8555 section 6.7 and of draft-ietf-acme-profiles that name another cause than `replaces`. */
+const OTHER_CAUSES: ReadonlySet<string> = new Set([
+  ...["accountDoesNotExist", "badNonce", "badPublicKey", "badSignatureAlgorithm", "externalAccountRequired"],
+  ...["invalidProfile", "rateLimited", "rejectedIdentifier", "unsupportedIdentifier", "userActionRequired"],
+]);
+
+/**
+ * Whether an authority may have refused an order because of `replaces`. The field is optional, and RFC 9773 section 5
+ * fixes a type for only one reason: `alreadyReplaced`. Boulder uses `malformed` and, for a certificate of another account,
+ * `unauthorized`; other authorities may use other types.
+ */
+function mayRefuseReplaces(error: unknown): boolean {
+  return error instanceof AcmeError && error.status >= 400 && error.status < 500 && error.status !== 429 &&
+    !OTHER_CAUSES.has(error.type);
 }
 
 /** Validates all names, so that every failure is reported at once. */

@@ -88,27 +88,52 @@ peerTest("pebble", "acme: renews in the suggested window, with `replaces` in the
   assertEquals(asked.length, 2);
 });
 
-peerTest("pebble", "acme: orders again without `replaces` if the authority refuses it", async () => {
-  const orders: unknown[] = [];
-  const { front } = suggesting(() => [-2, -1], ({ kind, payload }) => {
-    if (kind !== "newOrder") return undefined;
-    const { replaces } = payload as { replaces?: string };
-    orders.push(replaces !== undefined);
-    return replaces === undefined ? undefined : problem("alreadyReplaced", "it was", 409);
+/** The types with which an authority refuses `replaces`, and their statuses. */
+const REFUSALS = [
+  ["alreadyReplaced", 409],
+  ["malformed", 404],
+  // Boulder: a new account orders the successor of a certificate of the old account.
+  ["unauthorized", 403],
+] as const;
+
+for (const [type, status] of REFUSALS) {
+  peerTest("pebble", `acme: orders again without \`replaces\` if the authority refuses it as ${type}`, async () => {
+    const orders: unknown[] = [];
+    const { front } = suggesting(() => [-2, -1], ({ kind, payload }) => {
+      if (kind !== "newOrder") return undefined;
+      const { replaces } = payload as { replaces?: string };
+      orders.push(replaces !== undefined);
+      return replaces === undefined ? undefined : problem(type, "not this certificate", status);
+    });
+    await using pebble = await startPebble({ front, nonceReject: 0 });
+    await using folder = await temporaryFolder();
+    await obtained(pebble, folder.path);
+    await askNow(folder.path);
+    await using test = acmeSource(pebble, folder.path);
+    await test.source.load();
+    const { message } = await test.logged(/obtained for|was not renewed/);
+    assertMatch(message, /obtained for a\.example/);
+    assertEquals(orders, [false, true, false]);
+    // The new certificate is too young for a renewal, although the suggested window is in the past.
+    await until(async () => Date.parse((await planOf(folder.path)).at) > Date.now());
+    const early = Date.parse((await planOf(folder.path)).at) - Date.now();
+    assert(early > HOUR / 2 && early <= HOUR, `${early}`);
   });
+}
+
+peerTest("pebble", "acme: does not order again without `replaces` if the refusal has another cause", async () => {
+  const { front } = suggesting(
+    () => [-2, -1],
+    ({ kind, earlier }) => kind === "newOrder" && earlier > 0 ? problem("rateLimited", "too many", 429) : undefined,
+  );
   await using pebble = await startPebble({ front, nonceReject: 0 });
   await using folder = await temporaryFolder();
   await obtained(pebble, folder.path);
   await askNow(folder.path);
   await using test = acmeSource(pebble, folder.path);
-  const changed = change(test.source);
   await test.source.load();
-  await changed;
-  assertEquals(orders, [false, true, false]);
-  // The new certificate is too young for a renewal, although the suggested window is in the past.
-  await test.logged(/will be renewed at/);
-  const early = Date.parse((await planOf(folder.path)).at) - Date.now();
-  assert(early > HOUR / 2 && early <= HOUR, `${early}`);
+  assertEquals((await test.logged(/was not renewed/)).problem, "rateLimited");
+  assertEquals(pebble.requests.filter((kind) => kind === "newOrder").length, 2);
 });
 
 peerTest(

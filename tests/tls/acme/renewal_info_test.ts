@@ -91,6 +91,12 @@ Deno.test("formats a problem with type, detail, subproblems and remedy, and sani
     of(JSON.stringify({ type: `${urn}userActionRequired`, instance: "https://a.example/terms" })),
     /; open https:\/\/a\.example\/terms$/,
   );
+  const unauthorized = JSON.stringify({ type: `${urn}unauthorized`, detail: "not your certificate" });
+  assertEquals(
+    of(unauthorized, 403),
+    "the authority does not allow this account to do this (unauthorized); not your certificate",
+  );
+  assertMatch(of(unauthorized, 403, "a.example"), /^a\.example: .* belongs to this machine \(unauthorized\); not your/);
   assertEquals(of(JSON.stringify({ type: "about:blank", detail: "no" })), "the authority refused (about:blank); no");
   assertEquals(of(JSON.stringify({ type: `${urn}toString` })), "the authority refused (toString)");
   assertMatch(of("<html>\u001b[31m", 502), /\(unexpected\); status 502: <html>\\u001b\[31m$/);
