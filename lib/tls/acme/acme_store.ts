@@ -31,6 +31,8 @@ export interface Account {
   readonly contact: readonly string[];
   /** The URL of the accepted terms of service, if the authority has any. */
   readonly termsOfService?: string | undefined;
+  /** The thumbprint of its key (RFC 7638). Without one, `account.key` is taken for its key. */
+  readonly thumbprint?: string | undefined;
 }
 
 /** An unfinished order. */

@@ -3,6 +3,7 @@
  * @module
  */
 import type { X509Certificate } from "node:crypto";
+import { calculateJwkThumbprint } from "jose";
 import type { AcmeDirectory } from "../../config/acme_options.ts";
 import { StartError } from "../../errors.ts";
 import { escapeControls } from "../../log.ts";
@@ -97,13 +98,14 @@ function refuseUnknownProfile({ directory }: AcmeClient, { profile, directory: {
   throw new StartError(`Cannot ask ${title} for a certificate of the profile ${profile}: ${remedy}`);
 }
 
-/** Uses the stored account; creates one if there is none or the authority has lost it. */
+/** Uses the stored account; creates one if there is none, its key was replaced, or the authority has lost it. */
 async function ensureAccount(client: AcmeClient, options: AcmeOptions, attempt: Attempt, lost: boolean): Promise<void> {
   const { store, progress, signal } = attempt;
   using _lock = await store.lock(signal);
   const account = store.account();
   const contact = options.email === undefined ? account?.contact ?? [] : [options.email];
-  if (account !== undefined && !lost) {
+  const thumbprint = await calculateJwkThumbprint(client.publicKey);
+  if (account !== undefined && !lost && (account.thumbprint ?? thumbprint) === thumbprint) {
     client.useAccount(account.url);
     if (contact.join() === account.contact.join()) return;
     try {
@@ -125,7 +127,7 @@ async function ensureAccount(client: AcmeClient, options: AcmeOptions, attempt: 
   }
   const external = options.external && externalAccount(options.external);
   const url = await client.createAccount(contact, external);
-  store.saveAccount({ url, contact, termsOfService });
+  store.saveAccount({ url, contact, termsOfService, thumbprint });
   progress(`account ${url}`);
 }
 

@@ -136,6 +136,31 @@ peerTest("pebble", "acme: does not order again without `replaces` if the refusal
   assertEquals(pebble.requests.filter((kind) => kind === "newOrder").length, 2);
 });
 
+// The error about a damaged key advises to move it away.
+for (const lost of [["account.key"], ["account.key", "account.json"]]) {
+  peerTest("pebble", `acme: renews with a new account without ${lost.join(" and ")}`, async () => {
+    const replaced: boolean[] = [];
+    const { front } = suggesting(() => [-2, -1], ({ kind, payload, earlier }) => {
+      if (kind !== "newOrder" || earlier === 0) return undefined;
+      replaced.push((payload as { replaces?: string }).replaces !== undefined);
+      const detail = "requester account did not request the certificate being replaced by this order";
+      return replaced.at(-1) ? problem("unauthorized", detail, 403) : undefined;
+    });
+    await using pebble = await startPebble({ front, nonceReject: 0 });
+    await using folder = await temporaryFolder();
+    await obtained(pebble, folder.path);
+    await askNow(folder.path);
+    for (const file of lost) await Deno.remove(join(folder.path, "pebble", file));
+    await using test = acmeSource(pebble, folder.path);
+    const old = await test.source.load();
+    const { message } = await test.logged(/obtained for|was not renewed/);
+    assertMatch(message, /obtained for a\.example/);
+    assertNotEquals((await test.source.load()).leaf.serialNumber, old.leaf.serialNumber);
+    assertEquals(replaced, [true, false]);
+    assertEquals(pebble.requests.filter((kind) => kind === "newAccount").length, 2);
+  });
+}
+
 peerTest(
   "pebble",
   "acme: renews a short-lived certificate at two thirds of its lifetime without a suggestion",
