@@ -91,9 +91,14 @@ function connectWords({ url, settings, requiredToken }: RunningService, authorit
     "connect",
     shellWord(url),
     ...(authority === undefined ? [] : [`--ca ${shellWord(authority)}`]),
-    ...(settings.strictProxy ? ["-H 'X-Forwarded-Proto: https'"] : []),
+    ...(settings.strictProxy ? [`-H '${proofOfTls(settings.minTls)}'`] : []),
     ...(requiredToken ? ["-H 'Authorization: Bearer TOKEN'"] : []),
   ];
+}
+
+/** Returns a header with which `--strict-proxy` accepts a request. */
+function proofOfTls(minTls: "1.2" | "1.3"): string {
+  return minTls === "1.3" ? "X-SSL-Protocol: TLSv1.3" : "X-Forwarded-Proto: https";
 }
 
 /** Returns the content of the banner as fields for a JSON log. */

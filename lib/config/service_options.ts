@@ -92,7 +92,9 @@ export const SERVICE_OPTIONS = {
     topic: "Certificate",
     default: "1.2",
     value: "1.2|1.3",
-    help: "The lowest TLS version. Versions below 1.2 are never accepted; 1.3 requires proxied mode.",
+    help:
+      "The lowest TLS version; never below 1.2. 1.3 requires proxied mode, where it is checked if the proxy reports the " +
+      "version (X-SSL-Protocol); --strict-proxy then requires the report.",
   },
   trustedProxy: {
     type: "cidr",

@@ -72,7 +72,10 @@ export interface ServiceOptions {
    * name must lead to it. Default: 80.
    */
   readonly acmeHttpPort?: number | undefined;
-  /** The lowest TLS version. Versions below 1.2 are never accepted; 1.3 requires proxied mode. Default: 1.2. */
+  /**
+   * The lowest TLS version; never below 1.2. 1.3 requires proxied mode, where it is checked if the proxy reports the
+   * version (X-SSL-Protocol); --strict-proxy then requires the report. Default: 1.2.
+   */
   readonly minTls?: "1.2" | "1.3" | undefined;
   /** Proxied only: the addresses of proxies whose forwarding headers are trusted. Default: 127.0.0.0/8, ::1. */
   readonly trustedProxy?: readonly string[] | undefined;

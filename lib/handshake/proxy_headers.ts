@@ -115,7 +115,7 @@ function parseNode(text: string | undefined): string | undefined {
 /** The requirements on the client's TLS. */
 export interface TlsRules {
   readonly minTls: "1.2" | "1.3";
-  /** Whether to refuse the request if the proxy does not prove TLS. */
+  /** Whether to refuse the request if the proxy does not prove TLS, and with `minTls` 1.3 its version. */
   readonly strict: boolean;
 }
 
@@ -142,6 +142,9 @@ export function checkProxyTls(headers: Headers, trustedProxy: boolean, rules: Tl
       const shown = version.replace(/[^a-z0-9.()_-]/g, "?").slice(0, 20);
       return `TLS ${rules.minTls} or later is required, but the proxy reports X-SSL-Protocol: ${shown}`;
     }
+  }
+  if (rules.strict && rules.minTls === "1.3" && versions.length === 0) {
+    return "strict-proxy: --min-tls 1.3 requires that the proxy reports the TLS version (X-SSL-Protocol: TLSv1.3)";
   }
   if (rules.strict && !provesTls(headers)) {
     return "strict-proxy: the proxy does not prove TLS (X-Forwarded-Proto: https, or X-SSL-Protocol: TLSv1.3)";

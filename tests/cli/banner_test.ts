@@ -90,6 +90,12 @@ Deno.test("in proxied mode, the banner's command sends the required header and t
   assertStringIncludes(stdout, "proxy_pass");
 });
 
+Deno.test("with --strict-proxy and --min-tls 1.3, the banner's command reports the TLS version", async () => {
+  await using program = await startProgram([...TEXT, "--mode", "proxied", "--strict-proxy", "--min-tls", "1.3"]);
+  const connect = commandOf(program.stdout.text, "try it");
+  assertEquals(await runLine(`${connect} -x tom`, program.folder), { code: 0, stdout: "ok\n", stderr: "" });
+});
+
 Deno.test("the banner wraps long values only between words", async () => {
   const path = `/${"a-long-name-".repeat(8)}`;
   await using program = await startProgram([...TEXT, "--path", path, "--path", "/wss", "--message-rate", "100"]);

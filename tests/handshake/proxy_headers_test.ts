@@ -226,6 +226,16 @@ Deno.test("proxy TLS: strict requires proof of TLS from a trusted proxy", () => 
   assertMatch(tls({}, true)!, /^strict-proxy: the proxy does not prove TLS/);
   assertMatch(tls({ "x-forwarded-proto": "https, quic" }, true)!, /^strict-proxy/);
   assertMatch(tls({ forwarded: "proto=https" }, true)!, /^strict-proxy/);
+  const withoutVersion: Record<string, string>[] = [
+    { "x-forwarded-proto": "https" },
+    { "x-forwarded-proto": "https", "x-ssl-protocol": "" },
+    {},
+  ];
+  for (const headers of withoutVersion) {
+    assertMatch(tls(headers, true, "1.3")!, /^strict-proxy: --min-tls 1\.3 requires .*X-SSL-Protocol: TLSv1\.3/);
+  }
+  assertEquals(tls({ "x-ssl-protocol": "TLSv1.3" }, true, "1.3"), undefined);
+  assertEquals(tls({ "x-forwarded-proto": "https" }, false, "1.3"), undefined, "not strict");
   assertMatch(tls({ "x-forwarded-proto": "https" }, true, "1.2", false)!, /does not come from a trusted proxy/);
 });
 
