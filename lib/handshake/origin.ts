@@ -188,7 +188,8 @@ function isAddress(hostname: string): boolean {
   return canonicalAddress(hostname.replace(/^\[|\]$/g, "")) !== undefined;
 }
 
-function isLocalName(hostname: string | undefined): boolean {
+/** Whether a host is a localhost name or a loopback address. @param hostname the `hostname` of a URL */
+export function isLocalName(hostname: string | undefined): boolean {
   if (hostname === undefined) return false;
   if (hostname === "localhost" || hostname.endsWith(".localhost")) return true;
   const address = canonicalAddress(hostname.replace(/^\[|\]$/g, ""));

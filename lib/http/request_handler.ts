@@ -8,9 +8,9 @@ import type { PathSet } from "../config/path_pattern.ts";
 import type { Mode } from "../config/service_mode.ts";
 import { stackOf } from "../errors.ts";
 import type { Admission } from "../handshake/connection_limits.ts";
-import { checkProxyTls, resolveClientAddress } from "../handshake/proxy_headers.ts";
+import { checkProxyTls, hasForwardingHeader, resolveClientAddress } from "../handshake/proxy_headers.ts";
 import { Handshake, type Sender } from "../handshake/handshake_context.ts";
-import { namesThisMachine, type OriginRule, readOriginFacts } from "../handshake/origin.ts";
+import { isLocalName, namesThisMachine, type OriginRule, readOriginFacts } from "../handshake/origin.ts";
 import { type Refusal, refusalResponse } from "../handshake/refusal.ts";
 import { verifyHandshake } from "../handshake/verify_handshake.ts";
 import { waitWhileConnected } from "../handshake/wait_while_connected.ts";
@@ -182,9 +182,18 @@ export class RequestHandler {
     return upgrade(handshake, this.#options.peers);
   }
 
-  #respondWithHealth({ address }: Sender): Response {
-    const peers = address !== undefined && isLoopback(address) ? this.#options.connected() : undefined;
+  #respondWithHealth(handshake: Handshake): Response {
+    const peers = this.#isFromThisMachine(handshake) ? this.#options.connected() : undefined;
     return healthResponse(this.#options.draining(), peers);
+  }
+
+  /**
+   * Whether a request appears to come from a program of this machine, not through a proxy. All clients of a proxy on this
+   * machine have a loopback address. A proxy that adds no header and forwards no Host cannot be detected.
+   */
+  #isFromThisMachine({ address, headers, hostname }: Handshake): boolean {
+    return address !== undefined && isLoopback(address) && !hasForwardingHeader(headers) &&
+      (this.#options.mode.kind === "direct" || isLocalName(hostname));
   }
 
   #respondToPlainRequest(): Awaitable<Response> {

@@ -28,10 +28,40 @@ Deno.test("health: allows GET and HEAD on /healthz for any paths, and answers 40
   assertEquals(post.body, "405 Method Not Allowed\nOnly GET and HEAD are allowed here, not POST.\n");
 });
 
-Deno.test("health: shows the number of connections only to loopback", async () => {
+for (const mode of ["direct", "proxied"] as const) {
+  Deno.test(`health: shows the number of connections only to programs of this machine, ${mode}`, async () => {
+    await using served = await serving(defineApp({ open() {} }), { mode });
+    const { port } = served.raw;
+    const ask = async (host: string, ...headers: string[]) => {
+      const lines = ["GET /healthz HTTP/1.1", `Host: ${host}`, "Connection: close", ...headers, "", ""];
+      const { status, body } = await rawResponse(served.raw, lines.join("\r\n"));
+      assertEquals(status, 200);
+      return JSON.parse(body);
+    };
+    for (const host of ["localhost", `localhost:${port}`, `127.0.0.1:${port}`, `[::1]:${port}`]) {
+      assertEquals(await ask(host), { status: "ok", peers: 0 }, host);
+    }
+    for (
+      const headers of [
+        ["X-Real-IP: 203.0.113.7"],
+        ["X-Real-IP: 127.0.0.1"],
+        // The client forged one of them, so the address is that of the proxy.
+        ["X-Real-IP: 203.0.113.7", "X-Forwarded-For: 192.0.2.1"],
+        ["X-Forwarded-For: unknown"],
+        ["X-Forwarded-Proto: https"],
+        ["Via: 1.1 proxy"],
+      ]
+    ) assertEquals(await ask(`127.0.0.1:${port}`, ...headers), { status: "ok" }, headers.join());
+  });
+}
+
+Deno.test("health: hides the number of connections from a client whose proxy forwards only Host", async () => {
   await using served = await serving(defineApp({ open() {} }), { mode: "proxied" });
-  const ask = async (headers: string) =>
-    JSON.parse((await rawResponse(served.raw, `GET /healthz HTTP/1.1\r\nHost: localhost\r\n${headers}\r\n`)).body);
-  assertEquals(await ask("Connection: close\r\n"), { status: "ok", peers: 0 });
-  assertEquals(await ask("Connection: close\r\nX-Real-IP: 203.0.113.7\r\n"), { status: "ok" });
+  for (const host of ["example.com", "backend", "203.0.113.5", `192.0.2.1:${served.raw.port}`]) {
+    const { body } = await rawResponse(
+      served.raw,
+      `GET /healthz HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`,
+    );
+    assertEquals(JSON.parse(body), { status: "ok" }, host);
+  }
 });
