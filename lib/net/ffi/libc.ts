@@ -26,7 +26,6 @@ export type Calls = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
 export interface Constants {
   readonly SOL_SOCKET: number;
   readonly SO_REUSEPORT: number;
-  readonly SO_ACCEPTCONN: number;
   readonly IPPROTO_TCP: number;
   readonly TCP_NODELAY: number;
   readonly RLIMIT_NOFILE: number;
@@ -40,6 +39,7 @@ export interface Constants {
 /** Constants that exist only on Linux, for x86-64 and arm64. Each was tested on Linux 6 with glibc. */
 export const LINUX = {
   SO_KEEPALIVE: 9,
+  SO_ACCEPTCONN: 30,
   SO_ATTACH_FILTER: 26,
   SO_DETACH_FILTER: 27,
   SO_ATTACH_REUSEPORT_CBPF: 51,
@@ -62,7 +62,6 @@ const LINUX_CONSTANTS: Constants = {
   ...COMMON,
   SOL_SOCKET: 1,
   SO_REUSEPORT: 15,
-  SO_ACCEPTCONN: 30,
   RLIMIT_NOFILE: 7,
   AF_INET6: 10,
   familyOffset: 0,
@@ -73,7 +72,6 @@ const DARWIN_CONSTANTS: Constants = {
   ...COMMON,
   SOL_SOCKET: 0xffff,
   SO_REUSEPORT: 0x200,
-  SO_ACCEPTCONN: 0x2,
   RLIMIT_NOFILE: 8,
   AF_INET6: 30,
   familyOffset: 1,
@@ -84,7 +82,10 @@ const DARWIN_CONSTANTS: Constants = {
 export interface Libc {
   readonly calls: Calls;
   readonly constants: Constants;
-  /** Whether this is Linux. The watchdog and the hand-over of a port need Linux; macOS supports only TCP_NODELAY. */
+  /**
+   * Whether this is Linux. The watchdog and the hand-over of a port need Linux. On macOS only TCP_NODELAY is set, which
+   * was never tried there.
+   */
   readonly linux: boolean;
 }
 

@@ -95,9 +95,15 @@ export class Sockets {
     return this.#libc.calls.setsockopt(fd, level, name, this.#int, 4) === 0;
   }
 
+  /**
+   * Whether a socket listens. XNU's source (bsd/kern/uipc_socket.c, `sogetoptlock`) does not return SO_ACCEPTCONN. On macOS
+   * every IP socket with a local port and without a peer therefore counts; this was never tried there.
+   */
   isListening(fd: number): boolean {
-    const { SOL_SOCKET, SO_ACCEPTCONN } = this.#libc.constants;
-    return this.option(fd, SOL_SOCKET, SO_ACCEPTCONN) === 1;
+    const { linux, constants } = this.#libc;
+    return linux
+      ? this.option(fd, constants.SOL_SOCKET, LINUX.SO_ACCEPTCONN) === 1
+      : this.localPort(fd) !== 0 && this.peerPort(fd) === 0;
   }
 
   /** The local port, or 0 if the descriptor is not a TCP socket. */
