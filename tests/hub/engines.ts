@@ -165,8 +165,8 @@ export interface FaultyEngine extends Engine {
   fault: Fault;
   /** Whether connecting works. */
   reachable: boolean;
-  /** Whether the engine has stopped answering. */
-  hung: boolean;
+  /** Whether the engine has stopped answering. "connectable": it still accepts connections. */
+  hung: boolean | "connectable";
   /** Ends all connections. */
   cut(reason: string): void;
   /** Channels with at least one subscriber. */
@@ -231,7 +231,7 @@ export function faultyEngine(): Promise<FaultyEngine> {
   }
 
   function connect(): Promise<Session> {
-    if (engine.reachable && !engine.hung) return Promise.resolve(new FaultySession());
+    if (engine.reachable && engine.hung !== true) return Promise.resolve(new FaultySession());
     return Promise.reject(new Error("it cannot be reached"));
   }
 

@@ -3,12 +3,13 @@ import { StartError, UsageError } from "../../lib/errors.ts";
 import { NODE_BYTES } from "../../lib/hub/broker.ts";
 import { openBroker, type OpenOptions } from "../../lib/hub/brokers/open_broker.ts";
 import { parseBroker, parseCredentials } from "../../lib/hub/brokers/broker_url.ts";
+import { redisSessions } from "../../lib/hub/brokers/redis.ts";
 import { peerTest } from "../peers/require.ts";
 import { openPki } from "../support/openssl.ts";
 import { freePort } from "../support/ports.ts";
 import { until } from "../support/until.ts";
 import { asUint32, node, settle, type TestNode, uint32 } from "./conformance.ts";
-import { type Engine, natsServer, redisCluster, redisServer, type Server } from "./engines.ts";
+import { type Engine, faultyEngine, natsServer, redisCluster, redisServer, type Server } from "./engines.ts";
 
 /** Connects to a broker that cannot be used, and returns the error message. */
 async function refusal(url: string, options?: OpenOptions): Promise<string> {
@@ -65,6 +66,18 @@ Deno.test("broker: reads credentials from a file: user and password, token, or p
   assertEquals(parseCredentials("s3cret", "redis"), { user: "default", password: "s3cret" });
   const creds = "-----BEGIN NATS USER JWT-----\nx\n------END NATS USER JWT------\n";
   assertEquals(parseCredentials(creds, "nats"), { creds });
+});
+
+Deno.test("broker: a server that hangs while the subscriptions are restored is given up", async () => {
+  await using engine = await faultyEngine();
+  await using a = await node(engine);
+  a.listen("x.t.one");
+  engine.hung = "connectable";
+  engine.cut("lost");
+  await until(() => a.told.includes("problem: it has not answered for 0.3 s"));
+  engine.hung = false;
+  await until(() => a.told.at(-1) === "up");
+  assertEquals([a.told[0], engine.channels], ["down: lost", new Set(["x.t.one"])]);
 });
 
 for (
@@ -192,6 +205,15 @@ for (const [name, start] of [["nats", natsServer], ["redis", redisServer]] as co
     await a.heard(1);
   });
 }
+
+peerTest("redis-server", "broker redis: each confirmed subscription counts as an answer of the server", async () => {
+  await using server = await redisServer();
+  const session = await redisSessions(parseBroker(server.url), [])(() => {}, new AbortController().signal);
+  for (let i = 0; i < 100; i++) session.subscribe(`x.t.${i}`, () => {});
+  await session.flush();
+  assertEquals(session.progress, 100);
+  session.abort("done");
+});
 
 peerTest("redis-server", "broker redis cluster: delivers again after a member was killed and restarted", async () => {
   await using cluster = await redisCluster();

@@ -121,7 +121,10 @@ export class ReconnectingBroker implements Broker {
       broker.#lastReason = messageOf(error);
       start.listener.down(broker.#lastReason);
     }
-    if (first !== undefined) broker.#useSession(first);
+    if (first !== undefined) {
+      broker.#probe(first);
+      broker.#useSession(first);
+    }
     broker.#running = broker.#run(first);
     return broker;
   }
@@ -172,7 +175,9 @@ export class ReconnectingBroker implements Broker {
     const { minDelay, maxDelay } = this.#options;
     for (let delay = minDelay;;) {
       if (session !== undefined) {
-        const reason = await this.#watchSession(session);
+        const reason = await session.ended;
+        this.#connected = false;
+        this.#session = undefined;
         if (signal.aborted) return;
         this.#lastReason = reason;
         this.#listener.down(reason);
@@ -191,6 +196,8 @@ export class ReconnectingBroker implements Broker {
     const { signal } = this.#stopping;
     try {
       const session = this.#session = await this.#connectOnce();
+      // Also while the subscriptions are restored: the flush of a server that hangs would never settle.
+      this.#probe(session);
       for (const [channel, deliver] of this.#subscriptions) session.subscribe(channel, deliver);
       await session.flush();
       if (signal.aborted) return session;
@@ -238,13 +245,13 @@ export class ReconnectingBroker implements Broker {
     }
   }
 
-  /** Watches a session until it ends. */
-  async #watchSession(session: Session): Promise<string> {
+  /** Probes the server of a session until the session ends, and ends it if the server does not answer. */
+  #probe(session: Session): void {
     const { probeInterval, probeTimeout } = this.#options;
     let probedAt: number | undefined;
     let { progress } = session;
     let lastCheck = performance.now();
-    const watch = setInterval(() => {
+    const timer = setInterval(() => {
       const now = performance.now();
       // After a stall of this process the answer may have arrived without having been read.
       const stalled = now - lastCheck > 2 * probeInterval;
@@ -256,14 +263,10 @@ export class ReconnectingBroker implements Broker {
         probedAt = now;
         session.flush().then(() => probedAt = undefined, () => {});
       } else if (!stalled && now - probedAt > probeTimeout) {
-        session.abort(`it has not answered for ${Math.round((now - probedAt) / 1000)} s`);
+        session.abort(`it has not answered for ${probeTimeout / 1000} s`);
       }
     }, probeInterval);
-    const reason = await session.ended;
-    clearInterval(watch);
-    this.#connected = false;
-    this.#session = undefined;
-    return reason;
+    session.ended.then(() => clearInterval(timer));
   }
 }
 

@@ -193,7 +193,7 @@ async function configOf(client: Client, name: string): Promise<string> {
 class RedisSession implements Session {
   readonly maxFrame: number;
   readonly ended: Promise<string>;
-  /** Replies and messages received. */
+  /** Replies and messages received. Without those to subscriptions, a server that restores many would seem to hang. */
   progress = 0;
   readonly #pubSub: PubSub;
   readonly #problem: (message: string) => void;
@@ -289,9 +289,10 @@ class RedisSession implements Session {
 
   /** Never rejects. */
   #confirm(answer: Promise<void>): Promise<void> {
-    const confirmed: Promise<void> = answer.catch((error) => this.#refused(error)).finally(() =>
-      this.#unconfirmed.delete(confirmed)
-    );
+    const confirmed: Promise<void> = answer.catch((error) => this.#refused(error)).finally(() => {
+      this.progress++;
+      this.#unconfirmed.delete(confirmed);
+    });
     this.#unconfirmed.add(confirmed);
     return confirmed;
   }
