@@ -5,7 +5,7 @@
 import { join } from "node:path";
 import type { Broker, BrokerStart, Deliver } from "../../lib/hub/broker.ts";
 import { openBroker } from "../../lib/hub/brokers/open_broker.ts";
-import { ReconnectingBroker, type Session } from "../../lib/hub/brokers/reconnect.ts";
+import { type Connect, ReconnectingBroker, type Session } from "../../lib/hub/brokers/reconnect.ts";
 import { parseBroker } from "../../lib/hub/brokers/broker_url.ts";
 import { freePort } from "../support/ports.ts";
 import { pipeLines, portAccepts } from "../support/processes.ts";
@@ -169,11 +169,23 @@ export interface FaultyEngine extends Engine {
   hung: boolean | "connectable";
   /** Ends all connections. */
   cut(reason: string): void;
+  readonly connect: Connect;
   /** Channels with at least one subscriber. */
   readonly channels: ReadonlySet<string>;
 }
 
-/** See {@link FaultyEngine}. Its intervals are a tenth of a real engine's. */
+/** Opens a broker whose servers are these engines. The intervals are a tenth of a real broker's. */
+export function openFaulty(engines: readonly FaultyEngine[], start: BrokerStart): Promise<Broker> {
+  const servers = engines.map(({ connect }, i) => ({ name: `engine ${i}`, connect }));
+  return ReconnectingBroker.open(servers, start, {
+    minDelay: 10,
+    connectTimeout: 500,
+    probeInterval: 100,
+    probeTimeout: 300,
+  });
+}
+
+/** See {@link FaultyEngine}. */
 export function faultyEngine(): Promise<FaultyEngine> {
   const sessions = new Set<FaultySession>();
   const engine: FaultyEngine = {
@@ -184,7 +196,8 @@ export function faultyEngine(): Promise<FaultyEngine> {
     get channels() {
       return new Set([...sessions].flatMap(({ subscriptions }) => [...subscriptions.keys()]));
     },
-    open: (start) => ReconnectingBroker.open(connect, start, { minDelay: 10, probeInterval: 100, probeTimeout: 300 }),
+    connect,
+    open: (start) => openFaulty([engine], start),
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
 

@@ -9,7 +9,15 @@ import { openPki } from "../support/openssl.ts";
 import { freePort } from "../support/ports.ts";
 import { until } from "../support/until.ts";
 import { asUint32, node, settle, type TestNode, uint32 } from "./conformance.ts";
-import { type Engine, faultyEngine, natsServer, redisCluster, redisServer, type Server } from "./engines.ts";
+import {
+  type Engine,
+  faultyEngine,
+  natsServer,
+  openFaulty,
+  redisCluster,
+  redisServer,
+  type Server,
+} from "./engines.ts";
 
 /** Connects to a broker that cannot be used, and returns the error message. */
 async function refusal(url: string, options?: OpenOptions): Promise<string> {
@@ -78,6 +86,23 @@ Deno.test("broker: a server that hangs while the subscriptions are restored is g
   engine.hung = false;
   await until(() => a.told.at(-1) === "up");
   assertEquals([a.told[0], engine.channels], ["down: lost", new Set(["x.t.one"])]);
+});
+
+Deno.test("broker: each attempt begins after the server that was tried last", async () => {
+  await using first = await faultyEngine();
+  await using second = await faultyEngine();
+  await using a = await node({ ...first, open: (start) => openFaulty([first, second], start) });
+  a.listen("x.t.one");
+  first.hung = "connectable";
+  first.cut("lost");
+  await until(() => a.told.at(-1) === "up");
+  assertEquals([a.told, second.channels], [["down: lost", "up"], new Set(["x.t.one"])]);
+  second.reachable = false;
+  first.hung = true;
+  second.cut("lost");
+  await until(() => a.told.at(-1) === "problem: engine 0: it cannot be reached; engine 1: it cannot be reached");
+  first.hung = false;
+  await until(() => a.told.at(-1) === "up");
 });
 
 for (
@@ -181,6 +206,17 @@ for (const [name, start] of [["nats", natsServer], ["redis", redisServer]] as co
     },
   );
 
+  peerTest(`${name}-server`, `broker ${name}: the first of several servers that answers is used`, async () => {
+    using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    await using server: Server = await start();
+    await using a = await node(withUrl(`${name}://127.0.0.1:${silent.addr.port},${server.url}`));
+    await using b = await node(server);
+    b.listen("x.t.one");
+    await settle(b);
+    a.publish("x.t.one", uint32(1));
+    await b.heard(1);
+  });
+
   peerTest(`${name}-server`, `broker ${name}: the end of the connection rejects a flush that waits`, async () => {
     await using server: Server = await start();
     await using a = await node(server);
@@ -208,11 +244,24 @@ for (const [name, start] of [["nats", natsServer], ["redis", redisServer]] as co
 
 peerTest("redis-server", "broker redis: each confirmed subscription counts as an answer of the server", async () => {
   await using server = await redisServer();
-  const session = await redisSessions(parseBroker(server.url), [])(() => {}, new AbortController().signal);
+  const target = parseBroker(server.url);
+  const session = await redisSessions(target.servers[0]!, target, [])(() => {}, new AbortController().signal);
   for (let i = 0; i < 100; i++) session.subscribe(`x.t.${i}`, () => {});
   await session.flush();
   assertEquals(session.progress, 100);
   session.abort("done");
+});
+
+peerTest("redis-server", "broker redis cluster: members that cannot be reached are passed over", async () => {
+  await using cluster = await redisCluster();
+  const closed = `redis://127.0.0.1:${freePort()},`;
+  const url = `${closed.repeat(9)}${cluster.servers[0]!.url}`;
+  await using a = await node(withUrl(url));
+  await using b = await node(withUrl(url));
+  b.listen("x.t.one");
+  await settle(b);
+  a.publish("x.t.one", uint32(1));
+  await b.heard(1);
 });
 
 peerTest("redis-server", "broker redis cluster: delivers again after a member was killed and restarted", async () => {

@@ -35,7 +35,8 @@ Deno.test("broker: a failed attempt to connect keeps no memory", async () => {
     return Promise.reject(new Error("refused"));
   };
   const listener = { down() {}, up() {}, problem() {} };
-  await using _broker = await ReconnectingBroker.open(refuse, { node: new Uint8Array(NODE_BYTES), listener }, {
+  const servers = [{ name: "refusing", connect: refuse }];
+  await using _broker = await ReconnectingBroker.open(servers, { node: new Uint8Array(NODE_BYTES), listener }, {
     optional: true,
     minDelay: 1,
     maxDelay: 1,

@@ -25,6 +25,11 @@ export interface BrokerServer {
   readonly port: number;
 }
 
+/** Returns HOST:PORT; an IPv6 address is enclosed in brackets. */
+export function hostAndPort({ hostname, port }: BrokerServer): string {
+  return `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+}
+
 /** The credentials for a broker. Never logged. */
 export type Credentials =
   | { readonly user: string; readonly password: string }
@@ -35,7 +40,7 @@ export type Credentials =
 export interface BrokerTarget {
   readonly kind: BrokerKind;
   readonly tls: boolean;
-  /** Several servers are members of one cluster; the first that answers is used. */
+  /** Several servers are members of one cluster; one that answers is used. */
   readonly servers: readonly BrokerServer[];
   readonly credentials?: Credentials | undefined;
   /** The URL without credentials, for the log and messages. */

@@ -18,9 +18,8 @@ export const MAX_FRAME = 64 * 1024 * 1024;
  */
 export async function openIpc(path: string, start: BrokerStart): Promise<Broker> {
   try {
-    return await ReconnectingBroker.open(async () => {
-      return new IpcSession(await Deno.connect({ transport: "unix", path }));
-    }, start);
+    const connect = async () => new IpcSession(await Deno.connect({ transport: "unix", path }));
+    return await ReconnectingBroker.open([{ name: path, connect }], start);
   } catch (error) {
     throw new StartError(`Cannot connect to the other workers: ${messageOf(error)}`, { cause: error });
   }

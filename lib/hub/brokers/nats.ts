@@ -15,18 +15,22 @@ import { messageOf } from "../../errors.ts";
 import type { Deliver } from "../broker.ts";
 import { DenoTransport, TlsFailure, type TransportOptions } from "./nats_transport.ts";
 import { type Connect, PendingFlushes, type Session } from "./reconnect.ts";
-import type { BrokerTarget, Credentials } from "./broker_url.ts";
+import { type BrokerServer, type BrokerTarget, type Credentials, hostAndPort } from "./broker_url.ts";
 
 setTransportFactory({ factory: () => new DenoTransport() });
 
-/** Returns a function that opens sessions with the servers of a target. */
-export function natsSessions({ servers, tls, credentials }: BrokerTarget, ca: readonly string[]): Connect {
+/** Returns a function that opens sessions with one server of a target. */
+export function natsSessions(
+  server: BrokerServer,
+  { tls, credentials }: BrokerTarget,
+  ca: readonly string[],
+): Connect {
   return async (problem, signal) => {
     let transport: DenoTransport | undefined;
     const abandon = () => transport?.disconnect();
     signal.addEventListener("abort", abandon);
     const options: TransportOptions = {
-      servers: servers.map(({ hostname, port }) => `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`),
+      servers: hostAndPort(server),
       name: "wss",
       noEcho: true,
       // ReconnectingBroker does both, and distinguishes a hanging server from a stall of this process.

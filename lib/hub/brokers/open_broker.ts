@@ -6,7 +6,7 @@ import { messageOf, StartError } from "../../errors.ts";
 import type { Broker, BrokerStart } from "../broker.ts";
 import { openLocal } from "./local.ts";
 import { type Connect, ReconnectingBroker } from "./reconnect.ts";
-import type { BrokerTarget } from "./broker_url.ts";
+import { type BrokerServer, type BrokerTarget, hostAndPort } from "./broker_url.ts";
 
 /** Options for opening a broker. */
 export interface OpenOptions {
@@ -16,7 +16,7 @@ export interface OpenOptions {
   readonly optional?: boolean;
 }
 
-type Sessions = (target: BrokerTarget, ca: readonly string[]) => Connect;
+type Sessions = (server: BrokerServer, target: BrokerTarget, ca: readonly string[]) => Connect;
 
 /**
  * Opens a broker.
@@ -30,11 +30,18 @@ export async function openBroker(
   const { kind, shown } = target;
   if (kind === "local") return openLocal(shown);
   const sessions = await load(kind);
+  // In random order, so that the nodes of a service are spread over the members of a NATS cluster.
+  const servers = kind === "nats" ? shuffled(target.servers) : target.servers;
+  const connectable = servers.map((server) => ({ name: hostAndPort(server), connect: sessions(server, target, ca) }));
   try {
-    return await ReconnectingBroker.open(sessions(target, ca), start, { optional });
+    return await ReconnectingBroker.open(connectable, start, { optional });
   } catch (error) {
     throw new StartError(`Cannot use the broker ${shown}: ${messageOf(error)}`, { cause: error });
   }
+}
+
+function shuffled<T>(values: readonly T[]): T[] {
+  return values.map((value) => ({ value, key: Math.random() })).sort((a, b) => a.key - b.key).map(({ value }) => value);
 }
 
 /**

@@ -31,6 +31,13 @@ export interface Session {
  */
 export type Connect = (problem: (message: string) => void, signal: AbortSignal) => Promise<Session>;
 
+/** A server that sessions can be opened with. */
+export interface SessionServer {
+  /** Names the server in the error of an attempt with several servers. */
+  readonly name: string;
+  readonly connect: Connect;
+}
+
 /**
  * Promises that the end of a session rejects. A race with `ended` would keep every finished promise as long as the session
  * lives: 500 bytes per flush (measured).
@@ -64,7 +71,7 @@ export interface ReconnectOptions {
   readonly minDelay?: number;
   /** The longest delay, ms. Default 5,000. */
   readonly maxDelay?: number;
-  /** The time limit of one attempt, ms. Default 5,000. */
+  /** The time limit of one attempt per server, ms. Default 5,000. */
   readonly connectTimeout?: number;
   /** The time between two probes of the server, ms. Default 1,000. */
   readonly probeInterval?: number;
@@ -74,7 +81,7 @@ export interface ReconnectOptions {
 
 /** A broker over sessions that are replaced when they end. */
 export class ReconnectingBroker implements Broker {
-  readonly #connect: Connect;
+  readonly #servers: readonly SessionServer[];
   readonly #listener: BrokerListener;
   readonly #node: Uint8Array;
   readonly #options: Required<ReconnectOptions>;
@@ -85,11 +92,13 @@ export class ReconnectingBroker implements Broker {
   #connected = false;
   #maxFrame = Infinity;
   #running: Promise<void> | undefined;
+  /** The index of the server that the next attempt begins with. */
+  #nextServer = 0;
   /** The last reported reason; a repeated one is not reported again. */
   #lastReason = "";
 
-  private constructor(connect: Connect, { node, listener }: BrokerStart, options: ReconnectOptions) {
-    this.#connect = connect;
+  private constructor(servers: readonly SessionServer[], { node, listener }: BrokerStart, options: ReconnectOptions) {
+    this.#servers = servers;
     this.#listener = listener;
     this.#node = node;
     this.#options = {
@@ -103,16 +112,17 @@ export class ReconnectingBroker implements Broker {
   }
 
   /**
-   * Connects.
+   * Connects to the first server that answers.
+   * @param servers members of one cluster, at least one
    * @param optional whether to continue without the server, and connect once it is reachable
    * @throws {Error} if the connection fails, unless optional
    */
   static async open(
-    connect: Connect,
+    servers: readonly SessionServer[],
     start: BrokerStart,
     { optional = false, ...options }: ReconnectOptions & { readonly optional?: boolean } = {},
   ): Promise<ReconnectingBroker> {
-    const broker = new ReconnectingBroker(connect, start, options);
+    const broker = new ReconnectingBroker(servers, start, options);
     let first: Session | undefined;
     try {
       first = await broker.#connectOnce();
@@ -222,7 +232,26 @@ export class ReconnectingBroker implements Broker {
     this.#maxFrame = session.maxFrame;
   }
 
+  /**
+   * Tries each server once. Begins after the server that was tried last: that one may accept the connection and hang.
+   * @throws {Error} that names the failure of each server
+   */
   async #connectOnce(): Promise<Session> {
+    const failures: string[] = [];
+    for (const { length } = this.#servers; failures.length < length;) {
+      const server = this.#servers[this.#nextServer]!;
+      this.#nextServer = (this.#nextServer + 1) % length;
+      try {
+        return await this.#connectTo(server);
+      } catch (error) {
+        if (length === 1 || this.#stopping.signal.aborted) throw error;
+        failures.push(`${server.name}: ${messageOf(error)}`);
+      }
+    }
+    throw new Error(failures.join("; "));
+  }
+
+  async #connectTo(server: SessionServer): Promise<Session> {
     const { connectTimeout } = this.#options;
     const stopping = this.#stopping.signal;
     const attempt = new AbortController();
@@ -234,7 +263,7 @@ export class ReconnectingBroker implements Broker {
     const timer = setTimeout(giveUp, connectTimeout);
     // AbortSignal.any would keep each attempt as long as the broker exists: 2.7 kB (measured).
     stopping.addEventListener("abort", giveUp);
-    const connecting = this.#connect((message) => this.#listener.problem(message), attempt.signal);
+    const connecting = server.connect((message) => this.#listener.problem(message), attempt.signal);
     // A session that opens after the timeout is not used.
     connecting.then((session) => attempt.signal.aborted && session.abort("too late"), () => {});
     try {

@@ -26,19 +26,14 @@ interface PubSub {
   destroy(): void;
 }
 
-/** Returns a function that opens sessions with the servers of a target. */
-export function redisSessions(target: BrokerTarget, ca: readonly string[]): Connect {
+/** Returns a function that opens sessions with one server of a target, or with the cluster that it is a member of. */
+export function redisSessions(server: BrokerServer, target: BrokerTarget, ca: readonly string[]): Connect {
   return async (problem, signal) => {
-    let failure: unknown = new Error("no server was given");
-    for (const server of target.servers) {
-      try {
-        return await connect(server, target, ca, problem, signal);
-      } catch (error) {
-        failure = error;
-        if (signal.aborted) break;
-      }
+    try {
+      return await connect(server, target, ca, problem, signal);
+    } catch (error) {
+      throw new Error(explain(error), { cause: error });
     }
-    throw new Error(explain(failure), { cause: failure });
   };
 }
 
@@ -91,7 +86,8 @@ async function connect(
   }
   client.destroy();
   const cluster = createCluster({
-    rootNodes: target.servers.map(({ hostname: host, port }) => ({ socket: { host, port } })),
+    // This member has answered. The client would begin with any of several, and report the failure of that one.
+    rootNodes: [{ socket: { host, port } }],
     defaults: { ...shared, socket: socket as never },
     commandOptions: shared.commandOptions,
   });
