@@ -1,5 +1,6 @@
 /**
- * Engines for brokers: real servers, a bus in the process, and an engine whose faults a test controls.
+ * Engines for brokers: real servers, a bus in the process, an engine whose faults a test controls, and servers that do not
+ * answer.
  * @module
  */
 import { join } from "node:path";
@@ -277,5 +278,64 @@ export async function redisCluster(): Promise<Engine & { readonly url: string; r
     servers,
     open: (start) => openBroker(parseBroker(url), start),
     [Symbol.asyncDispose]: () => kept[Symbol.asyncDispose](),
+  };
+}
+
+/** A member of a Redis Cluster that answers until it receives a certain command. */
+export function fakeRedis(hangAt: string) {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const hung = Promise.withResolvers<void>();
+  let connections = 0;
+  const answers: Record<string, string> = { HELLO: "%0", CONFIG: "%0", INFO: "$17\r\ncluster_enabled:1" };
+
+  async function serve(connection: Deno.Conn): Promise<void> {
+    for await (const bytes of connection.readable) {
+      // A command is an array of strings, for example "*2\r\n$4\r\nINFO\r\n$7\r\ncluster\r\n".
+      const command = new TextDecoder().decode(bytes).split("\r\n")[2]!;
+      if (command === hangAt) hung.resolve();
+      else if (command in answers) await connection.write(new TextEncoder().encode(`${answers[command]}\r\n`));
+    }
+  }
+
+  const serving = (async () => {
+    for await (const connection of listener) {
+      connections++;
+      serve(connection).catch(() => {}).finally(() => connections--);
+    }
+  })();
+  return {
+    url: `redis://127.0.0.1:${listener.addr.port}`,
+    /** Resolves when the command has arrived. */
+    hung: hung.promise,
+    /** How many connections are open. */
+    get connections() {
+      return connections;
+    },
+    async [Symbol.asyncDispose]() {
+      listener.close();
+      await serving;
+    },
+  };
+}
+
+/** Listens on a port that does not answer new connections, because its queue of them is full. */
+export async function fullPort(): Promise<AsyncDisposable & { readonly port: number }> {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0, tcpBacklog: 1 });
+  const { port } = listener.addr;
+  const filling = new AbortController();
+  const queued: Promise<unknown>[] = [];
+  for (let answered = true; answered;) {
+    const connecting = Deno.connect({ hostname: "127.0.0.1", port, signal: filling.signal });
+    queued.push(connecting.then((connection) => filling.signal.addEventListener("abort", () => connection.close())));
+    const late = new Promise<boolean>((resolve) => setTimeout(() => resolve(false), 500));
+    answered = await Promise.race([connecting.then(() => true), late]);
+  }
+  return {
+    port,
+    async [Symbol.asyncDispose]() {
+      filling.abort();
+      await Promise.allSettled(queued);
+      listener.close();
+    },
   };
 }

@@ -3,6 +3,7 @@ import { StartError, UsageError } from "../../lib/errors.ts";
 import { NODE_BYTES } from "../../lib/hub/broker.ts";
 import { openBroker, type OpenOptions } from "../../lib/hub/brokers/open_broker.ts";
 import { parseBroker, parseCredentials } from "../../lib/hub/brokers/broker_url.ts";
+import { natsSessions } from "../../lib/hub/brokers/nats.ts";
 import { redisSessions } from "../../lib/hub/brokers/redis.ts";
 import { peerTest } from "../peers/require.ts";
 import { openPki } from "../support/openssl.ts";
@@ -11,7 +12,9 @@ import { until } from "../support/until.ts";
 import { asUint32, node, settle, type TestNode, uint32 } from "./conformance.ts";
 import {
   type Engine,
+  fakeRedis,
   faultyEngine,
+  fullPort,
   natsServer,
   openFaulty,
   redisCluster,
@@ -239,6 +242,31 @@ for (const [name, start] of [["nats", natsServer], ["redis", redisServer]] as co
     await using b = await node(server);
     b.publish("x.t.one", uint32(1));
     await a.heard(1);
+  });
+}
+
+for (const hang of ["HELLO", "CONFIG", "INFO", "CLUSTER"]) {
+  Deno.test(`broker redis: an attempt that is given up while ${hang} is not answered leaves no connection`, async () => {
+    await using server = fakeRedis(hang);
+    const target = parseBroker(server.url);
+    const attempt = new AbortController();
+    const connecting = redisSessions(target.servers[0]!, target, [])(() => {}, attempt.signal);
+    await server.hung;
+    attempt.abort();
+    await assertRejects(() => connecting, Error);
+    await until(() => server.connections === 0);
+  });
+}
+
+for (const [name, sessions] of [["nats", natsSessions], ["redis", redisSessions]] as const) {
+  Deno.test(`broker ${name}: an attempt that is given up while the connection is opened ends at once`, async () => {
+    await using full = await fullPort();
+    const target = parseBroker(`${name}://127.0.0.1:${full.port}`);
+    const attempt = new AbortController();
+    const connecting = sessions(target.servers[0]!, target, [])(() => {}, attempt.signal);
+    setTimeout(() => attempt.abort(), 100);
+    await assertRejects(() => connecting, Error);
+    assert(attempt.signal.aborted, "not before it was given up");
   });
 }
 

@@ -40,6 +40,7 @@ export function natsSessions(
       ...(tls ? { tls: {} } : {}),
       ...authentication(credentials),
       ca,
+      signal,
       onCreate: (fresh) => {
         transport = fresh;
         if (signal.aborted) fresh.disconnect();

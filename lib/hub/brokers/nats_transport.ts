@@ -28,6 +28,8 @@ export class TlsFailure extends Error {
 export interface TransportOptions extends ConnectionOptions {
   /** Certificates of authorities (PEM) to trust in addition to Deno's. */
   readonly ca: readonly string[];
+  /** Gives up opening the connection. */
+  readonly signal: AbortSignal;
   /** Called with each transport before it connects. */
   onCreate(transport: DenoTransport): void;
 }
@@ -54,10 +56,10 @@ export class DenoTransport implements Transport {
   #written: Promise<void> | undefined;
 
   async connect(server: Server, options: ConnectionOptions): Promise<void> {
-    const { ca, onCreate } = options as TransportOptions;
+    const { ca, signal, onCreate } = options as TransportOptions;
     const { hostname, port } = server;
     onCreate(this);
-    const plain = await Deno.connect({ hostname, port });
+    const plain = await Deno.connect({ hostname, port, signal });
     this.#connection = plain;
     if (this.#done) return plain.close();
     plain.setNoDelay(true);

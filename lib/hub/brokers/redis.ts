@@ -48,19 +48,25 @@ function explain(error: unknown): string {
 
 /** The common interface of a client and a cluster client. */
 interface Connecting {
-  readonly isOpen: boolean;
   connect(): Promise<unknown>;
   destroy(): void;
   on(event: string, listener: (error: unknown) => void): unknown;
 }
 
 async function connect(
-  server: BrokerServer,
+  { hostname: host, port }: BrokerServer,
   target: BrokerTarget,
   ca: readonly string[],
   problem: (message: string) => void,
   signal: AbortSignal,
 ): Promise<Session> {
+  // The signal also closes a connection that is being opened, which a client that is destroyed meanwhile forgets.
+  const closing = new AbortController();
+  const clients: Connecting[] = [];
+  const close = () => {
+    for (const client of clients) client.destroy();
+    closing.abort();
+  };
   const shared = {
     ...authentication(target.credentials),
     // ReconnectingBroker reconnects and probes the server.
@@ -71,56 +77,51 @@ async function connect(
   } as const;
   const socket = {
     reconnectStrategy: false,
+    signal: closing.signal,
     ...(target.tls ? { tls: true, ...(ca.length > 0 ? { ca: [...ca] } : {}) } : {}),
   } as const;
-  const { hostname: host, port } = server;
-  const client = clientOf({ ...shared, socket: { ...socket, host, port } as never });
-  const failed = await establish(client, ["error", "end"], signal);
-  let maxFrame: number;
+  signal.addEventListener("abort", close);
   try {
-    maxFrame = await frameLimit(client);
-    if (!await isCluster(client)) return new RedisSession(pubSubOf(client), failed, maxFrame, problem);
+    const client = clientOf({ ...shared, socket: { ...socket, host, port } as never });
+    clients.push(client);
+    const failed = await establish(client, ["error", "end"]);
+    const maxFrame = await frameLimit(client);
+    if (!await isCluster(client)) return new RedisSession(pubSubOf(client, close), failed, maxFrame, problem);
+    client.destroy();
+    const cluster = createCluster({
+      // This member has answered. The client would begin with any of several, and report the failure of that one.
+      rootNodes: [{ socket: { host, port } }],
+      defaults: { ...shared, socket: socket as never },
+      commandOptions: shared.commandOptions,
+    });
+    clients.push(cluster);
+    const lost = await establish(cluster, ["error", "node-error", "disconnect"]);
+    const pubSub: PubSub = {
+      publish: (channel, frame) => cluster.sPublish(channel, bufferOf(frame)),
+      subscribe: (channel, listener) => cluster.sSubscribe(channel, listener as never, true),
+      unsubscribe: (channel, listener) => cluster.sUnsubscribe(channel, listener as never, true),
+      ping: () => Promise.all(cluster.masters.map(async (master) => (await cluster.nodeClient(master)).ping())),
+      destroy: close,
+    };
+    return new RedisSession(pubSub, lost, maxFrame, problem);
   } catch (error) {
-    if (client.isOpen) client.destroy();
+    close();
     throw error;
+  } finally {
+    signal.removeEventListener("abort", close);
   }
-  client.destroy();
-  const cluster = createCluster({
-    // This member has answered. The client would begin with any of several, and report the failure of that one.
-    rootNodes: [{ socket: { host, port } }],
-    defaults: { ...shared, socket: socket as never },
-    commandOptions: shared.commandOptions,
-  });
-  const lost = await establish(cluster, ["error", "node-error", "disconnect"], signal);
-  const pubSub: PubSub = {
-    publish: (channel, frame) => cluster.sPublish(channel, bufferOf(frame)),
-    subscribe: (channel, listener) => cluster.sSubscribe(channel, listener as never, true),
-    unsubscribe: (channel, listener) => cluster.sUnsubscribe(channel, listener as never, true),
-    ping: () => Promise.all(cluster.masters.map(async (master) => (await cluster.nodeClient(master)).ping())),
-    destroy: () => cluster.isOpen && cluster.destroy(),
-  };
-  return new RedisSession(pubSub, lost, maxFrame, problem);
 }
 
 /**
  * Connects a client.
  * @returns an object whose promise resolves with the first event that ends the connection
  */
-async function establish(client: Connecting, ends: readonly string[], signal: AbortSignal): Promise<Failure> {
+async function establish(client: Connecting, ends: readonly string[]): Promise<Failure> {
   const { promise, resolve } = Promise.withResolvers<unknown>();
   for (const event of ends) client.on(event, (error) => resolve(error ?? new Error("the connection was closed")));
-  const abandon = () => client.isOpen && client.destroy();
-  signal.addEventListener("abort", abandon);
-  try {
-    // With a wrong password connect() may never settle; only the event is emitted (measured).
-    await Promise.race([client.connect(), promise.then((error) => Promise.reject(error))]);
-    return { promise };
-  } catch (error) {
-    abandon();
-    throw error;
-  } finally {
-    signal.removeEventListener("abort", abandon);
-  }
+  // With a wrong password connect() may never settle; only the event is emitted (measured).
+  await Promise.race([client.connect(), promise.then((error) => Promise.reject(error))]);
+  return { promise };
 }
 
 /** Wraps a promise, so that an async function can return it without awaiting it. */
@@ -135,13 +136,13 @@ function clientOf(options: Parameters<typeof createClient>[0]) {
 
 type Client = ReturnType<typeof clientOf>;
 
-function pubSubOf(client: Client): PubSub {
+function pubSubOf(client: Client, destroy: () => void): PubSub {
   return {
     publish: (channel, frame) => client.publish(channel, bufferOf(frame)),
     subscribe: (channel, listener) => client.subscribe(channel, listener as never, true),
     unsubscribe: (channel, listener) => client.unsubscribe(channel, listener as never, true),
     ping: () => client.ping(),
-    destroy: () => client.isOpen && client.destroy(),
+    destroy,
   };
 }
 
