@@ -87,9 +87,9 @@ export class ChannelSubscriptions implements Disposable {
     if (this.#timer === undefined || this.#pendingCharacters > MAX_PENDING_CHARACTERS) this.#unsubscribeDue();
   }
 
-  /** Forgets publishers that no longer exist. */
-  retain(live: (origin: number) => boolean): void {
-    for (const { received } of this.#interests.values()) received.retain(live);
+  /** Forgets the other publishers. */
+  retain(remembered: (origin: number) => boolean): void {
+    for (const { received } of this.#interests.values()) received.retain(remembered);
   }
 
   [Symbol.dispose](): void {

@@ -131,7 +131,7 @@ export class Cluster {
         return this.#addNode(command.info);
       case "leave":
         this.#nodes.delete(command.node);
-        return this.#retainLive();
+        return this.#nodesChanged();
       case "ask":
         return this.#answer(command.node, command.query, command.question);
       case "answer":
@@ -150,12 +150,13 @@ export class Cluster {
 
   #heartbeat(): void {
     this.#send("all", { do: "beat", info: this.#local.info() });
-    if (this.#nodes.expire(performance.now())) this.#retainLive();
+    if (this.#nodes.expire(performance.now())) this.#nodesChanged();
   }
 
-  #retainLive(): void {
-    const live = new Set([...this.#nodes.ids].map((id) => parseInt(id, 16)));
-    this.#relay.retain((origin) => live.has(origin));
+  #nodesChanged(): void {
+    // The sequence numbers of a silent node are kept: after its return they tell how many of its messages are missing.
+    const remembered = new Set(Array.from(this.#nodes.remembered, (id) => parseInt(id, 16)));
+    this.#relay.retain((origin) => remembered.has(origin));
     this.#queries.retain((id) => this.#nodes.has(id));
   }
 

@@ -160,10 +160,10 @@ export class Relay {
     }
   }
 
-  /** Forgets publishers that no longer exist. */
-  retain(live: (origin: number) => boolean): void {
-    this.topics.retain(live);
-    this.users.retain(live);
+  /** Forgets the other publishers. */
+  retain(remembered: (origin: number) => boolean): void {
+    this.topics.retain(remembered);
+    this.users.retain(remembered);
   }
 
   [Symbol.dispose](): void {

@@ -82,10 +82,10 @@ export class Received {
     return newer === 0 ? ahead - 1 : 0;
   }
 
-  /** Forgets publishers that no longer exist. */
-  retain(live: (origin: number) => boolean): void {
+  /** Forgets the other publishers. */
+  retain(remembered: (origin: number) => boolean): void {
     for (const origin of this.#all?.keys() ?? []) {
-      if (!live(origin)) this.#all?.delete(origin);
+      if (!remembered(origin)) this.#all?.delete(origin);
     }
   }
 

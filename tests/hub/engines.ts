@@ -176,7 +176,7 @@ export interface FaultyEngine extends Engine {
 }
 
 /** Opens a broker whose servers are these engines. The intervals are a tenth of a real broker's. */
-export function openFaulty(engines: readonly FaultyEngine[], start: BrokerStart): Promise<Broker> {
+export function openFaulty(engines: readonly Pick<FaultyEngine, "connect">[], start: BrokerStart): Promise<Broker> {
   const servers = engines.map(({ connect }, i) => ({ name: `engine ${i}`, connect }));
   return ReconnectingBroker.open(servers, start, {
     minDelay: 10,
