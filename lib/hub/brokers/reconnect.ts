@@ -216,6 +216,7 @@ export class ReconnectingBroker implements Broker {
       this.#listener.up();
       return session;
     } catch (error) {
+      if (this.#session !== undefined) this.#skipServer();
       this.#session?.abort("subscribing failed");
       this.#session = undefined;
       if (signal.aborted) return undefined;
@@ -233,22 +234,27 @@ export class ReconnectingBroker implements Broker {
   }
 
   /**
-   * Tries each server once. Begins after the server that was tried last: that one may accept the connection and hang.
+   * Tries each server once. Begins with the one that was used last, unless it hung: servers that are no cluster would
+   * otherwise divide the nodes after a short disconnection.
    * @throws {Error} that names the failure of each server
    */
   async #connectOnce(): Promise<Session> {
     const failures: string[] = [];
     for (const { length } = this.#servers; failures.length < length;) {
       const server = this.#servers[this.#nextServer]!;
-      this.#nextServer = (this.#nextServer + 1) % length;
       try {
         return await this.#connectTo(server);
       } catch (error) {
+        this.#skipServer();
         if (length === 1 || this.#stopping.signal.aborted) throw error;
         failures.push(`${server.name}: ${messageOf(error)}`);
       }
     }
     throw new Error(failures.join("; "));
+  }
+
+  #skipServer(): void {
+    this.#nextServer = (this.#nextServer + 1) % this.#servers.length;
   }
 
   async #connectTo(server: SessionServer): Promise<Session> {
@@ -292,6 +298,7 @@ export class ReconnectingBroker implements Broker {
         probedAt = now;
         session.flush().then(() => probedAt = undefined, () => {});
       } else if (!stalled && now - probedAt > probeTimeout) {
+        if (this.#connected) this.#skipServer();
         session.abort(`it has not answered for ${probeTimeout / 1000} s`);
       }
     }, probeInterval);
