@@ -4,8 +4,8 @@
  */
 import { delay } from "@std/async/delay";
 import type { Authenticator } from "../auth/authenticate.ts";
-import { StartError } from "../errors.ts";
 import type { Logger } from "../log.ts";
+import { AutomaticReload } from "../tls/automatic_reload.ts";
 import type { CertificateSource } from "../tls/certificate_source.ts";
 import type { TlsMaterial } from "../tls/loaded_certificate.ts";
 
@@ -19,10 +19,12 @@ export interface CredentialReloaderOptions {
   apply(material: TlsMaterial): Promise<void>;
   /** Called when the valid tokens have changed, so that connections with a revoked token can be closed. */
   tokensChanged(): void;
-  /** Milliseconds before removed tokens are revoked, see `#tokenFileChanged`. Default 5,000; less in tests. */
+  /** Milliseconds before removed tokens are revoked, see `#reloadTokenFile`. Default 5,000; less in tests. */
   readonly confirmAfter?: number;
+  /** Milliseconds until a reload that failed is repeated, see {@link AutomaticReload}. */
+  readonly retryAfter?: number;
   /** Used instead of the own reload if several workers reload together. Must throw only a StartError. */
-  readonly reloadAll?: (() => Promise<void>) | undefined;
+  readonly reloadAll?: ((tokens: boolean) => Promise<void>) | undefined;
 }
 
 /** Milliseconds for which a token file must stay unchanged before removed tokens are revoked. */
@@ -38,6 +40,12 @@ export class CredentialReloader {
   /** The number of reloads. */
   readonly reloads = { success: 0, failure: 0 };
   readonly #options: CredentialReloaderOptions;
+  /** Reloads the certificate when it has changed, without the tokens: an unusable token file must not prevent that. */
+  readonly #certificate: AutomaticReload;
+  /** Reloads the tokens when their file has changed. */
+  readonly #tokens: AutomaticReload;
+  /** The warnings about the certificate that was read last. */
+  #warnings = "";
   #material: TlsMaterial | undefined;
   #staged: TlsMaterial | undefined;
   #watch: AsyncDisposable | undefined;
@@ -48,6 +56,8 @@ export class CredentialReloader {
 
   constructor(options: CredentialReloaderOptions) {
     this.#options = options;
+    this.#certificate = new AutomaticReload(() => this.reload(false), options);
+    this.#tokens = new AutomaticReload(() => this.#count(() => this.#reloadTokenFile()), options);
   }
 
   /** The certificate in use; undefined in proxied mode. */
@@ -68,9 +78,9 @@ export class CredentialReloader {
     if (file !== undefined) {
       const options = { log, what: "the token file", missingIsEmpty: true };
       const { watchFiles } = await import("../tls/watch_files.ts");
-      this.#watch = watchFiles([file], () => this.#tokenFileChanged(), options);
+      this.#watch = watchFiles([file], () => this.#tokens.changed(), options);
     }
-    source?.watch(() => this.reloadOrLog());
+    source?.watch(() => this.#certificate.changed());
     try {
       this.#material = await this.#load();
       await open();
@@ -89,28 +99,31 @@ export class CredentialReloader {
     return this.#staged;
   }
 
-  /** See `Service.reload`. Reloads run one after the other; a failed one does not prevent the next. */
-  async reload(): Promise<void> {
+  /**
+   * See `Service.reload`. Reloads run one after the other; a failed one does not prevent the next.
+   * @param tokens whether to reload the tokens, too
+   */
+  async reload(tokens = true): Promise<void> {
     const { reloadAll } = this.#options;
-    if (reloadAll === undefined) return await this.runExclusively(() => this.#count(() => this.#reload()));
+    if (reloadAll === undefined) return await this.runExclusively(() => this.#count(() => this.#reload(tokens)));
     await this.#started.promise;
-    if (!this.#stopping.signal.aborted) await reloadAll();
+    if (!this.#stopping.signal.aborted) await reloadAll(tokens);
   }
 
   /** Reloads within `open` of `start`, for a worker that has missed a reload of the others. Logs a failure. */
   reloadBeforeListening(): Promise<void> {
-    return this.#logFailure(() => this.#count(async () => this.#settle(await this.stage())));
+    return this.#certificate.changed(() => this.#count(async () => this.#settle(await this.stage(true))));
   }
 
   /**
-   * Reads the certificate and the tokens again, and applies the tokens.
+   * Reads the certificate again. With `tokens` it also reads the tokens, and applies them.
    * @returns whether the certificate changed; `settle` applies it
    * @throws {StartError} if a file is not usable; everything then stays as it was
    */
-  async stage(): Promise<boolean> {
+  async stage(tokens: boolean): Promise<boolean> {
     // Everything is read before anything is applied, so that a bad file changes nothing.
     const fresh = await this.#load();
-    await this.#reloadTokens();
+    if (tokens) await this.#reloadTokens();
     const same = fresh === undefined || (fresh.cert === this.#material?.cert && fresh.key === this.#material.key);
     this.#staged = same ? undefined : fresh;
     return !same;
@@ -120,6 +133,7 @@ export class CredentialReloader {
   settle(result: ReloadResult): void {
     this.reloads[result === "failed" ? "failure" : "success"]++;
     this.#settle(result === "applied");
+    if (result !== "failed") this.#certificate.done();
   }
 
   #settle(use: boolean): void {
@@ -139,11 +153,6 @@ export class CredentialReloader {
     return this.#last = this.#last.catch(() => {}).then(run);
   }
 
-  /** Reloads, and logs an error if a file is not usable. */
-  reloadOrLog(): Promise<void> {
-    return this.#logFailure(() => this.reload());
-  }
-
   async #count<T>(run: () => Promise<T>): Promise<T> {
     try {
       const result = await run();
@@ -155,46 +164,33 @@ export class CredentialReloader {
     }
   }
 
-  async #logFailure(run: () => Promise<void>): Promise<void> {
-    try {
-      await run();
-    } catch (error) {
-      if (!(error instanceof StartError)) throw error;
-      this.#options.log.error(`the reload failed, and the previous files stay in use: ${error.message}`);
-    }
-  }
-
   /**
-   * Handles a changed token file. If valid tokens are missing, the file may be incompletely written. Because revoking them
-   * closes connections, the file must first stay unchanged for a while. The watch does not call again meanwhile.
+   * Reads a changed token file again. If valid tokens are missing, the file may be incompletely written. Because revoking
+   * them closes connections, the file must first stay unchanged for a while. The watch does not call again meanwhile.
    */
-  #tokenFileChanged(): Promise<void> {
-    const reload = async () => {
-      const { authenticator, log } = this.#options;
-      const { confirmAfter = CONFIRM_AFTER } = this.#options;
-      let before: string | undefined;
-      for (let wait = 0; wait < MAX_WAITS && !this.#stopping.signal.aborted; wait++) {
-        if (!await authenticator!.removesKeys()) break;
-        const now = readContent(authenticator!.file!);
-        if (now === before) break;
-        if (before === undefined) {
-          const message =
-            "valid tokens are missing from the token file; they are revoked unless the file changes again";
-          log.info(message, { file: authenticator!.file, after: confirmAfter });
-        }
-        before = now;
-        await delay(confirmAfter, { signal: this.#stopping.signal }).catch(() => {});
+  async #reloadTokenFile(): Promise<void> {
+    const { authenticator, log, confirmAfter = CONFIRM_AFTER } = this.#options;
+    let before: string | undefined;
+    for (let wait = 0; wait < MAX_WAITS && !this.#stopping.signal.aborted; wait++) {
+      // This reads the file, too, and throws if it is not usable.
+      if (!await authenticator!.removesKeys()) break;
+      const now = readContent(authenticator!.file!);
+      if (now === before) break;
+      if (before === undefined) {
+        const message = "valid tokens are missing from the token file; they are revoked unless the file changes again";
+        log.info(message, { file: authenticator!.file, after: confirmAfter });
       }
-      await this.runExclusively(() => this.#reloadTokens());
-    };
-    // `removesKeys` reads the file, too, and throws if it is not usable.
-    return this.#logFailure(() => this.#count(reload));
+      before = now;
+      await delay(confirmAfter, { signal: this.#stopping.signal }).catch(() => {});
+    }
+    await this.runExclusively(() => this.#reloadTokens());
   }
 
   async #reloadTokens(): Promise<void> {
     const { authenticator, log, tokensChanged } = this.#options;
     if (authenticator === undefined || this.#stopping.signal.aborted) return;
     await authenticator.reload();
+    this.#tokens.done();
     if (authenticator.file !== undefined) {
       log.info(`${authenticator.file} was read again`, { token: authenticator.requiredToken });
     }
@@ -206,27 +202,35 @@ export class CredentialReloader {
     this.#stopping.abort();
     await this.#options.source?.[Symbol.asyncDispose]();
     await this.#watch?.[Symbol.asyncDispose]();
+    await this.#certificate[Symbol.asyncDispose]();
+    await this.#tokens[Symbol.asyncDispose]();
     await this.#last.catch(() => {});
   }
 
   async #load(): Promise<TlsMaterial | undefined> {
     const { source, log } = this.#options;
     const material = await source?.load();
-    for (const { level, fact, remedy } of material?.findings ?? []) {
-      if (level === "warning") log.warn(`${fact} ${remedy ?? ""}`.trim());
-    }
+    const warnings = (material?.findings ?? []).filter(({ level }) => level === "warning")
+      .map(({ fact, remedy }) => `${fact} ${remedy ?? ""}`.trim());
+    // The attempts of a failing reload log a warning once.
+    const isNew = !this.#certificate.isFailing || warnings.join("\n") !== this.#warnings;
+    this.#warnings = warnings.join("\n");
+    if (isNew) { for (const warning of warnings) log.warn(warning); }
     return material;
   }
 
-  async #reload(): Promise<void> {
-    if (this.#stopping.signal.aborted || !await this.stage()) return;
-    try {
-      await this.#options.apply(this.#staged!);
-    } catch (error) {
-      this.#settle(false);
-      throw error;
+  async #reload(tokens: boolean): Promise<void> {
+    if (this.#stopping.signal.aborted) return;
+    if (await this.stage(tokens)) {
+      try {
+        await this.#options.apply(this.#staged!);
+      } catch (error) {
+        this.#settle(false);
+        throw error;
+      }
+      this.#settle(true);
     }
-    this.#settle(true);
+    this.#certificate.done();
   }
 }
 

@@ -123,7 +123,7 @@ export class RunningService extends HubCalls implements Service {
         await this.#admin?.replace(fresh);
       },
       tokensChanged: () => this.#closeRevoked(),
-      reloadAll: worker && (() => worker.reloadAll()),
+      reloadAll: worker && ((tokens) => worker.reloadAll(tokens)),
     });
     hub.gap = (topics, namespace) => {
       const failed = (error: unknown) => {

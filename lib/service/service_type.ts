@@ -29,7 +29,8 @@ export interface Service extends ServiceCalls, AsyncDisposable {
   /**
    * Reads the certificate, key and token files again and applies them together: if one is not usable, all stay as they
    * were. A new certificate closes no connection. The admin keys are reloaded, too, independently of the others. The
-   * service also reloads by itself when files change, then a token file without the certificate.
+   * service also reloads by itself when files change, then the certificate and the token file independently. If that
+   * fails, it tries again every minute.
    * @throws {StartError} if files are not usable. The message names all of them
    */
   reload(): Promise<void>;

@@ -33,10 +33,10 @@ export interface WorkerContext {
   /** Must be called when the accept loop has ended unexpectedly ("lost") or runs again ("joined"). */
   groupChanged(change: "lost" | "joined"): void;
   /**
-   * Reloads the certificate and the tokens in all workers.
+   * Reloads the certificate in all workers, and the tokens, too, if `tokens` is set.
    * @throws {StartError} if the new ones are not usable
    */
-  reloadAll(): Promise<void>;
+  reloadAll(tokens: boolean): Promise<void>;
   /** Reports this worker's connections: the total, and the changes since the last report. */
   reportCounts(counts: ConnectionTotals): void;
   /** Set by the service. Receives the connections of the other workers: the total and the changes. */

@@ -15,12 +15,12 @@ import type { ReloadResult } from "../service/credential_reloader.ts";
 import type { ConnectionTotals, ListenOrder } from "../service/worker_context.ts";
 
 /** The version of the messages below. The supervisor rejects a worker of another version. */
-export const PROTOCOL = 4;
+export const PROTOCOL = 5;
 
 /** Requests of the supervisor, and the worker's replies. */
 export type WorkerRequests = {
-  /** Reads the certificate and the token files again. Only the tokens take effect. */
-  load: { argument: undefined; reply: { changed: boolean } };
+  /** Reads the certificate again, and with `tokens` the token file. Only the tokens take effect. */
+  load: { argument: { readonly tokens: boolean }; reply: { changed: boolean } };
   /** Listens on an additional socket of the port, with the certificate that `load` read. */
   bind: { argument: undefined; reply: void };
   /** Selects the sockets of the port that get new connections; null restores the kernel's hash. */
@@ -45,8 +45,8 @@ export type WorkerRequests = {
 
 /** Requests of a worker, and the supervisor's replies. */
 export type SupervisorRequests = {
-  /** Reloads the certificate and the tokens in all workers. */
-  reload: { argument: undefined; reply: void };
+  /** Reloads the certificate in all workers, and with `tokens` the tokens, too. */
+  reload: { argument: { readonly tokens: boolean }; reply: void };
 };
 
 /** The description of a listening service. */

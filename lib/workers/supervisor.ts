@@ -58,7 +58,8 @@ export class Supervisor {
   #listening: ServiceDescription | undefined;
   /** Resolves when the latest change of sockets is done. */
   #lastChange: Promise<unknown> = Promise.resolve();
-  #reloading: { readonly done: Promise<void>; begun: boolean } | undefined;
+  /** The reloads that have not begun, by whether they include the tokens. */
+  readonly #reloads = new Map<boolean, Promise<void>>();
   #stopped: Promise<void> | undefined;
 
   private constructor(options: SupervisorOptions, folder: string) {
@@ -124,20 +125,18 @@ export class Supervisor {
   }
 
   /**
-   * Reloads the certificate and the tokens in all workers. Calls during a pending reload share it.
+   * Reloads the certificate in all workers, and the tokens, too, if `tokens` is set. Calls before it begins share it.
    * @throws {StartError} if the new files are not usable; all workers then keep the old ones
    */
-  reload(): Promise<void> {
-    if (this.#reloading && !this.#reloading.begun) return this.#reloading.done;
-    const reloading = {
-      begun: false,
-      done: this.#exclusively(async () => {
-        reloading.begun = true;
-        await this.#reload();
-      }),
-    };
-    this.#reloading = reloading;
-    return reloading.done;
+  reload(tokens = true): Promise<void> {
+    const pending = this.#reloads.get(tokens);
+    if (pending) return pending;
+    const done = this.#exclusively(() => {
+      this.#reloads.delete(tokens);
+      return this.#reload(tokens);
+    });
+    this.#reloads.set(tokens, done);
+    return done;
   }
 
   /**
@@ -232,7 +231,7 @@ export class Supervisor {
       },
       counts: (from, counts) => this.#counts.update(from, counts),
       terminated: (worker) => void this.#exclusively(() => this.#terminate(worker)),
-      reload: () => this.reload(),
+      reload: (tokens) => this.reload(tokens),
     });
     this.#prepared.set(worker, prepared.promise);
     this.#processes.add(worker);
@@ -351,10 +350,10 @@ export class Supervisor {
     });
   }
 
-  async #reload(): Promise<void> {
+  async #reload(tokens: boolean): Promise<void> {
     for (const worker of this.#processes) if (!worker.isListening) worker.missedReload = true;
     const workers = this.#reloadable();
-    const loaded = await Promise.allSettled(workers.map((worker) => worker.request("load", undefined)));
+    const loaded = await Promise.allSettled(workers.map((worker) => worker.request("load", { tokens })));
     const failure = loaded.find((each, index) => each.status === "rejected" && !workers[index]!.hasExited);
     if (failure?.status === "rejected") {
       await this.#settle("failed");

@@ -73,7 +73,7 @@ export class SupervisorLink implements WorkerContext {
       connection,
       (message) => this.#handleMessage(message),
       {
-        load: async () => ({ changed: await this.#running().credentials.stage() }),
+        load: async ({ tokens }) => ({ changed: await this.#running().credentials.stage(tokens) }),
         bind: () => {
           const { listener, credentials } = this.#running();
           // A worker that started during a reload already has the new certificate.
@@ -110,9 +110,9 @@ export class SupervisorLink implements WorkerContext {
     this.#channel.send({ type: "socket", change });
   }
 
-  async reloadAll(): Promise<void> {
+  async reloadAll(tokens: boolean): Promise<void> {
     try {
-      await this.#channel.request("reload", undefined);
+      await this.#channel.request("reload", { tokens });
     } catch (error) {
       throw new StartError(messageOf(error), { cause: error });
     }

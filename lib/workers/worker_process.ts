@@ -49,8 +49,8 @@ export interface WorkerEvents {
   counts(worker: WorkerProcess, counts: ConnectionTotals): void;
   /** The worker got SIGTERM and asks to be stopped. */
   terminated(worker: WorkerProcess): void;
-  /** The worker requests a reload of all workers. */
-  reload(): Promise<void>;
+  /** The worker requests a reload of all workers, with or without the tokens. */
+  reload(tokens: boolean): Promise<void>;
 }
 
 /** One worker process. */
@@ -113,7 +113,7 @@ export class WorkerProcess {
     this.#channel = new ControlChannel<WorkerRequests, SupervisorRequests, WorkerMessage, SupervisorMessage>(
       connection,
       (message) => this.#handleMessage(message),
-      { reload: () => this.#events.reload() },
+      { reload: ({ tokens }) => this.#events.reload(tokens) },
     );
   }
 

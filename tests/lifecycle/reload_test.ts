@@ -286,6 +286,24 @@ Deno.test("a changed token file: the new secret is accepted, the old one is refu
   assertEquals(program.stderr.text.includes(old) || program.stderr.text.includes(fresh), false);
 });
 
+peerTest("openssl", "a changed certificate is used although the token file is unusable", async () => {
+  await using pki = await openPki();
+  const root = await pki.authority("root");
+  const place = await Place.with(pki, await pki.leaf("first", { issuer: root }));
+  const token = "a-secret-of-more-than-22-characters";
+  await using program = await startProgram(
+    ["--cert", place.cert, "--key", place.key, "--host", "127.0.0.1", "--app", "echo", "--auth-token-file", "tokens"],
+    { files: { tokens: `${token}\n` } },
+  );
+  await Deno.writeTextFile(join(program.folder, "tokens"), "not a token");
+  await program.stderr.until(/"level":"error","message":"the reload failed.*tokens line 1/);
+  const next = await pki.leaf("next", { issuer: root });
+  await renew(program, next, () => place.inPlace(next));
+  assertEquals(await serialOf(program.port, await Deno.readTextFile(root.cert)), await serial(next));
+  await using client = await Client.open(program.url, { ca: root.cert, headers: { authorization: `Bearer ${token}` } });
+  assertEquals(await client.ask("in"), "in");
+});
+
 peerTest("openssl", "a certificate that changes while the service starts is in use afterwards", async () => {
   await using pki = await openPki();
   const root = await pki.authority("root");

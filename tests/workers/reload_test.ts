@@ -185,6 +185,19 @@ peerTest("openssl", "every worker accepts added tokens and rejects removed token
   for (const [pid, client] of second) assertEquals(await client.ask("pid"), `${pid}`);
 });
 
+peerTest("openssl", "every worker uses a changed certificate although the token file is unusable", async () => {
+  await using folder = await openPki();
+  const tokens = await folder.write("tokens", "a-secret-that-is-long-enough-0123456789\n");
+  await using service = await startRenewable(2, { args: ["--auth-token-file", tokens] });
+  const { program, ca } = service;
+  await Deno.writeTextFile(tokens, "not a token");
+  await program.stderr.until(/(?:the reload failed.*tokens line 1[^]*?){2}/);
+  const from = program.stderr.text.length;
+  const next = await service.renew("next");
+  await served(program, 2, next, from);
+  assertEquals(await serials(program.port, ca), new Set([await serial(next)]));
+});
+
 peerTest("openssl", "an unusable admin key file does not prevent the reload of the tokens in the workers", async () => {
   const tokens = ["first-secret-that-is-long-enough", "second-secret-that-is-long-enough"];
   const args = ["--auth-token-file", "tokens.txt", "--admin", "127.0.0.1:0", "--admin-key-file", "keys"];
