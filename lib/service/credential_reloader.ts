@@ -52,6 +52,9 @@ export class CredentialReloader {
   /** Resolves when the start has ended. */
   readonly #started = Promise.withResolvers<void>();
   #last: Promise<void> = this.#started.promise;
+  /** Aborted when the certificate is no longer reloaded. */
+  readonly #draining = new AbortController();
+  /** Aborted when the tokens are no longer reloaded, either. */
   readonly #stopping = new AbortController();
 
   constructor(options: CredentialReloaderOptions) {
@@ -86,8 +89,10 @@ export class CredentialReloader {
       await open();
     } catch (error) {
       // The stop awaits the reloads that wait for the start.
+      this.#draining.abort();
       this.#stopping.abort();
       this.#started.resolve();
+      await this.drain();
       await this.stop();
       throw error;
     }
@@ -105,9 +110,9 @@ export class CredentialReloader {
    */
   async reload(tokens = true): Promise<void> {
     const { reloadAll } = this.#options;
-    if (reloadAll === undefined) return await this.runExclusively(() => this.#count(() => this.#reload(tokens)));
     await this.#started.promise;
-    if (!this.#stopping.signal.aborted) await reloadAll(tokens);
+    if (reloadAll !== undefined && !this.#draining.signal.aborted) return await reloadAll(tokens);
+    await this.runExclusively(() => this.#count(() => this.#reload(tokens)));
   }
 
   /** Reloads within `open` of `start`, for a worker that has missed a reload of the others. Logs a failure. */
@@ -116,13 +121,13 @@ export class CredentialReloader {
   }
 
   /**
-   * Reads the certificate again. With `tokens` it also reads the tokens, and applies them.
+   * Reads the certificate again, unless the service drains. With `tokens` it also reads the tokens, and applies them.
    * @returns whether the certificate changed; `settle` applies it
    * @throws {StartError} if a file is not usable; everything then stays as it was
    */
   async stage(tokens: boolean): Promise<boolean> {
     // Everything is read before anything is applied, so that a bad file changes nothing.
-    const fresh = await this.#load();
+    const fresh = this.#draining.signal.aborted ? undefined : await this.#load();
     if (tokens) await this.#reloadTokens();
     const same = fresh === undefined || (fresh.cert === this.#material?.cert && fresh.key === this.#material.key);
     this.#staged = same ? undefined : fresh;
@@ -197,12 +202,21 @@ export class CredentialReloader {
     tokensChanged();
   }
 
-  /** Stops watching, and waits for a running reload. */
+  /**
+   * Ends the reloads of the certificate, and waits for a running reload. Tokens can still be revoked, because connections
+   * may stay open for long.
+   */
+  async drain(): Promise<void> {
+    this.#draining.abort();
+    await this.#options.source?.[Symbol.asyncDispose]();
+    await this.#certificate[Symbol.asyncDispose]();
+    await this.#last.catch(() => {});
+  }
+
+  /** Ends the reloads of the tokens, too, and waits for a running one. Call `drain` first. */
   async stop(): Promise<void> {
     this.#stopping.abort();
-    await this.#options.source?.[Symbol.asyncDispose]();
     await this.#watch?.[Symbol.asyncDispose]();
-    await this.#certificate[Symbol.asyncDispose]();
     await this.#tokens[Symbol.asyncDispose]();
     await this.#last.catch(() => {});
   }
@@ -220,7 +234,6 @@ export class CredentialReloader {
   }
 
   async #reload(tokens: boolean): Promise<void> {
-    if (this.#stopping.signal.aborted) return;
     if (await this.stage(tokens)) {
       try {
         await this.#options.apply(this.#staged!);

@@ -375,7 +375,7 @@ export class RunningService extends HubCalls implements Service {
     const until = performance.now() + drainTimeout;
     this.#handedOver = handedOver;
     this.#draining.abort();
-    await this.#credentials.stop();
+    await this.#credentials.drain();
     await Promise.all([handedOver ? this.#admin?.handOver() : undefined, this.#listener.stopAccepting()]);
     if (handedOver) {
       const timeout = Math.min(handshakeTimeout, drainTimeout);
@@ -385,6 +385,7 @@ export class RunningService extends HubCalls implements Service {
     await this.#peerRegistry.close(CloseCode.GoingAway, "the service is stopping");
     await this.#peerRegistry.waitUntilEmpty(CLOSE_TIMEOUT);
     this.#peerRegistry.terminate();
+    await this.#credentials.stop();
     await this.#admin?.[Symbol.asyncDispose]();
     this.#eventLoopLag?.[Symbol.dispose]();
     await this.#hub.stop();

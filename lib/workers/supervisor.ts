@@ -351,7 +351,7 @@ export class Supervisor {
   }
 
   async #reload(tokens: boolean): Promise<void> {
-    for (const worker of this.#processes) if (!worker.isListening) worker.missedReload = true;
+    for (const worker of this.#processes) worker.reloadBegins(tokens);
     const workers = this.#reloadable();
     const loaded = await Promise.allSettled(workers.map((worker) => worker.request("load", { tokens })));
     const failure = loaded.find((each, index) => each.status === "rejected" && !workers[index]!.hasExited);

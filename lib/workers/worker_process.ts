@@ -69,7 +69,7 @@ export class WorkerProcess {
   isListening = false;
   hasExited = false;
   /** Whether the other workers were reloaded while this one was starting. */
-  missedReload = false;
+  #missedReload = false;
   readonly #child: Deno.ChildProcess;
   readonly #events: WorkerEvents;
   readonly #listening = Promise.withResolvers<ServiceDescription>();
@@ -143,7 +143,16 @@ export class WorkerProcess {
   /** Lets the worker listen. */
   listen(order: Omit<ListenOrder, "reload">): void {
     this.#toldToListen = true;
-    this.send({ type: "listen", ...order, reload: this.missedReload });
+    this.send({ type: "listen", ...order, reload: this.#missedReload });
+  }
+
+  /**
+   * Must be called when a reload of the workers begins. A worker that is starting reloads before it listens. One that
+   * drains its connections takes no part either, but must revoke tokens. It is not awaited, because it may not answer.
+   */
+  reloadBegins(tokens: boolean): void {
+    if (!this.isListening) this.#missedReload = true;
+    else if (this.stopping && tokens) this.request("load", { tokens }).catch(() => {});
   }
 
   /** Asks the worker to drain its connections and stop. A worker that has none yet is killed, because its start may take long. */

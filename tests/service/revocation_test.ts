@@ -15,7 +15,7 @@ const app = {
   message: (peer: { send(data: string): unknown }, message: { text(): string }) => void peer.send(message.text()),
 };
 
-function served(options: Pick<ServiceOptions, "admin" | "revokedTokens"> = {}): Promise<Served> {
+function served(options: Pick<ServiceOptions, "admin" | "drainTimeout" | "revokedTokens"> = {}): Promise<Served> {
   return serving(app, async (folder) => {
     const authTokenFile = join(folder, "tokens");
     await Deno.writeTextFile(authTokenFile, BOTH);
@@ -43,6 +43,21 @@ Deno.test("emptying or deleting the token file closes all connections", async ()
     await leave(join(service.folder, "tokens"));
     for (const client of clients) assertEquals((await client.closed).code, 3000);
     assert(service.logged("no token is valid any more").length > 0);
+  }
+});
+
+Deno.test("a service that drains its connections closes those of a removed token", async () => {
+  for (const requested of [false, true]) {
+    await using service = await served({ drainTimeout: "1m" });
+    await using second = await connect(service, SECOND);
+    const first = await connect(service, FIRST);
+    const stopped = service.service.stop();
+    await Deno.writeTextFile(join(service.folder, "tokens"), `${SECOND}\n`);
+    if (requested) await service.service.reload();
+    assertEquals((await first.closed).code, 3000);
+    assertEquals(await second.ask("still here"), "still here");
+    await second.close();
+    await stopped;
   }
 });
 

@@ -185,6 +185,36 @@ peerTest("openssl", "every worker accepts added tokens and rejects removed token
   for (const [pid, client] of second) assertEquals(await client.ask("pid"), `${pid}`);
 });
 
+peerTest("openssl", "a worker that drains its connections revokes tokens at SIGHUP, too", async () => {
+  const tokens = ["first-secret-that-is-long-enough", "second-secret-that-is-long-enough"];
+  await using program = await startWorkers(2, ["--auth-token-file", "tokens.txt", "--drain-timeout", "60s"], {
+    files: { "tokens.txt": tokens.join("\n") },
+  });
+  const options = (token: string) => ({ ca: program.ca, headers: { authorization: `Bearer ${token}` } });
+  await using removed = await clientOfEach(2, program.url, options(tokens[0]!));
+  await using kept = await clientOfEach(2, program.url, options(tokens[1]!));
+  const [leaving] = kept.keys();
+  Deno.kill(leaving!, "SIGTERM");
+  await until(() => listeningSockets(program.port) === 1);
+  // The watch waits until the file no longer changes. Only the signal has an effect.
+  const file = join(program.folder, "tokens.txt");
+  let change = 0;
+  const write = () => {
+    Deno.writeTextFileSync(`${file}.new`, `${tokens[1]}\n# ${++change}\n`);
+    Deno.renameSync(`${file}.new`, file);
+  };
+  write();
+  const changing = setInterval(write, 100);
+  try {
+    program.signal("SIGHUP");
+    for (const client of removed.values()) assertEquals((await client.closed).code, 3000);
+  } finally {
+    clearInterval(changing);
+  }
+  for (const [pid, client] of kept) assertEquals(await client.ask("pid"), `${pid}`);
+  for (const client of kept.values()) await client.close();
+});
+
 peerTest("openssl", "every worker uses a changed certificate although the token file is unusable", async () => {
   await using folder = await openPki();
   const tokens = await folder.write("tokens", "a-secret-that-is-long-enough-0123456789\n");
