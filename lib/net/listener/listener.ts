@@ -15,8 +15,6 @@ import {
   type Handler,
   type TlsText,
 } from "./accept_loop.ts";
-import { LINUX } from "../ffi/libc.ts";
-import { assemble } from "../ffi/sockets.ts";
 import type { Instruction } from "./reuseport_group.ts";
 import { type Ffi, loadFfi, missingFfiWarning } from "../ffi/load_ffi.ts";
 import { MISSING_UNSTABLE_WARNING } from "../../unstable_features.ts";
@@ -30,6 +28,7 @@ import {
   queueEmptied,
   share,
   sleep,
+  steer,
   steerToNewest,
   waitAtMost,
 } from "./replace_accept_loop.ts";
@@ -99,7 +98,8 @@ export class Listener {
   #shared = false;
   /** Resolves when the previous loop has ended: one is replaced at a time, because steering supports two sockets. */
   #previousEnded: Promise<void> = Promise.resolve();
-  #relistening: Promise<void> | undefined;
+  /** Set while nothing listens: the attempts to listen again, and the certificate that they use. */
+  #relistening: { readonly done: Promise<void>; tls: TlsText | undefined } | undefined;
   #refill: ReturnType<typeof setTimeout> | undefined;
 
   private constructor(options: ListenOptions, ffi: Ffi | undefined) {
@@ -120,7 +120,7 @@ export class Listener {
     if (takeover || group !== undefined) assertShareable(tls, group !== undefined, ffi, reason);
     if (takeover) listener.#takeOver();
     else if (group === "join") listener.#bind(address, tls, true);
-    else await listener.#open(address, tls);
+    else await listener.#open(false);
     if (group === "open") await listener.share();
     if (options.additional) return listener;
     listener.#reserve.fill();
@@ -148,7 +148,8 @@ export class Listener {
    * Listens with another certificate, which all new clients see once this resolves. The old loop accepts the
    * connections in its queue and then stops; its WebSockets stay open. If the loop can end only together with its
    * connections, `evict` is awaited first: until then a new client may see either certificate, and connections that
-   * arrive while the old loop closes are lost. A unix socket has no TLS and does not change.
+   * arrive while the old loop closes are lost. If nothing listens at the moment, the attempts to listen again use the new
+   * certificate. A unix socket has no TLS and does not change.
    * @throws {StartError} if the new loop cannot be opened; the old one is unchanged
    */
   async replace(tls: TlsText | undefined): Promise<void> {
@@ -159,17 +160,10 @@ export class Listener {
     this.#previousEnded = new Promise((resolve) => retired = resolve);
     try {
       await previousEnded;
-      await this.#relistening;
-      if (this.#stopping.signal.aborted) return retired();
+      if (!this.#mustReplace(tls)) return retired();
       const old = this.#current;
       if (this.#loopCanEnd) share(this.#ffi!, old.fd!);
-      this.#retiring.add(old);
-      try {
-        this.#bind(this.#address, tls, true);
-      } catch (error) {
-        this.#retiring.delete(old);
-        throw error;
-      }
+      this.#bind(this.#address, tls, true);
       if (this.#loopCanEnd) steerToNewest(this.#ffi!, this.#current.fd!);
       const retirement = this.#retire(old, true).finally(retired);
       // Until the old loop has ended, the kernel spreads new connections over both.
@@ -183,8 +177,7 @@ export class Listener {
   /** Ends the loop and then opens one with the new certificate. New connections are refused in between. */
   async #reopen(tls: TlsText | undefined): Promise<void> {
     const run = async () => {
-      await this.#relistening;
-      if (this.#stopping.signal.aborted) return;
+      if (!this.#mustReplace(tls)) return;
       const old = this.#current;
       await this.#retire(old, false);
       try {
@@ -199,11 +192,18 @@ export class Listener {
     await done;
   }
 
+  /** Whether there is a loop to replace. If nothing listens, leaves the certificate to the attempts to listen again. */
+  #mustReplace(tls: TlsText | undefined): boolean {
+    if (this.#relistening) this.#relistening.tls = tls;
+    return this.#relistening === undefined && !this.#stopping.signal.aborted;
+  }
+
   /**
    * Adds a socket with another certificate to the group. The older sockets keep listening until `closeSockets`.
-   * @throws {StartError} if the socket cannot be opened; the others are unchanged
+   * @throws {StartError} if the socket cannot be opened, or nothing listens at the moment; the others are unchanged
    */
   bindNext(tls: TlsText | undefined): void {
+    if (this.#relistening) throw new StartError("Cannot use the new certificate: the port is not open at the moment");
     const old = this.#current;
     this.#bind(this.#address, tls, true);
     this.#old.add(old);
@@ -215,14 +215,7 @@ export class Listener {
    * @throws {StartError} if the kernel refuses the program
    */
   steer(program: readonly Instruction[] | undefined): void {
-    const { sockets, libc } = this.#ffi!;
-    const done = program === undefined
-      ? sockets.setOption(this.#current.fd!, libc.constants.SOL_SOCKET, LINUX.SO_DETACH_REUSEPORT_BPF, 0)
-      : sockets.attachProgram(this.#current.fd!, LINUX.SO_ATTACH_REUSEPORT_CBPF, assemble(program));
-    // Detaching fails if nothing is attached, which is the requested state.
-    if (!done && program !== undefined) {
-      throw new StartError("Cannot steer connections: the kernel refused the program");
-    }
+    steer(this.#ffi!, this.#current.fd!, program);
   }
 
   /** Resolves when no connection waits on these sockets, which must no longer get new ones. `old`: all but the newest. */
@@ -238,7 +231,7 @@ export class Listener {
   }
 
   #loops(which: "all" | "old"): AcceptLoop[] {
-    return which === "all" && !this.#closed ? [...this.#old, this.#current] : [...this.#old];
+    return which === "all" && !this.#closed && !this.#relistening ? [...this.#old, this.#current] : [...this.#old];
   }
 
   /**
@@ -289,10 +282,10 @@ export class Listener {
    */
   async stopAccepting(): Promise<boolean> {
     this.#stop();
-    await Promise.all([this.#relistening, this.#previousEnded]);
+    await Promise.all([this.#relistening?.done, this.#previousEnded]);
     this.#removeSocketFile();
     // A shutdown of a listening unix socket makes Deno's loop spin on EAGAIN. Without its path no client can connect.
-    if (this.#address.transport === "unix" || this.#closed) return true;
+    if (this.#address.transport === "unix" || this.#closed || this.#relistening) return true;
     // With a signal of its own, because the stop must not cut short the wait for handshakes.
     if (this.#loopCanEnd) await this.#retire(this.#current, this.#shared, new AbortController().signal);
     return this.#loopCanEnd;
@@ -308,7 +301,7 @@ export class Listener {
    */
   async close(): Promise<void> {
     this.#stop();
-    await this.#relistening;
+    await this.#relistening?.done;
     this.#retiring.add(this.#current);
     const ended = [...this.#servers].map(({ server }) => server.shutdown().catch(() => {}));
     await waitAtMost(Promise.all([...ended, this.#previousEnded]), CLOSE_TIMEOUT);
@@ -326,14 +319,16 @@ export class Listener {
     if (this.#address.transport === "unix") removeOwnSocket(this.#address.path, this.#inode);
   }
 
-  /** Opens the first loop, or a new one after the last ended unexpectedly. The address must be free. */
-  async #open(address: Address, tls: TlsText | undefined, joins = false): Promise<void> {
-    if (joins) return this.#bind(address, tls, true);
+  /** Opens the first loop, or a new one after the last ended unexpectedly. The address must be free unless it `joins`. */
+  async #open(joins: boolean): Promise<void> {
+    const address = this.#address;
     await clearAddress(address);
+    // Read after the wait, because `replace` may have been called meanwhile.
+    const { tls } = this.#relistening ?? this.#options;
     // Without the C library, the loop of the next certificate can join only a socket that was opened for sharing.
     const sharing = tls !== undefined && this.#ffi?.libc.linux !== true && canJoin(tls);
     if (sharing) assertPortFree(address);
-    this.#bind(address, tls, sharing);
+    this.#bind(address, tls, joins || sharing);
   }
 
   #takeOver(): void {
@@ -348,6 +343,7 @@ export class Listener {
     const { handler, onError, backlog = BACKLOG, userTimeout = 0 } = this.#options;
     const accepting = bind({ address, tls, reusePort, backlog, userTimeout, handler, onError }, this.#ffi);
     this.#current = accepting;
+    this.#relistening = undefined;
     this.#servers.add(accepting);
     this.#inode = accepting.inode;
     if (address.transport === "tcp") this.#address = { ...address, port: (accepting.server.addr as Deno.NetAddr).port };
@@ -378,20 +374,20 @@ export class Listener {
   #relisten(cause: unknown, tls: TlsText | undefined): void {
     const { signal } = this.#stopping;
     const { group, onGroupChange } = this.#options;
-    this.#relistening = relisten({
+    const done = relisten({
       where: formatAddress(this.#address),
       cause,
-      open: () => this.#open(this.#address, tls, group !== undefined),
+      open: () => this.#open(group !== undefined),
       reserve: this.#reserve,
       ffi: this.#ffi,
       log: this.#options.log,
       signal,
     }).finally(() => {
-      this.#relistening = undefined;
       if (signal.aborted) return;
       onGroupChange?.("joined");
       // After a delay, because the free descriptors are for the connections that have been waiting.
       if (!this.#options.additional) this.#refill = setTimeout(() => this.#reserve.fill(), REFILL_AFTER);
     });
+    this.#relistening = { done, tls };
   }
 }

@@ -12,6 +12,7 @@ import type { TlsText } from "./accept_loop.ts";
 import type { Ffi } from "../ffi/load_ffi.ts";
 import { LINUX } from "../ffi/libc.ts";
 import { assemble } from "../ffi/sockets.ts";
+import type { Instruction } from "./reuseport_group.ts";
 
 /** Milliseconds for TCP handshakes whose SYN-ACK the old socket sent and whose final ACK is still on its way. */
 export const HANDSHAKE_GRACE = 1_000;
@@ -61,6 +62,21 @@ export function share({ sockets, libc }: Ffi, fd: number): boolean {
  */
 export function steerToNewest({ sockets }: Ffi, fd: number): boolean {
   return sockets.attachProgram(fd, LINUX.SO_ATTACH_REUSEPORT_CBPF, assemble([[RETURN, 0, 0, 1]]));
+}
+
+/**
+ * Chooses which sockets of a port get new connections.
+ * @param program classic BPF; if undefined, the kernel chooses by hash
+ * @throws {StartError} if the kernel refuses the program
+ */
+export function steer({ sockets, libc }: Ffi, fd: number, program: readonly Instruction[] | undefined): void {
+  const done = program === undefined
+    ? sockets.setOption(fd, libc.constants.SOL_SOCKET, LINUX.SO_DETACH_REUSEPORT_BPF, 0)
+    : sockets.attachProgram(fd, LINUX.SO_ATTACH_REUSEPORT_CBPF, assemble(program));
+  // Detaching fails if nothing is attached, which is the requested state.
+  if (!done && program !== undefined) {
+    throw new StartError("Cannot steer connections: the kernel refused the program");
+  }
 }
 
 /**
