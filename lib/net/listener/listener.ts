@@ -148,8 +148,8 @@ export class Listener {
    * Listens with another certificate, which all new clients see once this resolves. The old loop accepts the
    * connections in its queue and then stops; its WebSockets stay open. If the loop can end only together with its
    * connections, `evict` is awaited first: until then a new client may see either certificate, and connections that
-   * arrive while the old loop closes are lost. If nothing listens at the moment, the attempts to listen again use the new
-   * certificate. A unix socket has no TLS and does not change.
+   * arrive while the old loop closes are lost. If nothing listens at the moment, the attempts to listen again use the
+   * new certificate. A unix socket has no TLS and does not change.
    * @throws {StartError} if the new loop cannot be opened; the old one is unchanged
    */
   async replace(tls: TlsText | undefined): Promise<void> {
@@ -183,7 +183,7 @@ export class Listener {
       try {
         this.#bind(this.#address, tls, false);
       } catch (error) {
-        this.#bind(this.#address, old.tls, false);
+        this.#bindOrRelisten(old.tls);
         throw error;
       }
     };
@@ -269,11 +269,7 @@ export class Listener {
     if (isOwnSocket(address.path, this.#inode)) return;
     // No client can reach the old loop without its path, but its connections still need it.
     this.#retiring.add(this.#current);
-    try {
-      this.#bind(address, undefined, false);
-    } catch (error) {
-      this.#relisten(error, undefined);
-    }
+    this.#bindOrRelisten(undefined);
   }
 
   /**
@@ -319,7 +315,7 @@ export class Listener {
     if (this.#address.transport === "unix") removeOwnSocket(this.#address.path, this.#inode);
   }
 
-  /** Opens the first loop, or a new one after the last ended unexpectedly. The address must be free unless it `joins`. */
+  /** Opens the first loop, or another after the last one ended. Unless it `joins`, the address must be free. */
   async #open(joins: boolean): Promise<void> {
     const address = this.#address;
     await clearAddress(address);
@@ -369,6 +365,15 @@ export class Listener {
     this.#options.onGroupChange?.("lost");
     // It was an older socket of the group: the current one still listens.
     if (!this.#old.delete(accepting)) this.#relisten(error, accepting.tls);
+  }
+
+  /** Listens at once if possible, otherwise later. Never throws. */
+  #bindOrRelisten(tls: TlsText | undefined): void {
+    try {
+      this.#bind(this.#address, tls, false);
+    } catch (error) {
+      this.#relisten(error, tls);
+    }
   }
 
   #relisten(cause: unknown, tls: TlsText | undefined): void {

@@ -1,10 +1,13 @@
 /** Certificates that change while nothing listens, because an accept loop has ended and another program has the port. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { deadline } from "@std/async/deadline";
+import { join } from "node:path";
+import project from "../../../deno.json" with { type: "json" };
 import { StartError } from "../../../lib/errors.ts";
 import { createLogger } from "../../../lib/log.ts";
 import { loadFfi } from "../../../lib/net/ffi/load_ffi.ts";
 import { Listener, type ListenOptions } from "../../../lib/net/listener/listener.ts";
+import { makeFolder, ROOT } from "../../support/program.ts";
 import { dial, handshake, serialOf, writeAll } from "../../support/raw.ts";
 import { testAuthority } from "../certificates.ts";
 
@@ -97,4 +100,45 @@ Deno.test("a group: a socket with another certificate is an error while nothing 
   ended.listener.bindNext(second);
   await ended.listener.closeSockets("old");
   assertEquals(await serialOf(ended.port, ca), second.serial);
+});
+
+/** Replaces the certificate while another listener gets the port, as soon as the old accept loop has ended. */
+const PROGRAM = `
+import { Listener } from ${JSON.stringify(`${ROOT}lib/net/listener/listener.ts`)};
+import { createLogger } from ${JSON.stringify(`${ROOT}lib/log.ts`)};
+
+const [first, second, ca] = JSON.parse(Deno.args[0]);
+const again = Promise.withResolvers();
+const listener = await Listener.open({
+  address: { transport: "tcp", hostname: "127.0.0.1", port: 0 },
+  tls: first,
+  handler: () => new Response("served"),
+  log: createLogger({ format: "json", write: (line) => /"Listening on .* again"/.test(line) && again.resolve() }),
+});
+const { port } = listener.addr;
+let other;
+const taking = { get cert() { other ??= Deno.listen({ hostname: "127.0.0.1", port }); return second.cert; }, key: second.key };
+await listener.replace(taking).catch((error) => console.log(error.message.includes("in use")));
+other.close();
+await again.promise;
+const client = Deno.createHttpClient({ caCerts: [ca] });
+console.log(await (await fetch("https://localhost:" + port + "/", { client })).text());
+Deno.exit(0);
+`;
+
+Deno.test("without unstable entries: if the port is taken during a replacement, the listener listens again later", async () => {
+  const folder = await makeFolder({ "main.ts": PROGRAM });
+  try {
+    const imports = Object.fromEntries(
+      Object.entries(project.imports).map(([name, target]) => [name, target.replace(/^\.\//, ROOT)]),
+    );
+    await Deno.writeTextFile(join(folder, "deno.json"), JSON.stringify({ imports, nodeModulesDir: "none" }));
+    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "--no-lock", "--no-check", "main.ts", JSON.stringify([first, second, ca])],
+      cwd: folder,
+    }).output();
+    assertEquals([code, new TextDecoder().decode(stdout)], [0, "true\nserved\n"], new TextDecoder().decode(stderr));
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 });
