@@ -6,6 +6,7 @@ import { findSharedSecret, NoSecretError, parseSecrets, type SharedSecrets } fro
 import { messageOf, StartError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { decodeText } from "../text_file.ts";
+import { AutomaticReload } from "../tls/automatic_reload.ts";
 import { watchFiles } from "../tls/watch_files.ts";
 
 /** The keys from a file. */
@@ -13,6 +14,7 @@ export class AdminKeys implements AsyncDisposable {
   readonly #file: string;
   readonly #log: Logger;
   readonly #watch: AsyncDisposable;
+  readonly #automatic: AutomaticReload;
   #secrets: SharedSecrets;
 
   /**
@@ -22,9 +24,11 @@ export class AdminKeys implements AsyncDisposable {
   constructor(file: string, log: Logger) {
     this.#file = file;
     this.#log = log;
+    const reload = () => Promise.try(() => this.reload());
+    this.#automatic = new AutomaticReload(reload, { log, what: "reloading the admin keys" });
     const options = { log, what: "the admin key file", missingIsEmpty: true };
     // The watch starts before the file is read, so that no change is missed.
-    this.#watch = watchFiles([file], () => this.#changed(), options);
+    this.#watch = watchFiles([file], () => this.#automatic.changed(), options);
     try {
       this.#secrets = read(file, log);
     } catch (error) {
@@ -48,23 +52,17 @@ export class AdminKeys implements AsyncDisposable {
     } catch (error) {
       if (!(error instanceof NoSecretError)) throw error;
       this.#secrets = { digests: [], warnings: [] };
+      this.#automatic.done();
       this.#log.warn(`${error.message}: no admin key is valid`);
       return;
     }
+    this.#automatic.done();
     this.#log.info(`${this.#file} was read again`, { keys: this.#secrets.digests.length });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#watch[Symbol.asyncDispose]();
-  }
-
-  #changed(): void {
-    try {
-      this.reload();
-    } catch (error) {
-      if (!(error instanceof StartError)) throw error;
-      this.#log.error(`reloading the admin keys failed, and the previous keys stay valid: ${error.message}`);
-    }
+    await this.#automatic[Symbol.asyncDispose]();
   }
 }
 

@@ -12,6 +12,7 @@ import { type MetricValues, renderMetrics } from "../metrics.ts";
 import { formatAddress, type TlsText } from "../net/listener/accept_loop.ts";
 import { Listener } from "../net/listener/listener.ts";
 import { Watchdog } from "../net/watchdog/watchdog.ts";
+import { AutomaticReload } from "../tls/automatic_reload.ts";
 import { Api, type Reply } from "./api_dispatcher.ts";
 import { ApiError } from "./api_error.ts";
 import type { AdminKeys } from "./admin_keys.ts";
@@ -49,6 +50,8 @@ export interface AdminListenerOptions {
   readonly takeover: boolean;
   /** Must be throttled. */
   readonly log: Logger;
+  /** Milliseconds until a failed replacement of the certificate is repeated. Default 60,000; less in tests. */
+  readonly retryAfter?: number;
 }
 
 /** Bytes of a JSON body for one byte of a message: `\u0001`. Many encoders also write other text in this way. */
@@ -66,12 +69,18 @@ export class AdminListener implements AsyncDisposable {
   readonly #unix: boolean;
   #listener!: Listener;
   #watchdog: Watchdog | undefined;
+  /** The latest certificate. */
+  #tls: TlsText | undefined;
+  readonly #replacement: AutomaticReload;
   /** Whether a successor has the address. */
   #leaving = false;
   #stopped: Promise<void> | undefined;
 
   private constructor(options: AdminListenerOptions) {
     this.#options = options;
+    const { log, retryAfter } = options;
+    const replacement = { log, what: "replacing the admin listener's certificate", retryAfter };
+    this.#replacement = new AutomaticReload(() => this.#listener.replace(this.#tls), replacement);
     this.#unix = options.address.transport === "unix";
     this.#api = new Api({
       execute: (command) => options.backend.execute(command),
@@ -129,13 +138,11 @@ export class AdminListener implements AsyncDisposable {
     return `${this.#options.tls ? "https" : "http"}://${formatAddress({ ...addr, transport: "tcp" })}`;
   }
 
-  /** Replaces the certificate. Does nothing without TLS. A failure is logged. */
+  /** Replaces the certificate. Does nothing without TLS. A failure is logged, and the replacement is tried again later. */
   async replace(tls: TlsText): Promise<void> {
-    try {
-      if (this.#options.tls !== undefined) await this.#listener.replace(tls);
-    } catch (error) {
-      this.#options.log.error(`the admin listener keeps the previous certificate: ${messageOf(error)}`);
-    }
+    if (this.#options.tls === undefined) return;
+    this.#tls = tls;
+    await this.#replacement.changed();
   }
 
   /** Reads the key file again. @throws {StartError} if it is not usable */
@@ -167,8 +174,10 @@ export class AdminListener implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.#stopped ??= (async () => {
+      const replaced = this.#replacement[Symbol.asyncDispose]();
       await this.#listener.stopAccepting();
       await this.#listener.close();
+      await replaced;
       await this.#watchdog?.stop();
       await this.#options.keys?.[Symbol.asyncDispose]();
     })();

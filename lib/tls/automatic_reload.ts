@@ -11,6 +11,8 @@ const RETRY_AFTER = 60_000;
 /** Options of {@link AutomaticReload}. */
 export interface AutomaticReloadOptions {
   readonly log: Logger;
+  /** The subject of the error that is logged. Default: the reload. */
+  readonly what?: string;
   /** Milliseconds from a failed attempt to the next one. Default 60,000; less in tests. */
   readonly retryAfter?: number | undefined;
 }
@@ -22,17 +24,22 @@ export interface AutomaticReloadOptions {
 export class AutomaticReload implements AsyncDisposable {
   readonly #reload: () => Promise<void>;
   readonly #log: Logger;
+  readonly #what: string;
   readonly #retryAfter: number;
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** Why the last attempt failed; undefined after a success and after a change. */
   #reason: string | undefined;
-  #running: Promise<unknown> = Promise.resolve();
+  #running: Promise<void> = Promise.resolve();
   #stopped = false;
 
   /** @param reload throws if it fails; everything then stays as it was */
-  constructor(reload: () => Promise<void>, { log, retryAfter = RETRY_AFTER }: AutomaticReloadOptions) {
+  constructor(
+    reload: () => Promise<void>,
+    { log, what = "the reload", retryAfter = RETRY_AFTER }: AutomaticReloadOptions,
+  ) {
     this.#reload = reload;
     this.#log = log;
+    this.#what = what;
     this.#retryAfter = retryAfter;
   }
 
@@ -64,7 +71,7 @@ export class AutomaticReload implements AsyncDisposable {
 
   #run(reload: () => Promise<void>): Promise<void> {
     const attempt = this.#attempt(reload);
-    this.#running = Promise.all([this.#running, attempt]);
+    this.#running = Promise.all([this.#running, attempt]).then(() => {});
     return attempt;
   }
 
@@ -74,7 +81,9 @@ export class AutomaticReload implements AsyncDisposable {
     } catch (error) {
       const reason = error instanceof StartError ? error.message : stackOf(error);
       if (reason !== this.#reason) {
-        this.#log.error(`the reload failed, and the previous files stay in use until an attempt succeeds: ${reason}`);
+        this.#log.error(
+          `${this.#what} failed, and the previous files stay in use until an attempt succeeds: ${reason}`,
+        );
       }
       this.#reason = reason;
       clearTimeout(this.#timer);

@@ -2,6 +2,10 @@
 import { assertEquals } from "@std/assert";
 import { X509Certificate } from "node:crypto";
 import { join } from "node:path";
+import { AdminListener } from "../../lib/admin/admin_listener.ts";
+import { StartError } from "../../lib/errors.ts";
+import { createLogger } from "../../lib/log.ts";
+import { testAuthority } from "../net/certificates.ts";
 import { peerTest } from "../peers/require.ts";
 import { type Issued, openPki, type Pki } from "../support/openssl.ts";
 import { type Program, startProgram } from "../support/program.ts";
@@ -98,6 +102,37 @@ peerTest("openssl", "--admin-tls: a renewed certificate is used, and an invalid 
   await until(() => calls.times >= times + 10);
   await calls.stop();
   assertEquals((await program.stop()).code, 0);
+});
+
+Deno.test("the admin listener tries again if its certificate cannot be replaced", async () => {
+  const { ca, issue } = await testAuthority();
+  const [first, second] = [await issue("3a01"), await issue("3a02")];
+  const logged: string[] = [];
+  const unused = () => Promise.reject(new Error("it is not called"));
+  await using admin = await AdminListener.open({
+    address: { transport: "tcp", hostname: "127.0.0.1", port: 0 },
+    tls: first,
+    keys: undefined,
+    backend: { execute: unused, metrics: unused, health: unused },
+    maxPayload: 1,
+    handshakeTimeout: 60_000,
+    takeover: false,
+    log: createLogger({ format: "json", write: (line) => void logged.push(line) }),
+    retryAfter: 10,
+  });
+  const { port } = admin.addr as Deno.NetAddr;
+  // A lack of descriptors, which no test can make without an effect on others.
+  let attempts = 0;
+  await admin.replace({
+    get cert() {
+      if (attempts++ < 2) throw new StartError("Too many open files");
+      return second.cert;
+    },
+    key: second.key,
+  });
+  assertEquals(await serialOf(port, ca), first.serial);
+  await untilServed(port, ca, second.serial);
+  assertEquals(logged.filter((line) => line.includes("Too many open files")).length, 1);
 });
 
 peerTest("openssl", "--admin-tls with --workers: the supervisor uses the renewed certificate", async () => {

@@ -56,6 +56,7 @@ async function load(
   });
   await credentials.start(() => Promise.resolve());
   resources.defer(() => credentials.stop());
+  resources.defer(() => credentials.drain());
   const owned = resources.move();
   return {
     credentials,
