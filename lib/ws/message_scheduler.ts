@@ -22,8 +22,8 @@ export interface ScheduledPeer {
 }
 
 /**
- * Messages and sends after which every message is timed. Before, the clock is read only at the first one and each time
- * their number has doubled, because reading it costs 94 ns (measured). That suffices to notice an app that needs long.
+ * Messages and sends after which every message is timed. Until then the clock is read only at the first one, and each
+ * time their number has doubled: reading it costs 94 ns (measured). That is enough to notice a slow app.
  */
 const CHECK_AFTER = 32;
 /** Milliseconds for the messages of one peer in one round, and for those of all peers in one turn. */

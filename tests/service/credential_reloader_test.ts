@@ -7,16 +7,9 @@ import { createLogger } from "../../lib/log.ts";
 import { CredentialReloader, type CredentialReloaderOptions } from "../../lib/service/credential_reloader.ts";
 import { FilesSource } from "../../lib/tls/certificate_source.ts";
 import { developmentMaterial } from "../../lib/tls/development_certificate.ts";
+import { NONE } from "../auth/signing.ts";
 import { until } from "../support/until.ts";
 
-const NO_AUTH = {
-  jwtSecretFile: undefined,
-  jwtPublicKeyFile: undefined,
-  jwksUrl: undefined,
-  jwtAudience: undefined,
-  jwtIssuer: undefined,
-  authQuery: false,
-};
 const TOKEN = "a-shared-secret-of-more-than-22-characters";
 
 /** Started credentials of certificate and token files in a folder. */
@@ -39,15 +32,24 @@ async function load(
   await using resources = new AsyncDisposableStack();
   const folder = await Deno.makeTempDir({ prefix: "wss-reloader-" });
   resources.defer(() => Deno.remove(folder, { recursive: true }));
-  await developmentMaterial({ folder });
+  // A symbolic link, as certbot and Kubernetes have it, replaces both files at once.
+  const live = join(folder, "live");
+  const install = async (name: string) => {
+    await Deno.mkdir(join(folder, name));
+    const { leaf } = await developmentMaterial({ folder: join(folder, name) });
+    await Deno.symlink(join(folder, name), `${live}.new`);
+    await Deno.rename(`${live}.new`, live);
+    return leaf.serialNumber;
+  };
+  await install("first");
   const authTokenFile = join(folder, "tokens");
   await Deno.writeTextFile(authTokenFile, TOKEN);
   const lines: string[] = [];
   const write = (line: string) => void lines.push((JSON.parse(line) as { message: string }).message);
   const log = createLogger({ level: "debug", format: "json", write });
-  const authenticator = await createAuthenticator({ ...NO_AUTH, authTokenFile });
+  const authenticator = await createAuthenticator({ ...NONE, authTokenFile });
   const credentials = new CredentialReloader({
-    source: new FilesSource({ cert: join(folder, "cert.pem"), key: join(folder, "key.pem") }, log),
+    source: new FilesSource({ cert: join(live, "cert.pem"), key: join(live, "key.pem") }, log),
     authenticator: wrap(authenticator!),
     log,
     tokensChanged() {},
@@ -62,13 +64,7 @@ async function load(
     credentials,
     authTokenFile,
     serial: () => credentials.material?.leaf.serialNumber,
-    async renew() {
-      const next = join(folder, "next");
-      await Deno.mkdir(next);
-      const { leaf } = await developmentMaterial({ folder: next });
-      for (const name of ["cert.pem", "key.pem"]) await Deno.copyFile(join(next, name), join(folder, name));
-      return leaf.serialNumber;
-    },
+    renew: () => install("next"),
     logged: (text) => lines.filter((message) => message.includes(text)),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
@@ -127,7 +123,8 @@ Deno.test("changed tokens that could not be read are read later", async () => {
     };
     return Object.create(real, { reload: { value: reload } });
   });
-  await Deno.writeTextFile(loaded.authTokenFile, `${TOKEN}\nanother-${TOKEN}`);
+  await Deno.writeTextFile(`${loaded.authTokenFile}.new`, `${TOKEN}\nanother-${TOKEN}`);
+  await Deno.rename(`${loaded.authTokenFile}.new`, loaded.authTokenFile);
   await until(() => authenticator.requiredToken === "one of 2 shared secrets");
   assertEquals(file.calls(), 3);
   assertEquals(loaded.logged("the reload failed").length, 1);
